@@ -1,6 +1,5 @@
 """Files and folders that are there whole or not at all."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -30,6 +29,6 @@ def path(target: Path | str) -> Iterator[Path]:
         yield made
         if made.is_dir() and target.exists():
             raise FileExistsError(f"{target} exists already; remove it or choose another name")
-        os.replace(made, target)
+        made.replace(target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
