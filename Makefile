@@ -1,0 +1,77 @@
+## xnorlit: what does a binary AlexNet cost, and what does it give?
+
+PYTHON ?= python3
+SEED ?= 0
+VENV := .venv
+STAMP := $(VENV)/.stamp
+XNORLIT := $(VENV)/bin/xnorlit
+RUN := $(VENV)/bin/python -m
+
+# One shell word, whatever DATA or EXPERIMENT holds: blanks, quotes, dollar signs.
+quote = '$(subst ','\'',$(1))'
+
+TRAIN = $(XNORLIT) train $(1) $(if $(DATA),--data $(call quote,$(DATA))) \
+	$(if $(EXPERIMENT),--experiment $(call quote,$(EXPERIMENT))) --seed $(SEED) $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train-xnor train-float train-bwn compare test lint format clean FORCE
+
+help:
+	@awk '/^##/ { sub(/^## ?/, ""); print; next } \
+	      /^[a-z-]+:.*## / { name = $$1; sub(/:.*/, "", name); sub(/^.*## /, ""); printf "  make %-14s %s\n", name, $$0 }' \
+	  $(MAKEFILE_LIST)
+
+train-xnor: $(STAMP) ## train AlexNet-XNOR (the first target of all also sets up .venv: some minutes, once)
+	@$(call TRAIN,xnor)
+
+train-float: $(STAMP) ## train its float twin
+	@$(call TRAIN,float)
+
+train-bwn: $(STAMP) ## train the arm with binary weights and float inputs
+	@$(call TRAIN,bwn)
+
+compare: $(STAMP) ## the newest pair's table, beside the paper's
+	@$(XNORLIT) compare $(ARGS)
+
+test: $(STAMP) ## the tests, without the slow ones (ARGS='-m slow' for those)
+	$(RUN) pytest -m "not slow and not gpu" $(ARGS)
+
+lint: $(STAMP) ## what CI checks besides the tests: ruff, pyright, codespell
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) pyright --pythonpath $(VENV)/bin/python
+	$(RUN) codespell_lib
+
+format: $(STAMP) ## format the code and mend what ruff can mend
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+setup: $(STAMP) ## make .venv and install xnorlit into it; make -B setup does it again
+
+clean: ## remove what make made: .venv, build, caches; runs/ stays
+	rm -rf $(VENV) $(VENV).lock build dist .pytest_cache .ruff_cache .hypothesis
+	find xnorlit tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	@if [ -d runs ]; then echo "runs/ is kept: the results in it took time; remove it by hand if you mean to"; fi
+
+# The stamp is written last, so it stands for a finished set-up; it holds the folder that .venv was made for,
+# since the scripts in .venv/bin name that folder and a moved clone needs new ones.
+$(STAMP): pyproject.toml $(if $(shell [ ! -e $(STAMP) ] || [ "$$(cat $(STAMP))" = "$$(pwd -P)" ] || echo moved),FORCE)
+	@PYTHON=$(call quote,$(PYTHON)) bash scripts/setup.sh
+
+FORCE:
+
+# `make -j clean setup` means one after the other.
+ifneq ($(filter clean,$(MAKECMDGOALS)),)
+.NOTPARALLEL:
+endif
+
+##
+## Variables, as in make train-xnor DATA=photos SEED=1:
+##   DATA        synthetic (the default: drawn in seconds), cifar10, imagenette, imagenet, a folder of class folders
+##               (train/ and val/ or test/), or a folder of .beton files
+##   EXPERIMENT  a recipe of experiments/; without it the image sizes choose one
+##   SEED        seed of weights, order and augmentation; 0 unless given
+##   ARGS        passed on as it stands: make train-xnor ARGS='--help' lists what a training takes
+##   PYTHON      the Python 3.10+ that .venv is made from; python3 unless given
+## pip's own settings hold for the set-up: with an index of CPU-only builds of PyTorch in PIP_INDEX_URL or
+## PIP_EXTRA_INDEX_URL, a machine without GPU gets by with far less disk space.

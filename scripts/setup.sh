@@ -1,0 +1,215 @@
+#!/usr/bin/env bash
+# Makes .venv and installs xnorlit into it, with FFCV where its system libraries can be had.
+#
+# Called by the Makefile when .venv/.stamp is missing or older than pyproject.toml. Nothing is asked. What is there is
+# always one of three things, so that a half-made .venv never looks finished:
+#   .venv/.stamp        finished; holds the folder it was made for
+#   .venv/.unfinished   a first set-up that was interrupted: the next one starts it afresh
+#   neither             an update that was interrupted, or a .venv made by hand: the next one installs into it
+# Variables: PYTHON (default python3); pip's own, PIP_INDEX_URL and the like.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+unset PYTHONPATH PYTHONHOME # .venv gets all it needs from itself
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+
+python=${PYTHON:-python3}
+venv=.venv
+stamp=$venv/.stamp
+here=$(pwd -P)
+log=$venv/setup.log
+ffcv_log=$venv/ffcv-build.log
+
+say() { printf '[set-up] %s\n' "$*"; }
+complain() { printf '[set-up] %s\n' "$@" >&2; }
+die() {
+  complain "$@"
+  exit 1
+}
+trap 'die "interrupted; make setup takes it up again"' INT TERM
+
+# --- as root, or as somebody whose sudo asks nothing --------------------------------------------------------------
+
+as_root() { # as_root COMMAND...: runs it with root's rights
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+can_apt() {
+  command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
+}
+
+apt_install() { # apt_install LOG PACKAGE...: the lists of a fresh container are empty or old, hence the second try
+  local into=$1 install
+  shift
+  install=(env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$@")
+  as_root "${install[@]}" </dev/null >>"$into" 2>&1 ||
+    { as_root apt-get update </dev/null >>"$into" 2>&1 && as_root "${install[@]}" </dev/null >>"$into" 2>&1; }
+}
+
+# --- Python --------------------------------------------------------------------------------------------------------
+
+check_python() {
+  local found
+  command -v "$python" >/dev/null ||
+    die "no Python called $python here; xnorlit needs 3.10 or newer." \
+      "Install one (Debian, Ubuntu: apt-get install python3 python3-venv) or name one: make setup PYTHON=/path/to/python3.11"
+  found=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])') || die "$python does not start; see above."
+  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+    die "$python is Python $found; xnorlit needs 3.10 or newer." "Name a newer one: make setup PYTHON=python3.11"
+  python_version=$found
+}
+
+# Debian keeps ensurepip in a package of its own; `import venv` works without it and fails only half-way.
+check_venv_module() {
+  "$python" -c 'import venv, ensurepip' 2>/dev/null && return
+  local package=python$python_version-venv scratch
+  if can_apt; then
+    say "installing $package, without which $python makes no virtual environment"
+    scratch=$(mktemp)
+    apt_install "$scratch" "$package" || tail -n 5 "$scratch" >&2
+    rm -f "$scratch"
+    "$python" -c 'import venv, ensurepip' 2>/dev/null && return
+  fi
+  die "$python cannot make a virtual environment: its modules venv and ensurepip are missing." \
+    "On Debian and Ubuntu: sudo apt-get install $package" "Then: make setup"
+}
+
+# --- one set-up at a time ------------------------------------------------------------------------------------------
+
+# The lock belongs to file descriptor 9, which this shell keeps open: it ends with this process, however that ends.
+take_lock() {
+  exec 9>$venv.lock
+  "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null && return
+  say "another set-up is at work in this folder; waiting for it"
+  "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' ||
+    complain "this file system has no locks; going on without (do not start a second set-up here)"
+  if [ -e $stamp ] && ! [ pyproject.toml -nt $stamp ] && [ "$(cat $stamp)" = "$here" ]; then
+    say "the other one has done it"
+    exit 0
+  fi
+}
+
+# --- the virtual environment ---------------------------------------------------------------------------------------
+
+# Says in `fresh` whether .venv was made from nothing.
+make_venv() {
+  fresh=no
+  if [ -d $venv ] && [ ! -e $venv/.unfinished ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+    if [ ! -e $stamp ] || [ "$(cat $stamp)" = "$here" ]; then
+      rm -f $stamp
+      say "updating $venv"
+      return
+    fi
+    say "this folder has moved since $venv was made; making it again"
+  fi
+  fresh=yes
+  say "making $venv with Python $python_version"
+  rm -rf $venv
+  mkdir $venv
+  touch $venv/.unfinished
+  "$python" -m venv $venv || die "$python -m venv $venv failed; see above."
+}
+
+# --- FFCV: system libraries, then its own compilation --------------------------------------------------------------
+
+missing_packages() {
+  command -v g++ >/dev/null || echo build-essential
+  "$venv/bin/python" -c 'import pathlib, sys, sysconfig
+sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())' || echo "python$python_version-dev"
+  command -v pkg-config >/dev/null || echo pkg-config
+  pkg-config --exists libturbojpeg 2>/dev/null || echo libturbojpeg0-dev
+  pkg-config --exists opencv4 2>/dev/null || echo libopencv-dev
+}
+
+# Says in `extras` and `wheel` what pip shall install.
+prepare_ffcv() {
+  local requirement packages
+  extras=dev
+  wheel=()
+  requirement=$(sed -n 's/^ffcv = \["\(.*\)"\]$/\1/p' pyproject.toml)
+  [ -n "$requirement" ] || die 'pyproject.toml has no line of the form ffcv = ["..."] among its extras.'
+  if "$venv/bin/python" -c 'import importlib.metadata as m; m.version("ffcv")' 2>/dev/null; then
+    extras=dev,ffcv
+    return
+  fi
+  read -r -a packages <<<"$(missing_packages | tr '\n' ' ')"
+  if [ ${#packages[@]} -gt 0 ] && can_apt; then
+    say "installing FFCV's system libraries: ${packages[*]} (apt-get, output in $ffcv_log)"
+    apt_install $ffcv_log "${packages[@]}" || complain "apt-get failed: $(tail -n 1 $ffcv_log)"
+    read -r -a packages <<<"$(missing_packages | tr '\n' ' ')"
+  fi
+  if [ ${#packages[@]} -gt 0 ]; then
+    complain "without FFCV, the fast image loader: its system libraries are missing. Images are read by the slower folder" \
+      "backend. To have it, run: sudo apt-get install -y ${packages[*]}" \
+      "and then: make -B setup"
+    return
+  fi
+  say "compiling FFCV (output in $ffcv_log)"
+  if "$venv/bin/python" -m pip wheel --no-deps --wheel-dir $venv/wheels "$requirement" >>$ffcv_log 2>&1; then
+    extras=dev,ffcv
+    wheel=("$venv"/wheels/ffcv-*.whl)
+  else
+    complain "FFCV DID NOT COMPILE; the log is $ffcv_log and ends with:"
+    tail -n 5 $ffcv_log >&2
+    complain "Going on without it: images are read by the slower folder backend. To try again: make -B setup"
+  fi
+}
+
+# --- Python packages -----------------------------------------------------------------------------------------------
+
+# Of pip's many lines, those that explain a wait.
+digest() {
+  local line
+  while IFS= read -r line; do
+    case $line in
+      *Downloading*' GB)' | *'Using cached'*' GB)' | *Downloading*[0-9][0-9][0-9].[0-9]' MB)' | *'Using cached'*[0-9][0-9][0-9].[0-9]' MB)')
+        say "${line#"${line%%[![:space:]]*}"}" ;;
+      'Installing collected packages: '*) say "unpacking $(tr -cd , <<<"$line," | wc -c) packages" ;;
+    esac
+  done
+}
+
+install_packages() {
+  local pip=("$venv/bin/python" -m pip install --log "$log" --editable ".[$extras]" ${wheel[@]+"${wheel[@]}"})
+  if [ $fresh = yes ]; then
+    say "installing PyTorch, Lightning and the rest; the download may be some GB, and .venv as much on the disk"
+  fi
+  if [ $fresh = yes ] && [ -t 1 ]; then # pip draws its bars only on a terminal
+    "${pip[@]}" || return
+  else
+    "${pip[@]}" 2>$venv/pip-errors | digest || return
+  fi
+}
+
+report() {
+  "$venv/bin/python" - $SECONDS <<'PYTHON'
+import importlib.metadata as metadata, platform, sys
+
+import torch, torchvision
+
+python = ".".join(platform.python_version_tuple()[:2])
+device = "CUDA" if torch.cuda.is_available() else "CPU"
+try:
+    loader = "ffcv " + metadata.version("ffcv")
+    import ffcv
+except metadata.PackageNotFoundError:
+    loader = "folder backend"
+except ImportError as error:
+    print(f"[set-up] FFCV IS INSTALLED AND DOES NOT START: {error}", file=sys.stderr)
+    loader = "folder backend"
+print(f"[set-up] python {python}, torch {torch.__version__.split('+')[0]} ({device}), {loader} … done in {sys.argv[1]} s")
+PYTHON
+}
+
+check_python
+check_venv_module
+take_lock
+make_venv
+prepare_ffcv
+install_packages || {
+  [ ! -s $venv/pip-errors ] || tail -n 10 $venv/pip-errors >&2
+  die "pip could not install the packages; the whole log is $log. Mend what it says (network? disk space?)," "then: make setup"
+}
+report || die "what was installed does not start; see above. To begin afresh: make clean setup"
+rm -rf $venv/wheels $venv/pip-errors $venv/.unfinished
+printf '%s\n' "$here" >$stamp.partial
+mv $stamp.partial $stamp
