@@ -1,0 +1,117 @@
+"""What a binarizer is: codes times scale for both operands of a layer, and a gradient through the rounding."""
+
+import copy
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Codes(NamedTuple):
+    """A few-bit operand in evaluation: `operand = scale * values`.
+
+    Attributes:
+        values: The codes, integers held in floating point (`{-1, +1}` for one bit), in the operand's shape. A real
+            operand is its own code.
+        scale: One number, or for weights one per output channel, shape `(O,)`. Kept apart from the codes because the
+            sum over integer codes is exact, and a packed engine computes the same sum.
+    """
+
+    values: Tensor
+    scale: Tensor
+
+
+class Window(NamedTuple):
+    """Where a convolution looks: `(kernel, stride, padding)`, each `(height, width)`; padding is with zeros."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+
+
+class Binarizer(nn.Module):
+    """How one layer's weights and inputs become few-bit; as it stands, both stay real.
+
+    In training a layer computes `rescale(conv(input(x), weight(W)))`, differentiable; in evaluation
+    `rescale(scale_x * scale_w * conv(codes_x, codes_w))`, whose integer sums are exact. A method states both forms and
+    the tests hold them equal to rounding.
+
+    A configuration holds one *unbound* binarizer, which is the settings; each layer gets a copy of its own from
+    [bound_to][xnorlit.binarize.Binarizer.bound_to], with whatever parameters the method learns per layer.
+
+    Attributes:
+        weight_bits: Bits of a weight code; 32 says that weights stay real.
+        input_bits: Bits of an input code; 32 says that inputs stay real.
+        signed_input: Whether input codes are signs, which are all +1 behind a ReLU.
+    """
+
+    weight_bits: int = 32
+    input_bits: int = 32
+    signed_input: bool = False
+    rectify: bool = False
+
+    def bound_to(self, weight: Tensor, *, rectify: bool) -> "Binarizer":
+        """This binarizer's settings as a new binarizer of one layer.
+
+        Args:
+            weight: The layer's latent weights, `(O, I, kh, kw)` or `(O, I)`.
+            rectify: Whether the layer's block has no non-linearity of its own. A real-valued input then passes a ReLU
+                first; without it a float network of batch norm and convolution only would collapse to a linear map.
+        """
+        bound = copy.deepcopy(self)
+        bound.rectify = rectify
+        bound.setup(weight)
+        return bound
+
+    def setup(self, weight: Tensor) -> None:
+        """Creates what the method learns or remembers for one layer (a scale, a threshold); nothing here.
+
+        Args:
+            weight: The layer's latent weights, freshly initialised.
+        """
+
+    # --- training ---------------------------------------------------------------------------------------------------
+    def weight(self, weight: Tensor) -> Tensor:
+        """The weights as the training forward convolves them, differentiable in the latent weights."""
+        return weight
+
+    def input(self, x: Tensor) -> Tensor:
+        """The inputs as the training forward convolves them: `relu(x)` or `x` for a real-valued input."""
+        return F.relu(x) if self.rectify else x
+
+    def rescale(self, y: Tensor, x: Tensor, window: Window | None) -> Tensor:
+        """The layer's output before its bias, after a scale that depends on the position; the same in both modes.
+
+        Args:
+            y: The convolution's output, `(N, O, H', W')`, or `(N, O)` of a linear layer.
+            x: The layer's input before it was quantised, `(N, I, H, W)` or `(N, I)`.
+            window: Where the convolution looks; `None` for a linear layer.
+        """
+        return y
+
+    # --- evaluation -------------------------------------------------------------------------------------------------
+    def weight_codes(self, weight: Tensor) -> Codes:
+        """The weights as codes and a scale per output channel (or one)."""
+        return Codes(weight, weight.new_ones(()))
+
+    def input_codes(self, x: Tensor) -> Codes:
+        """The inputs as codes and one scale."""
+        return Codes(F.relu(x) if self.rectify else x, x.new_ones(()))
+
+    @property
+    def exact(self) -> bool:
+        """Whether both operands are integer codes, so that every sum of the evaluation forward is an integer."""
+        return self.weight_bits < 32 and self.input_bits < 32
+
+    # --- hooks ------------------------------------------------------------------------------------------------------
+    @torch.no_grad()
+    def after_step(self, weight: Tensor) -> None:
+        """Changes the latent weights in place after an optimizer step (centre, clamp); nothing here.
+
+        Args:
+            weight: The layer's latent weights, `(O, I, kh, kw)` or `(O, I)`.
+        """
+
+    def on_epoch(self, epoch: int, epochs: int) -> None:
+        """Moves a schedule of the method at the start of training epoch `epoch` of `epochs`; nothing here."""

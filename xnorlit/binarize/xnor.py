@@ -1,0 +1,73 @@
+"""XNOR-Net: one bit per weight and one per input, so that a dot product is an XNOR and a count."""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+from typing_extensions import override
+
+from xnorlit.binarize.base import Codes, Window
+from xnorlit.binarize.bwn import BWN, WeightGradient
+from xnorlit.binarize.sign import clipped_sign, sign
+
+
+def input_scale(x: Tensor, window: Window | None) -> Tensor:
+    """`K = A * box`, `A = mean over channels of |x|`: the scale of the inputs under each position of the window.
+
+    `box` is a `kh x kw` filter of `1 / (kh kw)` with the convolution's own stride and padding; a padded tap counts as
+    0 in A. Shape `(N, 1, H', W')`; for a linear layer the window is the whole input and `K = A`, shape `(N, 1)`.
+
+    Args:
+        x: The layer's input before its sign, `(N, I, H, W)` or `(N, I)`.
+        window: Where the convolution looks; `None` for a linear layer.
+
+    Source: Rastegari et al. 2016, arXiv 1603.05279, section 3.2.
+    """
+    mean = x.abs().mean(dim=1, keepdim=True)
+    if window is None:
+        return mean
+    height, width = window.padding
+    return F.avg_pool2d(F.pad(mean, (width, width, height, height)), window.kernel, window.stride)
+
+
+class XNOR(BWN):
+    """`y = (sign(x) (*) sign(W)) * alpha_o`, and `* K` on request: XNOR-Net's layer.
+
+    Weights as in `BWN`. Inputs are `sign(x)` with `sign(0) = +1`; their gradient is `g * 1[|x| <= 1]`. Padding adds
+    zeros after the sign, so a padded tap adds nothing to the dot product.
+
+    Source: Rastegari et al. 2016, arXiv 1603.05279, sections 3.2 and 3.3.
+
+    Args:
+        gradient: Gradient of the latent weights, see `scaled_sign`: `corrected` (the true derivative), `paper`
+            (equations 11-12) or `ste` (alpha as a constant).
+        center: Subtract from the latent weights, after each step, their mean over the input channels.
+        clip: Clamp the latent weights to [-1, 1] after each step.
+        input_scale: `K` multiplies each output position by the mean magnitude of the inputs under it, as in section
+            3.2 and with its gradient; `none` as in the released networks, none of which has it.
+    """
+
+    input_bits = 1
+    signed_input = True
+
+    def __init__(
+        self,
+        gradient: WeightGradient = "corrected",
+        center: bool = True,
+        clip: bool = True,
+        input_scale: Literal["none", "K"] = "none",
+    ) -> None:
+        super().__init__(gradient, center, clip)
+        self.input_scale = input_scale
+
+    @override
+    def input(self, x: Tensor) -> Tensor:
+        return clipped_sign(x)
+
+    @override
+    def input_codes(self, x: Tensor) -> Codes:
+        return Codes(sign(x), x.new_ones(()))
+
+    @override
+    def rescale(self, y: Tensor, x: Tensor, window: Window | None) -> Tensor:
+        return y * input_scale(x, window).to(y.dtype) if self.input_scale == "K" else y

@@ -1,0 +1,184 @@
+"""From a table of blocks to a module."""
+
+import fnmatch
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from xnorlit.binarize import Binarizer
+from xnorlit.binarize.float import Float
+from xnorlit.errors import UserError, did_you_mean
+from xnorlit.layers import BatchNorm1d, BatchNorm2d, QuantConv2d, QuantLayer, QuantLinear
+from xnorlit.models.network import Block, Network
+
+
+class Normalize(nn.Module):
+    """`(pixels - mean) / std` per channel, uint8 `(N, 3, H, W)` to fp32; on whatever device the pixels are.
+
+    Args:
+        mean: Mean of each channel, 0 to 255.
+        std: Standard deviation of each channel, in the same unit.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """The normalised image, in the memory format of the pixels."""
+        return (pixels - self.mean) / self.std
+
+
+class AlexNet(nn.Sequential):
+    """A built network: uint8 pixels `(N, 3, S, S)` to logits `(N, classes)`.
+
+    Attributes:
+        network: The table it was built from.
+    """
+
+    network: Network
+
+    def layers(self) -> Iterator[tuple[str, QuantLayer]]:
+        """The convolutions and linear layers with their block's name, from the pixels to the logits."""
+        for name, block in self.named_children():
+            yield from ((name, layer) for layer in block.modules() if isinstance(layer, QuantLayer))
+
+
+def build(
+    network: Network,
+    binarizer: Binarizer,
+    *,
+    classes: int,
+    image_size: int,
+    mean: Sequence[float] = (127.5, 127.5, 127.5),
+    std: Sequence[float] = (127.5, 127.5, 127.5),
+    layers: Mapping[str, Binarizer] | None = None,
+) -> AlexNet:
+    """The module of a table, with freshly initialised weights drawn from torch's global generator.
+
+    The same draws are made whatever the binarizer, so a pair of one seed starts from the same latent weights.
+
+    Args:
+        network: The table of blocks.
+        binarizer: Applies to every block that is not marked as float.
+        classes: Number of classes.
+        image_size: Side of the square input, pixels.
+        mean: Mean of each channel, 0 to 255, subtracted from the pixels.
+        std: Standard deviation of each channel, 0 to 255.
+        layers: Other binarizers for single layers, by name or pattern (`conv*`); the last match wins.
+
+    Raises:
+        UserError: A pattern matches no layer, the images are too small for the network, or a sign would follow a ReLU.
+    """
+    chosen = _choose(network, binarizer, layers or {})
+    model = AlexNet()
+    model.network = network
+    model.add_module("normalize", Normalize(mean, std))
+    flow = _Flow((3, image_size, image_size))
+    for block in network.blocks:
+        model.add_module(block.name, _build(block, network, flow, chosen[block.name], classes))
+    return model
+
+
+def _choose(network: Network, binarizer: Binarizer, layers: Mapping[str, Binarizer]) -> dict[str, Binarizer]:
+    chosen = {block.name: binarizer if block.binary else Float() for block in network.blocks}
+    for pattern, override in layers.items():
+        matches = fnmatch.filter(chosen, pattern)
+        if not matches:
+            raise UserError(
+                f"model.layers: no layer of {network.name} matches {pattern!r}.{did_you_mean(pattern, chosen)} "
+                f"Layers: {', '.join(chosen)}; patterns like 'conv*' are understood."
+            )
+        chosen.update(dict.fromkeys(matches, override))
+    return chosen
+
+
+@dataclass
+class _Flow:
+    """What is known of the tensor between two steps: its shape for one image, and what its sign would say."""
+
+    shape: tuple[int, ...]
+    rectified: bool = True  # There is a non-linearity behind the last layer; pixels need none.
+    signed: bool = True  # Values below zero are possible.
+
+
+def _build(block: Block, network: Network, flow: _Flow, binarizer: Binarizer, classes: int) -> nn.Sequential:
+    body = nn.Sequential()
+    positions = 1
+    for step in block.steps.split():
+        if step == "norm":
+            module = _norm(block, network, flow.shape)
+            flow.signed = True
+        elif step == "relu":
+            module = nn.ReLU(inplace=True)
+            flow.rectified, flow.signed = True, False
+        elif step == "dropout":
+            module = nn.Dropout2d(block.dropout) if len(flow.shape) == 3 else nn.Dropout(block.dropout)
+        elif step == "flatten":
+            module = nn.Flatten()
+            positions, flow.shape = math.prod(flow.shape[1:]), (math.prod(flow.shape),)
+        elif step == "pool":
+            module = nn.MaxPool2d(*block.pool)
+            flow.shape = (flow.shape[0], *(_side(block, side, *block.pool) for side in flow.shape[1:]))
+        else:
+            _refuse_dead_sign(block, binarizer, flow)
+            module, flow.shape = _layer(block, step, flow.shape, positions, classes)
+            _initialise(module, network)
+            module.bind(binarizer, rectify=not flow.rectified)
+            flow.rectified, flow.signed = False, True
+        body.add_module(step, module)
+    return body
+
+
+def _layer(
+    block: Block, step: str, shape: tuple[int, ...], positions: int, classes: int
+) -> tuple[QuantLayer, tuple[int, ...]]:
+    outputs = classes if block.outputs is None else block.outputs
+    if step == "linear":
+        return QuantLinear(shape[0], outputs, positions, block.bias, block.input_dropout), (outputs,)
+    conv = QuantConv2d(
+        shape[0], outputs, block.kernel, block.stride, block.padding, block.groups, block.bias, block.input_dropout
+    )
+    sides = (_side(block, side + 2 * block.padding, block.kernel, block.stride) for side in shape[1:])
+    return conv, (outputs, *sides)
+
+
+def _side(block: Block, side: int, kernel: int, stride: int) -> int:
+    if side < kernel:
+        raise UserError(
+            f"the image is too small for this network: {block.name} has {side} pixels left for a window of {kernel}. "
+            "Give larger images (data.image_size) or choose another network (model.network)."
+        )
+    return (side - kernel) // stride + 1
+
+
+def _norm(block: Block, network: Network, shape: tuple[int, ...]) -> nn.Module:
+    norm = (BatchNorm2d if len(shape) == 3 else BatchNorm1d)(shape[0], eps=block.eps)
+    if network.gamma == "uniform":
+        nn.init.uniform_(norm.weight)
+    elif network.gamma == "none":
+        norm.register_parameter("weight", None)
+    return norm
+
+
+def _initialise(layer: QuantLayer, network: Network) -> None:
+    fan_in = layer.weight[0].numel()
+    if network.init == "he":
+        nn.init.normal_(layer.weight, std=math.sqrt(2 / fan_in))
+    elif network.init == "narrow":
+        nn.init.normal_(layer.weight, std=2 / fan_in)
+    else:
+        nn.init.xavier_uniform_(layer.weight)
+
+
+def _refuse_dead_sign(block: Block, binarizer: Binarizer, flow: _Flow) -> None:
+    if binarizer.signed_input and not flow.signed:
+        raise UserError(
+            f"{block.name}: {type(binarizer).__name__} takes the sign of what leaves a ReLU with no norm between, so "
+            "every code would be +1. Choose a network whose blocks begin with a norm (--model.network alexnet-xnor), "
+            "or a binarizer whose inputs stay real (BWN)."
+        )

@@ -1,0 +1,19 @@
+"""An AlexNet for images of 32 to 64 pixels: 3 x 3 kernels, pools of 2, narrow widths."""
+
+from xnorlit.models.network import Block, Network
+
+ALEXNET_SMALL = Network(
+    name="alexnet-small",
+    image_size=32,
+    source="ours: AlexNet's five convolutions and three dense layers at a fortieth of the weights",
+    blocks=(
+        Block("conv1", "conv norm relu pool", 48, kernel=3, padding=1, pool=(2, 2), binary=False),
+        Block("conv2", "norm conv pool", 96, kernel=3, padding=1, pool=(2, 2), eps=1e-4),
+        Block("conv3", "norm conv", 128, kernel=3, padding=1, eps=1e-4),
+        Block("conv4", "norm conv", 128, kernel=3, padding=1, eps=1e-4),
+        Block("conv5", "norm conv pool", 96, kernel=3, padding=1, pool=(2, 2), eps=1e-4),
+        Block("fc6", "flatten norm linear", 512, eps=1e-4),
+        Block("fc7", "norm linear", 512, eps=1e-4),
+        Block("fc8", "norm relu linear", binary=False),
+    ),
+)
