@@ -1,0 +1,23 @@
+"""What a finished run left on disk, read back as typed records; needs neither torch nor Lightning."""
+
+from xnorlit.runs.curves import Curves, Series
+from xnorlit.runs.place import Place
+from xnorlit.runs.predictions import Predictions
+from xnorlit.runs.run import BrokenRun, Run, read
+from xnorlit.runs.search import Pair, find, newest_pair
+from xnorlit.runs.summary import Environment, Summary
+
+__all__ = [
+    "BrokenRun",
+    "Curves",
+    "Environment",
+    "Pair",
+    "Place",
+    "Predictions",
+    "Run",
+    "Series",
+    "Summary",
+    "find",
+    "newest_pair",
+    "read",
+]

@@ -1,0 +1,47 @@
+"""A run's resolved configuration, as nested mappings and as one flat mapping of dotted keys."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from xnorlit.errors import UserError
+
+
+def load_config(file: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; no Python objects are built from it.
+
+    Raises:
+        UserError: The file is missing, is not YAML, or is not a mapping.
+    """
+    try:
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror or error}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"{file} is damaged: YAML was expected ({error}). Train the run again.") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{file} holds no settings: a mapping (trainer, model, data, ...) was expected.")
+    return config
+
+
+def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Every leaf under its dotted key: `{"model": {"lr": 1}}` becomes `{"model.lr": 1}`.
+
+    Mappings inside of lists are opened too (`trainer.callbacks.0.class_path`), so that two lists of callbacks differ
+    in the setting that differs; a list without mappings is one leaf, as are an empty mapping and an empty list.
+    """
+    return dict(_leaves("", config))
+
+
+def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        children = value.items()
+    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        children = enumerate(value)
+    else:
+        yield prefix, value
+        return
+    for key, child in children:
+        yield from _leaves(f"{prefix}.{key}" if prefix else str(key), child)

@@ -1,0 +1,93 @@
+"""The curves of a run, from the metrics.csv that Lightning's CSVLogger wrote."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xnorlit.errors import UserError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Series:
+    """One metric over training: three arrays of one length, by rising step."""
+
+    step: NDArray[np.int64]
+    epoch: NDArray[np.int64]
+    value: NDArray[np.float64]
+
+    def per_epoch(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The last value of each epoch: (epochs, values)."""
+        last = np.append(self.epoch[1:] != self.epoch[:-1], True) if len(self.epoch) else np.zeros(0, bool)
+        return self.epoch[last], self.value[last]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """All series of a run by the name they were logged under, such as `val/top1`."""
+
+    series: dict[str, Series]
+
+    def __getitem__(self, name: str) -> Series:
+        """The series of that name.
+
+        Raises:
+            UserError: The run logged no such metric.
+        """
+        if name not in self.series:
+            known = ", ".join(self.series) or "none"
+            raise UserError(f"No metric named {name!r} was logged.{did_you_mean(name, self.series)} Logged: {known}.")
+        return self.series[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.series
+
+    @staticmethod
+    def load(file: Path) -> "Curves":
+        """The curves in a metrics.csv.
+
+        The logger writes training and validation metrics of one step in different rows and leaves the other cells
+        blank; a blank cell is no value, while a written `nan` is one: a loss that became NaN. A run that was resumed
+        has steps twice: the later row, which belongs to the weights that went on, is the one kept.
+
+        Raises:
+            UserError: The file is missing, has no step column, or holds what is not a number.
+        """
+        try:
+            with file.open(newline="", encoding="utf-8") as lines:
+                return _parse(csv.reader(lines), file)
+        except OSError as error:
+            raise UserError(f"{file} cannot be read: {error.strerror or error}.") from error
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise UserError(f"{file} is damaged: comma-separated text was expected ({error}).") from error
+
+
+def _parse(rows: Iterator[list[str]], file: Path) -> Curves:
+    header = next(rows, None)
+    if header is None or "step" not in header:
+        raise UserError(f"{file} has no column 'step'; a file of Lightning's CSVLogger was expected.")
+    points: dict[str, dict[int, tuple[int, float]]] = {name: {} for name in header if name not in ("step", "epoch")}
+    epoch = 0
+    for line, row in enumerate(rows, start=2):
+        cells = {name: cell for name, cell in zip(header, row, strict=False) if cell != ""}
+        try:
+            # Rows of the learning-rate monitor carry no epoch: they belong to the one under way.
+            epoch = int(float(cells.pop("epoch", epoch)))
+            step = int(float(cells.pop("step")))
+            for name, cell in cells.items():
+                points[name][step] = epoch, float(cell)
+        except (KeyError, ValueError, OverflowError) as error:
+            raise UserError(f"{file}, line {line}: a step and numbers were expected, not {','.join(row)!r}.") from error
+    return Curves({name: _series(at) for name, at in points.items() if at})
+
+
+def _series(at: dict[int, tuple[int, float]]) -> Series:
+    steps = sorted(at)
+    return Series(
+        np.array(steps, np.int64),
+        np.array([at[step][0] for step in steps], np.int64),
+        np.array([at[step][1] for step in steps], np.float64),
+    )

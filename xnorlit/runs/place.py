@@ -1,0 +1,43 @@
+"""Where a run is filed: `<root>/<experiment>/<pair>/<arm>/seed-<n>`."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_SEED = re.compile(r"seed-(\d+)")
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """The coordinates of a run, in the order in which folders nest; sorts by them, seeds as numbers."""
+
+    root: Path
+    experiment: str
+    pair: str
+    arm: str
+    seed: int
+
+    @property
+    def path(self) -> Path:
+        """`<root>/<experiment>/<pair>/<arm>/seed-<n>`."""
+        return self.root / self.experiment / self.pair / self.arm / f"seed-{self.seed}"
+
+    @property
+    def group(self) -> tuple[str, str]:
+        """What runs that may be compared share: (experiment, pair)."""
+        return self.experiment, self.pair
+
+    @staticmethod
+    def of(path: Path) -> "Place | None":
+        """The place that a path's last four names spell, or None where they spell none.
+
+        Args:
+            path: A folder; it need not exist.
+        """
+        full = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links out of the root
+        seed = _SEED.fullmatch(full.name)
+        if seed is None or len(full.parts) < 5:
+            return None
+        experiment, pair, arm = full.parts[-4:-1]
+        return Place(full.parents[3], experiment, pair, arm, int(seed[1]))

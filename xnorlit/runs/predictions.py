@@ -1,0 +1,119 @@
+"""What a run predicted for each validation image, read from predictions.safetensors and checked in full."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from xnorlit.errors import UserError
+
+_KINDS = {"index": "I64", "label": "I64", "top5": "I64", "top5_logit": "F32"}
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The five likeliest classes of N validation images, and the true one.
+
+    index: position of the image in its split's listing, rising. label: the true class. top5, top5_logit: [N, k],
+    likeliest first, k = min(5, number of classes).
+    """
+
+    index: NDArray[np.int64]
+    label: NDArray[np.int64]
+    top5: NDArray[np.int64]
+    top5_logit: NDArray[np.float32]
+    classes: tuple[str, ...]
+    listing_sha256: str
+    split: str
+    source: str
+    epoch: int
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def correct(self, k: int) -> NDArray[np.bool_]:
+        """[N], whether the true class is among the k likeliest; with fewer than k classes it always is."""
+        return (self.top5[:, :k] == self.label[:, None]).any(axis=1)
+
+    @staticmethod
+    def load(file: Path) -> "Predictions":
+        """The predictions in `file`, which is trusted in nothing: types, shapes, ranges and order are checked.
+
+        Raises:
+            UserError: The file is missing, cut short, or not what a run writes; or it holds no image; or NaN.
+        """
+        try:
+            with safe_open(file, framework="numpy") as tensors:
+                found = {name: tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118
+                _expect(found == _KINDS, file, f"tensors {_KINDS} were expected, not {found}")
+                arrays = {name: tensors.get_tensor(name) for name in _KINDS}
+                metadata = tensors.metadata() or {}
+        except FileNotFoundError as error:
+            raise UserError(f"{file} is missing: the run left no predictions. Train the run again.") from error
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{file} is damaged or cut short ({error}). Train the run again.") from error
+        classes = _classes(metadata, file)
+        _check_arrays(arrays, len(classes), file)
+        epoch = metadata.get("epoch", "")
+        _expect(epoch.isdecimal(), file, f"the epoch should be a number, not {epoch!r}")
+        missing = [key for key in ("listing_sha256", "split", "source") if not metadata.get(key)]
+        _expect(not missing, file, f"its metadata lacks {', '.join(missing)}")
+        return Predictions(
+            **arrays,
+            classes=classes,
+            listing_sha256=metadata["listing_sha256"],
+            split=metadata["split"],
+            source=metadata["source"],
+            epoch=int(epoch),
+        )
+
+
+def _classes(metadata: dict[str, str], file: Path) -> tuple[str, ...]:
+    try:
+        classes = json.loads(metadata.get("classes", ""))
+    except (ValueError, RecursionError):
+        classes = None
+    _expect(
+        isinstance(classes, list) and bool(classes) and all(isinstance(name, str) for name in classes),
+        file,
+        "its metadata should name the classes as a JSON list of strings",
+    )
+    assert isinstance(classes, list)
+    _expect(len(set(classes)) == len(classes), file, "a class is named twice")
+    return tuple(classes)
+
+
+def _check_arrays(arrays: dict[str, NDArray], classes: int, file: Path) -> None:
+    index, label, top5, logit = (arrays[name] for name in _KINDS)
+    _expect(index.ndim == 1, file, f"index should be a vector, not of the shape {index.shape}")
+    if index.size == 0:
+        raise UserError(
+            f"{file} holds predictions of no image at all. Give the run a validation set (data.source with a val or "
+            "test folder) and train it again."
+        )
+    n, k = index.shape[0], min(5, classes)
+    for name, array, shape in (("index", index, (n,)), ("label", label, (n,)), ("top5", top5, (n, k))):
+        _expect(array.shape == shape, file, f"{name} should have the shape {shape}, not {array.shape}")
+    _expect(logit.shape == (n, k), file, f"top5_logit should have the shape {(n, k)}, not {logit.shape}")
+    _expect(index[0] >= 0 and bool((np.diff(index) > 0).all()), file, "its images should come once each, in order")
+    for name, array in (("label", label), ("top5", top5)):
+        _expect(
+            bool(((array >= 0) & (array < classes)).all()), file, f"{name} names a class beyond the {classes} listed"
+        )
+    diverged = ~np.isfinite(logit).all(axis=1)
+    if diverged.any():
+        raise UserError(
+            f"{file}: the network's outputs are NaN or infinite for {int(diverged.sum()):,} of {n:,} images. "
+            "The run diverged: lower the learning rate and train it again."
+        )
+    _expect(bool((np.diff(logit, axis=1) <= 0).all()), file, "the likeliest class should come first")
+    ranked = np.sort(top5, axis=1)
+    _expect(bool((np.diff(ranked, axis=1) > 0).all()), file, "top5 names a class twice for one image")
+
+
+def _expect(holds: bool, file: Path, problem: str) -> None:
+    if not holds:
+        raise UserError(f"{file} is not what a run writes: {problem}. Train the run again.")

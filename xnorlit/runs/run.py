@@ -1,0 +1,126 @@
+"""One run directory, read as a typed record."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from xnorlit.errors import UserError, did_you_mean
+from xnorlit.runs.config import flatten, load_config
+from xnorlit.runs.curves import Curves
+from xnorlit.runs.place import Place
+from xnorlit.runs.predictions import Predictions
+from xnorlit.runs.summary import Environment, Summary
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run. The small files are read at once; curves and predictions when they are first asked for.
+
+    Args:
+        path: The run's directory.
+        place: Where it was filed, from its path, or from its configuration when the directory was copied elsewhere.
+        config: The resolved configuration, nested.
+        summary: What came out.
+        environment: Where it was trained.
+    """
+
+    path: Path
+    place: Place
+    config: dict[str, Any]
+    summary: Summary
+    environment: Environment
+
+    @cached_property
+    def flat_config(self) -> dict[str, Any]:
+        """The resolved configuration under dotted keys, such as `model.optimizer.init_args.lr`."""
+        return flatten(self.config)
+
+    @cached_property
+    def curves(self) -> Curves:
+        """The metrics over training."""
+        return Curves.load(self.path / "metrics.csv")
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        """The per-image predictions on the validation set."""
+        return Predictions.load(self.path / "predictions.safetensors")
+
+
+@dataclass(frozen=True)
+class BrokenRun:
+    """A run directory that cannot be used: damaged, or of a run that has not finished.
+
+    Args:
+        path: The run's directory.
+        place: Where it is filed, or None where its path does not say.
+        reason: One or two sentences for the reader.
+        unfinished: True when it may still be under way or be resumed, False when a file is damaged.
+    """
+
+    path: Path
+    place: Place | None
+    reason: str
+    unfinished: bool
+
+
+def read(path: Path | str) -> Run:
+    """The finished run in a directory.
+
+    Raises:
+        UserError: There is no such directory, it is not a run, the run has not finished, or a file is damaged.
+    """
+    path = Path(path)
+    _check_is_run(path)
+    if not (path / "summary.json").exists():
+        raise UserError(
+            f"{path} is not finished: it has no summary.json, which a run writes last. It is still under way, was "
+            "stopped, or failed. Give the same training command again to resume it."
+        )
+    config = load_config(path / "config.yaml")
+    return Run(
+        path=path,
+        place=_place(path, config),
+        config=config,
+        summary=Summary.load(path / "summary.json"),
+        environment=Environment.load(path / "environment.json"),
+    )
+
+
+def _check_is_run(path: Path) -> None:
+    if not path.exists():
+        raise UserError(f"There is no run {path}.{_nearest(path)}")
+    if not path.is_dir():
+        raise UserError(f"{path} is a file; a run directory was expected, such as {path.parent}.")
+    if not (path / "config.yaml").exists() and not (path / "summary.json").exists():
+        below = sorted(found.parent for found in path.glob("**/seed-*/config.yaml"))
+        if below:
+            listed = ", ".join(str(run) for run in below[:4]) + (", ..." if len(below) > 4 else "")
+            raise UserError(f"{path} is not a run, but a folder of {len(below)}: give {listed}.")
+        raise UserError(
+            f"{path} is not a run: it has no config.yaml. A run is a folder RUNS/EXPERIMENT/PAIR/ARM/seed-N that "
+            "training wrote."
+        )
+
+
+def _nearest(path: Path) -> str:
+    """What exists beside the first part of a path that does not, and the nearest of it as a question."""
+    while not path.parent.is_dir():
+        path = path.parent
+    known = sorted(str(child) for child in path.parent.iterdir() if child.is_dir())
+    return did_you_mean(str(path), known) or f" {path.parent} holds {', '.join(known) or 'no folder'}."
+
+
+def _place(path: Path, config: dict[str, Any]) -> Place:
+    spelled = Place.of(path)
+    if spelled is not None:
+        return spelled
+    filed, seed = config.get("run"), config.get("seed_everything")
+    if isinstance(filed, dict) and type(seed) is int:
+        root, experiment, pair, arm = (filed.get(key) for key in ("root", "experiment", "pair", "arm"))
+        if isinstance(experiment, str) and isinstance(pair, str) and isinstance(arm, str):
+            return Place(Path(root or "runs"), experiment, pair, arm, seed)
+    raise UserError(
+        f"{path / 'config.yaml'} does not say where the run is filed: run.experiment, run.pair, run.arm and "
+        "seed_everything were expected. Train the run again."
+    )

@@ -1,0 +1,132 @@
+"""Finding runs under a root."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from xnorlit.errors import UserError, did_you_mean
+from xnorlit.runs.place import Place
+from xnorlit.runs.run import BrokenRun, Run, read
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The runs of one pair that belong side by side.
+
+    Args:
+        experiment: Name of the experiment.
+        pair: Name of the pair.
+        runs: Finished runs of at least two arms; every seed here is there in at least two arms.
+        left_out: One sentence for each run of the pair, or newer pair, that is not among `runs`.
+    """
+
+    experiment: str
+    pair: str
+    runs: tuple[Run, ...]
+    left_out: tuple[str, ...]
+
+
+def find(root: Path | str) -> list[Run | BrokenRun]:
+    """Every run under `root`, ordered by place; a broken or unfinished one is listed with its reason.
+
+    Raises:
+        UserError: There is no folder `root`.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"There is no folder of runs {root}. Train a pair first: make train-xnor train-float.")
+    found: list[tuple[tuple, Run | BrokenRun]] = []
+    for path in root.glob("*/*/*/seed-*"):
+        # Names with a dot belong to writers under way (xnorlit.atomic) and to tools, never to a run.
+        if path.is_dir() and not any(part.startswith(".") for part in path.relative_to(root).parts):
+            place = Place.of(path)
+            key = (path.parent, place.seed if place else -1, path.name)
+            found.append((key, _read_or_explain(path, place)))
+    return [run for _, run in sorted(found, key=lambda item: item[0])]
+
+
+def _read_or_explain(path: Path, place: Place | None) -> Run | BrokenRun:
+    try:
+        if place is None:
+            raise UserError(f"{path.name} does not end in a number: seed-0, seed-1, ... were expected.")
+        return read(path)
+    except UserError as error:
+        unfinished = place is not None and not (path / "summary.json").exists()
+        return BrokenRun(path, place, str(error), unfinished)
+
+
+def newest_pair(root: Path | str, *, experiment: str | None = None, pair: str | None = None) -> Pair:
+    """The pair of which a run started last, among those where two arms have finished with a same seed.
+
+    Args:
+        root: The folder of runs.
+        experiment: Search in this experiment only.
+        pair: Search among pairs of this name only.
+
+    Raises:
+        UserError: No pair is complete; the message says what is missing.
+    """
+    found = _within(find(root), Path(root), experiment, pair)
+    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for run in found:
+        if isinstance(run, Run):
+            groups[run.place.group].append(run)
+    complete = {group: shared for group, runs in groups.items() if (shared := _seeds_in_two_arms(runs))}
+    if not complete:
+        raise UserError(_nothing_to_compare(Path(root), found, groups))
+    group = max(complete, key=lambda group: (max(_started(run) for run in complete[group]), group))
+    newest = _started(max(complete[group], key=_started))
+    left_out = [
+        *(_left_out(run) for run in groups[group] if run not in complete[group]),
+        *(
+            f"{run.path} is newer, but has no finished twin with seed {run.place.seed}."
+            for other, runs in groups.items()
+            for run in runs
+            if other not in complete and _started(run) > newest
+        ),
+        *(run.reason for run in found if isinstance(run, BrokenRun) and run.place and run.place.group == group),
+    ]
+    return Pair(*group, tuple(complete[group]), tuple(left_out))
+
+
+def _within(
+    found: list[Run | BrokenRun], root: Path, experiment: str | None, pair: str | None
+) -> list[Run | BrokenRun]:
+    """The runs of that experiment and of pairs of that name; a name that nothing has is an error."""
+    for kind, wanted in (("experiment", experiment), ("pair", pair)):
+        if wanted is None:
+            continue
+        known = {getattr(run.place, kind) for run in found if run.place}
+        if wanted not in known:
+            listed = ", ".join(sorted(known)) or "none"
+            raise UserError(f"{root} has no {kind} named {wanted}.{did_you_mean(wanted, known)} There: {listed}.")
+        found = [run for run in found if run.place and getattr(run.place, kind) == wanted]
+    return found
+
+
+def _seeds_in_two_arms(runs: Sequence[Run]) -> list[Run]:
+    arms_of_seed: dict[int, int] = defaultdict(int)
+    for run in runs:
+        arms_of_seed[run.place.seed] += 1
+    return [run for run in runs if arms_of_seed[run.place.seed] > 1]
+
+
+def _started(run: Run) -> datetime:
+    # What the run wrote about itself: a copy or a clone gives files other times.
+    return run.environment.started
+
+
+def _left_out(run: Run) -> str:
+    return f"{run.path} is left out: no other arm has finished with seed {run.place.seed}."
+
+
+def _nothing_to_compare(root: Path, found: list[Run | BrokenRun], groups: dict[tuple[str, str], list[Run]]) -> str:
+    lines = [f"{root} has no pair to compare: two arms of one pair, finished with the same seed, were expected."]
+    for (experiment, pair), runs in groups.items():
+        arms = ", ".join(f"{run.place.arm} (seed {run.place.seed})" for run in runs)
+        lines.append(f"  {experiment}/{pair} has {arms}.")
+    lines += [f"  {run.reason}" for run in found if isinstance(run, BrokenRun)]
+    lines.append("Train what is missing (make train-xnor, make train-float; SEED=n), or give two run directories.")
+    return "\n".join(lines)

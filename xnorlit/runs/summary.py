@@ -1,0 +1,124 @@
+"""The two small JSON files of a run: what came out (`summary.json`) and where it ran (`environment.json`)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from xnorlit.errors import UserError
+from xnorlit.runs.document import Document
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a finished run reports about itself; the file is written last, so a run without it is unfinished.
+
+    Accuracies are fractions on the validation set; times are in seconds; sizes are of all weights, in bits.
+    """
+
+    epochs: int
+    top1: float
+    top5: float
+    best_top1: float
+    best_epoch: int
+    train_seconds: float
+    step_seconds: float
+    parameters: int
+    binary_parameters: int
+    float_bits: int
+    packed_bits: int
+    classes: int
+    synthetic: bool
+
+    @property
+    def bits_per_binary_weight(self) -> float | None:
+        """Bits that a binary weight takes when packed, its share of the scales included; None where there is none.
+
+        `(packed - 32 (parameters - binary)) / binary`: the weights that are not binary stay fp32 in the packed file.
+        """
+        if self.binary_parameters == 0:
+            return None
+        return (self.packed_bits - 32 * (self.parameters - self.binary_parameters)) / self.binary_parameters
+
+    @staticmethod
+    def load(file: Path) -> "Summary":
+        """The summary in `file`.
+
+        Raises:
+            UserError: The file is damaged, or contradicts itself.
+        """
+        document = Document.load(file)
+        status = document.text("status")
+        if status != "finished":
+            raise UserError(
+                f"{file}: status is {status!r}, but 'finished' was expected. Resume or train the run again."
+            )
+        bits = document.inside("bits")
+        summary = Summary(
+            epochs=document.count("epochs"),
+            top1=document.fraction("top1"),
+            top5=document.fraction("top5"),
+            best_top1=document.fraction("best_top1"),
+            best_epoch=document.count("best_epoch"),
+            train_seconds=document.number("train_seconds"),
+            step_seconds=document.number("step_seconds"),
+            parameters=document.count("parameters"),
+            binary_parameters=document.count("binary_parameters"),
+            float_bits=bits.count("float"),
+            packed_bits=bits.count("packed"),
+            classes=document.count("classes"),
+            synthetic=document.flag("synthetic"),
+        )
+        if summary.binary_parameters > summary.parameters:
+            raise UserError(
+                f"{file}: {summary.binary_parameters:,} binary parameters of {summary.parameters:,} parameters "
+                "is more than there are. Train the run again."
+            )
+        return summary
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where and on what a run was trained. What is not known is None or 0."""
+
+    python: str
+    platform: str
+    cpu: str
+    cores: int
+    threads: int
+    gpu: str | None
+    packages: dict[str, str]
+    commit: str | None
+    dirty: bool
+    command: str
+    started: datetime
+    backend: str
+
+    @property
+    def machine(self) -> tuple[str, int, int, str | None]:
+        """What must agree before times may be divided: (cpu, cores, threads, gpu)."""
+        return self.cpu, self.cores, self.threads, self.gpu
+
+    @staticmethod
+    def load(file: Path) -> "Environment":
+        """The environment in `file`.
+
+        Raises:
+            UserError: The file is damaged.
+        """
+        document = Document.load(file)
+        packages = document.inside("packages")
+        git = document.inside("git") if document.has("git") else None
+        return Environment(
+            python=document.text("python"),
+            platform=document.text("platform"),
+            cpu=document.text("cpu"),
+            cores=document.count("cores"),
+            threads=document.count("threads"),
+            gpu=document.text("gpu") if document.has("gpu") else None,
+            packages={name: packages.text(name) for name in packages.fields},
+            commit=git.text("commit") if git and git.has("commit") else None,
+            dirty=git.flag("dirty") if git and git.has("dirty") else False,
+            command=document.text("command"),
+            started=document.moment("started"),
+            backend=document.text("backend"),
+        )
