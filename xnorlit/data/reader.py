@@ -1,0 +1,32 @@
+"""What every backend offers: pictures of given samples, batch by batch."""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xnorlit.data.augment import View
+
+
+class Reader(Protocol):
+    """The pixels of one split, behind one interface whatever the backend."""
+
+    def pictures(self, batches: Sequence[NDArray[np.int64]], view: View, epoch: int) -> Iterator[Tensor]:
+        """Yields one uint8 [N, 3, size, size] tensor (channels_last strides, its own storage) for each batch.
+
+        The iterator frees its threads and buffers when it is closed early, and raises what its workers raise.
+
+        Args:
+            batches: Positions of samples, one array per batch.
+            view: Decides crops and flips.
+            epoch: Counted from 0.
+        """
+        ...
+
+
+def as_tensor(pictures: NDArray[np.uint8]) -> Tensor:
+    """[N, H, W, 3] pixels as an [N, 3, H, W] tensor of the same storage, which is what channels_last means."""
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2)
