@@ -7,7 +7,7 @@ STAMP := $(VENV)/.stamp
 XNORLIT := $(VENV)/bin/xnorlit
 RUN := $(VENV)/bin/python -m
 
-# One shell word, whatever DATA or EXPERIMENT holds: blanks, quotes, dollar signs.
+# One word for the shell, blanks and quotes included.
 quote = '$(subst ','\'',$(1))'
 
 TRAIN = $(XNORLIT) train $(1) $(if $(DATA),--data $(call quote,$(DATA))) \

@@ -16,6 +16,7 @@ python=${PYTHON:-python3}
 venv=.venv
 stamp=$venv/.stamp
 here=$(pwd -P)
+started=$(date +%s)
 log=$venv/setup.log
 ffcv_log=$venv/ffcv-build.log
 
@@ -169,20 +170,20 @@ digest() {
 }
 
 install_packages() {
-  local pip=("$venv/bin/python" -m pip install --log "$log" --editable ".[$extras]" ${wheel[@]+"${wheel[@]}"})
+  local pip=("$venv/bin/python" -m pip install --editable ".[$extras]" ${wheel[@]+"${wheel[@]}"})
   if [ $fresh = yes ]; then
     say "installing PyTorch, Lightning and the rest; the download may be some GB, and .venv as much on the disk"
   fi
   if [ $fresh = yes ] && [ -t 1 ]; then # pip draws its bars only on a terminal
-    "${pip[@]}" || return
+    "${pip[@]}"
   else
-    "${pip[@]}" 2>$venv/pip-errors | digest || return
+    "${pip[@]}" 2>&1 | tee $log | digest
   fi
 }
 
 report() {
-  "$venv/bin/python" - $SECONDS <<'PYTHON'
-import importlib.metadata as metadata, platform, sys
+  "$venv/bin/python" - "$started" <<'PYTHON'
+import importlib.metadata as metadata, platform, sys, time
 
 import torch, torchvision
 
@@ -196,7 +197,9 @@ except metadata.PackageNotFoundError:
 except ImportError as error:
     print(f"[set-up] FFCV IS INSTALLED AND DOES NOT START: {error}", file=sys.stderr)
     loader = "folder backend"
-print(f"[set-up] python {python}, torch {torch.__version__.split('+')[0]} ({device}), {loader} … done in {sys.argv[1]} s")
+torch_version = torch.__version__.split("+")[0]
+seconds = time.time() - float(sys.argv[1])
+print(f"[set-up] python {python}, torch {torch_version} ({device}), {loader} … done in {seconds:.0f} s")
 PYTHON
 }
 
@@ -206,10 +209,10 @@ take_lock
 make_venv
 prepare_ffcv
 install_packages || {
-  [ ! -s $venv/pip-errors ] || tail -n 10 $venv/pip-errors >&2
-  die "pip could not install the packages; the whole log is $log. Mend what it says (network? disk space?)," "then: make setup"
+  [ ! -e $log ] || tail -n 10 $log >&2
+  die "pip could not install the packages; see above. Mend what it says (network? disk space?), then: make setup"
 }
 report || die "what was installed does not start; see above. To begin afresh: make clean setup"
-rm -rf $venv/wheels $venv/pip-errors $venv/.unfinished
+rm -rf $venv/wheels $log $venv/.unfinished
 printf '%s\n' "$here" >$stamp.partial
 mv $stamp.partial $stamp
