@@ -74,7 +74,7 @@ class CentreCrop(Crop):
     """The middle of the image.
 
     Args:
-        ratio: Side of the box over the shorter side: 224/256 = 0.875 reads as "resize the shorter side to 256, cut 224".
+        ratio: Side of the box over the shorter side; 224/256 = 0.875 reads "resize the shorter side to 256, cut 224".
         squash: Take `ratio` of both sides instead, so that the aspect is not kept ("resize to 256 x 256, cut 227").
     """
 
@@ -93,7 +93,7 @@ class RandomCrop(Crop):
     """A box of fixed relative size anywhere in the image, as allenai and jiecaoyu train.
 
     Args:
-        ratio: Side of the box over the shorter side: 224/256 = 0.875 reads as "resize the shorter side to 256, cut 224".
+        ratio: Side of the box over the shorter side; 224/256 = 0.875 reads "resize the shorter side to 256, cut 224".
         squash: Take `ratio` of both sides instead, so that the aspect is not kept ("resize to 256 x 256, cut 227").
     """
 
@@ -155,7 +155,7 @@ class ResizedCrop(Crop):
             area = heights[left] * widths[left] * (self.area[0] + (self.area[1] - self.area[0]) * some.uniform(first))
             aspect = np.exp(np.log(low) + np.log(high / low) * some.uniform(first + 1))
             width, height = np.round(np.sqrt(area * aspect)), np.round(np.sqrt(area / aspect))
-            fits = (0 < width) & (width <= widths[left]) & (0 < height) & (height <= heights[left])
+            fits = (width > 0) & (width <= widths[left]) & (height > 0) & (height <= heights[left])
             chosen = left[fits]
             placed = rows[chosen]
             placed["width"], placed["height"] = width[fits], height[fits]
@@ -184,7 +184,13 @@ class View:
     seed: int = 0
 
     def place(self, indices: NDArray[np.int64], epoch: int, sizes: Sizes) -> NDArray[np.void]:
-        """The placements of samples in an epoch, `PLACEMENT` [N]: row i depends on (seed, epoch, indices[i], sizes[i]) only."""
+        """Placements `PLACEMENT` [N]: row i depends on (seed, epoch, indices[i], sizes[i]) only.
+
+        Args:
+            indices: Positions of samples.
+            epoch: Counted from 0.
+            sizes: Of these samples' source images.
+        """
         draws = Draws(counter.key(self.seed, epoch, _PURPOSE), indices)
         rows = np.zeros(len(indices), PLACEMENT)
         rows["index"] = indices

@@ -48,7 +48,7 @@ def uniform(
 
 
 def normal(key: int, index: ArrayLike, draw: ArrayLike = 0) -> NDArray[np.float64]:
-    """Standard normal numbers, one for each (key, index, draw), by the Box-Muller transform of the hash's two halves."""
+    """Standard normal numbers, one for each (key, index, draw): Box-Muller on the hash's two halves."""
     return _box_muller(bits(key, index, draw))[0]
 
 

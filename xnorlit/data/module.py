@@ -1,16 +1,17 @@
 """The LightningDataModule that every experiment reads its images from."""
 
+import time
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
 import pytorch_lightning as pl
 
-from xnorlit.data import synthetic, tree, pixels
+from xnorlit.data import pixels, synthetic, tree
 from xnorlit.data.augment import CentreCrop, Crop, PadCrop, View
 from xnorlit.data.listing import Listing
 from xnorlit.data.loader import BatchLoader, Samples
 from xnorlit.data.memory import MemoryReader
-from typing import Literal
-from pathlib import Path
-import numpy as np
-import time
 
 
 class ImageData(pl.LightningDataModule):

@@ -30,7 +30,8 @@ def read_rgb(path: Path) -> Image.Image:
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError) as error:
         # Pillow's format plug-ins raise all of these on broken files.
         raise UnreadableImageError(
-            f"{path} cannot be read as an image: {error}. Mend or remove it, or pass --skip-bad to leave such files out."
+            f"{path} cannot be read as an image: {error}. "
+            "Mend or remove it, or leave such files out with `xnorlit prepare --skip-bad`."
         ) from error
 
 
@@ -62,11 +63,11 @@ def render(image: Image.Image, row: np.void, size: int, reflect: bool) -> NDArra
         reflect: What a shifted window shows outside the image: the mirror image, or zeros.
     """
     box = (row["left"], row["top"], row["left"] + row["width"], row["top"] + row["height"])
-    if box != (0, 0, size, size) or image.size != (size, size):
-        if (row["width"], row["height"]) == (size, size):
-            image = image.crop(box)
-        else:
-            image = image.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+    if box != (0, 0, *image.size):
+        image = image.crop(box)
+    if image.size != (size, size):
+        # After the cut: with Pillow's own `box` the filter would reach over the box's edges.
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
     picture = np.asarray(image)[None]
     return shift(picture, np.array([row]), reflect)[0]
 

@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+
+from xnorlit.data.augment import PLACEMENT, CentreCrop, PadCrop, RandomCrop, ResizedCrop, Sizes, View
+
+CROPS = [
+    PadCrop(4),
+    PadCrop(4, reflect=True),
+    RandomCrop(0.875),
+    RandomCrop(0.9, squash=True),
+    ResizedCrop(),
+    CentreCrop(),
+]
+COUNT = 2000
+
+
+def sizes(count=COUNT, seed=0):
+    drawn = np.random.default_rng(seed).integers(1, 600, (2, count))
+    return Sizes(*drawn)
+
+
+@pytest.mark.parametrize("crop", CROPS, ids=repr)
+def test_a_placement_depends_on_seed_epoch_index_and_image_size_only(crop):
+    view = View(crop, flip=True, size=32, seed=3)
+    whole = view.place(np.arange(COUNT), 5, sizes())
+    some = np.array([1999, 0, 7])
+    assert np.array_equal(whole[some], view.place(some, 5, Sizes(*(side[some] for side in sizes()))))
+
+
+@pytest.mark.parametrize("crop", RANDOM, ids=repr)
+@pytest.mark.parametrize("other", [(3, 6), (4, 5), (4, 4)])
+def test_another_seed_or_epoch_augments_otherwise(crop, other):
+    seed, epoch = other
+    first = View(crop, flip=True, size=32, seed=3).place(np.arange(COUNT), 5, sizes())
+    second = View(crop, flip=True, size=32, seed=seed).place(np.arange(COUNT), epoch, sizes())
+    assert abs((first["flip"] == second["flip"]).mean() - 0.5) < 0.06
+    moved = [name for name in PLACEMENT.names if name not in ("index", "flip")]
+    assert not np.array_equal(first[moved], second[moved])
+
+
+@pytest.mark.parametrize("crop", CROPS, ids=repr)
+def test_boxes_lie_within_their_images_down_to_one_pixel(crop):
+    rows = View(crop, flip=True, size=32).place(np.arange(COUNT), 0, sizes())
+    heights, widths = sizes()
+    assert (rows["height"] >= 1).all()
+    assert (rows["width"] >= 1).all()
+    assert (rows["top"] >= 0).all()
+    assert (rows["left"] >= 0).all()
+    assert (rows["top"] + rows["height"] <= heights).all()
+    assert (rows["left"] + rows["width"] <= widths).all()
+
+
+def test_half_of_the_samples_are_mirrored_when_asked_and_none_otherwise():
+    for flip, expected in ((True, 0.5), (False, 0.0)):
+        rows = View(CentreCrop(), flip=flip, size=32).place(np.arange(COUNT), 0, sizes())
+        assert abs(rows["flip"].mean() - expected) < 0.05
+
+
+def test_a_centre_crop_is_torchvisions_resize_to_256_and_cut_224():
+    rows = View(CentreCrop(224 / 256), False, 224).place(np.arange(1), 0, Sizes(np.array([512]), np.array([768])))
+    assert (rows["height"], rows["width"], rows["top"], rows["left"]) == (448, 448, 32, 160)
+
+
+def test_a_squashed_crop_takes_the_same_share_of_both_sides():
+    rows = View(CentreCrop(227 / 256, squash=True), False, 227).place(
+        np.arange(1), 0, Sizes(np.array([512]), np.array([1024]))
+    )
+    assert (rows["height"], rows["width"], rows["top"], rows["left"]) == (454, 908, 29, 58)
+
+
+def test_a_padding_crop_moves_by_every_offset_equally_often():
+    square = Sizes(np.full(20_000, 32), np.full(20_000, 32))
+    rows = View(PadCrop(4), False, 32).place(np.arange(20_000), 0, square)
+    assert set(rows["height"]) == set(rows["width"]) == {32}
+    for axis in ("down", "right"):
+        offsets, counts = np.unique(rows[axis], return_counts=True)
+        assert offsets.tolist() == list(range(-4, 5))
+        assert np.abs(counts - 20_000 / 9).max() < 5 * (20_000 / 9) ** 0.5
+    assert abs(np.corrcoef(rows["down"], rows["right"])[0, 1]) < 0.03
+
+
+def test_a_resized_crop_draws_areas_and_aspects_of_its_ranges():
+    square = Sizes(np.full(20_000, 500), np.full(20_000, 500))
+    rows = View(ResizedCrop(area=(0.25, 0.5)), False, 224).place(np.arange(20_000), 0, square)
+    area = rows["height"] * rows["width"] / 500**2
+    aspect = np.log(rows["width"] / rows["height"])
+    assert 0.245 < area.min() < 0.26
+    assert 0.49 < area.max() < 0.505
+    assert abs(area.mean() - 0.375) < 0.005
+    assert abs(aspect).max() < np.log(4 / 3) + 0.01
+    assert abs(aspect.mean()) < 0.01
+
+
+def test_an_image_that_no_drawn_box_fits_shows_its_centre_with_the_nearest_allowed_aspect():
+    long = Sizes(np.array([10]), np.array([1000]))
+    row = View(ResizedCrop(area=(0.9, 1.0)), False, 224).place(np.arange(1), 0, long)[0]
+    assert (row["height"], row["width"]) == (10, 13)
+    assert (row["top"], row["left"]) == (0, 493)
