@@ -3,14 +3,8 @@ import pytest
 
 from xnorlit.data.augment import PLACEMENT, CentreCrop, PadCrop, RandomCrop, ResizedCrop, Sizes, View
 
-CROPS = [
-    PadCrop(4),
-    PadCrop(4, reflect=True),
-    RandomCrop(0.875),
-    RandomCrop(0.9, squash=True),
-    ResizedCrop(),
-    CentreCrop(),
-]
+RANDOM = [PadCrop(4), PadCrop(4, reflect=True), RandomCrop(0.875), RandomCrop(0.9, squash=True), ResizedCrop()]
+CROPS = [*RANDOM, CentreCrop()]
 COUNT = 2000
 
 
