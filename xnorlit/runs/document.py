@@ -76,6 +76,13 @@ class Document:
             raise self._wrong(key, "a fraction between 0 and 1")
         return value
 
+    def seconds(self, key: str) -> float:
+        """A finite number of at least 0."""
+        value = self.number(key)
+        if not 0 <= value < math.inf:
+            raise self._wrong(key, "a number of seconds")
+        return value
+
     def moment(self, key: str) -> datetime:
         """A moment in ISO 8601; one without a time zone is taken as UTC."""
         try:

@@ -59,8 +59,8 @@ class Summary:
             top5=document.fraction("top5"),
             best_top1=document.fraction("best_top1"),
             best_epoch=document.count("best_epoch"),
-            train_seconds=document.number("train_seconds"),
-            step_seconds=document.number("step_seconds"),
+            train_seconds=document.seconds("train_seconds"),
+            step_seconds=document.seconds("step_seconds"),
             parameters=document.count("parameters"),
             binary_parameters=document.count("binary_parameters"),
             float_bits=bits.count("float"),
@@ -68,11 +68,13 @@ class Summary:
             classes=document.count("classes"),
             synthetic=document.flag("synthetic"),
         )
-        if summary.binary_parameters > summary.parameters:
+        if not 0 <= summary.binary_parameters <= summary.parameters or summary.parameters == 0:
             raise UserError(
-                f"{file}: {summary.binary_parameters:,} binary parameters of {summary.parameters:,} parameters "
-                "is more than there are. Train the run again."
+                f"{file}: {summary.binary_parameters:,} binary parameters of {summary.parameters:,} cannot be. "
+                "Train the run again."
             )
+        if summary.packed_bits == 0 or summary.float_bits == 0:
+            raise UserError(f"{file}: weights of 0 bits cannot be. Train the run again.")
         return summary
 
 

@@ -1,0 +1,1 @@
+"""Pairs of runs, their difference and their statistics; needs neither torch nor Lightning."""

@@ -1,0 +1,79 @@
+"""The command `xnorlit compare`: finds the runs, prints the comparison."""
+
+import json as json_format
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console, RenderableType
+
+from xnorlit.errors import UserError
+from xnorlit.report.compare import compare
+from xnorlit.report.comparison import Comparison
+from xnorlit.report.table import render
+from xnorlit.runs import newest_pair, read
+
+_ASCII = str.maketrans({"·": "-", "±": "+-"})
+
+
+def main(
+    runs: Sequence[Path] = (),
+    *,
+    root: Path = Path("runs"),
+    experiment: str | None = None,
+    pair: str | None = None,
+    json: bool = False,
+) -> None:
+    """Prints a pair's table: what differs, accuracies and their gap, times, sizes, and the paper's row.
+
+    Args:
+        runs: Run directories of two or more arms, such as runs/cifar10/pair-0/xnor/seed-0; none for the newest pair,
+            with all seeds its arms have in common.
+        root: Folder that is searched for the newest pair.
+        experiment: Search the newest pair of this experiment only.
+        pair: Search the newest among pairs of this name only.
+        json: Print the same as JSON.
+
+    Raises:
+        UserError: There is nothing to compare.
+    """
+    comparison = compared(runs, root=root, experiment=experiment, pair=pair)
+    if json:
+        # A NaN would not be JSON; compare() lets none through.
+        sys.stdout.write(json_format.dumps(comparison.to_json(), indent=2, allow_nan=False, default=str) + "\n")
+    else:
+        _print(render(comparison), sys.stdout)
+
+
+def compared(
+    runs: Sequence[Path] = (), *, root: Path = Path("runs"), experiment: str | None = None, pair: str | None = None
+) -> Comparison:
+    """The comparison of the runs named, or of the newest pair under `root`.
+
+    Raises:
+        UserError: There is nothing to compare, or runs are named together with where to search for them.
+    """
+    if runs and (experiment or pair):
+        raise UserError(
+            "Run directories were given together with --experiment or --pair, which search for them; give one or the "
+            "other."
+        )
+    if runs:
+        return compare([read(path) for path in runs])
+    found = newest_pair(root, experiment=experiment, pair=pair)
+    comparison = compare(found.runs, strict=False)
+    return replace(comparison, notes=(*found.left_out, *comparison.notes))
+
+
+def _print(what: RenderableType, stream: TextIO) -> None:
+    """Colours on a terminal, plain text in a pipe, plain ASCII where the stream takes nothing else."""
+    console = Console(file=stream, highlight=False)
+    with console.capture() as capture:
+        console.print(what)
+    text = "\n".join(line.rstrip(" ") for line in capture.get().split("\n"))
+    encoding = console.encoding
+    if not encoding.startswith("utf"):
+        text = text.translate(_ASCII).encode(encoding, "replace").decode(encoding)
+    stream.write(text)
