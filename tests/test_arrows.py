@@ -26,11 +26,12 @@ ROOMS = {
     "__init__": Room(foreign=()),
     "errors": Room(foreign=()),
     "atomic": Room(foreign=()),
+    "console": Room(foreign=("rich",)),
     "binarize": Room(foreign=("torch", "typing_extensions")),
     "layers": Room(("binarize",)),
     "models": Room(("layers",)),
     "data": Room(),
-    "training": Room(("models", "data")),
+    "training": Room(("models", "data", "runs")),
     "packed": Room(foreign=("numpy",)),
     "packed.engine": Room(("packed",), foreign=("numpy",)),
     "packed.export": Room(("models", "packed.engine")),
@@ -39,7 +40,7 @@ ROOMS = {
     "cli": Room(foreign=(), lazy=True),
     "__main__": Room(("cli",), foreign=()),
 }
-LEAVES = {"__init__", "errors", "atomic"}
+LEAVES = {"__init__", "errors", "atomic", "console"}
 HEAVY = {"torch", "pytorch_lightning", "lightning", "torchvision", "torchmetrics"}
 
 
