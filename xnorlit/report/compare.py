@@ -132,7 +132,7 @@ def _gap(match: Match, paired: Pairing) -> Gap:
     return Gap(
         arm=match.arm,
         reference=paired.reference,
-        difference=difference(match.twins[0].flat_config, match.runs[0].flat_config),
+        difference=difference(match.runs[0].flat_config, match.twins[0].flat_config),
         top1=_accuracy_gap(match, 1),
         top5=_accuracy_gap(match, 5),
         train_time_factor=_time_factor(match, "train_seconds") if alike else None,

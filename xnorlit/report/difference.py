@@ -46,8 +46,8 @@ class KeyDifference:
     """A key on which two configurations differ, with both values and the part it plays in the pair."""
 
     key: str
-    first: Any
-    second: Any
+    arm: Any
+    reference: Any
     role: Role
 
 
@@ -89,23 +89,23 @@ class Difference:
         return f"not matched: {_listed(undeclared)} {verb}{' too' if self.named('binarizer') else ''}"
 
 
-def difference(first: Mapping[str, Any], second: Mapping[str, Any], *, same: Iterable[str] = ()) -> Difference:
+def difference(arm: Mapping[str, Any], reference: Mapping[str, Any], *, same: Iterable[str] = ()) -> Difference:
     """The difference of two flat configurations.
 
     A pair declares keys that it means to differ in either arm's configuration, `run.pair_differs: [model.optimizer]`;
     such a key covers all below it. A declaration softens the verdict, which names the key, and hides nothing.
 
     Args:
-        first: Dotted keys to values.
-        second: Dotted keys to values.
+        arm: Dotted keys to values.
+        reference: Dotted keys to values.
         same: Keys to leave out, such as the seed's when two seeds of one arm are compared.
     """
-    declared = (*_declared(first), *_declared(second))
+    declared = (*_declared(arm), *_declared(reference))
     keys = tuple(
         KeyDifference(key, a, b, _role(key, declared))
-        for key in sorted(first.keys() | second.keys())
+        for key in sorted(arm.keys() | reference.keys())
         if not _FILING.fullmatch(key) and key not in same
-        if not _equal(a := first.get(key, NOT_SET), b := second.get(key, NOT_SET))
+        if not _equal(a := arm.get(key, NOT_SET), b := reference.get(key, NOT_SET))
     )
     return Difference(_kind(keys), keys)
 

@@ -142,7 +142,7 @@ def _check_trained_alike(arm: str, runs: tuple[Run, ...]) -> None:
     for run in runs[1:]:
         keys = difference(first.flat_config, run.flat_config, same=_SEEDS).keys
         if keys:
-            listed = ", ".join(f"{item.key} ({item.first} and {item.second})" for item in keys)
+            listed = ", ".join(f"{item.key} ({item.arm} and {item.reference})" for item in keys)
             raise UserError(
                 f"The seeds of {arm} were not trained alike, so they have no mean: {_name(first.path)} and "
                 f"{_name(run.path)} differ in {listed}. Give two runs to compare one seed alone."
