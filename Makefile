@@ -50,7 +50,7 @@ setup: $(STAMP) ## make .venv and install xnorlit into it; make -B setup does it
 
 clean: ## remove what make made: .venv, build, caches; runs/ stays
 	rm -rf $(VENV) $(VENV).lock build dist .pytest_cache .ruff_cache .hypothesis
-	find xnorlit tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find $(wildcard xnorlit tests benchmarks) -name __pycache__ -type d -prune -exec rm -rf {} +
 	@if [ -d runs ]; then echo "runs/ is kept: the results in it took time; remove it by hand if you mean to"; fi
 
 # The stamp is written last, so it stands for a finished set-up; it holds the folder that .venv was made for,
