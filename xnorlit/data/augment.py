@@ -23,7 +23,8 @@ PLACEMENT = np.dtype(
         ("down", "<i4"),  # ... then the window moves by this much over the padded result ...
         ("right", "<i4"),
         ("flip", "<i4"),  # ... and is mirrored left to right when 1
-    ]
+    ],
+    align=True,
 )
 _PURPOSE = 2  # keeps the augmentation's numbers apart from the order's
 _FLIP_DRAW = 0

@@ -1,0 +1,230 @@
+"""Backend FFCV: pages of pixels read through the OS cache, decoded by compiled code in FFCV's Loader.
+
+The order that a Loader is given is usually a list of sample numbers. Ours is a table of `augment.PLACEMENT`: the
+decoder finds in each row where to cut, how far to shift and whether to mirror. So the random numbers never come from a
+worker, one compiled decoder serves training and validation, and it is compiled once for all epochs and files.
+
+Importing this module imports FFCV.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from queue import Empty
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xnorlit.data.augment import Sizes, View
+from xnorlit.data.beton import JPEG, Beton
+from xnorlit.data.reader import as_tensor
+from xnorlit.errors import UserError
+
+
+@contextmanager
+def _torch_threads_kept() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+with _torch_threads_kept():  # importing ffcv sets torch's thread count to 1
+    from ffcv.fields.rgb_image import SimpleRGBImageDecoder
+    from ffcv.libffcv import imdecode, resize_crop
+    from ffcv.loader import Loader
+    from ffcv.loader.epoch_iterator import EpochIterator
+    from ffcv.pipeline.allocation_query import AllocationQuery
+    from ffcv.pipeline.compiler import Compiler
+    from ffcv.pipeline.state import State
+
+
+def _set_numba_threads(cls: type[Compiler], threads: int) -> None:
+    cls.num_threads = threads
+    numba.set_num_threads(threads)
+
+
+# FFCV's own also sets torch's thread count: in the caller, and later in its worker thread, where restoring it
+# afterwards would be a race. Ours leaves torch alone.
+Compiler.set_num_threads = classmethod(_set_numba_threads)
+
+_POLL_SECONDS = 0.2
+
+
+class FfcvReader:
+    """The pixels of a .beton file.
+
+    Args:
+        beton: A checked file.
+        batch_size: Samples in each batch but the last.
+        size: Height and width of the pictures.
+        reflect: What a shifted window shows outside the image: the mirror image, or zeros.
+        workers: Threads that decode; at most the number of cores.
+    """
+
+    def __init__(self, beton: Beton, batch_size: int, size: int, reflect: bool, workers: int) -> None:
+        self.beton = beton
+        self._sizes = Sizes(beton.heights, beton.widths)
+        self._loader = Loader(
+            str(beton.path),
+            batch_size,
+            num_workers=min(workers, numba.config.NUMBA_NUM_THREADS),
+            os_cache=True,
+            seed=0,  # unused: the order is ours; without it FFCV draws one from numpy's global generator
+            pipelines={"image": [_Decoder(size, reflect)], "label": None},
+            drop_last=False,
+        )
+
+    def pictures(self, batches: Sequence[NDArray[np.int64]], view: View, epoch: int) -> Iterator[Tensor]:
+        """See `Reader.pictures`. The pass's thread and buffers are gone when the iterator is exhausted or closed."""
+        if not batches:
+            return
+        positions = np.concatenate(batches)
+        rows = view.place(positions, epoch, Sizes(*(side[positions] for side in self._sizes)))
+        reading = _Pass(self._loader, rows)
+        try:
+            for _ in batches:
+                pictures, status = reading.next()
+                if status.any():
+                    raise self._damaged(int(positions[np.flatnonzero(status)[0]]))
+                # A copy: FFCV overwrites its buffers some batches later.
+                yield as_tensor(pictures.copy())
+                positions = positions[len(pictures) :]
+        finally:
+            reading.finish()
+
+    def _damaged(self, index: int) -> UserError:
+        return UserError(
+            f"The image of sample {index} in {self.beton.path} cannot be decoded: the file was damaged after it was "
+            "written. Write it again with `xnorlit prepare SRC DST`."
+        )
+
+
+class _Pass(EpochIterator):
+    """FFCV's thread for one pass, made to end: it hands on its exceptions and can be stopped at any time."""
+
+    def __init__(self, loader: Loader, rows: NDArray[np.void]) -> None:
+        self.error: BaseException | None = None
+        super().__init__(loader, rows)
+
+    def run(self) -> None:
+        """Decodes until the rows are used up."""
+        try:
+            super().run()
+        except BaseException as error:
+            # FFCV's thread would die silently and leave the consumer waiting for ever.
+            self.error = error
+
+    def next(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+        """The next batch's pictures and decoding status, in buffers that will be used again."""
+        while True:
+            try:
+                item = self.output_queue.get(timeout=_POLL_SECONDS)
+            except Empty:
+                if self.is_alive() or not self.output_queue.empty():
+                    continue
+                raise RuntimeError("FFCV's worker thread stopped before the last batch") from self.error
+            _, ((pictures, status),) = item
+            return pictures, status
+
+    def finish(self) -> None:
+        """Stops the thread after the batch it is working on, and waits for it.
+
+        Its last act is to put a sentinel into a queue that may be full, so the queue is emptied while waiting.
+        """
+        self.iter_ixes = iter(())
+        self.close()
+        while self.is_alive():
+            try:
+                self.output_queue.get(timeout=0.01)
+            except Empty:
+                continue
+        self.join()
+
+
+class _Decoder(SimpleRGBImageDecoder):
+    """Decodes, cuts, resizes, shifts and mirrors images as their placements say."""
+
+    def __init__(self, size: int, reflect: bool) -> None:
+        super().__init__()
+        self.size, self.reflect = size, reflect
+
+    def declare_state_and_memory(self, previous_state: State) -> tuple[State, tuple[AllocationQuery, ...]]:
+        """One picture and one status per sample; scratch memory is taken per image, not per sample of every batch."""
+        shape, dtype = (self.size, self.size, 3), np.dtype("u1")
+        queries = AllocationQuery(shape, dtype), AllocationQuery((), np.dtype("i4"))
+        return replace(previous_state, jit_mode=True, shape=shape, dtype=dtype), queries
+
+    def generate_code(self) -> Callable[..., Any]:
+        """A thin function around the kernel, which FFCV compiles anew for every Loader."""
+        kernel, reflect = _kernel(parallel=Compiler.num_threads > 1), self.reflect
+
+        def decode(rows, memory, metadata, storage_state):
+            kernel(rows, memory[0], memory[1], metadata, storage_state, reflect)
+            return memory
+
+        return decode
+
+
+@cache
+def _kernel(parallel: bool) -> Callable[..., None]:
+    options = {"nogil": True, "error_model": "numpy"}
+    decode_jpeg, cut_and_resize = numba.njit(**options)(imdecode), numba.njit(**options)(resize_crop)
+    move = numba.njit(**options)(_move)
+    jpeg = np.uint8(JPEG)
+
+    def kernel(rows, pictures, status, metadata, storage_state, reflect):
+        file, pointers, sizes = storage_state
+        size = pictures.shape[1]
+        for i in numba.prange(len(rows)):
+            row = rows[i]
+            image = metadata[row["index"]]
+            height, width = np.int64(image["height"]), np.int64(image["width"])
+            pointer = image["data_ptr"]
+            stored = file[pointer : pointer + sizes[np.searchsorted(pointers, pointer)]]
+            status[i] = 0
+            if image["mode"] == jpeg:
+                decoded = np.empty(height * width * 3, np.uint8)
+                status[i] = decode_jpeg(stored, decoded, height, width, height, width, 0, 0, 1, 1, False, False)
+                source = decoded.reshape(height, width, 3)
+            else:
+                source = stored.reshape(height, width, 3)
+
+            top, left = np.int64(row["top"]), np.int64(row["left"])
+            bottom, right = top + row["height"], left + row["width"]
+            still = row["down"] == 0 and row["right"] == 0 and row["flip"] == 0
+            exact = row["height"] == size and row["width"] == size
+            if exact:
+                move(source, top, left, row, pictures[i], reflect)
+            elif still:
+                cut_and_resize(source, top, bottom, left, right, pictures[i])
+            else:
+                resized = np.empty((size, size, 3), np.uint8)
+                cut_and_resize(source, top, bottom, left, right, resized)
+                move(resized, 0, 0, row, pictures[i], reflect)
+
+    return numba.njit(parallel=parallel, **options)(kernel)
+
+
+def _move(source, top, left, row, picture, reflect):
+    # The same as pixels.shift, for one picture of which the window [top:top+size, left:left+size] is the whole.
+    size = picture.shape[0]
+    for y in range(size):
+        from_y = y + row["down"]
+        if reflect:
+            from_y = abs(from_y)
+            from_y = from_y if from_y < size else 2 * (size - 1) - from_y
+        for x in range(size):
+            from_x = (size - 1 - x if row["flip"] else x) + row["right"]
+            if reflect:
+                from_x = abs(from_x)
+                from_x = from_x if from_x < size else 2 * (size - 1) - from_x
+            inside = 0 <= from_y < size and 0 <= from_x < size
+            for channel in range(3):
+                picture[y, x, channel] = source[top + from_y, left + from_x, channel] if inside else 0
