@@ -90,7 +90,7 @@ class BWN(Binarizer):
 
     def __init__(self, gradient: WeightGradient = "corrected", center: bool = True, clip: bool = True) -> None:
         super().__init__()
-        self.gradient = gradient
+        self.gradient: WeightGradient = gradient
         self.center = center
         self.clip = clip
 

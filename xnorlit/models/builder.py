@@ -23,6 +23,9 @@ class Normalize(nn.Module):
         std: Standard deviation of each channel, in the same unit.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
