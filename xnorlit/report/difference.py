@@ -79,14 +79,14 @@ class Difference:
             return "not a pair: the configurations are the same"
         if self.kind == "matched":
             return f"matched: the configurations differ in {_listed(self.named('binarizer'))} only"
+        if self.kind == "unmatched":
+            undeclared = self.named("undeclared")
+            verb = "differs" if len(undeclared) == 1 else "differ"
+            return f"not matched: {_listed(undeclared)} {verb}{' too' if self.named('binarizer') else ''}"
         declared = _listed(self.named("declared"))
         if self.kind == "published":
             return f"published: each arm has its own network and recipe; declared to differ: {declared}"
-        if self.kind == "declared":
-            return f"matched but for the declared keys: {declared}"
-        undeclared = self.named("undeclared")
-        verb = "differs" if len(undeclared) == 1 else "differ"
-        return f"not matched: {_listed(undeclared)} {verb}{' too' if self.named('binarizer') else ''}"
+        return f"matched but for the declared keys: {declared}"
 
 
 def difference(arm: Mapping[str, Any], reference: Mapping[str, Any], *, same: Iterable[str] = ()) -> Difference:

@@ -1,0 +1,70 @@
+"""Curves join the rows of Lightning's CSVLogger without inventing or losing a value."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.runs.factory import write_run
+from xnorlit.errors import UserError
+from xnorlit.runs import Curves
+
+
+def curves(folder: Path, text: str) -> Curves:
+    (folder / "metrics.csv").write_text(text)
+    return Curves.load(folder / "metrics.csv")
+
+
+def test_blank_cells_are_no_values(tmp_path):
+    loaded = Curves.load(write_run(tmp_path, "xnor", right=600) / "metrics.csv")
+    assert loaded["val/top1"].step.tolist() == [99, 199]
+    assert loaded["val/top1"].epoch.tolist() == [0, 1]
+    assert loaded["val/top1"].value.tolist() == [0.3, 0.6]
+    assert loaded["lr-Adam"].value.tolist() == [0.003]
+    assert "val/top5" not in loaded
+
+
+def test_a_written_nan_is_a_value(tmp_path):
+    loss = curves(tmp_path, "epoch,step,train/loss,val/loss\n0,1,2.0,\n0,2,nan,\n0,2,,3.0\n")["train/loss"]
+    assert loss.step.tolist() == [1, 2]
+    assert np.isnan(loss.value).tolist() == [False, True]
+
+
+def test_steps_repeated_after_a_resume_keep_the_later_value(tmp_path):
+    loss = curves(tmp_path, "epoch,step,loss\n0,1,5\n0,2,4\n0,3,9\n0,2,3\n0,3,2\n")["loss"]
+    assert loss.step.tolist() == [1, 2, 3]
+    assert loss.value.tolist() == [5, 3, 2]
+
+
+def test_per_epoch_takes_the_last_value_of_each(tmp_path):
+    epochs, values = curves(tmp_path, "epoch,step,loss\n0,1,5\n0,2,4\n2,5,3\n2,6,2\n")["loss"].per_epoch()
+    assert epochs.tolist() == [0, 2]
+    assert values.tolist() == [4, 2]
+
+
+def test_a_row_without_epoch_belongs_to_the_one_under_way(tmp_path):
+    assert curves(tmp_path, "epoch,step,lr\n3,10,\n,11,0.1\n")["lr"].epoch.tolist() == [3]
+
+
+def test_an_unknown_metric_names_the_near_miss(tmp_path):
+    with pytest.raises(UserError, match=r"No metric named 'val/top_1' was logged\. Did you mean val/top1"):
+        curves(tmp_path, "epoch,step,val/top1\n0,1,0.5\n")["val/top_1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no column 'step'"),
+        ("a,b\n1,2\n", "has no column 'step'"),
+        ("epoch,step,loss\n0,1,abc\n", "line 2: a step and numbers were expected, not '0,1,abc'"),
+        ("epoch,step,loss\n0,1,1\n0,,2\n", "line 3"),
+        ("epoch,step,loss\n0,inf,1\n", "line 2"),
+    ],
+)
+def test_a_damaged_file_is_named_with_its_line(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        curves(tmp_path, text)
+
+
+def test_no_rows_are_no_series(tmp_path):
+    assert curves(tmp_path, "epoch,step,loss\n").series == {}

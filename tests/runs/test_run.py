@@ -1,0 +1,156 @@
+"""A run directory reads back whole, or says in words why it does not."""
+
+import json
+import re
+import shutil
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from tests.runs.factory import BINARY, PACKED_BITS, PARAMETERS, write_run
+from xnorlit.errors import UserError
+from xnorlit.runs import Place, Run, read
+
+
+def test_a_finished_run_reads_back_what_was_written(tmp_path):
+    run = read(write_run(tmp_path, "xnor", 3, right=650, started="2026-02-03T04:05:06Z"))
+    assert run.place == Place(tmp_path, "synthetic", "pair-0", "xnor", 3)
+    assert run.place.path == run.path
+    assert run.flat_config["model.optimizer.init_args.lr"] == 0.003
+    assert run.flat_config["trainer.logger.0.init_args.name"] == "xnor"
+    assert run.flat_config["model.layers"] is None
+    assert (run.summary.top1, run.summary.parameters, run.summary.binary_parameters) == (0.65, PARAMETERS, BINARY)
+    assert run.summary.packed_bits == PACKED_BITS
+    assert run.environment.started == datetime(2026, 2, 3, 4, 5, 6, tzinfo=timezone.utc)
+    assert run.environment.packages["torch"] == "2.4.0"
+    assert run.environment.gpu is None
+    assert run.predictions.correct(1).sum() == 650
+    assert len(run.curves["val/top1"].value) == 2
+
+
+def test_bits_per_binary_weight_leave_the_float_layers_at_32(tmp_path):
+    alpha = 32 * 256  # a scale per output filter
+    run = read(write_run(tmp_path, "xnor", summary={"bits": {"float": 32 * PARAMETERS, "packed": PACKED_BITS + alpha}}))
+    assert run.summary.bits_per_binary_weight == pytest.approx(1 + alpha / BINARY)
+    assert read(write_run(tmp_path, "float")).summary.bits_per_binary_weight is None
+
+
+def test_predictions_and_curves_are_read_when_asked_for(tmp_path):
+    path = write_run(tmp_path, "xnor")
+    (path / "predictions.safetensors").unlink()
+    (path / "metrics.csv").unlink()
+    run = read(path)
+    with pytest.raises(UserError, match=r"predictions\.safetensors is missing"):
+        _ = run.predictions
+    with pytest.raises(UserError, match=r"metrics\.csv cannot be read: No such file"):
+        _ = run.curves
+
+
+def test_a_run_copied_out_of_its_folders_keeps_its_place(tmp_path):
+    path = write_run(tmp_path / "runs", "xnor", 2)
+    copy = shutil.copytree(path, tmp_path / "kept")
+    assert read(copy).place == Place(Path("runs"), "synthetic", "pair-0", "xnor", 2)
+
+
+def test_a_place_is_spelled_by_a_paths_last_names(tmp_path, monkeypatch):
+    assert Place.of(Path("/runs/cifar10/pair-1/bwn/seed-12")) == Place(Path("/runs"), "cifar10", "pair-1", "bwn", 12)
+    assert Place.of(Path("/runs/cifar10/pair-1/bwn/seed-x")) is None
+    assert Place.of(Path("/bwn/seed-1")) is None
+    inside = tmp_path / "runs" / "cifar10" / "pair-1" / "bwn" / "seed-1"
+    inside.mkdir(parents=True)
+    monkeypatch.chdir(inside)
+    assert Place.of(Path()) == Place(tmp_path / "runs", "cifar10", "pair-1", "bwn", 1)
+
+
+def test_seeds_sort_as_numbers():
+    places = [Place(Path("runs"), "e", "p", "xnor", seed) for seed in (10, 9, 0)]
+    assert [place.seed for place in sorted(places)] == [0, 9, 10]
+
+
+def test_an_unfinished_run_says_how_to_resume(tmp_path):
+    path = write_run(tmp_path, "xnor", finished=False)
+    with pytest.raises(UserError, match=r"seed-0 is not finished: .*Give the same training command again to resume it"):
+        read(path)
+
+
+def test_a_mistyped_path_names_the_nearest_that_exists(tmp_path):
+    path = write_run(tmp_path, "xnor")
+    with pytest.raises(UserError, match=re.escape(f"Did you mean {path.parent}?")):
+        read(tmp_path / "synthetic" / "pair-0" / "xnro" / "seed-0")
+    with pytest.raises(UserError, match=re.escape(f"Did you mean {path}?")):
+        read(path.parent / "seed-1")
+
+
+def test_a_folder_of_runs_lists_them(tmp_path):
+    path = write_run(tmp_path, "xnor")
+    with pytest.raises(UserError, match=re.escape(f"is not a run, but a folder of 1: give {path}.")):
+        read(tmp_path / "synthetic")
+
+
+def test_what_is_not_a_run_at_all_is_said(tmp_path):
+    with pytest.raises(UserError, match=r"is not a run: it has no config\.yaml"):
+        read(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="is a file; a run directory was expected"):
+        read(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config.yaml", "a: [", r"config\.yaml is damaged: YAML was expected"),
+        ("config.yaml", "- 1", r"config\.yaml holds no settings: a mapping"),
+        ("config.yaml", "!!python/object/apply:os.getcwd []", r"config\.yaml is damaged"),
+        ("summary.json", '{"status": "fin', r"summary\.json is damaged: JSON was expected"),
+        ("summary.json", "[]", r"summary\.json holds \[\], but a JSON object was expected"),
+        ("summary.json", '{"status": "running"}', "status is 'running', but 'finished' was expected"),
+        ("summary.json", '{"status": "finished", "bits": {}}', "has no field 'epochs', which every run writes"),
+        ("environment.json", "", r"environment\.json is damaged"),
+        ("environment.json", "{}", "has no field 'packages'"),
+        ("environment.json", "\udcff", r"environment\.json is damaged"),
+    ],
+)
+def test_a_damaged_file_is_named_with_what_is_wrong(tmp_path, file, content, message):
+    path = write_run(tmp_path, "xnor")
+    (path / file).write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(UserError, match=message):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("top1", 68.0, "field 'top1' is 68.0, but a fraction between 0 and 1 was expected"),
+        ("top1", "0.68", "field 'top1' is '0.68', but a number was expected"),
+        ("epochs", True, "field 'epochs' is True, but an integer of at least 0 was expected"),
+        ("parameters", -1, "field 'parameters' is -1"),
+        ("parameters", 5, "1,458,688 binary parameters of 5 cannot be"),
+        ("train_seconds", float("nan"), "field 'train_seconds' is nan, but a number of seconds was expected"),
+        ("bits", {"float": 1}, "summary.json, field 'bits' has no field 'packed'"),
+        ("bits", {"float": 1, "packed": 0}, "weights of 0 bits cannot be"),
+        ("synthetic", 1, "field 'synthetic' is 1, but true or false was expected"),
+    ],
+)
+def test_a_summary_field_of_the_wrong_kind_is_named(tmp_path, field, value, message):
+    path = write_run(tmp_path, "xnor", summary={field: value})
+    with pytest.raises(UserError, match=re.escape(message)):
+        read(path)
+
+
+def test_a_run_without_git_or_with_a_gpu_reads(tmp_path):
+    run = read(write_run(tmp_path, "xnor", environment={"git": None, "gpu": "A GPU"}))
+    assert isinstance(run, Run)
+    assert (run.environment.commit, run.environment.dirty, run.environment.gpu) == (None, False, "A GPU")
+
+
+def test_a_moment_that_is_none_is_named(tmp_path):
+    path = write_run(tmp_path, "xnor", started="yesterday")
+    with pytest.raises(UserError, match="field 'started' is 'yesterday', but a moment such as 2026-"):
+        read(path)
+
+
+def test_fields_that_training_may_add_do_not_disturb(tmp_path):
+    path = write_run(tmp_path, "xnor", summary={"new": [1]}, environment={"new": {}})
+    assert json.loads((path / "summary.json").read_text())["new"] == [1]
+    assert read(path).summary.epochs == 2

@@ -1,0 +1,102 @@
+"""Every run under a root is found, the broken ones too, and the newest pair among them."""
+
+import pytest
+
+from tests.runs.factory import write_run
+from xnorlit.errors import UserError
+from xnorlit.runs import BrokenRun, Run, find, newest_pair
+
+
+def test_runs_are_listed_in_order_and_broken_ones_with_their_reason(tmp_path):
+    for seed in (10, 9):
+        write_run(tmp_path, "xnor", seed)
+    (write_run(tmp_path, "xnor", 0) / "summary.json").write_text("{")
+    write_run(tmp_path, "float", 0, finished=False)
+    (tmp_path / "synthetic" / "pair-0" / "xnor" / "seed-final").mkdir()
+    (tmp_path / "synthetic" / "pair-0" / "xnor" / ".seed-1.x.partial" / "seed-1").mkdir(parents=True)
+    (tmp_path / ".cache" / "a" / "b" / "seed-0").mkdir(parents=True)
+
+    found = find(tmp_path)
+    assert [(run.path.parent.name, run.path.name) for run in found] == [
+        ("float", "seed-0"),
+        ("xnor", "seed-final"),
+        ("xnor", "seed-0"),
+        ("xnor", "seed-9"),
+        ("xnor", "seed-10"),
+    ]
+    unfinished, unnamed, damaged, *whole = found
+    assert isinstance(unfinished, BrokenRun)
+    assert unfinished.unfinished
+    assert "has no summary.json" in unfinished.reason
+    assert isinstance(unnamed, BrokenRun)
+    assert "does not end in a number" in unnamed.reason
+    assert isinstance(damaged, BrokenRun)
+    assert not damaged.unfinished
+    assert "summary.json is damaged" in damaged.reason
+    assert all(isinstance(run, Run) for run in whole)
+
+
+def test_no_folder_of_runs_says_what_to_type(tmp_path):
+    with pytest.raises(UserError, match=r"There is no folder of runs .*none\. Train a pair first: make train-xnor"):
+        find(tmp_path / "none")
+
+
+def test_the_newest_pair_is_that_of_which_a_run_started_last(tmp_path):
+    for day, pair in ((3, "pair-0"), (1, "pair-1"), (2, "pair-2")):
+        for arm in ("xnor", "float"):
+            write_run(tmp_path, arm, pair=pair, started=f"2026-01-0{day}T00:00:00+00:00")
+    # Earlier by the clock's digits, later in time: moments are compared, not text.
+    write_run(tmp_path, "xnor", pair="pair-3", started="2026-01-02T23:59:00-05:00")
+    write_run(tmp_path, "float", pair="pair-3", started="2026-01-01T00:00:00+00:00")
+    assert newest_pair(tmp_path).pair == "pair-3"
+    assert newest_pair(tmp_path, pair="pair-1").pair == "pair-1"
+
+
+def test_all_seeds_that_two_arms_share_belong_to_a_pair_and_the_rest_is_named(tmp_path):
+    for seed in (0, 1, 2):
+        write_run(tmp_path, "xnor", seed)
+    for seed in (1, 2):
+        write_run(tmp_path, "float", seed)
+    write_run(tmp_path, "float", 0, finished=False)
+    pair = newest_pair(tmp_path)
+    assert [(run.place.arm, run.place.seed) for run in pair.runs] == [
+        ("float", 1),
+        ("float", 2),
+        ("xnor", 1),
+        ("xnor", 2),
+    ]
+    left_out, unfinished = pair.left_out
+    assert left_out.endswith("xnor/seed-0 is left out: no other arm has finished with seed 0.")
+    assert "float/seed-0 is not finished" in unfinished
+
+
+def test_a_newer_run_without_twin_is_named(tmp_path):
+    for arm in ("xnor", "float"):
+        write_run(tmp_path, arm)
+    write_run(tmp_path, "xnor", pair="pair-1", started="2026-05-01T00:00:00+00:00")
+    pair = newest_pair(tmp_path)
+    assert pair.pair == "pair-0"
+    assert [note.rpartition("/pair-1/")[2] for note in pair.left_out] == [
+        "xnor/seed-0 is newer, but has no finished twin with seed 0."
+    ]
+
+
+def test_a_missing_arm_says_what_is_there_and_what_to_train(tmp_path):
+    write_run(tmp_path, "xnor", 0)
+    write_run(tmp_path, "float", 1)
+    write_run(tmp_path, "bwn", 0, finished=False)
+    with pytest.raises(UserError) as caught:
+        newest_pair(tmp_path)
+    message = str(caught.value)
+    assert "has no pair to compare: two arms of one pair, finished with the same seed, were expected" in message
+    assert "synthetic/pair-0 has float (seed 1), xnor (seed 0)." in message
+    assert "bwn/seed-0 is not finished" in message
+    assert "make train-xnor, make train-float; SEED=n" in message
+
+
+def test_an_unknown_experiment_or_pair_names_the_near_miss(tmp_path):
+    write_run(tmp_path, "xnor", experiment="cifar10")
+    with pytest.raises(UserError, match=r"has no experiment named cifar100\. Did you mean cifar10\? There: cifar10\."):
+        newest_pair(tmp_path, experiment="cifar100")
+    with pytest.raises(UserError, match=r"has no pair named pair-1\. Did you mean pair-0"):
+        newest_pair(tmp_path, pair="pair-1")
