@@ -1,0 +1,143 @@
+"""What every member of the family promises; a new file in xnorlit/binarize is picked up by itself."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from xnorlit.binarize import binarizers
+from xnorlit.layers import QuantConv2d, QuantLinear
+
+ALL = binarizers()
+
+
+def conv(name, dtype=torch.float64, **settings):
+    torch.manual_seed(0)
+    layer = QuantConv2d(4, 6, kernel=3, padding=1)
+    nn.init.normal_(layer.weight, std=0.3)
+    nn.init.normal_(layer.bias)
+    layer = layer.to(dtype)
+    layer.bind(ALL[name](**settings), rectify=True)
+    return layer
+
+
+def inputs(dtype=torch.float64):
+    return torch.randn(2, 4, 5, 5, dtype=dtype, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_training_and_evaluation_compute_the_same(name):
+    layer, x = conv(name), inputs()
+    torch.testing.assert_close(layer.train()(x), layer.eval()(x))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_codes_times_scale_is_the_operand(name):
+    layer, x = conv(name), inputs()
+    weights, values = layer.binarizer.weight_codes(layer.weight), layer.binarizer.input_codes(x)
+    scale = weights.scale.view(-1, 1, 1, 1)
+    torch.testing.assert_close(scale * weights.values, layer.binarizer.weight(layer.weight).detach())
+    torch.testing.assert_close(values.scale * values.values, layer.binarizer.input(x).detach())
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_codes_fit_their_bits(name):
+    layer, x = conv(name), inputs()
+    binarizer = layer.binarizer
+    for bits, codes in (
+        (binarizer.weight_bits, binarizer.weight_codes(layer.weight).values),
+        (binarizer.input_bits, binarizer.input_codes(x).values),
+    ):
+        if bits < 32:
+            assert torch.equal(codes, codes.round())
+            assert len(codes.unique()) <= 2**bits
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_gradients_reach_weights_inputs_and_bias(name):
+    layer, x = conv(name), inputs().requires_grad_()
+    layer(x).square().sum().backward()
+    for tensor in (x, layer.weight, layer.bias):
+        assert torch.isfinite(tensor.grad).all()
+        assert tensor.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_state_survives_saving(name, tmp_path):
+    layer, other = conv(name), conv(name)
+    nn.init.normal_(other.weight)
+    torch.save(layer.state_dict(), tmp_path / "state.pt")
+    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert torch.equal(layer.eval()(inputs()), other.eval()(inputs()))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_each_layer_has_a_binarizer_of_its_own(name):
+    settings = ALL[name]()
+    before = copy.deepcopy(settings.__dict__)
+    first = settings.bound_to(torch.randn(2, 3), rectify=True)
+    assert first is not settings
+    assert settings.__dict__.keys() == before.keys()
+    assert settings.rectify is False
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_two_steps_change_the_weights_and_lower_the_loss(name):
+    layer, x = conv(name, torch.float32), inputs(torch.float32)
+    target = torch.randn(2, 6, 5, 5, generator=torch.Generator().manual_seed(2))
+    start = layer.weight.detach().clone()
+    optimizer = torch.optim.Adam(layer.parameters(), 1e-2)
+    losses = []
+    for _ in range(30):
+        loss = (layer(x) - target).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        layer.after_step()
+        losses.append(loss.item())
+    assert not torch.equal(layer.weight, start)
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_linear_layer_is_the_convolution_of_a_one_pixel_map(name):
+    torch.manual_seed(0)
+    linear, convolution = QuantLinear(8, 5).double(), QuantConv2d(8, 5, kernel=1).double()
+    nn.init.normal_(linear.weight)
+    convolution.weight.data = linear.weight.data[:, :, None, None].clone()
+    for layer in (linear, convolution):
+        layer.bind(ALL[name](), rectify=True)
+    x = torch.randn(3, 8, dtype=torch.float64)
+    for mode in (True, False):
+        expected = convolution.train(mode)(x[:, :, None, None]).flatten(1)
+        torch.testing.assert_close(linear.train(mode)(x), expected)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_bfloat16_training_stays_near_fp32_and_evaluation_leaves_autocast(name):
+    layer, x = conv(name, torch.float32), inputs(torch.float32)
+    full = layer.train()(x)
+    exact = layer.eval()(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = layer.train()(x)
+        evaluated = layer.eval()(x)
+    assert (rough.float() - full).abs().max() < 0.05 * full.abs().max()
+    assert torch.equal(evaluated, exact)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_docstring_states_formula_and_source(name):
+    text = ALL[name].__doc__
+    assert "`" in text.split("\n\n")[0], "the first paragraph states the formula"
+    assert "Source:" in text or ALL[name].weight_bits == 32 == ALL[name].input_bits
+
+
+def test_integer_sums_are_exact_for_long_dot_products():
+    layer = QuantLinear(9216, 8)
+    nn.init.normal_(layer.weight)
+    layer.bind(ALL["XNOR"](), rectify=True)
+    x = torch.randn(3, 9216)
+    sums = torch.where(x >= 0, 1, -1) @ torch.where(layer.weight >= 0, 1, -1).T
+    assert sums.abs().max() > 256, "beyond what bfloat16 holds"
+    assert torch.equal(layer.eval()(x), sums * layer.binarizer.weight_codes(layer.weight).scale)

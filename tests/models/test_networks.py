@@ -1,0 +1,191 @@
+"""Shapes, parameter counts and multiply-adds of every network, against published figures or by hand."""
+
+import pytest
+import torch
+
+from xnorlit.binarize.bwn import BWN
+from xnorlit.binarize.float import Float
+from xnorlit.binarize.xnor import XNOR
+from xnorlit.errors import UserError
+from xnorlit.layers import QuantLayer
+from xnorlit.models import Block, build, network_named, networks, summarize
+
+# name: (weight shape, output of one image); a MAC per weight and output position.
+ALEXNET_224 = {
+    "conv1": ((96, 3, 11, 11), (96, 55, 55)),
+    "conv2": ((256, 96, 5, 5), (256, 27, 27)),
+    "conv3": ((384, 256, 3, 3), (384, 13, 13)),
+    "conv4": ((384, 384, 3, 3), (384, 13, 13)),
+    "conv5": ((256, 384, 3, 3), (256, 13, 13)),
+    "fc6": ((4096, 256 * 6 * 6), (4096,)),
+    "fc7": ((4096, 4096), (4096,)),
+    "fc8": ((1000, 4096), (1000,)),
+}
+SMALL_32 = {
+    "conv1": ((48, 3, 3, 3), (48, 32, 32)),
+    "conv2": ((96, 48, 3, 3), (96, 16, 16)),
+    "conv3": ((128, 96, 3, 3), (128, 8, 8)),
+    "conv4": ((128, 128, 3, 3), (128, 8, 8)),
+    "conv5": ((96, 128, 3, 3), (96, 8, 8)),
+    "fc6": ((512, 96 * 4 * 4), (512,)),
+    "fc7": ((512, 512), (512,)),
+    "fc8": ((10, 512), (10,)),
+}
+WEIGHTS_224 = 34_848 + 614_400 + 884_736 + 1_327_104 + 884_736 + 37_748_736 + 16_777_216 + 4_096_000
+BIASES_224 = 96 + 256 + 384 + 384 + 256 + 4096 + 4096 + 1000
+BINARY_224 = WEIGHTS_224 - 34_848 - 4_096_000
+MACS_224 = 105_415_200 + 447_897_600 + 149_520_384 + 224_280_576 + 149_520_384 + 37_748_736 + 16_777_216 + 4_096_000
+# A batch norm has two parameters per channel.
+NORMS = {
+    "alexnet": 2 * (96 + 256 + 384 + 384 + 256 + 4096 + 4096),  # behind every layer but the last
+    "alexnet-xnor": 2 * (96 + 96 + 256 + 384 + 384 + 256 + 4096 + 4096),  # behind conv1, then before every layer
+    "alexnet-xnor-relu": 2 * (96 + 96 + 256 + 384 + 384 + 9216 + 4096 + 4096),  # fc6's is behind the flattening
+}
+SHAPES = {
+    "alexnet": ALEXNET_224,
+    "alexnet-xnor": ALEXNET_224,
+    "alexnet-xnor-relu": ALEXNET_224,
+    "alexnet-xnor-larq": {**ALEXNET_224, "conv1": ((96, 3, 11, 11), (96, 56, 56))},
+    "alexnet-small": SMALL_32,
+}
+
+
+def summary_of(name, binarizer=None, classes=1000):
+    network = network_named(name)
+    model = build(network, binarizer or Float(), classes=classes, image_size=network.image_size)
+    return summarize(model, network.image_size)
+
+
+def test_every_network_has_its_shapes_stated_here():
+    assert networks().keys() == SHAPES.keys()
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_layer_shapes_and_macs(name):
+    summary = summary_of(name, classes=10 if name == "alexnet-small" else 1000)
+    assert {layer.name: (layer.weight, layer.output) for layer in summary.layers} == SHAPES[name]
+    for layer in summary.layers:
+        positions = 1 if len(layer.output) == 1 else layer.output[1] * layer.output[2]
+        assert layer.macs == layer.weights * positions
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_parameters_by_hand(name):
+    summary = summary_of(name)
+    assert summary.parameters == WEIGHTS_224 + BIASES_224 + NORMS[name]
+    assert sum(layer.macs for layer in summary.layers) == MACS_224
+
+
+def test_larqs_published_parameter_count():
+    """62 396 768 by larq's own table, which counts the norms' moving statistics and has no scale in them."""
+    network = network_named("alexnet-xnor-larq")
+    model = build(network, XNOR(), classes=1000, image_size=224)
+    moving = sum(buffer.numel() for name, buffer in model.named_buffers() if "running" in name)
+    summary = summarize(model, 224)
+    assert summary.parameters + moving == 62_396_768
+    assert round((summary.packed_bits + 32 * moving) / 8 / 2**20, 2) == 22.81
+
+
+def test_the_small_network_weighs_what_its_recipe_says():
+    summary = summary_of("alexnet-small", XNOR(), classes=10)
+    assert summary.parameters == 1_472_650
+    assert summary.binary_weights == 1_458_688
+    assert summary.float_bits // 8 == 5_890_600
+    assert summary.packed_bits // 8 == 238_184
+
+
+def test_xnor_packs_alexnet_into_a_tenth():
+    summary = summary_of("alexnet-xnor", XNOR())
+    assert summary.binary_weights == BINARY_224
+    assert summary.packed_bits == 32 * (summary.parameters - BINARY_224) + BINARY_224
+
+
+def test_the_twin_starts_from_the_same_latent_weights():
+    network = network_named("alexnet-small")
+    models = []
+    for binarizer in (XNOR(), Float(), BWN()):
+        torch.manual_seed(3)
+        models.append(build(network, binarizer, classes=10, image_size=32))
+    for model in models[1:]:
+        for (key, ours), theirs in zip(model.state_dict().items(), models[0].state_dict().values(), strict=True):
+            assert torch.equal(ours, theirs), key
+
+
+def test_float_gets_a_relu_only_where_a_block_has_none():
+    def rectified(name):
+        model = build(network_named(name), Float(), classes=10, image_size=network_named(name).image_size)
+        return {layer: module.binarizer.rectify for layer, module in model.layers()}
+
+    binary = {"conv2", "conv3", "conv4", "conv5", "fc6", "fc7"}
+    assert {layer for layer, relu in rectified("alexnet-small").items() if relu} == binary - {"conv2"}
+    assert not any(rectified("alexnet").values())
+    assert not any(rectified("alexnet-xnor-relu").values())
+
+
+def test_the_float_twin_is_not_linear_between_any_two_layers():
+    """Without the ReLU a block of norm and convolution is linear, and so is their whole stack."""
+    model = build(network_named("alexnet-small"), Float(), classes=10, image_size=32).double()
+    tail = torch.nn.Sequential(model.conv3, model.conv4).eval()
+    x = torch.randn(1, 96, 8, 8, dtype=torch.float64)
+    zero = tail(torch.zeros_like(x))
+    assert not torch.allclose(tail(-x) - zero, zero - tail(x))
+
+
+def test_layers_are_overridden_by_name_and_pattern():
+    overrides = {"fc*": BWN(), "fc7": Float(), "conv1": BWN()}
+    model = build(network_named("alexnet-small"), XNOR(), classes=10, image_size=32, layers=overrides)
+    kinds = {name: type(layer.binarizer).__name__ for name, layer in model.layers()}
+    assert kinds == {
+        "conv1": "BWN",
+        **dict.fromkeys(("conv2", "conv3", "conv4", "conv5"), "XNOR"),
+        "fc6": "BWN",
+        "fc7": "Float",
+        "fc8": "BWN",
+    }
+
+
+def test_an_override_that_matches_nothing_names_the_near_miss():
+    with pytest.raises(UserError, match=r"no layer of alexnet-small matches 'conv22'\. Did you mean conv2\?"):
+        build(network_named("alexnet-small"), XNOR(), classes=10, image_size=32, layers={"conv22": Float()})
+
+
+def test_an_unknown_network_names_the_near_miss():
+    with pytest.raises(UserError, match=r"no network named alexnet-xnr\. Did you mean alexnet-xnor\?"):
+        network_named("alexnet-xnr")
+
+
+def test_a_sign_behind_a_relu_is_refused():
+    with pytest.raises(UserError, match="conv2: XNOR takes the sign of what leaves a ReLU"):
+        build(network_named("alexnet"), XNOR(), classes=10, image_size=224)
+
+
+def test_an_image_too_small_is_refused():
+    with pytest.raises(UserError, match="image is too small"):
+        build(network_named("alexnet-small"), XNOR(), classes=10, image_size=7)
+
+
+def test_a_block_of_unknown_steps_is_refused():
+    with pytest.raises(UserError, match="block odd: steps 'norm convv' must be words out of"):
+        Block("odd", "norm convv")
+
+
+def test_pixels_are_normalised_inside_the_network():
+    model = build(network_named("alexnet-small"), Float(), classes=10, image_size=32, mean=(10, 20, 30), std=(1, 2, 4))
+    pixels = torch.full((1, 3, 2, 2), 30, dtype=torch.uint8)
+    assert model.normalize(pixels)[0, :, 0, 0].tolist() == [20, 5, 0]
+
+
+def test_one_step_trains_every_parameter_of_every_network():
+    for name in ("alexnet-small", "alexnet-xnor-relu"):
+        network = network_named(name)
+        model = build(network, XNOR(), classes=10, image_size=network.image_size).train()
+        pixels = torch.randint(0, 256, (4, 3, network.image_size, network.image_size), dtype=torch.uint8)
+        model(pixels).square().sum().backward()
+        untouched = [key for key, parameter in model.named_parameters() if parameter.grad is None]
+        assert untouched == []
+
+
+def test_a_summary_leaves_the_mode_as_it_was():
+    model = build(network_named("alexnet-small"), XNOR(), classes=10, image_size=32).train()
+    summarize(model, 32)
+    assert all(module.training for module in model.modules() if isinstance(module, QuantLayer))

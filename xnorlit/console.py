@@ -1,0 +1,23 @@
+"""What the program says to the person at the terminal: short lines with a tag in front."""
+
+import os
+
+from rich.console import Console
+from rich.markup import escape
+
+
+def say(tag: str, text: str) -> None:
+    """Prints `[tag]    text` from the first process of a distributed run, and nothing from the others.
+
+    Colour is left out by itself where the output is piped or NO_COLOR is set; lines are never wrapped, so that paths
+    can be copied.
+
+    Args:
+        tag: One word: what the line is about. Empty for a continued line.
+        text: The rest of the line; further lines are indented below it.
+    """
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return
+    label = f"[{tag}]" if tag else ""
+    lines = escape(text).replace("\n", f"\n{'':9}")
+    Console(highlight=False, soft_wrap=True).print(f"[bold]{escape(label):9}[/bold]{lines}")

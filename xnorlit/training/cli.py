@@ -1,0 +1,167 @@
+"""`xnorlit fit|validate|test|predict`: LightningCLI on the one module and the one data module."""
+
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse import ArgumentError, Namespace
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from typing_extensions import override
+
+from xnorlit.binarize import binarizers
+from xnorlit.console import say
+from xnorlit.data import ImageData
+from xnorlit.errors import UserError, did_you_mean
+from xnorlit.training.loggers import MetricsFile, wandb_logger
+from xnorlit.training.module import Classifier
+from xnorlit.training.place import RunPlace, claim, discard_if_empty, refuse_other_config
+from xnorlit.training.progress import progress
+from xnorlit.training.record import RunRecord, new_wandb_id
+
+# Said by Lightning about settings that are meant here, or about itself.
+QUIET = (
+    r"The '\w+' does not have many workers",
+    r".*`train_dataloader` is not an instance of|.*does not have `__len__`",
+    r"Checkpoint directory .* exists and is not empty",
+    r"The number of training batches .* is smaller than the logging interval",
+    r".*isinstance\(treespec, LeafSpec\)",
+    r"There is a wandb run already in progress",
+)
+
+
+class XnorlitCLI(LightningCLI):
+    """Adds to LightningCLI where a run is filed, what it leaves there, and messages in words."""
+
+    @override
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_class_arguments(RunPlace, "run")
+        parser.link_arguments("seed_everything", "data.seed")
+
+    @override
+    def before_instantiate_classes(self) -> None:
+        config = self._config()
+        self.place: RunPlace = RunPlace(**config.run.as_dict())
+        if self.subcommand == "fit":
+            self._claim(config)
+
+    def _config(self) -> Namespace:
+        return self.config[self.subcommand]
+
+    def _claim(self, config: Namespace) -> None:
+        seed = int(config.seed_everything)
+        self.folder = self.place.at(seed)
+        resume, fresh = self.place.resume, self.place.fresh
+        # What decides about a run is not part of what it is.
+        config.run.resume, config.run.fresh = False, False
+        self.resolved = self._parser(self.subcommand).dump(config, skip_none=False)
+        self.lock = claim(self.folder, resume=resume, fresh=fresh) if _first_process() else None
+        self.until_step, self.wandb_id = 0, new_wandb_id()
+        if resume:
+            last = self.folder / "checkpoints" / "last.ckpt"
+            theirs = yaml.safe_load((self.folder / "config.yaml").read_text())
+            refuse_other_config(_flat(yaml.safe_load(self.resolved)), _flat(theirs), self.folder)
+            former = torch.load(last, map_location="cpu", weights_only=True, mmap=True)
+            self.until_step = former["global_step"]
+            self.wandb_id = former["callbacks"]["RunRecord"]["wandb_id"]
+            config.ckpt_path = str(last)
+            say("resume", f"{self.folder}: on from epoch {former['epoch'] + 1}, step {self.until_step}")
+
+    @override
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        finally:
+            if subcommand == "fit":
+                discard_if_empty(self.folder)
+
+    @override
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        if self.subcommand != "fit":
+            return super().instantiate_trainer(logger=False, **kwargs)
+        flat = _flat(yaml.safe_load(self.resolved))
+        loggers = [
+            MetricsFile(self.folder, self.until_step),
+            wandb_logger(self.place, self.folder, flat["seed_everything"], flat, self.wandb_id),
+        ]
+        return super().instantiate_trainer(
+            logger=[logger for logger in loggers if logger],
+            default_root_dir=self.folder,
+            callbacks=[*(self.config_init[self.subcommand].trainer.callbacks or []), *self._callbacks()],
+            **kwargs,
+        )
+
+    def _callbacks(self) -> list[Callback]:
+        return [
+            RunRecord(self.folder, self.resolved, self.wandb_id, resumed=bool(self.until_step)),
+            progress(),
+            ModelCheckpoint(
+                dirpath=self.folder / "checkpoints",
+                filename="best",
+                monitor="val/top1",
+                mode="max",
+                save_last=True,
+                enable_version_counter=False,
+            ),
+        ]
+
+
+def _first_process() -> bool:
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """`{"model.network": "alexnet-small", ...}` of a nested configuration; lists are values."""
+    if not isinstance(config, dict) or not config:
+        return {prefix.rstrip("."): config}
+    return {key: value for name, part in config.items() for key, value in _flat(part, f"{prefix}{name}.").items()}
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Runs one LightningCLI command.
+
+    Args:
+        command: fit, validate, test or predict.
+        arguments: What follows it on the command line.
+
+    Raises:
+        UserError: The arguments or what they name are wrong.
+    """
+    for pattern in QUIET:
+        warnings.filterwarnings("ignore", pattern)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    # Lightning's launchers start the other processes of a distributed run from sys.argv.
+    sys.argv[1:] = [command, *arguments]
+    try:
+        XnorlitCLI(
+            Classifier,
+            ImageData,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            save_config_callback=None,
+            trainer_defaults={"num_sanity_val_steps": 0, "enable_model_summary": False},
+            parser_kwargs={"prog": "xnorlit", "exit_on_error": False},
+        )
+    except ArgumentError as error:
+        raise UserError(_in_words(command, str(error))) from error
+
+
+def _in_words(command: str, message: str) -> str:
+    """The parser's message, with the near miss where a binarizer's name was mistyped."""
+    mistyped = re.search(r"model\.(?:binarizer|layers).*dot import path string: (\S+)", message, re.DOTALL)
+    if mistyped:
+        known = binarizers()
+        return (
+            f"no binarizer named {mistyped[1]}.{did_you_mean(mistyped[1], known)} Known: {', '.join(known)} (or a class "
+            f"path). See xnorlit {command} --model.binarizer.help"
+        )
+    return f"{message}\nSee xnorlit {command} --help."

@@ -1,0 +1,68 @@
+"""What a result depends on besides its configuration: versions, hardware, git commit."""
+
+import importlib.metadata
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = ("xnorlit", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "ffcv", "numpy", "wandb")
+
+
+def environment(backend: str) -> dict[str, Any]:
+    """The run's `environment.json`.
+
+    Args:
+        backend: The loader that the data module chose, `ffcv` or `folder`.
+    """
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "cores": os.cpu_count() or 0,
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "git": git_state(),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "backend": backend,
+    }
+
+
+def git_state() -> dict[str, Any]:
+    """`{commit, dirty}` of the checkout that this package runs from; the commit is None outside of one."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": False}
+
+
+def _cpu() -> str:
+    """The processor's name; Linux tells it in /proc alone."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        fields = dict(line.split(":", 1) for line in info.read_text().split("\n\n")[0].splitlines() if ":" in line)
+        for key, value in fields.items():
+            if key.strip() == "model name":
+                return value.strip()
+    return platform.processor()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,83 @@
+"""Where metrics go: metrics.csv always, W&B beside it."""
+
+import csv
+import os
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+
+from xnorlit.training.place import RunPlace
+
+
+class MetricsFile(CSVLogger):
+    """Lightning's CSV logger on `<folder>/metrics.csv`, which goes on where a resumed run's checkpoint stands.
+
+    Lightning's own deletes the file of a former process.
+
+    Args:
+        folder: The run's folder.
+        until_step: Rows of a former process up to this step are kept; later ones will be logged again.
+    """
+
+    def __init__(self, folder: Path, until_step: int = 0) -> None:
+        former = folder / "metrics.csv"
+        rows = list(csv.DictReader(former.read_text().splitlines())) if former.is_file() else []
+        super().__init__(save_dir=folder, name="", version="")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Experiment logs directory")
+            writer = self.experiment
+        kept = [row for row in rows if int(row["step"]) < until_step]
+        writer.metrics = [{key: value for key, value in row.items() if value != ""} for row in kept]
+        writer.save()
+
+
+def wandb_logger(place: RunPlace, folder: Path, seed: int, config: dict[str, Any], run_id: str) -> Logger | None:
+    """W&B's logger for one arm of a pair: group = pair, job type = arm; nothing is ever asked.
+
+    Args:
+        place: Where the run is filed.
+        folder: The run's folder, which holds W&B's own offline files too.
+        seed: The run's seed.
+        config: Resolved configuration, flattened.
+        run_id: W&B's name of the run; a resumed run keeps it.
+    """
+    mode = wandb_mode(place.wandb)
+    if mode == "off":
+        return None
+    os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
+
+    return WandbLogger(
+        project="xnorlit",
+        name=f"{place.experiment}/{place.pair}/{place.arm}/seed-{seed}",
+        id=run_id,
+        save_dir=folder,
+        offline=mode == "offline",
+        mode=mode,  # The logger's own flag sets an environment variable, which wandb no longer reads by then.
+        group=f"{place.experiment}/{place.pair}",
+        job_type=place.arm,
+        tags=[place.experiment, place.pair, place.arm],
+        config={"pair_id": f"{place.experiment}/{place.pair}", "arm": place.arm, "seed": seed, **config},
+        settings=wandb.Settings(silent=True, console="off"),
+    )
+
+
+def wandb_mode(wanted: Literal["auto", "online", "offline", "off"]) -> Literal["online", "offline", "off"]:
+    """What `auto` comes to: WANDB_MODE if it is set, else online where a login is found, else offline.
+
+    Args:
+        wanted: The run's setting.
+    """
+    if wanted != "auto":
+        return wanted
+    said = os.environ.get("WANDB_MODE", "")
+    if said in ("online", "offline"):
+        return said
+    if said in ("disabled", "dryrun"):
+        return "off" if said == "disabled" else "offline"
+    os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
+
+    return "online" if wandb.login(prompt=False, verify=False) else "offline"

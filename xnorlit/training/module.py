@@ -1,0 +1,202 @@
+"""The one LightningModule that trains every arm."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from pytorch_lightning.cli import OptimizerCallable
+from torch import Tensor
+from torchmetrics.classification import MulticlassAccuracy
+from typing_extensions import override
+
+from xnorlit.binarize import Binarizer
+from xnorlit.data import Batch
+from xnorlit.errors import UserError
+from xnorlit.models import AlexNet, build, network_named
+from xnorlit.training.schedule import Constant, Schedule
+
+
+class Classifier(pl.LightningModule):
+    """Cross-entropy training of a network with any binarizer; evaluation in fp32, where binary sums are exact.
+
+    The number of classes, the image size, mean and standard deviation are the data module's.
+
+    Args:
+        network: Name of the table of blocks, such as alexnet-small or alexnet-xnor.
+        binarizer: How weights and inputs of the network's binary blocks become few-bit: a class name (XNOR, BWN,
+            Float) or class_path with init_args. Float makes the float twin.
+        layers: Other binarizers for single layers, by name or pattern: {conv2: Float, fc*: BWN}.
+        optimizer: Optimizer class with its settings.
+        schedule: Factor on the learning rate at each step.
+        weight_decay_schedule: Factor on every group's weight decay, taken at the start of each epoch.
+        latent_eps: The optimizer's eps for latent weights alone. The factor 1e9 that the public releases put on their
+            gradients has the effect of about 1e-20 here.
+        latent_weight_decay: The optimizer's weight decay for latent weights alone.
+        channels_last: Keep maps in channels-last memory format.
+        compile: Compile the network with torch.compile.
+    """
+
+    def __init__(
+        self,
+        network: str,
+        binarizer: Binarizer,
+        layers: dict[str, Binarizer] | None = None,
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        schedule: Schedule | None = None,
+        weight_decay_schedule: Schedule | None = None,
+        latent_eps: float | None = None,
+        latent_weight_decay: float | None = None,
+        channels_last: bool = True,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        self.table = network_named(network)
+        self._binarizer, self._layers = (binarizer,), layers or {}  # In a tuple: it is settings, not a submodule.
+        self.make_optimizer = optimizer
+        self.schedule = schedule or Constant()
+        self.weight_decay_schedule = weight_decay_schedule or Constant()
+        self.latent = {"eps": latent_eps, "weight_decay": latent_weight_decay}
+        self.channels_last = channels_last
+        self.compiled = compile
+        self.net: AlexNet | None = None
+
+    @override
+    def configure_model(self) -> None:
+        if self.net is not None:
+            return
+        data = self.trainer.datamodule
+        # Drawn from the seed alone, not from a generator that loading data may have moved: both arms start alike.
+        with torch.random.fork_rng():
+            torch.manual_seed(torch.initial_seed() % 2**63)
+            self.net = build(
+                self.table,
+                self._binarizer[0],
+                classes=data.num_classes,
+                image_size=data.image_size,
+                mean=data.mean,
+                std=data.std,
+                layers=self._layers,
+            )
+        if self.channels_last:
+            self.net.to(memory_format=torch.channels_last)
+        if self.compiled:
+            self.net.compile()
+        top5 = min(5, data.num_classes)
+        self.train_top1 = MulticlassAccuracy(data.num_classes, average="micro", validate_args=False)
+        self.top1 = MulticlassAccuracy(data.num_classes, average="micro", validate_args=False)
+        self.top5 = MulticlassAccuracy(data.num_classes, top_k=top5, average="micro", validate_args=False)
+
+    @override
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images)
+
+    @override
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        logits = self(batch.images)
+        loss = F.cross_entropy(logits.float(), batch.labels)
+        self.train_top1(logits, batch.labels)
+        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True)
+        self.log("train/top1", self.train_top1, on_step=False, on_epoch=True)
+        return loss
+
+    @override
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return self._evaluate(batch, "val")
+
+    @override
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return self._evaluate(batch, "test")
+
+    @override
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return {"indices": batch.indices, "labels": batch.labels, "logits": self._exact_logits(batch)}
+
+    def _evaluate(self, batch: Batch, stage: str) -> dict[str, Tensor]:
+        logits = self._exact_logits(batch)
+        loss = F.cross_entropy(logits, batch.labels)
+        self.top1(logits, batch.labels)
+        self.top5(logits, batch.labels)
+        each_epoch = {"on_step": False, "on_epoch": True, "batch_size": len(batch.labels)}
+        self.log(f"{stage}/loss", loss, sync_dist=True, **each_epoch)
+        self.log(f"{stage}/top1", self.top1, prog_bar=True, **each_epoch)
+        self.log(f"{stage}/top5", self.top5, **each_epoch)
+        return {"indices": batch.indices, "labels": batch.labels, "logits": logits}
+
+    def _exact_logits(self, batch: Batch) -> Tensor:
+        # The packed engine computes in fp32 around its integers; so does the accuracy that is reported for it.
+        with torch.autocast(self.device.type, enabled=False):
+            return self(batch.images)
+
+    @override
+    def configure_optimizers(self) -> Any:
+        latent = [layer.weight for _, layer in self.net.layers() if layer.binarizer.weight_bits < 32]
+        named = {id(weight) for weight in latent}
+        groups = [
+            {"params": [parameter for parameter in self.parameters() if id(parameter) not in named]},
+            {"params": latent, **{key: value for key, value in self.latent.items() if value is not None}},
+        ]
+        optimizer = self.make_optimizer([group for group in groups if group["params"]])
+        unknown = [key for key, value in self.latent.items() if value is not None and key not in optimizer.defaults]
+        if unknown:
+            raise UserError(
+                f"model.latent_{unknown[0]} was given, but {type(optimizer).__name__} has no {unknown[0]}. "
+                "Leave it out, or choose an optimizer such as torch.optim.Adam."
+            )
+        for group in optimizer.param_groups:
+            group["initial_weight_decay"] = group.get("weight_decay", 0.0)
+        epochs = self.trainer.max_epochs
+        steps = max(1, self.trainer.estimated_stepping_batches // epochs) if epochs and epochs > 0 else 1
+        rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule(step / steps, epochs))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
+
+    @override
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        for _, layer in self.net.layers():
+            layer.after_step()
+
+    @override
+    def on_train_epoch_start(self) -> None:
+        for _, layer in self.net.layers():
+            layer.binarizer.on_epoch(self.current_epoch, self.trainer.max_epochs)
+        decay = self.weight_decay_schedule(self.current_epoch, self.trainer.max_epochs)
+        for group in self.optimizers().param_groups:
+            group["weight_decay"] = decay * group["initial_weight_decay"]
+
+    @override
+    def on_train_epoch_end(self) -> None:
+        loss = self.trainer.callback_metrics.get("train/loss_epoch")
+        if loss is not None and not torch.isfinite(loss):
+            # A sign turns NaN into a finite value, so accuracy alone would not tell.
+            raise UserError(
+                f"the training loss is {loss.item()} after epoch {self.current_epoch}. Lower the learning rate "
+                "(--model.optimizer.init_args.lr), or look for the first bad tensor with --trainer.detect_anomaly true."
+            )
+
+    @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        data = self.trainer.datamodule
+        checkpoint["xnorlit"] = {
+            "network": self.table.name,
+            "image_size": data.image_size,
+            "classes": list(data.classes),
+        }
+
+    @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses the checkpoint of another network in words, before torch lists every key."""
+        ours, theirs = self.state_dict(), checkpoint["state_dict"]
+        wrong = [key for key in sorted(ours.keys() | theirs.keys()) if _shape(ours, key) != _shape(theirs, key)]
+        if wrong:
+            made_by = checkpoint.get("xnorlit", {"network": "another program"})
+            lines = [f"  {key}: checkpoint {_shape(theirs, key)}, network {_shape(ours, key)}" for key in wrong[:5]]
+            raise UserError(
+                f"the checkpoint holds {made_by['network']} and does not fit {self.table.name} "
+                f"({len(wrong)} tensors differ):\n" + "\n".join(lines) + "\nGive the configuration that it was trained "
+                "with, RUN/config.yaml."
+            )
+
+
+def _shape(state: dict[str, Tensor], key: str) -> str:
+    return str(tuple(state[key].shape)) if key in state else "absent"

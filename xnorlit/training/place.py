@@ -1,0 +1,156 @@
+"""Where a run is written, and the guard that no two runs are ever mixed there."""
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from xnorlit.errors import UserError
+from xnorlit.runs.place import Place
+
+
+@dataclass
+class RunPlace:
+    """`<root>/<experiment>/<pair>/<arm>/seed-<n>`, and what to do if something is there.
+
+    Args:
+        experiment: Name of the experiment: the first folder under root.
+        arm: What this run is in its pair, such as xnor or float.
+        pair: Runs of one pair are compared with each other, seed by seed.
+        root: Folder of all runs.
+        pair_differs: Further keys by which the arms of this pair mean to differ, such as model.optimizer.
+        resume: Go on with the unfinished run that is there, with the next sample in order.
+        fresh: Move what is there aside (to seed-<n>.until-<time>) and start afresh.
+        wandb: Log to W&B: online where a login is found and offline otherwise (auto), or as said.
+    """
+
+    experiment: str = "unnamed"
+    arm: str = "unnamed"
+    pair: str = "pair-0"
+    root: Path = Path("runs")
+    pair_differs: list[str] = field(default_factory=list)
+    resume: bool = False
+    fresh: bool = False
+    wandb: Literal["auto", "online", "offline", "off"] = "auto"
+
+    def at(self, seed: int) -> Path:
+        """The run's folder.
+
+        Args:
+            seed: The run's seed.
+
+        Raises:
+            UserError: A name would leave the root.
+        """
+        for key in ("experiment", "arm", "pair"):
+            name = getattr(self, key)
+            if not name or name in (".", "..") or "/" in name or "\\" in name:
+                raise UserError(f"run.{key} is {name!r}, but a single folder name was expected, such as 'pair-0'.")
+        return Place(self.root, self.experiment, self.pair, self.arm, seed).path
+
+
+def claim(folder: Path, *, resume: bool, fresh: bool) -> IO[str]:
+    """Takes a run's folder for this process, or says what is in the way.
+
+    Args:
+        folder: Where the run will be.
+        resume: An unfinished run is expected there.
+        fresh: Whatever is there is moved aside first.
+
+    Returns:
+        The open lock; the folder is this process's until it is closed or the process ends.
+
+    Raises:
+        UserError: A finished run, an unfinished run, or a running one is there; or there is nothing to resume.
+    """
+    if resume and fresh:
+        raise UserError("run.resume and run.fresh were both given; choose one.")
+    last = folder / "checkpoints" / "last.ckpt"
+    if resume and not last.is_file():
+        raise UserError(
+            f"there is nothing to resume: {last} does not exist. Runs save their first checkpoint after one epoch, or "
+            "when interrupted. Start afresh with --run.fresh true."
+        )
+    lock = _lock(folder)
+    if resume or not (folder / "config.yaml").exists():
+        return lock
+    if fresh:
+        # The lock goes with the folder; a new one is taken at the old place.
+        aside = folder.with_name(f"{folder.name}.until-{time.strftime('%Y%m%d-%H%M%S')}")
+        folder.rename(aside)
+        lock.close()
+        return _lock(folder)
+    lock.close()
+    if (folder / "summary.json").is_file():
+        top1 = json.loads((folder / "summary.json").read_text())["top1"]
+        state, remedy = f"a finished run (top-1 {100 * top1:.2f} %)", ""
+    else:
+        state = "an unfinished run"
+        remedy = "go on with it: --run.resume true; " if last.is_file() else ""
+    raise UserError(
+        f"{folder} holds {state}, and a second run is neither mixed into it nor written over it. You can "
+        f"{remedy}start afresh, moving it aside: --run.fresh true; or train another one: another seed "
+        "(--seed_everything N, make SEED=N) or --run.pair NAME."
+    )
+
+
+def discard_if_empty(folder: Path) -> None:
+    """Removes the folder of a run that failed before it began, and the folders above that it leaves empty.
+
+    Args:
+        folder: The run's folder, claimed by this process; a run that has begun there has its config.yaml.
+    """
+    if (folder / "config.yaml").exists():
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    for above in list(folder.parents)[:4]:
+        try:
+            above.rmdir()
+        except OSError:  # Other runs are there.
+            return
+
+
+def _lock(folder: Path) -> IO[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / ".lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.seek(0)
+        owner = lock.read().strip()
+        lock.close()
+        raise UserError(
+            f"{folder} is being written by another process ({owner or 'unknown'}). Wait for it, or train another "
+            "seed (--seed_everything N, make SEED=N) or pair (--run.pair NAME)."
+        ) from None
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()}")
+    lock.flush()
+    return lock
+
+
+def refuse_other_config(ours: dict[str, Any], theirs: dict[str, Any], folder: Path) -> None:
+    """Refuses to resume a run with another configuration than it was begun with.
+
+    Args:
+        ours: The configuration of this command, flattened to dotted keys.
+        theirs: That of the unfinished run.
+        folder: The run's folder, for the message.
+
+    Raises:
+        UserError: They differ; the message names the keys.
+    """
+    ignored = ("run.resume", "run.fresh", "run.root", "ckpt_path")
+    keys = [
+        key for key in sorted(ours.keys() | theirs.keys()) if key not in ignored and ours.get(key) != theirs.get(key)
+    ]
+    if keys:
+        lines = [f"  {key}: begun with {theirs.get(key)!r}, now {ours.get(key)!r}" for key in keys[:8]]
+        raise UserError(
+            f"{folder} was begun with another configuration ({len(keys)} keys differ):\n" + "\n".join(lines) + "\n"
+            f"Resume it as it was (-c {folder / 'config.yaml'} --run.resume true), or start afresh (--run.fresh true)."
+        )

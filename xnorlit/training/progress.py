@@ -1,0 +1,46 @@
+"""Progress of a run: a bar on a terminal, a line per epoch where the output is piped."""
+
+import sys
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import RichProgressBar
+from typing_extensions import override
+
+from xnorlit.console import say
+
+
+class EpochBar(RichProgressBar):
+    """Lightning's rich bar, kept after each epoch, without the logger's version."""
+
+    def __init__(self) -> None:
+        super().__init__(leave=True)
+
+    @override
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        return {key: value for key, value in metrics.items() if key not in ("v_num", "train/loss_epoch")}
+
+
+class EpochLines(pl.Callback):
+    """`[epoch]  3/20  loss 1.234  val top-1 56.78 %  top-5 90.12 %  11.2 s`, one plain line per epoch."""
+
+    @override
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._clock = time.perf_counter()
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        metrics = trainer.callback_metrics
+        words = [f"{trainer.current_epoch + 1}/{trainer.max_epochs}", f"loss {metrics['train/loss_epoch']:.3f}"]
+        for key, label in (("val/top1", "val top-1"), ("val/top5", "top-5")):
+            if key in metrics:
+                words.append(f"{label} {100 * metrics[key]:.2f} %")
+        words.append(f"{time.perf_counter() - self._clock:.1f} s")
+        say("epoch", "  ".join(words))
+
+
+def progress() -> pl.Callback:
+    """The bar for a terminal, the lines for anything else."""
+    return EpochBar() if sys.stdout.isatty() else EpochLines()

@@ -1,0 +1,213 @@
+"""The callback that leaves a run on disk: environment, predictions, summary, and a checkpoint when interrupted."""
+
+import json
+import secrets
+import signal
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import WandbLogger
+from typing_extensions import override
+
+from xnorlit import atomic
+from xnorlit.console import say
+from xnorlit.models import Summary, summarize
+from xnorlit.training.environment import environment
+from xnorlit.training.predictions import Predictions, write
+
+MIB = 8 * 2**20
+
+
+class RunRecord(pl.Callback):
+    """Writes what `xnorlit.runs` reads, and tells the person at the terminal what was trained and what came out.
+
+    Ctrl-C ends the run after the batch at hand, with a checkpoint from which it goes on with the very next sample.
+
+    Args:
+        folder: The run's folder, claimed by this process.
+        config: The resolved configuration as YAML, as it will stand in config.yaml.
+        wandb_id: W&B's name of the run, kept with the checkpoint for a resumed run.
+        resumed: Whether an unfinished run is continued; its configuration and environment stay as they are.
+    """
+
+    def __init__(self, folder: Path, config: str, wandb_id: str, resumed: bool) -> None:
+        self.folder = folder
+        self.config = config
+        self.wandb_id = wandb_id
+        self.resumed = resumed
+        self.seconds = 0.0
+        self.step_seconds: list[float] = []
+        self.best = {"top1": -1.0, "epoch": 0}
+        self._predictions = Predictions()
+        self._gathered: dict[str, Any] | None = None
+        self._clock = 0.0
+        self._interrupted = False
+
+    # --- before -----------------------------------------------------------------------------------------------------
+    @override
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero and not self.resumed:
+            _write_text(self.folder / "config.yaml", self.config)
+            surroundings = environment(getattr(trainer.datamodule, "chosen_backend", "folder"))
+            _write_text(self.folder / "environment.json", json.dumps(surroundings, indent=2))
+        size = summarize(pl_module.net, trainer.datamodule.image_size)
+        say("arm", describe(size, self.folder.parent.name))
+        self._on_sigint = signal.signal(signal.SIGINT, self._note_interrupt)
+
+    @override
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._clock = time.perf_counter()
+
+    @override
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        self._batch_clock = time.perf_counter()
+
+    # --- during -----------------------------------------------------------------------------------------------------
+    @override
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        self.step_seconds.append(time.perf_counter() - self._batch_clock)
+        if self._interrupted:
+            self._stop_clock()
+            trainer.save_checkpoint(self.folder / "checkpoints" / "last.ckpt")
+            raise KeyboardInterrupt
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop_clock()
+
+    @override
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._predictions = Predictions()
+
+    @override
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        self._predictions.add(**outputs)
+
+    @override
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._gathered = self._predictions.gathered()
+
+    @override
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        top1 = trainer.callback_metrics["val/top1"].item()
+        if top1 > self.best["top1"]:
+            self.best = {"top1": top1, "epoch": trainer.current_epoch + 1}
+
+    # --- after ------------------------------------------------------------------------------------------------------
+    @override
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        signal.signal(signal.SIGINT, self._on_sigint)
+        if not trainer.is_global_zero:
+            return
+        data = trainer.datamodule
+        write(
+            self._gathered,
+            self.folder / "predictions.safetensors",
+            classes=data.classes,
+            listing_sha256=data.listing_hash("val"),
+            split="val",
+            source=data.source,
+            epoch=trainer.current_epoch,
+        )
+        size = summarize(pl_module.net, data.image_size)
+        metrics = {key: trainer.callback_metrics[f"val/{key}"].item() for key in ("top1", "top5")}
+        wandb = next((logger for logger in trainer.loggers if isinstance(logger, WandbLogger)), None)
+        summary = {
+            "status": "finished",
+            "epochs": trainer.current_epoch,
+            **metrics,
+            "best_top1": self.best["top1"],
+            "best_epoch": self.best["epoch"],
+            "train_seconds": self.seconds,
+            "step_seconds": statistics.median(self.step_seconds),
+            "parameters": size.parameters,
+            "binary_parameters": size.binary_weights,
+            "bits": {"float": size.float_bits, "packed": size.packed_bits},
+            "classes": data.num_classes,
+            "synthetic": data.source == "synthetic",
+            "wandb": wandb and {"id": self.wandb_id, "offline": wandb._offline},
+        }
+        _write_text(self.folder / "summary.json", json.dumps(summary, indent=2))
+        self._tell(summary, size)
+
+    def _tell(self, summary: dict[str, Any], size: Summary) -> None:
+        best = f"best {100 * summary['best_top1']:.2f} at epoch {summary['best_epoch']}"
+        say(
+            "done",
+            f"top-1 {100 * summary['top1']:.2f} %, top-5 {100 * summary['top5']:.2f} % ({best}), "
+            f"{summary['train_seconds']:.0f} s of training{', synthetic images' if summary['synthetic'] else ''}\n"
+            f"weights: {weigh(size)}\n"
+            f"run: {self.folder}",
+        )
+        wandb = summary["wandb"]
+        if wandb:
+            say("", "W&B: offline (log in with: wandb login)" if wandb["offline"] else f"W&B: run {wandb['id']}")
+        pair = self.folder.parents[1]
+        arms = sorted(other.parents[0].name for other in pair.glob(f"*/{self.folder.name}/summary.json"))
+        if len(arms) > 1:
+            say("next", f"xnorlit compare --experiment {pair.parent.name} --pair {pair.name}   (make compare)")
+        else:
+            other = "float" if size.binary_weights else "xnor"
+            say("next", f"train the other arm of the pair (make train-{other}), then make compare")
+
+    @override
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, KeyboardInterrupt):
+            last = self.folder / "checkpoints" / "last.ckpt"
+            remedy = "The same command with --run.resume true goes on" if last.is_file() else "Nothing was saved yet"
+            say("stopped", f"interrupted in epoch {trainer.current_epoch + 1}. {remedy}; run: {self.folder}")
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "seconds": self.seconds,
+            "step_seconds": self.step_seconds[-1000:],
+            "best": self.best,
+            "wandb_id": self.wandb_id,
+        }
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds = state_dict["seconds"]
+        self.step_seconds = list(state_dict["step_seconds"])
+        self.best = dict(state_dict["best"])
+
+    def _stop_clock(self) -> None:
+        self.seconds += time.perf_counter() - self._clock
+
+    def _note_interrupt(self, *_: Any) -> None:
+        if self._interrupted:  # The second Ctrl-C does not wait for the batch.
+            raise KeyboardInterrupt
+        self._interrupted = True
+
+
+def describe(size: Summary, arm: str) -> str:
+    """One line on what is trained: `xnor: 6 binary layers, 2 float; ...`."""
+    layers = [layer for layer in size.layers if layer.weight_bits == 1]
+    kinds = f"{len(layers)} binary layers, {len(size.layers) - len(layers)} float"
+    return f"{arm}: {kinds}; {size.parameters:,} parameters, {weigh(size)}"
+
+
+def weigh(size: Summary) -> str:
+    """`238 MiB latent fp32 -> 22.8 MiB packed, of which float fc8 15.6`: it names the largest float layer."""
+    before = f"{size.float_bits / MIB:.3g} MiB"
+    if not size.binary_weights:
+        return f"{before} fp32"
+    heaviest = max((layer for layer in size.layers if layer.weight_bits == 32), key=lambda layer: layer.weights)
+    share = f", of which float {heaviest.name} {32 * heaviest.weights / MIB:.3g}"
+    return f"{before} latent fp32 -> {size.packed_bits / MIB:.3g} MiB packed{share}"
+
+
+def new_wandb_id() -> str:
+    """Eight characters that name a W&B run."""
+    return secrets.token_hex(4)
+
+
+def _write_text(file: Path, text: str) -> None:
+    with atomic.path(file) as scratch:
+        scratch.write_text(text)

@@ -1,0 +1,61 @@
+"""Learning-rate schedules as pure functions of the epoch."""
+
+import math
+from abc import ABC, abstractmethod
+
+from typing_extensions import override
+
+
+class Schedule(ABC):
+    """`rate = base * schedule(epoch, epochs)`, asked before every optimizer step."""
+
+    @abstractmethod
+    def __call__(self, epoch: float, epochs: int) -> float:
+        """The factor on the optimizer's own rate.
+
+        Args:
+            epoch: Epochs done so far, fractions included: 0 at the first step.
+            epochs: Epochs that the run will have.
+        """
+
+
+class Constant(Schedule):
+    """`1` at every step."""
+
+    @override
+    def __call__(self, epoch: float, epochs: int) -> float:
+        return 1.0
+
+
+class Steps(Schedule):
+    """`factors[e]` from epoch `e` on, 1 before the first of them: a table like those of the Torch 7 recipes.
+
+    Args:
+        factors: Factor on the base rate by the epoch, counted from 0, at which it begins.
+    """
+
+    def __init__(self, factors: dict[int, float]) -> None:
+        self.factors = dict(sorted(factors.items()))
+
+    @override
+    def __call__(self, epoch: float, epochs: int) -> float:
+        begun = [factor for start, factor in self.factors.items() if start <= epoch]
+        return begun[-1] if begun else 1.0
+
+
+class WarmupCosine(Schedule):
+    """A line from 0 to 1 over `warmup` epochs, then half a cosine down to 0 at the end of the run.
+
+    Args:
+        warmup: Epochs of warm-up; fractions are understood.
+    """
+
+    def __init__(self, warmup: float = 1.0) -> None:
+        self.warmup = warmup
+
+    @override
+    def __call__(self, epoch: float, epochs: int) -> float:
+        if epoch < self.warmup:
+            return epoch / self.warmup
+        done = (epoch - self.warmup) / max(epochs - self.warmup, 1e-9)
+        return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
