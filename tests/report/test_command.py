@@ -11,7 +11,7 @@ import pytest
 
 from tests.runs.factory import write_run
 from xnorlit.errors import UserError
-from xnorlit.report.command import main
+from xnorlit.report.command import compare, main
 
 LR = "model.optimizer.init_args.lr"
 REPOSITORY = Path(__file__).parents[2]
@@ -141,6 +141,19 @@ def test_one_run_is_refused_and_a_search_takes_no_paths(pair):
         main([pair[0]])
     with pytest.raises(UserError, match="Run directories were given together with --experiment or --pair"):
         main(pair, pair="pair-0")
+
+
+def test_the_words_of_a_command_line_reach_the_comparison(pair, capsys):
+    compare([])
+    newest = capsys.readouterr().out
+    compare([*map(str, pair)])
+    assert capsys.readouterr().out == newest
+    compare(["--json", "--experiment", "synthetic", "--pair", "pair-0", "--root", "runs"])
+    assert json.loads(capsys.readouterr().out)["matched"] is True
+    with pytest.raises(UserError, match="usage: xnorlit compare"):
+        compare(["--jsn"])
+    compare(["--help"])
+    assert "RUN" in capsys.readouterr().out
 
 
 def test_a_run_left_out_is_noted(pair, capsys):

@@ -74,6 +74,9 @@ def test_whatever_else_differs_is_named_and_the_pair_is_not_matched(key, value):
     "key",
     [
         "run.root",
+        "run.resume",
+        "run.fresh",
+        "run.wandb",
         "run.pair",
         "run.experiment",
         "ckpt_path",

@@ -70,7 +70,9 @@ def test_seeds_sort_as_numbers():
 
 def test_an_unfinished_run_says_how_to_resume(tmp_path):
     path = write_run(tmp_path, "xnor", finished=False)
-    with pytest.raises(UserError, match=r"seed-0 is not finished: .*Give the same training command again to resume it"):
+    with pytest.raises(
+        UserError, match=r"seed-0 is not finished: .*Resume it: the training command again with --run.resume"
+    ):
         read(path)
 
 
@@ -142,6 +144,18 @@ def test_a_run_without_git_or_with_a_gpu_reads(tmp_path):
     run = read(write_run(tmp_path, "xnor", environment={"git": None, "gpu": "A GPU"}))
     assert isinstance(run, Run)
     assert (run.environment.commit, run.environment.dirty, run.environment.gpu) == (None, False, "A GPU")
+
+
+@pytest.mark.parametrize("text", ["2026-02-03T04:05:06+0000", "2026-02-03T06:05:06+02:00", "2026-02-03T04:05:06"])
+def test_a_moment_is_read_in_each_spelling(tmp_path, text):
+    run = read(write_run(tmp_path, "xnor", started=text))
+    assert run.environment.started == datetime(2026, 2, 3, 4, 5, 6, tzinfo=timezone.utc)
+
+
+def test_weights_of_other_widths_leave_the_bits_of_a_binary_one_open(tmp_path):
+    two_bits_more = PACKED_BITS - 30 * (PARAMETERS - BINARY)
+    run = read(write_run(tmp_path, "xnor", summary={"bits": {"float": 32 * PARAMETERS, "packed": two_bits_more}}))
+    assert run.summary.bits_per_binary_weight is None
 
 
 def test_a_moment_that_is_none_is_named(tmp_path):

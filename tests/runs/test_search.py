@@ -14,6 +14,7 @@ def test_runs_are_listed_in_order_and_broken_ones_with_their_reason(tmp_path):
     write_run(tmp_path, "float", 0, finished=False)
     (tmp_path / "synthetic" / "pair-0" / "xnor" / "seed-final").mkdir()
     (tmp_path / "synthetic" / "pair-0" / "xnor" / ".seed-1.x.partial" / "seed-1").mkdir(parents=True)
+    (tmp_path / "synthetic" / "pair-0" / "xnor" / "seed-0.until-20260101-000000").mkdir()
     (tmp_path / ".cache" / "a" / "b" / "seed-0").mkdir(parents=True)
 
     found = find(tmp_path)

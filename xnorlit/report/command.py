@@ -1,5 +1,6 @@
 """The command `xnorlit compare`: finds the runs, prints the comparison."""
 
+import argparse
 import json as json_format
 import sys
 from collections.abc import Sequence
@@ -10,12 +11,42 @@ from typing import TextIO
 from rich.console import Console, RenderableType
 
 from xnorlit.errors import UserError
-from xnorlit.report.compare import compare
+from xnorlit.report.compare import compare as compare_runs
 from xnorlit.report.comparison import Comparison
 from xnorlit.report.table import render
 from xnorlit.runs import newest_pair, read
 
 _ASCII = str.maketrans({"·": "-", "±": "+-"})
+
+
+def compare(arguments: Sequence[str]) -> None:
+    """`xnorlit compare [RUN RUN ...] [--json]`: `main` with the words of a command line.
+
+    Raises:
+        UserError: The words are not understood, or there is nothing to compare.
+    """
+    parser = argparse.ArgumentParser(
+        prog="xnorlit compare",
+        description="Prints a pair's table: what differs, accuracies and their gap, times, sizes, the paper's row.",
+        epilog="Example: xnorlit compare runs/synthetic/pair-0/xnor/seed-0 runs/synthetic/pair-0/float/seed-0",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "runs", nargs="*", type=Path, metavar="RUN", help="runs of two or more arms (default: the newest pair)"
+    )
+    parser.add_argument(
+        "--root", type=Path, default=Path("runs"), help="where the newest pair is searched (default: runs)"
+    )
+    parser.add_argument("--experiment", help="search in this experiment only")
+    parser.add_argument("--pair", help="search among pairs of this name only")
+    parser.add_argument("--json", action="store_true", help="print the same as JSON")
+    try:
+        known = parser.parse_args(arguments)
+    except SystemExit as stop:  # argparse has printed its help or its complaint
+        if stop.code:
+            raise UserError("usage: xnorlit compare [RUN RUN ...] [--experiment NAME] [--pair NAME] [--json]") from None
+        return
+    main(**vars(known))
 
 
 def main(
@@ -61,9 +92,9 @@ def compared(
             "other."
         )
     if runs:
-        return compare([read(path) for path in runs])
+        return compare_runs([read(path) for path in runs])
     found = newest_pair(root, experiment=experiment, pair=pair)
-    comparison = compare(found.runs, strict=False)
+    comparison = compare_runs(found.runs, strict=False)
     return replace(comparison, notes=(*found.left_out, *comparison.notes))
 
 

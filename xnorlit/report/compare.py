@@ -128,7 +128,7 @@ def _seed_result(run: Run) -> SeedResult:
 def _gap(match: Match, paired: Pairing) -> Gap:
     arm, twin = match.runs[0].summary, match.twins[0].summary
     alike = len({run.environment.machine for run in (*match.runs, *match.twins)}) == 1
-    bits = [summary.bits_per_binary_weight or 32 for summary in (arm, twin)]
+    bits, whole = arm.bits_per_binary_weight, twin.packed_bits == twin.float_bits
     return Gap(
         arm=match.arm,
         reference=paired.reference,
@@ -137,7 +137,7 @@ def _gap(match: Match, paired: Pairing) -> Gap:
         top5=_accuracy_gap(match, 5),
         train_time_factor=_time_factor(match, "train_seconds") if alike else None,
         step_time_factor=_time_factor(match, "step_seconds") if alike else None,
-        binary_weights_factor=bits[1] / bits[0] if bits[0] != bits[1] else None,
+        binary_weights_factor=32 / bits if bits and whole else None,
         packed_size_factor=twin.packed_bits / arm.packed_bits,
     )
 

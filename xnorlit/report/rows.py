@@ -61,7 +61,9 @@ def _p_values(gap: AccuracyGap) -> str:
 
 def _weight_bits(arm: Arm) -> str:
     bits = arm.bits_per_binary_weight
-    return "32 bit" if bits is None else f"{bits:.3g} bit"
+    if bits is None:
+        return "32 bit" if arm.packed_bits == arm.float_bits else "none of 1 bit"
+    return f"{bits:.3g} bit"
 
 
 def _longer(factor: float | None) -> str:

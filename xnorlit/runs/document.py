@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -85,8 +86,9 @@ class Document:
 
     def moment(self, key: str) -> datetime:
         """A moment in ISO 8601; one without a time zone is taken as UTC."""
-        try:
-            moment = datetime.fromisoformat(self.text(key).replace("Z", "+00:00"))
+        text = re.sub(r"Z$", "+00:00", self.text(key))
+        try:  # Python 3.10 wants a colon in the offset, which time.strftime's %z leaves out
+            moment = datetime.fromisoformat(re.sub(r"([+-]\d\d)(\d\d)$", r"\1:\2", text))
         except ValueError:
             raise self._wrong(key, "a moment such as 2026-01-31T12:00:00+00:00") from None
         return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

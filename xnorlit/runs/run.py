@@ -75,7 +75,8 @@ def read(path: Path | str) -> Run:
     if not (path / "summary.json").exists():
         raise UserError(
             f"{path} is not finished: it has no summary.json, which a run writes last. It is still under way, was "
-            "stopped, or failed. Give the same training command again to resume it."
+            "stopped, or failed. Resume it: the training command again with --run.resume true; or start afresh: "
+            "--run.fresh true."
         )
     config = load_config(path / "config.yaml")
     return Run(

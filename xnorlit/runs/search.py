@@ -31,6 +31,8 @@ class Pair:
 def find(root: Path | str) -> list[Run | BrokenRun]:
     """Every run under `root`, ordered by place; a broken or unfinished one is listed with its reason.
 
+    Runs that `--run.fresh` moved aside (`seed-0.until-<time>`) were given up on purpose and are not listed.
+
     Raises:
         UserError: There is no folder `root`.
     """
@@ -40,7 +42,8 @@ def find(root: Path | str) -> list[Run | BrokenRun]:
     found: list[tuple[tuple, Run | BrokenRun]] = []
     for path in root.glob("*/*/*/seed-*"):
         # Names with a dot belong to writers under way (xnorlit.atomic) and to tools, never to a run.
-        if path.is_dir() and not any(part.startswith(".") for part in path.relative_to(root).parts):
+        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+        if path.is_dir() and not hidden and ".until-" not in path.name:
             place = Place.of(path)
             key = (path.parent, place.seed if place else -1, path.name)
             found.append((key, _read_or_explain(path, place)))

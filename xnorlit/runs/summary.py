@@ -31,13 +31,15 @@ class Summary:
 
     @property
     def bits_per_binary_weight(self) -> float | None:
-        """Bits that a binary weight takes when packed, its share of the scales included; None where there is none.
+        """Bits that a binary weight takes when packed; None where there is none, or where it cannot be told.
 
-        `(packed - 32 (parameters - binary)) / binary`: the weights that are not binary stay fp32 in the packed file.
+        `(packed - 32 (parameters - binary)) / binary`, when whatever is not binary stays fp32. Where other weights
+        are packed too (in 2 or 8 bits) this falls below one bit and says nothing.
         """
-        if self.binary_parameters == 0:
+        rest = 32 * (self.parameters - self.binary_parameters)
+        if self.binary_parameters == 0 or self.packed_bits < rest + self.binary_parameters:
             return None
-        return (self.packed_bits - 32 * (self.parameters - self.binary_parameters)) / self.binary_parameters
+        return (self.packed_bits - rest) / self.binary_parameters
 
     @staticmethod
     def load(file: Path) -> "Summary":
