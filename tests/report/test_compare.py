@@ -159,6 +159,14 @@ def test_found_seeds_that_do_not_pair_up_are_noted_and_left_out(tmp_path):
     assert found.notes == ("xnor (seed 0, 1) and float (seed 0, 2) do not pair up: seed 0 of xnor is compared.",)
 
 
+def test_found_runs_of_other_seeds_are_never_paired(tmp_path):
+    seeds = {"xnor": (0,), "bwn": (0, 1), "float": (1,)}
+    paths = [write_run(tmp_path, arm, seed, right=650 + 50 * seed) for arm in seeds for seed in seeds[arm]]
+    found = compare(runs(*paths), strict=False)
+    assert [arm.label for arm in found.arms] == ["bwn", "float"]
+    assert "xnor (seed 0) and float (seed 1) do not pair up: nothing of xnor is compared." in found.notes
+
+
 def test_found_arms_without_a_common_seed_are_refused(tmp_path):
     paths = [write_run(tmp_path, arm, seed) for arm, seeds in (("xnor", (0, 1)), ("float", (2, 3))) for seed in seeds]
     with pytest.raises(UserError, match=r"nothing of xnor is compared\.\nNo two arms have a seed in common"):

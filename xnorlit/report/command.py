@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from rich.console import Console, RenderableType
 
@@ -19,13 +19,19 @@ from xnorlit.runs import newest_pair, read
 _ASCII = str.maketrans({"·": "-", "±": "+-"})
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Raises what the command line prints, in place of leaving the process."""
+        raise UserError(f"{message}.\n{self.format_usage()}See {self.prog} --help.")
+
+
 def compare(arguments: Sequence[str]) -> None:
     """`xnorlit compare [RUN RUN ...] [--json]`: `main` with the words of a command line.
 
     Raises:
         UserError: The words are not understood, or there is nothing to compare.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="xnorlit compare",
         description="Prints a pair's table: what differs, accuracies and their gap, times, sizes, the paper's row.",
         epilog="Example: xnorlit compare runs/synthetic/pair-0/xnor/seed-0 runs/synthetic/pair-0/float/seed-0",
@@ -42,9 +48,7 @@ def compare(arguments: Sequence[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print the same as JSON")
     try:
         known = parser.parse_args(arguments)
-    except SystemExit as stop:  # argparse has printed its help or its complaint
-        if stop.code:
-            raise UserError("usage: xnorlit compare [RUN RUN ...] [--experiment NAME] [--pair NAME] [--json]") from None
+    except SystemExit:  # after --help
         return
     main(**vars(known))
 

@@ -56,7 +56,7 @@ def pairing(runs: Sequence[Run], *, strict: bool) -> Pairing:
     notes: list[str] = []
     matches = []
     for arm in [label for label in arms if label != reference]:
-        match, unpaired = _match(arm, arms[arm], arms[reference])
+        match, unpaired = _match(arm, arms[arm], arms[reference], strict)
         if unpaired:
             problem = f"{arm} ({_seeds(arms[arm])}) and {reference} ({_seeds(arms[reference])}) do not pair up"
             if strict:
@@ -123,8 +123,9 @@ def _is_float(run: Run) -> bool:
     return set(binarizers(run.flat_config).values()) == {"Float"}
 
 
-def _match(arm: str, runs: tuple[Run, ...], twins: tuple[Run, ...]) -> tuple[Match, bool]:
-    if len(runs) == len(twins) == 1:  # one run each, named by hand: their seeds may differ, and the difference says so
+def _match(arm: str, runs: tuple[Run, ...], twins: tuple[Run, ...], strict: bool) -> tuple[Match, bool]:
+    """The runs that have a twin with their seed, and whether any run or twin has none."""
+    if strict and len(runs) == len(twins) == 1:  # named by hand: their seeds may differ, and the difference says so
         return Match(arm, runs, twins), False
     by_seed = {twin.place.seed: twin for twin in twins}
     paired = tuple(run for run in runs if run.place.seed in by_seed)

@@ -37,8 +37,8 @@ def rows(comparison: Comparison) -> Iterator[Row]:
     yield Row("parameters", lambda arm: f"{arm.parameters:,}")
     yield Row("  of them binary", lambda arm: f"{arm.binary_parameters:,}")
     yield Row("binary weights", _weight_bits, lambda gap: _smaller(gap.binary_weights_factor))
-    yield Row("network, trained", lambda arm: _megabytes(arm.float_bits))
-    yield Row("network, packed", lambda arm: _megabytes(arm.packed_bits), lambda gap: _smaller(gap.packed_size_factor))
+    yield Row("network, trained", lambda arm: _mebibytes(arm.float_bits))
+    yield Row("network, packed", lambda arm: _mebibytes(arm.packed_bits), lambda gap: _smaller(gap.packed_size_factor))
 
 
 def _mean(value: Mean) -> str:
@@ -74,8 +74,8 @@ def _smaller(factor: float | None) -> str:
     return "" if factor is None else f"{factor:.1f} x smaller"
 
 
-def _megabytes(bits: int) -> str:
-    return f"{bits / 8e6:.2f} MB"
+def _mebibytes(bits: int) -> str:
+    return f"{bits / 2**23:.3g} MiB"
 
 
 def _duration(seconds: float) -> str:

@@ -109,7 +109,8 @@ def _nearest(path: Path) -> str:
     while not path.parent.is_dir():
         path = path.parent
     known = sorted(str(child) for child in path.parent.iterdir() if child.is_dir())
-    return did_you_mean(str(path), known) or f" {path.parent} holds {', '.join(known) or 'no folder'}."
+    listed = ", ".join([*known[:5], *(["..."] if len(known) > 5 else [])]) or "no folder"
+    return did_you_mean(str(path), known) or f" There is {listed}."
 
 
 def _place(path: Path, config: dict[str, Any]) -> Place:
