@@ -7,13 +7,29 @@ if TYPE_CHECKING:
     from xnorlit.data.augment import CentreCrop, Crop, PadCrop, RandomCrop, ResizedCrop
     from xnorlit.data.loader import Batch, BatchLoader
     from xnorlit.data.module import ImageData
+    from xnorlit.data.prepare import prepare
+    from xnorlit.data.probe import Probe, probe
 
-__all__ = ["Batch", "BatchLoader", "CentreCrop", "Crop", "ImageData", "PadCrop", "RandomCrop", "ResizedCrop"]
+__all__ = [
+    "Batch",
+    "BatchLoader",
+    "CentreCrop",
+    "Crop",
+    "ImageData",
+    "PadCrop",
+    "Probe",
+    "RandomCrop",
+    "ResizedCrop",
+    "prepare",
+    "probe",
+]
 
 _HOMES = {
     "augment": ("CentreCrop", "Crop", "PadCrop", "RandomCrop", "ResizedCrop"),
     "loader": ("Batch", "BatchLoader"),
     "module": ("ImageData",),
+    "prepare": ("prepare",),
+    "probe": ("Probe", "probe"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

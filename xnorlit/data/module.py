@@ -1,72 +1,191 @@
 """The LightningDataModule that every experiment reads its images from."""
 
+import os
 import time
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytorch_lightning as pl
 
-from xnorlit.data import pixels, synthetic, tree
-from xnorlit.data.augment import CentreCrop, Crop, PadCrop, View
-from xnorlit.data.listing import Listing
+from xnorlit.data import backends, counter, sources
+from xnorlit.data.augment import CentreCrop, Crop, PadCrop, ResizedCrop, View
+from xnorlit.data.listing import Listing, held_out
 from xnorlit.data.loader import BatchLoader, Samples
-from xnorlit.data.memory import MemoryReader
+from xnorlit.data.say import say
+from xnorlit.errors import UserError
+
+_SMALL = 64  # up to this size, pictures are cropped as CIFAR's are; above, as ImageNet's
+_SPLITS = ("train", "val", "test")
 
 
 class ImageData(pl.LightningDataModule):
-    """First working version: synthetic and small folder trees, in memory."""
+    """A data set as uint8 batches, the same whatever reads them.
+
+    The sample order and the augmentation of sample i in epoch e under a seed are pure functions of (seed, e, i): equal
+    for any number of workers, for both arms of a pair, and after a resume. After `setup`: `classes`, `num_classes`,
+    `mean` and `std` (per channel, in 0..255 units, to be applied on the device), `used_backend` and `backend_reason`.
+
+    Args:
+        source: synthetic, cifar10, imagenette, imagenet, a folder with train/ and val/ (or test/), or .beton files.
+        backend: ffcv, folder (Pillow; small sets are held in memory), or auto.
+        image_size: Height and width of the pictures in pixels.
+        batch_size: Samples per process and step.
+        workers: Threads or processes that decode; by default the cores, shared among the processes of this machine.
+        train_crop: PadCrop, ResizedCrop, RandomCrop or CentreCrop; by default PadCrop(4) up to 64 pixels, then ResizedCrop.
+        val_crop: By default CentreCrop of the whole image up to 64 pixels, then of 224/256 of the shorter side.
+        flip: Mirror half of the training pictures left to right.
+        seed: Of the order and the augmentation; the images of `synthetic` do not depend on it.
+        holdout: Share of train, the same of each class, that is held out and used as val instead of the val split.
+        root: Where the named sets are, or are downloaded to, and where .beton files are prepared.
+        mean: Overrides the set's, in 0..255 units.
+        std: Overrides the set's, in 0..255 units.
+    """
+
+    classes: tuple[str, ...]
+    num_classes: int
+    mean: sources.Triple
+    std: sources.Triple
+    used_backend: str
+    backend_reason: str
 
     def __init__(
         self,
         source: str = "synthetic",
         *,
-        backend: Literal["auto", "ffcv", "folder"] = "auto",
+        backend: backends.Name = "auto",
         image_size: int = 32,
         batch_size: int = 64,
+        workers: int | None = None,
         train_crop: Crop | None = None,
         val_crop: Crop | None = None,
         flip: bool = True,
         seed: int = 0,
+        holdout: float = 0.0,
+        root: Path = Path("data"),
+        mean: tuple[float, float, float] | None = None,
+        std: tuple[float, float, float] | None = None,
     ) -> None:
         super().__init__()
-        self.source, self.backend, self.image_size, self.batch_size = source, backend, image_size, batch_size
-        self.train_view = View(train_crop or PadCrop(), flip, image_size, seed)
-        self.val_view = View(val_crop or CentreCrop(), False, image_size)
-        self._samples = {}
+        _at_least("image_size", image_size, 1)
+        _at_least("batch_size", batch_size, 1)
+        _at_least("workers", workers if workers is not None else 0, 0)
+        if not 0 <= holdout < 1:
+            raise UserError(f"holdout is {holdout}. Expected the share of train to hold out: 0 (none) to less than 1.")
+        if backend not in ("auto", "ffcv", "folder"):
+            raise UserError(f"There is no backend called {backend}. Expected auto, ffcv or folder.")
+        if std is not None and min(std) <= 0:
+            raise UserError(
+                f"std is {std}. Expected three positive numbers in 0..255 units; (1, 1, 1) divides by nothing."
+            )
+        small = image_size <= _SMALL
+        self.source, self.backend, self.image_size, self.batch_size = str(source), backend, image_size, batch_size
+        self.workers, self.holdout, self.root, self.seed = workers, holdout, Path(root), seed
+        train_view = View(train_crop or (PadCrop() if small else ResizedCrop()), flip, image_size, seed)
+        val_view = View(val_crop or CentreCrop(1.0 if small else 224 / 256), flip=False, size=image_size)
+        self._views = {"train": train_view, "val": val_view, "test": val_view}
+        self._given = mean, std
+        self._samples: dict[str, Samples] = {}
+        self._listings: dict[str, Listing] = {}
+
+    def prepare_data(self) -> None:
+        """Downloads and prepares what is missing; Lightning calls it on one process of each machine."""
+        self._open()
 
     def setup(self, stage: str | None = None) -> None:
+        """Opens the splits, once; `stage` is Lightning's and changes nothing."""
+        self._open()
+
+    def train_dataloader(self) -> BatchLoader:
+        """Batches in the order of (seed, epoch), augmented; a pass is an epoch."""
+        return self._loader("train")
+
+    def val_dataloader(self) -> BatchLoader:
+        """Every validation sample once, in listing order."""
+        return self._loader("val")
+
+    def test_dataloader(self) -> BatchLoader:
+        """The test split, or val where there is none."""
+        return self._loader("test")
+
+    def predict_dataloader(self) -> BatchLoader:
+        """The validation split."""
+        return self._loader("val")
+
+    def listing_hash(self, split: str) -> str:
+        """SHA-256 of a split's sample names and labels, the same for every backend.
+
+        Args:
+            split: train, val or test.
+        """
+        self._open()
+        return self._listings[split].sha256
+
+    def _loader(self, split: str) -> BatchLoader:
+        self._open()
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        loader = BatchLoader(
+            self._samples[split], self._views[split], self.batch_size, shuffle=split == "train", rank=rank, world=world
+        )
+        if not len(loader):
+            raise UserError(
+                f"The {split} split has {len(self._listings[split])} samples for {world} processes. Expected at least one "
+                "batch for each; use fewer devices."
+            )
+        return loader
+
+    def _open(self) -> None:
         if self._samples:
             return
         started = time.perf_counter()
-        if self.source == "synthetic":
-            self.mean, self.std = synthetic.MEAN, synthetic.STD
-            for seed, (split, count) in enumerate({"train": 6000, "val": 1000}.items()):
-                labels = synthetic.labels(count)
-                names = [f"synthetic/{self.image_size}px/seed-{seed}/{i:06d}" for i in range(count)]
-                self._add(
-                    split, Listing(synthetic.CLASSES, names, labels), synthetic.generate(count, self.image_size, seed)
-                )
-        else:
-            self.mean, self.std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-            for split, names in {"train": ("train",), "val": ("val", "test")}.items():
-                files = tree.scan(tree.find_split(Path(self.source), names))
-                images = np.stack([np.asarray(pixels.read_rgb(files.path(i))) for i in range(len(files.listing))])
-                self._add(split, files.listing, images)
-        print(f"[data]   {self.source}: {time.perf_counter() - started:.1f} s")
+        source = sources.find(self.source, self.root, image_size=self.image_size, need_val=not self.holdout)
+        views = {split: view for split, view in self._views.items() if split in source.splits}
+        if self.holdout:
+            views.pop("val", None)
+        choice = backends.choose(source, self.backend, views, self.batch_size, self._threads(), self.root)
+        for split, reader in choice.readers.items():
+            listing = choice.listings[split]
+            self._add(split, listing, Samples(reader, listing.labels, np.arange(len(listing))))
+        if self.holdout:
+            self._hold_out()
+        for split, stand_in in (("val", "test"), ("test", "val")):
+            if split not in self._samples:
+                self._add(split, self._listings[stand_in], self._samples[stand_in])
 
-    def _add(self, split, listing, images):
-        self._samples[split] = listing, Samples(MemoryReader(images), listing.labels, np.arange(len(listing)))
-        self.classes = listing.classes
-        self.num_classes = len(listing.classes)
+        self.classes = self._listings["train"].classes
+        self.num_classes = len(self.classes)
+        self.mean, self.std = (
+            given or known for given, known in zip(self._given, (source.mean, source.std), strict=True)
+        )
+        self.used_backend, self.backend_reason = choice.backend, choice.reason
+        self._announce(source, time.perf_counter() - started)
 
-    def listing_hash(self, split: str) -> str:
-        return self._samples[split][0].sha256
+    def _add(self, split: str, listing: Listing, samples: Samples) -> None:
+        self._listings[split], self._samples[split] = listing, samples
 
-    def train_dataloader(self):
-        return BatchLoader(self._samples["train"][1], self.train_view, self.batch_size, shuffle=True)
+    def _hold_out(self) -> None:
+        # The same for every seed of a run: seeds repeat a training, they do not change what is measured.
+        whole, samples = self._listings["train"], self._samples["train"]
+        kept, out = held_out(whole.labels, self.holdout, counter.key(5))
+        for split, members in (("train", kept), ("val", out)):
+            listing = whole.subset(members)
+            self._add(split, listing, Samples(samples.reader, listing.labels, members))
 
-    def val_dataloader(self):
-        return BatchLoader(self._samples["val"][1], self.val_view, self.batch_size, shuffle=False)
+    def _threads(self) -> int:
+        local = self.trainer.num_devices if self.trainer else 1
+        share = max(1, len(os.sched_getaffinity(0)) // local)
+        return share if self.workers is None else self.workers
 
-    test_dataloader = predict_dataloader = val_dataloader
+    def _announce(self, source: sources.Source, seconds: float) -> None:
+        train, val = (len(self._listings[split]) for split in ("train", "val"))
+        done = "generated" if source.kind == "synthetic" else "opened"
+        held = f" held out of train ({self.holdout:.0%})" if self.holdout else ""
+        note = f"  ({source.note})" if source.note and not self.holdout else ""
+        say(
+            f"{source.name}: {train:,} train / {val:,} val{held}, {self.image_size} x {self.image_size}, "
+            f"{self.num_classes} classes, {done} in {seconds:.1f} s{note}; backend {self.used_backend}: {self.backend_reason}"
+        )
+
+
+def _at_least(option: str, value: int, least: int) -> None:
+    if value < least:
+        raise UserError(f"{option} is {value}. Expected {least} or more.")

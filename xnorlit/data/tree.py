@@ -1,19 +1,19 @@
-"""Image folders on disk: one folder per class."""
+"""Image folders on disk: one folder per class, under train/ and val/ or test/."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from xnorlit.data import pixels
 from xnorlit.data.listing import Listing
 from xnorlit.errors import UserError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
-TRAIN_NAMES = ("train", "training")
-VAL_NAMES = ("val", "valid", "validation")
-TEST_NAMES = ("test", "testing")
+SPLIT_FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,21 +21,38 @@ class ImageFiles:
     """A split of image files.
 
     Args:
-        root: Folder that the listing's names are relative to.
+        root: Folder that the files are relative to.
         listing: Names, labels, classes.
+        files: Where each sample lies; a flat folder's names differ from its files.
     """
 
     root: Path
     listing: Listing
+    files: Sequence[str]
 
     def path(self, index: int) -> Path:
         """The file of a sample."""
-        return self.root / self.listing.names[index]
+        return self.root / self.files[index]
+
+    def open(self, index: int) -> Image.Image:
+        """A sample as 8-bit RGB."""
+        return pixels.read_rgb(self.path(index))
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """Height and width of a sample, from its file's header where the format has one."""
+        try:
+            with Image.open(self.path(index)) as image:
+                width, height = image.size
+                turned = image.getexif().get(0x0112, 1) >= 5
+        except (OSError, SyntaxError, ValueError):
+            height, width = self.open(index).size[::-1]  # raises the error that names the file
+            turned = False
+        return (width, height) if turned else (height, width)
 
 
-def find_split(root: Path, names: tuple[str, ...]) -> Path | None:
+def split_folder(root: Path, split: str) -> Path | None:
     """The first of a split's usual folder names that exists in `root`."""
-    return next((root / name for name in names if (root / name).is_dir()), None)
+    return next((root / name for name in SPLIT_FOLDERS[split] if (root / name).is_dir()), None)
 
 
 def scan(folder: Path) -> ImageFiles:
@@ -44,7 +61,7 @@ def scan(folder: Path) -> ImageFiles:
     Raises:
         UserError: Fewer than two classes, or a class without images.
     """
-    classes = tuple(sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not _hidden(entry.name)))
+    classes = class_folders(folder)
     if len(classes) < 2:
         found = f"one class, {classes[0]}" if classes else "no class folder"
         raise UserError(
@@ -62,19 +79,30 @@ def scan(folder: Path) -> ImageFiles:
             )
         names += images
         labels += [label] * len(images)
-    return ImageFiles(folder, Listing(classes, names, np.array(labels, np.int64)))
+    return ImageFiles(folder, Listing(classes, names, np.array(labels, np.int64)), names)
+
+
+def class_folders(folder: Path) -> tuple[str, ...]:
+    """Names of the subfolders, sorted."""
+    return tuple(
+        sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    )
+
+
+def flat_images(folder: Path) -> list[str]:
+    """Names of the images that lie in the folder itself, sorted."""
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_file() and is_image(entry.name))
+
+
+def is_image(name: str) -> bool:
+    """True of a name that ends like an image's and is not hidden."""
+    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
 
 
 def _images(folder: Path, prefix: str) -> Iterator[str]:
     for entry in os.scandir(folder):
-        if _hidden(entry.name):
-            continue
         name = f"{prefix}/{entry.name}"
-        if entry.is_dir():
+        if entry.is_dir() and not entry.name.startswith("."):
             yield from _images(Path(entry.path), name)
-        elif Path(entry.name).suffix.lower() in SUFFIXES:
+        elif is_image(entry.name):
             yield name
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".")

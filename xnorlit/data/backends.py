@@ -1,0 +1,170 @@
+"""Which reader a split gets: in memory, from its files, or from a .beton through FFCV; and why."""
+
+import hashlib
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from xnorlit.data.augment import View
+from xnorlit.data.listing import Listing
+from xnorlit.data.memory import MemoryReader
+from xnorlit.data.prepare import write_splits
+from xnorlit.data.reader import Reader
+from xnorlit.data.say import say
+from xnorlit.data.sources import BetonFile, ImageArray, ImageFiles, Source, Split, open_beton
+from xnorlit.data.storage import Storage
+from xnorlit.errors import UserError
+
+Name = Literal["auto", "ffcv", "folder"]
+
+# Sets of one image size below this are kept in memory: no decoding, no workers, no compiling (3 s in all processes).
+MEMORY_LIMIT = 1 << 30
+_SMALL = 64  # images up to this size are stored raw: JPEG would blur them and save little
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A backend and the reason for it, as printed."""
+
+    backend: Literal["ffcv", "folder"]
+    reason: str
+    readers: dict[str, Reader]
+    listings: dict[str, Listing]
+
+
+def choose(
+    source: Source, requested: Name, views: dict[str, View], batch_size: int, workers: int, cache: Path
+) -> Choice:
+    """Opens each split of `views` with the backend that was asked for, or that suits it.
+
+    Args:
+        source: The data set.
+        requested: "auto" takes memory for small sets, FFCV for others, and the files where FFCV is missing.
+        views: How each split is going to be shown; splits that are not named are left alone.
+        batch_size: Per process.
+        workers: Threads or processes that decode.
+        cache: Folder for prepared .beton files.
+    """
+    # One split under two names (val and test) is opened once.
+    parts = {split: source.splits[split] for split in views}
+    missing = (
+        ffcv_missing() if requested == "ffcv" or any(not isinstance(p, ImageArray) for p in parts.values()) else None
+    )
+    betons = [part for part in parts.values() if isinstance(part, BetonFile)]
+    if betons and (requested == "folder" or missing):
+        why = "backend folder reads image files only" if requested == "folder" else f"FFCV is missing ({missing})"
+        raise UserError(
+            f"{betons[0].beton.path} is a .beton, and {why}. Install FFCV with `pip install 'xnorlit[ffcv]'` and choose "
+            "backend auto or ffcv, or pass the image folder it was made of."
+        )
+    if betons:
+        return _ffcv(parts, views, batch_size, workers, "it is a .beton")
+    if requested == "ffcv":
+        if missing:
+            raise UserError(
+                f"backend ffcv was asked for, and FFCV cannot be imported ({missing}). Install it with `pip install "
+                "'xnorlit[ffcv]'` (it needs a C++ compiler, OpenCV and libjpeg-turbo), or use backend auto or folder."
+            )
+        return _prepared(source, parts, views, batch_size, workers, cache, "as asked")
+
+    held = _in_memory(parts, workers)
+    if held is not None:
+        total = sum({id(images): images.nbytes for images in held.values()}.values())
+        reason = f"in memory: {total / 1e6:,.0f} MB, quicker than FFCV needs to compile"
+        readers: dict[str, Reader] = {split: MemoryReader(images) for split, images in held.items()}
+        return Choice("folder", reason, readers, {split: part.listing for split, part in parts.items()})
+    if requested == "auto" and not missing:
+        return _prepared(source, parts, views, batch_size, workers, cache, "too large for memory, or of several sizes")
+    from xnorlit.data.folder import FolderReader
+
+    reason = "as asked" if requested == "folder" else f"FFCV is missing: {missing}"
+    files = {id(part): FolderReader(part, workers) for part in parts.values() if isinstance(part, ImageFiles)}
+    readers = {split: files[id(part)] for split, part in parts.items()}
+    reason += f"; {workers} worker processes"
+    return Choice("folder", reason, readers, {split: part.listing for split, part in parts.items()})
+
+
+def ffcv_missing() -> str | None:
+    """Why FFCV cannot be used, or None when it can."""
+    try:
+        import xnorlit.data.ffcv_reader  # noqa: F401
+    except (
+        ImportError,
+        OSError,
+        AttributeError,
+    ) as error:  # not installed; a library is missing; numba's API has moved
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return None
+
+
+def _in_memory(parts: dict[str, Split], workers: int) -> dict | None:
+    from xnorlit.data.folder import read_all
+
+    done: dict[int, object] = {}
+    for part in parts.values():
+        if id(part) not in done:
+            done[id(part)] = (
+                part.images if isinstance(part, ImageArray) else read_all(part, MEMORY_LIMIT, max(1, workers))
+            )
+        if done[id(part)] is None:
+            return None
+    return {split: done[id(part)] for split, part in parts.items()}
+
+
+def _prepared(
+    source: Source,
+    parts: dict[str, Split],
+    views: dict[str, View],
+    batch_size: int,
+    workers: int,
+    cache: Path,
+    why: str,
+) -> Choice:
+    storage = storage_for(next(iter(views.values())).size)
+    distinct = {split: part for split, part in parts.items() if split == "train" or part is not parts.get("train")}
+    folder = cache / "prepared" / f"{source.name}-{_key(distinct, storage)}"
+    names = {id(part): split for split, part in reversed(distinct.items())}
+    if all((folder / f"{split}.beton.json").is_file() for split in names.values()):
+        say(f"FFCV reads what was prepared in {folder}")
+    else:
+        say(f"preparing {source.name} once for FFCV, in {folder}")
+        images = {split: parts[split] for split in names.values()}
+        write_splits(images, folder, storage, source=source.name, workers=workers)
+    opened = {part: open_beton(folder / f"{split}.beton") for part, split in names.items()}
+    return _ffcv({split: opened[id(part)] for split, part in parts.items()}, views, batch_size, workers, why)
+
+
+def _ffcv(parts: dict[str, Split], views: dict[str, View], batch_size: int, workers: int, why: str) -> Choice:
+    from xnorlit.data.ffcv_reader import FfcvReader
+
+    readers: dict[tuple, Reader] = {}
+    chosen: dict[str, Reader] = {}
+    threads = max(1, workers)
+    for split, part in parts.items():
+        view, beton = views[split], part.beton
+        # Splits of one file and one kind of view share a compiled Loader.
+        key = (beton.path, view.size, view.crop.reflect)
+        if key not in readers:
+            readers[key] = FfcvReader(beton, batch_size, view.size, view.crop.reflect, threads)
+        chosen[split] = readers[key]
+    reason = f"{why}; {threads} {'thread' if threads == 1 else 'threads'}"
+    return Choice("ffcv", reason, chosen, {split: part.listing for split, part in parts.items()})
+
+
+def storage_for(size: int) -> Storage:
+    """How a set is stored for pictures of `size` pixels: shorter side 256 for 224, JPEG above 64 pixels."""
+    return Storage(shorter_side=math.ceil(size * 8 / 7), jpeg=0.0 if size <= _SMALL else 1.0)
+
+
+def _key(parts: dict[str, Split], storage: Storage) -> str:
+    digest = hashlib.sha256(repr(storage).encode())
+    for split, part in parts.items():
+        digest.update(f"{split}{part.listing.sha256}".encode())
+        if isinstance(part, ImageFiles):
+            # Names alone would not notice files that were replaced.
+            for index in range(len(part.listing)):
+                status = os.stat(part.path(index))
+                digest.update(f"{status.st_size},{status.st_mtime_ns};".encode())
+    return digest.hexdigest()[:12]

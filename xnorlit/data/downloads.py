@@ -1,0 +1,52 @@
+"""Named sets that torchvision downloads, with its progress bars and checksums."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xnorlit.data.say import say
+from xnorlit.errors import UserError
+
+
+def cifar10(root: Path, *, train: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
+    """CIFAR-10 (Krizhevsky, 2009; 163 MB): images uint8 [N, 32, 32, 3], labels int64 [N], class names.
+
+    Args:
+        root: Where it is or gets downloaded to.
+        train: The 50,000 training images instead of the 10,000 test images.
+    """
+    from torchvision.datasets import CIFAR10
+
+    with _download_errors("cifar10", root):
+        if not (root / CIFAR10.base_folder).is_dir():
+            say(f"downloading CIFAR-10 (163 MB) into {root}")
+        found = CIFAR10(str(root), train=train, download=True)
+    return np.asarray(found.data), np.array(found.targets, np.int64), tuple(found.classes)
+
+
+def imagenette(root: Path) -> Path:
+    """Imagenette (Howard, 2019): the folder of its 320-pixel version, 13,394 photographs in 10 classes, 326 MB."""
+    from torchvision.datasets import Imagenette
+
+    folder = root / "imagenette2-320"
+    with _download_errors("imagenette", root):
+        if not folder.is_dir():
+            say(f"downloading Imagenette (326 MB) into {root}")
+            root.mkdir(parents=True, exist_ok=True)
+            Imagenette(str(root), split="train", size="320px", download=True)
+    return folder
+
+
+@contextmanager
+def _download_errors(name: str, root: Path) -> Iterator[None]:
+    # URLError and timeouts are OSErrors; torchvision reports a wrong checksum as a RuntimeError.
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"{name} could not be downloaded into {root}: {error}. Check the network and the free space and try again, put "
+            "the set there yourself, or use DATA=synthetic, which needs no download."
+        ) from error

@@ -1,0 +1,74 @@
+"""A glance at a data set: enough to choose a recipe, without reading it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from xnorlit.data import sources
+from xnorlit.data.sources import BetonFile, ImageFiles
+
+_GLANCES = 64
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a glance shows.
+
+    Args:
+        name: Of the set.
+        kind: "synthetic", "named", "tree" or "beton".
+        shorter_side: Median over a sample of training images, in pixels.
+        sizes: Smallest and largest (height, width) of the sample, by area.
+        classes: Class names.
+        counts: Samples of each split; of a set that is not downloaded yet, what it is going to have.
+    """
+
+    name: str
+    kind: str
+    shorter_side: int
+    sizes: tuple[tuple[int, int], tuple[int, int]]
+    classes: tuple[str, ...]
+    counts: dict[str, int]
+
+
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_IMAGENETTE = (
+    "tench", "English springer", "cassette player", "chain saw", "church",
+    "French horn", "garbage truck", "gas pump", "golf ball", "parachute",
+)  # fmt: skip
+
+
+def probe(source: str, root: Path = Path("data")) -> Probe:
+    """Looks at a data set's names and at the headers of some images; downloads nothing.
+
+    Args:
+        source: A named set, a folder tree or .beton files.
+        root: Where the named sets are.
+
+    Raises:
+        UserError: There is no such set, or it cannot be trained on.
+    """
+    if source == "cifar10":
+        return Probe("cifar10", "named", 32, ((32, 32), (32, 32)), _CIFAR10, {"train": 50_000, "val": 10_000})
+    if source == "imagenette":
+        counts = {"train": 9_469, "val": 3_925}
+        return Probe("imagenette", "named", 320, ((320, 320), (320, 480)), _IMAGENETTE, counts)
+    found = sources.find(source, root, image_size=32, need_val=False)
+    train = found.splits["train"]
+    picked = np.linspace(0, len(train.listing) - 1, min(len(train.listing), _GLANCES)).astype(int)
+    if isinstance(train, ImageFiles):
+        shapes = [train.shape(index) for index in picked]
+    elif isinstance(train, BetonFile):
+        shapes = list(zip(train.beton.heights[picked].tolist(), train.beton.widths[picked].tolist(), strict=True))
+    else:
+        shapes = [(32, 32)]
+    by_area = sorted(shapes, key=lambda shape: shape[0] * shape[1])
+    return Probe(
+        found.name,
+        found.kind,
+        int(np.median([min(shape) for shape in shapes])),
+        (by_area[0], by_area[-1]),
+        train.listing.classes,
+        {split: len(part.listing) for split, part in found.splits.items() if split in ("train", "val")},
+    )

@@ -1,0 +1,150 @@
+"""The JSON beside a .beton: what the file format has no room for, and the hash that proves the pixels whole."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xnorlit import atomic
+from xnorlit.data.beton import Beton, open_beton
+from xnorlit.data.listing import Listing
+from xnorlit.errors import UserError
+
+FORMAT = 1
+_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """What `train.beton.json` says about `train.beton`."""
+
+    classes: list[str]
+    counts: dict[str, int]
+    samples: int
+    listing_sha256: str
+    """Of the samples that were stored."""
+    source_listing_sha256: str
+    """Of the samples that were there, skipped ones included."""
+    beton_sha256: str
+    beton_bytes: int
+    options: dict[str, Any]
+    source: str
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    """Name and reason of each unreadable file that was left out."""
+    format: int = FORMAT
+
+
+def path_of(beton: Path) -> Path:
+    """`train.beton` -> `train.beton.json`."""
+    return beton.with_name(beton.name + ".json")
+
+
+def save(path: Path, sidecar: Sidecar) -> None:
+    """Writes a sidecar's JSON to `path`."""
+    path.write_text(json.dumps(asdict(sidecar), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load(beton: Path) -> Sidecar:
+    """The sidecar of a .beton.
+
+    Raises:
+        UserError: It is missing or not one of ours.
+    """
+    path = path_of(beton)
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        if fields["format"] != FORMAT:
+            raise ValueError(f"it is of format {fields['format']}, not {FORMAT}")
+        return Sidecar(**fields)
+    except FileNotFoundError:
+        raise UserError(
+            f"{beton} has no sidecar {path.name} (class names, hashes). Keep the two together, or write both with "
+            "`xnorlit prepare SRC DST`."
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is not a sidecar of `xnorlit prepare`: {error}. Write it again with `xnorlit prepare SRC DST`."
+        ) from error
+
+
+def listing(beton: Beton, sidecar: Sidecar) -> Listing:
+    """The listing of a .beton; its names live on in their hash only."""
+    return Listing(tuple(sidecar.classes), (), beton.labels, sidecar.listing_sha256)
+
+
+def file_sha256(path: Path, on_progress: Callable[[int], None] = lambda read: None) -> str:
+    """SHA-256 of a file.
+
+    Args:
+        path: The file.
+        on_progress: Called with the number of bytes of each piece read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_CHUNK):
+            digest.update(piece)
+            on_progress(len(piece))
+    return digest.hexdigest()
+
+
+def verify(path: Path, *, pixels: bool = True) -> tuple[Beton, Sidecar]:
+    """Opens a .beton and holds it to its sidecar.
+
+    The whole file is hashed once; the result is remembered beside it for as long as its size and time stay the same.
+
+    Args:
+        path: The .beton.
+        pixels: Hash the file; without, only tables and counts are compared.
+
+    Raises:
+        UserError: The file is not whole, or is not the one that the sidecar describes.
+    """
+    beton, described = open_beton(path), load(path)
+    labels = np.bincount(beton.labels.clip(min=0), minlength=len(described.classes))
+    if (beton.labels < 0).any() or dict(zip(described.classes, labels.tolist(), strict=False)) != described.counts:
+        raise _stranger(path, f"it holds {len(beton.labels):,} samples in other classes than its sidecar's counts")
+    if path.stat().st_size != described.beton_bytes:
+        raise _stranger(path, f"it has {path.stat().st_size:,} bytes, its sidecar says {described.beton_bytes:,}")
+    if pixels and _remembered(path) != described.beton_sha256:
+        found = file_sha256(path)
+        if found != described.beton_sha256:
+            raise _stranger(path, f"its SHA-256 is {found[:12]}…, its sidecar says {described.beton_sha256[:12]}…")
+        remember(path, found)
+    return beton, described
+
+
+def remember(path: Path, sha256: str) -> None:
+    """Notes beside a .beton that its hash is known; a read-only folder only costs the hashing next time."""
+    try:
+        with atomic.path(_note(path)) as note:
+            note.write_text(json.dumps([*_stamp(path), sha256]))
+    except OSError:
+        return
+
+
+def _remembered(path: Path) -> str | None:
+    try:
+        size, time, sha256 = json.loads(_note(path).read_text())
+    except (OSError, ValueError):
+        return None
+    return sha256 if (size, time) == _stamp(path) else None
+
+
+def _note(path: Path) -> Path:
+    return path.with_name(f".{path.name}.verified")
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _stranger(path: Path, why: str) -> UserError:
+    return UserError(
+        f"{path} is not the file that {path_of(path).name} describes: {why}. It was damaged or replaced; write both "
+        "again with `xnorlit prepare SRC DST`."
+    )

@@ -1,0 +1,73 @@
+"""The splits of a folder: which subfolders are train and val, whatever the layout."""
+
+from pathlib import Path
+
+from xnorlit.data import imagenet, tree
+from xnorlit.data.tree import ImageFiles
+from xnorlit.errors import UserError
+
+# Where the folders lie within what people download, Kaggle's ImageNet for one.
+NESTED = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
+
+
+def find(root: Path, val_labels: Path | None = None, *, need_val: bool = True) -> dict[str, ImageFiles]:
+    """The splits of an ImageFolder tree, or of ImageNet in either of its layouts: train, and val, and test if present.
+
+    Where there is no val/ and a test/, both names mean it.
+
+    Args:
+        root: Holds train/ and val/ or test/.
+        val_labels: Classes of a flat validation folder; searched for when None.
+        need_val: False where a part of train is going to be held out.
+
+    Raises:
+        UserError: A split or a class is missing or empty, or the splits' classes differ.
+    """
+    if not root.is_dir():
+        raise UserError(
+            f"{root} is not a folder. Expected a folder with train/ and val/ (or test/), a folder per class."
+        )
+    home = next((root / inner for inner in NESTED if tree.split_folder(root / inner, "train")), None)
+    if home is None:
+        inside = ", ".join(tree.class_folders(root)[:5]) or "no folders"
+        raise UserError(
+            f"{root} has no train/ (it holds {inside}). Expected train/ and val/ (or test/), each "
+            "with a folder per class."
+        )
+    train_folder = tree.split_folder(home, "train")
+    assert train_folder is not None
+    found = {"train": tree.scan(train_folder)}
+    for split in ("val", "test"):
+        folder = tree.split_folder(home, split)
+        if folder is None:
+            continue
+        if split == "test" and not tree.class_folders(folder):
+            continue  # ImageNet's test split has no public labels
+        found[split] = _scan_like(folder, found["train"], val_labels, root)
+    if "val" not in found and "test" in found:
+        found["val"] = found["test"]
+    if "val" not in found and need_val:
+        raise UserError(
+            f"{home} has a train/ but neither val/ nor test/. Expected one to measure accuracy on; add it, or hold a "
+            "part of train out with --data.holdout 0.1."
+        )
+    return found
+
+
+def _scan_like(folder: Path, train: ImageFiles, val_labels: Path | None, root: Path) -> ImageFiles:
+    classes = train.listing.classes
+    if not tree.class_folders(folder) and tree.flat_images(folder):
+        return imagenet.scan_flat(folder, classes, val_labels, root)
+    files = tree.scan(folder)
+    if files.listing.classes != classes:
+        only_train = sorted(set(classes) - set(files.listing.classes))
+        only_here = sorted(set(files.listing.classes) - set(classes))
+        sides = [
+            f"only in {name}: {', '.join(which[:5])}"
+            for name, which in ((train.root, only_train), (folder, only_here))
+            if which
+        ]
+        raise UserError(
+            f"The classes of {train.root} and {folder} differ ({'; '.join(sides)}). Expected the same folders."
+        )
+    return files
