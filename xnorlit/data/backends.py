@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -49,20 +48,15 @@ def choose(
     """
     # One split under two names (val and test) is opened once.
     parts = {split: source.splits[split] for split in views}
-    missing = (
-        ffcv_missing() if requested == "ffcv" or any(not isinstance(p, ImageArray) for p in parts.values()) else None
-    )
     betons = [part for part in parts.values() if isinstance(part, BetonFile)]
-    if betons and (requested == "folder" or missing):
-        why = "backend folder reads image files only" if requested == "folder" else f"FFCV is missing ({missing})"
-        raise UserError(
-            f"{betons[0].beton.path} is a .beton, and {why}. Install FFCV with `pip install 'xnorlit[ffcv]'` and choose "
-            "backend auto or ffcv, or pass the image folder it was made of."
-        )
     if betons:
+        if requested == "folder":
+            raise _beton_needs_ffcv(betons[0], "backend folder reads image files only")
+        if missing := ffcv_missing():
+            raise _beton_needs_ffcv(betons[0], f"FFCV cannot be imported ({missing})")
         return _ffcv(parts, views, batch_size, workers, "it is a .beton")
     if requested == "ffcv":
-        if missing:
+        if missing := ffcv_missing():
             raise UserError(
                 f"backend ffcv was asked for, and FFCV cannot be imported ({missing}). Install it with `pip install "
                 "'xnorlit[ffcv]'` (it needs a C++ compiler, OpenCV and libjpeg-turbo), or use backend auto or folder."
@@ -72,9 +66,10 @@ def choose(
     held = _in_memory(parts, workers)
     if held is not None:
         total = sum({id(images): images.nbytes for images in held.values()}.values())
-        reason = f"in memory: {total / 1e6:,.0f} MB, quicker than FFCV needs to compile"
+        reason = f"{total / 1e6:,.0f} MB in memory, read before FFCV would have compiled"
         readers: dict[str, Reader] = {split: MemoryReader(images) for split, images in held.items()}
         return Choice("folder", reason, readers, {split: part.listing for split, part in parts.items()})
+    missing = ffcv_missing()
     if requested == "auto" and not missing:
         return _prepared(source, parts, views, batch_size, workers, cache, "too large for memory, or of several sizes")
     from xnorlit.data.folder import FolderReader
@@ -97,6 +92,13 @@ def ffcv_missing() -> str | None:
     ) as error:  # not installed; a library is missing; numba's API has moved
         return str(error).splitlines()[0] if str(error) else type(error).__name__
     return None
+
+
+def _beton_needs_ffcv(part: BetonFile, why: str) -> UserError:
+    return UserError(
+        f"{part.beton.path} is a .beton, and {why}. Install FFCV with `pip install 'xnorlit[ffcv]'` and choose backend "
+        "auto or ffcv, or pass the image folder it was made of."
+    )
 
 
 def _in_memory(parts: dict[str, Split], workers: int) -> dict | None:
@@ -123,16 +125,16 @@ def _prepared(
     why: str,
 ) -> Choice:
     storage = storage_for(next(iter(views.values())).size)
-    distinct = {split: part for split, part in parts.items() if split == "train" or part is not parts.get("train")}
-    folder = cache / "prepared" / f"{source.name}-{_key(distinct, storage)}"
-    names = {id(part): split for split, part in reversed(distinct.items())}
-    if all((folder / f"{split}.beton.json").is_file() for split in names.values()):
+    # All of the source's splits, each once, so that a run with a hold-out finds what a run without one prepared.
+    distinct = {id(part): split for split, part in reversed(source.splits.items())}
+    images = {split: source.splits[split] for split in reversed(distinct.values())}
+    folder = cache / "prepared" / f"{source.name}-{_key(images, storage)}"
+    if all((folder / f"{split}.beton.json").is_file() for split in images):
         say(f"FFCV reads what was prepared in {folder}")
     else:
         say(f"preparing {source.name} once for FFCV, in {folder}")
-        images = {split: parts[split] for split in names.values()}
         write_splits(images, folder, storage, source=source.name, workers=workers)
-    opened = {part: open_beton(folder / f"{split}.beton") for part, split in names.items()}
+    opened = {part: open_beton(folder / f"{split}.beton") for part, split in distinct.items()}
     return _ffcv({split: opened[id(part)] for split, part in parts.items()}, views, batch_size, workers, why)
 
 
@@ -165,6 +167,6 @@ def _key(parts: dict[str, Split], storage: Storage) -> str:
         if isinstance(part, ImageFiles):
             # Names alone would not notice files that were replaced.
             for index in range(len(part.listing)):
-                status = os.stat(part.path(index))
+                status = part.path(index).stat()
                 digest.update(f"{status.st_size},{status.st_mtime_ns};".encode())
     return digest.hexdigest()[:12]

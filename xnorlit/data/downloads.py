@@ -47,6 +47,6 @@ def _download_errors(name: str, root: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"{name} could not be downloaded into {root}: {error}. Check the network and the free space and try again, put "
-            "the set there yourself, or use DATA=synthetic, which needs no download."
+            f"{name} could not be downloaded into {root}: {error}. Check the network and the free space and try again, "
+            "put the set there yourself, or use DATA=synthetic, which needs no download."
         ) from error

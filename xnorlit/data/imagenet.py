@@ -75,7 +75,7 @@ def _find_labels(folder: Path, around: Path) -> Path:
             if (place / name).is_file():
                 return place / name
     raise UserError(
-        f"{folder} holds images but no class folders, and the file that says their classes was not found near {around}. "
+        f"{folder} holds images but no class folders, and the file that says their classes is not near {around}. "
         f"Expected {GROUND_TRUTH} with meta.mat (of ILSVRC2012_devkit_t12), LOC_val_solution.csv, or lines of "
         "`file synset`; put it there or name it with --val-labels FILE."
     )

@@ -31,7 +31,7 @@ class ImageData(pl.LightningDataModule):
         image_size: Height and width of the pictures in pixels.
         batch_size: Samples per process and step.
         workers: Threads or processes that decode; by default the cores, shared among the processes of this machine.
-        train_crop: PadCrop, ResizedCrop, RandomCrop or CentreCrop; by default PadCrop(4) up to 64 pixels, then ResizedCrop.
+        train_crop: PadCrop, ResizedCrop, RandomCrop or CentreCrop; by default PadCrop up to 64 pixels, else ResizedCrop.
         val_crop: By default CentreCrop of the whole image up to 64 pixels, then of 224/256 of the shorter side.
         flip: Mirror half of the training pictures left to right.
         seed: Of the order and the augmentation; the images of `synthetic` do not depend on it.
@@ -182,7 +182,8 @@ class ImageData(pl.LightningDataModule):
         note = f"  ({source.note})" if source.note and not self.holdout else ""
         say(
             f"{source.name}: {train:,} train / {val:,} val{held}, {self.image_size} x {self.image_size}, "
-            f"{self.num_classes} classes, {done} in {seconds:.1f} s{note}; backend {self.used_backend}: {self.backend_reason}"
+            f"{self.num_classes} classes, {done} in {seconds:.1f} s{note}; "
+            f"backend {self.used_backend}: {self.backend_reason}"
         )
 
 

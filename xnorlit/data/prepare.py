@@ -254,8 +254,8 @@ def _check_space(images: dict[str, Images], dst: Path, storage: Storage) -> None
     free = beton.free_bytes(dst)
     if needed > free:
         raise UserError(
-            f"Not enough space in {dst}: about {needed / 1e9:,.2f} GB are needed, {free / 1e9:,.2f} GB are free. Choose "
-            "another DST, or store smaller images (--shorter-side, --quality, --jpeg 1)."
+            f"Not enough space in {dst}: about {needed / 1e9:,.2f} GB are needed, {free / 1e9:,.2f} GB are free. "
+            "Choose another DST, or store smaller images (--shorter-side, --quality, --jpeg 1)."
         )
 
 

@@ -16,7 +16,7 @@ class Storage:
     Args:
         shorter_side: Resize larger images so that their shorter side has this many pixels.
         longest_side: Resize larger images so that their longer side has this many pixels.
-        jpeg: Share of the images stored as JPEG; the rest as raw pixels, which need no decoding and ten times the space.
+        jpeg: Share of the images stored as JPEG; the rest as raw pixels: no decoding, ten times the space.
         quality: Of the JPEGs, 1..100.
     """
 
