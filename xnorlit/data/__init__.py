@@ -1,4 +1,7 @@
-"""Image sets as batches: named sets, folder trees and .beton files behind one LightningDataModule."""
+"""Image sets as batches: named sets, folder trees and .beton files behind one LightningDataModule.
+
+`xnorlit.data.prepare.prepare` writes .beton files; `xnorlit.data.probe.probe` glances at a set.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -7,8 +10,6 @@ if TYPE_CHECKING:
     from xnorlit.data.augment import CentreCrop, Crop, PadCrop, RandomCrop, ResizedCrop
     from xnorlit.data.loader import Batch, BatchLoader
     from xnorlit.data.module import ImageData
-    from xnorlit.data.prepare import prepare
-    from xnorlit.data.probe import Probe, probe
 
 __all__ = [
     "Batch",
@@ -17,19 +18,14 @@ __all__ = [
     "Crop",
     "ImageData",
     "PadCrop",
-    "Probe",
     "RandomCrop",
     "ResizedCrop",
-    "prepare",
-    "probe",
 ]
 
 _HOMES = {
     "augment": ("CentreCrop", "Crop", "PadCrop", "RandomCrop", "ResizedCrop"),
     "loader": ("Batch", "BatchLoader"),
     "module": ("ImageData",),
-    "prepare": ("prepare",),
-    "probe": ("Probe", "probe"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -31,8 +31,8 @@ class ImageData(pl.LightningDataModule):
         image_size: Height and width of the pictures in pixels.
         batch_size: Samples per process and step.
         workers: Threads or processes that decode; by default the cores, shared among the processes of this machine.
-        train_crop: PadCrop, ResizedCrop, RandomCrop or CentreCrop; by default PadCrop up to 64 pixels, else ResizedCrop.
-        val_crop: By default CentreCrop of the whole image up to 64 pixels, then of 224/256 of the shorter side.
+        train_crop: PadCrop (the default up to 64 pixels), ResizedCrop (above), RandomCrop or CentreCrop.
+        val_crop: CentreCrop by default, of the whole image up to 64 pixels, of 224/256 of the shorter side above.
         flip: Mirror half of the training pictures left to right.
         seed: Of the order and the augmentation; the images of `synthetic` do not depend on it.
         holdout: Share of train, the same of each class, that is held out and used as val instead of the val split.
@@ -74,9 +74,7 @@ class ImageData(pl.LightningDataModule):
         if backend not in ("auto", "ffcv", "folder"):
             raise UserError(f"There is no backend called {backend}. Expected auto, ffcv or folder.")
         if std is not None and min(std) <= 0:
-            raise UserError(
-                f"std is {std}. Expected three positive numbers in 0..255 units; (1, 1, 1) divides by nothing."
-            )
+            raise UserError(f"std is {std}. Expected three positive numbers in 0..255 units, or 1 for no scaling.")
         small = image_size <= _SMALL
         self.source, self.backend, self.image_size, self.batch_size = str(source), backend, image_size, batch_size
         self.workers, self.holdout, self.root, self.seed = workers, holdout, Path(root), seed
@@ -128,8 +126,8 @@ class ImageData(pl.LightningDataModule):
         )
         if not len(loader):
             raise UserError(
-                f"The {split} split has {len(self._listings[split])} samples for {world} processes. Expected at least one "
-                "batch for each; use fewer devices."
+                f"The {split} split has {len(self._listings[split])} samples for {world} processes. Expected at least "
+                "one batch for each; use fewer devices."
             )
         return loader
 

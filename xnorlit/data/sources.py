@@ -140,8 +140,8 @@ def _imagenet(root: Path) -> Path:
             return place
     raise UserError(
         f"imagenet cannot be downloaded by a program, and it is not in {root}. Ask for access at https://image-net.org "
-        "(ILSVRC2012, tasks 1 and 2: 138 GB train, 6.3 GB val, and the devkit), unpack it into train/ with a folder per "
-        "class and val/, and pass DATA=/path/to/it (--data.source /path/to/it)."
+        "(ILSVRC2012, tasks 1 and 2: 138 GB train, 6.3 GB val, and the devkit), unpack it into val/ and train/ with a "
+        "folder per class, and pass DATA=/path/to/it (--data.source /path/to/it)."
     )
 
 

@@ -24,9 +24,7 @@ def find(root: Path, val_labels: Path | None = None, *, need_val: bool = True) -
         UserError: A split or a class is missing or empty, or the splits' classes differ.
     """
     if not root.is_dir():
-        raise UserError(
-            f"{root} is not a folder. Expected a folder with train/ and val/ (or test/), a folder per class."
-        )
+        raise UserError(f"{root} is not a folder. Expected one with train/ and val/ (or test/), a folder per class.")
     home = next((root / inner for inner in NESTED if tree.split_folder(root / inner, "train")), None)
     if home is None:
         inside = ", ".join(tree.class_folders(root)[:5]) or "no folders"
