@@ -1,6 +1,6 @@
 """The iterable that training sees: batches in a pure order, with a position that can be saved."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any, NamedTuple
 
@@ -50,13 +50,24 @@ class BatchLoader:
             sample in exactly one rank's share.
         rank: This process.
         world: Number of processes.
+        pending: Number of batches that were handed out and are still being worked on: a run that is stopped within a
+            step resumes with that step's batch.
     """
 
     def __init__(
-        self, samples: Samples, view: View, batch_size: int, *, shuffle: bool, rank: int = 0, world: int = 1
+        self,
+        samples: Samples,
+        view: View,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        rank: int = 0,
+        world: int = 1,
+        pending: Callable[[], int] = lambda: 0,
     ) -> None:
         self.samples, self.view, self.batch_size, self.shuffle = samples, view, batch_size, shuffle
         self.rank, self.world = rank, world
+        self.pending = pending
         self.epoch, self.position = 0, 0
         self._resuming = False
         self._length = len(self._batches(0))
@@ -84,8 +95,9 @@ class BatchLoader:
                     return
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the next batch comes from."""
-        return {"epoch": self.epoch, "position": self.position}
+        """Where the first batch that has not been worked through comes from."""
+        done = self.epoch * self._length + self.position - self.pending()
+        return {"epoch": done // self._length, "position": done % self._length}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Lets the next pass go on from a saved state."""

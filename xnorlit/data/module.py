@@ -121,15 +121,22 @@ class ImageData(pl.LightningDataModule):
     def _loader(self, split: str) -> BatchLoader:
         self._open()
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        loader = BatchLoader(
-            self._samples[split], self._views[split], self.batch_size, shuffle=split == "train", rank=rank, world=world
-        )
-        if not len(loader):
+        samples, train = self._samples[split], split == "train"
+        if len(samples.labels) < world:
             raise UserError(
-                f"The {split} split has {len(self._listings[split])} samples for {world} processes. Expected at least "
-                "one batch for each; use fewer devices."
+                f"The {split} split has {len(samples.labels)} samples for {world} processes. Expected at least one for "
+                "each; use fewer devices."
             )
-        return loader
+        pending = self._steps_under_way if train else int
+        return BatchLoader(
+            samples, self._views[split], self.batch_size, shuffle=train, rank=rank, world=world, pending=pending
+        )
+
+    def _steps_under_way(self) -> int:
+        if self.trainer is None:
+            return 0
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        return progress.ready - progress.processed
 
     def _open(self) -> None:
         if self._samples:

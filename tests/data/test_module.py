@@ -1,0 +1,269 @@
+import builtins
+import os
+import sys
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+
+from xnorlit.data import ImageData, PadCrop, ResizedCrop, backends, sources
+from xnorlit.data.prepare import prepare
+from xnorlit.errors import UserError
+
+
+@pytest.fixture
+def small_synthetic(monkeypatch):
+    monkeypatch.setattr(sources, "SYNTHETIC_COUNTS", {"train": 60, "val": 20})
+
+
+@pytest.fixture
+def without_ffcv(monkeypatch):
+    original = builtins.__import__
+
+    def failing(name, *rest, **more):
+        if name.split(".")[0] == "ffcv":
+            raise ImportError("No module named 'ffcv'")
+        return original(name, *rest, **more)
+
+    for name in [name for name in sys.modules if name.split(".")[0] == "ffcv"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "xnorlit.data.ffcv_reader", raising=False)
+    monkeypatch.delattr("xnorlit.data.ffcv_reader", raising=False)
+    monkeypatch.setattr(builtins, "__import__", failing)
+
+
+def data(source, tmp_path, **options):
+    return ImageData(str(source), root=tmp_path / "root", **{"image_size": 16, "batch_size": 8, **options})
+
+
+def test_batches_are_uint8_channels_last_with_labels_and_indices(tree, tmp_path):
+    module = data(tree, tmp_path)
+    module.setup()
+    batch = next(iter(module.train_dataloader()))
+    assert (batch.images.dtype, batch.images.shape) == (torch.uint8, (8, 3, 16, 16))
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    assert (batch.labels.dtype, batch.indices.dtype) == (torch.int64, torch.int64)
+    assert batch.labels.equal(batch.indices // 20)
+    assert (module.classes, module.num_classes) == (("a", "b", "c"), 3)
+
+
+@pytest.mark.ffcv
+def test_both_backends_give_the_same_batches(tree, tmp_path):
+    pytest.importorskip("ffcv")
+    batches, hashes = [], []
+    for backend in ("folder", "ffcv"):
+        module = data(tree, tmp_path, backend=backend, seed=3)
+        module.setup()
+        assert module.used_backend == backend
+        loader = module.train_dataloader()
+        batches.append([batch for _ in range(2) for batch in loader] + list(module.val_dataloader()))
+        hashes.append((module.listing_hash("train"), module.listing_hash("val")))
+    assert hashes[0] == hashes[1]
+    for left, right in zip(*batches, strict=True):
+        assert all(one.equal(other) for one, other in zip(left, right, strict=True))
+
+
+@pytest.mark.ffcv
+def test_a_tree_of_several_sizes_is_prepared_once_and_reused(tree, tmp_path, capsys):
+    pytest.importorskip("ffcv")
+    Image.new("RGB", (40, 20)).save(tree / "train/a/000.png")
+    for expected in ("preparing tree once for FFCV, in", "FFCV reads what was prepared in"):
+        module = data(tree, tmp_path)
+        module.setup()
+        assert module.used_backend == "ffcv"
+        assert expected in capsys.readouterr().out
+    Image.new("RGB", (44, 22)).save(tree / "train/a/003.png")
+    data(tree, tmp_path).setup()
+    assert "preparing tree once" in capsys.readouterr().out  # a replaced file is noticed
+    assert len(list((tmp_path / "root/prepared").iterdir())) == 2
+
+
+@pytest.mark.ffcv
+def test_backend_ffcv_reads_the_synthetic_set(tmp_path, small_synthetic):
+    pytest.importorskip("ffcv")
+    folder, ffcv = (data("synthetic", tmp_path, backend=backend) for backend in ("folder", "ffcv"))
+    for left, right in zip(folder.val_dataloader(), ffcv.val_dataloader(), strict=True):
+        assert left.images.equal(right.images)
+
+
+@pytest.mark.ffcv
+def test_betons_are_read_from_a_folder(tree, tmp_path):
+    pytest.importorskip("ffcv")
+    prepare(tree, tmp_path / "out", jpeg=0)
+    module, original = data(tmp_path / "out", tmp_path), data(tree, tmp_path)
+    assert module.listing_hash("val") == original.listing_hash("val")
+    assert module.used_backend == "ffcv"
+    for left, right in zip(module.val_dataloader(), original.val_dataloader(), strict=True):
+        assert left.images.equal(right.images)
+
+
+def test_without_ffcv_auto_reads_the_files_and_says_why(tree, tmp_path, without_ffcv, capsys, caplog):
+    Image.new("RGB", (40, 20)).save(tree / "train/a/000.png")
+    module = data(tree, tmp_path, workers=0)
+    with caplog.at_level("INFO", "xnorlit.data"):
+        module.setup()
+    reason = "backend folder: FFCV is missing: No module named 'ffcv'; 0 worker processes"
+    assert reason in capsys.readouterr().out
+    assert reason in caplog.text
+    assert len(list(module.val_dataloader())) == 2
+
+
+def test_without_ffcv_backend_ffcv_is_a_clear_error(tree, tmp_path, without_ffcv):
+    with pytest.raises(UserError, match=r"FFCV cannot be imported \(No module named 'ffcv'\)\. Install it with"):
+        data(tree, tmp_path, backend="ffcv").setup()
+
+
+def test_a_beton_without_ffcv_is_a_clear_error(tree, tmp_path, without_ffcv):
+    prepare(tree, tmp_path / "out")
+    with pytest.raises(UserError, match=r"train\.beton is a \.beton, and FFCV cannot be imported.*pip install"):
+        data(tmp_path / "out", tmp_path).setup()
+    with pytest.raises(UserError, match="backend folder reads image files only"):
+        data(tmp_path / "out", tmp_path, backend="folder").setup()
+
+
+def test_the_announcement_says_what_was_found(tmp_path, small_synthetic, capsys):
+    data("synthetic", tmp_path).setup()
+    printed = capsys.readouterr().out
+    assert printed.startswith("[data]   synthetic: 60 train / 20 val, 16 x 16, 10 classes, generated in ")
+    assert "(not photographs: DATA=cifar10 for real ones); backend folder: " in printed
+    assert printed.count("\n") == 1
+    assert "\x1b" not in printed
+
+
+def test_other_ranks_say_nothing(tmp_path, small_synthetic, capsys, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    data("synthetic", tmp_path).setup()
+    assert capsys.readouterr().out == ""
+
+
+def test_test_stands_in_for_val_and_the_line_says_so(tree, tmp_path, capsys):
+    (tree / "val").rename(tree / "test")
+    module = data(tree, tmp_path)
+    assert module.listing_hash("val") == module.listing_hash("test")
+    assert "val is test/" in capsys.readouterr().out
+
+
+def test_a_hold_out_is_stratified_disjoint_and_the_same_for_every_seed(tree, tmp_path):
+    first, second = (data(tree, tmp_path, holdout=0.25, seed=seed) for seed in (0, 1))
+    val, train = (
+        torch.cat([batch.labels for batch in loader]) for loader in (first.val_dataloader(), first.train_dataloader())
+    )
+    assert val.bincount().tolist() == [5, 5, 5]
+    assert train.bincount().tolist() == [15, 15, 15]
+    shown = {image.numpy().tobytes() for batch in first.val_dataloader() for image in batch.images}
+    plain = data(tree, tmp_path, holdout=0.25, train_crop=PadCrop(0), flip=False)
+    assert not shown & {image.numpy().tobytes() for batch in plain.train_dataloader() for image in batch.images}
+    assert first.listing_hash("val") == second.listing_hash("val") != data(tree, tmp_path).listing_hash("val")
+    assert sorted(torch.cat([batch.indices for batch in first.val_dataloader()]).tolist()) == list(range(15))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, r"batch_size is 0\. Expected 1 or more"),
+        ({"image_size": 0}, r"image_size is 0\. Expected 1 or more"),
+        ({"image_size": -5}, "image_size is -5"),
+        ({"workers": -1}, r"workers is -1\. Expected 0 or more"),
+        ({"holdout": 1.0}, r"holdout is 1\.0\. Expected the share"),
+        ({"std": (1, 0, 1)}, r"std is \(1, 0, 1\)\. Expected three positive numbers"),
+        ({"backend": "dali"}, "no backend called dali. Expected auto, ffcv or folder"),
+    ],
+)
+def test_senseless_options_are_refused(tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        data("synthetic", tmp_path, **options)
+
+
+def test_statistics_can_be_overridden(tmp_path, small_synthetic):
+    module = data("synthetic", tmp_path, mean=(1, 2, 3))
+    module.setup()
+    assert (module.mean, module.std) == ((1, 2, 3), sources.synthetic.STD)
+
+
+def test_more_processes_than_samples_is_a_clear_error(tree, tmp_path, monkeypatch):
+    module = data(tree, tmp_path)
+    module.trainer = type("T", (), {"global_rank": 0, "world_size": 61, "num_devices": 61})()
+    with pytest.raises(UserError, match="train split has 60 samples for 61 processes"):
+        module.train_dataloader()
+
+
+def test_importing_the_module_does_not_import_ffcv():
+    code = (
+        "import sys, xnorlit.data.module, xnorlit.data.prepare\n"
+        "sys.exit(any(name.split('.')[0] in ('ffcv', 'numba') for name in sys.modules))"
+    )
+    assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", code]) == 0
+
+
+class Recorder(pl.LightningModule):
+    """Writes down what it is shown; when `stop_at` is reached it saves, within the step or after it, and is stopped."""
+
+    def __init__(self, stop_at=None, within=False):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen, self.validated, self.stop_at, self.within = [], [], stop_at, within
+
+    def training_step(self, batch, batch_index):
+        if self.within:
+            self.stop_here(taken=1)
+        self.seen.append((batch.indices.tolist(), batch.images.sum().item()))
+        return self.weight * batch.images.float().mean()
+
+    def on_train_batch_end(self, outputs, batch, batch_index):
+        if not self.within:
+            self.stop_here()
+
+    def stop_here(self, taken=0):
+        if len(self.seen) + taken == self.stop_at:
+            self.trainer.save_checkpoint(self.trainer.default_root_dir + "/stopped.ckpt")
+            raise KeyboardInterrupt
+
+    def validation_step(self, batch, batch_index):
+        self.validated.append(batch.indices.tolist())
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def trainer(tmp_path, **options):
+    return pl.Trainer(
+        default_root_dir=str(tmp_path), accelerator="cpu", max_epochs=3, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("backend", "within", "stop_at"),
+    [
+        *[("folder", within, stop_at) for within in (False, True) for stop_at in (1, 3, 8, 9, 11)],
+        pytest.param("ffcv", False, 3, marks=pytest.mark.ffcv),
+        pytest.param("ffcv", True, 8, marks=[pytest.mark.ffcv, pytest.mark.slow]),
+    ],
+)
+def test_a_run_resumed_in_lightning_goes_on_with_the_same_pictures(tree, tmp_path, backend, within, stop_at):
+    if backend == "ffcv":
+        pytest.importorskip("ffcv")
+    whole = Recorder()
+    trainer(tmp_path).fit(whole, data(tree, tmp_path, backend=backend))
+    assert len(whole.seen) == 24
+    assert len({str(indices) for indices, _ in whole.seen}) == 24  # no two epochs in one order
+
+    first, second = Recorder(stop_at, within), Recorder()
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        trainer(tmp_path).fit(first, data(tree, tmp_path, backend=backend))
+    trainer(tmp_path).fit(second, data(tree, tmp_path, backend=backend), ckpt_path=f"{tmp_path}/stopped.ckpt")
+    assert first.seen + second.seen == whole.seen
+
+
+def test_lightning_validates_every_sample_each_epoch(tree, tmp_path):
+    model = Recorder()
+    trainer(tmp_path, num_sanity_val_steps=1).fit(model, data(tree, tmp_path))
+    once = [list(range(8)), list(range(8, 15))]
+    assert model.validated == [once[0], *once * 3]
+
+
+def test_small_pictures_are_cropped_as_cifars_and_large_as_imagenets(tmp_path):
+    assert data("synthetic", tmp_path, image_size=64)._views["train"].crop == PadCrop(4)
+    assert data("synthetic", tmp_path, image_size=65)._views["train"].crop == ResizedCrop()
+    assert backends.storage_for(224).shorter_side == 256

@@ -1,0 +1,151 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from xnorlit.data import downloads, sources
+from xnorlit.data.prepare import prepare
+from xnorlit.data.probe import probe
+from xnorlit.errors import UserError
+
+
+def find(source, root, **options):
+    return sources.find(str(source), root, **{"image_size": 32, **options})
+
+
+def test_synthetic_has_6000_and_1000_images_that_are_called_synthetic(tmp_path):
+    found = find("synthetic", tmp_path)
+    assert {split: len(part.listing) for split, part in found.splits.items()} == {"train": 6000, "val": 1000}
+    assert (found.name, found.kind) == ("synthetic", "synthetic")
+    assert "not photographs" in found.note
+
+
+def test_synthetic_train_and_val_are_different_images(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "SYNTHETIC_COUNTS", {"train": 20, "val": 20})
+    found = find("synthetic", tmp_path, image_size=8).splits
+    assert found["train"].listing.sha256 != found["val"].listing.sha256
+    differences = np.abs(found["train"].images[:, None].astype(int) - found["val"].images[None]).mean((2, 3, 4))
+    assert differences.min() > 5
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("sinthetic", "synthetic"), ("CIFAR-10", "cifar10"), ("imagenete", "imagenet")]
+)
+def test_an_unknown_name_is_met_with_the_nearest(tmp_path, name, near):
+    with pytest.raises(UserError, match=rf"no data set called {name}.*Did you mean {near}.*synthetic, cifar10"):
+        find(name, tmp_path)
+
+
+def test_imagenet_says_how_to_get_it(tmp_path):
+    with pytest.raises(UserError, match=r"cannot be downloaded by a program.*https://image-net\.org.*DATA=/path/to/it"):
+        find("imagenet", tmp_path)
+
+
+def test_imagenet_is_found_below_the_root(tree, tmp_path):
+    shutil.copytree(tree, tmp_path / "data/imagenet")
+    found = find("imagenet", tmp_path / "data")
+    assert (found.name, len(found.splits["train"].listing)) == ("imagenet", 60)
+
+
+def test_a_file_that_is_no_beton_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(UserError, match=r"notes\.txt is a file\. Expected a folder"):
+        find(tmp_path / "notes.txt", tmp_path)
+
+
+def test_betons_have_the_listing_of_the_tree_they_were_made_of(tree, tmp_path):
+    prepare(tree, tmp_path / "out")
+    files, folder = find(tree, tmp_path), find(tmp_path / "out", tmp_path)
+    one_file = find(tmp_path / "out/train.beton", tmp_path)
+    for split in ("train", "val"):
+        hashes = {found.splits[split].listing.sha256 for found in (files, folder, one_file)}
+        assert len(hashes) == 1
+
+
+def test_a_missing_val_beton_is_named(tree, tmp_path):
+    prepare(tree, tmp_path / "out")
+    (tmp_path / "out/val.beton").unlink()
+    with pytest.raises(UserError, match=r"val\.beton is missing"):
+        find(tmp_path / "out", tmp_path)
+    assert set(find(tmp_path / "out", tmp_path, need_val=False).splits) == {"train"}
+
+
+def test_betons_of_other_classes_are_refused(tree, tmp_path):
+    prepare(tree, tmp_path / "out")
+    for split in ("train", "val"):
+        (tree / split / "a").rename(tree / split / "z")
+    prepare(tree, tmp_path / "other")
+    for name in ("val.beton", "val.beton.json"):
+        (tmp_path / "other" / name).replace(tmp_path / "out" / name)
+    with pytest.raises(UserError, match=r"val\.beton has other classes than .*train\.beton"):
+        find(tmp_path / "out", tmp_path)
+
+
+def fake_cifar10(monkeypatch, error=None):
+    calls = []
+
+    class CIFAR10:
+        base_folder = "cifar-10-batches-py"
+
+        def __init__(self, root, train, download):
+            calls.append((root, train, download))
+            if error:
+                raise error
+            self.data = np.full((20 if train else 10, 32, 32, 3), 7, np.uint8)
+            self.targets = [index % 10 for index in range(len(self.data))]
+            self.classes = list("abcdefghij")
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", CIFAR10)
+    return calls
+
+
+def test_cifar10_comes_from_torchvision(tmp_path, monkeypatch):
+    calls = fake_cifar10(monkeypatch)
+    found = find("cifar10", tmp_path)
+    assert calls == [(str(tmp_path), True, True), (str(tmp_path), False, True)]
+    assert found.splits["train"].images.shape == (20, 32, 32, 3)
+    assert found.splits["val"].listing.counts() == dict.fromkeys("abcdefghij", 1)
+    assert found.mean == sources.CIFAR10_MEAN
+
+
+@pytest.mark.parametrize("error", [OSError("no route to host"), RuntimeError("File not found or corrupted.")])
+def test_a_failed_download_is_a_clear_error(tmp_path, monkeypatch, error):
+    fake_cifar10(monkeypatch, error)
+    with pytest.raises(UserError, match=rf"cifar10 could not be downloaded into .*: {error}.*DATA=synthetic"):
+        find("cifar10", tmp_path)
+
+
+def test_imagenette_comes_from_torchvision_as_a_tree(tree, tmp_path, monkeypatch):
+    def download(root, split, size, download):
+        assert (split, size, download) == ("train", "320px", True)
+        shutil.copytree(tree, f"{root}/imagenette2-320")
+
+    monkeypatch.setattr("torchvision.datasets.Imagenette", download)
+    found = find("imagenette", tmp_path / "data")
+    assert (found.name, found.kind, len(found.splits["val"].listing)) == ("imagenette", "named", 15)
+    monkeypatch.setattr("torchvision.datasets.Imagenette", lambda *_, **__: pytest.fail("downloaded twice"))
+    find("imagenette", tmp_path / "data")
+
+
+def test_a_probe_sees_sizes_classes_and_counts(tree, tmp_path):
+    prepare(tree, tmp_path / "out", shorter_side=12)
+    seen = probe(str(tree))
+    assert (seen.kind, seen.shorter_side, seen.sizes) == ("tree", 16, ((16, 16), (16, 16)))
+    assert (seen.classes, seen.counts) == (("a", "b", "c"), {"train": 60, "val": 15})
+    assert probe(str(tmp_path / "out")).shorter_side == 12
+    assert probe("synthetic").counts == {"train": 6000, "val": 1000}
+
+
+def test_a_probe_downloads_and_decodes_nothing(tree, monkeypatch):
+    for function in ("cifar10", "imagenette"):
+        monkeypatch.setattr(downloads, function, lambda *_, **__: pytest.fail("it downloads"))
+    monkeypatch.setattr("xnorlit.data.pixels.read_rgb", lambda path: pytest.fail("it decodes"))
+    assert probe("cifar10").shorter_side == 32
+    assert probe("imagenette").shorter_side == 320
+    assert probe(str(tree)).shorter_side == 16
+
+
+def test_the_probed_classes_are_torchvisions():
+    from torchvision.datasets import Imagenette
+
+    assert probe("imagenette").classes == tuple(names[0] for names in Imagenette._WNID_TO_CLASS.values())
