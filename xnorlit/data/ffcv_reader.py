@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xnorlit.data import resample
 from xnorlit.data.augment import Sizes, View
 from xnorlit.data.beton import JPEG, Beton
 from xnorlit.data.reader import as_tensor
@@ -37,7 +38,7 @@ def _torch_threads_kept() -> Iterator[None]:
 
 with _torch_threads_kept():  # importing ffcv sets torch's thread count to 1
     from ffcv.fields.rgb_image import SimpleRGBImageDecoder
-    from ffcv.libffcv import imdecode, resize_crop
+    from ffcv.libffcv import imdecode
     from ffcv.loader import Loader
     from ffcv.loader.epoch_iterator import EpochIterator
     from ffcv.pipeline.allocation_query import AllocationQuery
@@ -175,8 +176,8 @@ class _Decoder(SimpleRGBImageDecoder):
 @cache
 def _kernel(parallel: bool) -> Callable[..., None]:
     options = {"nogil": True, "error_model": "numpy"}
-    decode_jpeg, cut_and_resize = numba.njit(**options)(imdecode), numba.njit(**options)(resize_crop)
-    move = numba.njit(**options)(_move)
+    functions = imdecode, _move, resample.resize, resample.triangle
+    decode_jpeg, move, resize, triangle = (numba.njit(**options)(function) for function in functions)
     jpeg = np.uint8(JPEG)
 
     def kernel(rows, pictures, status, metadata, storage_state, reflect):
@@ -197,16 +198,16 @@ def _kernel(parallel: bool) -> Callable[..., None]:
                 source = stored.reshape(height, width, 3)
 
             top, left = np.int64(row["top"]), np.int64(row["left"])
-            bottom, right = top + row["height"], left + row["width"]
-            still = row["down"] == 0 and row["right"] == 0 and row["flip"] == 0
-            exact = row["height"] == size and row["width"] == size
-            if exact:
+            box_height, box_width = np.int64(row["height"]), np.int64(row["width"])
+            if box_height == size and box_width == size:
                 move(source, top, left, row, pictures[i], reflect)
-            elif still:
-                cut_and_resize(source, top, bottom, left, right, pictures[i])
+                continue
+            down, across = triangle(box_height, size), triangle(box_width, size)
+            if row["down"] == 0 and row["right"] == 0:
+                resize(source, top, left, down, across, row["flip"] == 1, pictures[i])
             else:
                 resized = np.empty((size, size, 3), np.uint8)
-                cut_and_resize(source, top, bottom, left, right, resized)
+                resize(source, top, left, down, across, False, resized)
                 move(resized, 0, 0, row, pictures[i], reflect)
 
     return numba.njit(parallel=parallel, **options)(kernel)
