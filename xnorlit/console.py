@@ -18,6 +18,6 @@ def say(tag: str, text: str) -> None:
     """
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return
-    label = f"[{tag}]" if tag else ""
-    lines = escape(text).replace("\n", f"\n{'':9}")
-    Console(highlight=False, soft_wrap=True).print(f"[bold]{escape(label):9}[/bold]{lines}")
+    label = escape(f"{f'[{tag}]' if tag else '':<10}")
+    lines = escape(text).replace("\n", f"\n{'':10}")
+    Console(highlight=False, soft_wrap=True).print(f"[bold]{label}[/bold]{lines}")

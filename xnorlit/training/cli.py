@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import secrets
 import sys
 import warnings
 from collections.abc import Sequence
@@ -14,17 +15,19 @@ from jsonargparse import ArgumentError, Namespace
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.trainer.states import TrainerStatus
 from typing_extensions import override
 
 from xnorlit.binarize import binarizers
 from xnorlit.console import say
 from xnorlit.data import ImageData
 from xnorlit.errors import UserError, did_you_mean
-from xnorlit.training.loggers import MetricsFile, wandb_logger
+from xnorlit.training.loggers import MetricsFile, wandb_logger, wandb_mode
 from xnorlit.training.module import Classifier
 from xnorlit.training.place import RunPlace, claim, discard_if_empty, refuse_other_config
 from xnorlit.training.progress import progress
-from xnorlit.training.record import RunRecord, new_wandb_id
+from xnorlit.training.record import RunRecord
 
 # Said by Lightning about settings that are meant here, or about itself.
 QUIET = (
@@ -33,7 +36,7 @@ QUIET = (
     r"Checkpoint directory .* exists and is not empty",
     r"The number of training batches .* is smaller than the logging interval",
     r".*isinstance\(treespec, LeafSpec\)",
-    r"There is a wandb run already in progress",
+    r"Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",
 )
 
 
@@ -61,16 +64,16 @@ class XnorlitCLI(LightningCLI):
         resume, fresh = self.place.resume, self.place.fresh
         # What decides about a run is not part of what it is.
         config.run.resume, config.run.fresh = False, False
-        self.resolved = self._parser(self.subcommand).dump(config, skip_none=False)
+        self.resolved = self._parser(self.subcommand).dump(config, skip_unset=False)
         self.lock = claim(self.folder, resume=resume, fresh=fresh) if _first_process() else None
-        self.until_step, self.wandb_id = 0, new_wandb_id()
+        self.until_step, self.wandb_id, self.wandb = 0, secrets.token_hex(4), wandb_mode(self.place.wandb)
         if resume:
             last = self.folder / "checkpoints" / "last.ckpt"
             theirs = yaml.safe_load((self.folder / "config.yaml").read_text())
             refuse_other_config(_flat(yaml.safe_load(self.resolved)), _flat(theirs), self.folder)
             former = torch.load(last, map_location="cpu", weights_only=True, mmap=True)
             self.until_step = former["global_step"]
-            self.wandb_id = former["callbacks"]["RunRecord"]["wandb_id"]
+            self.wandb_id = former["callbacks"]["RunRecord"]["wandb_id"] or self.wandb_id
             config.ckpt_path = str(last)
             say("resume", f"{self.folder}: on from epoch {former['epoch'] + 1}, step {self.until_step}")
 
@@ -78,29 +81,35 @@ class XnorlitCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         try:
             super()._run_subcommand(subcommand)
+        except SystemExit:
+            if self.trainer.state.status == TrainerStatus.INTERRUPTED:  # Lightning ends the process with status 1.
+                raise KeyboardInterrupt from None
+            raise
         finally:
             if subcommand == "fit":
                 discard_if_empty(self.folder)
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        kwargs["enable_progress_bar"] = sys.stdout.isatty()
         if self.subcommand != "fit":
             return super().instantiate_trainer(logger=False, **kwargs)
         flat = _flat(yaml.safe_load(self.resolved))
-        loggers = [
-            MetricsFile(self.folder, self.until_step),
-            wandb_logger(self.place, self.folder, flat["seed_everything"], flat, self.wandb_id),
-        ]
+        loggers: list[Logger] = [MetricsFile(self.folder, self.until_step)]
+        if self.wandb != "off" and _first_process():
+            seed = flat["seed_everything"]
+            loggers.append(wandb_logger(self.place, self.folder, seed, flat, self.wandb_id, self.wandb))
         return super().instantiate_trainer(
-            logger=[logger for logger in loggers if logger],
+            logger=loggers,
             default_root_dir=self.folder,
             callbacks=[*(self.config_init[self.subcommand].trainer.callbacks or []), *self._callbacks()],
             **kwargs,
         )
 
     def _callbacks(self) -> list[Callback]:
+        wandb = None if self.wandb == "off" else {"id": self.wandb_id, "offline": self.wandb == "offline"}
         return [
-            RunRecord(self.folder, self.resolved, self.wandb_id, resumed=bool(self.until_step)),
+            RunRecord(self.folder, self.resolved, wandb, resumed=bool(self.until_step)),
             progress(),
             ModelCheckpoint(
                 dirpath=self.folder / "checkpoints",
@@ -161,7 +170,7 @@ def _in_words(command: str, message: str) -> str:
     if mistyped:
         known = binarizers()
         return (
-            f"no binarizer named {mistyped[1]}.{did_you_mean(mistyped[1], known)} Known: {', '.join(known)} (or a class "
-            f"path). See xnorlit {command} --model.binarizer.help"
+            f"no binarizer named {mistyped[1]}.{did_you_mean(mistyped[1], known)} Known: {', '.join(known)} "
+            f"(or a class path). See xnorlit {command} --model.binarizer.help"
         )
     return f"{message}\nSee xnorlit {command} --help."

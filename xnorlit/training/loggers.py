@@ -33,7 +33,7 @@ class MetricsFile(CSVLogger):
         writer.save()
 
 
-def wandb_logger(place: RunPlace, folder: Path, seed: int, config: dict[str, Any], run_id: str) -> Logger | None:
+def wandb_logger(place: RunPlace, folder: Path, seed: int, config: dict[str, Any], run_id: str, mode: str) -> Logger:
     """W&B's logger for one arm of a pair: group = pair, job type = arm; nothing is ever asked.
 
     Args:
@@ -42,26 +42,28 @@ def wandb_logger(place: RunPlace, folder: Path, seed: int, config: dict[str, Any
         seed: The run's seed.
         config: Resolved configuration, flattened.
         run_id: W&B's name of the run; a resumed run keeps it.
+        mode: online or offline.
     """
-    mode = wandb_mode(place.wandb)
-    if mode == "off":
-        return None
-    os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
-    return WandbLogger(
+    pair = f"{place.experiment}/{place.pair}"
+    run = wandb.init(
         project="xnorlit",
-        name=f"{place.experiment}/{place.pair}/{place.arm}/seed-{seed}",
+        name=f"{pair}/{place.arm}/seed-{seed}",
         id=run_id,
-        save_dir=folder,
-        offline=mode == "offline",
-        mode=mode,  # The logger's own flag sets an environment variable, which wandb no longer reads by then.
-        group=f"{place.experiment}/{place.pair}",
+        resume="allow",
+        dir=folder,
+        mode=mode,
+        group=pair,
         job_type=place.arm,
         tags=[place.experiment, place.pair, place.arm],
-        config={"pair_id": f"{place.experiment}/{place.pair}", "arm": place.arm, "seed": seed, **config},
+        config={"pair_id": pair, "arm": place.arm, "seed": seed, **config},
         settings=wandb.Settings(silent=True, console="off"),
     )
+    # Lightning's step counts optimizer steps, W&B's counts calls; only the former joins the parts of a resumed run.
+    run.define_metric("trainer/global_step")
+    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    return WandbLogger(experiment=run)
 
 
 def wandb_mode(wanted: Literal["auto", "online", "offline", "off"]) -> Literal["online", "offline", "off"]:

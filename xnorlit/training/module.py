@@ -145,10 +145,18 @@ class Classifier(pl.LightningModule):
             )
         for group in optimizer.param_groups:
             group["initial_weight_decay"] = group.get("weight_decay", 0.0)
-        epochs = self.trainer.max_epochs
-        steps = max(1, self.trainer.estimated_stepping_batches // epochs) if epochs and epochs > 0 else 1
-        rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule(step / steps, epochs))
+        rate = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
+
+    def _rate(self, step: int) -> float:
+        """Factor on the learning rate at an optimizer step.
+
+        The number of steps is asked for here and not when the optimizer is made: Lightning would set up the loaders
+        then, before it has read from a checkpoint where they go on. Until it has, the number is infinite, and the
+        step is 0.
+        """
+        steps = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+        return self.schedule(step / steps, self.trainer.max_epochs)
 
     @override
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -157,7 +165,14 @@ class Classifier(pl.LightningModule):
             layer.after_step()
 
     @override
+    def on_train_start(self) -> None:
+        self._begin_epoch()  # Lightning starts no epoch when it resumes in the middle of one.
+
+    @override
     def on_train_epoch_start(self) -> None:
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
         for _, layer in self.net.layers():
             layer.binarizer.on_epoch(self.current_epoch, self.trainer.max_epochs)
         decay = self.weight_decay_schedule(self.current_epoch, self.trainer.max_epochs)

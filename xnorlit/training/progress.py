@@ -27,6 +27,10 @@ class EpochLines(pl.Callback):
     """`[epoch]  3/20  loss 1.234  val top-1 56.78 %  top-5 90.12 %  11.2 s`, one plain line per epoch."""
 
     @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._clock = time.perf_counter()  # Lightning starts no epoch when it resumes in the middle of one.
+
+    @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._clock = time.perf_counter()
 

@@ -1,7 +1,6 @@
 """The callback that leaves a run on disk: environment, predictions, summary, and a checkpoint when interrupted."""
 
 import json
-import secrets
 import signal
 import statistics
 import time
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import WandbLogger
 from typing_extensions import override
 
 from xnorlit import atomic
@@ -24,19 +22,19 @@ MIB = 8 * 2**20
 class RunRecord(pl.Callback):
     """Writes what `xnorlit.runs` reads, and tells the person at the terminal what was trained and what came out.
 
-    Ctrl-C ends the run after the batch at hand, with a checkpoint from which it goes on with the very next sample.
+    Ctrl-C ends the run before the next batch, with a checkpoint from which it goes on with the very next sample.
 
     Args:
         folder: The run's folder, claimed by this process.
         config: The resolved configuration as YAML, as it will stand in config.yaml.
-        wandb_id: W&B's name of the run, kept with the checkpoint for a resumed run.
+        wandb: `{id, offline}` of the W&B run, or None; a resumed run goes on under the same id.
         resumed: Whether an unfinished run is continued; its configuration and environment stay as they are.
     """
 
-    def __init__(self, folder: Path, config: str, wandb_id: str, resumed: bool) -> None:
+    def __init__(self, folder: Path, config: str, wandb: dict[str, Any] | None, resumed: bool) -> None:
         self.folder = folder
         self.config = config
-        self.wandb_id = wandb_id
+        self.wandb = wandb
         self.resumed = resumed
         self.seconds = 0.0
         self.step_seconds: list[float] = []
@@ -58,21 +56,26 @@ class RunRecord(pl.Callback):
         self._on_sigint = signal.signal(signal.SIGINT, self._note_interrupt)
 
     @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._clock = time.perf_counter()  # Lightning starts no epoch when it resumes in the middle of one.
+
+    @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._clock = time.perf_counter()
 
     @override
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt  # By now the last batch's metrics are logged, too.
         self._batch_clock = time.perf_counter()
 
     # --- during -----------------------------------------------------------------------------------------------------
     @override
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         self.step_seconds.append(time.perf_counter() - self._batch_clock)
-        if self._interrupted:
+        if self._interrupted and not trainer.is_last_batch:  # An epoch's end saves by itself.
             self._stop_clock()
             trainer.save_checkpoint(self.folder / "checkpoints" / "last.ckpt")
-            raise KeyboardInterrupt
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -116,7 +119,6 @@ class RunRecord(pl.Callback):
         )
         size = summarize(pl_module.net, data.image_size)
         metrics = {key: trainer.callback_metrics[f"val/{key}"].item() for key in ("top1", "top5")}
-        wandb = next((logger for logger in trainer.loggers if isinstance(logger, WandbLogger)), None)
         summary = {
             "status": "finished",
             "epochs": trainer.current_epoch,
@@ -130,7 +132,7 @@ class RunRecord(pl.Callback):
             "bits": {"float": size.float_bits, "packed": size.packed_bits},
             "classes": data.num_classes,
             "synthetic": data.source == "synthetic",
-            "wandb": wandb and {"id": self.wandb_id, "offline": wandb._offline},
+            "wandb": self.wandb,
         }
         _write_text(self.folder / "summary.json", json.dumps(summary, indent=2))
         self._tell(summary, size)
@@ -168,7 +170,7 @@ class RunRecord(pl.Callback):
             "seconds": self.seconds,
             "step_seconds": self.step_seconds[-1000:],
             "best": self.best,
-            "wandb_id": self.wandb_id,
+            "wandb_id": self.wandb and self.wandb["id"],
         }
 
     @override
@@ -201,11 +203,6 @@ def weigh(size: Summary) -> str:
     heaviest = max((layer for layer in size.layers if layer.weight_bits == 32), key=lambda layer: layer.weights)
     share = f", of which float {heaviest.name} {32 * heaviest.weights / MIB:.3g}"
     return f"{before} latent fp32 -> {size.packed_bits / MIB:.3g} MiB packed{share}"
-
-
-def new_wandb_id() -> str:
-    """Eight characters that name a W&B run."""
-    return secrets.token_hex(4)
 
 
 def _write_text(file: Path, text: str) -> None:

@@ -1,0 +1,217 @@
+"""`xnorlit fit` from the command line to the folder that it leaves, and back again after Ctrl-C."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.conftest import TRAIN, VAL
+from xnorlit import runs
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+BATCH, EPOCHS = 4, 2
+STEPS = TRAIN // BATCH
+
+
+def command(photos, root, arm="xnor", **more):
+    options = {
+        "data.source": photos,
+        "data.batch_size": BATCH,
+        "run.root": root,
+        "trainer.max_epochs": EPOCHS,
+        "trainer.precision": "32-true",
+        "trainer.log_every_n_steps": 1,
+        **{key.replace("__", "."): value for key, value in more.items()},
+    }
+    words = ["fit", "-c", EXPERIMENTS / "cifar10" / "base.yaml", "-c", EXPERIMENTS / "cifar10" / f"{arm}.yaml"]
+    return [str(word) for word in words] + [f"--{key}={value}" for key, value in options.items()]
+
+
+def xnorlit(*words, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "xnorlit.cli", *words],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(photos, tmp_path_factory):
+    """A finished XNOR run and what it printed."""
+    root = tmp_path_factory.mktemp("runs")
+    result = xnorlit(*command(photos, root), WANDB_MODE="offline")
+    assert result.returncode == 0, result.stderr
+    return root / "cifar10" / "pair-0" / "xnor" / "seed-0", result
+
+
+def weights(folder):
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def test_a_run_leaves_all_its_files_and_they_read_back(trained):
+    folder, _ = trained
+    run = runs.read(folder)
+    assert run.summary.epochs == EPOCHS
+    assert run.summary.parameters == 1_472_650 - 7 * 513  # three classes instead of ten
+    assert run.summary.binary_parameters == 1_458_688
+    assert run.predictions.index.tolist() == list(range(VAL))
+    assert run.predictions.classes == ("ant", "bee", "cat")
+    assert run.predictions.correct(1).mean() == pytest.approx(run.summary.top1)
+    assert run.curves["val/top1"].value[-1] == pytest.approx(run.summary.top1)
+    assert run.flat_config["model.binarizer.class_path"] == "xnorlit.binarize.xnor.XNOR"
+    assert run.environment.packages["torch"]
+    assert {"best.ckpt", "last.ckpt"} == {file.name for file in (folder / "checkpoints").iterdir()}
+
+
+def test_the_checkpoint_is_plain_data(trained):
+    folder, _ = trained
+    checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    assert checkpoint["xnorlit"] == {
+        "network": "alexnet-small",
+        "image_size": 32,
+        "classes": ["ant", "bee", "cat"],
+    }
+
+
+def test_what_is_printed_says_what_came_out_and_what_to_type_next(trained):
+    folder, result = trained
+    summary = json.loads((folder / "summary.json").read_text())
+    assert f"top-1 {100 * summary['top1']:.2f} %" in result.stdout
+    assert "5.6 MiB latent fp32 -> 0.213 MiB packed, of which float fc8" in result.stdout
+    assert str(folder) in result.stdout
+    assert "make train-float" in result.stdout
+    assert "W&B: offline" in result.stdout
+    assert "\x1b" not in result.stdout + result.stderr, "piped output has no control characters"
+    assert f"{EPOCHS}/{EPOCHS}" in result.stdout
+
+
+def test_an_offline_wandb_run_is_written_without_a_question(trained):
+    folder, _ = trained
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["wandb"]["offline"] is True
+    (offline,) = (folder / "wandb").glob("offline-run-*")
+    assert offline.name.endswith(summary["wandb"]["id"])
+
+
+def test_a_second_run_into_the_same_place_is_refused(trained, photos):
+    folder, _ = trained
+    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file() and file.name != ".lock"}
+    result = xnorlit(*command(photos, folder.parents[3]))
+    assert result.returncode == 2
+    assert "holds a finished run" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert before == {file: file.stat().st_mtime_ns for file in before}
+
+
+def test_validate_gives_the_accuracy_that_training_reported(trained):
+    folder, _ = trained
+    result = xnorlit(
+        "validate", "-c", str(folder / "config.yaml"), "--ckpt_path", str(folder / "checkpoints/last.ckpt")
+    )
+    assert result.returncode == 0, result.stderr
+    told = re.search(r"val/top1\D+([\d.]+)", result.stdout)
+    assert float(told[1]) == pytest.approx(json.loads((folder / "summary.json").read_text())["top1"])
+
+
+def test_the_checkpoint_of_another_network_is_refused_in_words(trained, tmp_path):
+    folder, _ = trained
+    other = tmp_path / "config.yaml"
+    text = (folder / "config.yaml").read_text().replace("network: alexnet-small", "network: alexnet-xnor")
+    other.write_text(text.replace("image_size: 32", "image_size: 64"))
+    result = xnorlit("validate", "-c", str(other), "--ckpt_path", str(folder / "checkpoints" / "last.ckpt"))
+    assert result.returncode == 2
+    assert "the checkpoint holds alexnet-small and does not fit alexnet-xnor" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("stop_at", [3, STEPS, STEPS + 5])
+def test_an_interrupted_run_resumes_with_the_very_next_sample(trained, photos, tmp_path, stop_at):
+    """Ctrl-C after any batch, then --run.resume: the same weights and predictions as without, bit for bit."""
+    whole, _ = trained
+    begin = command(photos, tmp_path, run__wandb="off")
+    interrupted = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPT, str(stop_at), *begin],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    out, err = interrupted.communicate()
+    assert interrupted.returncode == 130, err
+    assert "interrupted in epoch" in out
+    assert "Traceback" not in err
+    folder = tmp_path / "cifar10" / "pair-0" / "xnor" / "seed-0"
+    assert not (folder / "summary.json").exists()
+
+    resumed = xnorlit(*begin, "--run.resume=true")
+    assert resumed.returncode == 0, resumed.stderr
+    for key, value in weights(whole).items():
+        assert torch.equal(weights(folder)[key], value), key
+    one, other = runs.read(whole), runs.read(folder)
+    assert one.predictions.top5.tolist() == other.predictions.top5.tolist()
+    steps = other.curves["train/loss_step"]
+    assert steps.step.tolist() == list(range(EPOCHS * STEPS)), "each step is logged once"
+    assert steps.value.tolist() == one.curves["train/loss_step"].value.tolist()
+
+
+INTERRUPT = f"""
+import os, sys
+from xnorlit.cli import main
+from xnorlit.training.module import Classifier
+
+stop_at = int(sys.argv[1])
+step = Classifier.training_step
+
+def interrupting(self, batch, batch_idx):
+    if self.global_step == stop_at - 1:
+        os.kill(os.getpid(), {int(signal.SIGINT)})
+    return step(self, batch, batch_idx)
+
+Classifier.training_step = interrupting
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def test_a_mistyped_binarizer_names_the_near_miss_and_leaves_nothing(photos, tmp_path):
+    result = xnorlit(*command(photos, tmp_path / "runs"), "--model.binarizer", "XNORR")
+    assert result.returncode == 2
+    assert "no binarizer named XNORR. Did you mean XNOR? Known: BWN, Float, XNOR" in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_error_before_the_first_step_leaves_nothing(photos, tmp_path):
+    result = xnorlit(*command(photos, tmp_path / "runs", model__layers="{conv22: Float}"))
+    assert result.returncode == 2
+    assert "Did you mean conv2?" in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_in_words(photos, tmp_path):
+    result = xnorlit(*command(photos, tmp_path, model__optimizer__init_args__lr="1e30"))
+    assert result.returncode == 2
+    assert "the training loss is" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_see_each_validation_image_once(photos, tmp_path):
+    result = xnorlit(
+        *command(photos, tmp_path, trainer__devices=2, trainer__strategy="ddp", trainer__accelerator="cpu")
+    )
+    assert result.returncode == 0, result.stderr
+    run = runs.read(tmp_path / "cifar10" / "pair-0" / "xnor" / "seed-0")
+    assert run.predictions.index.tolist() == list(range(VAL))
+    assert run.predictions.correct(1).mean() == pytest.approx(run.summary.top1)
+
+
+@pytest.mark.slow
+def test_torch_compile_trains_the_same_network(photos, tmp_path):
+    result = xnorlit(*command(photos, tmp_path, model__compile="true", trainer__max_epochs=1))
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,86 @@
+"""A run's place is claimed whole: nothing is overwritten, mixed or left half-written."""
+
+import json
+
+import pytest
+
+from xnorlit.errors import UserError
+from xnorlit.training.place import RunPlace, claim, discard_if_empty, refuse_other_config
+
+
+def place_run(folder, finished=False, checkpoint=False):
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("seed_everything: 0\n")
+    if checkpoint:
+        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints" / "last.ckpt").write_bytes(b"")
+    if finished:
+        (folder / "summary.json").write_text(json.dumps({"status": "finished", "top1": 0.4311}))
+
+
+def test_a_run_is_filed_by_experiment_pair_arm_and_seed(tmp_path):
+    place = RunPlace(experiment="cifar10", arm="xnor", pair="pair-3", root=tmp_path)
+    assert place.at(7) == tmp_path / "cifar10" / "pair-3" / "xnor" / "seed-7"
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b"])
+def test_a_name_that_leaves_the_root_is_refused(tmp_path, name):
+    with pytest.raises(UserError, match=r"run\.pair is .*single folder name"):
+        RunPlace(pair=name, root=tmp_path).at(0)
+
+
+def test_a_finished_run_is_neither_overwritten_nor_mixed(tmp_path):
+    place_run(tmp_path / "seed-0", finished=True)
+    with pytest.raises(UserError, match=r"holds a finished run \(top-1 43\.11 %\).*--run\.fresh true"):
+        claim(tmp_path / "seed-0", resume=False, fresh=False)
+
+
+def test_an_unfinished_run_says_how_to_resume(tmp_path):
+    place_run(tmp_path / "seed-0", checkpoint=True)
+    with pytest.raises(UserError, match=r"an unfinished run.*--run\.resume true.*--run\.fresh true"):
+        claim(tmp_path / "seed-0", resume=False, fresh=False)
+    claim(tmp_path / "seed-0", resume=True, fresh=False).close()
+
+
+def test_resuming_nothing_is_an_error(tmp_path):
+    with pytest.raises(UserError, match=r"nothing to resume: .*last\.ckpt does not exist"):
+        claim(tmp_path / "seed-0", resume=True, fresh=False)
+    assert not (tmp_path / "seed-0").exists()
+
+
+def test_a_fresh_start_keeps_the_former_run_aside(tmp_path):
+    place_run(tmp_path / "seed-0", finished=True)
+    claim(tmp_path / "seed-0", resume=False, fresh=True).close()
+    (aside,) = tmp_path.glob("seed-0.until-*")
+    assert (aside / "summary.json").exists()
+    assert not (tmp_path / "seed-0" / "summary.json").exists()
+
+
+def test_resume_and_fresh_exclude_each_other(tmp_path):
+    with pytest.raises(UserError, match="choose one"):
+        claim(tmp_path / "seed-0", resume=True, fresh=True)
+
+
+def test_two_processes_never_write_into_one_place(tmp_path):
+    lock = claim(tmp_path / "seed-0", resume=False, fresh=False)
+    with pytest.raises(UserError, match=r"being written by another process \(process \d+\)"):
+        claim(tmp_path / "seed-0", resume=False, fresh=False)
+    lock.close()
+    claim(tmp_path / "seed-0", resume=False, fresh=False).close()
+
+
+def test_a_run_that_never_began_leaves_nothing(tmp_path):
+    folder = tmp_path / "runs" / "cifar10" / "pair-0" / "xnor" / "seed-0"
+    claim(folder, resume=False, fresh=False).close()
+    discard_if_empty(folder)
+    assert list(tmp_path.iterdir()) == []
+    place_run(folder)
+    discard_if_empty(folder)
+    assert (folder / "config.yaml").exists()
+
+
+def test_resuming_with_another_configuration_names_the_keys(tmp_path):
+    begun = {"model.network": "alexnet-small", "trainer.max_epochs": 20, "run.resume": False}
+    refuse_other_config({**begun, "run.resume": True}, begun, tmp_path)
+    with pytest.raises(UserError, match=r"1 keys differ\):\n  trainer\.max_epochs: begun with 20, now 30"):
+        refuse_other_config({**begun, "trainer.max_epochs": 30}, begun, tmp_path)

@@ -1,0 +1,34 @@
+"""Schedules are pure functions of the epoch, with the values of the recipes that they stand for."""
+
+import math
+
+import pytest
+
+from xnorlit.training.schedule import Constant, Steps, WarmupCosine
+
+
+def test_constant_is_one():
+    assert [Constant()(epoch, 10) for epoch in (0, 4.5, 10)] == [1, 1, 1]
+
+
+def test_steps_begin_at_their_epoch():
+    """allenai's table of rates: 1e-3, then 5e-4 from the 19th epoch, 1e-4 from the 30th."""
+    schedule = Steps({29: 0.1, 18: 0.5})
+    assert [schedule(epoch, 55) for epoch in (0, 17.999, 18, 28.99, 29, 54)] == [1, 1, 0.5, 0.5, 0.1, 0.1]
+
+
+def test_warmup_is_a_line_and_then_half_a_cosine():
+    schedule = WarmupCosine(warmup=1)
+    assert [schedule(epoch, 5) for epoch in (0, 0.25, 0.5)] == [0, 0.25, 0.5]
+    assert schedule(1, 5) == 1
+    assert schedule(3, 5) == pytest.approx(0.5)
+    assert schedule(2, 5) == pytest.approx(0.5 * (1 + math.cos(math.pi / 4)))
+    assert schedule(5, 5) == pytest.approx(0)
+
+
+def test_a_run_no_longer_than_its_warmup_has_finite_rates():
+    assert all(math.isfinite(WarmupCosine(2)(epoch, 2)) for epoch in (0, 1, 2, 2.5))
+
+
+def test_no_warmup_starts_at_the_full_rate():
+    assert WarmupCosine(warmup=0)(0, 5) == 1
