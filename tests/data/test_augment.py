@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from xnorlit.data.augment import PLACEMENT, CentreCrop, PadCrop, RandomCrop, ResizedCrop, Sizes, View
+from xnorlit.errors import UserError
 
 RANDOM = [PadCrop(4), PadCrop(4, reflect=True), RandomCrop(0.875), RandomCrop(0.9, squash=True), ResizedCrop()]
 CROPS = [*RANDOM, CentreCrop()]
@@ -42,6 +43,22 @@ def test_boxes_lie_within_their_images_down_to_one_pixel(crop):
     assert (rows["left"] >= 0).all()
     assert (rows["top"] + rows["height"] <= heights).all()
     assert (rows["left"] + rows["width"] <= widths).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: CentreCrop(0), "ratio of more than 0 and at most 1"),
+        (lambda: RandomCrop(1.1), "does not lie within the image"),
+        (lambda: PadCrop(-1), "pads by a negative number"),
+        (lambda: ResizedCrop(area=(0.5, 0.1)), "has no boxes"),
+        (lambda: ResizedCrop(aspect=(0, 1)), "has no boxes"),
+        (lambda: View(PadCrop(8), flip=True, size=8), "moves the image out of its 8 pixels"),
+    ],
+)
+def test_crops_that_show_nothing_are_refused(make, message):
+    with pytest.raises(UserError, match=message):
+        make()
 
 
 def test_half_of_the_samples_are_mirrored_when_asked_and_none_otherwise():

@@ -181,6 +181,15 @@ def test_statistics_can_be_overridden(tmp_path, small_synthetic):
     assert (module.mean, module.std) == ((1, 2, 3), sources.synthetic.STD)
 
 
+def test_cores_are_shared_among_the_processes_of_a_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr("xnorlit.data.cores.available", lambda: 8)
+    for processes, expected in ((1, 8), (3, 2), (16, 1)):
+        module = data("synthetic", tmp_path)
+        module.trainer = type("T", (), {"num_devices": processes})()
+        assert module._threads() == expected
+    assert data("synthetic", tmp_path, workers=5)._threads() == 5
+
+
 def test_more_processes_than_samples_is_a_clear_error(tree, tmp_path, monkeypatch):
     module = data(tree, tmp_path)
     module.trainer = type("T", (), {"global_rank": 0, "world_size": 61, "num_devices": 61})()

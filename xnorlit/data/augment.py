@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xnorlit.data import counter
+from xnorlit.errors import UserError
 
 PLACEMENT = np.dtype(
     [
@@ -82,6 +83,9 @@ class CentreCrop(Crop):
     ratio: float = 1.0
     squash: bool = False
 
+    def __post_init__(self) -> None:
+        _check_ratio(self, self.ratio)
+
     def place(self, rows: NDArray[np.void], draws: Draws, sizes: Sizes) -> None:
         """Writes the central box."""
         _part(rows, sizes, self.ratio, self.squash)
@@ -101,6 +105,9 @@ class RandomCrop(Crop):
     ratio: float = 0.875
     squash: bool = False
 
+    def __post_init__(self) -> None:
+        _check_ratio(self, self.ratio)
+
     def place(self, rows: NDArray[np.void], draws: Draws, sizes: Sizes) -> None:
         """Writes a box at a random place."""
         _part(rows, sizes, self.ratio, self.squash)
@@ -118,6 +125,10 @@ class PadCrop(Crop):
 
     padding: int = 4
     reflect: bool = False
+
+    def __post_init__(self) -> None:
+        if self.padding < 0:
+            raise UserError(f"{self} pads by a negative number. Expected the pixels to move by at most, 0 or more.")
 
     def place(self, rows: NDArray[np.void], draws: Draws, sizes: Sizes) -> None:
         """Writes the central square and a shift of [-padding, padding] each way."""
@@ -137,6 +148,12 @@ class ResizedCrop(Crop):
 
     area: tuple[float, float] = (0.08, 1.0)
     aspect: tuple[float, float] = (3 / 4, 4 / 3)
+
+    def __post_init__(self) -> None:
+        if not (0 < self.area[0] <= self.area[1] <= 1 and 0 < self.aspect[0] <= self.aspect[1]):
+            raise UserError(
+                f"{self} has no boxes. Expected 0 < area[0] <= area[1] <= 1 and 0 < aspect[0] <= aspect[1]."
+            )
 
     _TRIES = 10  # torchvision's; afterwards the largest central box with an allowed aspect
 
@@ -184,6 +201,10 @@ class View:
     size: int
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if isinstance(self.crop, PadCrop) and self.crop.padding >= self.size:
+            raise UserError(f"{self.crop} moves the image out of its {self.size} pixels. Expected a smaller padding.")
+
     def place(self, indices: NDArray[np.int64], epoch: int, sizes: Sizes) -> NDArray[np.void]:
         """Placements `PLACEMENT` [N]: row i depends on (seed, epoch, indices[i], sizes[i]) only.
 
@@ -199,6 +220,11 @@ class View:
         if self.flip:
             rows["flip"] = draws.uniform(_FLIP_DRAW) < 0.5
         return rows
+
+
+def _check_ratio(crop: Crop, ratio: float) -> None:
+    if not 0 < ratio <= 1:
+        raise UserError(f"{crop} does not lie within the image. Expected a ratio of more than 0 and at most 1.")
 
 
 def _part(rows: NDArray[np.void], sizes: Sizes, ratio: float, squash: bool) -> None:

@@ -6,7 +6,7 @@ FFCV answers a cut, empty or foreign file with a bare ValueError, IndexError or 
 JPEG to a flat picture; so files are checked here first. Our datasets have two fields: `image` (RGB) and `label` (int).
 """
 
-import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,7 +137,7 @@ def _broken(path: Path, why: str) -> UserError:
 
 def free_bytes(folder: Path) -> int:
     """Bytes that this user may still write on the file system of a folder, or of its nearest existing parent."""
+    folder = folder.absolute()
     while not folder.exists():
         folder = folder.parent
-    status = os.statvfs(folder)
-    return status.f_bavail * status.f_frsize
+    return shutil.disk_usage(folder).free

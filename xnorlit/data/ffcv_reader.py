@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xnorlit.data import resample
+from xnorlit.data import cores, resample
 from xnorlit.data.augment import Sizes, View
 from xnorlit.data.beton import JPEG, Beton
 from xnorlit.data.reader import as_tensor
@@ -75,7 +75,7 @@ class FfcvReader:
         self._loader = Loader(
             str(beton.path),
             batch_size,
-            num_workers=min(workers, numba.config.NUMBA_NUM_THREADS),
+            num_workers=max(1, min(workers, cores.available(), numba.config.NUMBA_NUM_THREADS)),
             os_cache=True,
             seed=0,  # unused: the order is ours; without it FFCV draws one from numpy's global generator
             pipelines={"image": [_Decoder(size, reflect)], "label": None},

@@ -1,13 +1,12 @@
 """The LightningDataModule that every experiment reads its images from."""
 
-import os
 import time
 from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as pl
 
-from xnorlit.data import backends, counter, sources
+from xnorlit.data import backends, cores, counter, sources
 from xnorlit.data.augment import CentreCrop, Crop, PadCrop, ResizedCrop, View
 from xnorlit.data.listing import Listing, held_out
 from xnorlit.data.loader import BatchLoader, Samples
@@ -177,8 +176,7 @@ class ImageData(pl.LightningDataModule):
 
     def _threads(self) -> int:
         local = self.trainer.num_devices if self.trainer else 1
-        share = max(1, len(os.sched_getaffinity(0)) // local)
-        return share if self.workers is None else self.workers
+        return cores.share(local) if self.workers is None else self.workers
 
     def _announce(self, source: sources.Source, seconds: float) -> None:
         train, val = (len(self._listings[split]) for split in ("train", "val"))

@@ -1,7 +1,6 @@
 """From image files to .beton files that load fast: decode once, store at the size that training needs."""
 
 import errno
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from xnorlit import atomic
-from xnorlit.data import beton, beton_writer, sidecar, splits
+from xnorlit.data import beton, beton_writer, cores, sidecar, splits
 from xnorlit.data.beton_writer import Encoded
 from xnorlit.data.listing import Listing
 from xnorlit.data.pixels import UnreadableImageError
@@ -122,7 +121,7 @@ def write_splits(
     if not overwrite and (reused := _reusable(images, dst, storage)):
         say(f"{dst} holds these images already; nothing to do (--overwrite writes them anew)")
         return reused
-    threads = workers or len(os.sched_getaffinity(0))
+    threads = workers or cores.available()
     existed = dst.exists()
     try:
         with _space_errors(dst), ExitStack() as outputs:

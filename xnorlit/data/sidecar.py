@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,12 @@ import numpy as np
 from xnorlit import atomic
 from xnorlit.data.beton import Beton, open_beton
 from xnorlit.data.listing import Listing
+from xnorlit.data.say import say
 from xnorlit.errors import UserError
 
 FORMAT = 1
 _CHUNK = 1 << 22
+_WORTH_SAYING = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -76,18 +77,12 @@ def listing(beton: Beton, sidecar: Sidecar) -> Listing:
     return Listing(tuple(sidecar.classes), (), beton.labels, sidecar.listing_sha256)
 
 
-def file_sha256(path: Path, on_progress: Callable[[int], None] = lambda read: None) -> str:
-    """SHA-256 of a file.
-
-    Args:
-        path: The file.
-        on_progress: Called with the number of bytes of each piece read.
-    """
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(_CHUNK):
             digest.update(piece)
-            on_progress(len(piece))
     return digest.hexdigest()
 
 
@@ -110,6 +105,8 @@ def verify(path: Path, *, pixels: bool = True) -> tuple[Beton, Sidecar]:
     if path.stat().st_size != described.beton_bytes:
         raise _stranger(path, f"it has {path.stat().st_size:,} bytes, its sidecar says {described.beton_bytes:,}")
     if pixels and _remembered(path) != described.beton_sha256:
+        if described.beton_bytes > _WORTH_SAYING:
+            say(f"checking {path} ({described.beton_bytes / 1e9:.1f} GB) against its SHA-256, once")
         found = file_sha256(path)
         if found != described.beton_sha256:
             raise _stranger(path, f"its SHA-256 is {found[:12]}…, its sidecar says {described.beton_sha256[:12]}…")
