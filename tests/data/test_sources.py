@@ -3,9 +3,8 @@ import shutil
 import numpy as np
 import pytest
 
-from xnorlit.data import downloads, sources
+from xnorlit.data import downloads, probe, sources
 from xnorlit.data.prepare import prepare
-from xnorlit.data.probe import probe
 from xnorlit.errors import UserError
 
 

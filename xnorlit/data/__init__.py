@@ -1,6 +1,6 @@
 """Image sets as batches: named sets, folder trees and .beton files behind one LightningDataModule.
 
-`xnorlit.data.prepare.prepare` writes .beton files; `xnorlit.data.probe.probe` glances at a set.
+`xnorlit.data.prepare.prepare` writes .beton files.
 """
 
 from importlib import import_module
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from xnorlit.data.augment import CentreCrop, Crop, PadCrop, RandomCrop, ResizedCrop
     from xnorlit.data.loader import Batch, BatchLoader
     from xnorlit.data.module import ImageData
+    from xnorlit.data.survey import Probe, probe
 
 __all__ = [
     "Batch",
@@ -18,14 +19,17 @@ __all__ = [
     "Crop",
     "ImageData",
     "PadCrop",
+    "Probe",
     "RandomCrop",
     "ResizedCrop",
+    "probe",
 ]
 
 _HOMES = {
     "augment": ("CentreCrop", "Crop", "PadCrop", "RandomCrop", "ResizedCrop"),
     "loader": ("Batch", "BatchLoader"),
     "module": ("ImageData",),
+    "survey": ("Probe", "probe"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
