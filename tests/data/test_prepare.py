@@ -143,6 +143,15 @@ def test_files_of_other_options_are_not_replaced_unasked(tree, tmp_path):
     assert sidecar.verify(first.path)[1].options["quality"] == 50
 
 
+def test_a_damaged_file_in_the_place_is_named_and_can_be_overwritten(tree, tmp_path):
+    path = prepare(tree, tmp_path / "out")["train"].path
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(UserError, match=r"train\.beton is not a whole \.beton.*--overwrite"):
+        prepare(tree, tmp_path / "out")
+    prepare(tree, tmp_path / "out", overwrite=True)
+    sidecar.verify(path)
+
+
 def test_too_little_space_is_noticed_before_writing(tree, tmp_path, monkeypatch):
     monkeypatch.setattr(beton, "free_bytes", lambda folder: 10_000)
     monkeypatch.setattr(beton_writer, "write", lambda *_: pytest.fail("it wrote"))

@@ -7,7 +7,7 @@ worker, one compiled decoder serves training and validation, and it is compiled 
 Importing this module imports FFCV.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -82,7 +82,7 @@ class FfcvReader:
             drop_last=False,
         )
 
-    def pictures(self, batches: Sequence[NDArray[np.int64]], view: View, epoch: int) -> Iterator[Tensor]:
+    def pictures(self, batches: Sequence[NDArray[np.int64]], view: View, epoch: int) -> Generator[Tensor, None, None]:
         """See `Reader.pictures`. The pass's thread and buffers are gone when the iterator is exhausted or closed."""
         if not batches:
             return

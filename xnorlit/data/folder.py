@@ -1,6 +1,6 @@
 """Backend without FFCV: image files read by Pillow in torch's DataLoader workers, or once into memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -33,7 +33,7 @@ class FolderReader:
         self.files, self.workers = files, workers
         self._loaders: dict[View, tuple[DataLoader, list]] = {}
 
-    def pictures(self, batches: Sequence[NDArray[np.int64]], view: View, epoch: int) -> Iterator[Tensor]:
+    def pictures(self, batches: Sequence[NDArray[np.int64]], view: View, epoch: int) -> Generator[Tensor, None, None]:
         """See `Reader.pictures`."""
         loader, requests = self._loader(view)
         requests[:] = [[(epoch, int(position)) for position in batch] for batch in batches]
@@ -99,7 +99,7 @@ def read_all(files: ImageFiles, limit: int, threads: int) -> NDArray[np.uint8] |
         image = files.open(index)
         if (image.height, image.width) != first:
             return False
-        images[index] = image
+        images[index] = np.asarray(image)
         return True
 
     with ThreadPoolExecutor(threads) as pool, closing(iter(pool.map(read, range(count)))) as done:

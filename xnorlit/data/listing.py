@@ -47,7 +47,7 @@ class Listing:
         The digest is made from this one's and the positions, so it is the same where the names are not at hand.
         """
         digest = hashlib.sha256(self.sha256.encode() + members.astype("<i8").tobytes()).hexdigest()
-        names = [self.names[member] for member in members] if self.names else ()
+        names = [self.names[member] for member in members.tolist()] if self.names else []
         return Listing(self.classes, names, self.labels[members], digest)
 
 

@@ -1,6 +1,6 @@
 """Backend for small sets: all images decoded once into one array."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ class MemoryReader:
     def __init__(self, images: NDArray[np.uint8]) -> None:
         self.images = images
 
-    def pictures(self, batches: Sequence[NDArray[np.int64]], view: View, epoch: int) -> Iterator[Tensor]:
+    def pictures(self, batches: Sequence[NDArray[np.int64]], view: View, epoch: int) -> Generator[Tensor, None, None]:
         """See `Reader.pictures`."""
         height, width = self.images.shape[1:3]
         for positions in batches:

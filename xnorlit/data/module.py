@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -75,12 +76,15 @@ class ImageData(pl.LightningDataModule):
         if std is not None and min(std) <= 0:
             raise UserError(f"std is {std}. Expected three positive numbers in 0..255 units, or 1 for no scaling.")
         small = image_size <= _SMALL
-        self.source, self.backend, self.image_size, self.batch_size = str(source), backend, image_size, batch_size
+        self.source, self.image_size, self.batch_size = str(source), image_size, batch_size
+        self.backend: backends.Name = backend
         self.workers, self.holdout, self.root, self.seed = workers, holdout, Path(root), seed
         train_view = View(train_crop or (PadCrop() if small else ResizedCrop()), flip, image_size, seed)
         val_view = View(val_crop or CentreCrop(1.0 if small else 224 / 256), flip=False, size=image_size)
         self._views = {"train": train_view, "val": val_view, "test": val_view}
         self._given = mean, std
+        self._train_loader: BatchLoader | None = None
+        self._resume_at: dict[str, Any] = {}
         self._samples: dict[str, Samples] = {}
         self._listings: dict[str, Listing] = {}
 
@@ -94,7 +98,23 @@ class ImageData(pl.LightningDataModule):
 
     def train_dataloader(self) -> BatchLoader:
         """Batches in the order of (seed, epoch), augmented; a pass is an epoch."""
-        return self._loader("train")
+        loader = self._loader("train")
+        if self._resume_at:
+            loader.load_state_dict(self._resume_at)
+            self._resume_at = {}
+        self._train_loader = loader
+        return loader
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training goes on, for the checkpoint.
+
+        Lightning saves the loader's own state too, but gives it back only to a run that was stopped within an epoch.
+        """
+        return self._train_loader.state_dict() if self._train_loader else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Lets the next training loader go on where the saved one stood."""
+        self._resume_at = state_dict
 
     def val_dataloader(self) -> BatchLoader:
         """Every validation sample once, in listing order."""

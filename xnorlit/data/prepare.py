@@ -2,7 +2,7 @@
 
 import errno
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -164,7 +164,7 @@ def _write(
             return error
         return Encoded(listing.names[index], *encoded, int(listing.labels[index]))
 
-    def kept() -> Iterator[Encoded]:
+    def kept() -> Generator[Encoded, None, None]:
         results = progress(_in_order(encode, len(listing), threads), len(listing), f"preparing {split}")
         for index, result in enumerate(results):
             if isinstance(result, Encoded):
@@ -195,7 +195,7 @@ def _describe(path: Path, listing: Listing, skipped: list[tuple[int, str]], stor
     kept = listing
     if skipped:
         members = np.setdiff1d(np.arange(len(listing)), [index for index, _ in skipped])
-        kept = Listing(listing.classes, [listing.names[member] for member in members], listing.labels[members])
+        kept = Listing(listing.classes, [listing.names[member] for member in members.tolist()], listing.labels[members])
     empty = [name for name, count in kept.counts().items() if not count]
     if empty:
         raise UserError(f"Every image of class {empty[0]} is unreadable. Expected at least one; mend the files.")
@@ -222,10 +222,9 @@ def _reusable(images: dict[str, Images], dst: Path, storage: Storage) -> dict[st
         path = dst / f"{split}.beton"
         try:
             described = sidecar.verify(path)[1]
-            same = (described.source_listing_sha256, described.options) == (part.listing.sha256, asdict(storage))
-        except UserError:
-            same = False
-        if not same:
+        except UserError as error:
+            raise UserError(f"{error} Or choose another DST, or pass --overwrite to replace it.") from error
+        if (described.source_listing_sha256, described.options) != (part.listing.sha256, asdict(storage)):
             raise UserError(
                 f"{path} exists and does not hold these images with these options. Choose another DST, or pass "
                 "--overwrite to replace it."

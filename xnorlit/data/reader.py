@@ -1,6 +1,6 @@
 """What every backend offers: pictures of given samples, batch by batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +14,7 @@ from xnorlit.data.augment import View
 class Reader(Protocol):
     """The pixels of one split, behind one interface whatever the backend."""
 
-    def pictures(self, batches: Sequence[NDArray[np.int64]], view: View, epoch: int) -> Iterator[Tensor]:
+    def pictures(self, batches: Sequence[NDArray[np.int64]], view: View, epoch: int) -> Generator[Tensor, None, None]:
         """Yields one uint8 [N, 3, size, size] tensor (channels_last strides, its own storage) for each batch.
 
         The iterator frees its threads and buffers when it is closed early, and raises what its workers raise.

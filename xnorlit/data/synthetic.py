@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from xnorlit.data import counter
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating]  # float32 wherever it is large
 
 SILHOUETTES = ("disc", "square", "triangle", "flower", "cross")
 SURFACES = ("striped", "checked")
