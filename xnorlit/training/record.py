@@ -49,7 +49,7 @@ class RunRecord(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero and not self.resumed:
             _write_text(self.folder / "config.yaml", self.config)
-            surroundings = environment(getattr(trainer.datamodule, "chosen_backend", "folder"))
+            surroundings = environment(trainer.datamodule.used_backend)
             _write_text(self.folder / "environment.json", json.dumps(surroundings, indent=2))
         size = summarize(pl_module.net, trainer.datamodule.image_size)
         say("arm", describe(size, self.folder.parent.name))
