@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xnorlit.console import say
-from xnorlit.data.probe import probe
+from xnorlit.data import probe
 from xnorlit.errors import UserError, did_you_mean
 
 SMALL_IMAGE = 64  # alexnet-small is made for images up to this side, pixels.
