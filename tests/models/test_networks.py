@@ -189,3 +189,20 @@ def test_a_summary_leaves_the_mode_as_it_was():
     model = build(network_named("alexnet-small"), XNOR(), classes=10, image_size=32).train()
     summarize(model, 32)
     assert all(module.training for module in model.modules() if isinstance(module, QuantLayer))
+
+
+@pytest.mark.parametrize(
+    ("name", "deviation"),
+    [
+        ("alexnet-xnor", (2 / 3456) ** 0.5),
+        ("alexnet-xnor-relu", 2 / 3456),
+        ("alexnet-xnor-larq", (2 / (3456 + 3456)) ** 0.5),
+        ("alexnet-small", (1 / (3 * 1152)) ** 0.5),
+    ],
+)
+def test_initial_weights_have_the_recipes_deviation(name, deviation):
+    """conv4: 384 x 9 = 3,456 weights into and out of a channel; 128 x 9 = 1,152 in the small network."""
+    torch.manual_seed(0)
+    network = network_named(name)
+    model = build(network, XNOR(), classes=10, image_size=network.image_size)
+    assert model.conv4.conv.weight.std().item() == pytest.approx(deviation, rel=0.01)

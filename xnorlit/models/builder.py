@@ -174,8 +174,10 @@ def _initialise(layer: QuantLayer, network: Network) -> None:
         nn.init.normal_(layer.weight, std=math.sqrt(2 / fan_in))
     elif network.init == "narrow":
         nn.init.normal_(layer.weight, std=2 / fan_in)
-    else:
+    elif network.init == "glorot":
         nn.init.xavier_uniform_(layer.weight)
+    else:
+        nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5))
 
 
 def _refuse_dead_sign(block: Block, binarizer: Binarizer, flow: _Flow) -> None:

@@ -63,7 +63,8 @@ class Network:
         source: Where its table comes from.
         blocks: From the pixels to the logits.
         init: Weights start normal with standard deviation `sqrt(2 / fan_in)` (`he`) or `2 / fan_in` (`narrow`), or
-            uniform with deviation `sqrt(2 / (fan_in + fan_out))` (`glorot`).
+            uniform with deviation `sqrt(2 / (fan_in + fan_out))` (`glorot`) or `sqrt(1 / (3 fan_in))` (`torch`,
+            the default of its layers).
         gamma: A batch norm's scale starts at 1 (`ones`), is drawn from U(0, 1) (`uniform`), or is absent (`none`).
     """
 
@@ -71,5 +72,5 @@ class Network:
     image_size: int
     source: str
     blocks: tuple[Block, ...] = field(repr=False)
-    init: Literal["he", "narrow", "glorot"] = "he"
+    init: Literal["he", "narrow", "glorot", "torch"] = "he"
     gamma: Literal["ones", "uniform", "none"] = "ones"

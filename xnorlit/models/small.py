@@ -6,6 +6,8 @@ ALEXNET_SMALL = Network(
     name="alexnet-small",
     image_size=32,
     source="ours: AlexNet's five convolutions and three dense layers at a fortieth of the weights",
+    # Smaller latent weights flip more easily at a given learning rate.
+    init="torch",
     blocks=(
         Block("conv1", "conv norm relu pool", 48, kernel=3, padding=1, pool=(2, 2), binary=False),
         Block("conv2", "norm conv pool", 96, kernel=3, padding=1, pool=(2, 2), eps=1e-4),

@@ -1,0 +1,135 @@
+"""The module applies what a recipe says to the weights that it means, and never asks which binarizer it trains."""
+
+import inspect
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+import xnorlit.training.module
+from xnorlit.binarize import Binarizer, binarizers
+from xnorlit.binarize.xnor import XNOR
+from xnorlit.data import ImageData
+from xnorlit.errors import UserError
+from xnorlit.training.module import Classifier
+from xnorlit.training.schedule import Schedule, Steps
+
+
+class Recorder(Binarizer):
+    """`sign`-free: counts how its hooks are called."""
+
+    weight_bits = 1
+    steps, epochs = 0, ()
+
+    def after_step(self, weight):
+        assert not torch.is_grad_enabled()
+        type(self).steps += 1
+
+    def on_epoch(self, epoch, epochs):
+        type(self).epochs += ((epoch, epochs),)
+
+
+class Half(Schedule):
+    def __call__(self, epoch, epochs):
+        Half.asked.append((epoch, epochs))
+        return 0.5
+
+    asked = []  # noqa: RUF012
+
+
+def fit(photos, module, epochs=1, **trainer):
+    data = ImageData(str(photos), backend="folder", batch_size=8)
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **trainer,
+    )
+    trainer.fit(module, data)
+    return trainer
+
+
+def test_it_never_asks_which_binarizer_it_trains():
+    source = inspect.getsource(xnorlit.training.module)
+    assert not [name for name in binarizers() if f"{name}(" in source or f"isinstance(binarizer, {name}" in source]
+
+
+def test_latent_weights_have_an_eps_and_a_decay_of_their_own(photos):
+    module = Classifier(
+        "alexnet-small",
+        XNOR(),
+        optimizer=lambda groups: torch.optim.Adam(groups, lr=1e-3, weight_decay=1e-4),
+        latent_eps=1e-20,
+        latent_weight_decay=0.0,
+    )
+    trainer = fit(photos, module, limit_train_batches=1)
+    rest, latent = trainer.optimizers[0].param_groups
+    assert (latent["eps"], latent["weight_decay"]) == (1e-20, 0.0)
+    assert (rest["eps"], rest["weight_decay"]) == (1e-8, 1e-4)
+    assert sum(parameter.numel() for parameter in latent["params"]) == 1_458_688
+    assert len(rest["params"]) + len(latent["params"]) == len(list(module.parameters()))
+
+
+def test_an_eps_for_an_optimizer_without_one_is_refused(photos):
+    module = Classifier("alexnet-small", XNOR(), optimizer=lambda g: torch.optim.SGD(g, lr=0.1), latent_eps=1e-20)
+    with pytest.raises(UserError, match=r"model\.latent_eps was given, but SGD has no eps"):
+        fit(photos, module)
+
+
+def test_hooks_are_called_after_every_step_and_before_every_epoch(photos):
+    Recorder.steps, Recorder.epochs = 0, ()
+    trainer = fit(photos, Classifier("alexnet-small", Recorder()), epochs=2)
+    binary_layers = 6
+    assert Recorder.steps == binary_layers * trainer.global_step
+    assert set(Recorder.epochs) == {(0, 2), (1, 2)}
+
+
+def test_hooks_follow_the_optimizer_and_not_the_batches(photos):
+    Recorder.steps = 0
+    trainer = fit(photos, Classifier("alexnet-small", Recorder()), accumulate_grad_batches=2)
+    assert trainer.global_step == 2
+    assert Recorder.steps == 6 * 2
+
+
+def test_latent_weights_are_clamped_after_a_step(photos):
+    module = Classifier("alexnet-small", XNOR(), optimizer=lambda groups: torch.optim.SGD(groups, lr=100.0))
+    fit(photos, module, limit_train_batches=2, detect_anomaly=False)
+    latent = [layer.weight for _, layer in module.net.layers() if layer.binarizer.weight_bits == 1]
+    assert max(weight.abs().max() for weight in latent) <= 1
+
+
+def test_the_schedule_is_asked_in_epochs_at_every_step(photos):
+    Half.asked = []
+    trainer = fit(photos, Classifier("alexnet-small", XNOR(), schedule=Half()), epochs=2)
+    batches = trainer.num_training_batches
+    assert sorted({epoch for epoch, _ in Half.asked}) == [step / batches for step in range(2 * batches + 1)]
+    assert {epochs for _, epochs in Half.asked} == {2}
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.5e-3)
+
+
+def test_the_weight_decay_follows_its_own_schedule(photos):
+    module = Classifier(
+        "alexnet-small",
+        XNOR(),
+        optimizer=lambda groups: torch.optim.Adam(groups, weight_decay=5e-4),
+        weight_decay_schedule=Steps({1: 0.0}),
+    )
+    seen = []
+    module.on_train_epoch_end = lambda: seen.append(module.optimizers().param_groups[0]["weight_decay"])
+    fit(photos, module, epochs=2)
+    assert seen == [5e-4, 0.0]
+
+
+def test_evaluation_is_fp32_under_mixed_precision(photos):
+    module = Classifier("alexnet-small", XNOR())
+    trainer = fit(photos, module, limit_train_batches=1, precision="bf16-mixed")
+    (first, *_) = trainer.predict(module, trainer.datamodule.val_dataloader())
+    module.eval()
+    batch = next(iter(trainer.datamodule.val_dataloader()))
+    assert first["logits"].dtype == torch.float32
+    with torch.no_grad():
+        assert torch.equal(first["logits"], module(batch.images))

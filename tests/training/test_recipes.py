@@ -1,0 +1,113 @@
+"""Every recipe parses against the real signatures, says what it is, and trains; the right one is picked by itself."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.training.conftest import CLASSES
+from xnorlit.cli import main
+from xnorlit.report.difference import difference
+from xnorlit.training.recipes import train
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+BASES = sorted(EXPERIMENTS.glob("*/base.yaml"))
+OVERLAYS = sorted(file for base in BASES for file in base.parent.glob("*.yaml") if file != base)
+NAMES = [f"{file.parent.name}/{file.stem}" for file in OVERLAYS]
+
+
+def options(overlay):
+    return ["-c", str(overlay.parent / "base.yaml"), "-c", str(overlay)]
+
+
+def resolved(overlay, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", *options(overlay), "--print_config"])
+    assert stop.value.code == 0
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+def flat(config, prefix=""):
+    if not isinstance(config, dict):
+        return {prefix[:-1]: config}
+    return {key: value for name, part in config.items() for key, value in flat(part, f"{prefix}{name}.").items()}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=NAMES)
+def test_it_parses_and_files_its_run_under_its_own_name(overlay, capsys):
+    config = resolved(overlay, capsys)
+    assert config["run"]["experiment"] == overlay.parent.name
+    assert config["run"]["arm"] == overlay.stem
+    assert config["model"]["binarizer"]["class_path"].startswith("xnorlit.binarize.")
+
+
+@pytest.mark.parametrize("base", BASES, ids=lambda base: base.parent.name)
+def test_it_begins_with_what_a_reader_must_know(base):
+    header = "".join(line for line in base.read_text().splitlines(keepends=True) if line.startswith("#"))
+    for word in ("# Source:", "# Hardware:", "# Expect:", "# Command:"):
+        assert word in header
+    assert ("(run here: " in header) != ("not run here" in header), "whether its accuracy was measured here"
+
+
+@pytest.mark.parametrize("base", BASES, ids=lambda base: base.parent.name)
+def test_its_float_twin_is_matched(base, capsys):
+    xnor, twin = (flat(resolved(base.with_name(f"{arm}.yaml"), capsys)) for arm in ("xnor", "float"))
+    assert difference(xnor, twin).kind == "matched"
+
+
+def test_the_papers_float_arm_is_declared_as_published(capsys):
+    xnor, alexnet = (flat(resolved(EXPERIMENTS / "imagenet" / f"{arm}.yaml", capsys)) for arm in ("xnor", "alexnet"))
+    assert difference(xnor, alexnet).kind == "published"
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=NAMES)
+def test_it_trains_two_steps(overlay, photos, big_photo, tmp_path, capsys):
+    imagenet = overlay.parent.name.startswith("imagenet")
+    status = main(
+        [
+            *("fit", *options(overlay)),
+            *("--data.source", str(big_photo if imagenet else photos)),
+            *("--data.backend", "folder", "--data.workers", "0", "--data.batch_size", "2"),
+            *("--run.root", str(tmp_path), "--trainer.fast_dev_run", "2", "--debug"),
+        ]
+    )
+    assert status == 0
+    told = capsys.readouterr().out
+    assert "[done]" in told
+    assert f"{overlay.stem}: " in told
+
+
+def test_the_image_sizes_choose_the_recipe(photos, big_photo, tmp_path, capsys, monkeypatch):
+    started = []
+    monkeypatch.setattr("xnorlit.training.cli.run", lambda command, words: started.append((command, words)))
+    train(["xnor", "--experiments", str(EXPERIMENTS)])
+    train(["float", "--experiments", str(EXPERIMENTS), "--data", str(photos), "--seed", "3"])
+    train(["xnor", "--experiments", str(EXPERIMENTS), "--data", str(big_photo), "--trainer.max_epochs", "1"])
+    train(["xnor", "--experiments", str(EXPERIMENTS), "--data", str(photos), "--experiment", "synthetic"])
+    chosen = [Path(words[1]).parent.name for _, words in started]
+    assert chosen == ["synthetic", "cifar10", "imagenet", "synthetic"]
+    _, words = started[1]
+    assert words[3].endswith("float.yaml")
+    assert words[4:6] == ["--seed_everything", "3"]
+    assert words[words.index("--run.experiment") + 1] == f"cifar10@{photos.name}"
+    assert started[2][1][-2:] == ["--trainer.max_epochs", "1"]
+    told = capsys.readouterr().out
+    assert "[recipe]  cifar10, for images of 32 pixels; others: imagenet" in told
+    assert "EXPERIMENT=NAME" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["xnor", "--experiment", "cifar11"], "no recipe named cifar11. Did you mean cifar10?"),
+        (["xnorr"], "recipe synthetic has no arm xnorr. Did you mean xnor? Known: bwn, float, xnor"),
+        (["xnor", "--data", "no/such/folder"], "no/such/folder"),
+    ],
+)
+def test_what_is_not_there_is_said_with_the_near_miss(words, message, capsys):
+    assert main(["train", *words, "--experiments", str(EXPERIMENTS)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_class_names_of_the_tree_are_the_labels(photos):
+    assert sorted(folder.name for folder in (photos / "train").iterdir()) == list(CLASSES)
