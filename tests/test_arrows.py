@@ -27,6 +27,7 @@ ROOMS = {
     "errors": Room(foreign=()),
     "atomic": Room(foreign=()),
     "console": Room(foreign=("rich",)),
+    "arguments": Room(foreign=("docstring_parser", "typing_extensions")),
     "binarize": Room(foreign=("torch", "typing_extensions")),
     "layers": Room(("binarize",)),
     "models": Room(("layers",)),
@@ -40,7 +41,7 @@ ROOMS = {
     "cli": Room(foreign=(), lazy=True),
     "__main__": Room(("cli",), foreign=()),
 }
-LEAVES = {"__init__", "errors", "atomic", "console"}
+LEAVES = {"__init__", "errors", "atomic", "console", "arguments"}
 HEAVY = {"torch", "pytorch_lightning", "lightning", "torchvision", "torchmetrics"}
 
 

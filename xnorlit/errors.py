@@ -14,10 +14,37 @@ class UserError(Exception):
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """`" Did you mean XNOR?"` for the nearest of the known names, or nothing when none is near.
 
+    Of dotted names, such as the options `--trainer.max_epochs` and `--data.seed`, one with the same last part is the
+    nearest, then one with the same parents; `--max_epochs` and `--trainer.max_epocs` both find the first.
+
     Args:
         given: The name that was not found.
         known: The names that exist; letter case is ignored in the search.
     """
-    by_folded = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(given.casefold(), by_folded, n=1, cutoff=0.5)
-    return f" Did you mean {by_folded[near[0]]}?" if near else ""
+    near = _nearest(given.casefold(), {name.casefold(): name for name in known})
+    return f" Did you mean {near}?" if near else ""
+
+
+def _nearest(given: str, known: dict[str, str]) -> str | None:
+    parents, leaf = _split(given)
+    siblings: dict[str, str] = {}
+    for folded, name in known.items():
+        other, last = _split(folded)
+        if last == leaf:
+            return name
+        if other == parents:
+            siblings[last] = name
+    begun = [name for last, name in siblings.items() if len(leaf) > 2 and last.startswith(leaf)]
+    if begun:
+        return begun[0]
+    last = difflib.get_close_matches(leaf, siblings, n=1, cutoff=0.5)
+    if last:
+        return siblings[last[0]]
+    whole = difflib.get_close_matches(given, known, n=1, cutoff=0.8)
+    return known[whole[0]] if whole else None
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Parents and last part, without an option's dashes."""
+    parents, _, leaf = name.lstrip("-").rpartition(".")
+    return parents, leaf

@@ -1,6 +1,7 @@
 """From image files to .beton files that load fast: decode once, store at the size that training needs."""
 
 import errno
+import shlex
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from xnorlit import atomic
+from xnorlit import atomic, console
 from xnorlit.data import beton, beton_writer, cores, sidecar, splits
 from xnorlit.data.beton_writer import Encoded
 from xnorlit.data.listing import Listing
@@ -86,7 +87,7 @@ def prepare(
     found = splits.find(Path(src), val_labels)
     if found["val"] is found.get("test"):
         say(f"{src} has no val/: val.beton is made of test/")
-    return write_splits(
+    done = write_splits(
         {split: found[split] for split in ("train", "val")},
         Path(dst),
         storage,
@@ -95,6 +96,13 @@ def prepare(
         workers=workers,
         overwrite=overwrite,
     )
+    counts = " and ".join(f"{part.samples:,} {split}" for split, part in done.items())
+    skipped = sum(len(part.skipped) for part in done.values())
+    console.say("done", f"{dst}: {counts} images; {skipped:,} unreadable files skipped")
+    console.say(
+        "next", f"make train-xnor DATA={shlex.quote(str(dst))}   (xnorlit train xnor --data {shlex.quote(str(dst))})"
+    )
+    return done
 
 
 def write_splits(

@@ -1,15 +1,15 @@
 """The command `xnorlit compare`: finds the runs, prints the comparison."""
 
-import argparse
 import json as json_format
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import TextIO
 
 from rich.console import Console, RenderableType
 
+from xnorlit.arguments import Parser
 from xnorlit.errors import UserError
 from xnorlit.report.compare import compare as compare_runs
 from xnorlit.report.comparison import Comparison
@@ -19,23 +19,16 @@ from xnorlit.runs import newest_pair, read
 _ASCII = str.maketrans({"·": "-", "±": "+-"})
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Raises what the command line prints, in place of leaving the process."""
-        raise UserError(f"{message}.\n{self.format_usage()}See {self.prog} --help.")
-
-
 def compare(arguments: Sequence[str]) -> None:
     """`xnorlit compare [RUN RUN ...] [--json]`: `main` with the words of a command line.
 
     Raises:
         UserError: The words are not understood, or there is nothing to compare.
     """
-    parser = _Parser(
-        prog="xnorlit compare",
-        description="Prints a pair's table: what differs, accuracies and their gap, times, sizes, the paper's row.",
-        epilog="Example: xnorlit compare runs/synthetic/pair-0/xnor/seed-0 runs/synthetic/pair-0/float/seed-0",
-        allow_abbrev=False,
+    parser = Parser(
+        "xnorlit compare",
+        "Prints a pair's table: what differs, accuracies and their gap, times, sizes, the paper's row.",
+        "xnorlit compare runs/synthetic/pair-0/xnor/seed-0 runs/synthetic/pair-0/float/seed-0",
     )
     parser.add_argument(
         "runs", nargs="*", type=Path, metavar="RUN", help="runs of two or more arms (default: the newest pair)"
