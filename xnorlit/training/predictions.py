@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from xnorlit import atomic
@@ -55,4 +55,4 @@ def write(tensors: dict[str, Tensor], file: Path, **metadata: str | int | list[s
     """
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
     with atomic.path(file) as scratch:
-        save_file(tensors, scratch, texts)
+        scratch.write_bytes(save(tensors, texts))  # A full disk is an OSError here, and not one of safetensors' own.

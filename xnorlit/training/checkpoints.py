@@ -1,0 +1,92 @@
+"""Checkpoints on disk: written whole or not at all, read as data and never as code."""
+
+import errno
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from typing_extensions import override
+
+from xnorlit import atomic
+from xnorlit.errors import UserError
+
+
+class Checkpoints(TorchCheckpointIO):
+    """What Lightning writes and reads checkpoints with.
+
+    Lightning's own writes in the folder for temporary files and moves the result: on another disk that is a copy, of
+    which half is left behind when the disk is full.
+    """
+
+    @override
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        path = Path(path)
+        try:
+            with atomic.path(path) as scratch, scratch.open("wb") as file:
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:
+            if not _disk_is_full(error):
+                raise
+            former = f"the former {path.name} is whole" if path.is_file() else "nothing was left of it"
+            resumable = path.with_name("last.ckpt").is_file()
+            remedy = "--run.resume true goes on from the last one" if resumable else "--run.fresh true starts again"
+            raise UserError(
+                f"no space is left in {path.parent} for the checkpoint {path.name}; {former}. Free some, then the same "
+                f"command with {remedy}."
+            ) from error
+
+    @override
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        return load(path, weights_only=weights_only is not False)
+
+
+def load(path: str | Path, *, weights_only: bool = True) -> dict[str, Any]:
+    """A checkpoint's content, on the CPU.
+
+    Args:
+        path: The file.
+        weights_only: Whether code in the file is refused; otherwise it is run.
+
+    Raises:
+        UserError: There is no such file, it is no checkpoint, or it holds more than data.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"there is no checkpoint {path}. Runs keep theirs as RUN/checkpoints/best.ckpt and last.ckpt.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # About formats of pickle that are refused a moment later.
+            content = torch.load(path, map_location="cpu", weights_only=weights_only)
+    except pickle.UnpicklingError as error:
+        if "GLOBAL" not in str(error):
+            raise _no_checkpoint(path) from error
+        raise UserError(
+            f"{path} holds code besides weights, and loading it would run that code. Expected plain data, as in the "
+            "RUN/checkpoints/*.ckpt of xnorlit. If you trust the file as you trust a program: --weights_only false."
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise _no_checkpoint(path) from error
+    if not isinstance(content, dict) or not {"state_dict", "pytorch-lightning_version"} <= content.keys():
+        raise _no_checkpoint(path)
+    return content
+
+
+def _no_checkpoint(path: Path) -> UserError:
+    return UserError(
+        f"{path} is not a checkpoint of a training run, or is damaged ({path.stat().st_size:,} bytes). Expected a "
+        "RUN/checkpoints/best.ckpt or last.ckpt."
+    )
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    """Whether it began with a full disk; torch puts an error of its own in front."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
