@@ -3,6 +3,8 @@
 A command's room is imported when the command runs, so that `xnorlit --help` answers at once.
 """
 
+import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -31,21 +33,18 @@ def _compare(arguments: Sequence[str]) -> None:
     compare(arguments)
 
 
-def _typed(module: str, function: str) -> Callable[[Sequence[str]], None]:
+def _typed(module: str, function: str, example: str) -> Callable[[Sequence[str]], None]:
     """A command whose arguments are a function's signature and whose help is its docstring."""
 
-    def call(arguments: Sequence[str]) -> None:
+    def command(words: Sequence[str]) -> None:
         import importlib
 
-        from jsonargparse import ArgumentError, auto_cli
+        from xnorlit.arguments import call
 
-        target = getattr(importlib.import_module(module), function)
-        try:
-            auto_cli(target, args=list(arguments), as_positional=True, prog=f"xnorlit {function}", exit_on_error=False)
-        except ArgumentError as error:
-            raise UserError(f"{error}\nSee xnorlit {function} --help.") from error
+        name = f"xnorlit {function}"
+        call(getattr(importlib.import_module(module), function), words, prog=name, example=f"{name} {example}")
 
-    return call
+    return command
 
 
 COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
@@ -54,7 +53,10 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
     "validate": ("accuracy of a checkpoint on the validation split", _lightning("validate")),
     "test": ("accuracy of a checkpoint on the test split", _lightning("test")),
     "predict": ("logits of a checkpoint for the validation split", _lightning("predict")),
-    "prepare": ("images to .beton files, once, for the fast loader", _typed("xnorlit.data.prepare", "prepare")),
+    "prepare": (
+        "images to .beton files, once, for the fast loader",
+        _typed("xnorlit.data.prepare", "prepare", "photos/ betons/ --shorter-side 256 --skip-bad"),
+    ),
     "compare": ("the table of a pair: what binarising cost and gave", _compare),
 }
 
@@ -80,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words of the command line; those of this process by default.
 
     Returns:
-        Exit status: 0 when the command did what was asked, 2 for an error that the message explains, 130 for Ctrl-C.
+        Exit status: 0 when the command did what was asked, 1 for a fault of this program, 2 for an error that the
+        message explains, 130 for Ctrl-C.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
@@ -96,16 +99,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
             near = did_you_mean(words[0], COMMANDS)
             raise UserError(f"no command named {words[0]}.{near} Known: {', '.join(COMMANDS)}. See xnorlit --help.")
         COMMANDS[words[0]][1](words[1:])
-    except UserError as error:
+        sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:
         if debug:
             raise
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        return 130
+        return _told(error)
     return 0
+
+
+def _told(error: BaseException) -> int:
+    """Says what happened in one message and gives the exit status."""
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    if isinstance(error, BrokenPipeError):  # `xnorlit ... | head` has read enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    if isinstance(error, UserError):
+        message, status = str(error), 2
+    elif isinstance(error, OSError) and error.errno is not None:
+        message, status = _os_error(error), 2
+    else:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        message, status = (f"unexpected: {what}. Run it again with --debug for the traceback, and please report it."), 1
+    sys.stderr.write(f"error: {message}\n")
+    return status
+
+
+def _os_error(error: OSError) -> str:
+    """`runs/cifar10: permission denied. Expected ...` of an error of the operating system."""
+    where = f"{error.filename}: " if error.filename else ""
+    remedy = _REMEDIES.get(error.errno or 0, "Run it again with --debug to see what was being done.")
+    return f"{where}{(error.strerror or str(error)).lower()}. {remedy}"
+
+
+_REMEDIES = {
+    errno.EACCES: "Expected to be allowed to use it; change its permissions or name another place.",
+    errno.EPERM: "Expected to be allowed to use it; change its permissions or name another place.",
+    errno.EROFS: "Expected a place that can be written to; name another one.",
+    errno.ENOSPC: "Free some space there, or name another place.",
+    errno.EDQUOT: "Free some of your quota there, or name another place.",
+    errno.ENOENT: "Expected it to exist; check the name.",
+    errno.EEXIST: "Expected a folder or a free name; choose another one.",
+    errno.ENOTDIR: "Expected a folder; check the name.",
+    errno.EISDIR: "Expected a file; check the name.",
+    errno.EMFILE: "Allow more open files (ulimit -n), or use fewer workers (--data.workers).",
+}
 
 
 if __name__ == "__main__":

@@ -2,32 +2,34 @@
 
 import logging
 import os
-import re
 import secrets
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 import yaml
 from jsonargparse import ArgumentError, Namespace
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerStatus
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from typing_extensions import override
 
-from xnorlit.binarize import binarizers
 from xnorlit.console import say
 from xnorlit.data import ImageData
-from xnorlit.errors import UserError, did_you_mean
+from xnorlit.errors import UserError
+from xnorlit.training.checkpoints import Checkpoints, load
+from xnorlit.training.help import Formatter, beginnings, binarizer_list
 from xnorlit.training.loggers import MetricsFile, wandb_logger, wandb_mode
 from xnorlit.training.module import Classifier
 from xnorlit.training.place import RunPlace, claim, discard_if_empty, refuse_other_config
 from xnorlit.training.progress import progress
 from xnorlit.training.record import RunRecord
+from xnorlit.training.refusals import refuse
+from xnorlit.training.wording import config_files, in_words, read_config
 
 # Said by Lightning about settings that are meant here, or about itself.
 QUIET = (
@@ -42,6 +44,30 @@ QUIET = (
 
 class XnorlitCLI(LightningCLI):
     """Adds to LightningCLI where a run is filed, what it leaves there, and messages in words."""
+
+    @override
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        parser = super().init_parser(**kwargs)
+        for action in parser._actions:
+            if action.dest == "print_config":
+                action.metavar = "[=FLAGS]"  # In place of one that begins with a backspace.
+        return parser
+
+    @override
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        command, *words = sys.argv[1:]
+        files = list(config_files(words))
+        for file in files:
+            read_config(file)
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError as error:
+            options = [name for action in self._parser(command)._actions for name in action.option_strings]
+            raise UserError(in_words(str(error), command, options, files)) from error
+        refuse(command, self.config[command])
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning looks for a model's settings in its checkpoint; ours are in config.yaml."""
 
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -71,11 +97,20 @@ class XnorlitCLI(LightningCLI):
             last = self.folder / "checkpoints" / "last.ckpt"
             theirs = yaml.safe_load((self.folder / "config.yaml").read_text())
             refuse_other_config(_flat(yaml.safe_load(self.resolved)), _flat(theirs), self.folder)
-            former = torch.load(last, map_location="cpu", weights_only=True, mmap=True)
+            former = load(last)
             self.until_step = former["global_step"]
             self.wandb_id = former["callbacks"]["RunRecord"]["wandb_id"] or self.wandb_id
             config.ckpt_path = str(last)
             say("resume", f"{self.folder}: on from epoch {former['epoch'] + 1}, step {self.until_step}")
+
+    @override
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except BaseException:
+            if self.subcommand == "fit":
+                discard_if_empty(self.folder)
+            raise
 
     @override
     def _run_subcommand(self, subcommand: str) -> None:
@@ -91,7 +126,11 @@ class XnorlitCLI(LightningCLI):
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        kwargs["enable_progress_bar"] = sys.stdout.isatty()
+        trainer = self._trainer(**kwargs, enable_progress_bar=sys.stdout.isatty())
+        trainer.strategy.checkpoint_io = Checkpoints()
+        return trainer
+
+    def _trainer(self, **kwargs: Any) -> Trainer:
         if self.subcommand != "fit":
             return super().instantiate_trainer(logger=False, **kwargs)
         flat = _flat(yaml.safe_load(self.resolved))
@@ -149,6 +188,9 @@ def run(command: str, arguments: Sequence[str]) -> None:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     # Lightning's launchers start the other processes of a distributed run from sys.argv.
     sys.argv[1:] = [command, *arguments]
+    if arguments and arguments[-1] == "--model.binarizer.help":
+        sys.stdout.write(binarizer_list(command))
+        return
     try:
         XnorlitCLI(
             Classifier,
@@ -158,19 +200,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
             load_from_checkpoint_support=False,
             save_config_callback=None,
             trainer_defaults={"num_sanity_val_steps": 0, "enable_model_summary": False},
-            parser_kwargs={"prog": "xnorlit", "exit_on_error": False},
+            parser_kwargs={"prog": "xnorlit", "exit_on_error": False, "formatter_class": Formatter, **beginnings()},
         )
-    except ArgumentError as error:
-        raise UserError(_in_words(command, str(error))) from error
-
-
-def _in_words(command: str, message: str) -> str:
-    """The parser's message, with the near miss where a binarizer's name was mistyped."""
-    mistyped = re.search(r"model\.(?:binarizer|layers).*dot import path string: (\S+)", message, re.DOTALL)
-    if mistyped:
-        known = binarizers()
-        return (
-            f"no binarizer named {mistyped[1]}.{did_you_mean(mistyped[1], known)} Known: {', '.join(known)} "
-            f"(or a class path). See xnorlit {command} --model.binarizer.help"
-        )
-    return f"{message}\nSee xnorlit {command} --help."
+    except MisconfigurationException as error:
+        raise UserError(f"{error} See xnorlit {command} --help.") from error

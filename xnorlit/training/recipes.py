@@ -1,10 +1,10 @@
 """`xnorlit train ARM`: the recipe that fits the images, then `xnorlit fit` with it."""
 
-import argparse
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from xnorlit.arguments import Parser, reader
 from xnorlit.console import say
 from xnorlit.data import probe
 from xnorlit.errors import UserError, did_you_mean
@@ -21,22 +21,27 @@ def train(arguments: Sequence[str]) -> None:
     Raises:
         UserError: There is no such recipe or arm, or `fit` says no.
     """
-    parser = argparse.ArgumentParser(
-        prog="xnorlit train",
-        description="Trains one arm of a pair with the recipe that fits the images; further options go to xnorlit fit.",
-        epilog="Example: xnorlit train xnor --data photos/ --seed 1 --trainer.max_epochs 5",
-        allow_abbrev=False,
+    parser = Parser(
+        "xnorlit train",
+        "Trains one arm of a pair with the recipe that fits the images; further options go to xnorlit fit.",
+        "xnorlit train xnor --data photos/ --seed 1 --trainer.max_epochs 5",
     )
-    parser.add_argument("arm", help="overlay of the recipe: xnor, float, bwn, ...")
-    parser.add_argument("--data", help="folder of images or .beton files, or a named set (default: the recipe's own)")
-    parser.add_argument("--experiment", help="recipe, a folder of --experiments (default: by the images' sizes)")
-    parser.add_argument("--experiments", type=Path, default=Path("experiments"), help="where the recipes are")
-    parser.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation (default: 0)")
+    parser.add_argument("arm", metavar="ARM", help="overlay of the recipe: xnor, float, bwn, ...")
+    parser.add_argument(
+        "--data", metavar="SOURCE", help="folder of images or .beton files, or a named set (default: the recipe's own)"
+    )
+    parser.add_argument(
+        "--experiment", metavar="NAME", help="recipe, a folder of --experiments (default: by the images' sizes)"
+    )
+    parser.add_argument(
+        "--experiments", metavar="DIR", type=Path, default=Path("experiments"), help="where the recipes are"
+    )
+    parser.add_argument(
+        "--seed", metavar="N", type=reader(int), default=0, help="seed of weights, order and augmentation (default: 0)"
+    )
     try:
         known, further = parser.parse_known_args(arguments)
-    except SystemExit as stop:  # argparse has printed its help or its complaint
-        if stop.code:
-            raise UserError("usage: xnorlit train ARM [--data SOURCE] [--experiment NAME] [--seed N]") from None
+    except SystemExit:  # after --help
         return
     recipes = _recipes(known.experiments)
     chosen, why = (known.experiment, "as asked") if known.experiment else _fitting(known.data)

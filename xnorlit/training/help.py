@@ -1,0 +1,52 @@
+"""How the help of fit, validate, test and predict begins; what follows it are Lightning's hundreds of options."""
+
+from typing import Any
+
+from jsonargparse import DefaultHelpFormatter
+
+from xnorlit.binarize import binarizers
+
+_OF_A_RUN = "-c RUN/config.yaml --ckpt_path RUN/checkpoints/best.ckpt"
+_ABOUT = {
+    "fit": (
+        "Trains one arm of a pair and leaves a run in runs/EXPERIMENT/PAIR/ARM/seed-N.\n"
+        "Later files and options override earlier ones; xnorlit train chooses the files by itself.",
+        "-c experiments/cifar10/base.yaml -c experiments/cifar10/xnor.yaml --trainer.max_epochs 5",
+    ),
+    "validate": ("Measures the accuracy of a checkpoint on the validation split.", _OF_A_RUN),
+    "test": ("Measures the accuracy of a checkpoint on the test split, or on val where there is none.", _OF_A_RUN),
+    "predict": ("Computes the logits of a checkpoint for the validation split.", _OF_A_RUN),
+}
+_MORE = """--model.binarizer.help lists the binarizers, --model.binarizer.help XNOR the settings of one.
+--print_config prints the resolved configuration and does nothing else."""
+
+
+class Formatter(DefaultHelpFormatter):
+    """Keeps the lines of a description."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(indent + line for line in text.splitlines())
+
+
+def beginnings() -> dict[str, dict[str, Any]]:
+    """Usage and description of each command, as settings of its parser."""
+    return {
+        command: {
+            "usage": f"xnorlit {command} -c FILE [-c FILE ...] [--SETTING VALUE ...]",
+            "description": f"{about}\n\nExample: xnorlit {command} {example}\n\n{_MORE}",
+        }
+        for command, (about, example) in _ABOUT.items()
+    }
+
+
+def binarizer_list(command: str) -> str:
+    """One line for each binarizer: its name and its docstring's first."""
+    lines = [f"  {name:8}{(cls.__doc__ or '').strip().splitlines()[0]}" for name, cls in binarizers().items()]
+    return "\n".join(
+        [
+            "binarizers (--model.binarizer NAME):",
+            *lines,
+            "",
+            f"Settings of one: xnorlit {command} --model.binarizer.help NAME\n",
+        ]
+    )

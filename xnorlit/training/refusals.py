@@ -1,0 +1,48 @@
+"""Settings that parse but cannot give a result, refused before anything is read or written."""
+
+from pathlib import Path
+from typing import Any
+
+from xnorlit.errors import UserError
+
+_LARGEST_SEED = 2**32 - 1  # numpy's
+
+
+def refuse(command: str, config: Any) -> None:
+    """Says no to a parsed configuration that would fail later, or train for nothing.
+
+    Args:
+        command: fit, validate, test or predict.
+        config: The command's namespace.
+
+    Raises:
+        UserError: A setting is out of its range, or a checkpoint is missing.
+    """
+    seed = config.seed_everything
+    if isinstance(seed, bool) or not 0 <= seed <= _LARGEST_SEED:
+        raise UserError(
+            f"the seed is {str(seed).lower()}. Expected a whole number from 0 to {_LARGEST_SEED}, which names the run "
+            "(--seed_everything N, make SEED=N)."
+        )
+    if config.ckpt_path is not None and not Path(config.ckpt_path).is_file():
+        raise UserError(
+            f"there is no checkpoint {config.ckpt_path}. Runs keep theirs as RUN/checkpoints/best.ckpt and last.ckpt."
+        )
+    if command != "fit":
+        if config.ckpt_path is None:
+            raise UserError(
+                f"{command} needs a checkpoint: --ckpt_path RUN/checkpoints/best.ckpt, with the configuration it was "
+                "trained with: -c RUN/config.yaml."
+            )
+        return
+    trainer = config.trainer
+    epochs = trainer.max_epochs
+    if epochs is None or epochs < 1:
+        raise UserError(
+            f"trainer.max_epochs is {'not given' if epochs is None else epochs}. Expected a whole number from 1."
+        )
+    if trainer.limit_val_batches == 0 or (trainer.check_val_every_n_epoch or 1) > epochs:
+        raise UserError(
+            "no validation is going to happen (trainer.limit_val_batches, trainer.check_val_every_n_epoch), so there "
+            "would be no accuracy to report. Expected at least one."
+        )
