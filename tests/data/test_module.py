@@ -34,7 +34,8 @@ def without_ffcv(monkeypatch):
 
 
 def data(source, tmp_path, **options):
-    return ImageData(str(source), root=tmp_path / "root", **{"image_size": 16, "batch_size": 8, **options})
+    defaults = {"backend": "folder", "image_size": 16, "batch_size": 8}
+    return ImageData(str(source), root=tmp_path / "root", **{**defaults, **options})
 
 
 def test_batches_are_uint8_channels_last_with_labels_and_indices(tree, tmp_path):
@@ -65,16 +66,16 @@ def test_both_backends_give_the_same_batches(tree, tmp_path):
 
 
 @pytest.mark.ffcv
-def test_a_tree_of_several_sizes_is_prepared_once_and_reused(tree, tmp_path, capsys):
+def test_a_tree_is_prepared_once_and_reused(tree, tmp_path, capsys):
     pytest.importorskip("ffcv")
     Image.new("RGB", (40, 20)).save(tree / "train/a/000.png")
     for expected in ("preparing tree once for FFCV, in", "FFCV reads what was prepared in"):
-        module = data(tree, tmp_path)
+        module = data(tree, tmp_path, backend="auto")
         module.setup()
         assert module.used_backend == "ffcv"
         assert expected in capsys.readouterr().out
     Image.new("RGB", (44, 22)).save(tree / "train/a/003.png")
-    data(tree, tmp_path).setup()
+    data(tree, tmp_path, backend="auto").setup()
     assert "preparing tree once" in capsys.readouterr().out  # a replaced file is noticed
     assert len(list((tmp_path / "root/prepared").iterdir())) == 2
 
@@ -91,7 +92,7 @@ def test_backend_ffcv_reads_the_synthetic_set(tmp_path, small_synthetic):
 def test_betons_are_read_from_a_folder(tree, tmp_path):
     pytest.importorskip("ffcv")
     prepare(tree, tmp_path / "out", jpeg=0)
-    module, original = data(tmp_path / "out", tmp_path), data(tree, tmp_path)
+    module, original = data(tmp_path / "out", tmp_path, backend="auto"), data(tree, tmp_path)
     assert module.listing_hash("val") == original.listing_hash("val")
     assert module.used_backend == "ffcv"
     for left, right in zip(module.val_dataloader(), original.val_dataloader(), strict=True):
@@ -100,13 +101,23 @@ def test_betons_are_read_from_a_folder(tree, tmp_path):
 
 def test_without_ffcv_auto_reads_the_files_and_says_why(tree, tmp_path, without_ffcv, capsys, caplog):
     Image.new("RGB", (40, 20)).save(tree / "train/a/000.png")
-    module = data(tree, tmp_path, workers=0)
+    module = data(tree, tmp_path, backend="auto", workers=0)
     with caplog.at_level("INFO", "xnorlit.data"):
         module.setup()
     reason = "backend folder: FFCV is missing: No module named 'ffcv'; 0 worker processes"
     assert reason in capsys.readouterr().out
     assert reason in caplog.text
     assert len(list(module.val_dataloader())) == 2
+
+
+def test_without_ffcv_a_small_tree_is_held_in_memory(tree, tmp_path, without_ffcv, capsys):
+    data(tree, tmp_path, backend="auto").setup()
+    assert "backend folder: 0 MB in memory; FFCV is missing: No module named 'ffcv'" in capsys.readouterr().out
+
+
+def test_made_images_stay_in_memory(tmp_path, small_synthetic, capsys):
+    data("synthetic", tmp_path, backend="auto").setup()
+    assert "backend folder: 0 MB in memory\n" in capsys.readouterr().out
 
 
 def test_without_ffcv_backend_ffcv_is_a_clear_error(tree, tmp_path, without_ffcv):
@@ -117,7 +128,7 @@ def test_without_ffcv_backend_ffcv_is_a_clear_error(tree, tmp_path, without_ffcv
 def test_a_beton_without_ffcv_is_a_clear_error(tree, tmp_path, without_ffcv):
     prepare(tree, tmp_path / "out")
     with pytest.raises(UserError, match=r"train\.beton is a \.beton, and FFCV cannot be imported.*pip install"):
-        data(tmp_path / "out", tmp_path).setup()
+        data(tmp_path / "out", tmp_path, backend="auto").setup()
     with pytest.raises(UserError, match="backend folder reads image files only"):
         data(tmp_path / "out", tmp_path, backend="folder").setup()
 

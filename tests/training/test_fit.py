@@ -22,6 +22,7 @@ STEPS = TRAIN // BATCH
 def command(photos, root, arm="xnor", **more):
     options = {
         "data.source": photos,
+        "data.backend": "folder",
         "data.batch_size": BATCH,
         "run.root": root,
         "trainer.max_epochs": EPOCHS,

@@ -18,7 +18,7 @@ from xnorlit.errors import UserError
 
 Name = Literal["auto", "ffcv", "folder"]
 
-# Sets of one image size below this are kept in memory: no decoding, no workers, no compiling (3 s in all processes).
+# Sets of one image size below this are kept in memory: no decoding, no workers.
 MEMORY_LIMIT = 1 << 30
 _SMALL = 64  # images up to this size are stored raw: JPEG would blur them and save little
 
@@ -40,7 +40,8 @@ def choose(
 
     Args:
         source: The data set.
-        requested: "auto" takes memory for small sets, FFCV for others, and the files where FFCV is missing.
+        requested: "auto" keeps made and downloaded sets in memory, reads folders through FFCV, and where that is
+            missing from memory if they fit there, else file by file.
         views: How each split is going to be shown; splits that are not named are left alone.
         batch_size: Per process.
         workers: Threads or processes that decode.
@@ -63,15 +64,18 @@ def choose(
             )
         return _prepared(source, parts, views, batch_size, workers, cache, "as asked")
 
+    missing = ffcv_missing()
+    files = any(isinstance(part, ImageFiles) for part in parts.values())
+    if requested == "auto" and files and not missing:
+        return _prepared(source, parts, views, batch_size, workers, cache, "FFCV is installed")
     held = _in_memory(parts, workers)
     if held is not None:
         total = sum({id(images): images.nbytes for images in held.values()}.values())
-        reason = f"{total / 1e6:,.0f} MB in memory, read before FFCV would have compiled"
+        reason = f"{total / 1e6:,.0f} MB in memory"
+        if files and requested == "auto":
+            reason += f"; FFCV is missing: {missing}"
         readers: dict[str, Reader] = {split: MemoryReader(images) for split, images in held.items()}
         return Choice("folder", reason, readers, {split: part.listing for split, part in parts.items()})
-    missing = ffcv_missing()
-    if requested == "auto" and not missing:
-        return _prepared(source, parts, views, batch_size, workers, cache, "too large for memory, or of several sizes")
     from xnorlit.data.folder import FolderReader
 
     reason = "as asked" if requested == "folder" else f"FFCV is missing: {missing}"

@@ -27,7 +27,8 @@ class ImageData(pl.LightningDataModule):
 
     Args:
         source: synthetic, cifar10, imagenette, imagenet, a folder with train/ and val/ (or test/), or .beton files.
-        backend: ffcv, folder (Pillow; small sets are held in memory), or auto.
+        backend: ffcv, folder (Pillow; small sets are held in memory), or auto: folders through FFCV where it is
+            installed, made and downloaded sets from memory.
         image_size: Height and width of the pictures in pixels.
         batch_size: Samples per process and step.
         workers: Threads or processes that decode; by default the cores, shared among the processes of this machine.
