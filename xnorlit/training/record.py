@@ -43,6 +43,7 @@ class RunRecord(pl.Callback):
         self._gathered: dict[str, Any] | None = None
         self._clock = 0.0
         self._interrupted = False
+        self._on_sigint: Any = signal.getsignal(signal.SIGINT)
 
     # --- before -----------------------------------------------------------------------------------------------------
     @override
@@ -53,7 +54,7 @@ class RunRecord(pl.Callback):
             _write_text(self.folder / "environment.json", json.dumps(surroundings, indent=2))
         size = summarize(pl_module.net, trainer.datamodule.image_size)
         say("arm", describe(size, self.folder.parent.name))
-        self._on_sigint = signal.signal(signal.SIGINT, self._note_interrupt)
+        signal.signal(signal.SIGINT, self._note_interrupt)
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -159,6 +160,7 @@ class RunRecord(pl.Callback):
 
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        signal.signal(signal.SIGINT, self._on_sigint)
         if isinstance(exception, KeyboardInterrupt):
             last = self.folder / "checkpoints" / "last.ckpt"
             remedy = "The same command with --run.resume true goes on" if last.is_file() else "Nothing was saved yet"
