@@ -1,9 +1,19 @@
 """What the program says to the person at the terminal: short lines with a tag in front."""
 
 import os
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+
+
+def terminal(**settings: Any) -> Console:
+    """A console that prints plain text into a pipe; with NO_COLOR set, plain text everywhere, bold included.
+
+    Args:
+        settings: Of `rich.console.Console`.
+    """
+    return Console(highlight=False, color_system=None if os.environ.get("NO_COLOR") else "auto", **settings)
 
 
 def say(tag: str, text: str) -> None:
@@ -20,4 +30,4 @@ def say(tag: str, text: str) -> None:
         return
     label = escape(f"{f'[{tag}]' if tag else '':<10}")
     lines = escape(text).replace("\n", f"\n{'':10}")
-    Console(highlight=False, soft_wrap=True).print(f"[bold]{label}[/bold]{lines}")
+    terminal(soft_wrap=True).print(f"[bold]{label}[/bold]{lines}")

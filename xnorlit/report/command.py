@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from xnorlit.arguments import Parser
+from xnorlit.console import terminal
 from xnorlit.errors import UserError
 from xnorlit.report.compare import compare as compare_runs
 from xnorlit.report.comparison import Comparison
@@ -97,7 +98,7 @@ def compared(
 
 def _print(what: RenderableType, stream: TextIO) -> None:
     """Colours on a terminal, plain text in a pipe, plain ASCII where the stream takes nothing else."""
-    console = Console(file=stream, highlight=False)
+    console = terminal(file=stream)
     with console.capture() as capture:
         console.print(what)
     text = "\n".join(line.rstrip(" ") for line in capture.get().split("\n"))
