@@ -45,6 +45,14 @@ def test_by_hand():
         assert torch.autograd.grad(binary, weight, g)[0].tolist() == expected, gradient
 
 
+def test_the_values_are_plus_or_minus_alpha_to_the_bit_and_minus_zero_is_plus():
+    weight = torch.randn(5, 40)
+    weight[0, :4] = torch.tensor([0.0, -0.0, 1e-40, -1e-40])
+    scale = alpha(weight)[:, None]
+    assert torch.equal(scaled_sign(weight), torch.where(weight >= 0, scale, -scale))
+    assert (scaled_sign(weight)[0, :4] > 0).tolist() == [True, True, True, False]
+
+
 @pytest.mark.parametrize("gradient", WRITTEN)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_gradient_is_autograds_through_the_written_formula(shape, gradient):

@@ -52,6 +52,13 @@ def test_k_multiplies_the_output_only_on_request():
     assert XNOR().rescale(y, x, None) is y
 
 
+def test_ks_gradient_keeps_the_memory_format():
+    x = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last).requires_grad_()
+    scale = input_scale(x, Window((3, 3), (1, 1), (1, 1)))
+    (gradient,) = torch.autograd.grad(scale, x, torch.randn(2, 1, 4, 5))
+    assert gradient.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_inputs_are_signs_with_a_clipped_gradient():
     x = torch.tensor([-2.0, -0.5, 0.0, 0.5, 2.0], requires_grad=True)
     binary = XNOR().input(x)

@@ -7,6 +7,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from xnorlit.binarize.base import Binarizer, Codes
+from xnorlit.binarize.latent import by_filters, compute_dtype
 from xnorlit.binarize.sign import clip_gradient, sign
 
 WeightGradient = Literal["corrected", "paper", "ste"]
@@ -18,34 +19,53 @@ def alpha(weight: Tensor) -> Tensor:
     Args:
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.
     """
-    return torch.linalg.vector_norm(weight, ord=1, dim=tuple(range(1, weight.ndim))) / weight[0].numel()
+    return torch.linalg.vector_norm(weight, ord=1, dim=_filter_dims(weight)) / weight[0].numel()
 
 
-def _per_filter(scale: Tensor, weight: Tensor) -> Tensor:
-    return scale.view(-1, *(1,) * (weight.ndim - 1))
+def _filter_dims(weight: Tensor) -> tuple[int, ...]:
+    return tuple(range(1, weight.ndim))
+
+
+def _binary(weight: Tensor, scale: Tensor) -> Tensor:
+    # (1 or 0, minus a half) times 2 alpha: exact, in one new tensor, and right for -0.0 as copysign is not.
+    return torch.ge(weight, 0, out=torch.empty_like(weight)).sub_(0.5).mul_(2 * scale)
+
+
+def _ste(weight: Tensor, scale: Tensor, outer: Tensor) -> Tensor:
+    return clip_gradient(outer, weight).mul_(scale)
+
+
+def _paper(weight: Tensor, scale: Tensor, outer: Tensor) -> Tensor:
+    return _ste(weight, scale, outer).add_(outer, alpha=1 / weight[0].numel())
+
+
+def _corrected(weight: Tensor, scale: Tensor, outer: Tensor) -> Tensor:
+    # Everything but the signs in one tensor: sign(W) * (share + alpha * (g sign(W)) * 1[|W| <= 1]).
+    signs = sign(weight)
+    inner = outer * signs
+    share = inner.mean(dim=_filter_dims(weight), keepdim=True)
+    return clip_gradient(inner, weight, out=inner).mul_(scale).add_(share).mul_(signs)
+
+
+_GRADIENTS = {"corrected": _corrected, "paper": _paper, "ste": _ste}
 
 
 class _ScaledSign(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, gradient: WeightGradient) -> Tensor:
-        scale = _per_filter(alpha(weight), weight)
-        binary = sign(weight).mul_(scale)
-        ctx.save_for_backward(weight, scale, binary)
-        ctx.gradient = gradient
-        return binary
+        scale = alpha(weight).view(-1, *(1,) * (weight.ndim - 1))
+        ctx.save_for_backward(weight, scale)
+        ctx.gradient = _GRADIENTS[gradient]
+        return by_filters(_binary, compute_dtype(weight), weight, scale)
 
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        weight, scale, binary = ctx.saved_tensors
-        inner = clip_gradient(outer, weight).mul_(scale)
-        if ctx.gradient == "paper":
-            inner.add_(outer, alpha=1 / weight[0].numel())
-        elif ctx.gradient == "corrected":
-            # sign(W) is binary / alpha, so the sum over the filter and the sign before it each bring one division.
-            total = (outer * binary).sum(dim=tuple(range(1, weight.ndim)), keepdim=True)
-            share = torch.where(scale > 0, total / scale / scale, 0) / weight[0].numel()
-            inner.addcmul_(binary, share)
-        return inner, None
+        weight, scale = ctx.saved_tensors
+
+        def gradient(weight: Tensor, scale: Tensor, outer: Tensor) -> Tensor:
+            return ctx.gradient(weight, scale, outer.to(weight.dtype))
+
+        return by_filters(gradient, weight.dtype, weight, scale, outer), None
 
 
 def scaled_sign(weight: Tensor, gradient: WeightGradient = "corrected") -> Tensor:
@@ -59,6 +79,8 @@ def scaled_sign(weight: Tensor, gradient: WeightGradient = "corrected") -> Tenso
 
     The public releases multiply `paper` or `corrected` by factors (`1 - 1/I`, `n`, `1e9`) that make Adam's epsilon and
     the weight decay vanish; here those are settings of the latent weights' parameter group instead.
+
+    Under autocast the result is in autocast's dtype, each alpha rounded to it; the gradient is in the weights' own.
 
     Args:
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.

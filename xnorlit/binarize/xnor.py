@@ -1,7 +1,8 @@
 """XNOR-Net: one bit per weight and one per input, so that a dot product is an XNOR and a count."""
 
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
@@ -9,6 +10,23 @@ from typing_extensions import override
 from xnorlit.binarize.base import Codes, Window
 from xnorlit.binarize.bwn import BWN, WeightGradient
 from xnorlit.binarize.sign import clipped_sign, sign
+
+
+class _MeanMagnitude(torch.autograd.Function):
+    """`A = mean over channels of |x|`, keeping the dimension; autograd's own gradient would lose channels-last strides.
+
+    The batch norm behind it then takes four times as long, and what follows too.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.abs().mean(dim=1, keepdim=True)
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> Tensor:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        return x.sgn().mul_(outer / x.shape[1])
 
 
 def input_scale(x: Tensor, window: Window | None) -> Tensor:
@@ -23,7 +41,7 @@ def input_scale(x: Tensor, window: Window | None) -> Tensor:
 
     Source: Rastegari et al. 2016, arXiv 1603.05279, section 3.2.
     """
-    mean = x.abs().mean(dim=1, keepdim=True)
+    mean = _MeanMagnitude.apply(x)
     if window is None:
         return mean
     height, width = window.padding
