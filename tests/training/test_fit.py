@@ -72,6 +72,14 @@ def test_a_run_leaves_all_its_files_and_they_read_back(trained):
     assert {"best.ckpt", "last.ckpt"} == {file.name for file in (folder / "checkpoints").iterdir()}
 
 
+def test_the_last_checkpoint_is_of_the_last_epoch_and_the_best_of_the_best(trained):
+    folder, _ = trained
+    run = runs.read(folder)
+    last, best = (torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("last", "best"))
+    assert last["global_step"] == EPOCHS * STEPS
+    assert best["global_step"] == run.summary.best_epoch * STEPS
+
+
 def test_the_checkpoint_is_plain_data(trained):
     folder, _ = trained
     checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
@@ -120,6 +128,19 @@ def test_validate_gives_the_accuracy_that_training_reported(trained):
     assert result.returncode == 0, result.stderr
     told = re.search(r"val/top1\D+([\d.]+)", result.stdout)
     assert float(told[1]) == pytest.approx(json.loads((folder / "summary.json").read_text())["top1"])
+
+
+def test_predict_writes_what_training_predicted(trained):
+    folder, _ = trained
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    result = xnorlit("predict", "-c", str(folder / "config.yaml"), "--ckpt_path", str(checkpoint))
+    assert result.returncode == 0, result.stderr
+    written = folder / "checkpoints" / "last.predictions.safetensors"
+    assert str(written) in result.stdout
+    ours, theirs = runs.Predictions.load(written), runs.read(folder).predictions
+    written.unlink()
+    assert ours.top5.tolist() == theirs.top5.tolist()
+    assert ours.listing_sha256 == theirs.listing_sha256
 
 
 def test_the_checkpoint_of_another_network_is_refused_in_words(trained, tmp_path):

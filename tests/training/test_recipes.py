@@ -75,6 +75,7 @@ def test_it_trains_two_steps(overlay, photos, big_photo, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "[done]" in told
     assert f"{overlay.stem}: " in told
+    assert list(tmp_path.iterdir()) == [], "a rehearsal leaves nothing"
 
 
 def test_the_image_sizes_choose_the_recipe(photos, big_photo, tmp_path, capsys, monkeypatch):

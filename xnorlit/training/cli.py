@@ -6,6 +6,7 @@ import secrets
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -26,6 +27,7 @@ from xnorlit.training.help import Formatter, beginnings, binarizer_list
 from xnorlit.training.loggers import MetricsFile, wandb_logger, wandb_mode
 from xnorlit.training.module import Classifier
 from xnorlit.training.place import RunPlace, claim, discard_if_empty, refuse_other_config
+from xnorlit.training.predictions import PredictionsFile
 from xnorlit.training.progress import progress
 from xnorlit.training.record import RunRecord
 from xnorlit.training.refusals import refuse
@@ -47,7 +49,7 @@ class XnorlitCLI(LightningCLI):
 
     @override
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        parser = super().init_parser(**kwargs)
+        parser = super().init_parser(**{"allow_abbrev": False, **kwargs})
         for action in parser._actions:
             if action.dest == "print_config":
                 action.metavar = "[=FLAGS]"  # In place of one that begins with a backspace.
@@ -62,7 +64,12 @@ class XnorlitCLI(LightningCLI):
         try:
             super().parse_arguments(parser, args)
         except ArgumentError as error:
-            options = [name for action in self._parser(command)._actions for name in action.option_strings]
+            options = [
+                name
+                for action in self._parser(command)._actions
+                for name in action.option_strings
+                if name.startswith("--")  # Links between settings are listed there, too.
+            ]
             raise UserError(in_words(str(error), command, options, files)) from error
         refuse(command, self.config[command])
 
@@ -108,8 +115,7 @@ class XnorlitCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except BaseException:
-            if self.subcommand == "fit":
-                discard_if_empty(self.folder)
+            self._leave()
             raise
 
     @override
@@ -121,8 +127,14 @@ class XnorlitCLI(LightningCLI):
                 raise KeyboardInterrupt from None
             raise
         finally:
-            if subcommand == "fit":
-                discard_if_empty(self.folder)
+            self._leave()
+
+    def _leave(self) -> None:
+        """Gives the run's folder back, and removes it if the run never began."""
+        if self.subcommand == "fit":
+            discard_if_empty(self.folder)
+            if self.lock:
+                self.lock.close()
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -132,7 +144,10 @@ class XnorlitCLI(LightningCLI):
 
     def _trainer(self, **kwargs: Any) -> Trainer:
         if self.subcommand != "fit":
-            return super().instantiate_trainer(logger=False, **kwargs)
+            # Beside the checkpoint, not in the run: `predictions.safetensors` there are of the last epoch.
+            beside = Path(self._config().ckpt_path or "predictions").with_suffix(".predictions.safetensors")
+            writers = [PredictionsFile(beside)] if self.subcommand == "predict" else []
+            return super().instantiate_trainer(logger=False, callbacks=writers, **kwargs)
         flat = _flat(yaml.safe_load(self.resolved))
         loggers: list[Logger] = [MetricsFile(self.folder, self.until_step)]
         if self.wandb != "off" and _first_process():
@@ -150,15 +165,15 @@ class XnorlitCLI(LightningCLI):
         return [
             RunRecord(self.folder, self.resolved, wandb, resumed=bool(self.until_step)),
             progress(),
-            ModelCheckpoint(
-                dirpath=self.folder / "checkpoints",
-                filename="best",
-                monitor="val/top1",
-                mode="max",
-                save_last=True,
-                enable_version_counter=False,
-            ),
+            _keep(self.folder, "best", monitor="val/top1", mode="max"),
+            # Lightning's save_last saves only when the best one is saved, too.
+            _keep(self.folder, "last"),
         ]
+
+
+def _keep(folder: Path, name: str, **which: str) -> ModelCheckpoint:
+    """A checkpoint `<name>.ckpt` that is replaced after each epoch, or after each that is better."""
+    return ModelCheckpoint(dirpath=folder / "checkpoints", filename=name, enable_version_counter=False, **which)
 
 
 def _first_process() -> bool:

@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
+import pytorch_lightning as pl
 import torch
 import torch.distributed
 from safetensors.torch import save
 from torch import Tensor
+from typing_extensions import override
 
 from xnorlit import atomic
+from xnorlit.console import say
 
 
 class Predictions:
@@ -56,3 +59,37 @@ def write(tensors: dict[str, Tensor], file: Path, **metadata: str | int | list[s
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
     with atomic.path(file) as scratch:
         scratch.write_bytes(save(tensors, texts))  # A full disk is an OSError here, and not one of safetensors' own.
+
+
+class PredictionsFile(pl.Callback):
+    """Writes what `xnorlit predict` computes: the five likeliest classes of each validation image.
+
+    Args:
+        file: Where; replaced if it exists.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._predictions = Predictions()
+
+    @override
+    def on_predict_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: dict[str, Tensor], *_: object
+    ) -> None:
+        self._predictions.add(**outputs)
+
+    @override
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        gathered, data = self._predictions.gathered(), trainer.datamodule
+        if not trainer.is_global_zero:
+            return
+        write(
+            gathered,
+            self.file,
+            classes=data.classes,
+            listing_sha256=data.listing_hash("val"),
+            split="val",
+            source=data.source,
+            epoch=trainer.current_epoch,
+        )
+        say("done", f"{len(gathered['index']):,} images: their five likeliest classes are in {self.file}")

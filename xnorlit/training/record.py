@@ -48,7 +48,8 @@ class RunRecord(pl.Callback):
     # --- before -----------------------------------------------------------------------------------------------------
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.is_global_zero and not self.resumed:
+        # A rehearsal (--trainer.fast_dev_run) leaves nothing that would read back as a run.
+        if trainer.is_global_zero and not self.resumed and not trainer.fast_dev_run:
             _write_text(self.folder / "config.yaml", self.config)
             surroundings = environment(trainer.datamodule.used_backend)
             _write_text(self.folder / "environment.json", json.dumps(surroundings, indent=2))
@@ -109,15 +110,6 @@ class RunRecord(pl.Callback):
         if not trainer.is_global_zero:
             return
         data = trainer.datamodule
-        write(
-            self._gathered,
-            self.folder / "predictions.safetensors",
-            classes=data.classes,
-            listing_sha256=data.listing_hash("val"),
-            split="val",
-            source=data.source,
-            epoch=trainer.current_epoch,
-        )
         size = summarize(pl_module.net, data.image_size)
         metrics = {key: trainer.callback_metrics[f"val/{key}"].item() for key in ("top1", "top5")}
         summary = {
@@ -135,6 +127,18 @@ class RunRecord(pl.Callback):
             "synthetic": data.source == "synthetic",
             "wandb": self.wandb,
         }
+        if trainer.fast_dev_run:
+            say("done", "a rehearsal: nothing was kept")
+            return
+        write(
+            self._gathered,
+            self.folder / "predictions.safetensors",
+            classes=data.classes,
+            listing_sha256=data.listing_hash("val"),
+            split="val",
+            source=data.source,
+            epoch=trainer.current_epoch,
+        )
         _write_text(self.folder / "summary.json", json.dumps(summary, indent=2))
         self._tell(summary, size)
 
