@@ -51,11 +51,13 @@ setup: $(STAMP) ## make .venv and install xnorlit into it; make -B setup does it
 clean: ## remove what make made: .venv, build, caches; runs/ stays
 	rm -rf $(VENV) $(VENV).lock build dist .pytest_cache .ruff_cache .hypothesis
 	find $(wildcard xnorlit tests benchmarks) -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf xnorlit/packed/_kernels.*.so $(addprefix xnorlit/packed/kernels/,.cmake CMakeFiles CMakeCache.txt CMakeInit.txt \
+	  build.ninja cmake_install.cmake .ninja_deps .ninja_log .skbuild-info.json libnanobind-static.a)
 	@if [ -d runs ]; then echo "runs/ is kept: the results in it took time; remove it by hand if you mean to"; fi
 
 # The stamp is written last, so it stands for a finished set-up; it holds the folder that .venv was made for,
 # since the scripts in .venv/bin name that folder and a moved clone needs new ones.
-$(STAMP): pyproject.toml $(if $(shell [ ! -e $(STAMP) ] || [ "$$(cat $(STAMP))" = "$$(pwd -P)" ] || echo moved),FORCE)
+$(STAMP): pyproject.toml $(wildcard $(addprefix xnorlit/packed/kernels/,CMakeLists.txt *.cpp *.h *.inc)) $(if $(shell [ ! -e $(STAMP) ] || [ "$$(cat $(STAMP))" = "$$(pwd -P)" ] || echo moved),FORCE)
 	@PYTHON=$(call quote,$(PYTHON)) bash scripts/setup.sh
 
 FORCE:

@@ -197,6 +197,15 @@ except metadata.PackageNotFoundError:
 except ImportError as error:
     print(f"[set-up] FFCV IS INSTALLED AND DOES NOT START: {error}", file=sys.stderr)
     loader = "folder backend"
+try:
+    import xnorlit.packed
+except ImportError as error:
+    print(
+        f"[set-up] THE PACKED ENGINE WAS NOT BUILT: {error}\n"
+        "[set-up] It needs a C++ compiler (on Debian or Ubuntu: apt install build-essential), then: make -B setup.\n"
+        "[set-up] Training and comparing work without it.",
+        file=sys.stderr,
+    )
 torch_version = torch.__version__.split("+")[0]
 seconds = time.time() - float(sys.argv[1])
 print(f"[set-up] python {python}, torch {torch_version} ({device}), {loader} … done in {seconds:.0f} s")

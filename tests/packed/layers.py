@@ -1,0 +1,69 @@
+"""Random binary layers for the tests of the engine, and one run of the engine on them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from tests.packed.oracle import pack
+from xnorlit.packed import _kernels
+from xnorlit.packed.path import KNOWN
+
+EVERY_PATH = [
+    pytest.param(name, marks=[] if name in _kernels.paths() else pytest.mark.skip(f"this processor lacks {name}"))
+    for name in KNOWN
+]
+
+
+@dataclass
+class Layer:
+    values: np.ndarray  # float32 (N, H, W, C), whose signs are the input
+    weights: np.ndarray  # -1 and +1, (O, kh, kw, C / groups)
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    groups: int
+
+    @property
+    def shape(self):
+        return list(self.values.shape[1:])
+
+    @property
+    def window(self):
+        return [*self.weights.shape[1:3], *self.stride, *self.padding]
+
+    @property
+    def outputs(self):
+        return len(self.weights)
+
+    def described(self):
+        return self.shape, self.window, self.groups, self.outputs, pack(self.weights)
+
+
+@st.composite
+def random_layers(draw, flat=None):
+    """Layers of any shape; `flat` says whether the window covers the whole map, as in a linear layer."""
+    parts = draw(st.sampled_from([1, 1, 1, 2, 3]))
+    channels = parts * draw(st.integers(1, 75 // parts))
+    outputs = parts * draw(st.integers(1, 140 // parts))
+    kernel = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
+    if draw(st.booleans()) if flat is None else flat:
+        padding, size = (0, 0), kernel
+    else:
+        padding = tuple(draw(st.integers(0, side - 1)) for side in kernel)
+        size = tuple(draw(st.integers(max(1, side - 2 * pad), 9)) for side, pad in zip(kernel, padding, strict=True))
+    stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    images = draw(st.integers(1, 5))
+    # Zeros of both kinds among the inputs, and filters of one sign only.
+    values = random.choice(np.array([-1.5, -0.0, 0.0, 0.25], np.float32), (images, *size, channels))
+    weights = random.choice([-1, 1], (outputs, *kernel, channels // parts))
+    weights[random.random(outputs) < 0.2] = random.choice([-1, 1])
+    return Layer(values, weights, stride, padding, parts)
+
+
+def run(engine, images, dtype, threads=1):
+    """The engine's output, `(N, elements)`."""
+    out = np.full((len(images), engine.output_elements), 77, dtype)
+    engine.run(images, out, threads)
+    return out

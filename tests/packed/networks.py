@@ -1,0 +1,166 @@
+"""Networks with weights and statistics as unkind as training could leave them, and the integers of their layers."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from tests.packed.layers import run
+from xnorlit.binarize.xnor import XNOR
+from xnorlit.models import Block, Network, build
+from xnorlit.packed import _kernels
+from xnorlit.packed.engine import add_layer
+from xnorlit.packed.path import chosen_path
+
+
+def network(name, *blocks):
+    return Network(name, 20, "made up", tuple(blocks))
+
+
+CONV1 = Block("conv1", "conv norm relu pool", 24, kernel=5, stride=2, padding=2, pool=(2, 1), binary=False)
+FC8 = Block("fc8", "norm relu linear", binary=False)
+# Every order of norm, ReLU, pool and flattening that a table can say, strides, groups and odd channel counts.
+NETWORKS = {
+    "pool-before-norm": network(
+        "pool-before-norm",
+        CONV1,
+        Block("conv2", "norm conv pool", 37, kernel=3, padding=1),
+        Block("conv3", "norm conv", 50, kernel=3, stride=2, padding=2),
+        Block("fc6", "norm flatten linear", 70),
+        Block("fc7", "norm linear", 33),
+        FC8,
+    ),
+    "norm-behind-flatten": network(
+        "norm-behind-flatten",
+        CONV1,
+        Block("conv2", "norm conv pool", 40, kernel=3, padding=1, pool=(2, 2), bias=False),
+        Block("fc6", "flatten norm linear", 70, bias=False),
+        FC8,
+    ),
+    "relu-behind-layer": network(
+        "relu-behind-layer",
+        CONV1,
+        Block("conv2", "norm conv relu pool", 40, kernel=5, padding=2, groups=2),
+        Block("fc6", "flatten norm linear relu", 70),
+        Block("fc7", "norm linear relu", 90, input_dropout=0.5),
+        Block("fc8", "norm dropout linear", binary=False),
+    ),
+    "norm-before-pool": network(
+        "norm-before-pool",
+        Block("conv1", "conv norm pool", 24, kernel=5, stride=2, padding=2, pool=(2, 1), binary=False),
+        Block("conv2", "conv norm pool", 40, kernel=3, padding=1),
+        Block("conv3", "conv norm relu pool", 40, kernel=3, padding=1, pool=(2, 2)),
+        Block("fc6", "norm flatten linear", 70),
+        FC8,
+    ),
+    "binary-to-the-end": network(
+        "binary-to-the-end", CONV1, Block("fc6", "norm flatten linear", 64), Block("fc8", "norm linear")
+    ),
+    "map-to-the-end": network(
+        "map-to-the-end",
+        Block("conv1", "conv norm pool", 24, kernel=5, stride=2, padding=2, pool=(2, 1), binary=False),
+        Block("conv2", "conv norm pool", 20, kernel=3, padding=1),
+        Block("fc8", "relu flatten linear", binary=False),
+    ),
+}
+
+
+def unkind(table, *, image_size=None, classes=7, seed=0, binarizer=None):
+    """An evaluation-mode network whose float convolution is exact in any order of summation, and whose norms have
+    negative, zero and tiny scales, dead channels, and thresholds that integers hit exactly."""
+    torch.manual_seed(seed)
+    size = image_size or table.image_size
+    model = build(table, binarizer or XNOR(), classes=classes, image_size=size, mean=(128,) * 3, std=(64,) * 3)
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            _unsettle(module)
+    for _, layer in model.layers():
+        layer.weight.data.normal_(std=0.1)
+        layer.weight.data[torch.rand(len(layer.weight)) < 0.05] = 0  # an alpha of 0
+        if layer.bias is not None:
+            layer.bias.data.normal_(std=0.1)
+            layer.bias.data[torch.rand(len(layer.bias)) < 0.2] = 0
+    model.conv1.conv.weight.data = torch.randint(-8, 9, model.conv1.conv.weight.shape) / 16
+    return model.eval()
+
+
+def _unsettle(norm):
+    count = norm.num_features
+    kind = torch.randint(0, 6, (count,))
+    norm.running_mean.normal_(std=2)
+    norm.running_mean[kind < 2] = 0  # with a beta of 0 the boundary lies at 0
+    norm.running_var.uniform_(0.5, 20)
+    norm.running_var[torch.rand(count) < 0.1] = 1e-30  # a constant channel
+    norm.weight.data.normal_()
+    norm.weight.data[kind == 5] = 0
+    norm.bias.data.normal_(std=0.3)
+    norm.bias.data[kind < 3] = 0
+
+
+@torch.no_grad()
+def settle(model, images):
+    """Moves each norm's mean to its channels' own, so that hardly a channel has one sign throughout."""
+
+    def take(norm, inputs):
+        dims = [d for d in range(inputs[0].ndim) if d != 1]
+        norm.running_mean.copy_(inputs[0].mean(dims) + norm.running_mean * 0.1)
+
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        handle = norm.register_forward_pre_hook(take)
+        model(images)
+        handle.remove()
+
+
+def integers_of_module(model, images):
+    """The integers of each binary layer in the evaluation forward, `{name: (N, H, W, O)}`."""
+    found = {}
+
+    def record(name, layer):
+        operate = layer.operate
+
+        def recording(x, weight):
+            y = operate(x, weight)
+            integers = y.round().int()
+            found[name] = (integers.permute(0, 2, 3, 1) if y.ndim == 4 else integers[:, None, None]).numpy()
+            return y
+
+        layer.operate = recording
+
+    binary = [(name, layer) for name, layer in model.layers() if layer.binarizer.exact]
+    for name, layer in binary:
+        record(name, layer)
+    with torch.no_grad():
+        logits = model(images)
+    for _, layer in binary:
+        del layer.operate
+    return found, logits.numpy()
+
+
+def integers_of_engine(graph, tensors, pixels, threads=1):
+    """The same from the engine: one that ends in the sums of each binary layer in turn."""
+    found = {}
+    for last, layer in enumerate(graph.layers):
+        if layer.kind != "binary":
+            continue
+        engine, at = _kernels.Engine(chosen_path()), graph.input
+        for before in graph.layers[:last]:
+            add_layer(engine, before, at, graph, tensors)
+            at = before.output(at)
+        looks = layer.looks(at)
+        window = [*looks.kernel, *looks.stride, *looks.padding]
+        engine.add_binary_to_sums(list(at), window, layer.groups, layer.outputs, tensors[f"{layer.name}.weight"])
+        found[layer.name] = run(engine, pixels, np.int32, threads).reshape(len(pixels), *engine.output_shape)
+    return found
+
+
+def turns(model, tensors):
+    """-1 for each output channel whose packed weights are the module's negated, which negates its sums; else +1.
+
+    Export turns a channel around where a norm of negative scale stands before a max pool.
+    """
+    found = {}
+    for name, layer in model.layers():
+        if layer.binarizer.exact:
+            packed = tensors[f"{name}.weight"][:, 0, 0, 0] & 1 == 1
+            found[name] = np.where(packed == (layer.weight.detach().flatten(1)[:, 0] >= 0).numpy(), 1, -1)
+    return found

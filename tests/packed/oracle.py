@@ -1,0 +1,60 @@
+"""What a packed layer has to compute, in plain loops over integers; shares nothing with the engine."""
+
+import numpy as np
+
+
+def sign(values):
+    return np.where(np.asarray(values) >= 0, 1, -1)
+
+
+def pack(signs):
+    """Signs as bytes, the first channel in the lowest bit, 1 for +1."""
+    flat = np.reshape(signs, (-1, np.shape(signs)[-1]))
+    rows = []
+    for row in flat:
+        octets = [0] * ((len(row) + 7) // 8)
+        for channel, value in enumerate(row):
+            if value > 0:
+                octets[channel // 8] += 2 ** (channel % 8)
+        rows.append(octets)
+    return np.array(rows, np.uint8).reshape(*np.shape(signs)[:-1], -1)
+
+
+def unpack(words, channels):
+    """Words of 32 bits along the last axis as 0 and 1 per channel; the bits beyond must be 0."""
+    bits = (np.asarray(words, np.uint32)[..., None] >> np.arange(32, dtype=np.uint32)) & 1
+    bits = bits.reshape(*np.shape(words)[:-1], -1)
+    assert not bits[..., channels:].any(), "bits beyond the last channel"
+    return bits[..., :channels].astype(int)
+
+
+def convolve(signs, weights, stride, padding, groups=1):
+    """Sums of sign products, padded taps counting 0: `(N, H, W, C) x (O, kh, kw, C / groups) -> (N, H', W', O)`."""
+    images, height, width, _ = signs.shape
+    outputs, kernel_y, kernel_x, depth = weights.shape
+    rows = (height + 2 * padding[0] - kernel_y) // stride[0] + 1
+    columns = (width + 2 * padding[1] - kernel_x) // stride[1] + 1
+    sums = np.zeros((images, rows, columns, outputs), int)
+    for y in range(rows):
+        for x in range(columns):
+            for i in range(kernel_y):
+                for j in range(kernel_x):
+                    from_y, from_x = y * stride[0] + i - padding[0], x * stride[1] + j - padding[1]
+                    if not (0 <= from_y < height and 0 <= from_x < width):
+                        continue
+                    for o in range(outputs):
+                        first = o // (outputs // groups) * depth
+                        window = signs[:, from_y, from_x, first : first + depth]
+                        sums[:, y, x, o] += (window * weights[o, i, j]).sum(axis=1)
+    return sums
+
+
+def max_pool(values, size, stride):
+    """The largest value of each window, no padding: `(N, H, W, C) -> (N, H', W', C)`."""
+    rows = (values.shape[1] - size) // stride + 1
+    columns = (values.shape[2] - size) // stride + 1
+    pooled = np.empty((values.shape[0], rows, columns, values.shape[3]), values.dtype)
+    for y in range(rows):
+        for x in range(columns):
+            pooled[:, y, x] = values[:, y * stride : y * stride + size, x * stride : x * stride + size].max(axis=(1, 2))
+    return pooled

@@ -1,0 +1,265 @@
+"""A packed file is whole or it is refused, by the name of what is wrong, before any length in it is trusted."""
+
+import json
+import random
+import resource
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.packed.networks import NETWORKS, unkind
+from xnorlit.errors import UserError
+from xnorlit.packed import load
+from xnorlit.packed.engine import METADATA
+from xnorlit.packed.export import pack, write
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The bytes of a good file."""
+    path = tmp_path_factory.mktemp("packed") / "good.xnor"
+    graph, tensors = pack(unkind(NETWORKS["pool-before-norm"]), image_size=20, classes=list("abcdefg"))
+    write(path, graph, tensors)
+    return path.read_bytes()
+
+
+def parts(content):
+    """Header, JSON graph and tensor bytes."""
+    length = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8 : 8 + length])
+    return header, json.loads(header["__metadata__"][METADATA]), content[8 + length :]
+
+
+def together(header, graph, data):
+    header = {**header, "__metadata__": {METADATA: graph if isinstance(graph, str) else json.dumps(graph)}}
+    encoded = json.dumps(header).encode()
+    return struct.pack("<Q", len(encoded)) + encoded + data
+
+
+def refusal(tmp_path, content):
+    path = tmp_path / "bad.xnor"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        load(path)
+    assert str(caught.value).startswith(str(path))
+    return str(caught.value)
+
+
+def test_what_was_written_reads_back(whole, tmp_path):
+    path = tmp_path / "again.xnor"
+    path.write_bytes(together(*parts(whole)))
+    network = load(path)
+    assert network.graph.classes == tuple("abcdefg")
+    assert network(np.zeros((2, 20, 20, 3), np.uint8)).shape == (2, 7)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"none\.xnor: cannot be read \(No such file"):
+        load(tmp_path / "none.xnor")
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 100, -1, -1000])
+def test_a_truncated_file_is_refused(whole, tmp_path, length):
+    refusal(tmp_path, whole[:length])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\0" * 64, b"\xff" * 64, b"PK\3\4" * 20, struct.pack("<Q", 2) + b"[]", struct.pack("<Q", 10**6) + b"[" * 10**6],
+)
+def test_another_kind_of_file_is_refused(tmp_path, content):
+    refusal(tmp_path, content)
+
+
+def test_bytes_that_belong_to_nothing_are_refused(whole, tmp_path):
+    assert "4 bytes behind the last tensor" in refusal(tmp_path, whole + b"more")
+
+
+HUGE = 2**62
+
+
+@pytest.mark.parametrize(
+    ("tensor", "entry", "message"),
+    [
+        ("fc8.bias", {"shape": [HUGE]}, "cannot lie at"),
+        ("fc8.bias", {"shape": [-7]}, "not lists of counts"),
+        ("fc8.bias", {"shape": [7.0]}, "not lists of counts"),
+        ("fc8.bias", {"shape": [1] * 99 + [7]}, "not lists of counts"),
+        ("fc8.bias", {"dtype": "F64"}, "dtype 'F64' is none of"),
+        ("fc8.bias", {"dtype": ["F32"]}, "none of"),
+        ("fc8.bias", {"data_offsets": [0, 28]}, "its bytes begin at"),
+        ("fc8.bias", {"data_offsets": [HUGE, HUGE + 28]}, "cannot lie at"),
+        ("fc8.bias", {"data_offsets": [28, 0]}, "cannot lie at"),
+        ("fc8.bias", {"shape": [1, 7]}, "expected float32 (7,)"),
+        ("fc8.bias", {"more": 1}, "expected dtype, shape and data_offsets"),
+    ],
+)
+def test_a_tensor_that_is_not_what_it_says_is_refused(whole, tmp_path, tensor, entry, message):
+    header, graph, data = parts(whole)
+    header[tensor] |= entry
+    found = refusal(tmp_path, together(header, graph, data))
+    assert message in found
+    assert tensor in found or "bytes begin" in message
+
+
+def test_overlapping_tensors_are_refused(whole, tmp_path):
+    header, graph, data = parts(whole)
+    header["fc8.bias"]["data_offsets"] = header["fc8.bias"]["data_offsets"]
+    header["other"] = dict(header["fc8.bias"])
+    assert "its bytes begin at" in refusal(tmp_path, together(header, graph, data))
+
+
+def at(document, place, value):
+    """Sets `place`, such as `layers.1.window.kernel`, to a value, or removes it where the value is Ellipsis."""
+    *way, last = [int(step) if step.isdigit() else step for step in place.split(".")]
+    for step in way:
+        document = document[step]
+    if value is ...:
+        del document[last]
+    else:
+        document[last] = value
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("version", 2, "version: this xnorlit reads version 1, found 2"),
+        ("version", True, "version"),
+        ("version", ..., "version: missing"),
+        ("surplus", 1, "unknown field 'surplus'"),
+        ("layers", [], "layers: expected a list of 1"),
+        ("layers", {"0": None}, "layers: expected a list"),
+        ("classes", ["a", 1], "classes: expected a list"),
+        ("classes", list("abcdef"), "6 classes need as many reals"),
+        ("image.size", HUGE, "image.size: expected a whole number of 1 to 4096"),
+        ("image.size", 21, ""),
+        ("image.std", [0, 1, 1], "image.std: expected numbers"),
+        ("image.mean", [float("nan"), 1, 1], "image.mean: expected numbers"),
+        (
+            "layers.0.kind",
+            "softmax",
+            "layers[0].kind: expected one of float_conv, int8_conv, binary, float_linear",
+        ),
+        ("layers.0.kind", ["binary"], "layers[0].kind"),
+        ("layers.1.outputs", HUGE, "layers[1].outputs: expected a whole number of 1 to 1048576"),
+        ("layers.1.outputs", 36, "tensor 'conv2.weight'"),
+        ("layers.1.outputs", 37.0, "layers[1].outputs"),
+        ("layers.1.groups", 0, "layers[1].groups"),
+        ("layers.1.groups", 5, "layers[1].groups: 5 does not divide"),
+        ("layers.1.window.kernel", [HUGE, HUGE], "layers[1].window.kernel[0]"),
+        ("layers.1.window.kernel", [4096, 4096], "layers[1].window: kernel 4096"),
+        ("layers.1.window.stride", [0, 1], "layers[1].window.stride[0]"),
+        ("layers.1.window.padding", [3, 3], "layers[1].window: kernel 3 with padding 3"),
+        ("layers.1.window.padding", [1], "layers[1].window.padding: expected a list of 2"),
+        ("layers.1.window", None, ""),
+        ("layers.1.pool", [99, 1], "layers[1].pool: 99 is larger than its map"),
+        ("layers.1.name", "conv1", "layers[1].name: 'conv1' is the name of another layer too"),
+        ("layers.1.name", "conv9", "tensor 'conv9.weight' is missing"),
+        ("layers.1.ending", "reals", ""),
+        ("layers.1", ..., ""),
+        ("source", [], "source: expected an object"),
+    ],
+)
+def test_a_graph_that_does_not_fit_is_refused_by_the_name_of_its_field(whole, tmp_path, place, value, message):
+    header, graph, data = parts(whole)
+    at(graph, place, value)
+    assert message in refusal(tmp_path, together(header, graph, data))
+
+
+@pytest.mark.parametrize("graph", ["", "null", "[[", "[" * 10**5, '{"version": 1, "version": 1}'])
+def test_metadata_that_is_no_graph_is_refused(whole, tmp_path, graph):
+    header, _, data = parts(whole)
+    refusal(tmp_path, together(header, graph, data))
+
+
+def test_a_layer_too_many_is_refused(whole, tmp_path):
+    header, graph, data = parts(whole)
+    graph["layers"].append({"kind": "float_linear", "name": "fc9", "outputs": 7})
+    assert "tensor 'fc9.weight' is missing" in refusal(tmp_path, together(header, graph, data))
+    graph["layers"] = graph["layers"][:-1] * 300
+    assert "layers: expected a list of 1 to 1000" in refusal(tmp_path, together(header, graph, data))
+
+
+@pytest.mark.parametrize("tensor", ["conv1.threshold", "conv1.weight", "fc8.bias", "fc7.scale"])
+def test_a_number_that_is_none_is_refused(whole, tmp_path, tensor):
+    header, graph, data = parts(whole)
+    start = header[tensor]["data_offsets"][0]
+    data = data[:start] + struct.pack("<f", float("nan")) + data[start + 4 :]
+    assert f"tensor '{tensor}': holds a number that is not finite" in refusal(tmp_path, together(header, graph, data))
+
+
+def mutations(content, count, seed):
+    """Good files with bytes, bits, numbers or whole stretches changed."""
+    chance = random.Random(seed)
+    length = 8 + struct.unpack("<Q", content[:8])[0]
+    for _ in range(count):
+        found = bytearray(content)
+        for _ in range(chance.randint(1, 4)):
+            # Mostly in the header: the tensors' bytes may be anything.
+            place = chance.randrange(length if chance.random() < 0.9 else len(found))
+            kind = chance.randrange(5)
+            if kind == 0:
+                found[place] ^= 1 << chance.randrange(8)
+            elif kind == 1:
+                found[place] = chance.choice(b'0123456789-.eE[]{}",:')
+            elif kind == 2:
+                del found[place : place + chance.randint(1, 16)]
+            elif kind == 3:
+                found[place:place] = chance.choice([b"0", b"9" * 18, b"-1", b"null", b"1e999", b"\0", b"NaN", b"[]"])
+            else:
+                other = chance.randrange(length)
+                found[place : place + 8] = found[other : other + 8]
+        if chance.random() < 0.8:  # a header whose length is right gets further
+            grown = len(found) - len(content)
+            found[:8] = struct.pack("<Q", max(0, length - 8 + grown))
+        yield bytes(found)
+
+
+def load_or_refuse(content, path):
+    path.write_bytes(content)
+    try:
+        network = load(path)
+    except UserError:
+        return False
+    size = network.graph.image_size
+    if size <= 64:
+        network(np.zeros((1, size, size, 3), np.uint8), threads=1)
+    return True
+
+
+def survive(content, path, count, seed):
+    """Loads that many mutated files with memory limited; some have to pass the reader, or it tests nothing."""
+    resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30, 4 * 2**30))
+    passed = sum(load_or_refuse(mutated, path) for mutated in mutations(content, count, seed))
+    assert 0 < passed < count
+    return passed
+
+
+@pytest.mark.parametrize("count", [400, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_mutated_files_never_crash_nor_take_memory(whole, tmp_path, count):
+    good = tmp_path / "good.xnor"
+    good.write_bytes(whole)
+    code = (
+        "import sys, pathlib\n"
+        f"sys.path[:] = {sys.path!r}\n"
+        "from tests.packed.test_file import survive\n"
+        f"survive(pathlib.Path({str(good)!r}).read_bytes(), pathlib.Path({str(tmp_path / 'bad.xnor')!r}), {count}, 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_loading_and_running_needs_neither_torch_nor_safetensors(whole, tmp_path):
+    path = tmp_path / "good.xnor"
+    path.write_bytes(whole)
+    code = (
+        "import sys, numpy\n"
+        f"sys.path[:] = {sys.path!r}\n"
+        "from xnorlit.packed import load\n"
+        f"load({str(path)!r})(numpy.zeros((1, 20, 20, 3), numpy.uint8))\n"
+        "assert not {'torch', 'pytorch_lightning', 'safetensors', 'scipy', 'PIL'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,142 @@
+"""A packed network that runs: pixels in, logits out."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from xnorlit.packed import _kernels, tensorfile
+from xnorlit.packed.fields import FieldError
+from xnorlit.packed.graph import Graph, Layer, Map, parse
+from xnorlit.packed.path import chosen_path
+
+METADATA = "xnorlit.packed"
+MOST_THREADS = 1024
+
+
+def load(path: Path | str) -> "PackedNetwork":
+    """The network of a file that `xnorlit pack` wrote; needs numpy and the kernels only.
+
+    Args:
+        path: The file.
+
+    Raises:
+        UserError: The file cannot be read, or is not a whole packed network; the message names the field.
+    """
+    metadata, tensors = tensorfile.read(path)
+    try:
+        found = json.loads(metadata.get(METADATA, "null"))
+    except (ValueError, RecursionError) as error:
+        raise tensorfile.damaged(path, f"metadata {METADATA}: not JSON ({error})") from None
+    try:
+        return PackedNetwork(parse(found, tensors), tensors)
+    except (FieldError, ValueError) as error:
+        raise tensorfile.damaged(path, str(error)) from None
+
+
+class PackedNetwork:
+    """Logits of uint8 images, `[N, H, W, 3] -> [N, classes]`; may be called from several threads at once.
+
+    The integers of every binary layer equal those of training's evaluation forward; the ends compute in fp32, or in
+    8 bits where the file says so.
+
+    Args:
+        graph: A graph that fits the tensors (`xnorlit.packed.graph.parse`).
+        tensors: By name, as in the file.
+
+    Attributes:
+        graph: Preprocessing, class names, layers, source.
+    """
+
+    def __init__(self, graph: Graph, tensors: Mapping[str, np.ndarray]) -> None:
+        self.graph = graph
+        self._engine = _kernels.Engine(chosen_path())
+        at = graph.input
+        for layer in graph.layers:
+            add_layer(self._engine, layer, at, graph, tensors)
+            at = layer.output(at)
+
+    @property
+    def path(self) -> str:
+        """Name of the kernels that compute."""
+        return self._engine.path
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes of weights, thresholds and tables in memory."""
+        return self._engine.resident_bytes
+
+    def __call__(self, images: np.ndarray, *, threads: int | None = None) -> np.ndarray:
+        """Logits of a batch, float32 `[N, classes]`.
+
+        Args:
+            images: uint8 `[N, H, W, 3]` of the graph's image size, in any memory layout; N may be 0.
+            threads: Threads to compute with, the caller among them; all processors of this process unless given.
+
+        Raises:
+            TypeError: The images are not a uint8 array, or threads is no whole number.
+            ValueError: The images have another shape, or threads is less than 1.
+        """
+        size = self.graph.image_size
+        if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+            found = f"an array of {images.dtype}" if isinstance(images, np.ndarray) else type(images).__name__
+            raise TypeError(f"images: expected a numpy array of uint8, found {found}")
+        if images.ndim != 4 or images.shape[1:] != (size, size, 3):
+            raise ValueError(f"images: expected the shape [N, {size}, {size}, 3], found {list(images.shape)}")
+        if threads is None:
+            threads = available_processors()
+        if not isinstance(threads, int) or isinstance(threads, bool):
+            raise TypeError(f"threads: expected a whole number, found {threads!r}")
+        if not 1 <= threads <= MOST_THREADS:
+            raise ValueError(f"threads: expected 1 to {MOST_THREADS}, found {threads}")
+        logits = np.empty((len(images), len(self.graph.classes)), np.float32)
+        self._engine.run(np.ascontiguousarray(images), logits, threads)
+        return logits
+
+
+def available_processors() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def add_layer(engine: _kernels.Engine, layer: Layer, at: Map, graph: Graph, tensors: Mapping[str, np.ndarray]) -> None:
+    """Gives the engine one layer of a graph.
+
+    Args:
+        engine: Has the layers before it.
+        layer: The layer.
+        at: The map that it reads.
+        graph: Its graph.
+        tensors: By name, as in the file.
+    """
+
+    def tensor(name: str) -> np.ndarray:
+        return np.ascontiguousarray(tensors[f"{layer.name}.{name}"])
+
+    shape, outputs, pool = list(at), layer.outputs, list(layer.pool or ())
+    if layer.kind == "float_linear":
+        engine.add_float_linear(shape, outputs, tensor("weight"), tensor("bias"))
+        return
+    if layer.kind == "int8_linear":
+        engine.add_byte_linear(shape, outputs, layer.step, tensor("weight"), tensor("scale"), tensor("bias"))
+        return
+    looks = layer.looks(at)
+    window = [*looks.kernel, *looks.stride, *looks.padding]
+    if layer.ending == "bits":
+        thresholds = tensor("threshold").ravel()
+        flips = np.unpackbits(tensor("flip"), count=thresholds.size, bitorder="little")
+    if layer.kind == "int8_conv":
+        engine.add_byte_conv(shape, window, outputs, tensor("weight"), tensor("fill"), pool, thresholds, flips)
+        return
+    if layer.kind == "float_conv":
+        mean, std = (np.array(values, np.float32) for values in (graph.mean, graph.std))
+        engine.add_float_conv(shape, window, outputs, tensor("weight"), mean, std, pool, thresholds, flips)
+        return
+    binary = shape, window, layer.groups, outputs, tensor("weight"), pool
+    if layer.ending == "bits":
+        engine.add_binary_to_bits(*binary, thresholds, flips)
+    else:
+        inner = tensor("inner_scale"), tensor("inner_shift"), layer.inner_relu
+        engine.add_binary_to_reals(*binary, *inner, tensor("scale"), tensor("shift"), layer.relu)

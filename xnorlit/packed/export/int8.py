@@ -1,0 +1,65 @@
+"""The ends of a network in 8 bits: four times smaller and faster than fp32, no longer exact."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from xnorlit.errors import UserError
+from xnorlit.packed.graph import Layer
+
+Tensors = dict[str, np.ndarray]
+LEVELS = 255
+FURTHEST = 2**31 - 1
+
+
+def int8_conv(layer: Layer, tensors: Tensors, mean: Sequence[float], std: Sequence[float]) -> tuple[Layer, Tensors]:
+    """A float convolution of the pixels as one of their bytes.
+
+    With `w' = w / std` and `q = round(w' / s)`, `s` per output channel, the convolution of normalised pixels is
+    `s * (sum q p - sum q mean)`, so a threshold t of the one is `ceil(t / s + sum q mean)` of `sum q p`. A padded tap
+    is 0 behind the normalisation: the mean, rounded to a pixel.
+
+    Args:
+        layer: The float layer.
+        tensors: Its weight `(O, kh, kw, C)`, threshold and flip.
+        mean: Per channel, 0 to 255.
+        std: Per channel, 0 to 255.
+    """
+    means = np.asarray(mean, np.float64)
+    weight, scale = _quantized(tensors["weight"] / np.asarray(std, np.float64))
+    shift = (weight.astype(np.float64) * means).sum(axis=(1, 2, 3))
+    threshold = np.ceil(np.clip(tensors["threshold"] / scale + shift, -FURTHEST, FURTHEST))
+    fill = np.clip(np.rint(means), 0, LEVELS).astype(np.uint8)
+    found = {"weight": weight, "threshold": threshold.astype(np.int32), "flip": tensors["flip"], "fill": fill}
+    return replace(layer, kind="int8_conv"), found
+
+
+def int8_linear(layer: Layer, tensors: Tensors, inputs: np.ndarray) -> tuple[Layer, Tensors]:
+    """A float linear layer as one of bytes: inputs in 256 levels from 0 to the largest that calibration saw.
+
+    Args:
+        layer: The float layer.
+        tensors: Its weight `(O, I)` and bias.
+        inputs: What the layer read on the calibration images, before it was rounded.
+
+    Raises:
+        UserError: Inputs are negative, or none is above zero.
+    """
+    if not inputs.size or inputs.min() < 0 or inputs.max() <= 0:
+        raise UserError(
+            f"{layer.name} cannot be packed in int8: its inputs on the calibration images lie between "
+            f"{inputs.min(initial=0):g} and {inputs.max(initial=0):g}, where a layer behind a ReLU is expected. "
+            "Keep the ends in float."
+        )
+    step = float(np.float32(inputs.max() / LEVELS))
+    weight, scale = _quantized(tensors["weight"].astype(np.float64))
+    found = {"weight": weight, "scale": (scale * step).astype(np.float32), "bias": tensors["bias"]}
+    return replace(layer, kind="int8_linear", step=step), found
+
+
+def _quantized(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Integers in -127..127 and the scale per output channel that gives them back."""
+    most = np.abs(weight).reshape(len(weight), -1).max(axis=1)
+    scale = np.where(most > 0, most, 1) / 127
+    return np.rint(weight / scale.reshape(-1, *(1,) * (weight.ndim - 1))).astype(np.int8), scale

@@ -1,0 +1,172 @@
+#include "bit_conv.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "pool.h"
+
+namespace xnorlit {
+namespace {
+
+// The kernel indices [first, second) that fall inside the map, for each output index.
+using Taps = std::pair<int, int>;
+
+std::vector<Taps> taps_inside(int outputs, int kernel, int stride, int pad, int size) {
+  std::vector<Taps> taps;
+  for (int out = 0; out < outputs; ++out) {
+    const int start = out * stride - pad;
+    const int first = std::clamp(-start, 0, kernel);
+    taps.emplace_back(first, std::clamp(size - start, first, kernel));
+  }
+  return taps;
+}
+
+// Equal taps get equal class numbers; `distinct` lists the classes.
+std::vector<int> classes_of(const std::vector<Taps>& taps, std::vector<Taps>& distinct) {
+  std::map<Taps, int> numbers;
+  std::vector<int> classes;
+  for (const Taps& tap : taps) {
+    const auto [found, fresh] = numbers.emplace(tap, static_cast<int>(distinct.size()));
+    if (fresh) distinct.push_back(tap);
+    classes.push_back(found->second);
+  }
+  return classes;
+}
+
+int padded_to_tile(int channels) { return (channels + kTileChannels - 1) / kTileChannels * kTileChannels; }
+
+}  // namespace
+
+BitConv::BitConv(const Path& path, const Shape& input, const Window& window, int outputs, const uint32_t* rows)
+    : path_(path),
+      input_{input, window.pad_y, window.pad_x},
+      window_(window),
+      output_(window.over(input, outputs)),
+      flat_(output_.positions() == 1 && window.pad_y == 0 && window.pad_x == 0 && window.kernel_y == input.height &&
+            window.kernel_x == input.width),
+      blocks_((outputs + path.lanes - 1) / path.lanes) {
+  const int length = window.kernel_y * window.kernel_x * input_.words();
+  weights_.resize(static_cast<size_t>(blocks_) * path.block_bytes(length));
+  for (int block = 0; block < blocks_; ++block) {
+    const int first = block * path.lanes;
+    path.pack_block(rows + int64_t{first} * length, std::min(path.lanes, outputs - first), length,
+                    weights_.data() + static_cast<size_t>(block) * path.block_bytes(length));
+  }
+  note_padding(rows, outputs);
+}
+
+void BitConv::note_padding(const uint32_t* rows, int outputs) {
+  const Shape& in = input_.shape;
+  std::vector<Taps> row_taps, column_taps;
+  row_class_ = classes_of(taps_inside(output_.height, window_.kernel_y, window_.stride_y, window_.pad_y, in.height), row_taps);
+  column_class_ = classes_of(taps_inside(output_.width, window_.kernel_x, window_.stride_x, window_.pad_x, in.width), column_taps);
+  column_classes_ = static_cast<int>(column_taps.size());
+  const int taps = window_.kernel_y * window_.kernel_x, words = input_.words();
+  for (const auto& [top, bottom] : row_taps) {
+    for (const auto& [left, right] : column_taps) {
+      const int inside = (bottom - top) * (right - left);
+      patterns_.push_back({inside * in.channels, inside == taps ? -1 : static_cast<int64_t>(padded_.size())});
+      if (inside == taps) continue;
+      padded_.resize(padded_.size() + padded_to_tile(outputs));
+      int32_t* padded = padded_.data() + patterns_.back().padded;
+      for (int output = 0; output < outputs; ++output) {
+        for (int tap = 0; tap < taps; ++tap) {
+          const int y = tap / window_.kernel_x, x = tap % window_.kernel_x;
+          if (y >= top && y < bottom && x >= left && x < right) continue;
+          const uint32_t* weight = rows + (int64_t{output} * taps + tap) * words;
+          for (int w = 0; w < words; ++w) padded[output] += __builtin_popcount(weight[w]);
+        }
+      }
+    }
+  }
+}
+
+BitConv::Layout BitConv::layout(int images) const {
+  Layout layout = flat_ ? Layout{1, 1, images, 1} : Layout{images, output_.height, output_.width, 1};
+  if (layout.columns > 1) layout.pair = path_.pair;
+  return layout;
+}
+
+void BitConv::prepare(const uint32_t* bits, int images, bool paired, uint8_t* operand, int threads) const {
+  const int row_words = static_cast<int>(flat_ ? images * input_.image_words() : input_.row_words());
+  const int rows = flat_ ? 1 : images * input_.rows();
+  const int64_t step = flat_ ? input_.image_words() : int64_t{window_.stride_x} * input_.words();
+  const int partner = paired ? static_cast<int>(step) : 0;
+  ThreadPool::instance().run(rows, threads, [&](int row) {
+    const int64_t at = int64_t{row} * row_words;
+    path_.prepare(bits + at, row_words, partner, operand + at * path_.operand_bytes_per_word);
+  });
+}
+
+void BitConv::run(const uint32_t* bits, int images, uint8_t* operand, int threads, const Sink& sink) const {
+  const Layout layout = this->layout(images);
+  if (path_.operand_bytes_per_word) {
+    prepare(bits, images, layout.pair > 1, operand, threads);
+  }
+  const uint8_t* input = path_.operand_bytes_per_word ? operand : reinterpret_cast<const uint8_t*>(bits);
+  const int groups = (blocks_ + path_.blocks - 1) / path_.blocks;
+  // Few large chunks, for a group's weights stay in the first-level cache while a chunk lasts; several per thread, for
+  // threads need not be equally fast.
+  const int64_t tiles = (layout.units() + path_.units - 1) / path_.units;
+  const int64_t wanted = threads > 1 ? std::max<int64_t>(1, (8 * threads + groups - 1) / groups) : 1;
+  const int64_t chunk = (tiles + wanted - 1) / wanted * path_.units;
+  const int chunks = static_cast<int>((layout.units() + chunk - 1) / chunk);
+  ThreadPool::instance().run(groups * chunks, threads, [&](int task) {
+    const int64_t first = task % chunks * chunk;
+    run_units(input, layout, task / chunks, first, std::min(first + chunk, layout.units()), sink);
+  });
+}
+
+void BitConv::run_units(const uint8_t* operand, const Layout& layout, int group, int64_t first, int64_t last,
+                        const Sink& sink) const {
+  const int bytes_per_word = path_.operand_bytes_per_word ? path_.operand_bytes_per_word : 4;
+  const int length = window_.kernel_y * window_.kernel_x * input_.words();
+  const int64_t row_words = flat_ ? 0 : input_.row_words();
+  const int64_t step = flat_ ? input_.image_words() : int64_t{window_.stride_x} * input_.words();
+  const int channel = group * path_.blocks * path_.lanes;
+  const int channels = std::min(path_.blocks * path_.lanes, output_.channels - channel);
+  const int sums = (channels + 15) / 16 * 16;
+
+  alignas(64) int32_t mismatches[kMaxUnits * 2 * kTileChannels];
+  BitTile tile;
+  tile.rows = flat_ ? 1 : window_.kernel_y;
+  tile.row_bytes = row_words * bytes_per_word;
+  tile.run = flat_ ? length : window_.kernel_x * input_.words();
+  tile.blocks = std::min(path_.blocks, blocks_ - group * path_.blocks);
+  tile.paired = layout.pair > 1;
+  tile.mismatches = mismatches;
+  for (int b = 0; b < tile.blocks; ++b)
+    tile.weights[b] = weights_.data() + static_cast<size_t>(group * path_.blocks + b) * path_.block_bytes(length);
+
+  struct Place {
+    int image, y, x;
+  } places[kMaxUnits];
+  for (int64_t unit = first; unit < last; unit += path_.units) {
+    tile.units = static_cast<int>(std::min<int64_t>(path_.units, last - unit));
+    for (int u = 0; u < tile.units; ++u) {
+      const int64_t row = (unit + u) / layout.row_units();
+      Place& place = places[u];
+      place = {static_cast<int>(row / layout.rows), static_cast<int>(row % layout.rows),
+               static_cast<int>((unit + u) % layout.row_units()) * layout.pair};
+      tile.inputs[u] = operand + bytes_per_word * (place.image * input_.image_words() +
+                                                   place.y * window_.stride_y * row_words + place.x * step);
+    }
+    path_.count(tile);
+    for (int position = 0; position < tile.units * layout.pair; ++position) {
+      Place place = places[position / layout.pair];
+      place.x += position % layout.pair;
+      if (place.x >= layout.columns) continue;  // the second half of the last pair of an odd row
+      int32_t* dots = mismatches + position * kTileChannels;
+      const Pattern& pattern = patterns_[flat_ ? 0 : row_class_[place.y] * column_classes_ + column_class_[place.x]];
+      path_.dots(dots, pattern.base, pattern.padded < 0 ? nullptr : padded_.data() + pattern.padded + channel, sums);
+      if (flat_) {
+        sink.take(place.x, 0, 0, channel, dots, channels);
+      } else {
+        sink.take(place.image, place.y, place.x, channel, dots, channels);
+      }
+    }
+  }
+}
+
+}  // namespace xnorlit

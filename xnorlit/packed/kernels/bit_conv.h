@@ -1,0 +1,72 @@
+// A convolution of signs with signs: exact integers, zero padding included.
+#pragma once
+
+#include <vector>
+
+#include "map.h"
+#include "path.h"
+
+namespace xnorlit {
+
+// Who takes the sums: dots[c] of output channel `channel` + c at one position, `count` of them, each the sum over the
+// window of input sign * weight sign, padded taps being 0. `dots` has room for kTileChannels; those from `count` on are
+// meaningless. Called from several threads, for different positions or different blocks of 64 channels.
+class Sink {
+ public:
+  virtual void take(int image, int y, int x, int channel, const int32_t* dots, int count) const = 0;
+
+ protected:
+  ~Sink() = default;
+};
+
+class BitConv {
+ public:
+  // `rows` are the weights' signs: [output][kernel row][kernel column][word], bits beyond the channels 0.
+  BitConv(const Path& path, const Shape& input, const Window& window, int outputs, const uint32_t* rows);
+
+  const BitMap& input() const { return input_; }
+  const Shape& output() const { return output_; }
+  // Room that `run` needs for the path's form of its input.
+  int64_t operand_bytes(int images) const { return images * input_.image_words() * path_.operand_bytes_per_word; }
+  int64_t weight_bytes() const { return static_cast<int64_t>(weights_.size()) + 4 * static_cast<int64_t>(padded_.size()); }
+
+  void run(const uint32_t* bits, int images, uint8_t* operand, int threads, const Sink& sink) const;
+
+ private:
+  // Positions as the tiles see them: units in rows.
+  struct Layout {
+    int images, rows, columns;  // of output positions
+    int pair;                   // positions of a unit
+    int row_units() const { return (columns + pair - 1) / pair; }
+    int64_t units() const { return int64_t{images} * rows * row_units(); }
+  };
+
+  void note_padding(const uint32_t* rows, int outputs);
+  Layout layout(int images) const;
+  void prepare(const uint32_t* bits, int images, bool paired, uint8_t* operand, int threads) const;
+  void run_units(const uint8_t* operand, const Layout& layout, int group, int64_t first, int64_t last,
+                 const Sink& sink) const;
+
+  const Path& path_;
+  BitMap input_;
+  Window window_;
+  Shape output_;
+  // The window covers the whole map, as in a linear layer: one position per image, so images stand side by side as the
+  // positions of one row.
+  bool flat_;
+  int blocks_;
+  std::vector<uint8_t> weights_;
+
+  // Which kernel rows (columns) lie outside the map depends on the output row (column): positions with equal ones share
+  // a pattern, and per pattern and output channel we know how many -1 of the border count as mismatches.
+  std::vector<int> row_class_, column_class_;
+  int column_classes_ = 1;
+  struct Pattern {
+    int32_t base;  // products inside the map
+    int64_t padded;  // offset in padded_, or -1 for a window inside the map
+  };
+  std::vector<Pattern> patterns_;
+  std::vector<int32_t> padded_;
+};
+
+}  // namespace xnorlit

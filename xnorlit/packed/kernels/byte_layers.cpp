@@ -1,0 +1,177 @@
+#include "byte_layers.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "bit_pool.h"
+#include "pool.h"
+
+namespace xnorlit {
+namespace {
+
+int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+// Writes a value as the path reads it: one byte, or two.
+template <typename Number>
+void put(uint8_t* to, int width, Number value) {
+  if (width == 1) {
+    std::memcpy(to, &value, 1);
+  } else {
+    const int16_t wide = value;
+    std::memcpy(to, &wide, 2);
+  }
+}
+
+void widen(const uint8_t* values, int64_t count, int width, uint8_t* to) {
+  if (width == 1) {
+    std::memcpy(to, values, static_cast<size_t>(count));
+  } else {
+    for (int64_t v = 0; v < count; ++v) put(to + 2 * v, 2, values[v]);
+  }
+}
+
+}  // namespace
+
+ByteWeights::ByteWeights(const Path& path, int outputs, int rows, int row_values, const int8_t* weights)
+    : blocks_((outputs + path.float_lanes - 1) / path.float_lanes),
+      run_((row_values * path.byte_width + 3) / 4),
+      block_bytes_(static_cast<size_t>(rows) * run_ * path.float_lanes * 4),
+      words_(blocks_ * block_bytes_) {
+  const int per_word = 4 / path.byte_width;
+  for (int output = 0; output < outputs; ++output) {
+    uint8_t* block = words_.data() + output / path.float_lanes * block_bytes_;
+    for (int row = 0; row < rows; ++row)
+      for (int value = 0; value < row_values; ++value) {
+        const int64_t word = (int64_t{row} * run_ + value / per_word) * path.float_lanes + output % path.float_lanes;
+        put(block + 4 * word + value % per_word * path.byte_width, path.byte_width,
+            weights[(int64_t{output} * rows + row) * row_values + value]);
+      }
+  }
+}
+
+ByteConv::ByteConv(const Path& path, const ByteConvSettings& settings)
+    : path_(path),
+      input_(settings.input),
+      window_(settings.window),
+      outputs_(settings.outputs),
+      weights_(path, settings.outputs, window_.kernel_y, window_.kernel_x * input_.channels, settings.weights),
+      fill_(settings.fill),
+      pool_(settings.pool) {
+  // A tile's sums are compared 32 at a time.
+  thresholds_.assign((outputs_ + 31) / 32 * 32 + kFloatChannels, std::numeric_limits<int32_t>::max());
+  std::copy(settings.thresholds.begin(), settings.thresholds.end(), thresholds_.begin());
+  flips_.assign(words_of(outputs_), 0);
+  for (int c = 0; c < outputs_; ++c) flips_[c / 32] |= uint32_t{settings.flips[c]} << (c % 32);
+}
+
+int64_t ByteConv::scratch_bytes(int) const {
+  return aligned(image_bytes()) + aligned(BitMap{window_.over(input_, outputs_)}.image_words() * 4);
+}
+
+void ByteConv::pad(const uint8_t* pixels, uint8_t* image, int row) const {
+  const int width = path_.byte_width, channels = input_.channels, y = row - window_.pad_y;
+  const int64_t inside = int64_t{input_.width} * channels;
+  const int64_t border = y < 0 || y >= input_.height ? row_values() : int64_t{window_.pad_x} * channels;
+  uint8_t* to = image + row * row_values() * width;
+  for (int64_t v = 0; v < border; ++v) put(to + v * width, width, fill_[v % channels]);
+  if (border == row_values()) return;
+  widen(pixels + y * inside, inside, width, to + border * width);
+  for (int64_t v = border + inside; v < row_values(); ++v) put(to + v * width, width, fill_[v % channels]);
+}
+
+void ByteConv::run_row(const uint8_t* image, uint32_t* bits, const BitMap& map, int y) const {
+  alignas(64) int32_t sums[kMaxUnits * kFloatChannels] = {};  // compared 32 at a time, written or not
+  const int64_t row_bytes = row_values() * path_.byte_width;
+  ByteTile tile;
+  tile.rows = window_.kernel_y;
+  tile.row_bytes = row_bytes;
+  tile.run = weights_.run();
+  tile.sums = sums;
+  const uint8_t* row = image + int64_t{y} * window_.stride_y * row_bytes;
+  for (int block = 0; block < weights_.blocks(); block += path_.float_blocks) {
+    const int channel = block * path_.float_lanes;
+    tile.blocks = std::min(path_.float_blocks, weights_.blocks() - block);
+    const int channels = std::min(tile.blocks * path_.float_lanes, outputs_ - channel);
+    for (int b = 0; b < tile.blocks; ++b) tile.weights[b] = weights_.block(block + b);
+    for (int x = 0; x < map.shape.width; x += kMaxUnits) {
+      tile.units = std::min(kMaxUnits, map.shape.width - x);
+      for (int u = 0; u < tile.units; ++u)
+        tile.inputs[u] = row + int64_t{x + u} * window_.stride_x * input_.channels * path_.byte_width;
+      path_.multiply_bytes(tile);
+      for (int u = 0; u < tile.units; ++u) {
+        uint32_t* to = bits + map.at(0, y, x + u);
+        for (int c = 0; c < channels; c += 32) {
+          const uint32_t found = path_.at_least(sums + u * kFloatChannels + c, thresholds_.data() + channel + c);
+          put_bits(to, channel + c, found, std::min(32, channels - c));
+        }
+      }
+    }
+  }
+}
+
+void ByteConv::run(const Call& call) const {
+  const auto* pixels = static_cast<const uint8_t*>(call.in);
+  auto* out = static_cast<uint32_t*>(call.out);
+  const BitMap map = {window_.over(input_, outputs_)};
+  uint8_t* image = call.scratch;
+  auto* bits = reinterpret_cast<uint32_t*>(call.scratch + aligned(image_bytes()));
+  ThreadPool& pool = ThreadPool::instance();
+  for (int i = 0; i < call.images; ++i) {
+    pool.run(input_.height + 2 * window_.pad_y, call.threads,
+             [&](int row) { pad(pixels + i * input_.values(), image, row); });
+    std::memset(bits, 0, static_cast<size_t>(map.image_words()) * 4);
+    pool.run(map.shape.height, call.threads, [&](int y) { run_row(image, bits, map, y); });
+    pool_bits(bits, map, pool_, flips_.data(), out + i * call.out_map.image_words(), call.out_map);
+  }
+}
+
+ByteLinear::ByteLinear(const Path& path, const Shape& input, int outputs, float step, const int8_t* weights,
+                       std::vector<float> scale, std::vector<float> bias)
+    : path_(path),
+      input_(input),
+      outputs_(outputs),
+      step_(step),
+      weights_(path, outputs, 1, static_cast<int>(input.values()), weights),
+      scale_(std::move(scale)),
+      bias_(std::move(bias)) {}
+
+void ByteLinear::run(const Call& call) const {
+  const auto* in = static_cast<const float*>(call.in);
+  auto* out = static_cast<float*>(call.out);
+  const int64_t length = input_.values();
+  const int width = path_.byte_width;
+  ThreadPool& pool = ThreadPool::instance();
+  pool.run(call.images, call.threads, [&](int image) {
+    uint8_t* row = call.scratch + image * row_bytes();
+    std::memset(row + length * width, 0, static_cast<size_t>(row_bytes() - length * width));
+    for (int64_t k = 0; k < length; ++k) {
+      const float level = std::clamp(in[image * length + k] / step_, 0.0f, 255.0f);
+      put(row + k * width, width, static_cast<uint8_t>(std::lrint(level)));
+    }
+  });
+  const int groups = (weights_.blocks() + path_.float_blocks - 1) / path_.float_blocks;
+  pool.run(groups, call.threads, [&](int group) {
+    alignas(64) int32_t sums[kMaxUnits * kFloatChannels];
+    ByteTile tile = {};
+    const int first = group * path_.float_blocks, channel = first * path_.float_lanes;
+    tile.rows = 1;
+    tile.run = weights_.run();
+    tile.blocks = std::min(path_.float_blocks, weights_.blocks() - first);
+    tile.sums = sums;
+    for (int b = 0; b < tile.blocks; ++b) tile.weights[b] = weights_.block(first + b);
+    const int channels = std::min(tile.blocks * path_.float_lanes, outputs_ - channel);
+    for (int image = 0; image < call.images; image += kMaxUnits) {
+      tile.units = std::min(kMaxUnits, call.images - image);
+      for (int u = 0; u < tile.units; ++u) tile.inputs[u] = call.scratch + (image + u) * row_bytes();
+      path_.multiply_bytes(tile);
+      for (int u = 0; u < tile.units; ++u)
+        for (int c = 0; c < channels; ++c)
+          out[int64_t{image + u} * outputs_ + channel + c] =
+              static_cast<float>(sums[u * kFloatChannels + c]) * scale_[channel + c] + bias_[channel + c];
+    }
+  });
+}
+
+}  // namespace xnorlit

@@ -1,0 +1,91 @@
+// The ends of a network on bytes: weights of 8 bits with a scale per output channel, sums in 32 bits.
+#pragma once
+
+#include <vector>
+
+#include "layer.h"
+#include "path.h"
+
+namespace xnorlit {
+
+// Weights of bytes as a path's tiles read them.
+class ByteWeights {
+ public:
+  // `rows`: [output][window row][value]; each row of the window is filled up to whole words with zeros.
+  ByteWeights(const Path& path, int outputs, int rows, int row_values, const int8_t* weights);
+
+  int blocks() const { return blocks_; }
+  int run() const { return run_; }  // words in a row of the window
+  int64_t bytes() const { return static_cast<int64_t>(words_.size()); }
+  const uint8_t* block(int index) const { return words_.data() + static_cast<size_t>(index) * block_bytes_; }
+
+ private:
+  int blocks_, run_;
+  size_t block_bytes_;
+  std::vector<uint8_t> words_;
+};
+
+struct ByteConvSettings {
+  Shape input;  // of the pixels
+  Window window;
+  int outputs = 0;
+  const int8_t* weights = nullptr;  // [output][kernel row][kernel column][channel]
+  std::vector<uint8_t> fill;        // the pixel that stands for zero padding, per channel
+  MaxPool pool;
+  std::vector<int32_t> thresholds;  // per output: bit = (pool of the sums >= threshold) xor flip
+  std::vector<uint8_t> flips;
+};
+
+// Pixels to signs: convolution of the bytes as they are, max pool, threshold. Mean, standard deviation, the weights'
+// scales and all up to the next sign are in the thresholds.
+class ByteConv final : public Layer {
+ public:
+  ByteConv(const Path& path, const ByteConvSettings& settings);
+
+  Value input() const override { return {Value::kPixels, input_}; }
+  Value output() const override { return {Value::kBits, pool_.over(window_.over(input_, outputs_))}; }
+  int64_t scratch_bytes(int images) const override;
+  int64_t resident_bytes() const override { return weights_.bytes() + 4 * static_cast<int64_t>(thresholds_.size()); }
+  void run(const Call& call) const override;
+
+ private:
+  int64_t row_values() const { return int64_t{input_.width + 2 * window_.pad_x} * input_.channels; }
+  int64_t image_bytes() const { return (input_.height + 2 * window_.pad_y) * row_values() * path_.byte_width + 64; }
+  void pad(const uint8_t* pixels, uint8_t* image, int row) const;
+  void run_row(const uint8_t* image, uint32_t* bits, const BitMap& map, int y) const;
+
+  const Path& path_;
+  Shape input_;
+  Window window_;
+  int outputs_;
+  ByteWeights weights_;
+  std::vector<uint8_t> fill_;
+  MaxPool pool_;
+  std::vector<int32_t> thresholds_;
+  std::vector<uint32_t> flips_;
+};
+
+// Reals of at least 0 to reals: round(x / step) in 0..255, sums with the weights, times a scale, plus a bias.
+class ByteLinear final : public Layer {
+ public:
+  ByteLinear(const Path& path, const Shape& input, int outputs, float step, const int8_t* weights,
+             std::vector<float> scale, std::vector<float> bias);
+
+  Value input() const override { return {Value::kReals, input_}; }
+  Value output() const override { return {Value::kReals, {1, 1, outputs_}}; }
+  int64_t scratch_bytes(int images) const override { return images * row_bytes(); }
+  int64_t resident_bytes() const override { return weights_.bytes() + 8 * static_cast<int64_t>(bias_.size()); }
+  void run(const Call& call) const override;
+
+ private:
+  int64_t row_bytes() const { return int64_t{weights_.run()} * 4; }
+
+  const Path& path_;
+  Shape input_;
+  int outputs_;
+  float step_;
+  ByteWeights weights_;
+  std::vector<float> scale_, bias_;
+};
+
+}  // namespace xnorlit

@@ -1,0 +1,52 @@
+// A chain of layers, ready to run.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "layer.h"
+#include "path.h"
+
+namespace xnorlit {
+
+class Engine {
+ public:
+  // `path` by name; empty for the fastest that the processor runs.
+  explicit Engine(const std::string& path) : path_(path_named(path)) {}
+
+  const Path& path() const { return path_; }
+  // Throws std::invalid_argument unless the layer reads what the last one gives. Not while another thread runs.
+  void add(std::unique_ptr<Layer> layer);
+
+  bool empty() const { return layers_.empty(); }
+  Value input() const { return layers_.front()->input(); }
+  Value output() const { return layers_.back()->output(); }
+  int64_t resident_bytes() const;
+  // Elements of one image's output: values, or 32-bit words of bits.
+  int64_t output_elements() const;
+
+  // Runs all layers on `images` images. From several threads at once, if need be.
+  void run(const void* in, void* out, int64_t images, int threads) const;
+
+ private:
+  // What one call writes to: the values between layers, and scratch for one layer at a time. Borders are zero from the
+  // start and stay so.
+  struct Arena {
+    int images = 0;
+    std::vector<std::unique_ptr<uint8_t[]>> values;  // values[i] is what layer i + 1 reads
+    std::unique_ptr<uint8_t[]> scratch;
+  };
+
+  std::unique_ptr<Arena> lend(int images) const;
+  void give_back(std::unique_ptr<Arena> arena) const;
+  BitMap map_behind(size_t layer) const;
+
+  const Path& path_;
+  std::vector<std::unique_ptr<Layer>> layers_;
+  mutable std::mutex mutex_;
+  mutable std::vector<std::unique_ptr<Arena>> idle_;
+};
+
+}  // namespace xnorlit

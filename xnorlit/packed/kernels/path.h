@@ -1,0 +1,118 @@
+// What an instruction set has to bring: a Path is a table of functions, one table per instruction set.
+//
+// Every path computes the same integers. Only its own translation unit is compiled with its instruction set's flags;
+// the rest of the engine runs on any processor of the architecture and calls through the table.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace xnorlit {
+
+constexpr int kMaxUnits = 4;
+constexpr int kMaxBlocks = 6;
+constexpr int kTileChannels = 64;   // the most output channels of a bit tile
+constexpr int kFloatChannels = 96;  // the most output channels of a float tile
+
+// Signs are bits, 1 for +1, in 32-bit words along the channels; a map is [image][row][column][word]. A window's row is
+// then one run of consecutive words: kernel width times words per position.
+//
+// A tile counts the mismatches of a few positions with a few blocks of output channels. Zero padding is counted as -1
+// here and put right by BitConv, which knows where the padding is.
+struct BitTile {
+  const uint8_t* inputs[kMaxUnits];  // the operand under the window's first row, one per unit of positions
+  int units;
+  int rows;             // rows of the window
+  ptrdiff_t row_bytes;  // distance of two input rows in the operand
+  int run;              // words in a row of the window
+  const uint8_t* weights[kMaxBlocks];
+  int blocks;
+  bool paired;          // the operand was prepared for units of `Path::pair` positions
+  int32_t* mismatches;  // out: [unit][position of the unit][kTileChannels]
+};
+
+// The same for real numbers: sum over the window of input * weight.
+struct FloatTile {
+  const float* inputs[kMaxUnits];
+  int units;
+  int rows;
+  ptrdiff_t row_floats;
+  int run;  // floats in a row of the window
+  const float* weights[kMaxBlocks];  // [float of the window][lane]
+  int blocks;
+  float* sums;  // out: [unit][kFloatChannels]
+};
+
+// And for bytes: a word holds 4 unsigned bytes of the input, or 2 of them in 16 bits each, and so do the weights, signed.
+struct ByteTile {
+  const uint8_t* inputs[kMaxUnits];
+  int units;
+  int rows;
+  ptrdiff_t row_bytes;
+  int run;  // words in a row of the window
+  const uint8_t* weights[kMaxBlocks];  // [word of the window][lane], 32 bits each
+  int blocks;
+  int32_t* sums;  // out: [unit][kFloatChannels]
+};
+
+struct Path {
+  const char* name;
+
+  // --- bits
+  int lanes;   // output channels of one block of weights
+  int blocks;  // blocks of a tile; lanes * blocks <= kTileChannels and a multiple of 32, a word of output bits
+  int units;   // units of a tile
+  int pair;    // positions of a unit when the layer has several positions in a row; else a unit is one position
+
+  // Bytes of a map's operand per word of bits; 0: the bits themselves are the operand.
+  int operand_bytes_per_word;
+  // One row of the map, `words` long, to its operand. `partner` is the distance in words to the second position of a
+  // pair, 0 for a layer without pairs.
+  void (*prepare)(const uint32_t* row, int words, int partner, uint8_t* operand);
+  // Channel rows [channels][words] to one block. Channels beyond `channels` weigh nothing that anybody reads.
+  void (*pack_block)(const uint32_t* rows, int channels, int words, uint8_t* block);
+  void (*count)(const BitTile& tile);
+  // dots[c] = base - 2 * mismatches[c] (+ 2 * padded[c] unless null), in place, for `channels`, a multiple of 16.
+  void (*dots)(int32_t* mismatches, int32_t base, const int32_t* padded, int channels);
+  // Bit c of the result: values[c] >= threshold[c]; 32 of each.
+  uint32_t (*at_least)(const int32_t* values, const int32_t* thresholds);
+  uint32_t (*at_least_float)(const float* values, const float* thresholds);
+  // Bit c of word w: values[32 w + c] >= 0. Bits beyond `count` are 0.
+  void (*pack_signs)(const float* values, int count, uint32_t* words);
+
+  // --- real numbers
+  int float_lanes;
+  int float_blocks;
+  void (*convolve)(const FloatTile& tile);
+  // out[i * out_stride + r] = bias[r] + sum_k rows[r * length + k] * inputs[i * length + k]
+  void (*multiply)(const float* rows, const float* bias, int row_count, const float* inputs, int input_count,
+                   int64_t length, float* out, int64_t out_stride);
+
+  // --- bytes, on as many lanes and blocks as real numbers
+  int byte_width;  // of a value in the operands: 1 or 2 bytes
+  void (*multiply_bytes)(const ByteTile& tile);
+
+  // --- the machine's own limit, for the benchmark: the same instructions on registers alone; multiply-adds done
+  int64_t (*spin_floats)(int64_t rounds);
+  int64_t (*spin_bits)(int64_t rounds);
+
+  int block_bytes(int words) const { return lanes * words * 4; }
+};
+
+// Null where the library was built for another architecture.
+const Path* portable_path();
+const Path* avx2_path();
+const Path* avx512_path();
+const Path* neon_path();
+
+// The inner kernel on a tile that stays in the first-level cache, `rounds` times; products done.
+int64_t spin_tile(const Path& path, int64_t rounds);
+
+// The paths that this processor can run, fastest first.
+std::vector<const Path*> runnable_paths();
+// The path of that name, or the fastest when `name` is empty. Throws std::invalid_argument that lists what there is.
+const Path& path_named(const std::string& name);
+
+}  // namespace xnorlit

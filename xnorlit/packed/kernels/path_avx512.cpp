@@ -1,0 +1,207 @@
+// AVX-512 with VPOPCNTDQ: xor, count, add on 16 output channels of 32 input bits each; with VNNI for the byte ends.
+// Every processor that has the one has the other, and the wide registers for bytes.
+#include "path.h"
+
+#if defined(__AVX512VPOPCNTDQ__) && defined(__AVX512VNNI__)
+#include <immintrin.h>
+
+#include <cstring>
+
+namespace xnorlit {
+namespace {
+
+constexpr int kLanes = 16;
+#define XNORLIT_CONV_BLOCKS 6
+#define XNORLIT_OPAQUE(value) "+v"(value)
+#include "float_tile.inc"
+
+void pack_block(const uint32_t* rows, int channels, int words, uint8_t* block) {
+  auto* out = reinterpret_cast<uint32_t*>(block);
+  for (int k = 0; k < words; ++k)
+    for (int c = 0; c < kLanes; ++c) out[k * kLanes + c] = c < channels ? rows[int64_t{c} * words + k] : 0;
+}
+
+// Four positions times four blocks keep 16 sums and 4 weights in registers; a word of the input is broadcast once for
+// all blocks. Of the three instructions per 512 products none can be saved with carry-save adders: each full adder
+// costs the two instructions that it saves.
+template <int Units, int Blocks>
+void count_tile(const BitTile& tile) {
+  __m512i sums[Units][Blocks];
+  const uint8_t* inputs[Units];
+  for (int u = 0; u < Units; ++u) {
+    inputs[u] = tile.inputs[u];
+    for (int b = 0; b < Blocks; ++b) sums[u][b] = _mm512_setzero_si512();
+  }
+  ptrdiff_t at = 0;
+  for (int row = 0; row < tile.rows; ++row) {
+    for (int k = 0; k < tile.run; ++k, at += 64) {
+      __m512i weights[Blocks];
+      for (int b = 0; b < Blocks; ++b) weights[b] = _mm512_loadu_si512(tile.weights[b] + at);
+      for (int u = 0; u < Units; ++u) {
+        int32_t word;
+        std::memcpy(&word, inputs[u] + 4 * k, sizeof word);
+        const __m512i input = _mm512_set1_epi32(word);
+        for (int b = 0; b < Blocks; ++b)
+          sums[u][b] = _mm512_add_epi32(sums[u][b], _mm512_popcnt_epi32(_mm512_xor_si512(weights[b], input)));
+      }
+    }
+    for (int u = 0; u < Units; ++u) inputs[u] += tile.row_bytes;
+  }
+  for (int u = 0; u < Units; ++u)
+    for (int b = 0; b < Blocks; ++b)
+      _mm512_storeu_si512(tile.mismatches + u * kTileChannels + b * kLanes, sums[u][b]);
+}
+
+template <int Units>
+void count_units(const BitTile& tile) {
+  switch (tile.blocks) {
+    case 1: return count_tile<Units, 1>(tile);
+    case 2: return count_tile<Units, 2>(tile);
+    case 3: return count_tile<Units, 3>(tile);
+    default: return count_tile<Units, 4>(tile);
+  }
+}
+
+void count(const BitTile& tile) {
+  switch (tile.units) {
+    case 1: return count_units<1>(tile);
+    case 2: return count_units<2>(tile);
+    case 3: return count_units<3>(tile);
+    default: return count_units<4>(tile);
+  }
+}
+
+template <int Units, int Blocks>
+void multiply_bytes_tile(const ByteTile& tile) {
+  __m512i sums[Units][Blocks];
+  const uint8_t* inputs[Units];
+  for (int u = 0; u < Units; ++u) {
+    inputs[u] = tile.inputs[u];
+    for (int b = 0; b < Blocks; ++b) sums[u][b] = _mm512_setzero_si512();
+  }
+  ptrdiff_t at = 0;
+  for (int row = 0; row < tile.rows; ++row) {
+    for (int k = 0; k < tile.run; ++k, at += 4 * kLanes) {
+      __m512i weights[Blocks];
+      for (int b = 0; b < Blocks; ++b) weights[b] = _mm512_loadu_si512(tile.weights[b] + at);
+      for (int u = 0; u < Units; ++u) {
+        int32_t word;
+        std::memcpy(&word, inputs[u] + 4 * k, sizeof word);
+        const __m512i input = _mm512_set1_epi32(word);
+        for (int b = 0; b < Blocks; ++b) sums[u][b] = _mm512_dpbusd_epi32(sums[u][b], input, weights[b]);
+      }
+    }
+    for (int u = 0; u < Units; ++u) inputs[u] += tile.row_bytes;
+  }
+  for (int u = 0; u < Units; ++u)
+    for (int b = 0; b < Blocks; ++b) _mm512_storeu_si512(tile.sums + u * kFloatChannels + b * kLanes, sums[u][b]);
+}
+
+template <int Blocks>
+void multiply_bytes_units(const ByteTile& tile) {
+  switch (tile.units) {
+    case 1: return multiply_bytes_tile<1, Blocks>(tile);
+    case 2: return multiply_bytes_tile<2, Blocks>(tile);
+    case 3: return multiply_bytes_tile<3, Blocks>(tile);
+    default: return multiply_bytes_tile<4, Blocks>(tile);
+  }
+}
+
+void multiply_bytes(const ByteTile& tile) {
+  switch (tile.blocks) {
+    case 1: return multiply_bytes_units<1>(tile);
+    case 2: return multiply_bytes_units<2>(tile);
+    case 3: return multiply_bytes_units<3>(tile);
+    case 4: return multiply_bytes_units<4>(tile);
+    case 5: return multiply_bytes_units<5>(tile);
+    default: return multiply_bytes_units<6>(tile);
+  }
+}
+
+void dots(int32_t* mismatches, int32_t base, const int32_t* padded, int channels) {
+  const __m512i start = _mm512_set1_epi32(base);
+  for (int c = 0; c < channels; c += 16) {
+    __m512i wrong = _mm512_loadu_si512(mismatches + c);
+    if (padded) wrong = _mm512_sub_epi32(wrong, _mm512_loadu_si512(padded + c));
+    _mm512_storeu_si512(mismatches + c, _mm512_sub_epi32(start, _mm512_add_epi32(wrong, wrong)));
+  }
+}
+
+uint32_t at_least(const int32_t* values, const int32_t* thresholds) {
+  const auto half = [&](int c) -> uint32_t {
+    return _mm512_cmpge_epi32_mask(_mm512_loadu_si512(values + c), _mm512_loadu_si512(thresholds + c));
+  };
+  return half(0) | half(16) << 16;
+}
+
+uint32_t at_least_float(const float* values, const float* thresholds) {
+  const auto half = [&](int c) -> uint32_t {
+    return _mm512_cmp_ps_mask(_mm512_loadu_ps(values + c), _mm512_loadu_ps(thresholds + c), _CMP_GE_OQ);
+  };
+  return half(0) | half(16) << 16;
+}
+
+void pack_signs(const float* values, int count, uint32_t* words) {
+  const __m512 zero = _mm512_setzero_ps();
+  for (int start = 0; start < count; start += 32) {
+    const int here = count - start;
+    const __mmask16 low = here >= 16 ? 0xffff : (1u << here) - 1;
+    const __mmask16 high = here >= 32 ? 0xffff : here > 16 ? (1u << (here - 16)) - 1 : 0;
+    const uint32_t first = _mm512_mask_cmp_ps_mask(low, _mm512_maskz_loadu_ps(low, values + start), zero, _CMP_GE_OQ);
+    uint32_t second = 0;
+    if (high)
+      second = _mm512_mask_cmp_ps_mask(high, _mm512_maskz_loadu_ps(high, values + start + 16), zero, _CMP_GE_OQ);
+    words[start / 32] = first | second << 16;
+  }
+}
+
+int64_t spin_bits(int64_t rounds) {
+  __m512i sums[16], weight = _mm512_setzero_si512(), input = weight;
+  for (auto& sum : sums) sum = weight;
+  for (int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 16
+    for (auto& sum : sums) {
+      asm volatile("" : XNORLIT_OPAQUE(weight), XNORLIT_OPAQUE(input));
+      sum = _mm512_add_epi32(sum, _mm512_popcnt_epi32(_mm512_xor_si512(weight, input)));
+    }
+  }
+#pragma GCC unroll 16
+  for (auto& sum : sums) asm volatile("" : XNORLIT_OPAQUE(sum));
+  return rounds * 16 * 512;
+}
+
+}  // namespace
+
+const Path* avx512_path() {
+  static const Path path = {
+      .name = "avx512",
+      .lanes = kLanes,
+      .blocks = 4,
+      .units = 4,
+      .pair = 1,
+      .operand_bytes_per_word = 0,
+      .prepare = nullptr,
+      .pack_block = pack_block,
+      .count = count,
+      .dots = dots,
+      .at_least = at_least,
+      .at_least_float = at_least_float,
+      .pack_signs = pack_signs,
+      .float_lanes = kLanes,
+      .float_blocks = XNORLIT_CONV_BLOCKS,
+      .convolve = convolve,
+      .multiply = multiply,
+      .byte_width = 1,
+      .multiply_bytes = multiply_bytes,
+      .spin_floats = spin_floats,
+      .spin_bits = spin_bits,
+  };
+  return &path;
+}
+
+}  // namespace xnorlit
+#else
+namespace xnorlit {
+const Path* avx512_path() { return nullptr; }
+}  // namespace xnorlit
+#endif

@@ -1,0 +1,125 @@
+#include "pool.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <system_error>
+#include <thread>
+
+namespace xnorlit {
+namespace {
+
+std::atomic<ThreadPool*> current{nullptr};
+
+// Layers follow each other within microseconds, a wake-up costs tens of them: a worker looks around for that long, then
+// sleeps. Between two calls of the engine nothing spins.
+constexpr int kLooks = 2000;
+
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+template <typename Condition>
+bool soon(const Condition& condition) {
+  for (int look = 0; look < kLooks; ++look) {
+    if (condition()) return true;
+    pause();
+  }
+  return false;
+}
+
+}  // namespace
+
+ThreadPool& ThreadPool::instance() {
+  static const bool registered = [] {
+    pthread_atfork(nullptr, nullptr, [] { current = nullptr; });
+    return true;
+  }();
+  (void)registered;
+  ThreadPool* pool = current.load();
+  if (!pool) {
+    // Never deleted: at exit workers may still sleep in it.
+    auto* fresh = new ThreadPool();
+    if (current.compare_exchange_strong(pool, fresh)) return *fresh;
+    delete fresh;  // another thread was first; nobody has used this one
+  }
+  return *pool;
+}
+
+void ThreadPool::Job::work() {
+  for (int task = next++; task < tasks; task = next++) (*body)(task);
+}
+
+void ThreadPool::run(int tasks, int threads, const Body& body) {
+  if (tasks <= 1 || threads <= 1) {
+    for (int task = 0; task < tasks; ++task) body(task);
+    return;
+  }
+  Job job;
+  job.body = &body;
+  job.tasks = tasks;
+  job.helpers_wanted = std::min(threads, tasks) - 1;
+  {
+    std::lock_guard lock(mutex_);
+    spawn_up_to(job.helpers_wanted);
+    jobs_.push_back(&job);
+    ++arrivals_;
+  }
+  if (job.helpers_wanted == 1) {
+    work_arrived_.notify_one();
+  } else {
+    work_arrived_.notify_all();
+  }
+  job.work();
+  {
+    std::lock_guard lock(mutex_);
+    jobs_.erase(std::find(jobs_.begin(), jobs_.end(), &job));  // from here on nobody joins
+  }
+  soon([&] { return job.helpers == 0; });
+  // Under the lock even so: the last helper still holds it while it leaves.
+  std::unique_lock lock(mutex_);
+  helper_left_.wait(lock, [&] { return job.helpers == 0; });
+}
+
+ThreadPool::Job* ThreadPool::job_with_room() {
+  for (Job* job : jobs_)
+    if (job->helpers_wanted > 0 && job->next < job->tasks) return job;
+  return nullptr;
+}
+
+void ThreadPool::help() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    Job* job = job_with_room();
+    if (!job) {
+      const unsigned seen = arrivals_;
+      lock.unlock();
+      const bool arrived = soon([&] { return arrivals_ != seen; });
+      lock.lock();
+      if (!arrived) work_arrived_.wait(lock, [&] { return job_with_room() != nullptr; });
+      continue;
+    }
+    --job->helpers_wanted;
+    ++job->helpers;
+    lock.unlock();
+    job->work();
+    lock.lock();
+    if (--job->helpers == 0) helper_left_.notify_all();
+  }
+}
+
+void ThreadPool::spawn_up_to(int workers) {
+  for (; workers_ < workers; ++workers_) {
+    try {
+      std::thread([this] { help(); }).detach();
+    } catch (const std::system_error&) {
+      return;  // the system gives no more threads; the caller does the work with those that there are
+    }
+  }
+}
+
+}  // namespace xnorlit
