@@ -180,7 +180,7 @@ def test_a_wrong_value_is_named_with_what_was_expected(refused, options, message
     [
         (None, r"configuration file mine\.yaml does not exist"),
         (b"model:\n  netwrk: alexnet", r"mine\.yaml: .* no setting named model\.netwrk\. Did you mean model\.network"),
-        (b"modle:\n  network: alexnet", r"mine\.yaml: there is no setting named modle.*Did you mean model"),
+        (b"modle:\n  network: alexnet", r"mine\.yaml: there is no setting named modle.*Did you mean model"),  # codespell:ignore modle
         (b"model: [unclosed\n", r"mine\.yaml is not YAML, line 2"),
         (b"- a\n- b\n", r"mine\.yaml holds no settings"),
         (b"", r"mine\.yaml holds no settings"),
