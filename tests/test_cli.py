@@ -111,7 +111,7 @@ def test_python_m_xnorlit_is_xnorlit():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("trian", r"no command named trian\. Did you mean train\?"),
+        ("trainn", r"no command named trainn\. Did you mean train\?"),
         ("train", r"required: ARM\. See xnorlit train --help"),
         (f"{TRAIN} xnor --seed foo", r"--seed: expected a whole number, not 'foo'"),
         (f"{TRAIN} xnor --experiment cifar1", r"no recipe named cifar1\. Did you mean cifar10\? Known: cifar10, "),
@@ -180,7 +180,7 @@ def test_a_wrong_value_is_named_with_what_was_expected(refused, options, message
     [
         (None, r"configuration file mine\.yaml does not exist"),
         (b"model:\n  netwrk: alexnet", r"mine\.yaml: .* no setting named model\.netwrk\. Did you mean model\.network"),
-        (b"modle:\n  network: alexnet", r"mine\.yaml: there is no setting named modle.*Did you mean model"),  # codespell:ignore modle
+        (b"mode1:\n  network: alexnet", r"mine\.yaml: there is no setting named mode1.*Did you mean model"),
         (b"model: [unclosed\n", r"mine\.yaml is not YAML, line 2"),
         (b"- a\n- b\n", r"mine\.yaml holds no settings"),
         (b"", r"mine\.yaml holds no settings"),
