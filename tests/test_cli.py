@@ -95,7 +95,7 @@ def test_help_is_on_stdout_and_says_what_a_command_does_with_an_example(xnorlit,
 def test_the_binarizers_and_the_settings_of_one_are_listed(xnorlit):
     status, out, _ = xnorlit("fit --model.binarizer.help")
     assert status == 0
-    assert re.search(r"^  BWN .*\n  Float .*\n  XNOR ", out, re.M)
+    assert re.search(r"^  BWN .*\n  Float .*\n(  .*\n)*  XNOR ", out, re.M)  # A test may have added its own.
     status, out, _ = xnorlit("fit --model.binarizer.help XNOR")
     assert status == 0
     assert "--model.binarizer.gradient {corrected,paper,ste}" in out
@@ -130,7 +130,7 @@ def test_python_m_xnorlit_is_xnorlit():
         (f"{FIT} --max_epochs 3", r"Did you mean --trainer\.max_epochs\?"),
         (f"{FIT} --seed 3", r"Did you mean --seed_everything\?"),
         (f"{FIT} --model.network alexnet-smal", r"no network named alexnet-smal\. Did you mean alexnet-small\?"),
-        (f"{FIT} --model.binarizer XNORR", r"no binarizer named XNORR\. Did you mean XNOR\? Known: BWN, Float, XNOR"),
+        (f"{FIT} --model.binarizer XNORR", r"no binarizer named XNORR\. Did you mean XNOR\? Known: BWN, Float,.* XNOR"),
         (f"{FIT} --model.layers {{conv2:XNORR}}", r"model\.layers"),
         (f"{FIT} --model.layers.conv22 Float", r"no layer of alexnet-small matches 'conv22'\. Did you mean conv2\?"),
         (f"{FIT} --model.binarizer.gradiet ste", r"XNOR has no setting gradiet .*Did you mean gradient\?"),
