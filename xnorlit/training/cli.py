@@ -22,6 +22,7 @@ from typing_extensions import override
 from xnorlit.console import say
 from xnorlit.data import ImageData
 from xnorlit.errors import UserError
+from xnorlit.runs.config import flatten
 from xnorlit.training.checkpoints import Checkpoints, load
 from xnorlit.training.help import Formatter, beginnings, binarizer_list
 from xnorlit.training.loggers import MetricsFile, wandb_logger, wandb_mode
@@ -103,7 +104,7 @@ class XnorlitCLI(LightningCLI):
         if resume:
             last = self.folder / "checkpoints" / "last.ckpt"
             theirs = yaml.safe_load((self.folder / "config.yaml").read_text())
-            refuse_other_config(_flat(yaml.safe_load(self.resolved)), _flat(theirs), self.folder)
+            refuse_other_config(flatten(yaml.safe_load(self.resolved)), flatten(theirs), self.folder)
             former = load(last)
             self.until_step = former["global_step"]
             self.wandb_id = former["callbacks"]["RunRecord"]["wandb_id"] or self.wandb_id
@@ -148,7 +149,7 @@ class XnorlitCLI(LightningCLI):
             beside = Path(self._config().ckpt_path or "predictions").with_suffix(".predictions.safetensors")
             writers = [PredictionsFile(beside)] if self.subcommand == "predict" else []
             return super().instantiate_trainer(logger=False, callbacks=writers, **kwargs)
-        flat = _flat(yaml.safe_load(self.resolved))
+        flat = flatten(yaml.safe_load(self.resolved))
         loggers: list[Logger] = [MetricsFile(self.folder, self.until_step)]
         if self.wandb != "off" and _first_process():
             seed = flat["seed_everything"]
@@ -178,13 +179,6 @@ def _keep(folder: Path, name: str, **which: str) -> ModelCheckpoint:
 
 def _first_process() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
-
-
-def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """`{"model.network": "alexnet-small", ...}` of a nested configuration; lists are values."""
-    if not isinstance(config, dict) or not config:
-        return {prefix.rstrip("."): config}
-    return {key: value for name, part in config.items() for key, value in _flat(part, f"{prefix}{name}.").items()}
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
