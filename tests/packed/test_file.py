@@ -6,6 +6,7 @@ import resource
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from xnorlit.errors import UserError
 from xnorlit.packed import load
 from xnorlit.packed.engine import METADATA
 from xnorlit.packed.export import pack, write
+from xnorlit.packed.origin import Accuracy, Source
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,15 @@ def test_what_was_written_reads_back(whole, tmp_path):
     assert network(np.zeros((2, 20, 20, 3), np.uint8)).shape == (2, 7)
 
 
+def test_where_a_network_comes_from_and_what_it_reached_read_back(tmp_path):
+    origin = Source("trained", "runs/a/b/xnor/seed-0", "best.ckpt", 3, "a" * 40, True, "1.2.3")
+    model = unkind(NETWORKS["binary-to-the-end"])
+    graph, tensors = pack(model, image_size=20, classes=list("abcdefg"), crop=0.875, squash=True, source=origin)
+    graph = replace(graph, accuracy=Accuracy(**ACCURACY))
+    write(tmp_path / "file", graph, tensors)
+    assert load(tmp_path / "file").graph == graph
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"none\.xnor: cannot be read \(No such file"):
         load(tmp_path / "none.xnor")
@@ -79,6 +90,7 @@ def test_bytes_that_belong_to_nothing_are_refused(whole, tmp_path):
 
 
 HUGE = 2**62
+ACCURACY = {"top1": 0.5, "top5": 0.75, "images": 8, "data": "photos", "split": "val", "listing_sha256": "0" * 64}
 
 
 @pytest.mark.parametrize(
@@ -135,7 +147,7 @@ def at(document, place, value):
         ("classes", ["a", 1], "classes: expected a list"),
         ("classes", list("abcdef"), "6 classes need as many reals"),
         ("image.size", HUGE, "image.size: expected a whole number of 1 to 4096"),
-        ("image.size", 21, ""),
+        ("image.size", 24, ""),
         ("image.std", [0, 1, 1], "image.std: expected numbers"),
         ("image.mean", [float("nan"), 1, 1], "image.mean: expected numbers"),
         (
@@ -160,7 +172,20 @@ def at(document, place, value):
         ("layers.1.name", "conv9", "tensor 'conv9.weight' is missing"),
         ("layers.1.ending", "reals", ""),
         ("layers.1", ..., ""),
+        ("image.crop", 0, "image.crop: expected a number of 1e-06 to 1"),
+        ("image.squash", 1, "image.squash: expected true or false"),
         ("source", [], "source: expected an object"),
+        ("source.weights", "good", "source.weights: expected one of trained, random"),
+        ("source.run", "runs/a", "source.weights: random ones come from no run"),
+        ("source.commit", "g" * 40, "source.commit: expected 40 or 64 hexadecimal digits"),
+        ("source.epoch", -1, "source.epoch: expected a whole number"),
+        ("source.more", "", "source: unknown field 'more'"),
+        ("accuracy", [], "accuracy: expected an object"),
+        ("accuracy", {**ACCURACY, "top1": 1.5}, "accuracy.top1: expected a number of 0 to 1"),
+        ("accuracy", {**ACCURACY, "top1": 0.3}, "accuracy.top1: no whole number of 8 images is right"),
+        ("accuracy", {**ACCURACY, "top5": 0.25}, "accuracy.top5: 0.25 is below top1, 0.5"),
+        ("accuracy", {**ACCURACY, "images": 0}, "accuracy.images: expected a whole number of 1"),
+        ("accuracy", {"top1": 1}, "accuracy.top5: missing"),
     ],
 )
 def test_a_graph_that_does_not_fit_is_refused_by_the_name_of_its_field(whole, tmp_path, place, value, message):

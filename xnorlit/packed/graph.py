@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from xnorlit.packed.fields import FieldError, Fields
+from xnorlit.packed.origin import Accuracy, Source, described
 
 VERSION = 1
 MOST_LAYERS = 1000
@@ -102,22 +103,24 @@ class Graph:
         image_size: Side of the square image, pixels.
         mean: Per channel of R, G, B, 0 to 255, subtracted from the pixels.
         std: Per channel, 0 to 255.
-        resize: Side that an image's shorter side is resized to before the crop of `image_size`.
+        crop: Side of the central square over the image's shorter side: what is resized to `image_size`.
+        squash: Whether the crop is that share of each side instead, so that the aspect is not kept.
         classes: Names of the classes.
         layers: From the pixels to the logits.
-        source: Where it comes from: run, checkpoint, git commit; whatever was known.
-        accuracy: Measured at export: `top1`, `top5` (fractions), `images`; empty when it was not measured.
+        source: Where it comes from.
+        accuracy: What it reached when it was packed; `None` when that was not measured.
     """
 
     network: str
     image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    resize: int
+    crop: float
+    squash: bool
     classes: tuple[str, ...]
     layers: tuple[Layer, ...]
-    source: Mapping[str, Any] = field(default_factory=dict)
-    accuracy: Mapping[str, Any] = field(default_factory=dict)
+    source: Source = field(default_factory=Source)
+    accuracy: Accuracy | None = None
 
     @property
     def input(self) -> Map:
@@ -145,11 +148,12 @@ def parse(document: Any, tensors: Mapping[str, np.ndarray]) -> Graph:
         image_size=size,
         mean=image.numbers("mean", 3, -1e6, 1e6),
         std=image.numbers("std", 3, 1e-6, 1e6),
-        resize=image.integer("resize", size, LARGEST_SIDE),
+        crop=image.number("crop", 1e-6, 1),
+        squash=image.flag("squash"),
         classes=fields.texts("classes", MOST_CLASSES),
         layers=tuple(_layer(Fields(layer, f"layers[{i}]")) for i, layer in enumerate(layers)),
-        source=dict(_object(fields, "source")),
-        accuracy=dict(_object(fields, "accuracy")),
+        source=Source.of(fields.take("source")),
+        accuracy=Accuracy.of(fields.take("accuracy")),
     )
     image.done()
     fields.done()
@@ -166,12 +170,13 @@ def document(graph: Graph) -> dict[str, Any]:
             "size": graph.image_size,
             "mean": list(graph.mean),
             "std": list(graph.std),
-            "resize": graph.resize,
+            "crop": graph.crop,
+            "squash": graph.squash,
         },
         "classes": list(graph.classes),
         "layers": [_described(layer) for layer in graph.layers],
-        "source": dict(graph.source),
-        "accuracy": dict(graph.accuracy),
+        "source": described(graph.source),
+        "accuracy": described(graph.accuracy),
     }
 
 
@@ -213,13 +218,6 @@ def _described(layer: Layer) -> dict[str, Any]:
         found |= {"groups": layer.groups, "ending": layer.ending}
         if layer.ending == "reals":
             found |= {"inner_relu": layer.inner_relu, "relu": layer.relu}
-    return found
-
-
-def _object(fields: Fields, name: str) -> dict[str, Any]:
-    found = fields.take(name)
-    if not isinstance(found, dict):
-        raise FieldError(f"{name}: expected an object")
     return found
 
 

@@ -4,13 +4,13 @@ import copy
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from xnorlit import atomic
+from xnorlit import __version__, atomic
 from xnorlit.errors import UserError
 from xnorlit.models import AlexNet
 from xnorlit.packed.engine import METADATA
@@ -19,6 +19,7 @@ from xnorlit.packed.export.int8 import int8_conv, int8_linear
 from xnorlit.packed.export.layers import packed_layer
 from xnorlit.packed.fields import FieldError
 from xnorlit.packed.graph import Graph, Map, document, parse
+from xnorlit.packed.origin import Source
 
 
 def pack(
@@ -28,9 +29,9 @@ def pack(
     classes: Sequence[str],
     ends: Literal["float", "int8"] = "float",
     calibration: np.ndarray | None = None,
-    resize: int | None = None,
-    source: Mapping[str, Any] | None = None,
-    accuracy: Mapping[str, Any] | None = None,
+    crop: float = 1.0,
+    squash: bool = False,
+    source: Source | None = None,
 ) -> tuple[Graph, dict[str, np.ndarray]]:
     """The graph and the tensors of a network, whose binary layers compute the evaluation forward's integers.
 
@@ -40,9 +41,9 @@ def pack(
         classes: Names of the classes, in the order of the logits.
         ends: Whether the first and the last layer compute in fp32, or in 8 bits with some loss.
         calibration: For 8 bits, images that show how large the last layer's inputs become: uint8 `[N, S, S, 3]`.
-        resize: Side that validation resizes an image's shorter side to before its crop; `image_size` unless given.
-        source: Where the network comes from: run, checkpoint, git commit.
-        accuracy: What was measured at export: top1, top5, images.
+        crop: Side of validation's central crop over the image's shorter side.
+        squash: Whether it is that share of each side instead.
+        source: Where the network comes from; random weights unless given.
 
     Raises:
         UserError: A layer cannot be packed; the message names it, says why and what to use instead.
@@ -64,11 +65,11 @@ def pack(
         image_size=image_size,
         mean=tuple(mean),
         std=tuple(std),
-        resize=resize or image_size,
+        crop=crop,
+        squash=squash,
         classes=tuple(classes),
         layers=tuple(layers),
-        source=source or {},
-        accuracy=accuracy or {},
+        source=source or Source(xnorlit=__version__),
     )
     try:
         return parse(document(graph), tensors), tensors

@@ -1,0 +1,109 @@
+"""Where a packed network comes from, and how well it did when it was packed."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from xnorlit.packed.fields import FieldError, Fields
+
+MOST = 2**53  # of what is counted: the largest whole numbers that every JSON reader keeps
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a packed network was made from; empty where it is not known.
+
+    Attributes:
+        weights: Whether they were trained or, for measuring speed, drawn at random.
+        run: The run's folder, from the folder of runs on: `runs/cifar10/pair-0/xnor/seed-0`.
+        checkpoint: Name of the checkpoint's file.
+        epoch: Epochs that the weights were trained for.
+        commit: Git commit of the code that trained them, in full.
+        changed: Whether that code had uncommitted changes.
+        xnorlit: Version that packed them.
+    """
+
+    weights: Literal["trained", "random"] = "random"
+    run: str = ""
+    checkpoint: str = ""
+    epoch: int = 0
+    commit: str = ""
+    changed: bool = False
+    xnorlit: str = ""
+
+    @staticmethod
+    def of(found: Any) -> "Source":
+        """The source in a file's JSON.
+
+        Raises:
+            FieldError: A field is missing, unknown, of another type, or contradicts another.
+        """
+        fields = Fields(found, "source")
+        source = Source(
+            weights=fields.choice("weights", ("trained", "random")),  # type: ignore[arg-type]
+            run=fields.text("run"),
+            checkpoint=fields.text("checkpoint"),
+            epoch=fields.integer("epoch", 0, MOST),
+            commit=fields.text("commit"),
+            changed=fields.flag("changed"),
+            xnorlit=fields.text("xnorlit"),
+        )
+        fields.done()
+        if source.commit and not (len(source.commit) in (40, 64) and set(source.commit) <= set("0123456789abcdef")):
+            raise FieldError("source.commit: expected 40 or 64 hexadecimal digits, or none")
+        if source.weights == "random" and (source.run or source.checkpoint or source.epoch or source.commit):
+            raise FieldError("source.weights: random ones come from no run")
+        return source
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What the packed network itself reached when it was packed, on its engine.
+
+    Attributes:
+        top1: Share of images whose likeliest class is the true one.
+        top5: Share of images whose true class is among the five likeliest.
+        images: How many there were.
+        data: Name of the set they are from, such as `cifar10`.
+        split: Their split.
+        listing_sha256: Hash of their names and labels: `xnorlit.data.listing.Listing.sha256`.
+    """
+
+    top1: float
+    top5: float
+    images: int
+    data: str
+    split: str
+    listing_sha256: str
+
+    @staticmethod
+    def of(found: Any) -> "Accuracy | None":
+        """The accuracy in a file's JSON, where `null` stands for one that was not measured.
+
+        Raises:
+            FieldError: A field is missing, unknown, of another type, or contradicts another.
+        """
+        if found is None:
+            return None
+        fields = Fields(found, "accuracy")
+        accuracy = Accuracy(
+            top1=fields.number("top1", 0, 1),
+            top5=fields.number("top5", 0, 1),
+            images=fields.integer("images", 1, MOST),
+            data=fields.text("data"),
+            split=fields.text("split"),
+            listing_sha256=fields.text("listing_sha256"),
+        )
+        fields.done()
+        for name in ("top1", "top5"):
+            right = getattr(accuracy, name) * accuracy.images
+            if not math.isclose(right, round(right), rel_tol=1e-9, abs_tol=1e-6):
+                raise FieldError(f"accuracy.{name}: no whole number of {accuracy.images} images is right")
+        if accuracy.top5 < accuracy.top1:
+            raise FieldError(f"accuracy.top5: {accuracy.top5:g} is below top1, {accuracy.top1:g}")
+        return accuracy
+
+
+def described(origin: Source | Accuracy | None) -> dict[str, Any] | None:
+    """The JSON that `of` reads back."""
+    return None if origin is None else asdict(origin)
