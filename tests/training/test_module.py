@@ -11,6 +11,8 @@ from xnorlit.binarize import Binarizer, binarizers
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.data import ImageData
 from xnorlit.errors import UserError
+from xnorlit.training.losses import Loss
+from xnorlit.training.losses.cross_entropy import CrossEntropy
 from xnorlit.training.module import Classifier
 from xnorlit.training.schedule import Schedule, Steps
 
@@ -35,6 +37,23 @@ class Half(Schedule):
         return 0.5
 
     asked = []  # noqa: RUF012
+
+
+class Constant(Loss):
+    """A term of no gradient that notes how it is called."""
+
+    def __init__(self, value):
+        self.value, self.calls = value, []
+
+    def prepare(self, net, data, run):
+        self.calls.append(("prepare", net, data.num_classes, run))
+
+    def on_epoch(self, epoch, epochs):
+        self.calls.append(("epoch", epoch, epochs))
+
+    def __call__(self, net, batch, logits):
+        self.calls.append(("step", net, batch.images.dtype, logits.dtype))
+        return logits.new_tensor(self.value)
 
 
 def fit(photos, module, epochs=1, **trainer):
@@ -133,3 +152,23 @@ def test_evaluation_is_fp32_under_mixed_precision(photos):
     assert first["logits"].dtype == torch.float32
     with torch.no_grad():
         assert torch.equal(first["logits"], module(batch.images))
+
+
+def test_the_loss_is_the_sum_of_the_listed_terms(photos, tmp_path):
+    two, three = Constant(2.0), Constant(3.0)
+    module = Classifier("alexnet-small", XNOR(), losses=[two, three, CrossEntropy()])
+    trainer = fit(photos, module, limit_train_batches=2, precision="bf16-mixed", default_root_dir=tmp_path)
+    metrics = trainer.callback_metrics
+    assert metrics["train/loss/0-Constant"].item() == 2
+    assert metrics["train/loss_epoch"].item() == pytest.approx(5 + metrics["train/loss/2-CrossEntropy"].item())
+    step = ("step", module.net, torch.uint8, torch.float32)
+    assert [call for call in two.calls if call[0] != "epoch"] == [("prepare", module.net, 3, tmp_path), step, step]
+    assert ("epoch", 0, 1) in two.calls
+
+
+def test_terms_are_not_readied_for_a_validation(photos):
+    term = Constant(0.0)
+    module = Classifier("alexnet-small", XNOR(), losses=[term])
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    trainer.validate(module, ImageData(str(photos), backend="folder", batch_size=8), verbose=False)
+    assert term.calls == []

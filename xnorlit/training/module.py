@@ -1,11 +1,13 @@
 """The one LightningModule that trains every arm."""
 
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from pytorch_lightning.cli import OptimizerCallable
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 from typing_extensions import override
@@ -14,11 +16,13 @@ from xnorlit.binarize import Binarizer
 from xnorlit.data import Batch
 from xnorlit.errors import UserError
 from xnorlit.models import AlexNet, build, network_named
+from xnorlit.training.losses import Loss
+from xnorlit.training.losses.cross_entropy import CrossEntropy
 from xnorlit.training.schedule import Constant, Schedule
 
 
 class Classifier(pl.LightningModule):
-    """Cross-entropy training of a network with any binarizer; evaluation in fp32, where binary sums are exact.
+    """Training of a network with any binarizer; evaluation in fp32, where binary sums are exact.
 
     The number of classes, the image size, mean and standard deviation are the data module's.
 
@@ -27,6 +31,7 @@ class Classifier(pl.LightningModule):
         binarizer: How weights and inputs of the network's binary blocks become few-bit: a class name (XNOR, BWN,
             Float) or class_path with init_args. Float makes the float twin.
         layers: Other binarizers for single layers, by name or pattern: {conv2: Float, fc*: BWN}.
+        losses: What training makes small, a sum: [CrossEntropy] unless others are listed.
         optimizer: Optimizer class with its settings.
         schedule: Factor on the learning rate at each step.
         weight_decay_schedule: Factor on every group's weight decay, taken at the start of each epoch.
@@ -42,6 +47,7 @@ class Classifier(pl.LightningModule):
         network: str,
         binarizer: Binarizer,
         layers: dict[str, Binarizer] | None = None,
+        losses: list[Loss] | None = None,
         optimizer: OptimizerCallable = torch.optim.Adam,
         schedule: Schedule | None = None,
         weight_decay_schedule: Schedule | None = None,
@@ -53,6 +59,7 @@ class Classifier(pl.LightningModule):
         super().__init__()
         self.table = network_named(network)
         self._binarizer, self._layers = (binarizer,), layers or {}  # In a tuple: it is settings, not a submodule.
+        self.losses = losses or [CrossEntropy()]
         self.make_optimizer = optimizer
         self.schedule = schedule or Constant()
         self.weight_decay_schedule = weight_decay_schedule or Constant()
@@ -80,6 +87,10 @@ class Classifier(pl.LightningModule):
             )
         if self.channels_last:
             self.net.to(memory_format=torch.channels_last)
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            # Here and not when the fit starts: what it refuses leaves no run behind.
+            for loss in self.losses:
+                loss.prepare(self.net, data, Path(self.trainer.default_root_dir))
         if self.compiled:
             self.net.compile()
         top5 = min(5, data.num_classes)
@@ -93,9 +104,13 @@ class Classifier(pl.LightningModule):
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        logits = self(batch.images)
-        loss = F.cross_entropy(logits.float(), batch.labels)
+        logits = self(batch.images).float()
+        terms = [term(self.net, batch, logits) for term in self.losses]
+        loss = torch.stack(terms).sum()
         self.train_top1(logits, batch.labels)
+        if len(terms) > 1:
+            for number, (term, value) in enumerate(zip(self.losses, terms, strict=True)):
+                self.log(f"train/loss/{number}-{type(term).__name__}", value, on_step=False, on_epoch=True)
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True)
         self.log("train/top1", self.train_top1, on_step=False, on_epoch=True)
         return loss
@@ -175,6 +190,8 @@ class Classifier(pl.LightningModule):
     def _begin_epoch(self) -> None:
         for _, layer in self.net.layers():
             layer.binarizer.on_epoch(self.current_epoch, self.trainer.max_epochs)
+        for loss in self.losses:
+            loss.on_epoch(self.current_epoch, self.trainer.max_epochs)
         decay = self.weight_decay_schedule(self.current_epoch, self.trainer.max_epochs)
         for group in self.optimizers().param_groups:
             group["weight_decay"] = decay * group["initial_weight_decay"]

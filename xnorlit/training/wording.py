@@ -13,6 +13,7 @@ import yaml
 from xnorlit.binarize import binarizers
 from xnorlit.data.augment import Crop
 from xnorlit.errors import UserError, did_you_mean
+from xnorlit.training.losses import Loss
 from xnorlit.training.schedule import Schedule
 
 _KINDS = {
@@ -188,6 +189,7 @@ def _below(base: type) -> list[str]:
 _CLASSES: dict[str, tuple[str, Callable[[], list[str]]]] = {
     "model.binarizer": ("binarizer", lambda: list(binarizers())),
     "model.layers": ("binarizer", lambda: list(binarizers())),
+    "model.losses": ("loss", lambda: _below(Loss)),
     "model.optimizer": ("optimizer", lambda: _below(torch.optim.Optimizer)),
     "model.schedule": ("schedule", lambda: _below(Schedule)),
     "model.weight_decay_schedule": ("schedule", lambda: _below(Schedule)),

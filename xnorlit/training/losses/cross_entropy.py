@@ -1,0 +1,24 @@
+"""The loss that a run has unless it lists others."""
+
+import torch.nn.functional as F
+from torch import Tensor
+from typing_extensions import override
+
+from xnorlit.data import Batch
+from xnorlit.models import AlexNet
+from xnorlit.training.losses.base import Loss
+
+
+class CrossEntropy(Loss):
+    """`-mean_n log softmax(logits_n)[label_n]`.
+
+    Args:
+        smoothing: Share of each target that is spread evenly over all classes.
+    """
+
+    def __init__(self, smoothing: float = 0.0) -> None:
+        self.smoothing = smoothing
+
+    @override
+    def __call__(self, net: AlexNet, batch: Batch, logits: Tensor) -> Tensor:
+        return F.cross_entropy(logits, batch.labels, label_smoothing=self.smoothing)
