@@ -16,7 +16,8 @@ class QuantLayer(nn.Module):
     """What the convolution and the linear layer share: latent weights, a binarizer and the two forwards.
 
     Training computes `rescale(op(input(x), weight(W))) + bias`, evaluation
-    `rescale(scale_x * scale_w * op(codes_x, codes_w)) + bias` in the latent weights' precision, autocast or not.
+    `rescale(scale_x * scale_w * op(codes_x, codes_w)) + bias` in the latent weights' precision, autocast or not. Both
+    then pass the binarizer's `output`, and where it has a shortcut and the shapes agree, `x` is added.
 
     Args:
         weight: Latent weights, uninitialised: `(O, I, kh, kw)` or `(O, I)`.
@@ -33,9 +34,19 @@ class QuantLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.binarizer = Binarizer()
 
-    def bind(self, binarizer: Binarizer, *, rectify: bool) -> None:
+    def bind(self, binarizer: Binarizer, *, rectify: bool, extent: tuple[int, ...] | None = None) -> None:
         """Gives the layer its own copy of the binarizer; the latent weights are initialised by then."""
-        self.binarizer = binarizer.bound_to(self.weight, rectify=rectify)
+        self.binarizer = binarizer.bound_to(self.weight, rectify=rectify, extent=extent)
+
+    @property
+    def shortcut(self) -> bool:
+        """Whether the real input is added to the output."""
+        return self.binarizer.shortcut and self.keeps_shape
+
+    @property
+    def keeps_shape(self) -> bool:
+        """Whether the output has the input's shape, whatever that is."""
+        raise NotImplementedError
 
     @torch.no_grad()
     def after_step(self) -> None:
@@ -49,7 +60,10 @@ class QuantLayer(nn.Module):
     @override
     def forward(self, x: Tensor) -> Tensor:
         y = self._trained(x) if self.training else self._evaluated(x)
-        return y if self.bias is None else y + self.bias.to(y.dtype).view(-1, *(1,) * (y.ndim - 2))
+        if self.bias is not None:
+            y = y + self.bias.to(y.dtype).view(-1, *(1,) * (y.ndim - 2))
+        y = self.binarizer.output(y)
+        return y + x.to(y.dtype) if self.shortcut else y
 
     def _trained(self, x: Tensor) -> Tensor:
         y = self.operate(self.dropout(self.binarizer.input(x)), self.binarizer.weight(self.weight))
@@ -59,12 +73,21 @@ class QuantLayer(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(self.weight.dtype)
             inputs, weights = self.binarizer.input_codes(x), self.binarizer.weight_codes(self.weight)
-            y = self.operate(inputs.values, weights.values)
             if self.binarizer.exact:
-                # A Winograd or FFT algorithm may leave 1e-4 on what is an integer; the packed engine leaves nothing.
-                y = y.round()
+                y = self._integers(inputs.values, weights.values)
+            else:
+                y = self.operate(inputs.values, weights.values)
             y = y * (inputs.scale * weights.scale).view(-1, *(1,) * (y.ndim - 2))
             return self.binarizer.rescale(y, x, self.window)
+
+    def _integers(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The sums of integer codes, exactly."""
+        bits = self.binarizer.weight_bits, self.binarizer.input_bits
+        largest = weight[0].numel() * (2 ** bits[0] - 1) * (2 ** bits[1] - 1)
+        if largest * torch.finfo(x.dtype).eps > 1:  # 2^23 in fp32, beyond which wide codes may bring a sum.
+            return self.operate(x.double(), weight.double()).round().to(x.dtype)
+        # A Winograd or FFT algorithm may leave 1e-4 on what is an integer; the packed engine leaves nothing.
+        return self.operate(x, weight).round()
 
     def extra_repr(self) -> str:
         """Shape of the latent weights and whether there is a bias."""
@@ -100,6 +123,13 @@ class QuantConv2d(QuantLayer):
         self.window = Window((kernel, kernel), (stride, stride), (padding, padding))
         self.groups = groups
 
+    @property
+    @override
+    def keeps_shape(self) -> bool:
+        kernel, stride, padding = self.window
+        same = all(2 * zeros == side - 1 for side, zeros in zip(kernel, padding, strict=True))
+        return same and stride == (1, 1) and len(self.weight) == self.groups * self.weight.shape[1]
+
     @override
     def operate(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.conv2d(x, weight, None, self.window.stride, self.window.padding, 1, self.groups)
@@ -121,6 +151,11 @@ class QuantLinear(QuantLayer):
     def __init__(self, inputs: int, outputs: int, positions: int = 1, bias: bool = True, dropout: float = 0.0) -> None:
         super().__init__(torch.empty(outputs, inputs), bias, dropout)
         self.positions = positions
+
+    @property
+    @override
+    def keeps_shape(self) -> bool:
+        return self.weight.shape[0] == self.weight.shape[1]
 
     @override
     def operate(self, x: Tensor, weight: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from xnorlit.training.module import Classifier
 from xnorlit.training.schedule import Schedule, Steps
 
 
-class Recorder(Binarizer):
+class _Recorder(Binarizer):
     """`sign`-free: counts how its hooks are called."""
 
     weight_bits = 1
@@ -100,18 +100,18 @@ def test_an_eps_for_an_optimizer_without_one_is_refused(photos):
 
 
 def test_hooks_are_called_after_every_step_and_before_every_epoch(photos):
-    Recorder.steps, Recorder.epochs = 0, ()
-    trainer = fit(photos, Classifier("alexnet-small", Recorder()), epochs=2)
+    _Recorder.steps, _Recorder.epochs = 0, ()
+    trainer = fit(photos, Classifier("alexnet-small", _Recorder()), epochs=2)
     binary_layers = 6
-    assert Recorder.steps == binary_layers * trainer.global_step
-    assert set(Recorder.epochs) == {(0, 2), (1, 2)}
+    assert _Recorder.steps == binary_layers * trainer.global_step
+    assert set(_Recorder.epochs) == {(0, 2), (1, 2)}
 
 
 def test_hooks_follow_the_optimizer_and_not_the_batches(photos):
-    Recorder.steps = 0
-    trainer = fit(photos, Classifier("alexnet-small", Recorder()), accumulate_grad_batches=2)
+    _Recorder.steps = 0
+    trainer = fit(photos, Classifier("alexnet-small", _Recorder()), accumulate_grad_batches=2)
     assert trainer.global_step == 2
-    assert Recorder.steps == 6 * 2
+    assert _Recorder.steps == 6 * 2
 
 
 def test_latent_weights_are_clamped_after_a_step(photos):

@@ -14,14 +14,17 @@ for _module in pkgutil.iter_modules(__path__, prefix=f"{__name__}."):
 
 
 def binarizers() -> dict[str, type[Binarizer]]:
-    """Every binarizer that is known by a short name: `{"BWN": BWN, "Float": Float, ...}`, sorted."""
+    """Every binarizer that is known by a short name: `{"BWN": BWN, "Float": Float, ...}`, sorted.
+
+    A class whose name begins with an underscore is none: a base that methods share, or a test's own.
+    """
     found: dict[str, type[Binarizer]] = {}
     waiting = [Binarizer]
     while waiting:
         for child in waiting.pop().__subclasses__():
             found[child.__name__] = child
             waiting.append(child)
-    return dict(sorted(found.items()))
+    return {name: found[name] for name in sorted(found) if not name.startswith("_")}
 
 
 __all__ = ["Binarizer", "Codes", "Window", "binarizers"]

@@ -34,8 +34,8 @@ class Binarizer(nn.Module):
     """How one layer's weights and inputs become few-bit; as it stands, both stay real.
 
     In training a layer computes `rescale(conv(input(x), weight(W)))`, differentiable; in evaluation
-    `rescale(scale_x * scale_w * conv(codes_x, codes_w))`, whose integer sums are exact. A method states both forms and
-    the tests hold them equal to rounding.
+    `rescale(scale_x * scale_w * conv(codes_x, codes_w))`, whose integer sums are exact. In both, `output` then sees
+    what leaves the layer, its bias included. A method states both forms and the tests hold them equal to rounding.
 
     A configuration holds one *unbound* binarizer, which is the settings; each layer gets a copy of its own from
     [bound_to][xnorlit.binarize.Binarizer.bound_to], with whatever parameters the method learns per layer.
@@ -43,33 +43,58 @@ class Binarizer(nn.Module):
     Attributes:
         weight_bits: Bits of a weight code; 32 says that weights stay real.
         input_bits: Bits of an input code; 32 says that inputs stay real.
+        gradient_bits: Bits of the gradient that the layer's output receives; 32 says that it is as it comes.
         signed_input: Whether input codes are signs, which are all +1 behind a ReLU.
+        shortcut: Whether the layer's input, before it was quantised, is added to its output where both have one shape.
+        cannot_pack: Why a layer of this method has no packed form and what to use instead; empty where it has one.
+        rectify: Whether a real-valued input passes a ReLU first, see `bound_to`.
+        extent: Height and width of the layer's output, `None` for a linear layer or where they are not known.
     """
 
     weight_bits: int = 32
     input_bits: int = 32
+    gradient_bits: int = 32
     signed_input: bool = False
+    shortcut: bool = False
+    cannot_pack: str = ""
     rectify: bool = False
+    extent: tuple[int, ...] | None = None
 
-    def bound_to(self, weight: Tensor, *, rectify: bool) -> "Binarizer":
+    def bound_to(self, weight: Tensor, *, rectify: bool, extent: tuple[int, ...] | None = None) -> "Binarizer":
         """This binarizer's settings as a new binarizer of one layer.
 
         Args:
             weight: The layer's latent weights, `(O, I, kh, kw)` or `(O, I)`.
             rectify: Whether the layer's block has no non-linearity of its own. A real-valued input then passes a ReLU
                 first; without it a float network of batch norm and convolution only would collapse to a linear map.
+            extent: Height and width of a convolution's output, where the network's table tells them.
         """
         bound = copy.deepcopy(self)
-        bound.rectify = rectify
-        bound.setup(weight)
+        bound.rectify, bound.extent = rectify, extent
+        # What a method draws here must not shift the draws of the next layer's weights: a pair starts alike.
+        with torch.random.fork_rng(devices=[]):
+            bound.setup(weight)
         return bound
 
     def setup(self, weight: Tensor) -> None:
         """Creates what the method learns or remembers for one layer (a scale, a threshold); nothing here.
 
+        What is learned is an `nn.Parameter`, what a schedule or a first batch sets is a buffer: both are then saved.
+
         Args:
             weight: The layer's latent weights, freshly initialised.
         """
+
+    def behind(self, outputs: int) -> nn.Module | None:
+        """A module that the method adds behind its layer, and behind a max pool that follows at once; none here.
+
+        Behind the pool because what methods add there grows with its input (a PReLU), so that the order of the two
+        makes no difference but to the time: the map is a quarter as large.
+
+        Args:
+            outputs: The layer's output channels or features.
+        """
+        return None
 
     # --- training ---------------------------------------------------------------------------------------------------
     def weight(self, weight: Tensor) -> Tensor:
@@ -87,6 +112,16 @@ class Binarizer(nn.Module):
             y: The convolution's output, `(N, O, H', W')`, or `(N, O)` of a linear layer.
             x: The layer's input before it was quantised, `(N, I, H, W)` or `(N, I)`.
             window: Where the convolution looks; `None` for a linear layer.
+        """
+        return y
+
+    def output(self, y: Tensor) -> Tensor:
+        """What leaves the layer, its bias included; the same in both modes.
+
+        The place for a quantiser of the gradient, whose forward changes nothing.
+
+        Args:
+            y: `(N, O, H', W')` or `(N, O)`.
         """
         return y
 

@@ -112,7 +112,11 @@ class _Flow:
 def _build(block: Block, network: Network, flow: _Flow, binarizer: Binarizer, classes: int) -> nn.Sequential:
     body = nn.Sequential()
     positions = 1
+    behind: nn.Module | None = None
     for step in block.steps.split():
+        if behind is not None and step != "pool":
+            _add_behind(body, behind, flow)
+            behind = None
         if step == "norm":
             module = _norm(block, network, flow.shape)
             flow.signed = True
@@ -131,10 +135,19 @@ def _build(block: Block, network: Network, flow: _Flow, binarizer: Binarizer, cl
             _refuse_dead_sign(block, binarizer, flow)
             module, flow.shape = _layer(block, step, flow.shape, positions, classes)
             _initialise(module, network)
-            module.bind(binarizer, rectify=not flow.rectified)
+            module.bind(binarizer, rectify=not flow.rectified, extent=flow.shape[1:] or None)
             flow.rectified, flow.signed = False, True
+            behind = module.binarizer.behind(len(module.weight))
         body.add_module(step, module)
+    if behind is not None:
+        _add_behind(body, behind, flow)
     return body
+
+
+def _add_behind(body: nn.Sequential, module: nn.Module, flow: _Flow) -> None:
+    """Adds what a binarizer wants behind its layer: a non-linearity of the block's own."""
+    body.add_module("behind", module)
+    flow.rectified = True
 
 
 def _layer(

@@ -41,7 +41,9 @@ def beginnings() -> dict[str, dict[str, Any]]:
 
 def binarizer_list(command: str) -> str:
     """One line for each binarizer: its name and its docstring's first."""
-    lines = [f"  {name:8}{(cls.__doc__ or '').strip().splitlines()[0]}" for name, cls in binarizers().items()]
+    known = binarizers()
+    width = max(map(len, known)) + 2
+    lines = [f"  {name:{width}}{(cls.__doc__ or '').strip().splitlines()[0]}" for name, cls in known.items()]
     return "\n".join(
         [
             "binarizers (--model.binarizer NAME):",

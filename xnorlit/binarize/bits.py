@@ -1,0 +1,22 @@
+"""How many bits a code may have."""
+
+from xnorlit.errors import UserError
+
+REAL = 32
+"""The number of bits that says: not quantised."""
+
+
+def checked(name: str, bits: int, most: int = 8) -> int:
+    """The number of bits, if it is one.
+
+    Args:
+        name: The setting's name, for the message.
+        bits: What was given.
+        most: The largest number of bits that is not real.
+
+    Raises:
+        UserError: It is neither a whole number from 1 to `most` nor 32.
+    """
+    if isinstance(bits, bool) or not isinstance(bits, int) or not (1 <= bits <= most or bits == REAL):
+        raise UserError(f"{name} is {bits}. Expected a whole number from 1 to {most}, or {REAL} for real numbers.")
+    return bits
