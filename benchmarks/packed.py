@@ -109,9 +109,9 @@ def layer_rows(
     """Each binary layer on each path against torch, with one thread and with more."""
     rows, at = [], graph.input
     for layer in graph.layers:
-        if layer.kind == "binary":
-            unpooled = Layer(layer.kind, layer.name, layer.outputs, layer.window).output(at)
-            products = tensors[f"{layer.name}.weight"].shape[1:3]
+        if layer.binary:
+            unpooled = layer.sums(at)
+            products = tensors[f"{layer.name}.weight"].shape[2:4]
             macs = batch * unpooled.height * unpooled.width * layer.outputs * products[0] * products[1]
             macs *= at.channels // layer.groups
             x = np.random.default_rng(0).standard_normal((batch, *at), np.float32)
@@ -193,7 +193,7 @@ def table(found: dict[str, Any]) -> str:
 
 def memory_of(graph: Graph, tensors: Mapping[str, np.ndarray], packed: PackedNetwork, summary: Any) -> dict[str, int]:
     """Bytes: the binary layers as fp32 and as packed with their thresholds, and what the engine keeps."""
-    names = [f"{layer.name}." for layer in graph.layers if layer.kind == "binary"]
+    names = [f"{layer.name}." for layer in graph.layers if layer.binary]
     packed_bytes = sum(values.nbytes for name, values in tensors.items() if name.startswith(tuple(names)))
     return {"binary_fp32": 4 * summary.binary_weights, "binary_packed": packed_bytes, "resident": packed.resident_bytes}
 

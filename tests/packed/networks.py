@@ -140,7 +140,7 @@ def integers_of_engine(graph, tensors, pixels, threads=1):
     """The same from the engine: one that ends in the sums of each binary layer in turn."""
     found = {}
     for last, layer in enumerate(graph.layers):
-        if layer.kind != "binary":
+        if not layer.binary:
             continue
         engine, at = _kernels.Engine(chosen_path()), graph.input
         for before in graph.layers[:last]:
@@ -161,6 +161,6 @@ def turns(model, tensors):
     found = {}
     for name, layer in model.layers():
         if layer.binarizer.exact:
-            packed = tensors[f"{name}.weight"][:, 0, 0, 0] & 1 == 1
+            packed = tensors[f"{name}.weight"][0, :, 0, 0, 0] & 1 == 1
             found[name] = np.where(packed == (layer.weight.detach().flatten(1)[:, 0] >= 0).numpy(), 1, -1)
     return found

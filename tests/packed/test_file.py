@@ -96,17 +96,17 @@ ACCURACY = {"top1": 0.5, "top5": 0.75, "images": 8, "data": "photos", "split": "
 @pytest.mark.parametrize(
     ("tensor", "entry", "message"),
     [
-        ("fc8.bias", {"shape": [HUGE]}, "cannot lie at"),
-        ("fc8.bias", {"shape": [-7]}, "not lists of counts"),
-        ("fc8.bias", {"shape": [7.0]}, "not lists of counts"),
-        ("fc8.bias", {"shape": [1] * 99 + [7]}, "not lists of counts"),
-        ("fc8.bias", {"dtype": "F64"}, "dtype 'F64' is none of"),
-        ("fc8.bias", {"dtype": ["F32"]}, "none of"),
-        ("fc8.bias", {"data_offsets": [0, 28]}, "its bytes begin at"),
-        ("fc8.bias", {"data_offsets": [HUGE, HUGE + 28]}, "cannot lie at"),
-        ("fc8.bias", {"data_offsets": [28, 0]}, "cannot lie at"),
-        ("fc8.bias", {"shape": [1, 7]}, "expected float32 (7,)"),
-        ("fc8.bias", {"more": 1}, "expected dtype, shape and data_offsets"),
+        ("fc8.shift0", {"shape": [HUGE]}, "cannot lie at"),
+        ("fc8.shift0", {"shape": [-7]}, "not lists of counts"),
+        ("fc8.shift0", {"shape": [7.0]}, "not lists of counts"),
+        ("fc8.shift0", {"shape": [1] * 99 + [7]}, "not lists of counts"),
+        ("fc8.shift0", {"dtype": "F64"}, "dtype 'F64' is none of"),
+        ("fc8.shift0", {"dtype": ["F32"]}, "none of"),
+        ("fc8.shift0", {"data_offsets": [0, 28]}, "its bytes begin at"),
+        ("fc8.shift0", {"data_offsets": [HUGE, HUGE + 28]}, "cannot lie at"),
+        ("fc8.shift0", {"data_offsets": [28, 0]}, "cannot lie at"),
+        ("fc8.shift0", {"shape": [1, 7]}, "expected float32 (7,)"),
+        ("fc8.shift0", {"more": 1}, "expected dtype, shape and data_offsets"),
     ],
 )
 def test_a_tensor_that_is_not_what_it_says_is_refused(whole, tmp_path, tensor, entry, message):
@@ -119,8 +119,8 @@ def test_a_tensor_that_is_not_what_it_says_is_refused(whole, tmp_path, tensor, e
 
 def test_overlapping_tensors_are_refused(whole, tmp_path):
     header, graph, data = parts(whole)
-    header["fc8.bias"]["data_offsets"] = header["fc8.bias"]["data_offsets"]
-    header["other"] = dict(header["fc8.bias"])
+    header["fc8.shift0"]["data_offsets"] = header["fc8.shift0"]["data_offsets"]
+    header["other"] = dict(header["fc8.shift0"])
     assert "its bytes begin at" in refusal(tmp_path, together(header, graph, data))
 
 
@@ -138,7 +138,7 @@ def at(document, place, value):
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        ("version", 2, "version: this xnorlit reads version 1, found 2"),
+        ("version", 1, "version: this xnorlit reads version 2, found 1"),
         ("version", True, "version"),
         ("version", ..., "version: missing"),
         ("surplus", 1, "unknown field 'surplus'"),
@@ -151,11 +151,24 @@ def at(document, place, value):
         ("image.std", [0, 1, 1], "image.std: expected numbers"),
         ("image.mean", [float("nan"), 1, 1], "image.mean: expected numbers"),
         (
-            "layers.0.kind",
+            "layers.0.operand.form",
             "softmax",
-            "layers[0].kind: expected one of float_conv, int8_conv, binary, float_linear",
+            "layers[0].operand.form: expected one of pixels, signs, codes, reals, found 'softmax'",
         ),
-        ("layers.0.kind", ["binary"], "layers[0].kind"),
+        ("layers.0.weights.form", ["planes"], "layers[0].weights.form"),
+        ("layers.0.operand.form", "reals", "layers[0].operand: reads reals, where the layer before it gives pixels"),
+        ("layers.1.operand.scale", "K", "layers[1].operand.scale: K needs reals"),
+        ("layers.1.weights.factors", [], "layers[1].weights.factors: expected a list of 1 to 16"),
+        ("layers.1.weights.factors", [1, 1], "tensor 'conv2.weight'"),
+        ("layers.1.weights.factors", [HUGE], "layers[1].weights.factors[0]"),
+        ("layers.1.weights.factors", [2**24], "sums of 216 products may exceed"),
+        ("layers.1.weights.divisor", 0, "layers[1].weights.divisor"),
+        ("layers.1.ending.levels", 2, "tensor 'conv2.threshold'"),
+        ("layers.1.ending.levels", HUGE, "layers[1].ending.levels"),
+        ("layers.1.ending.per_position", True, "tensor 'conv2.threshold'"),
+        ("layers.4.ending.slopes", [], "layers[4].ending.slopes: expected a list of 1 to 8"),
+        ("layers.4.ending.slopes", [float("inf")], "layers[4].ending.slopes[0]"),
+        ("layers.4.ending.slopes", [None], "tensor 'fc7.slope0' is missing"),
         ("layers.1.outputs", HUGE, "layers[1].outputs: expected a whole number of 1 to 1048576"),
         ("layers.1.outputs", 36, "tensor 'conv2.weight'"),
         ("layers.1.outputs", 37.0, "layers[1].outputs"),
@@ -170,7 +183,8 @@ def at(document, place, value):
         ("layers.1.pool", [99, 1], "layers[1].pool: 99 is larger than its map"),
         ("layers.1.name", "conv1", "layers[1].name: 'conv1' is the name of another layer too"),
         ("layers.1.name", "conv9", "tensor 'conv9.weight' is missing"),
-        ("layers.1.ending", "reals", ""),
+        ("layers.1.ending.form", "reals", ""),
+        ("layers.1.pool", False, "layers[1].pool"),
         ("layers.1", ..., ""),
         ("image.crop", 0, "image.crop: expected a number of 1e-06 to 1"),
         ("image.squash", 1, "image.squash: expected true or false"),
@@ -202,13 +216,13 @@ def test_metadata_that_is_no_graph_is_refused(whole, tmp_path, graph):
 
 def test_a_layer_too_many_is_refused(whole, tmp_path):
     header, graph, data = parts(whole)
-    graph["layers"].append({"kind": "float_linear", "name": "fc9", "outputs": 7})
+    graph["layers"].append({**graph["layers"][-1], "name": "fc9"})
     assert "tensor 'fc9.weight' is missing" in refusal(tmp_path, together(header, graph, data))
     graph["layers"] = graph["layers"][:-1] * 300
     assert "layers: expected a list of 1 to 1000" in refusal(tmp_path, together(header, graph, data))
 
 
-@pytest.mark.parametrize("tensor", ["conv1.threshold", "conv1.weight", "fc8.bias", "fc7.scale"])
+@pytest.mark.parametrize("tensor", ["conv1.threshold", "conv1.weight", "fc8.shift0", "fc7.scale0"])
 def test_a_number_that_is_none_is_refused(whole, tmp_path, tensor):
     header, graph, data = parts(whole)
     start = header[tensor]["data_offsets"][0]

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from xnorlit.packed import _kernels, tensorfile
+from xnorlit.packed.document import parse
 from xnorlit.packed.fields import FieldError
-from xnorlit.packed.graph import Graph, Layer, Map, parse
+from xnorlit.packed.graph import Graph, Layer, Map
 from xnorlit.packed.path import chosen_path
 
 METADATA = "xnorlit.packed"
@@ -43,7 +44,7 @@ class PackedNetwork:
     8 bits where the file says so.
 
     Args:
-        graph: A graph that fits the tensors (`xnorlit.packed.graph.parse`).
+        graph: A graph that fits the tensors (`xnorlit.packed.document.parse`).
         tensors: By name, as in the file.
 
     Attributes:
@@ -115,28 +116,33 @@ def add_layer(engine: _kernels.Engine, layer: Layer, at: Map, graph: Graph, tens
     def tensor(name: str) -> np.ndarray:
         return np.ascontiguousarray(tensors[f"{layer.name}.{name}"])
 
-    shape, outputs, pool = list(at), layer.outputs, list(layer.pool or ())
-    if layer.kind == "float_linear":
-        engine.add_float_linear(shape, outputs, tensor("weight"), tensor("bias"))
+    shape, outputs, pool, operand, ending = list(at), layer.outputs, list(layer.pool or ()), layer.operand, layer.ending
+    if operand.form == "reals" and layer.weights.form == "float":
+        engine.add_float_linear(shape, outputs, tensor("weight"), tensor("shift0"))
         return
-    if layer.kind == "int8_linear":
-        engine.add_byte_linear(shape, outputs, layer.step, tensor("weight"), tensor("scale"), tensor("bias"))
+    if operand.form == "reals":
+        engine.add_byte_linear(shape, outputs, operand.step, tensor("weight"), tensor("scale0"), tensor("shift0"))
         return
     looks = layer.looks(at)
     window = [*looks.kernel, *looks.stride, *looks.padding]
-    if layer.ending == "bits":
+    if ending.form != "reals":
         thresholds = tensor("threshold").ravel()
         flips = np.unpackbits(tensor("flip"), count=thresholds.size, bitorder="little")
-    if layer.kind == "int8_conv":
+    if layer.weights.form == "int8":
         engine.add_byte_conv(shape, window, outputs, tensor("weight"), tensor("fill"), pool, thresholds, flips)
         return
-    if layer.kind == "float_conv":
+    if layer.weights.form == "float":
         mean, std = (np.array(values, np.float32) for values in (graph.mean, graph.std))
         engine.add_float_conv(shape, window, outputs, tensor("weight"), mean, std, pool, thresholds, flips)
         return
     binary = shape, window, layer.groups, outputs, tensor("weight"), pool
-    if layer.ending == "bits":
+    if ending.form == "signs":
         engine.add_binary_to_bits(*binary, thresholds, flips)
+        return
+    if len(ending.slopes) == 1:
+        inner = np.ones(outputs, np.float32), np.zeros(outputs, np.float32), False
+        outer = tensor("scale0"), tensor("shift0"), ending.slopes[0] == 0
     else:
-        inner = tensor("inner_scale"), tensor("inner_shift"), layer.inner_relu
-        engine.add_binary_to_reals(*binary, *inner, tensor("scale"), tensor("shift"), layer.relu)
+        inner = tensor("scale0"), tensor("shift0"), ending.slopes[0] == 0
+        outer = tensor("scale1"), tensor("shift1"), ending.slopes[1] == 0
+    engine.add_binary_to_reals(*binary, *inner, *outer)

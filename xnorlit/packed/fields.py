@@ -28,6 +28,10 @@ class Fields:
             raise FieldError(f"{self._at(name)}: missing")
         return self._left.pop(name)
 
+    def object(self, name: str) -> "Fields":
+        """The fields of an object."""
+        return Fields(self.take(name), self._at(name))
+
     def integer(self, name: str, least: int, most: int) -> int:
         """A whole number within bounds."""
         return self._integer(self._at(name), self.take(name), least, most)
@@ -35,6 +39,13 @@ class Fields:
     def integers(self, name: str, count: int, least: int, most: int) -> tuple[int, ...]:
         """A list of that many whole numbers within bounds."""
         items = self._list(name, count)
+        return tuple(self._integer(f"{self._at(name)}[{i}]", item, least, most) for i, item in enumerate(items))
+
+    def some_integers(self, name: str, count: int, least: int, most: int) -> tuple[int, ...]:
+        """A list of 1 to that many whole numbers within bounds."""
+        items = self.take(name)
+        if not isinstance(items, list) or not 1 <= len(items) <= count:
+            raise FieldError(f"{self._at(name)}: expected a list of 1 to {count}, found {_short(items)}")
         return tuple(self._integer(f"{self._at(name)}[{i}]", item, least, most) for i, item in enumerate(items))
 
     def number(self, name: str, least: float, most: float) -> float:
@@ -51,6 +62,17 @@ class Fields:
             if type(item) not in (int, float) or not least <= item <= most:
                 raise FieldError(f"{self._at(name)}: expected numbers of {least:g} to {most:g}, found {_short(item)}")
         return tuple(float(item) for item in items)
+
+    def optional_numbers(self, name: str, count: int, least: float, most: float) -> tuple[float | None, ...]:
+        """A list of 1 to that many numbers within bounds, some of them `null`."""
+        items = self.take(name)
+        if not isinstance(items, list) or not 1 <= len(items) <= count:
+            raise FieldError(f"{self._at(name)}: expected a list of 1 to {count}, found {_short(items)}")
+        each = (Fields({f"{name}[{i}]": item}, self.place) for i, item in enumerate(items))
+        return tuple(
+            None if item is None else one.number(f"{name}[{i}]", least, most)
+            for i, (one, item) in enumerate(zip(each, items, strict=True))
+        )
 
     def flag(self, name: str) -> bool:
         """`true` or `false`."""

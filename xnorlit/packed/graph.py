@@ -1,34 +1,17 @@
-"""What a packed network is: preprocessing, class names and a chain of layers, each held to the one before it."""
+"""What a packed network is: preprocessing, class names and a chain of layers.
 
-import math
-from collections.abc import Mapping
+A layer is three pieces, each independent of the others: what its sums take in (`Operand`), what they are weighted with
+(`Weights`), and what leaves the layer (`Ending`).
+"""
+
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import numpy as np
+from xnorlit.packed.origin import Accuracy, Source
 
-from xnorlit.packed.fields import FieldError, Fields
-from xnorlit.packed.origin import Accuracy, Source, described
-
-VERSION = 1
-MOST_LAYERS = 1000
-MOST_CLASSES = 2**20
-LARGEST_SIDE = 4096
-LARGEST_MAP = 2**24  # values of one image between two layers: 57 times AlexNet's largest
-
-
-# Sums of products of a level of 255 and a weight of -128 stay within 31 bits.
-MOST_INT8_PRODUCTS = (2**31 - 1) // (255 * 128)
-
-Kind = Literal["float_conv", "int8_conv", "binary", "float_linear", "int8_linear"]
-READS = {
-    "float_conv": "pixels",
-    "int8_conv": "pixels",
-    "binary": "bits",
-    "float_linear": "reals",
-    "int8_linear": "reals",
-}
-LINEAR = ("float_linear", "int8_linear")
+OPERANDS = ("pixels", "signs", "codes", "reals")
+WEIGHTS = ("float", "int8", "planes")
+ENDINGS = ("signs", "codes", "reals")
 
 
 class Map(NamedTuple):
@@ -49,49 +32,115 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Operand:
+    """What a layer's sums take in.
+
+    Attributes:
+        form: `pixels`, normalised where they meet float weights; `signs`, -1 and +1; `codes`, 0 to `2^bits - 1`;
+            `reals`. Signs may be those of reals that the layer before gives.
+        bits: Of a code.
+        scale: `K` multiplies the sums at each position by the mean magnitude of the reals under it.
+        step: What one level of reals before 8-bit weights is worth: the levels are `round(x / step)` in 0..255.
+    """
+
+    form: Literal["pixels", "signs", "codes", "reals"]
+    bits: int = 1
+    scale: Literal["none", "K"] = "none"
+    step: float = 0.0
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a layer's sums are weighted with.
+
+    Attributes:
+        form: `float`; `int8`, with a scale per output channel in the ending; `planes`, bits.
+        factors: For planes, `weight = sum of factors[i] * plane i / divisor`, each plane holding -1 and +1: `(1,)` for
+            signs, `(1, 2)` for -3, -1, 1, 3, `(1, 1)` over 2 for ternary weights.
+        divisor: 1 or 2.
+    """
+
+    form: Literal["float", "int8", "planes"]
+    factors: tuple[int, ...] = ()
+    divisor: int = 1
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What becomes of a layer's sums n behind its max pool.
+
+    Attributes:
+        form: `signs` and `codes`: bit p of what leaves is `flip[p]`, turned around by each threshold that n reaches and
+            whose `change[level, p]` is set. `reals`: affine maps `n <- max(y, 0) + slope * min(y, 0)`,
+            `y = n * scale + shift`, one after the other.
+        bits: Of a code; 1 for signs.
+        levels: Thresholds of an output channel.
+        slopes: One for each affine map: 1 for nothing, 0 for a ReLU, `None` for a tensor of one per output channel.
+        per_position: Whether the tensors hold numbers for each position and channel of the pooled map, as a norm behind
+            a flattening has them, and not for each channel only.
+    """
+
+    form: Literal["signs", "codes", "reals"]
+    bits: int = 1
+    levels: int = 1
+    slopes: tuple[float | None, ...] = ()
+    per_position: bool = False
+
+
+@dataclass(frozen=True)
 class Layer:
     """One layer with what follows it up to the next one's input.
 
     Attributes:
-        kind: `float_conv`, `int8_conv`: pixels to signs. `binary`: signs to signs or to reals. `float_linear`,
-            `int8_linear`: reals to reals.
         name: Its block's name; its tensors are called `name.weight` and so on.
         outputs: Output channels.
+        operand: What its sums take in.
+        weights: What they are weighted with.
+        ending: What leaves it.
         window: Where it looks; `None` for a layer that sees the whole map.
         groups: Groups of channels that see only each other.
-        pool: Size and stride of the max pool behind it; `None` for none.
-        ending: What leaves the layer: signs (`bits`) or real numbers (`reals`).
-        inner_relu: For reals, whether a ReLU follows the first affine map.
-        relu: For reals, whether one follows the second.
-        step: What one level of an `int8_linear` layer's input is worth: its levels are `round(x / step)` in 0..255.
+        pool: Size and stride of the max pool of its sums; `None` for none.
     """
 
-    kind: Kind
     name: str
     outputs: int
+    operand: Operand
+    weights: Weights
+    ending: Ending
     window: Window | None = None
     groups: int = 1
     pool: tuple[int, int] | None = None
-    ending: Literal["bits", "reals"] = "reals"
-    inner_relu: bool = False
-    relu: bool = False
-    step: float = 0.0
+
+    @property
+    def binary(self) -> bool:
+        """Whether it counts bits: integer sums of few-bit operands."""
+        return self.weights.form == "planes" and self.operand.form in ("signs", "codes")
+
+    @property
+    def integer(self) -> bool:
+        """Whether its thresholds are integers."""
+        return (self.binary and self.operand.scale == "none") or self.weights.form == "int8"
 
     def looks(self, at: Map) -> Window:
         """Its window, spelt out."""
         return self.window or Window((at.height, at.width))
 
-    def output(self, at: Map) -> Map:
-        """What it makes of a map, its pool included."""
+    def sums(self, at: Map) -> Map:
+        """Its sums over a map, before its pool."""
         window = self.looks(at)
         sides = [
             (side + 2 * padding - kernel) // stride + 1
             for side, kernel, stride, padding in zip(at, window.kernel, window.stride, window.padding, strict=False)
         ]
-        if self.pool:
-            size, stride = self.pool
-            sides = [(side - size) // stride + 1 for side in sides]
         return Map(*sides, self.outputs)
+
+    def output(self, at: Map) -> Map:
+        """What it makes of a map, its pool included."""
+        sums = self.sums(at)
+        if not self.pool:
+            return sums
+        size, stride = self.pool
+        return Map(*((side - size) // stride + 1 for side in sums[:2]), self.outputs)
 
 
 @dataclass(frozen=True)
@@ -126,191 +175,3 @@ class Graph:
     def input(self) -> Map:
         """The pixels."""
         return Map(self.image_size, self.image_size, 3)
-
-
-def parse(document: Any, tensors: Mapping[str, np.ndarray]) -> Graph:
-    """The graph of a file's JSON, whose every field fits every other and the tensors.
-
-    Raises:
-        FieldError: Something does not; the message begins with the field's place.
-    """
-    fields = Fields(document, "")
-    version = fields.take("version")
-    if version != VERSION or type(version) is not int:
-        raise FieldError(f"version: this xnorlit reads version {VERSION}, found {version!r}")
-    image = Fields(fields.take("image"), "image")
-    size = image.integer("size", 1, LARGEST_SIDE)
-    layers = fields.take("layers")
-    if not isinstance(layers, list) or not 1 <= len(layers) <= MOST_LAYERS:
-        raise FieldError(f"layers: expected a list of 1 to {MOST_LAYERS}")
-    graph = Graph(
-        network=fields.text("network"),
-        image_size=size,
-        mean=image.numbers("mean", 3, -1e6, 1e6),
-        std=image.numbers("std", 3, 1e-6, 1e6),
-        crop=image.number("crop", 1e-6, 1),
-        squash=image.flag("squash"),
-        classes=fields.texts("classes", MOST_CLASSES),
-        layers=tuple(_layer(Fields(layer, f"layers[{i}]")) for i, layer in enumerate(layers)),
-        source=Source.of(fields.take("source")),
-        accuracy=Accuracy.of(fields.take("accuracy")),
-    )
-    image.done()
-    fields.done()
-    _check_chain(graph, tensors)
-    return graph
-
-
-def document(graph: Graph) -> dict[str, Any]:
-    """The JSON that `parse` reads back."""
-    return {
-        "version": VERSION,
-        "network": graph.network,
-        "image": {
-            "size": graph.image_size,
-            "mean": list(graph.mean),
-            "std": list(graph.std),
-            "crop": graph.crop,
-            "squash": graph.squash,
-        },
-        "classes": list(graph.classes),
-        "layers": [_described(layer) for layer in graph.layers],
-        "source": described(graph.source),
-        "accuracy": described(graph.accuracy),
-    }
-
-
-def expected_tensors(layer: Layer, at: Map) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Names, dtypes and shapes of a layer's tensors, given the map it reads; thresholds in their shape per channel."""
-    window, outputs = layer.looks(at), layer.outputs
-    shapes: dict[str, tuple[str, tuple[int, ...]]]
-    if layer.kind == "float_linear":
-        shapes = {"weight": ("f4", (outputs, math.prod(at))), "bias": ("f4", (outputs,))}
-    elif layer.kind == "int8_linear":
-        shapes = {"weight": ("i1", (outputs, math.prod(at))), "scale": ("f4", (outputs,)), "bias": ("f4", (outputs,))}
-    elif layer.kind == "float_conv":
-        shapes = {"weight": ("f4", (outputs, *window.kernel, at.channels)), "threshold": ("f4", (outputs,))}
-    elif layer.kind == "int8_conv":
-        shapes = {"weight": ("i1", (outputs, *window.kernel, at.channels)), "threshold": ("i4", (outputs,))}
-        shapes["fill"] = ("u1", (at.channels,))
-    else:
-        octets = (at.channels // layer.groups + 7) // 8
-        shapes = {"weight": ("u1", (outputs, *window.kernel, octets))}
-        if layer.ending == "bits":
-            shapes["threshold"] = ("i4", (outputs,))
-        else:
-            shapes |= dict.fromkeys(("inner_scale", "inner_shift", "scale", "shift"), ("f4", (outputs,)))
-    if layer.ending == "bits":
-        shapes["flip"] = ("u1", ((outputs + 7) // 8,))
-    return {f"{layer.name}.{name}": shape for name, shape in shapes.items()}
-
-
-def _described(layer: Layer) -> dict[str, Any]:
-    found: dict[str, Any] = {"kind": layer.kind, "name": layer.name, "outputs": layer.outputs}
-    if layer.kind == "int8_linear":
-        found["step"] = layer.step
-    if layer.kind in LINEAR:
-        return found
-    window = layer.window
-    found["window"] = window and {key: list(getattr(window, key)) for key in ("kernel", "stride", "padding")}
-    found["pool"] = layer.pool and list(layer.pool)
-    if layer.kind == "binary":
-        found |= {"groups": layer.groups, "ending": layer.ending}
-        if layer.ending == "reals":
-            found |= {"inner_relu": layer.inner_relu, "relu": layer.relu}
-    return found
-
-
-def _layer(fields: Fields) -> Layer:
-    kind = fields.choice("kind", tuple(READS))
-    given: dict[str, Any] = {"name": fields.text("name"), "outputs": fields.integer("outputs", 1, MOST_CLASSES)}
-    if kind == "int8_linear":
-        given["step"] = fields.number("step", 1e-30, 1e30)
-    if kind not in LINEAR:
-        given["window"] = _window(fields.take("window"), f"{fields.place}.window")
-        pool = fields.take("pool")
-        given["pool"] = pool and Fields({"pool": pool}, fields.place).integers("pool", 2, 1, LARGEST_SIDE)
-        given["ending"] = "bits"
-    if kind == "binary":
-        given["groups"] = fields.integer("groups", 1, MOST_CLASSES)
-        given["ending"] = fields.choice("ending", ("bits", "reals"))
-        if given["ending"] == "reals":
-            given |= {name: fields.flag(name) for name in ("inner_relu", "relu")}
-    fields.done()
-    return Layer(kind=kind, **given)  # type: ignore[arg-type]
-
-
-def _window(found: Any, place: str) -> Window | None:
-    if found is None:
-        return None
-    fields = Fields(found, place)
-    window = Window(
-        fields.integers("kernel", 2, 1, LARGEST_SIDE),  # type: ignore[arg-type]
-        fields.integers("stride", 2, 1, LARGEST_SIDE),  # type: ignore[arg-type]
-        fields.integers("padding", 2, 0, LARGEST_SIDE),  # type: ignore[arg-type]
-    )
-    fields.done()
-    return window
-
-
-def _check_chain(graph: Graph, tensors: Mapping[str, np.ndarray]) -> None:
-    """Every layer reads what the one before gives, fits its map, and has its tensors; no tensor is left over."""
-    at, given, left = graph.input, "pixels", set(tensors)
-    names = [layer.name for layer in graph.layers]
-    for i, layer in enumerate(graph.layers):
-        place = f"layers[{i}]"
-        if READS[layer.kind] != given:
-            raise FieldError(
-                f"{place}.kind: {layer.kind} reads {READS[layer.kind]}, where the layer before it gives {given}"
-            )
-        if names.index(layer.name) != i:
-            raise FieldError(f"{place}.name: {layer.name!r} is the name of another layer too")
-        _check_fit(layer, at, place)
-        after = layer.output(at)
-        left -= _check_tensors(layer, at, after, tensors, place)
-        at, given = after, layer.ending
-    if given != "reals" or at != Map(1, 1, len(graph.classes)):
-        raise FieldError(
-            f"layers: end with {given} of {tuple(at)}, where {len(graph.classes)} classes need as many reals"
-        )
-    if left:
-        raise FieldError(f"tensor {min(left)!r}: belongs to no layer")
-
-
-def _check_fit(layer: Layer, at: Map, place: str) -> None:
-    if layer.groups > 1 and (at.channels % layer.groups or layer.outputs % layer.groups):
-        raise FieldError(
-            f"{place}.groups: {layer.groups} does not divide {at.channels} inputs and {layer.outputs} outputs"
-        )
-    window = layer.looks(at)
-    for side, kernel, padding in zip(at, window.kernel, window.padding, strict=False):
-        if padding >= kernel or kernel > side + 2 * padding:
-            raise FieldError(f"{place}.window: kernel {kernel} with padding {padding} does not fit a side of {side}")
-    if layer.kind.startswith("int8") and math.prod(window.kernel) * at.channels > MOST_INT8_PRODUCTS:
-        raise FieldError(f"{place}: more than {MOST_INT8_PRODUCTS} products of bytes in a sum")
-    unpooled = Layer(layer.kind, layer.name, layer.outputs, layer.window).output(at)
-    if layer.pool and layer.pool[0] > min(unpooled[:2]):
-        raise FieldError(
-            f"{place}.pool: {layer.pool[0]} is larger than its map of {unpooled.height} x {unpooled.width}"
-        )
-    border = Map(at.height + 2 * window.padding[0], at.width + 2 * window.padding[1], at.channels)
-    if max(math.prod(border), math.prod(unpooled)) > LARGEST_MAP:
-        raise FieldError(f"{place}: a map of more than {LARGEST_MAP} values for one image")
-
-
-def _check_tensors(layer: Layer, at: Map, after: Map, tensors: Mapping[str, np.ndarray], place: str) -> set[str]:
-    expected = expected_tensors(layer, at)
-    threshold, flip = f"{layer.name}.threshold", f"{layer.name}.flip"
-    if layer.kind == "binary" and layer.ending == "bits" and np.ndim(tensors.get(threshold)) == 3:
-        # Thresholds per position and channel: the norm behind the flattening has its own for each feature.
-        expected |= {threshold: ("i4", tuple(after)), flip: ("u1", ((math.prod(after) + 7) // 8,))}
-    for name, (dtype, shape) in expected.items():
-        found = tensors.get(name)
-        if found is None:
-            raise FieldError(f"{place}: tensor {name!r} is missing")
-        if found.dtype != np.dtype(f"<{dtype}") or found.shape != shape:
-            raise FieldError(f"tensor {name!r}: {found.dtype} {found.shape}, expected {np.dtype(dtype)} {shape}")
-        # Infinity is a threshold that is always, or never, reached.
-        if dtype == "f4" and not (~np.isnan(found) if name == threshold else np.isfinite(found)).all():
-            raise FieldError(f"tensor {name!r}: holds a number that is not finite")
-    return set(expected)

@@ -12,6 +12,7 @@ from xnorlit.errors import UserError
 # Little-endian whatever the machine, as the format says.
 DTYPES = {"U8": np.dtype("u1"), "I8": np.dtype("i1"), "I32": np.dtype("<i4"), "F32": np.dtype("<f4")}
 LARGEST_HEADER = 16 * 2**20
+MOST_DIMENSIONS = 5  # planes of weights: plane, output, row, column, octet
 
 
 def read(path: Path | str) -> tuple[dict[str, str], dict[str, np.ndarray]]:
@@ -95,7 +96,7 @@ def _span(name: str, entry: Any, size: int, path: Path) -> tuple[int, int, str, 
     if dtype is None:
         raise damaged(path, f"tensor {name}: dtype {entry['dtype']!r} is none of {', '.join(DTYPES)}")
     shape, offsets = (entry[key] for key in ("shape", "data_offsets"))
-    if not _counts(shape) or not _counts(offsets) or len(offsets) != 2 or len(shape) > 4:
+    if not _counts(shape) or not _counts(offsets) or len(offsets) != 2 or len(shape) > MOST_DIMENSIONS:
         raise damaged(path, f"tensor {name}: shape or data_offsets are not lists of counts")
     first, last = offsets
     if not first <= last <= size or last - first != math.prod(shape) * dtype.itemsize:

@@ -13,12 +13,13 @@ from safetensors.numpy import save_file
 from xnorlit import __version__, atomic
 from xnorlit.errors import UserError
 from xnorlit.models import AlexNet
+from xnorlit.packed.document import document, parse
 from xnorlit.packed.engine import METADATA
 from xnorlit.packed.export.chain import Link, links
 from xnorlit.packed.export.int8 import int8_conv, int8_linear
 from xnorlit.packed.export.layers import packed_layer
 from xnorlit.packed.fields import FieldError
-from xnorlit.packed.graph import Graph, Map, document, parse
+from xnorlit.packed.graph import Graph, Map
 from xnorlit.packed.origin import Source
 
 
@@ -53,9 +54,9 @@ def pack(
     at, layers, tensors = Map(image_size, image_size, 3), [], {}
     for link in links(model):
         layer, found = packed_layer(link, at)
-        if ends == "int8" and layer.kind == "float_conv":
+        if ends == "int8" and layer.operand.form == "pixels":
             layer, found = int8_conv(layer, found, mean, std)
-        elif ends == "int8" and layer.kind == "float_linear":
+        elif ends == "int8" and layer.weights.form == "float":
             layer, found = int8_linear(layer, found, _inputs(model, link, calibration))
         layers.append(layer)
         tensors |= {f"{layer.name}.{name}": values for name, values in found.items()}

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from xnorlit.errors import UserError
-from xnorlit.packed.graph import Layer
+from xnorlit.packed.graph import Layer, Operand, Weights
 
 Tensors = dict[str, np.ndarray]
 LEVELS = 255
@@ -32,7 +32,7 @@ def int8_conv(layer: Layer, tensors: Tensors, mean: Sequence[float], std: Sequen
     threshold = np.ceil(np.clip(tensors["threshold"] / scale + shift, -FURTHEST, FURTHEST))
     fill = np.clip(np.rint(means), 0, LEVELS).astype(np.uint8)
     found = {"weight": weight, "threshold": threshold.astype(np.int32), "flip": tensors["flip"], "fill": fill}
-    return replace(layer, kind="int8_conv"), found
+    return replace(layer, weights=Weights("int8")), found
 
 
 def int8_linear(layer: Layer, tensors: Tensors, inputs: np.ndarray) -> tuple[Layer, Tensors]:
@@ -40,7 +40,7 @@ def int8_linear(layer: Layer, tensors: Tensors, inputs: np.ndarray) -> tuple[Lay
 
     Args:
         layer: The float layer.
-        tensors: Its weight `(O, I)` and bias.
+        tensors: Its weight `(O, H, W, C)` and its bias, `shift0`.
         inputs: What the layer read on the calibration images, before it was rounded.
 
     Raises:
@@ -54,8 +54,8 @@ def int8_linear(layer: Layer, tensors: Tensors, inputs: np.ndarray) -> tuple[Lay
         )
     step = float(np.float32(inputs.max() / LEVELS))
     weight, scale = _quantized(tensors["weight"].astype(np.float64))
-    found = {"weight": weight, "scale": (scale * step).astype(np.float32), "bias": tensors["bias"]}
-    return replace(layer, kind="int8_linear", step=step), found
+    found = {"weight": weight, "scale0": (scale * step).astype(np.float32), "shift0": tensors["shift0"]}
+    return replace(layer, operand=Operand("reals", step=step), weights=Weights("int8")), found
 
 
 def _quantized(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from xnorlit.errors import UserError
 from xnorlit.packed.export.chain import Link
 from xnorlit.packed.export.thresholds import FAR, Thresholds, float_thresholds, integer_thresholds
-from xnorlit.packed.graph import Layer, Map, Window
+from xnorlit.packed.graph import Ending, Layer, Map, Operand, Weights, Window
 
 Tensors = dict[str, np.ndarray]
 
@@ -35,7 +35,8 @@ def _float_conv(link: Link, at: Map) -> tuple[Layer, Tensors]:
     codes = link.layer.binarizer.weight_codes(link.layer.weight).values
     toward = _orientation(link, FAR)
     weight = codes.permute(0, 2, 3, 1) * toward.view(-1, 1, 1, 1)
-    layer = Layer("float_conv", link.name, len(weight), _window(link), pool=_pool(link), ending="bits")
+    pieces = Operand("pixels"), Weights("float"), Ending("signs")
+    layer = Layer(link.name, len(weight), *pieces, _window(link), pool=_pool(link))
     _refuse_features(link)
 
     def signs(sums: Tensor) -> Tensor:
@@ -55,22 +56,27 @@ def _binary(link: Link, at: Map) -> tuple[Layer, Tensors]:
     products = math.prod(codes.shape[1:])
     toward = _orientation(link, products)
     signs = (codes.view(-1, *shape).permute(0, 2, 3, 1) * toward.view(-1, 1, 1, 1)).numpy()
-    weight = np.packbits(signs > 0, axis=-1, bitorder="little")
+    weight = np.packbits(signs > 0, axis=-1, bitorder="little")[None]
+    pieces = link.name, len(codes), Operand("signs"), Weights("planes", (1,))
     given: dict[str, Any] = {"window": window, "groups": groups, "pool": _pool(link)}
     if link.gives_signs:
-        layer = Layer("binary", link.name, len(codes), ending="bits", **given)
-        return layer, {"weight": weight, **_bits(_thresholds(link, layer.output(at), toward, products))}
-    inner, outer = _affine_maps(link)
-    terms = {"inner_scale": inner[0] * toward, "inner_shift": inner[1], "scale": outer[0], "shift": outer[1]}
-    layer = Layer("binary", link.name, len(codes), inner_relu=inner[2], relu=outer[2], **given)
-    return layer, {"weight": weight, **{name: _array(values) for name, values in terms.items()}}
+        after = Layer(*pieces, Ending("signs"), **given).output(at)
+        found = _thresholds(link, after, toward, products)
+        layer = Layer(*pieces, Ending("signs", per_position=found.threshold.ndim == 3), **given)
+        return layer, {"weight": weight, **_bits(found)}
+    maps = _affine_maps(link)
+    terms = {"weight": weight}
+    for i, (scale, shift, _) in enumerate(maps):
+        terms |= {f"scale{i}": _array(scale * toward if i == 0 else scale), f"shift{i}": _array(shift)}
+    return Layer(*pieces, Ending("reals", slopes=tuple(slope for *_, slope in maps)), **given), terms
 
 
 def _float_linear(link: Link, at: Map) -> tuple[Layer, Tensors]:
     codes = link.layer.binarizer.weight_codes(link.layer.weight)
-    weight = (codes.values.T * codes.scale).T.view(-1, at.channels, at.height * at.width).transpose(1, 2).flatten(1)
+    weight = (codes.values.T * codes.scale).T.view(-1, at.channels, at.height, at.width).permute(0, 2, 3, 1)
     bias = link.layer.bias if link.layer.bias is not None else torch.zeros(len(weight))
-    return Layer("float_linear", link.name, len(weight)), {"weight": _array(weight), "bias": _array(bias)}
+    layer = Layer(link.name, len(weight), Operand("reals"), Weights("float"), Ending("reals", slopes=(1.0,)))
+    return layer, {"weight": _array(weight), "scale0": _array(torch.ones(len(weight))), "shift0": _array(bias)}
 
 
 def _thresholds(link: Link, after: Map, toward: Tensor, products: int) -> Thresholds:
@@ -110,16 +116,16 @@ def _signs(link: Link, values: Tensor) -> Tensor:
     return codes > 0
 
 
-def _affine_maps(link: Link) -> tuple[tuple[Tensor, Tensor, bool], tuple[Tensor, Tensor, bool]]:
-    """What leads to real numbers as `relu?(relu?(n * a + b) * c + d)`, from modules that are each one of the two."""
+def _affine_maps(link: Link) -> list[tuple[Tensor, Tensor, float]]:
+    """What leads to real numbers as affine maps, `(scale, shift, slope)` each, from modules that are each one part."""
     _refuse_features(link)
     outputs = len(link.layer.weight)
-    maps = [[link.scale.double(), link.layer.weight.new_zeros(outputs).double(), False]]
+    maps = [(link.scale.double(), link.layer.weight.new_zeros(outputs).double(), 1.0)]
     if link.layer.bias is not None:
-        maps[0][1] = link.layer.bias.double()
+        maps = [(maps[0][0], link.layer.bias.double(), 1.0)]
     for module in (*link.before_pool, *link.after_pool, *link.after_flatten, *_rectifier(link)):
         if isinstance(module, nn.ReLU):
-            maps[-1][2] = True
+            maps[-1] = (*maps[-1][:2], 0.0)
             continue
         if isinstance(module, nn.PReLU):
             raise UserError(f"{link.name} cannot be packed: a PReLU leads to real numbers; use a ReLU there.")
@@ -129,15 +135,13 @@ def _affine_maps(link: Link) -> tuple[tuple[Tensor, Tensor, bool], tuple[Tensor,
         shift = -module.running_mean.double() * scale
         if module.bias is not None:
             shift = shift + module.bias.double()
-        if maps[-1][2]:
-            maps.append([scale, shift, False])
+        if maps[-1][2] == 1:
+            maps[-1] = (maps[-1][0] * scale, maps[-1][1] * scale + shift, 1.0)
         else:
-            maps[-1] = [maps[-1][0] * scale, maps[-1][1] * scale + shift, False]
+            maps.append((scale, shift, 1.0))
     if len(maps) > 2:
         raise UserError(f"{link.name} cannot be packed: more than two norms with a ReLU between lead to real numbers.")
-    if len(maps) == 1:
-        maps.append([torch.ones(outputs), torch.zeros(outputs), False])
-    return tuple(maps[0]), tuple(maps[1])  # type: ignore[return-value]
+    return maps
 
 
 def _rectifier(link: Link) -> list[nn.Module]:
@@ -166,7 +170,7 @@ def _pool(link: Link) -> tuple[int, int] | None:
 
 
 def _bits(found: Thresholds) -> Tensors:
-    return {"threshold": found.threshold, "flip": np.packbits(found.flip, bitorder="little")}
+    return {"threshold": found.threshold[None], "flip": np.packbits(found.flip, bitorder="little")[None]}
 
 
 def _array(values: Tensor) -> np.ndarray:

@@ -1,0 +1,138 @@
+"""Whether a graph's layers fit each other and their tensors, before any length is trusted."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from xnorlit.packed.fields import FieldError
+from xnorlit.packed.graph import Graph, Layer, Map
+
+MOST_CLASSES = 2**20
+LARGEST_SIDE = 4096
+LARGEST_MAP = 2**24  # values of one image between two layers: 57 times AlexNet's largest
+MOST_PLANES = 16
+MOST_LEVELS = 510  # of 8-bit codes that fall and then rise
+MOST_MAPS = 8
+
+# Sums of products of a level of 255 and a weight of -128 stay within 31 bits.
+MOST_INT8_PRODUCTS = (2**31 - 1) // (255 * 128)
+LARGEST_SUM = 2**30  # of a layer that counts bits, in either direction
+
+# Which weights the sums of an operand may have.
+KNOWN = {
+    "pixels": ("float", "int8"),
+    "signs": ("planes",),
+    "codes": (),
+    "reals": ("float", "int8"),
+}
+
+
+def check(graph: Graph, tensors: Mapping[str, np.ndarray]) -> None:
+    """Every layer reads what the one before gives, fits its map, and has its tensors; no tensor is left over.
+
+    Args:
+        graph: Its fields are of their types and in their ranges.
+        tensors: By name.
+
+    Raises:
+        FieldError: Something does not; the message begins with the field's place.
+    """
+    at, given, bits, left = graph.input, "pixels", 1, set(tensors)
+    names = [layer.name for layer in graph.layers]
+    for i, layer in enumerate(graph.layers):
+        place = f"layers[{i}]"
+        if names.index(layer.name) != i:
+            raise FieldError(f"{place}.name: {layer.name!r} is the name of another layer too")
+        _check_flow(layer, given, bits, place)
+        _check_fit(layer, at, place)
+        left -= _check_tensors(layer, at, tensors, place)
+        at, given, bits = layer.output(at), layer.ending.form, layer.ending.bits
+    if given != "reals" or at != Map(1, 1, len(graph.classes)):
+        raise FieldError(
+            f"layers: end with {given} of {tuple(at)}, where {len(graph.classes)} classes need as many reals"
+        )
+    if left:
+        raise FieldError(f"tensor {min(left)!r}: belongs to no layer")
+
+
+def expected_tensors(layer: Layer, at: Map) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Names, dtypes and shapes of a layer's tensors, given the map it reads."""
+    window, outputs, ending, depth = layer.looks(at), layer.outputs, layer.ending, at.channels // layer.groups
+    shapes: dict[str, tuple[str, tuple[int, ...]]]
+    if layer.weights.form == "planes":
+        octets = (depth + 7) // 8
+        shapes = {"weight": ("u1", (len(layer.weights.factors), outputs, *window.kernel, octets))}
+    else:
+        shapes = {"weight": ("f4" if layer.weights.form == "float" else "i1", (outputs, *window.kernel, depth))}
+    if layer.operand.form == "pixels" and layer.weights.form == "int8":
+        shapes["fill"] = ("u1", (at.channels,))
+    features = tuple(layer.output(at)) if ending.per_position else (outputs,)
+    if ending.form == "reals":
+        for i, slope in enumerate(ending.slopes):
+            names = (f"scale{i}", f"shift{i}", *([f"slope{i}"] if slope is None else []))
+            shapes |= dict.fromkeys(names, ("f4", features))
+    else:
+        octets = (math.prod(features) + 7) // 8
+        shapes["threshold"] = ("i4" if layer.integer else "f4", (ending.levels, *features))
+        shapes["flip"] = ("u1", (ending.bits, octets))
+        if ending.levels > 1 or ending.bits > 1:
+            shapes["change"] = ("u1", (ending.levels, ending.bits, octets))
+    return {f"{layer.name}.{name}": shape for name, shape in shapes.items()}
+
+
+def _check_flow(layer: Layer, given: str, bits: int, place: str) -> None:
+    operand = layer.operand
+    wanted = f"codes of {operand.bits} bits" if operand.form == "codes" else operand.form
+    found = f"codes of {bits} bits" if given == "codes" else given
+    if operand.scale == "K" and given != "reals":
+        raise FieldError(f"{place}.operand.scale: K needs reals, where the layer before it gives {found}")
+    if wanted != found and (wanted, found) != ("signs", "reals"):
+        raise FieldError(f"{place}.operand: reads {wanted}, where the layer before it gives {found}")
+    if layer.weights.form not in KNOWN[operand.form]:
+        raise FieldError(f"{place}.weights: no sums of {operand.form} with {layer.weights.form} weights")
+
+
+def _check_fit(layer: Layer, at: Map, place: str) -> None:
+    if layer.groups > 1 and (at.channels % layer.groups or layer.outputs % layer.groups):
+        raise FieldError(
+            f"{place}.groups: {layer.groups} does not divide {at.channels} inputs and {layer.outputs} outputs"
+        )
+    window = layer.looks(at)
+    for side, kernel, padding in zip(at, window.kernel, window.padding, strict=False):
+        if padding >= kernel or kernel > side + 2 * padding:
+            raise FieldError(f"{place}.window: kernel {kernel} with padding {padding} does not fit a side of {side}")
+    _check_sums(layer, math.prod(window.kernel) * at.channels // layer.groups, place)
+    sums = layer.sums(at)
+    if layer.pool and layer.pool[0] > min(sums[:2]):
+        raise FieldError(f"{place}.pool: {layer.pool[0]} is larger than its map of {sums.height} x {sums.width}")
+    border = Map(at.height + 2 * window.padding[0], at.width + 2 * window.padding[1], at.channels)
+    if max(math.prod(border), math.prod(sums)) > LARGEST_MAP:
+        raise FieldError(f"{place}: a map of more than {LARGEST_MAP} values for one image")
+
+
+def _check_sums(layer: Layer, products: int, place: str) -> None:
+    if layer.weights.form == "int8":
+        if products > MOST_INT8_PRODUCTS:
+            raise FieldError(f"{place}: more than {MOST_INT8_PRODUCTS} products of bytes in a sum")
+        if layer.groups > 1 or (layer.operand.form == "reals") != (layer.window is None):
+            raise FieldError(f"{place}.weights: int8 takes a convolution of pixels or a linear layer, without groups")
+    elif layer.binary:
+        most = 2**layer.operand.bits - 1
+        if products * most * sum(map(abs, layer.weights.factors)) > LARGEST_SUM:
+            raise FieldError(f"{place}: sums of {products} products may exceed {LARGEST_SUM}")
+
+
+def _check_tensors(layer: Layer, at: Map, tensors: Mapping[str, np.ndarray], place: str) -> set[str]:
+    expected = expected_tensors(layer, at)
+    for name, (dtype, shape) in expected.items():
+        found = tensors.get(name)
+        if found is None:
+            raise FieldError(f"{place}: tensor {name!r} is missing")
+        if found.dtype != np.dtype(f"<{dtype}") or found.shape != shape:
+            raise FieldError(f"tensor {name!r}: {found.dtype} {found.shape}, expected {np.dtype(dtype)} {shape}")
+        # Infinity is a threshold that is always, or never, reached.
+        allowed = ~np.isnan(found) if name == f"{layer.name}.threshold" else np.isfinite(found)
+        if dtype == "f4" and not allowed.all():
+            raise FieldError(f"tensor {name!r}: holds a number that is not finite")
+    return set(expected)
