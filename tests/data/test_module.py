@@ -287,3 +287,16 @@ def test_small_pictures_are_cropped_as_cifars_and_large_as_imagenets(tmp_path):
     assert data("synthetic", tmp_path, image_size=64)._views["train"].crop == PadCrop(4)
     assert data("synthetic", tmp_path, image_size=65)._views["train"].crop == ResizedCrop()
     assert backends.storage_for(224).shorter_side == 256
+
+
+def test_a_training_sample_is_how_the_first_epoch_begins_and_moves_nothing(tree, tmp_path):
+    module, untouched = data(tree, tmp_path, seed=3), data(tree, tmp_path, seed=3)
+    loader = iter(module.train_dataloader())
+    begun = next(loader)
+    sample = list(module.training_sample(20))
+    assert [len(images) for images in sample] == [8, 8, 8]
+    assert sample[0].equal(begun.images)
+    assert module.train_dataloader().state_dict() == untouched.train_dataloader().state_dict()
+    for left, right in zip([begun, *loader], untouched.train_dataloader(), strict=True):
+        assert left.images.equal(right.images)
+    assert sum(map(len, module.training_sample(10**6))) == 60

@@ -1,11 +1,14 @@
 """The LightningDataModule that every experiment reads its images from."""
 
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+from torch import Tensor
 
 from xnorlit.data import backends, cores, counter, sources
 from xnorlit.data.augment import CentreCrop, Crop, PadCrop, ResizedCrop, View
@@ -128,6 +131,19 @@ class ImageData(pl.LightningDataModule):
     def predict_dataloader(self) -> BatchLoader:
         """The validation split."""
         return self._loader("val")
+
+    def training_sample(self, images: int) -> Iterator[Tensor]:
+        """Batches of the training split as its first epoch begins, augmented; the training loader is not moved.
+
+        Args:
+            images: How many pictures at least, if there are as many; uint8 `(N, 3, S, S)` in each batch.
+        """
+        with closing(iter(self._loader("train"))) as batches:
+            for batch in batches:
+                yield batch.images
+                images -= len(batch.images)
+                if images <= 0:
+                    return
 
     def listing_hash(self, split: str) -> str:
         """SHA-256 of a split's sample names and labels, the same for every backend.

@@ -9,6 +9,7 @@ import pkgutil
 from xnorlit.errors import UserError, did_you_mean
 from xnorlit.models.builder import AlexNet, build
 from xnorlit.models.network import Block, Network
+from xnorlit.models.recalibration import recalibrate
 from xnorlit.models.summary import LayerSummary, Summary, summarize
 
 
@@ -40,5 +41,6 @@ __all__ = [
     "build",
     "network_named",
     "networks",
+    "recalibrate",
     "summarize",
 ]

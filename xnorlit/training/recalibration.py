@@ -1,0 +1,45 @@
+"""Batch-norm statistics estimated anew before every validation of a run."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+from typing_extensions import override
+
+from xnorlit.errors import UserError
+from xnorlit.models import recalibrate
+
+
+class Recalibration(pl.Callback):
+    """Before each validation, running statistics become plain averages over the same training images.
+
+    So what is validated, and saved as best and last, does not depend on how a moving average followed weights whose
+    signs flip. Training itself is the same with and without it: it reads the statistics of its own batches.
+
+    Args:
+        images: How many training images, augmented as in training; they are held as uint8.
+    """
+
+    def __init__(self, images: int = 2048) -> None:
+        if images < 2:
+            raise UserError(f"Recalibration.images is {images}. Expected 2 or more: a variance needs two.")
+        self.images = images
+        self._batches: list[Tensor] = []
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Read once, and not in between: a loader that is under way cannot be asked twice by every backend.
+        self._batches = list(trainer.datamodule.training_sample(self.images))
+
+    @override
+    def on_validation_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if batch_idx or not self._batches:
+            return  # Not at the epoch's start: an average of weights is put in place there, before or after.
+        recalibrate(pl_module.net, (images.to(pl_module.device) for images in self._batches))
+        for norm in pl_module.net.modules():
+            if isinstance(norm, _BatchNorm) and trainer.world_size > 1:  # Each process has seen its own share.
+                for statistic in (norm.running_mean, norm.running_var):
+                    statistic.copy_(trainer.strategy.reduce(statistic, reduce_op="mean"))
