@@ -1,0 +1,201 @@
+"""Learned step size quantization: weights and inputs of a few bits, a learned step apart."""
+
+import math
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from typing_extensions import override
+
+from xnorlit.binarize.base import Binarizer, Codes
+from xnorlit.binarize.bits import REAL, checked
+from xnorlit.binarize.latent import by_filters, compute_dtype
+from xnorlit.errors import UserError
+
+Scope = Literal["layer", "filter"]
+
+SMALLEST = 1e-5
+"""What an optimizer step leaves of a quantiser's step at least: it divides, and must not change its sign."""
+
+
+def levels(x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
+    """`round(clip(x / step, low, high))`, integers in the dtype of `x`; halves are rounded to even."""
+    return torch.div(x, step).clamp_(low, high).round_()
+
+
+class _LearnedStep(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, step: Tensor, low: int, high: int, share: float, dtype: torch.dtype) -> Tensor:
+        steps = step.view(-1, *(1,) * (x.ndim - 1)).expand(len(x), *(1,) * (x.ndim - 1))
+        ctx.save_for_backward(x, steps)
+        ctx.low, ctx.high, ctx.share, ctx.shape = low, high, share, step.shape
+
+        def formula(x: Tensor, step: Tensor) -> Tensor:
+            return levels(x, step, low, high).mul_(step)
+
+        return by_filters(formula, dtype, x, steps)
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, steps = ctx.saved_tensors
+        sums = []
+
+        def formula(x: Tensor, step: Tensor, outer: Tensor) -> Tensor:
+            outer = outer.to(x.dtype)
+            v = torch.div(x, step)
+            inner = torch.ops.aten.hardtanh_backward(outer, v, ctx.low, ctx.high)
+            # g * level - inner * v: inside that is g * (round(v) - v), outside g * low or g * high.
+            terms = v.clamp(ctx.low, ctx.high).round_().mul_(outer).addcmul_(v, inner, value=-1)
+            sums.append(terms.sum(dim=tuple(range(1, x.ndim)), dtype=step.dtype))
+            return inner
+
+        of_x = by_filters(formula, x.dtype, x, steps, outer)
+        of_step = torch.cat(sums).mul_(ctx.share)
+        return of_x, of_step if ctx.shape else of_step.sum(), None, None, None, None
+
+
+def learned_step(
+    x: Tensor, step: Tensor, low: int, high: int, share: float = 1.0, dtype: torch.dtype | None = None
+) -> Tensor:
+    """`s * round(clip(x / s, low, high))`, whose step `s` is learned.
+
+    With `v = x / s` and `g` the gradient of the loss by this function's output:
+
+    - `dx = g * 1[low < v < high]`
+    - `ds = share * sum of g * (round(v) - v  where low < v < high, low where v <= low, high where v >= high)`
+
+    Args:
+        x: Latent weights `(O, ...)` or inputs `(N, ...)`.
+        step: One number, or one for each filter, `(O,)`.
+        low: The lowest level.
+        high: The highest level.
+        share: Factor on the gradient of the step.
+        dtype: Of the result; that of `x` unless given.
+    """
+    return _LearnedStep.apply(x, step, low, high, share, dtype or x.dtype)
+
+
+def first_step(x: Tensor, high: int) -> Tensor:
+    """`2 mean|x| / sqrt(high)`, where the step starts for values like these; one number."""
+    return (2 / math.sqrt(high) * x.abs().mean()).clamp(min=SMALLEST)
+
+
+class LSQ(Binarizer):
+    """`weight(W) = s_w round(clip(W / s_w, -2^(k-1), 2^(k-1) - 1))`, `input(x) = s_x round(clip(x / s_x, 0, 2^k - 1))`.
+
+    The steps s_w and s_x are learned, each with the derivative that `learned_step` states, times `1 / sqrt(n q)` for
+    `n` values of largest level `q`. They start at `2 mean|v| / sqrt(q)`: of the latent weights, and of the first
+    training batch behind a ReLU, whose place the lowest level takes. A step of the optimizer leaves them at 1e-5 or
+    more.
+
+    Source: Esser et al. 2020, arXiv 1902.08153, sections 2.1 and 2.2; zhutmost/lsq-net, quan/quantizer/lsq.py.
+
+    Args:
+        weight_bits: 2 to 8, or 32 for real weights. One signed bit would have the levels -1 and 0: the formulas divide
+            by the largest, 0.
+        input_bits: 1 to 8, or 32 for real inputs (rectified, see `Float`).
+        scope: One s_w for the `layer`, as in the paper, or for each `filter`, as the port has it by default. A layer's
+            is the published method.
+        count: What `n` counts of the inputs: the values of one `sample`, as in the paper, or of the whole `batch`, as
+            in the port. By sample the gradient does not depend on the batch.
+    """
+
+    def __init__(
+        self,
+        weight_bits: int = 2,
+        input_bits: int = 2,
+        scope: Scope = "layer",
+        count: Literal["sample", "batch"] = "sample",
+    ) -> None:
+        super().__init__()
+        if weight_bits == 1:
+            raise UserError(
+                "LSQ's weight_bits is 1. Signed codes of one bit are -1 and 0, and its start and its gradient divide "
+                f"by the largest, 0. Expected 2 to 8, or {REAL} for real weights; for one bit use XNOR."
+            )
+        self.weight_bits = checked("weight_bits", weight_bits)
+        self.input_bits = checked("input_bits", input_bits)
+        self.scope: Scope = scope
+        self.count = count
+
+    @property
+    def _weight_range(self) -> tuple[int, int]:
+        return -(2 ** (self.weight_bits - 1)), 2 ** (self.weight_bits - 1) - 1
+
+    @property
+    def _input_range(self) -> tuple[int, int]:
+        return 0, 2**self.input_bits - 1
+
+    @override
+    def setup(self, weight: Tensor) -> None:
+        if self.weight_bits < REAL:
+            parts = weight.detach() if self.scope == "filter" else [weight.detach()]
+            steps = torch.stack([first_step(part, self._weight_range[1]) for part in parts])
+            self.weight_step = nn.Parameter(steps if self.scope == "filter" else steps[0])
+        if self.input_bits < REAL:
+            self.input_step = nn.Parameter(weight.new_ones(()))
+            self.register_buffer("started", torch.tensor(False))
+            self._may_start = True  # Spares a GPU the wait for `started` at every step but the first.
+
+    # --- weights ----------------------------------------------------------------------------------------------------
+    @override
+    def weight(self, weight: Tensor) -> Tensor:
+        if self.weight_bits == REAL:
+            return weight
+        share = 1 / math.sqrt(weight.numel() * self._weight_range[1])
+        return learned_step(weight, self.weight_step, *self._weight_range, share, compute_dtype(weight))
+
+    @override
+    def weight_codes(self, weight: Tensor) -> Codes:
+        if self.weight_bits == REAL:
+            return super().weight_codes(weight)
+        steps = self.weight_step.detach()
+        column = steps.view(-1, *(1,) * (weight.ndim - 1)) if steps.ndim else steps
+        return Codes(levels(weight.detach(), column, *self._weight_range), steps)
+
+    # --- inputs -----------------------------------------------------------------------------------------------------
+    @override
+    def input(self, x: Tensor) -> Tensor:
+        if self.input_bits == REAL:
+            return super().input(x)
+        if self._may_start:
+            self._start(x.detach())
+        share = 1 / math.sqrt((x[0] if self.count == "sample" else x).numel() * self._input_range[1])
+        return learned_step(x, self.input_step, *self._input_range, share)
+
+    @override
+    def input_codes(self, x: Tensor) -> Codes:
+        if self.input_bits == REAL:
+            return super().input_codes(x)
+        step = self.input_step.detach() if self.started else self._first_input_step(x)
+        return Codes(levels(x, step, *self._input_range), step)
+
+    def _first_input_step(self, x: Tensor) -> Tensor:
+        return first_step(x.float().clamp(min=0), self._input_range[1])
+
+    @torch.no_grad()
+    def _start(self, x: Tensor) -> None:
+        self._may_start = False
+        if self.started:  # in the run that is resumed
+            return
+        step = self._first_input_step(x)
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(step)  # Every process has seen another part of the batch, and all need the same step.
+            step /= dist.get_world_size()
+        self.input_step.copy_(step)
+        self.started.fill_(True)
+
+    # --- hooks ------------------------------------------------------------------------------------------------------
+    @property
+    @override
+    def cannot_pack(self) -> str:  # type: ignore[override]
+        if self.input_bits < REAL and not self.started:
+            return "the first training batch sets the step of its inputs, and there has been none; train it first"
+        return ""
+
+    @override
+    @torch.no_grad()
+    def after_step(self, weight: Tensor) -> None:
+        for step in self.parameters():
+            step.clamp_(min=SMALLEST)
