@@ -1,0 +1,96 @@
+"""BNN-DL's distribution loss: what is going to be quantised should be neither one-sided nor saturated."""
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from xnorlit.data import Batch, ImageData
+from xnorlit.errors import UserError
+from xnorlit.layers import BatchNorm1d, BatchNorm2d, QuantLayer
+from xnorlit.models import AlexNet
+from xnorlit.training.losses.base import Loss
+
+BatchNorm = BatchNorm1d | BatchNorm2d
+
+
+def distribution_loss(mean: Tensor, deviation: Tensor) -> Tensor:
+    """`mean_c max(0, 2 - |m| - s)^2 + mean_c max(0, s - 4)^2 + mean_c max(0, m^2 - s^2)` of a layer's channels.
+
+    The three terms are against values that all lie where the straight-through estimator differs most from the sign, or
+    all where its gradient is cut off, or all on one side of zero.
+
+    Args:
+        mean: m of each channel, `(C,)`.
+        deviation: s of each channel, not negative.
+    """
+    mismatch = (2 - mean.abs() - deviation).clamp(min=0).square().mean()
+    saturation = (deviation - 4).clamp(min=0).square().mean()
+    degeneration = (mean.square() - deviation.square()).clamp(min=0).mean()
+    return mismatch + saturation + degeneration
+
+
+class DistributionLoss(Loss):
+    """`weight * mean over layers of distribution_loss(m, s)`, m and s of what each quantising layer's batch norm gives.
+
+    Over a training batch the output of a batch norm has the mean beta and the deviation |gamma|, whatever comes in
+    (but for eps: a channel of variance v has `|gamma| sqrt(v / (v + eps))`). So the loss is computed from gamma and
+    beta: the released code measures the activations, which costs passes over all of them, forward and backward, and
+    leaves a gradient to nothing but gamma and beta either.
+
+    Source: Ding et al. 2019, arXiv 1904.02823; ruizhoud/DistributionLoss, models/distrloss_layer.py and its README,
+    which adds the loss in the first 60 of 67 epochs.
+
+    Args:
+        weight: Factor on the loss, 2 in the released command.
+        until: Share of the epochs after which the loss is left out; by default that of the released command.
+    """
+
+    def __init__(self, weight: float = 2.0, until: float = 60 / 67) -> None:
+        if not (math.isfinite(weight) and weight >= 0):
+            raise UserError(f"DistributionLoss: weight is {weight}. Expected a number from 0.")
+        if not 0 <= until <= 1:
+            raise UserError(f"DistributionLoss: until is {until}. Expected a share of the epochs, from 0 to 1.")
+        self.weight = weight
+        self.until = until
+        self.active = True
+        self.norms: list[BatchNorm] = []
+
+    @override
+    def prepare(self, net: AlexNet, data: ImageData, run: Path) -> None:
+        self.norms = norms_before_quantised_inputs(net)
+        if not self.norms:
+            raise UserError(
+                f"DistributionLoss needs batch norms whose output is quantised, and {net.network.name} has none with "
+                "this binarizer. Leave the loss out, or choose a binarizer that quantises inputs (XNOR)."
+            )
+
+    @override
+    def on_epoch(self, epoch: int, epochs: int) -> None:
+        self.active = epoch < self.until * epochs
+
+    @override
+    def __call__(self, net: AlexNet, batch: Batch, logits: Tensor) -> Tensor:
+        if not self.active or not self.weight:
+            return logits.new_zeros(())
+        each = [distribution_loss(norm.bias, _gamma(norm).abs()) for norm in self.norms]
+        return self.weight * torch.stack(each).mean()
+
+
+def norms_before_quantised_inputs(net: AlexNet) -> list[BatchNorm]:
+    """The last batch norm between each layer with few-bit inputs and the layer before it, where there is one."""
+    found, last = [], None
+    for module in net.modules():
+        if isinstance(module, BatchNorm):
+            last = module
+        elif isinstance(module, QuantLayer):
+            if last is not None and module.binarizer.input_bits < 32:
+                found.append(last)
+            last = None
+    return found
+
+
+def _gamma(norm: BatchNorm) -> Tensor:
+    return torch.ones_like(norm.bias) if norm.weight is None else norm.weight
