@@ -158,6 +158,12 @@ def test_the_nearest_of_dotted_names_shares_the_last_part_or_the_parents():
     ("options", "message"),
     [
         ("--model.binarizer.gradient foo", r"binarizer\.gradient is foo\. Expected one of corrected, paper, ste"),
+        ("--model.binarizer DoReFa --model.binarizer.weight_bits 0", r"weight_bits is 0\. Expected a whole number"),
+        ("--model.binarizer DoReFa --model.binarizer.input_bits 33", r"input_bits is 33\. Expected a whole number"),
+        ("--model.binarizer DoReFa --model.binarizer.gradient_bits 1.5", r"gradient_bits is 1\.5\. Expected a whole"),
+        ("--model.binarizer.gradient_bits 6", r"XNOR has no setting gradient_bits .*Known: gradient, center"),
+        ("-c bits.yaml", r"weight_bits is 0\. Expected a whole number from 1 to 8, or 32"),
+        ("-c override.yaml", r"input_bits is 33\. Expected a whole number from 1 to 8, or 32"),
         ("--data.backend ffvc", r"data\.backend is ffvc\. Expected one of auto, ffcv, folder\."),
         ("--data.batch_size 0", r"batch_size is 0\. Expected 1 or more"),
         ("--data.batch_size many", r"data\.batch_size is many\. Expected a whole number\."),
@@ -174,6 +180,8 @@ def test_the_nearest_of_dotted_names_shares_the_last_part_or_the_parents():
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_named_with_what_was_expected(refused, options, message):
+    Path("bits.yaml").write_text("model: {binarizer: {class_path: DoReFa, init_args: {weight_bits: 0}}}")
+    Path("override.yaml").write_text("model: {layers: {conv2: {class_path: DoReFa, init_args: {input_bits: 33}}}}")
     assert re.search(message, refused(f"{FIT} {options}"))
 
 

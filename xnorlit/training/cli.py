@@ -115,8 +115,10 @@ class XnorlitCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
-        except BaseException:
+        except BaseException as error:
             self._leave()
+            if isinstance(error.__cause__, UserError):  # The parser's, about which of some types would have fitted.
+                raise error.__cause__ from None
             raise
 
     @override
