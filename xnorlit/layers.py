@@ -1,6 +1,7 @@
 """A convolution and a linear layer that use a binarizer, and the batch norm in front of them."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from typing_extensions import override
 from xnorlit.binarize import Binarizer, Window
 
 Operator = Callable[[Tensor, Tensor], Tensor]
+Operand = Literal["weights", "inputs"]
 
 
 class QuantLayer(nn.Module):
@@ -33,10 +35,20 @@ class QuantLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(len(weight))) if bias else None
         self.dropout = nn.Dropout(dropout)
         self.binarizer = Binarizer()
+        self._held: dict[Operand, Binarizer] = {}
 
     def bind(self, binarizer: Binarizer, *, rectify: bool, extent: tuple[int, ...] | None = None) -> None:
         """Gives the layer its own copy of the binarizer; the latent weights are initialised by then."""
         self.binarizer = binarizer.bound_to(self.weight, rectify=rectify, extent=extent)
+
+    def hold_real(self, operand: Operand | None) -> None:
+        """Keeps one operand real in training from now on, as a plain `Binarizer` has it; None ends that.
+
+        Evaluation goes by the codes all along: what is validated, and saved as best, is the few-bit network.
+        """
+        plain = Binarizer()
+        plain.rectify = self.binarizer.rectify
+        self._held = {} if operand is None else {operand: plain}
 
     @property
     def shortcut(self) -> bool:
@@ -66,8 +78,9 @@ class QuantLayer(nn.Module):
         return y + x.to(y.dtype) if self.shortcut else y
 
     def _trained(self, x: Tensor) -> Tensor:
-        y = self.operate(self.dropout(self.binarizer.input(x)), self.binarizer.weight(self.weight))
-        return self.binarizer.rescale(y, x, self.window)
+        inputs, weights = (self._held.get(operand, self.binarizer) for operand in ("inputs", "weights"))
+        y = self.operate(self.dropout(inputs.input(x)), weights.weight(self.weight))
+        return inputs.rescale(y, x, self.window)  # XNOR-Net's K stands for magnitudes that real inputs still have.
 
     def _evaluated(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):

@@ -56,7 +56,7 @@ class Constant(Loss):
         return logits.new_tensor(self.value)
 
 
-def fit(photos, module, epochs=1, **trainer):
+def fit(photos, module, epochs=1, ckpt_path=None, **trainer):
     data = ImageData(str(photos), backend="folder", batch_size=8)
     trainer = pl.Trainer(
         max_epochs=epochs,
@@ -68,7 +68,7 @@ def fit(photos, module, epochs=1, **trainer):
         num_sanity_val_steps=0,
         **trainer,
     )
-    trainer.fit(module, data)
+    trainer.fit(module, data, ckpt_path=ckpt_path)
     return trainer
 
 

@@ -159,9 +159,14 @@ class XnorlitCLI(LightningCLI):
         return super().instantiate_trainer(
             logger=loggers,
             default_root_dir=self.folder,
-            callbacks=[*(self.config_init[self.subcommand].trainer.callbacks or []), *self._callbacks()],
+            callbacks=[*self._aids(), *self._callbacks()],
             **kwargs,
         )
+
+    def _aids(self) -> list[Callback]:
+        """What the recipe lists under trainer.callbacks: nothing, one, or several."""
+        listed = self.config_init[self.subcommand].trainer.callbacks or []
+        return listed if isinstance(listed, list) else [listed]
 
     def _callbacks(self) -> list[Callback]:
         wandb = None if self.wandb == "off" else {"id": self.wandb_id, "offline": self.wandb == "offline"}

@@ -13,6 +13,7 @@ import yaml
 from xnorlit.binarize import binarizers
 from xnorlit.data.augment import Crop
 from xnorlit.errors import UserError, did_you_mean
+from xnorlit.training.aids import AIDS
 from xnorlit.training.losses import Loss
 from xnorlit.training.schedule import Schedule
 
@@ -193,6 +194,7 @@ _CLASSES: dict[str, tuple[str, Callable[[], list[str]]]] = {
     "model.optimizer": ("optimizer", lambda: _below(torch.optim.Optimizer)),
     "model.schedule": ("schedule", lambda: _below(Schedule)),
     "model.weight_decay_schedule": ("schedule", lambda: _below(Schedule)),
+    "trainer.callbacks": ("callback", lambda: [aid.__name__ for aid in AIDS]),
     "data.train_crop": ("crop", lambda: _below(Crop)),
     "data.val_crop": ("crop", lambda: _below(Crop)),
 }

@@ -1,0 +1,53 @@
+"""Training in two stages: one operand stays real for the first share of the steps, then both are few-bit."""
+
+import pytorch_lightning as pl
+from typing_extensions import override
+
+from xnorlit.console import say
+from xnorlit.errors import UserError
+from xnorlit.layers import Operand
+
+
+class TwoStages(pl.Callback):
+    """Weights (or inputs) are real up to step `share * steps`, and few-bit from there; one schedule over both stages.
+
+    In the first stage the network learns features that survive binary inputs, without the noise of flipping weights.
+    Validation goes by the codes of both operands from the beginning, so it is low until the second stage: it measures
+    the network that can be packed.
+
+    The stage follows from the step alone, and so does that of a resumed run.
+
+    Args:
+        real: Which operand stays real at first: `weights` is the order of Bi-Real Net and ReActNet.
+        share: Share of the optimizer steps, more than 0 and less than 1.
+
+    Source: Martinez et al. 2020, arXiv 2003.11535; Liu et al. 2020, arXiv 2003.03488, section 4.
+    """
+
+    def __init__(self, real: Operand = "weights", share: float = 0.4) -> None:
+        if not 0 < share < 1:
+            raise UserError(
+                f"TwoStages.share is {share}. Expected the share of the steps in which the {real} stay real: more than "
+                "0 and less than 1."
+            )
+        self.real: Operand = real
+        self.share = share
+        self._held: Operand | None = None
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        steps = trainer.max_epochs * trainer.num_training_batches / trainer.accumulate_grad_batches
+        self._until = self.share * steps
+        self._hold(self.real if trainer.global_step < self._until else None, trainer, pl_module)
+
+    @override
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
+        if self._held and trainer.global_step >= self._until:
+            self._hold(None, trainer, pl_module)
+
+    def _hold(self, operand: Operand | None, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._held = operand
+        for _, layer in pl_module.net.layers():
+            layer.hold_real(operand)
+        which = f"the {operand} stay real in training" if operand else "weights and inputs in few bits"
+        say("stage", f"{which}, from step {trainer.global_step:,}")
