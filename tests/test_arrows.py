@@ -35,6 +35,7 @@ ROOMS = {
     "training": Room(("models", "data", "runs")),
     "packed": Room(foreign=("numpy",)),
     "packed.export": Room(("models", "packed")),
+    "packing": Room(("training", "packed.export")),
     "runs": Room(foreign=("numpy", "rich", "safetensors", "scipy", "statsmodels", "yaml")),
     "report": Room(("runs",), foreign=("numpy", "rich", "safetensors", "scipy", "statsmodels", "yaml")),
     "cli": Room(foreign=(), lazy=True),

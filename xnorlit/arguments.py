@@ -6,13 +6,14 @@ import re
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
 from typing_extensions import override
 
 from xnorlit.errors import UserError, did_you_mean
 
+_METAVARS = {Path: "FILE", str: "NAME"}
 _WORDS = {int: "a whole number", float: "a number"}
 
 
@@ -46,11 +47,12 @@ class Parser(argparse.ArgumentParser):
 def call(function: Callable[..., object], words: Sequence[str], *, prog: str, example: str) -> None:
     """Calls a function with the words of a command line; its signature is the parser, its docstring the help.
 
-    Parameters that are not keyword-only are positional words. The others are options: `skip_bad` is `--skip-bad`, and
-    a bool that is False by default is a flag.
+    Parameters that are not keyword-only are positional words, of which one with a default may be left out. The others
+    are options: `skip_bad` is `--skip-bad`, and a bool that is False by default is a flag.
 
     Args:
-        function: Annotated with str, int, float, bool or Path, or one of them or None; with a Google docstring.
+        function: Annotated with str, int, float, bool, Path or a Literal of words, or one of them or None; with a
+            Google docstring.
         words: What follows the command's name.
         prog: The command, for its help.
         example: A whole command line, for its help.
@@ -59,7 +61,11 @@ def call(function: Callable[..., object], words: Sequence[str], *, prog: str, ex
         UserError: The words do not fit the signature.
     """
     parser = parser_of(function, prog=prog, example=example)
-    function(**vars(parser.parse_args(words)))
+    try:
+        known = parser.parse_args(words)
+    except SystemExit:  # after --help
+        return
+    function(**vars(known))
 
 
 def parser_of(function: Callable[..., object], *, prog: str, example: str) -> Parser:
@@ -77,14 +83,18 @@ def parser_of(function: Callable[..., object], *, prog: str, example: str) -> Pa
     for name, parameter in inspect.signature(function).parameters.items():
         kind, option = _plain(hints[name]), f"--{name.replace('_', '-')}"
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
-            parser.add_argument(name, metavar=name.upper(), type=reader(kind), help=about.get(name))
+            optional = {} if parameter.default is inspect.Parameter.empty else {"nargs": "?"}
+            parser.add_argument(name, metavar=name.upper(), type=reader(kind), help=about.get(name), **optional)
+        elif get_origin(kind) is Literal:
+            about_default = f"{about.get(name, '')} (default: {parameter.default})"
+            parser.add_argument(option, choices=get_args(kind), default=parameter.default, help=about_default)
         elif kind is bool:
             parser.add_argument(option, action="store_true", help=about.get(name))
         else:
             default = "" if parameter.default is None else f" (default: {parameter.default})"
             parser.add_argument(
                 option,
-                metavar="FILE" if kind is Path else "N",
+                metavar=_METAVARS.get(kind, "N"),
                 type=reader(kind),
                 default=parameter.default,
                 help=about.get(name, "") + default,

@@ -57,6 +57,10 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
         "images to .beton files, once, for the fast loader",
         _typed("xnorlit.data.prepare", "prepare", "photos/ betons/ --shorter-side 256 --skip-bad"),
     ),
+    "pack": (
+        "a trained network into bits: one small file, measured",
+        _typed("xnorlit.packing.command", "pack", "runs/cifar10/pair-0/xnor/seed-0 --ends int8"),
+    ),
     "compare": ("the table of a pair: what binarising cost and gave", _compare),
 }
 

@@ -1,10 +1,14 @@
 """What the program says to the person at the terminal: short lines with a tag in front."""
 
 import os
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_Item = TypeVar("_Item")
 
 
 def terminal(**settings: Any) -> Console:
@@ -31,3 +35,23 @@ def say(tag: str, text: str) -> None:
     label = escape(f"{f'[{tag}]' if tag else '':<10}")
     lines = escape(text).replace("\n", f"\n{'':10}")
     terminal(soft_wrap=True).print(f"[bold]{label}[/bold]{lines}")
+
+
+def progress(items: Iterable[_Item], total: int, tag: str, label: str) -> Iterator[_Item]:
+    """Yields the items behind a progress bar; without a terminal there is none.
+
+    Args:
+        items: What is worked through.
+        total: How many they are.
+        tag: One word, as of `say`.
+        label: What is being done.
+    """
+    console = terminal()
+    columns = (
+        TextColumn(f"{f'[{tag}]':<10}{{task.description}}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        yield from bar.track(items, total=total, description=label)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xnorlit.data import backends, cores, counter, sources
@@ -144,6 +145,25 @@ class ImageData(pl.LightningDataModule):
                 images -= len(batch.images)
                 if images <= 0:
                     return
+
+    @property
+    def val_crop(self) -> Crop:
+        """What validation shows of an image."""
+        return self._views["val"].crop
+
+    def calibration_pictures(self, most: int) -> NDArray[np.uint8]:
+        """Training images, evenly spread over the listing, as validation shows its own; uint8 [N, size, size, 3].
+
+        Args:
+            most: How many; all of the split where it has fewer.
+        """
+        self._open()
+        samples = self._samples["train"]
+        count = len(samples.labels)
+        members = samples.members[np.linspace(0, count - 1, min(most, count)).astype(np.int64)]
+        batches = [members[start : start + self.batch_size] for start in range(0, len(members), self.batch_size)]
+        with closing(samples.reader.pictures(batches, self._views["val"], 0)) as pictures:
+            return np.concatenate([batch.permute(0, 2, 3, 1).numpy() for batch in pictures])
 
     def listing_hash(self, split: str) -> str:
         """SHA-256 of a split's sample names and labels, the same for every backend.

@@ -5,9 +5,6 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from xnorlit import console
 
 _log = logging.getLogger("xnorlit.data")
@@ -25,12 +22,4 @@ def say(text: str) -> None:
 
 def progress(items: Iterable[T], total: int, label: str) -> Iterator[T]:
     """Yields the items behind a progress bar; without a terminal there is none."""
-    terminal = Console()
-    columns = (
-        TextColumn("[data]    {task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=terminal, disable=not terminal.is_terminal, transient=True) as bar:
-        yield from bar.track(items, total=total, description=label)
+    return console.progress(items, total, "data", label)

@@ -4,7 +4,7 @@ from xnorlit.runs.curves import Curves, Series
 from xnorlit.runs.place import Place
 from xnorlit.runs.predictions import Predictions
 from xnorlit.runs.run import BrokenRun, Run, read
-from xnorlit.runs.search import Pair, find, newest_pair
+from xnorlit.runs.search import Pair, find, newest, newest_pair
 from xnorlit.runs.summary import Environment, Summary
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Series",
     "Summary",
     "find",
+    "newest",
     "newest_pair",
     "read",
 ]

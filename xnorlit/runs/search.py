@@ -60,6 +60,28 @@ def _read_or_explain(path: Path, place: Place | None) -> Run | BrokenRun:
         return BrokenRun(path, place, str(error), unfinished)
 
 
+def newest(root: Path | str, *, binary: bool) -> Run:
+    """The finished run that started last.
+
+    Args:
+        root: The folder of runs.
+        binary: Pass over those without binary weights.
+
+    Raises:
+        UserError: There is none; the message says what is there.
+    """
+    found = find(root)
+    finished = [run for run in found if isinstance(run, Run)]
+    suitable = [run for run in finished if run.summary.binary_parameters or not binary]
+    if suitable:
+        return max(suitable, key=_started)
+    kind = "finished run with binary layers" if binary else "finished run"
+    lines = [f"{root} has no {kind}. Train one first: make train-xnor."]
+    lines += [f"  {run.path} has no binary layer." for run in finished]
+    lines += [f"  {run.reason}" for run in found if isinstance(run, BrokenRun)]
+    raise UserError("\n".join(lines))
+
+
 def newest_pair(root: Path | str, *, experiment: str | None = None, pair: str | None = None) -> Pair:
     """The pair of which a run started last, among those where two arms have finished with a same seed.
 

@@ -13,7 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from typing_extensions import override
 
 from xnorlit.binarize import Binarizer
-from xnorlit.data import Batch
+from xnorlit.data import Batch, ImageData
 from xnorlit.errors import UserError
 from xnorlit.models import AlexNet, build, network_named
 from xnorlit.training.losses import Loss
@@ -70,9 +70,15 @@ class Classifier(pl.LightningModule):
 
     @override
     def configure_model(self) -> None:
-        if self.net is not None:
-            return
-        data = self.trainer.datamodule
+        if self.net is None:
+            self.build_for(self.trainer.datamodule)
+
+    def build_for(self, data: ImageData) -> None:
+        """Builds the network for a data set's classes, image size, mean and deviation.
+
+        Args:
+            data: Set up.
+        """
         # Drawn from the seed alone, not from a generator that loading data may have moved: both arms start alike.
         with torch.random.fork_rng():
             torch.manual_seed(torch.initial_seed() % 2**63)

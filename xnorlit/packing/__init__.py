@@ -1,0 +1,1 @@
+"""From a run to a packed file: its network rebuilt, packed, and measured on the engine."""

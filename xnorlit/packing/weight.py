@@ -1,0 +1,46 @@
+"""What the binary layers of a packed network weigh, against the same layers in fp32."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from xnorlit.packed.graph import Graph
+
+
+@dataclass(frozen=True)
+class Weight:
+    """Bytes of the layers between the ends.
+
+    Attributes:
+        layers: How many they are.
+        packed: Everything that the file holds for them: codes, thresholds, scales.
+        float32: Their weights in fp32, and nothing else of theirs.
+    """
+
+    layers: int
+    packed: int
+    float32: int
+
+    @property
+    def ratio(self) -> float:
+        """How many times smaller they became."""
+        return self.float32 / self.packed
+
+
+def weigh(graph: Graph, tensors: Mapping[str, np.ndarray]) -> Weight:
+    """The weight of a network's binary layers.
+
+    Args:
+        graph: The network.
+        tensors: As they are written to the file.
+    """
+    at, layers, packed, weights = graph.input, 0, 0, 0
+    for layer in graph.layers:
+        if layer.weights.form == "planes":
+            layers += 1
+            packed += sum(values.nbytes for name, values in tensors.items() if name.rpartition(".")[0] == layer.name)
+            weights += layer.outputs * math.prod(layer.looks(at).kernel) * at.channels // layer.groups
+        at = layer.output(at)
+    return Weight(layers, packed, 4 * weights)
