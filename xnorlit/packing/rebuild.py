@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jsonargparse import ArgumentError
 from pytorch_lightning.cli import LightningArgumentParser
@@ -13,8 +12,6 @@ from xnorlit.models import AlexNet
 from xnorlit.runs import Run
 from xnorlit.training.checkpoints import load
 from xnorlit.training.module import Classifier
-
-_PREFIX = "net."
 
 
 @dataclass(frozen=True)
@@ -65,8 +62,12 @@ def rebuild(run: Run, checkpoint: Path) -> Rebuilt:
     module, data = _instantiated(run)
     data.setup()
     module.build_for(data)
+    try:
+        module.on_load_checkpoint(content)
+    except UserError as error:
+        raise UserError(f"{checkpoint} is not of {run.path}: {error}") from error
+    module.load_state_dict(content["state_dict"])
     assert module.net is not None
-    _take_weights(module.net, content["state_dict"], checkpoint, run)
     return Rebuilt(module.net.eval(), data, checkpoint, int(content.get("epoch", -1)) + 1)
 
 
@@ -83,25 +84,3 @@ def _instantiated(run: Run) -> tuple[Classifier, ImageData]:
             "the version that trained it, or train it again."
         ) from error
     return made.model, made.data
-
-
-def _take_weights(network: AlexNet, state: dict[str, Any], checkpoint: Path, run: Run) -> None:
-    found = {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
-    expected = network.state_dict()
-    missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
-    differ = [
-        f"{key} is {list(found[key].shape)}, expected {list(expected[key].shape)}"
-        for key in expected
-        if key in found and found[key].shape != expected[key].shape
-    ]
-    complaints = [
-        *([f"it lacks {', '.join(missing[:3])}"] if missing else []),
-        *([f"it has {', '.join(unknown[:3])} too"] if unknown else []),
-        *differ[:3],
-    ]
-    if complaints:
-        raise UserError(
-            f"{checkpoint} is not of the network of {run.path} ({network.network.name}, "
-            f"{run.summary.classes} classes): {'; '.join(complaints)}. Give a checkpoint of that run: best or last."
-        )
-    network.load_state_dict(found)

@@ -70,8 +70,16 @@ class Classifier(pl.LightningModule):
 
     @override
     def configure_model(self) -> None:
-        if self.net is None:
-            self.build_for(self.trainer.datamodule)
+        if self.net is not None:
+            return
+        data = self.trainer.datamodule
+        self.build_for(data)
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            # Here and not when the fit starts: what it refuses leaves no run behind.
+            for loss in self.losses:
+                loss.prepare(self.net, data, Path(self.trainer.default_root_dir))
+        if self.compiled:
+            self.net.compile()
 
     def build_for(self, data: ImageData) -> None:
         """Builds the network for a data set's classes, image size, mean and deviation.
@@ -93,12 +101,6 @@ class Classifier(pl.LightningModule):
             )
         if self.channels_last:
             self.net.to(memory_format=torch.channels_last)
-        if self.trainer.state.fn == TrainerFn.FITTING:
-            # Here and not when the fit starts: what it refuses leaves no run behind.
-            for loss in self.losses:
-                loss.prepare(self.net, data, Path(self.trainer.default_root_dir))
-        if self.compiled:
-            self.net.compile()
         top5 = min(5, data.num_classes)
         self.train_top1 = MulticlassAccuracy(data.num_classes, average="micro", validate_args=False)
         self.top1 = MulticlassAccuracy(data.num_classes, average="micro", validate_args=False)
