@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from xnorlit.binarize import binarizers
+from xnorlit.errors import UserError
 from xnorlit.layers import QuantConv2d, QuantLinear
+from xnorlit.models import Block, Network, build
 
 ALL = binarizers()
 
@@ -61,6 +63,39 @@ def test_gradients_reach_weights_inputs_and_bias(name):
     for tensor in (x, layer.weight, layer.bias):
         assert torch.isfinite(tensor.grad).all()
         assert tensor.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_gradient_is_linear_in_the_outputs_and_leaves_that_as_it_was(name):
+    layer, x = conv(name), inputs().requires_grad_()
+    if layer.binarizer.gradient_bits < 32:
+        pytest.skip("its gradient is quantised at random")
+    wanted = [x, *layer.parameters()]
+    y = layer(x)
+    g = torch.randn_like(y)
+    once, kept = torch.autograd.grad(y, wanted, g, retain_graph=True), g.clone()
+    thrice = torch.autograd.grad(y, wanted, 3 * g)
+    assert torch.equal(g, kept)
+    for one, three in zip(once, thrice, strict=True):
+        torch.testing.assert_close(three, 3 * one)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_memory_format_changes_nothing_and_is_kept(name):
+    def trained(memory_format):
+        layer = conv(name).to(memory_format=memory_format)
+        layer.bind(ALL[name](), rectify=True)
+        x = inputs().to(memory_format=memory_format).requires_grad_()
+        torch.manual_seed(0)
+        y = layer(x)
+        y.square().sum().backward()
+        return y, x.grad, layer.weight.grad
+
+    random = ALL[name]().gradient_bits < 32
+    for last, plain in zip(trained(torch.channels_last), trained(torch.contiguous_format), strict=True):
+        assert last.is_contiguous(memory_format=torch.channels_last)
+        if not random:
+            torch.testing.assert_close(last, plain, rtol=1e-5, atol=1e-5)  # A sum in another order.
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -126,6 +161,96 @@ def test_bfloat16_training_stays_near_fp32_and_evaluation_leaves_autocast(name):
     assert torch.equal(evaluated, exact)
 
 
+# conv3 and fc7 keep their input's shape, so that a shortcut fits; conv2 has a pool for what stands behind a layer.
+SMALL = Network(
+    "small",
+    12,
+    "made up",
+    (
+        Block("conv1", "conv norm relu", 8, kernel=3, padding=1, binary=False),
+        Block("conv2", "norm conv pool", 12, kernel=3, padding=1, pool=(2, 2)),
+        Block("conv3", "norm conv pool", 12, kernel=3, padding=1, pool=(2, 2)),
+        Block("fc6", "flatten norm linear", 24),
+        Block("fc7", "norm linear", 24),
+        Block("fc8", "norm relu linear", binary=False),
+    ),
+)
+
+
+def network(name, seed=0):
+    torch.manual_seed(seed)
+    return build(SMALL, ALL[name](), classes=4, image_size=12)
+
+
+def images(count=16):
+    return torch.randint(0, 256, (count, 3, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def trained(name, steps=2):
+    """A network after some steps, each followed by what training does for a binarizer."""
+    model = network(name)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    for step in range(steps):
+        for _, layer in model.layers():
+            layer.binarizer.on_epoch(step, steps)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images()), torch.arange(16) % 4).backward()
+        optimizer.step()
+        for _, layer in model.layers():
+            layer.after_step()
+    return model
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_two_steps_train_every_parameter_of_a_network(name):
+    model, start = trained(name), dict(network(name).named_parameters())
+    for key, parameter in model.named_parameters():
+        assert torch.isfinite(parameter).all(), key
+        if not key.endswith(("conv.bias", "linear.bias")):  # Ahead of a norm a bias moves nothing but its mean.
+            assert parameter.grad.abs().max() > 0, key
+        assert parameter.shape == start[key].shape
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_latent_weights_start_alike_whatever_the_binarizer(name):
+    """What the method draws for itself, or adds behind a layer, shifts no draw of the weights."""
+    float_twin = dict(network("Float").named_parameters())
+    last = dict(network(name).named_parameters())["fc8.linear.weight"]
+    assert torch.equal(last, float_twin["fc8.linear.weight"])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_trained_network_comes_back_from_its_file(name, tmp_path):
+    model, other = trained(name), network(name, seed=1)
+    torch.save(model.state_dict(), tmp_path / "state.pt")
+    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    with torch.no_grad():
+        expected = model.eval()(images())
+        assert torch.isfinite(expected).all()
+        assert torch.equal(other.eval()(images()), expected)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_packed_network_computes_the_evaluation_or_the_refusal_names_the_layer(name):
+    pytest.importorskip("xnorlit.packed._kernels")
+    from xnorlit.packed import PackedNetwork
+    from xnorlit.packed.export import pack
+
+    model = trained(name)
+    try:
+        graph, tensors = pack(model, image_size=12, classes=list("abcd"))
+    except UserError as refusal:
+        layer, _, why = str(refusal).partition(" cannot be packed: ")
+        assert layer in dict(model.layers())
+        assert len(why) > 20
+        return
+    assert not any(layer.binarizer.cannot_pack for _, layer in model.layers())
+    logits = PackedNetwork(graph, tensors)(images().permute(0, 2, 3, 1).numpy())
+    with torch.no_grad():
+        expected = model.eval()(images())
+    torch.testing.assert_close(torch.from_numpy(logits), expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_the_docstring_states_formula_and_source(name):
     text = ALL[name].__doc__
@@ -134,10 +259,11 @@ def test_the_docstring_states_formula_and_source(name):
 
 
 def test_integer_sums_are_exact_for_long_dot_products():
+    torch.manual_seed(0)
     layer = QuantLinear(9216, 8)
     nn.init.normal_(layer.weight)
     layer.bind(ALL["XNOR"](), rectify=True)
-    x = torch.randn(3, 9216)
+    x = torch.randn(3, 9216) + layer.weight.detach()[:3]
     sums = torch.where(x >= 0, 1, -1) @ torch.where(layer.weight >= 0, 1, -1).T
     assert sums.abs().max() > 256, "beyond what bfloat16 holds"
     assert torch.equal(layer.eval()(x), sums * layer.binarizer.weight_codes(layer.weight).scale)

@@ -1,0 +1,103 @@
+"""A new binarizer is one file: the suite over all of them finds it, and finds what is wrong with it."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SUITE = Path(__file__).with_name("test_every_binarizer.py")
+ONE_FILE = '''
+import torch
+from torch import nn
+
+from xnorlit.binarize import Binarizer, Codes
+
+
+class Thrown(Binarizer):
+    """`weight(W) = sign(W) / 4`, `input(x) = sign(x)`, both with the gradient of a clip.
+
+    Source: nobody.
+    """
+
+    weight_bits, input_bits, signed_input = 1, 1, True
+
+    def weight(self, weight):
+        return self.input(weight) / 4
+
+    def input(self, x):
+        clip = x.clamp(-1, 1)
+        return clip + (self.input_codes(x).values - clip).detach()
+
+    def weight_codes(self, weight):
+        return Codes(self.input_codes(weight).values, weight.new_tensor(0.25))
+
+    def input_codes(self, x):
+        return Codes(torch.where(x >= 0, 1.0, -1.0).to(x), x.new_ones(()))
+
+    def behind(self, outputs):
+        return nn.PReLU(outputs)
+
+
+class Broken(Thrown):
+    def weight(self, weight):
+        return super().weight(weight).detach()
+
+    def weight_codes(self, weight):
+        return Codes(self.input_codes(weight).values, weight.new_tensor(0.5))
+
+
+class Forgetful(Thrown):
+    def setup(self, weight):
+        self.shift = torch.rand(())
+
+    def output(self, y):
+        return y + 10 * self.shift
+
+    def behind(self, outputs):
+        return None
+'''
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """`{class: {test: outcome}}` of the suite in a process that knows the file's classes."""
+    folder = tmp_path_factory.mktemp("plugin")
+    (folder / "thrown_away.py").write_text(ONE_FILE)
+    classes = re.findall(r"^class (\w+)", ONE_FILE, re.M)
+    paths = [str(folder), str(SUITE.parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", str(SUITE), "-p", "thrown_away", "-k", " or ".join(classes), "-v"],
+        cwd=SUITE.parents[2],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+    )
+    found = {name: {} for name in classes}
+    for test, name, outcome in re.findall(r"::(\w+)\[(\w+)\] (PASSED|FAILED|SKIPPED)", done.stdout):
+        found[name][test] = outcome
+    assert found["Thrown"], done.stdout + done.stderr
+    return found
+
+
+def test_every_promise_is_asked_of_it_and_kept(outcomes):
+    promises = re.findall(r'parametrize\("name", ALL\)\ndef (\w+)', SUITE.read_text())
+    assert outcomes["Thrown"] == dict.fromkeys(promises, "PASSED")
+
+
+@pytest.mark.parametrize(
+    ("name", "test"),
+    [
+        ("Broken", "test_training_and_evaluation_compute_the_same"),
+        ("Broken", "test_codes_times_scale_is_the_operand"),
+        ("Broken", "test_gradients_reach_weights_inputs_and_bias"),
+        ("Broken", "test_two_steps_train_every_parameter_of_a_network"),
+        ("Broken", "test_the_docstring_states_formula_and_source"),
+        ("Forgetful", "test_a_trained_network_comes_back_from_its_file"),
+        ("Forgetful", "test_the_packed_network_computes_the_evaluation_or_the_refusal_names_the_layer"),
+    ],
+)
+def test_what_is_wrong_with_one_is_found(outcomes, name, test):
+    assert outcomes[name][test] == "FAILED"
