@@ -222,7 +222,7 @@ def main() -> None:
         "torch": torch.__version__,
         "weights": "random",
         "peaks": peaks(paths, args.repeats),
-        "memory": memory_of(graph, tensors, packed, summarize(model, size)),
+        "memory": memory_of(graph, tensors, packed, summarize(model)),
         "rows": layer_rows(graph, tensors, paths, args.batches[0], args.threads, args.repeats),
     }
     twin = build(network, Float(), classes=1000, image_size=size).eval()

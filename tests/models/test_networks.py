@@ -3,57 +3,28 @@
 import pytest
 import torch
 
+from tests.models.tables import (
+    BIASES_224,
+    BINARY_224,
+    MACS_224,
+    NORMS,
+    SHAPES,
+    SMALL,
+    WEIGHTS_224,
+)
+from tests.runs.factory import BINARY_PACKED_BITS, PACKED_BITS
 from xnorlit.binarize.bwn import BWN
 from xnorlit.binarize.float import Float
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.errors import UserError
-from xnorlit.layers import QuantLayer
 from xnorlit.models import Block, build, network_named, networks, summarize
-
-# name: (weight shape, output of one image); a MAC per weight and output position.
-ALEXNET_224 = {
-    "conv1": ((96, 3, 11, 11), (96, 55, 55)),
-    "conv2": ((256, 96, 5, 5), (256, 27, 27)),
-    "conv3": ((384, 256, 3, 3), (384, 13, 13)),
-    "conv4": ((384, 384, 3, 3), (384, 13, 13)),
-    "conv5": ((256, 384, 3, 3), (256, 13, 13)),
-    "fc6": ((4096, 256 * 6 * 6), (4096,)),
-    "fc7": ((4096, 4096), (4096,)),
-    "fc8": ((1000, 4096), (1000,)),
-}
-SMALL_32 = {
-    "conv1": ((48, 3, 3, 3), (48, 32, 32)),
-    "conv2": ((96, 48, 3, 3), (96, 16, 16)),
-    "conv3": ((128, 96, 3, 3), (128, 8, 8)),
-    "conv4": ((128, 128, 3, 3), (128, 8, 8)),
-    "conv5": ((96, 128, 3, 3), (96, 8, 8)),
-    "fc6": ((512, 96 * 4 * 4), (512,)),
-    "fc7": ((512, 512), (512,)),
-    "fc8": ((10, 512), (10,)),
-}
-WEIGHTS_224 = 34_848 + 614_400 + 884_736 + 1_327_104 + 884_736 + 37_748_736 + 16_777_216 + 4_096_000
-BIASES_224 = 96 + 256 + 384 + 384 + 256 + 4096 + 4096 + 1000
-BINARY_224 = WEIGHTS_224 - 34_848 - 4_096_000
-MACS_224 = 105_415_200 + 447_897_600 + 149_520_384 + 224_280_576 + 149_520_384 + 37_748_736 + 16_777_216 + 4_096_000
-# A batch norm has two parameters per channel.
-NORMS = {
-    "alexnet": 2 * (96 + 256 + 384 + 384 + 256 + 4096 + 4096),  # behind every layer but the last
-    "alexnet-xnor": 2 * (96 + 96 + 256 + 384 + 384 + 256 + 4096 + 4096),  # behind conv1, then before every layer
-    "alexnet-xnor-relu": 2 * (96 + 96 + 256 + 384 + 384 + 9216 + 4096 + 4096),  # fc6's is behind the flattening
-}
-SHAPES = {
-    "alexnet": ALEXNET_224,
-    "alexnet-xnor": ALEXNET_224,
-    "alexnet-xnor-relu": ALEXNET_224,
-    "alexnet-xnor-larq": {**ALEXNET_224, "conv1": ((96, 3, 11, 11), (96, 56, 56))},
-    "alexnet-small": SMALL_32,
-}
 
 
 def summary_of(name, binarizer=None, classes=1000):
     network = network_named(name)
-    model = build(network, binarizer or Float(), classes=classes, image_size=network.image_size)
-    return summarize(model, network.image_size)
+    with torch.device("meta"):  # No weights are drawn.
+        model = build(network, binarizer or Float(), classes=classes, image_size=network.image_size)
+    return summarize(model)
 
 
 def test_every_network_has_its_shapes_stated_here():
@@ -62,7 +33,8 @@ def test_every_network_has_its_shapes_stated_here():
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_layer_shapes_and_macs(name):
-    summary = summary_of(name, classes=10 if name == "alexnet-small" else 1000)
+    """A weight meets each position of its output once."""
+    summary = summary_of(name, classes=10 if name in SMALL else 1000)
     assert {layer.name: (layer.weight, layer.output) for layer in summary.layers} == SHAPES[name]
     for layer in summary.layers:
         positions = 1 if len(layer.output) == 1 else layer.output[1] * layer.output[2]
@@ -79,11 +51,13 @@ def test_parameters_by_hand(name):
 def test_larqs_published_parameter_count():
     """62 396 768 by larq's own table, which counts the norms' moving statistics and has no scale in them."""
     network = network_named("alexnet-xnor-larq")
-    model = build(network, XNOR(), classes=1000, image_size=224)
+    with torch.device("meta"):
+        model = build(network, XNOR(), classes=1000, image_size=224)
     moving = sum(buffer.numel() for name, buffer in model.named_buffers() if "running" in name)
-    summary = summarize(model, 224)
+    summary = summarize(model)
     assert summary.parameters + moving == 62_396_768
-    assert round((summary.packed_bits + 32 * moving) / 8 / 2**20, 2) == 22.81
+    larqs = summary.binary_weights + 32 * (summary.parameters - summary.binary_weights + moving)  # no alpha in it
+    assert round(larqs / 8 / 2**20, 2) == 22.81
 
 
 def test_the_small_network_weighs_what_its_recipe_says():
@@ -91,13 +65,30 @@ def test_the_small_network_weighs_what_its_recipe_says():
     assert summary.parameters == 1_472_650
     assert summary.binary_weights == 1_458_688
     assert summary.float_bits // 8 == 5_890_600
-    assert summary.packed_bits // 8 == 238_184
+    assert summary.packed_bits == PACKED_BITS
+    assert summary.binary_packed_bits == BINARY_PACKED_BITS
 
 
 def test_xnor_packs_alexnet_into_a_tenth():
     summary = summary_of("alexnet-xnor", XNOR())
     assert summary.binary_weights == BINARY_224
-    assert summary.packed_bits == 32 * (summary.parameters - BINARY_224) + BINARY_224
+    # Thresholds and directions behind conv1 to conv5 and fc6, scale and shift per output of fc7, fc8 in fp32.
+    ends = 32 * 34_848 + 32 * 4_097_000
+    assert summary.packed_bits == BINARY_224 + 33 * (96 + 256 + 384 + 384 + 256 + 4096) + 32 * 2 * 4096 + ends
+
+
+def test_a_float_network_packs_into_itself():
+    summary = summary_of("alexnet-xnor")
+    assert (summary.binary_weights, summary.binary_packed_bits) == (0, 0)
+    assert summary.packed_bits == summary.float_bits == 32 * summary.parameters
+
+
+def test_parameters_are_counted_once():
+    for name in SHAPES:
+        network = network_named(name)
+        with torch.device("meta"):
+            model = build(network, BWN(), classes=10, image_size=network.image_size)
+        assert summarize(model).parameters == sum(parameter.numel() for parameter in model.parameters())
 
 
 def test_the_twin_starts_from_the_same_latent_weights():
@@ -113,13 +104,17 @@ def test_the_twin_starts_from_the_same_latent_weights():
 
 def test_float_gets_a_relu_only_where_a_block_has_none():
     def rectified(name):
-        model = build(network_named(name), Float(), classes=10, image_size=network_named(name).image_size)
+        with torch.device("meta"):
+            model = build(network_named(name), Float(), classes=10, image_size=network_named(name).image_size)
         return {layer: module.binarizer.rectify for layer, module in model.layers()}
 
     binary = {"conv2", "conv3", "conv4", "conv5", "fc6", "fc7"}
     assert {layer for layer, relu in rectified("alexnet-small").items() if relu} == binary - {"conv2"}
     assert not any(rectified("alexnet").values())
     assert not any(rectified("alexnet-xnor-relu").values())
+    assert not any(rectified("alexnet-2012").values())
+    assert {layer for layer, relu in rectified("alexnet-dorefa").items() if relu} == binary  # fc8 reads a clip
+    assert {layer for layer, relu in rectified("alexnet-binary").items() if relu} == {*binary, "fc8"}
 
 
 def test_the_float_twin_is_not_linear_between_any_two_layers():
@@ -185,10 +180,15 @@ def test_one_step_trains_every_parameter_of_every_network():
         assert untouched == []
 
 
-def test_a_summary_leaves_the_mode_as_it_was():
-    model = build(network_named("alexnet-small"), XNOR(), classes=10, image_size=32).train()
-    summarize(model, 32)
-    assert all(module.training for module in model.modules() if isinstance(module, QuantLayer))
+def test_the_builders_shapes_are_those_of_the_forward_pass():
+    seen = {}
+    for name in ("alexnet-small", "alexnet-dorefa"):
+        network = network_named(name)
+        model = build(network, Float(), classes=10, image_size=network.image_size).eval()
+        for layer_name, layer in model.layers():
+            layer.register_forward_hook(lambda _, __, y, key=layer_name: seen.update({key: tuple(y.shape[1:])}))
+        model(torch.zeros(1, 3, network.image_size, network.image_size, dtype=torch.uint8))
+        assert model.outputs == seen
 
 
 @pytest.mark.parametrize(
@@ -198,11 +198,13 @@ def test_a_summary_leaves_the_mode_as_it_was():
         ("alexnet-xnor-relu", 2 / 3456),
         ("alexnet-xnor-larq", (2 / (3456 + 3456)) ** 0.5),
         ("alexnet-small", (1 / (3 * 1152)) ** 0.5),
+        ("alexnet-2012", 0.01),
+        ("alexnet-duo", (4 / (2304 + 2304)) ** 0.5),  # 256 channels
     ],
 )
 def test_initial_weights_have_the_recipes_deviation(name, deviation):
     """conv4: 384 x 9 = 3,456 weights into and out of a channel; 128 x 9 = 1,152 in the small network."""
     torch.manual_seed(0)
     network = network_named(name)
-    model = build(network, XNOR(), classes=10, image_size=network.image_size)
+    model = build(network, Float(), classes=10, image_size=network.image_size)
     assert model.conv4.conv.weight.std().item() == pytest.approx(deviation, rel=0.01)

@@ -49,9 +49,9 @@ def test_the_newest_pair_is_printed_with_the_difference_first(pair, capsys):
     assert rows["one step"] == ["21.0", "ms", "20.0", "ms", "1.05", "x", "as", "long"]
     assert rows["parameters"] == ["1,472,650", "1,472,650"]
     assert rows["of them binary"] == ["1,458,688", "0"]
-    assert rows["binary weights"] == ["1", "bit", "32", "bit", "32.0", "x", "smaller"]
+    assert rows["binary weights"] == ["1.08", "bit", "32", "bit", "29.7", "x", "smaller"]
     assert rows["network, trained"] == ["5.62", "MiB", "5.62", "MiB"]
-    assert rows["network, packed"] == ["0.227", "MiB", "5.62", "MiB", "24.7", "x", "smaller"]
+    assert rows["network, packed"] == ["0.212", "MiB", "5.62", "MiB", "26.5", "x", "smaller"]
     text = " ".join(lines)
     assert "the paper, ImageNet (published, not run here): 43.112 / 70.341 against 54.623 / 78.854" in text
     assert "claimed there, not measured: 32 x less memory for the weights and 58 x faster" in text

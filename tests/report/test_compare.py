@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.runs.factory import BINARY, CLASSES, FLOAT, PACKED_BITS, PARAMETERS, XNOR, write_run
+from tests.runs.factory import BINARY, BINARY_PACKED_BITS, CLASSES, FLOAT, PACKED_BITS, PARAMETERS, XNOR, write_run
 from xnorlit.errors import UserError
 from xnorlit.report.compare import compare
 from xnorlit.runs import read
@@ -46,8 +46,9 @@ def test_hand_worked_numbers(tmp_path):
     assert gap.top5.points == 0
     assert gap.train_time_factor == pytest.approx(252 / 240)
     assert gap.step_time_factor == pytest.approx(0.021 / 0.020)
-    assert (arm.parameters, arm.binary_parameters, arm.bits_per_binary_weight) == (PARAMETERS, BINARY, 1)
-    assert gap.binary_weights_factor == 32
+    assert (arm.parameters, arm.binary_parameters) == (PARAMETERS, BINARY)
+    assert arm.bits_per_binary_weight == BINARY_PACKED_BITS / BINARY
+    assert gap.binary_weights_factor == pytest.approx(32 * BINARY / BINARY_PACKED_BITS)
     assert gap.packed_size_factor == pytest.approx(32 * PARAMETERS / PACKED_BITS)
     assert found.matched
     assert found.notes == ()

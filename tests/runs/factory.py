@@ -14,9 +14,11 @@ BWN = {"class_path": "xnorlit.binarize.BWN", "init_args": {"gradient": "ste"}}
 FLOAT = {"class_path": "xnorlit.binarize.Float"}
 BINARIZERS = {"xnor": XNOR, "bwn": BWN, "float": FLOAT}
 
-# alexnet-small: 1,472,650 parameters, 1,458,688 of them binary; what is not binary stays fp32 when packed.
+# alexnet-small: 1,472,650 parameters, 1,458,688 of them binary. Packed: a 32-bit threshold and a bit for its direction
+# per channel of conv1 to conv4 and fc6, and per channel and position of conv5's 96 x 16; scale and shift for fc7's 512.
 PARAMETERS, BINARY = 1_472_650, 1_458_688
-PACKED_BITS = BINARY + 32 * (PARAMETERS - BINARY)
+BINARY_PACKED_BITS = BINARY + 33 * (96 + 128 + 128 + 96 * 16 + 512) + 32 * 2 * 512
+PACKED_BITS = BINARY_PACKED_BITS + 32 * 27 * 48 + 33 * 48 + 32 * 513 * 10
 
 
 def write_run(
@@ -63,7 +65,11 @@ def write_run(
                 "status": "finished", "epochs": 2, "top1": top1, "top5": 1.0, "best_top1": top1, "best_epoch": 1,
                 "train_seconds": 252.0 if binary else 240.0, "step_seconds": 0.021 if binary else 0.02,
                 "parameters": PARAMETERS, "binary_parameters": BINARY if binary else 0,
-                "bits": {"float": 32 * PARAMETERS, "packed": PACKED_BITS if binary else 32 * PARAMETERS},
+                "bits": {
+                    "float": 32 * PARAMETERS,
+                    "packed": PACKED_BITS if binary else 32 * PARAMETERS,
+                    "binary": BINARY_PACKED_BITS if binary else 0,
+                },
                 "classes": len(classes), "synthetic": experiment == "synthetic", "wandb": None,
             } | (summary or {}),
         )  # fmt: skip

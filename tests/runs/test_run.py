@@ -29,11 +29,15 @@ def test_a_finished_run_reads_back_what_was_written(tmp_path):
     assert len(run.curves["val/top1"].value) == 2
 
 
-def test_bits_per_binary_weight_leave_the_float_layers_at_32(tmp_path):
-    alpha = 32 * 256  # a scale per output filter
-    run = read(write_run(tmp_path, "xnor", summary={"bits": {"float": 32 * PARAMETERS, "packed": PACKED_BITS + alpha}}))
-    assert run.summary.bits_per_binary_weight == pytest.approx(1 + alpha / BINARY)
+def test_a_binary_weight_carries_its_share_of_alpha_and_thresholds(tmp_path):
+    run = read(write_run(tmp_path, "xnor"))
+    assert run.summary.bits_per_binary_weight == pytest.approx(1.0768, abs=1e-4)
     assert read(write_run(tmp_path, "float")).summary.bits_per_binary_weight is None
+
+
+def test_a_run_from_before_that_was_counted_reads(tmp_path):
+    run = read(write_run(tmp_path, "xnor", summary={"bits": {"float": 32 * PARAMETERS, "packed": PACKED_BITS}}))
+    assert run.summary.bits_per_binary_weight is None
 
 
 def test_predictions_and_curves_are_read_when_asked_for(tmp_path):
@@ -150,12 +154,6 @@ def test_a_run_without_git_or_with_a_gpu_reads(tmp_path):
 def test_a_moment_is_read_in_each_spelling(tmp_path, text):
     run = read(write_run(tmp_path, "xnor", started=text))
     assert run.environment.started == datetime(2026, 2, 3, 4, 5, 6, tzinfo=timezone.utc)
-
-
-def test_weights_of_other_widths_leave_the_bits_of_a_binary_one_open(tmp_path):
-    two_bits_more = PACKED_BITS - 30 * (PARAMETERS - BINARY)
-    run = read(write_run(tmp_path, "xnor", summary={"bits": {"float": 32 * PARAMETERS, "packed": two_bits_more}}))
-    assert run.summary.bits_per_binary_weight is None
 
 
 def test_a_moment_that_is_none_is_named(tmp_path):

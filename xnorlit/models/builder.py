@@ -1,6 +1,5 @@
 """From a table of blocks to a module."""
 
-import fnmatch
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from xnorlit.binarize import Binarizer
-from xnorlit.binarize.float import Float
-from xnorlit.errors import UserError, did_you_mean
+from xnorlit.errors import UserError
 from xnorlit.layers import BatchNorm1d, BatchNorm2d, QuantConv2d, QuantLayer, QuantLinear
+from xnorlit.models.choice import choose
+from xnorlit.models.initial import initialise
 from xnorlit.models.network import Block, Network
+
+AVERAGED = 6  # side of what the step `average` leaves
 
 
 class Normalize(nn.Module):
@@ -41,9 +43,11 @@ class AlexNet(nn.Sequential):
 
     Attributes:
         network: The table it was built from.
+        outputs: Shape of each layer's output for one image, `(O, H', W')` or `(O,)`, by name.
     """
 
     network: Network
+    outputs: dict[str, tuple[int, ...]]
 
     def layers(self) -> Iterator[tuple[str, QuantLayer]]:
         """The convolutions and linear layers with their block's name, from the pixels to the logits."""
@@ -77,27 +81,15 @@ def build(
     Raises:
         UserError: A pattern matches no layer, the images are too small for the network, or a sign would follow a ReLU.
     """
-    chosen = _choose(network, binarizer, layers or {})
+    chosen = choose(network, binarizer, layers or {})
     model = AlexNet()
-    model.network = network
+    model.network, model.outputs = network, {}
     model.add_module("normalize", Normalize(mean, std))
     flow = _Flow((3, image_size, image_size))
     for block in network.blocks:
         model.add_module(block.name, _build(block, network, flow, chosen[block.name], classes))
+        model.outputs[block.name] = flow.output
     return model
-
-
-def _choose(network: Network, binarizer: Binarizer, layers: Mapping[str, Binarizer]) -> dict[str, Binarizer]:
-    chosen = {block.name: binarizer if block.binary else Float() for block in network.blocks}
-    for pattern, override in layers.items():
-        matches = fnmatch.filter(chosen, pattern)
-        if not matches:
-            raise UserError(
-                f"model.layers: no layer of {network.name} matches {pattern!r}.{did_you_mean(pattern, chosen)} "
-                f"Layers: {', '.join(chosen)}; patterns like 'conv*' are understood."
-            )
-        chosen.update(dict.fromkeys(matches, override))
-    return chosen
 
 
 @dataclass
@@ -105,6 +97,7 @@ class _Flow:
     """What is known of the tensor between two steps: its shape for one image, and what its sign would say."""
 
     shape: tuple[int, ...]
+    output: tuple[int, ...] = ()  # Of the last layer.
     rectified: bool = True  # There is a non-linearity behind the last layer; pixels need none.
     signed: bool = True  # Values below zero are possible.
 
@@ -123,20 +116,30 @@ def _build(block: Block, network: Network, flow: _Flow, binarizer: Binarizer, cl
         elif step == "relu":
             module = nn.ReLU(inplace=True)
             flow.rectified, flow.signed = True, False
+        elif step == "clip":
+            module = nn.Hardtanh(0.0, 1.0)
+            flow.rectified, flow.signed = True, False
+        elif step == "lrn":
+            # torch divides alpha by the size: this is `x / (2 + 1e-4 * sum of 5 squares) ** 0.75`.
+            module = nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
         elif step == "dropout":
             module = nn.Dropout2d(block.dropout) if len(flow.shape) == 3 else nn.Dropout(block.dropout)
         elif step == "flatten":
             module = nn.Flatten()
             positions, flow.shape = math.prod(flow.shape[1:]), (math.prod(flow.shape),)
         elif step == "pool":
-            module = nn.MaxPool2d(*block.pool)
-            flow.shape = (flow.shape[0], *(_side(block, side, *block.pool) for side in flow.shape[1:]))
+            module = nn.MaxPool2d(*block.pool, padding=block.pool_padding)
+            sides = (_side(block, side + 2 * block.pool_padding, *block.pool) for side in flow.shape[1:])
+            flow.shape = (flow.shape[0], *sides)
+        elif step == "average":
+            module = nn.AdaptiveAvgPool2d(AVERAGED)
+            flow.shape = (flow.shape[0], AVERAGED, AVERAGED)
         else:
             _refuse_dead_sign(block, binarizer, flow)
             module, flow.shape = _layer(block, step, flow.shape, positions, classes)
-            _initialise(module, network)
+            initialise(module, block, network)
             module.bind(binarizer, rectify=not flow.rectified, extent=flow.shape[1:] or None)
-            flow.rectified, flow.signed = False, True
+            flow.output, flow.rectified, flow.signed = flow.shape, False, True
             behind = module.binarizer.behind(len(module.weight))
         body.add_module(step, module)
     if behind is not None:
@@ -179,18 +182,6 @@ def _norm(block: Block, network: Network, shape: tuple[int, ...]) -> nn.Module:
     elif network.gamma == "none":
         norm.register_parameter("weight", None)
     return norm
-
-
-def _initialise(layer: QuantLayer, network: Network) -> None:
-    fan_in = layer.weight[0].numel()
-    if network.init == "he":
-        nn.init.normal_(layer.weight, std=math.sqrt(2 / fan_in))
-    elif network.init == "narrow":
-        nn.init.normal_(layer.weight, std=2 / fan_in)
-    elif network.init == "glorot":
-        nn.init.xavier_uniform_(layer.weight)
-    else:
-        nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5))
 
 
 def _refuse_dead_sign(block: Block, binarizer: Binarizer, flow: _Flow) -> None:

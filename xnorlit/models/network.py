@@ -5,7 +5,8 @@ from typing import Literal
 
 from xnorlit.errors import UserError
 
-STEPS = ("norm", "relu", "dropout", "flatten", "pool", "conv", "linear")
+Init = Literal["he", "narrow", "fixed", "both-fans", "glorot", "torch"]
+STEPS = ("norm", "relu", "clip", "lrn", "dropout", "pool", "average", "flatten", "conv", "linear")
 
 
 @dataclass(frozen=True)
@@ -14,19 +15,23 @@ class Block:
 
     Args:
         name: Name of the block and of its layer in overrides, checkpoints and tables.
-        steps: Words out of `norm relu dropout flatten pool conv linear`, applied left to right; one of them is the
-            layer (`conv` or `linear`).
+        steps: Words out of `norm relu clip lrn dropout pool average flatten conv linear`, applied left to right; one
+            of them is the layer (`conv` or `linear`). `clip` keeps values within [0, 1], `lrn` is the local response
+            normalisation of Krizhevsky 2012, `average` a pool that leaves 6 x 6 whatever comes.
         outputs: Output channels or features; `None` for the number of classes.
         kernel: Side of the convolution's kernel.
         stride: Step between the convolution's positions.
         padding: Zeros on each side of the convolution's input.
         groups: Groups of the convolution.
         pool: Side and stride of the max pool.
+        pool_padding: Border around the max pool's input that is never the largest.
         eps: Epsilon of the batch norm.
         bias: Whether the layer has a bias.
+        bias_start: What the bias starts at.
         dropout: Probability of the `dropout` step; whole channels where the input is a map.
         input_dropout: Probability that training zeroes an input of the layer after it was quantised.
-        binary: Whether the network's binarizer applies to the layer; otherwise it stays float.
+        binary: Whether the network's binarizer applies to the layer; otherwise it stays float. `weights` where it
+            applies to the weights alone, for a layer that reads pixels.
     """
 
     name: str
@@ -37,11 +42,13 @@ class Block:
     padding: int = 0
     groups: int = 1
     pool: tuple[int, int] = (3, 2)
+    pool_padding: int = 0
     eps: float = 1e-5
     bias: bool = True
+    bias_start: float = 0.0
     dropout: float = 0.5
     input_dropout: float = 0.0
-    binary: bool = True
+    binary: bool | Literal["weights"] = True
 
     def __post_init__(self) -> None:
         words = self.steps.split()
@@ -62,9 +69,7 @@ class Network:
         image_size: Side in pixels of the images it was made for.
         source: Where its table comes from.
         blocks: From the pixels to the logits.
-        init: Weights start normal with standard deviation `sqrt(2 / fan_in)` (`he`) or `2 / fan_in` (`narrow`), or
-            uniform with deviation `sqrt(2 / (fan_in + fan_out))` (`glorot`) or `sqrt(1 / (3 fan_in))` (`torch`,
-            the default of its layers).
+        init: How fresh weights are drawn, see `xnorlit.models.initial`.
         gamma: A batch norm's scale starts at 1 (`ones`), is drawn from U(0, 1) (`uniform`), or is absent (`none`).
     """
 
@@ -72,5 +77,5 @@ class Network:
     image_size: int
     source: str
     blocks: tuple[Block, ...] = field(repr=False)
-    init: Literal["he", "narrow", "glorot", "torch"] = "he"
+    init: Init = "he"
     gamma: Literal["ones", "uniform", "none"] = "ones"

@@ -12,7 +12,8 @@ from xnorlit.runs.document import Document
 class Summary:
     """What a finished run reports about itself; the file is written last, so a run without it is unfinished.
 
-    Accuracies are fractions on the validation set; times are in seconds; sizes are of all weights, in bits.
+    Accuracies are fractions on the validation set; times are in seconds; sizes are of all weights, in bits:
+    `packed_bits` as a packed file holds them, `binary_packed_bits` the layers with one-bit weights in it.
     """
 
     epochs: int
@@ -26,20 +27,17 @@ class Summary:
     binary_parameters: int
     float_bits: int
     packed_bits: int
+    binary_packed_bits: int | None
     classes: int
     synthetic: bool
 
     @property
     def bits_per_binary_weight(self) -> float | None:
-        """Bits that a binary weight takes when packed; None where there is none, or where it cannot be told.
+        """Bits that a binary weight takes when packed, its share of alpha and thresholds included.
 
-        `(packed - 32 (parameters - binary)) / binary`, when whatever is not binary stays fp32. Where other weights
-        are packed too (in 2 or 8 bits) this falls below one bit and says nothing.
+        None where there is none, or where the run was recorded before this was counted.
         """
-        rest = 32 * (self.parameters - self.binary_parameters)
-        if self.binary_parameters == 0 or self.packed_bits < rest + self.binary_parameters:
-            return None
-        return (self.packed_bits - rest) / self.binary_parameters
+        return self.binary_packed_bits / self.binary_parameters if self.binary_packed_bits else None
 
     @staticmethod
     def load(file: Path) -> "Summary":
@@ -67,6 +65,7 @@ class Summary:
             binary_parameters=document.count("binary_parameters"),
             float_bits=bits.count("float"),
             packed_bits=bits.count("packed"),
+            binary_packed_bits=bits.count("binary") if bits.has("binary") else None,
             classes=document.count("classes"),
             synthetic=document.flag("synthetic"),
         )

@@ -53,7 +53,7 @@ class RunRecord(pl.Callback):
             _write_text(self.folder / "config.yaml", self.config)
             surroundings = environment(trainer.datamodule.used_backend)
             _write_text(self.folder / "environment.json", json.dumps(surroundings, indent=2))
-        size = summarize(pl_module.net, trainer.datamodule.image_size)
+        size = summarize(pl_module.net)
         say("arm", describe(size, self.folder.parent.name))
         signal.signal(signal.SIGINT, self._note_interrupt)
 
@@ -110,7 +110,7 @@ class RunRecord(pl.Callback):
         if not trainer.is_global_zero:
             return
         data = trainer.datamodule
-        size = summarize(pl_module.net, data.image_size)
+        size = summarize(pl_module.net)
         metrics = {key: trainer.callback_metrics[f"val/{key}"].item() for key in ("top1", "top5")}
         summary = {
             "status": "finished",
@@ -122,7 +122,7 @@ class RunRecord(pl.Callback):
             "step_seconds": statistics.median(self.step_seconds),
             "parameters": size.parameters,
             "binary_parameters": size.binary_weights,
-            "bits": {"float": size.float_bits, "packed": size.packed_bits},
+            "bits": {"float": size.float_bits, "packed": size.packed_bits, "binary": size.binary_packed_bits},
             "classes": data.num_classes,
             "synthetic": data.source == "synthetic",
             "wandb": self.wandb,

@@ -1,0 +1,55 @@
+"""The weights of any method, with real inputs: for a layer that reads pixels."""
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from xnorlit.binarize.base import Binarizer, Codes
+from xnorlit.binarize.bwn import BWN
+
+
+class WeightsOnly(Binarizer):
+    """`weight(W)` as another method has it, `input(x) = x` (rectified, see `Float`); gradients are that method's.
+
+    The first layer of a fully binary network reads pixels, whose signs say nothing: its weights alone are binary.
+
+    Source: Hubara et al. 2016, arXiv 1602.02830, section 1.4 (the first layer).
+
+    Args:
+        method: Whose weights; BWN's unless given.
+    """
+
+    def __init__(self, method: Binarizer | None = None) -> None:
+        super().__init__()
+        self.method = method or BWN()
+        self.weight_bits = self.method.weight_bits
+        self.gradient_bits = self.method.gradient_bits
+
+    @override
+    def setup(self, weight: Tensor) -> None:
+        self.method = self.method.bound_to(weight, rectify=self.rectify, extent=self.extent)
+
+    @override
+    def behind(self, outputs: int) -> nn.Module | None:
+        return self.method.behind(outputs)
+
+    @override
+    def output(self, y: Tensor) -> Tensor:
+        return self.method.output(y)
+
+    @override
+    def weight(self, weight: Tensor) -> Tensor:
+        return self.method.weight(weight)
+
+    @override
+    def weight_codes(self, weight: Tensor) -> Codes:
+        return self.method.weight_codes(weight)
+
+    @override
+    @torch.no_grad()
+    def after_step(self, weight: Tensor) -> None:
+        self.method.after_step(weight)
+
+    @override
+    def on_epoch(self, epoch: int, epochs: int) -> None:
+        self.method.on_epoch(epoch, epochs)
