@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from xnorlit.data import counter
 from xnorlit.errors import UserError
+from xnorlit.pictures import central, part
 
 PLACEMENT = np.dtype(
     [
@@ -88,9 +89,8 @@ class CentreCrop(Crop):
 
     def place(self, rows: NDArray[np.void], draws: Draws, sizes: Sizes) -> None:
         """Writes the central box."""
-        _part(rows, sizes, self.ratio, self.squash)
-        rows["top"] = (sizes.heights - rows["height"]) // 2
-        rows["left"] = (sizes.widths - rows["width"]) // 2
+        box = central(sizes.heights, sizes.widths, self.ratio, self.squash)
+        rows["top"], rows["left"], rows["height"], rows["width"] = box
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class RandomCrop(Crop):
 
     def place(self, rows: NDArray[np.void], draws: Draws, sizes: Sizes) -> None:
         """Writes a box at a random place."""
-        _part(rows, sizes, self.ratio, self.squash)
+        rows["height"], rows["width"] = part(sizes.heights, sizes.widths, self.ratio, self.squash)
         _anywhere(rows, draws, sizes, _CROP_DRAW)
 
 
@@ -225,12 +225,6 @@ class View:
 def _check_ratio(crop: Crop, ratio: float) -> None:
     if not 0 < ratio <= 1:
         raise UserError(f"{crop} does not lie within the image. Expected a ratio of more than 0 and at most 1.")
-
-
-def _part(rows: NDArray[np.void], sizes: Sizes, ratio: float, squash: bool) -> None:
-    shorter = np.minimum(sizes.heights, sizes.widths)
-    rows["height"] = np.maximum(1, np.round(ratio * (sizes.heights if squash else shorter)))
-    rows["width"] = np.maximum(1, np.round(ratio * (sizes.widths if squash else shorter)))
 
 
 def _anywhere(rows: NDArray[np.void], draws: Draws, sizes: Sizes, draw: int) -> None:

@@ -17,11 +17,11 @@ from xnorlit import atomic, console
 from xnorlit.data import beton, beton_writer, cores, sidecar, splits
 from xnorlit.data.beton_writer import Encoded
 from xnorlit.data.listing import Listing
-from xnorlit.data.pixels import UnreadableImageError
 from xnorlit.data.say import progress, say
 from xnorlit.data.sidecar import Sidecar
 from xnorlit.data.storage import Storage
 from xnorlit.errors import UserError
+from xnorlit.pictures import UnreadableImageError
 
 _SAMPLED = 48  # images encoded beforehand to estimate the space needed
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from xnorlit.data import pixels
+from xnorlit import pictures
 from xnorlit.data.listing import Listing
 from xnorlit.errors import UserError
+from xnorlit.pictures import SUFFIXES, is_image
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 SPLIT_FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 
 
@@ -36,7 +36,7 @@ class ImageFiles:
 
     def open(self, index: int) -> Image.Image:
         """A sample as 8-bit RGB."""
-        return pixels.read_rgb(self.path(index))
+        return pictures.read_rgb(self.path(index))
 
     def shape(self, index: int) -> tuple[int, int]:
         """Height and width of a sample, from its file's header where the format has one."""
@@ -92,11 +92,6 @@ def class_folders(folder: Path) -> tuple[str, ...]:
 def flat_images(folder: Path) -> list[str]:
     """Names of the images that lie in the folder itself, sorted."""
     return sorted(entry.name for entry in os.scandir(folder) if entry.is_file() and is_image(entry.name))
-
-
-def is_image(name: str) -> bool:
-    """True of a name that ends like an image's and is not hidden."""
-    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
 
 
 def _images(folder: Path, prefix: str) -> Iterator[str]:
