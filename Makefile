@@ -14,7 +14,7 @@ TRAIN = $(XNORLIT) train $(1) $(if $(DATA),--data $(call quote,$(DATA))) \
 	$(if $(EXPERIMENT),--experiment $(call quote,$(EXPERIMENT))) --seed $(SEED) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train-xnor train-float train-bwn compare test lint format clean FORCE
+.PHONY: help setup train-xnor train-float train-bwn compare bench test lint format clean FORCE
 
 help:
 	@awk '/^##/ { sub(/^## ?/, ""); print; next } \
@@ -32,6 +32,9 @@ train-bwn: $(STAMP) ## train the arm with binary weights and float inputs
 
 compare: $(STAMP) ## the newest pair's table, beside the paper's
 	@$(XNORLIT) compare $(ARGS)
+
+bench: $(STAMP) ## the newest run's packed network beside torch and onnxruntime; random weights where there is none
+	@$(XNORLIT) bench $(ARGS)
 
 test: $(STAMP) ## the tests, without the slow ones (ARGS='-m slow' for those)
 	$(RUN) pytest -m "not slow and not gpu" $(ARGS)

@@ -38,6 +38,7 @@ ROOMS = {
     "packed.export": Room(("models", "packed")),
     "packing": Room(("training", "packed.export")),
     "runs": Room(foreign=("numpy", "rich", "safetensors", "scipy", "statsmodels", "yaml")),
+    "bench": Room(("models", "packed.export", "runs", "training")),
     "report": Room(("runs",), foreign=("numpy", "rich", "safetensors", "scipy", "statsmodels", "yaml")),
     "cli": Room(foreign=(), lazy=True),
     "__main__": Room(("cli",), foreign=()),

@@ -33,6 +33,12 @@ def _compare(arguments: Sequence[str]) -> None:
     compare(arguments)
 
 
+def _bench(arguments: Sequence[str]) -> None:
+    from xnorlit.bench.command import bench
+
+    bench(arguments)
+
+
 def _typed(module: str, function: str, example: str) -> Callable[[Sequence[str]], None]:
     """A command whose arguments are a function's signature and whose help is its docstring."""
 
@@ -62,6 +68,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
         _typed("xnorlit.packing.command", "pack", "runs/cifar10/pair-0/xnor/seed-0 --ends int8"),
     ),
     "compare": ("the table of a pair: what binarising cost and gave", _compare),
+    "bench": ("how fast and small the packed network is, beside torch and onnxruntime", _bench),
 }
 
 

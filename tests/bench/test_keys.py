@@ -1,0 +1,110 @@
+from pathlib import Path
+
+import pytest
+
+from xnorlit.bench.cold_start import ColdStart
+from xnorlit.bench.figures import exactly
+from xnorlit.bench.judge import FIND, judged
+from xnorlit.bench.keys import KEYS, Key, as_markdown
+from xnorlit.bench.limits import Limits
+from xnorlit.bench.measured import Measured
+from xnorlit.bench.memory import Memory
+from xnorlit.bench.row import Row
+
+README = Path(__file__).parents[2] / "benchmarks" / "README.md"
+
+
+def test_every_key_is_measured_and_every_measurement_documented():
+    assert [key.name for key in KEYS] == list(FIND)
+
+
+def test_the_readme_has_the_table_of_keys():
+    assert as_markdown() in README.read_text(), f"paste this into benchmarks/README.md:\n{as_markdown()}"
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(11.9, "missed"), (12, "met"), (17.9, "met"), (18, "met, aim too")])
+def test_a_ratio_is_held_against_must_and_aim(value, verdict):
+    assert Key("", "", must=12, aim=18).verdict(value, "avx2") == verdict
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(24.1, "missed"), (24, "met"), (10, "met")])
+def test_a_size_is_held_against_the_most_it_may_be(value, verdict):
+    assert Key("", "", must=24, aim=None, less=True).verdict(value, "avx2") == verdict
+
+
+def test_an_aim_may_be_higher_on_better_kernels():
+    key = Key("", "", must=9, aim=11, aims=(("avx512", 15),))
+    assert key.verdict(12, "avx2") == "met, aim too"
+    assert key.verdict(12, "avx512") == "met"
+
+
+def measured():
+    """Two kernels, and times that are whole numbers."""
+    ours = {"packed avx512": [1.0], "packed avx2": [2.0]}
+    theirs = {"fp32": [30.0], "fp32 channels_last": [24.0], "onnxruntime int8": [6.0]}
+    whole = {
+        "packed avx512 float ends": [4.0],
+        "packed avx2 float ends": [6.0],
+        "packed avx512 int8 ends": [2.0],
+        "packed avx2 int8 ends": [3.0],
+    }
+    alone = {"packed avx512 one thread": [1.75], "packed avx2 one thread": [3.0]}
+    names = ("conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
+    rows = [
+        *(Row(name, 1, 1, ours | theirs) for name in names),
+        *(Row(name, 1, 2, ours | theirs | alone) for name in names),
+        Row("network", 1, 1, whole | theirs),
+        Row("network", 32, 2, whole | theirs),
+    ]
+    limits = Limits({}, {}, {}, {"avx512": exactly(21), "avx2": exactly(10)})
+    files = {"float": 23_000_000, "int8": 12_000_000}
+    memory = Memory(files, files, dict.fromkeys(files), 250, binary_fp32=320, binary_disk=10, binary_resident=20)
+    return Measured(limits, rows, memory, ColdStart(ratio=exactly(7)))
+
+
+def test_each_key_is_its_own_ratio():
+    found = judged(measured(), ["avx512", "avx2"], targets=True)
+    values = {name: (key["measured"]["median"], key["verdict"]) for name, key in found.items()}
+    assert values == {
+        "conv2_over_fp32": (24, "met, aim too"),
+        "conv3_over_fp32": (24, "met, aim too"),
+        "conv4_over_fp32": (24, "met, aim too"),
+        "conv5_over_fp32": (24, "met, aim too"),
+        "fc6_over_fp32": (24, "met"),
+        "fc7_over_fp32": (24, "met"),
+        "tile_over_fp32_peak_avx2": (10, "missed"),
+        "tile_over_fp32_peak_avx512": (21, "met"),
+        "network_float_ends_over_fp32": (6, "missed"),
+        "network_int8_ends_over_fp32": (12, "met"),
+        "network_float_ends_batch32_over_fp32": (6, "missed"),
+        "network_int8_ends_batch32_over_fp32": (12, "met, aim too"),
+        "conv2_two_threads_over_one": (1.75, "met"),
+        "conv3_two_threads_over_one": (1.75, "met"),
+        "conv4_two_threads_over_one": (1.75, "met"),
+        "conv5_two_threads_over_one": (1.75, "met"),
+        "conv3_over_onnxruntime_int8": (6, "met"),
+        "binary_layers_disk": (32, "met, aim too"),
+        "binary_layers_resident": (16, "missed"),
+        "file_float_ends_mb": (23, "met"),
+        "file_int8_ends_mb": (12, "missed"),
+        "classify_over_torch": (7, "met"),
+    }
+
+
+def test_the_other_kernels_stand_beside():
+    found = judged(measured(), ["avx512", "avx2"], targets=True)
+    assert found["conv2_over_fp32"]["beside"]["avx2"]["median"] == 12
+    assert found["conv2_two_threads_over_one"]["beside"]["avx2"]["median"] == 1.5
+    assert found["tile_over_fp32_peak_avx2"]["beside"] == {}
+    assert found["binary_layers_disk"]["beside"] == {}
+
+
+def test_a_processor_without_the_kernels_has_not_measured_them():
+    found = judged(measured(), ["avx2"], targets=True)
+    assert found["tile_over_fp32_peak_avx512"]["verdict"] == "not measured"
+    assert found["network_int8_ends_over_fp32"]["verdict"] == "missed"
+
+
+def test_another_network_has_figures_but_no_targets():
+    found = judged(measured(), ["avx512"], targets=False)
+    assert {key["verdict"] for key in found.values()} == {"no target", "not measured"}

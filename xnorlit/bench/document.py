@@ -1,0 +1,75 @@
+"""The JSON of a run: what was measured, where, and the keys with their verdicts."""
+
+from dataclasses import asdict
+from typing import Any
+
+from xnorlit.bench.figures import WIDE, Figure
+from xnorlit.bench.judge import judged
+from xnorlit.bench.keys import TARGET_CLASSES, TARGET_NETWORK
+from xnorlit.bench.layers import macs_of
+from xnorlit.bench.measured import Measured
+from xnorlit.bench.subject import Subject
+
+FORMAT = 1
+
+
+def document(subject: Subject, measured: Measured, machine: dict[str, Any], paths: list[str]) -> dict[str, Any]:
+    """Everything as JSON; each figure is `{median, lower, upper, least, rounds}`, lower and upper its quartiles.
+
+    Args:
+        subject: What was measured.
+        measured: The figures.
+        machine: Where.
+        paths: Kernels that were measured, the fastest first.
+    """
+    graph, limits = subject.graph, measured.limits
+    return {
+        "format": FORMAT,
+        "machine": machine,
+        "subject": {
+            "weights": subject.weights,
+            "network": graph.network,
+            "classes": len(graph.classes),
+            "image_size": graph.image_size,
+            "binary_macs": {layer.name: macs_of(layer, at) for layer, at in subject.binary_layers()},
+        },
+        "limits_path": paths[0],
+        "limits": {
+            "fp32_peak": limits.fp32,
+            **{name: getattr(limits, name) for name in ("floats", "bits", "tile")},
+            "tile_over_fp32_peak": {path: figure.to_json() for path, figure in limits.tile_over_floats.items()},
+        },
+        "rows": [row.to_json() for row in measured.rows],
+        "memory": asdict(measured.memory),
+        "cold_start": asdict(measured.cold_start),
+        "keys": judged(measured, paths, targets=_has_targets(subject)),
+        "warnings": _warnings(measured, machine),
+    }
+
+
+def _has_targets(subject: Subject) -> bool:
+    return (subject.graph.network, len(subject.graph.classes)) == (TARGET_NETWORK, TARGET_CLASSES)
+
+
+def _warnings(measured: Measured, machine: dict[str, Any]) -> list[str]:
+    """What a reader should know before believing the figures."""
+    found = []
+    busy, cores = max(machine["load_average"]), machine["usable_cores"]
+    if busy > cores:
+        found.append(
+            f"load average {busy:.1f} on {cores} processors: others were at work, so believe ratios before times"
+        )
+    wide = [
+        f"{row.part}, batch {row.batch}, {row.threads} threads: {side}"
+        for row in measured.rows
+        for side in row.samples
+        if _is_wide(row.figure(side))
+    ]
+    if wide:
+        named = "; ".join(wide[:4]) + ("; ..." if len(wide) > 4 else "")
+        found.append(f"quartiles more than {WIDE:.0%} of the median apart in {len(wide)} times ({named})")
+    return found
+
+
+def _is_wide(figure: Figure) -> bool:
+    return figure.spread > WIDE

@@ -1,0 +1,86 @@
+"""Each key's figure, found among what was measured."""
+
+from collections.abc import Callable
+from typing import Any
+
+from xnorlit.bench.figures import Figure, exactly
+from xnorlit.bench.keys import KEYS, Key
+from xnorlit.bench.measured import Measured
+from xnorlit.bench.network import NETWORK
+from xnorlit.bench.row import BEST_FP32, ONNX_INT8, packed
+
+MEGABYTE = 10**6
+# The figure on some kernels; None where it was not measured.
+Find = Callable[[Measured, str], Figure | None]
+
+
+def judged(measured: Measured, paths: list[str], *, targets: bool) -> dict[str, dict[str, Any]]:
+    """Each key's name with what was measured, must, aim and verdict.
+
+    Args:
+        measured: The figures.
+        paths: Kernels that were measured, the fastest first.
+        targets: Whether the targets are for this network.
+    """
+    return {key.name: _judged(key, measured, paths, targets) for key in KEYS}
+
+
+def _judged(key: Key, measured: Measured, paths: list[str], targets: bool) -> dict[str, Any]:
+    path, find = key.only or paths[0], FIND[key.name]
+    found = find(measured, path) if path in paths else None
+    result: dict[str, Any] = {"meaning": key.meaning, "must": key.must, "aim": key.aim_on(path), "path": path}
+    result["less_is_better"] = key.less
+    if found is None:
+        return result | {"measured": None, "beside": {}, "verdict": "not measured"}
+    beside = {other: find(measured, other) for other in paths[1:]} if key.timed and not key.only else {}
+    return result | {
+        "measured": found.to_json(),
+        "beside": {other: figure.to_json() for other, figure in beside.items() if figure},
+        "verdict": key.verdict(found.median, path) if targets else "no target",
+    }
+
+
+def _layer(name: str, opponent: str = BEST_FP32) -> Find:
+    return lambda measured, path: measured.over(opponent, packed(path), name, batch=1, threads=1)
+
+
+def _scaling(name: str) -> Find:
+    return lambda measured, path: measured.over(packed(path, alone=True), packed(path), name, batch=1, threads=2)
+
+
+def _network(ends: str, opponent: str, batch: int, threads: int) -> Find:
+    return lambda measured, path: measured.over(opponent, packed(path, ends=ends), NETWORK, batch, threads)
+
+
+def _tile(measured: Measured, path: str) -> Figure | None:
+    return measured.limits.tile_over_floats.get(path)
+
+
+def _file(ends: str) -> Find:
+    return lambda measured, _: exactly(measured.memory.files[ends] / MEGABYTE)
+
+
+def _on_disk(measured: Measured, _: str) -> Figure:
+    return exactly(measured.memory.binary_fp32 / measured.memory.binary_disk)
+
+
+def _resident(measured: Measured, _: str) -> Figure:
+    return exactly(measured.memory.binary_fp32 / measured.memory.binary_resident)
+
+
+FIND: dict[str, Find] = {
+    **{f"{layer}_over_fp32": _layer(layer) for layer in ("conv2", "conv3", "conv4", "conv5", "fc6", "fc7")},
+    "tile_over_fp32_peak_avx2": _tile,
+    "tile_over_fp32_peak_avx512": _tile,
+    "network_float_ends_over_fp32": _network("float", BEST_FP32, 1, 1),
+    "network_int8_ends_over_fp32": _network("int8", BEST_FP32, 1, 1),
+    "network_float_ends_batch32_over_fp32": _network("float", BEST_FP32, 32, 2),
+    "network_int8_ends_batch32_over_fp32": _network("int8", BEST_FP32, 32, 2),
+    **{f"{layer}_two_threads_over_one": _scaling(layer) for layer in ("conv2", "conv3", "conv4", "conv5")},
+    "conv3_over_onnxruntime_int8": _layer("conv3", ONNX_INT8),
+    "binary_layers_disk": _on_disk,
+    "binary_layers_resident": _resident,
+    "file_float_ends_mb": _file("float"),
+    "file_int8_ends_mb": _file("int8"),
+    "classify_over_torch": lambda measured, _: measured.cold_start.ratio,
+}

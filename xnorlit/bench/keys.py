@@ -1,0 +1,99 @@
+"""The ratios that this project holds itself to: what each means, what it must be and what it should be."""
+
+from dataclasses import dataclass
+
+# The targets are for this network with as many classes; others have the figures without targets.
+TARGET_NETWORK, TARGET_CLASSES = "alexnet-xnor", 1000
+
+
+@dataclass(frozen=True)
+class Key:
+    """One figure.
+
+    Attributes:
+        name: In the JSON.
+        meaning: One line.
+        must: The least that it has to be; with `less`, the most.
+        aim: What it should be; None where only `must` was set.
+        aims: Other aims, by kernels.
+        only: The one path that the key is about; "" for the best that the processor has, the others beside it.
+        less: Whether less is better: sizes, in MB.
+        timed: Whether it is a time that depends on the kernels.
+    """
+
+    name: str
+    meaning: str
+    must: float
+    aim: float | None
+    aims: tuple[tuple[str, float], ...] = ()
+    only: str = ""
+    less: bool = False
+    timed: bool = True
+
+    def aim_on(self, path: str) -> float | None:
+        """What it should be on these kernels."""
+        return dict(self.aims).get(path, self.aim)
+
+    def verdict(self, value: float, path: str) -> str:
+        """`met`, `met, aim too` or `missed`."""
+        sign = -1 if self.less else 1
+        if sign * value < sign * self.must:
+            return "missed"
+        aim = self.aim_on(path)
+        return "met" if aim is None or sign * value < sign * aim else "met, aim too"
+
+
+_LAYER = "batch 1, one thread, packing included, over torch's best fp32"
+_ALONE = "batch 1, one thread, over torch's best fp32"
+_MANY = "batch 32, two threads, over torch's best fp32"
+KEYS = (
+    Key("conv2_over_fp32", f"conv2, {_LAYER}", 12, 18),
+    Key("conv3_over_fp32", f"conv3, {_LAYER}", 14, 20),
+    Key("conv4_over_fp32", f"conv4, {_LAYER}", 14, 20),
+    Key("conv5_over_fp32", f"conv5, {_LAYER}", 14, 20),
+    Key("fc6_over_fp32", f"fc6, {_LAYER}", 20, 25),
+    Key("fc7_over_fp32", f"fc7, {_LAYER}", 20, 25),
+    Key("tile_over_fp32_peak_avx2", "inner kernel, AVX2, over the core's fp32 peak", 11, 17, only="avx2"),
+    Key("tile_over_fp32_peak_avx512", "inner kernel, VPOPCNTDQ, over the core's fp32 peak", 20, 24, only="avx512"),
+    Key("network_float_ends_over_fp32", f"whole network, fp32 ends, {_ALONE}", 6.8, 8.5),
+    Key("network_int8_ends_over_fp32", f"whole network, int8 ends, {_ALONE}", 9, 11, aims=(("avx512", 15),)),
+    Key("network_float_ends_batch32_over_fp32", f"whole network, fp32 ends, {_MANY}", 8, 11),
+    Key("network_int8_ends_batch32_over_fp32", f"whole network, int8 ends, {_MANY}", 8, 11),
+    Key("conv2_two_threads_over_one", "conv2, batch 1, two threads over one", 1.7, 1.9),
+    Key("conv3_two_threads_over_one", "conv3, batch 1, two threads over one", 1.7, 1.9),
+    Key("conv4_two_threads_over_one", "conv4, batch 1, two threads over one", 1.7, 1.9),
+    Key("conv5_two_threads_over_one", "conv5, batch 1, two threads over one", 1.7, 1.9),
+    Key("conv3_over_onnxruntime_int8", "conv3, batch 1, one thread, over onnxruntime's int8", 5, 8),
+    Key("binary_layers_disk", "binary layers on disk, times smaller than fp32", 31.5, 31.9, timed=False),
+    Key("binary_layers_resident", "binary layers in memory, times smaller than fp32", 31.5, 31.9, timed=False),
+    Key("file_float_ends_mb", "whole file with fp32 ends, MB", 24, None, less=True, timed=False),
+    Key("file_int8_ends_mb", "whole file with int8 ends, MB", 11.5, None, less=True, timed=False),
+    Key(
+        "classify_over_torch",
+        "classify one photo, cold process to answer, over the twin's in torch",
+        5,
+        10,
+        timed=False,
+    ),
+)
+
+
+def as_markdown() -> str:
+    """The keys as benchmarks/README.md has them."""
+    lines = ["| key | what | must | aim |", "|---|---|---|---|"]
+    for key in KEYS:
+        aims = [] if key.aim is None else [f"{key.aim:g}", *(f"{aim:g} on {path}" for path, aim in key.aims)]
+        most = "at most " if key.less else ""
+        lines.append(f"| `{key.name}` | {key.meaning} | {most}{key.must:g} | {', '.join(aims)} |")
+    return "\n".join(lines)
+
+
+def listed() -> str:
+    """The keys for a help text: name, meaning, must, aim."""
+    lines = []
+    for key in KEYS:
+        sign = "at most" if key.less else "at least"
+        aim = "" if key.aim is None else f", aim {key.aim:g}"
+        aim += "".join(f", {value:g} on {path}" for path, value in key.aims)
+        lines.append(f"  {key.name}\n      {key.meaning}: {sign} {key.must:g}{aim}")
+    return "\n".join(lines)

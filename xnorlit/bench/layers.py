@@ -1,0 +1,113 @@
+"""The binary layers by themselves: real numbers in, the next layer's bits out."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from xnorlit.bench.opponents import onnx_int8, torch_int8
+from xnorlit.bench.opponents.compiled import CompileError, compiled
+from xnorlit.bench.opponents.fp32 import apply, fp32_calls, operands
+from xnorlit.bench.opponents.quantized import quantized_layer
+from xnorlit.bench.row import COMPILED, ONNX_INT8, TORCH_INT8, Row, packed
+from xnorlit.bench.settings import Settings
+from xnorlit.bench.subject import Subject
+from xnorlit.bench.turns import Call, by_turns
+from xnorlit.packed import _kernels
+from xnorlit.packed.engine import add_layer
+from xnorlit.packed.graph import Ending, Graph, Layer, Map, Operand
+
+
+def measure_layers(subject: Subject, settings: Settings, done: Callable[[str], None]) -> list[Row]:
+    """Each binary layer at each batch and number of threads.
+
+    Args:
+        subject: The network.
+        settings: What to measure.
+        done: Is told the name of each row before it is measured.
+    """
+    rows = []
+    for layer, at in subject.binary_layers():
+        weight = subject.tensors[f"{layer.name}.weight"]
+        engines = {path: binary_engine(path, subject.graph, layer, at, weight) for path in settings.paths}
+        for batch in settings.batches:
+            for threads in settings.threads:
+                done(f"{layer.name}, batch {batch}, {threads} thread{'s' if threads > 1 else ''}")
+                torch.set_num_threads(threads)
+                rows.append(_row(layer, at, engines, batch, threads, settings))
+    return rows
+
+
+def binary_engine(path: str, graph: Graph, layer: Layer, at: Map, weight: np.ndarray) -> _kernels.Engine:
+    """An engine of one layer: real numbers to the bits behind a threshold of 0, before any pool."""
+    unpooled = replace(layer, operand=Operand("signs"), ending=Ending("signs"), pool=None)
+    tensors = {
+        f"{layer.name}.weight": weight,
+        f"{layer.name}.threshold": np.zeros(layer.outputs, np.int32),
+        f"{layer.name}.flip": np.zeros((layer.outputs + 7) // 8, np.uint8),
+    }
+    engine = _kernels.Engine(path)
+    engine.add_sign(list(at))
+    add_layer(engine, unpooled, at, graph, tensors)
+    return engine
+
+
+def macs_of(layer: Layer, at: Map) -> int:
+    """Multiply-adds of a layer for one image."""
+    looks, after = layer.looks(at), layer.sums(at)
+    window = looks.kernel[0] * looks.kernel[1] * (at.channels // layer.groups)
+    return after.height * after.width * layer.outputs * window
+
+
+def _row(
+    layer: Layer, at: Map, engines: dict[str, _kernels.Engine], batch: int, threads: int, settings: Settings
+) -> Row:
+    calls, absent, compile_seconds = _opponents(layer, at, batch, threads, settings)
+    x = np.random.default_rng(0).standard_normal((batch, *at), np.float32)
+    for path, engine in engines.items():
+        out = np.empty((batch, engine.output_elements), np.uint32)
+        calls[packed(path)] = lambda engine=engine, out=out: engine.run(x, out, threads)
+        if threads > 1:
+            calls[packed(path, alone=True)] = lambda engine=engine, out=out: engine.run(x, out, 1)
+    samples = by_turns(calls, settings.rounds, settle=threads > 1)
+    return Row(layer.name, batch, threads, samples, batch * macs_of(layer, at), absent, compile_seconds)
+
+
+def _opponents(
+    layer: Layer, at: Map, batch: int, threads: int, settings: Settings
+) -> tuple[dict[str, Call], dict[str, str], float]:
+    """The others' calls, why some are missing, and the seconds that compiling took."""
+    calls, absent, compile_seconds = fp32_calls(layer, at, batch), dict(settings.absent), 0.0
+    x, weight = operands(layer, at, batch)
+    if COMPILED not in absent:
+        try:
+            calls[COMPILED], compile_seconds = compiled(_Module(layer, weight), x)
+        except CompileError as error:
+            absent[COMPILED] = str(error)
+    window = None
+    if layer.window is not None:
+        window = {"stride": layer.window.stride, "padding": layer.window.padding, "groups": layer.groups}
+    reads, product = quantized_layer(x, weight, apply(layer, x, weight), window)
+    if ONNX_INT8 not in absent:
+        session = onnx_int8.OnnxNetwork([product], tuple(x.shape), reads, threads, real=False)
+        array = x.numpy()
+        calls[ONNX_INT8] = lambda: session(array)
+    if TORCH_INT8 not in absent:
+        network = torch_int8.TorchInt8([product], reads, real=False)
+        given = x.to(memory_format=torch.channels_last) if layer.window else x
+        calls[TORCH_INT8] = lambda: network(given)
+    return calls, absent, compile_seconds
+
+
+class _Module(torch.nn.Module):
+    """The layer as a module, whose weights torch.compile may lay out as it likes."""
+
+    def __init__(self, layer: Layer, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.layer = layer
+        self.weight = torch.nn.Parameter(weight)
+        self.eval()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return apply(self.layer, x, self.weight)

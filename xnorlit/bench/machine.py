@@ -1,0 +1,61 @@
+"""Where something was measured: the processor, its instruction sets, versions, and how busy it was."""
+
+import os
+import platform
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from xnorlit.packed import _kernels
+from xnorlit.packed.engine import available_processors
+from xnorlit.training.environment import environment
+
+# What the kernels and their opponents choose by; the other hundred flags say nothing here.
+FLAGS = ("avx2", "fma", "avx512f", "avx512bw", "avx512_vpopcntdq", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8")
+PACKAGES = ("onnxruntime", "onnx")
+
+
+def machine() -> dict[str, Any]:
+    """The machine as JSON."""
+    found = environment(backend="none")
+    return {
+        "cpu": found["cpu"],
+        "flags": [flag for flag in FLAGS if flag in _flags()],
+        "cores": found["cores"],
+        "usable_cores": available_processors(),
+        "kernels": _kernels.paths(),
+        "platform": found["platform"],
+        "python": found["python"],
+        "packages": found["packages"] | _versions(),
+        "git": found["git"],
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "unset"),
+    }
+
+
+def load_average() -> float | None:
+    """Processes that wanted a processor in the last minute, on average; None where the system does not say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+def _flags() -> set[str]:
+    info = Path("/proc/cpuinfo")
+    for line in info.read_text().splitlines() if info.is_file() else []:
+        if line.startswith(("flags", "Features")):
+            return set(line.partition(":")[2].split())
+    return {platform.machine()}
+
+
+def _versions() -> dict[str, str]:
+    import importlib.metadata
+
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

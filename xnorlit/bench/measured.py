@@ -1,0 +1,34 @@
+"""Everything that one run measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xnorlit.bench.cold_start import ColdStart
+from xnorlit.bench.figures import Figure
+from xnorlit.bench.limits import Limits
+from xnorlit.bench.memory import Memory
+from xnorlit.bench.row import Row
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The figures before anybody judges them.
+
+    Attributes:
+        limits: The machine's.
+        rows: Layers and network.
+        memory: Bytes.
+        cold_start: Whole processes.
+    """
+
+    limits: Limits
+    rows: Sequence[Row]
+    memory: Memory
+    cold_start: ColdStart
+
+    def over(self, opponent: str, ours: str, part: str, batch: int, threads: int) -> Figure | None:
+        """How many times longer an opponent takes; None where that row or side was not measured."""
+        for row in self.rows:
+            if (row.part, row.batch, row.threads) == (part, batch, threads):
+                return row.over(opponent, ours)
+        return None

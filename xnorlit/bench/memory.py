@@ -1,0 +1,84 @@
+"""Bytes: of the file, of what the engine keeps, and of the binary layers by themselves."""
+
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from xnorlit.bench.layers import macs_of
+from xnorlit.bench.subject import Subject
+from xnorlit.packed import _kernels
+from xnorlit.packed.engine import add_layer
+from xnorlit.packed.export import write
+
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes.
+
+    Attributes:
+        files: Whole packed files, by kind of ends.
+        resident: What the engine says it keeps, by kind of ends: weights, thresholds, tables.
+        process: By kind of ends, how much a fresh process grows by loading the file and classifying one image, as
+            the system counts it; None where the system does not say.
+        fp32: All parameters of the float twin.
+        binary_fp32: The binary layers' weights in fp32.
+        binary_disk: The same layers in the file, thresholds included.
+        binary_resident: The same layers in the engine, thresholds and tables included.
+    """
+
+    files: dict[str, int]
+    resident: dict[str, int]
+    process: dict[str, int | None]
+    fp32: int
+    binary_fp32: int
+    binary_disk: int
+    binary_resident: int
+
+
+def measure_memory(subject: Subject, path: str) -> Memory:
+    """The bytes of a network on these kernels."""
+    files, resident, process = {}, {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        for ends, (graph, tensors) in subject.packed.items():
+            file = Path(folder) / f"{ends}.safetensors"
+            write(file, graph, tensors)
+            files[ends] = file.stat().st_size
+            process[ends] = _growth(file)
+            resident[ends] = subject.engine(ends, path).resident_bytes
+    disk = fp32 = kept = 0
+    engine = _kernels.Engine(path)
+    for layer, at in subject.layers():
+        before = engine.resident_bytes
+        add_layer(engine, layer, at, subject.graph, subject.tensors)
+        if layer.weights.form != "planes":
+            continue
+        kept += engine.resident_bytes - before
+        disk += sum(values.nbytes for name, values in subject.tensors.items() if name.startswith(f"{layer.name}."))
+        fp32 += FLOAT_BYTES * macs_of(layer, at) // (layer.sums(at).height * layer.sums(at).width)
+    whole = FLOAT_BYTES * sum(parameter.numel() for parameter in subject.twin.parameters())
+    return Memory(files, resident, process, whole, fp32, disk, kept)
+
+
+_PROBE = """
+import sys
+import numpy as np
+from xnorlit.packed import load
+def resident():
+    with open("/proc/self/status") as status:
+        return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+before = resident()
+network = load(sys.argv[1])
+network(np.zeros((1, network.graph.image_size, network.graph.image_size, 3), np.uint8), threads=1)
+print(resident() - before)
+"""
+
+
+def _growth(file: Path) -> int | None:
+    if not Path("/proc/self/status").exists():
+        return None
+    done = subprocess.run([sys.executable, "-c", _PROBE, str(file)], capture_output=True, text=True, check=True)
+    return int(done.stdout)

@@ -1,0 +1,72 @@
+"""The whole network, from uint8 pixels to logits, with both kinds of ends."""
+
+from collections.abc import Callable
+
+import torch
+
+from xnorlit.bench.opponents import onnx_int8, torch_int8
+from xnorlit.bench.opponents.compiled import CompileError, compiled
+from xnorlit.bench.opponents.fp32 import fp32_networks
+from xnorlit.bench.opponents.quantized import Step, quantized_network
+from xnorlit.bench.row import COMPILED, ONNX_INT8, TORCH_INT8, Row, packed
+from xnorlit.bench.settings import Settings
+from xnorlit.bench.subject import CALIBRATION_IMAGES, Subject, pixels
+from xnorlit.bench.turns import Call, by_turns
+
+NETWORK = "network"
+
+
+def measure_network(subject: Subject, settings: Settings, done: Callable[[str], None]) -> list[Row]:
+    """The network at each batch and number of threads, against its float twin.
+
+    Args:
+        subject: The network and its twin.
+        settings: What to measure.
+        done: Is told the name of each row before it is measured.
+    """
+    size = subject.graph.image_size
+    steps = quantized_network(subject.twin, torch.from_numpy(pixels(CALIBRATION_IMAGES, size)).permute(0, 3, 1, 2))
+    engines = {(ends, path): subject.engine(ends, path) for ends in subject.packed for path in settings.paths}
+    rows = []
+    for batch in settings.batches:
+        images = pixels(batch, size)
+        for threads in settings.threads:
+            done(f"whole network, batch {batch}, {threads} thread{'s' if threads > 1 else ''}")
+            torch.set_num_threads(threads)
+            given = torch.from_numpy(images).permute(0, 3, 1, 2)
+            calls, absent, compile_seconds = _opponents(subject, steps, given, threads, settings)
+            for (ends, path), engine in engines.items():
+                calls[packed(path, ends=ends)] = lambda engine=engine, n=threads, x=images: engine(x, threads=n)
+                if threads > 1:
+                    calls[packed(path, ends=ends, alone=True)] = lambda engine=engine, x=images: engine(x, threads=1)
+            samples = by_turns(calls, settings.rounds, settle=threads > 1)
+            rows.append(Row(NETWORK, batch, threads, samples, 0, absent, compile_seconds))
+    return rows
+
+
+def _opponents(
+    subject: Subject, steps: list[Step], images: torch.Tensor, threads: int, settings: Settings
+) -> tuple[dict[str, Call], dict[str, str], float]:
+    """The others' calls, why some are missing, and the seconds that compiling took.
+
+    Args:
+        subject: Has the twin.
+        steps: The twin in 8 bits.
+        images: uint8 `(N, 3, S, S)`, channels last in memory.
+        threads: Threads of each.
+        settings: Says what is left out.
+    """
+    calls, absent, compile_seconds = fp32_networks(subject.twin, images), dict(settings.absent), 0.0
+    if COMPILED not in absent:
+        try:
+            calls[COMPILED], compile_seconds = compiled(subject.twin, images.contiguous())
+        except CompileError as error:
+            absent[COMPILED] = str(error)
+    if ONNX_INT8 not in absent:
+        array = images.contiguous().numpy()
+        session = onnx_int8.OnnxNetwork(steps, array.shape, None, threads, real=True)
+        calls[ONNX_INT8] = lambda: session(array)
+    if TORCH_INT8 not in absent:
+        network = torch_int8.TorchInt8(steps, None, real=True)
+        calls[TORCH_INT8] = lambda: network(images)
+    return calls, absent, compile_seconds

@@ -1,0 +1,91 @@
+"""One thing measured at one batch and thread count: all its sides, and every ratio between them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from xnorlit.bench.figures import Figure, ratio
+from xnorlit.bench.turns import Samples
+
+FP32 = ("fp32", "fp32 channels_last")
+BEST_FP32 = "torch's best fp32"
+COMPILED = "torch.compile"
+ONNX_INT8 = "onnxruntime int8"
+TORCH_INT8 = "torch int8"
+OPPONENTS = (*FP32, COMPILED, ONNX_INT8, TORCH_INT8)
+
+
+def packed(path: str, *, ends: str = "", alone: bool = False) -> str:
+    """What the engine's side is called.
+
+    Args:
+        path: Its kernels.
+        ends: For a whole network, the kind of its ends.
+        alone: Whether it runs on one thread in a row of several.
+    """
+    return " ".join(filter(None, ("packed", path, ends and f"{ends} ends", alone and "one thread")))
+
+
+@dataclass(frozen=True)
+class Row:
+    """Seconds of every side in the same rounds.
+
+    Attributes:
+        part: Name of the layer, or `network`.
+        batch: Images.
+        threads: Threads of every side.
+        samples: Seconds by side, one per round.
+        macs: Multiply-adds of the batch; 0 for the network.
+        absent: Why a side was not measured.
+        compile_seconds: What torch.compile took before its first call; 0 where it was not measured.
+    """
+
+    part: str
+    batch: int
+    threads: int
+    samples: Samples
+    macs: int = 0
+    absent: Mapping[str, str] = field(default_factory=dict)
+    compile_seconds: float = 0.0
+
+    @property
+    def best_fp32(self) -> str:
+        """The memory format in which torch's fp32 is faster here."""
+        return min((side for side in FP32 if side in self.samples), key=lambda side: self.figure(side).median)
+
+    def figure(self, side: str) -> Figure:
+        """Seconds of a side."""
+        return Figure.of(self.samples[side])
+
+    def over(self, opponent: str, ours: str) -> Figure | None:
+        """How many times longer the opponent takes; None where one of the two was not measured."""
+        opponent = self.best_fp32 if opponent == BEST_FP32 else opponent
+        if opponent not in self.samples or ours not in self.samples:
+            return None
+        return ratio(self.samples[opponent], self.samples[ours])
+
+    def to_json(self) -> dict[str, Any]:
+        """Every side, and every opponent's time over every side of ours."""
+        ours = [side for side in self.samples if side.startswith("packed")]
+        ratios = [
+            {"over": opponent, "ours": side, **found.to_json()}
+            for side in ours
+            for opponent in (BEST_FP32, *OPPONENTS)
+            if (found := self.over(opponent, side))
+        ]
+        return {
+            "part": self.part,
+            "batch": self.batch,
+            "threads": self.threads,
+            "macs": self.macs,
+            "best_fp32": self.best_fp32,
+            "seconds": {side: self.figure(side).to_json() for side in self.samples},
+            "ratios": ratios,
+            "threads_over_one": self._threads_over_one(ours),
+            "compile_seconds": self.compile_seconds,
+            "not_measured": dict(self.absent),
+        }
+
+    def _threads_over_one(self, ours: list[str]) -> dict[str, Any]:
+        found = {side: self.over(f"{side} one thread", side) for side in ours}
+        return {side: figure.to_json() for side, figure in found.items() if figure}

@@ -1,0 +1,88 @@
+"""One whole run: the subject, every measurement in turn, the document."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from xnorlit.bench.cold_start import measure_cold_start
+from xnorlit.bench.document import document
+from xnorlit.bench.layers import measure_layers
+from xnorlit.bench.limits import measure_limits
+from xnorlit.bench.machine import load_average, machine
+from xnorlit.bench.measured import Measured
+from xnorlit.bench.memory import measure_memory
+from xnorlit.bench.network import measure_network
+from xnorlit.bench.settings import Settings
+from xnorlit.bench.subject import Subject, of_file, of_random_weights
+from xnorlit.console import say, terminal
+
+DEFAULT_NETWORK = "alexnet-xnor"
+SPINS_PER_ROUND = 20
+
+
+def measure(
+    *,
+    file: Path | None,
+    network: str | None,
+    root: Path,
+    batches: Sequence[int],
+    threads: Sequence[int],
+    rounds: int,
+    quick: bool = False,
+) -> dict[str, Any]:
+    """Measures and gives the document; the process's settings of torch are left as they were.
+
+    Args:
+        file: A packed network; None for the newest under `root`.
+        network: Random weights of this network, whatever is under `root`.
+        root: Folder of runs.
+        batches: Images at a time.
+        threads: Numbers of threads.
+        rounds: Turns that each side takes.
+        quick: Leaves out what takes long.
+
+    Raises:
+        UserError: The file is no packed network, or there is no network of that name.
+    """
+    where, settings = machine(), Settings.of(batches, threads, rounds, quick=quick)
+    busy, threads_before = [load_average() or 0.0], torch.get_num_threads()
+    subject = _subject(file, network, root)
+    say("subject", f"{subject.graph.network}, {subject.weights}")
+    try:
+        with torch.no_grad(), _progress(subject, settings) as done:
+            done("limits of the machine")
+            limits = measure_limits(list(settings.paths), (SPINS_PER_ROUND if not quick else 1) * rounds)
+            rows = [*measure_layers(subject, settings, done), *measure_network(subject, settings, done)]
+            done("memory")
+            memory = measure_memory(subject, settings.paths[0])
+            done("cold start")
+            measured = Measured(limits, rows, memory, measure_cold_start())
+    finally:
+        torch.set_num_threads(threads_before)
+    busy.append(load_average() or 0.0)
+    return document(subject, measured, where | {"load_average": busy}, list(settings.paths))
+
+
+def _subject(file: Path | None, network: str | None, root: Path) -> Subject:
+    if file is None and network is None:
+        file = _newest_packed(root)
+    return of_random_weights(network or DEFAULT_NETWORK) if file is None else of_file(file)
+
+
+def _newest_packed(root: Path) -> Path | None:
+    found = root.glob("*/*/*/seed-*/packed*.safetensors")
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+@contextmanager
+def _progress(subject: Subject, settings: Settings) -> Iterator[Callable[[str], None]]:
+    """A bar on stderr that counts the rows and names the one under way."""
+    rows = (len(list(subject.binary_layers())) + 1) * len(settings.batches) * len(settings.threads) + 3
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=terminal(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=rows, completed=-1)
+        yield lambda what: bar.update(task, description=what, advance=1, refresh=True)

@@ -1,0 +1,44 @@
+"""What to measure, and with which sides."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from xnorlit.bench.opponents import onnx_int8, torch_int8
+from xnorlit.bench.row import COMPILED, ONNX_INT8, TORCH_INT8
+from xnorlit.packed import _kernels
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The choices of one run.
+
+    Attributes:
+        batches: Images at a time.
+        threads: Numbers of threads.
+        rounds: Turns that each side takes.
+        paths: Kernels to measure, the fastest first.
+        absent: Sides that are left out, and why.
+    """
+
+    batches: Sequence[int]
+    threads: Sequence[int]
+    rounds: int
+    paths: Sequence[str]
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def of(batches: Sequence[int], threads: Sequence[int], rounds: int, *, quick: bool) -> "Settings":
+        """The settings for this machine; what it lacks is left out with the reason."""
+        absent = {}
+        if quick:
+            absent[COMPILED] = "--quick leaves it out, for it takes long to compile"
+        for side, why in ((ONNX_INT8, onnx_int8.missing()), (TORCH_INT8, torch_int8.missing())):
+            if why:
+                absent[side] = why
+        return Settings(sorted(set(batches)), sorted(set(threads)), rounds, measured_paths(), absent)
+
+
+def measured_paths() -> list[str]:
+    """The kernels that this processor runs; the portable ones where there are no others."""
+    runnable = _kernels.paths()
+    return [path for path in runnable if path != "portable"] or runnable

@@ -1,0 +1,94 @@
+"""A document on the terminal, or as Markdown for benchmarks/README.md."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from xnorlit.bench.tables import Table, tables
+
+
+def heading(document: dict[str, Any]) -> Iterator[str]:
+    """Lines that say what was measured, where, and with what warnings."""
+    machine, subject = document["machine"], document["subject"]
+    yield (f"{subject['network']}, {subject['image_size']} pixels, {subject['classes']} classes: {subject['weights']}")
+    yield f"{machine['cpu']} ({', '.join(machine['flags'])}), {machine['usable_cores']} processors"
+    versions = ", ".join(f"{name} {machine['packages'][name]}" for name in _SHOWN if name in machine["packages"])
+    yield f"{versions}; commit {str(machine['git']['commit'])[:8]}{' changed' if machine['git']['dirty'] else ''}"
+    yield machine["command"]
+    for warning in document["warnings"]:
+        yield f"warning: {warning}"
+
+
+_SHOWN = ("xnorlit", "torch", "onnxruntime")
+
+
+def notes(document: dict[str, Any]) -> Iterator[str]:
+    """What was not measured and why, and what the figures are to be held against."""
+    reasons: dict[str, str] = {}
+    for row in document["rows"]:
+        reasons |= row["not_measured"]
+    if document["cold_start"]["absent"]:
+        reasons["classify_over_torch"] = document["cold_start"]["absent"]
+    for side, why in reasons.items():
+        yield f"not measured: {side}: {why}"
+    yield textbook_bound(document)
+
+
+def textbook_bound(document: dict[str, Any]) -> str:
+    """Where the paper's 58 comes from and what this machine could show of it."""
+    limits = document["limits"]
+    best = max(limits["bits"], key=lambda path: limits["bits"][path])
+    bound = limits["bits"][best] / limits["fp32_peak"]
+    return (
+        "The paper's 58 counts 64 binary products as one operation, after 63 or 64 to a word, against 64 scalar "
+        "multiply-adds, and adds one real multiplication per output. No processor multiplies scalars one by one any "
+        "more: this one's vector unit does several fp32 multiply-adds in one instruction, and a word of signs costs an "
+        "exclusive or, a count and an addition. What remains is bits peak over fp32 peak, measured on registers alone: "
+        f"{bound:.1f} with {best}. It is the most that a layer could gain here over a perfect fp32 convolution; "
+        "a ratio above it says that the opponent is not perfect. The shares say how much of it each layer reaches."
+    )
+
+
+def print_document(document: dict[str, Any], console: Console) -> None:
+    """The whole document on a terminal of any width."""
+    for line in heading(document):
+        console.print(Text(line, "yellow" if line.startswith("warning") else ""))
+    for table in tables(document):
+        console.print()
+        console.print(_rich(table))
+    console.print()
+    for line in notes(document):
+        console.print(Text(line))
+
+
+def markdown(document: dict[str, Any]) -> str:
+    """The same as Markdown."""
+    lines = [f"- {line}" for line in heading(document)]
+    for table in tables(document, meanings=True):
+        lines += ["", f"**{table.title}**", "", _row(table.headings), _row(_ruler(table))]
+        lines += [_row(row) for row in table.rows]
+    lines += [""] + [f"{line}\n" for line in notes(document)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _rich(table: Table) -> RichTable:
+    found = RichTable(title=table.title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for i, heading_cell in enumerate(table.headings):
+        found.add_column(Text(heading_cell, "bold"), justify="left" if i < table.words else "right", overflow="fold")
+    for row in table.rows:
+        found.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in row))
+    return found
+
+
+_STYLES = {"missed": "red", "met": "green", "met, aim too": "bold green"}
+
+
+def _ruler(table: Table) -> tuple[str, ...]:
+    return tuple("---" if i < table.words else "---:" for i in range(len(table.headings)))
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"

@@ -1,0 +1,180 @@
+"""The document of a run as tables of plain cells, for the terminal and for Markdown alike."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from xnorlit.bench.row import BEST_FP32, OPPONENTS
+
+MEGABYTE = 10**6
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, headings and rows of text; the first columns are words, the rest figures."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: int = 1
+
+
+def tables(document: dict[str, Any], *, meanings: bool = False) -> Iterator[Table]:
+    """Every table of a document, the verdicts first.
+
+    Args:
+        document: Of a run.
+        meanings: Whether each key stands beside what it means, which takes a wide page.
+    """
+    yield keys(document, meanings=meanings)
+    yield limits(document)
+    yield layers(document)
+    yield opponents(document, network=False)
+    yield networks(document)
+    yield opponents(document, network=True)
+    yield memory(document)
+
+
+def keys(document: dict[str, Any], *, meanings: bool) -> Table:
+    """Measured, must and aim of each key."""
+    rows = []
+    for name, key in document["keys"].items():
+        beside = ", ".join(f"{path} {figure['median']:.3g}" for path, figure in key["beside"].items())
+        measured = _figure(key["measured"]) if key["measured"] else "-"
+        aim = "-" if key["aim"] is None else f"{key['aim']:g}"
+        must = f"{'<= ' if key['less_is_better'] else ''}{key['must']:g}"
+        words = (name, key["meaning"]) if meanings else (name,)
+        rows.append((*words, measured, beside, must, aim, key["verdict"]))
+    words = ("key", "what") if meanings else ("key",)
+    headings = (*words, "measured (quartiles)", "beside", "must", "aim", "verdict")
+    return Table(f"Against the targets, on {document['limits_path']}", headings, tuple(rows), words=len(words))
+
+
+def limits(document: dict[str, Any]) -> Table:
+    """The machine's limits by kernels."""
+    found, peak = document["limits"], document["limits"]["fp32_peak"]
+    rows = [
+        (
+            path,
+            _giga(found["floats"][path]),
+            f"{_giga(found['bits'][path])} ({found['bits'][path] / peak:.1f} x)",
+            f"{_giga(found['tile'][path])} ({found['tile'][path] / peak:.1f} x)",
+        )
+        for path in found["bits"]
+    ]
+    title = f"Limits of one core, GMAC/s; x over its fp32 peak of {_giga(peak)}"
+    return Table(title, ("kernels", "fp32 peak", "bits peak", "tile"), tuple(rows))
+
+
+def layers(document: dict[str, Any]) -> Table:
+    """Each layer on each path: its time, its ratio, and its share of the machine's own limit."""
+    rows = []
+    for row in _rows(document, network=False):
+        for side, seconds in _ours(row):
+            path = side.split()[1]
+            speed = row["macs"] / seconds["median"]
+            share = speed / row["threads"] / document["limits"]["bits"][path]
+            rows.append(
+                (
+                    row["part"],
+                    path,
+                    str(row["batch"]),
+                    str(row["threads"]),
+                    _milliseconds(seconds),
+                    _ratio(row, BEST_FP32, side),
+                    _scaling(row, side),
+                    _giga(speed),
+                    f"{share:.0%}",
+                )
+            )
+    headings = ("layer", "kernels", "batch", "threads", "ms", "x best fp32", "x one thread", "GMAC/s", "share")
+    return Table("Binary layers, packing of the input included", headings, tuple(rows), words=2)
+
+
+def networks(document: dict[str, Any]) -> Table:
+    """The whole network with either kind of ends on each path."""
+    rows = []
+    for row in _rows(document, network=True):
+        for side, seconds in _ours(row):
+            _, path, ends, *_ = side.split()
+            cells = (ends, path, str(row["batch"]), str(row["threads"]), _milliseconds(seconds))
+            ratios = (_ratio(row, opponent, side) for opponent in (BEST_FP32, "fp32"))
+            rows.append((*cells, *ratios, _scaling(row, side)))
+    headings = ("ends", "kernels", "batch", "threads", "ms", "x best fp32", "x fp32 contiguous", "x one thread")
+    return Table("Whole network, pixels to logits", headings, tuple(rows), words=2)
+
+
+def opponents(document: dict[str, Any], *, network: bool) -> Table:
+    """What the others took, and our ratio over each with the best kernels."""
+    rows = []
+    best = document["limits_path"]
+    for row in _rows(document, network=network):
+        cells = [row["part"], str(row["batch"]), str(row["threads"])]
+        ours = next(side for side, _ in _ours(row) if side.split()[1] == best)
+        for opponent in OPPONENTS:
+            if opponent in row["seconds"]:
+                took = 1000 * row["seconds"][opponent]["median"]
+                cells.append(f"{took:.3g} ({_ratio(row, opponent, ours, short=True)} x)")
+            else:
+                cells.append("-")
+        compiling = row["compile_seconds"]
+        rows.append((*cells, f"{compiling:.1f}" if compiling else "-"))
+    what = "whole network (fp32 ends)" if network else "layers"
+    headings = ("part", "batch", "threads", *OPPONENTS, "compile s")
+    return Table(f"The others, {what}: ms, and how many times longer than ours on {best}", headings, tuple(rows))
+
+
+def memory(document: dict[str, Any]) -> Table:
+    """Bytes on disk and in memory."""
+    found = document["memory"]
+    whole, binary = found["fp32"], found["binary_fp32"]
+    rows = [("float twin, fp32", _mega(whole), _mega(whole), "-", "1")]
+    for ends, size in found["files"].items():
+        grown = found["process"][ends]
+        cells = (_mega(size), _mega(found["resident"][ends]), "-" if grown is None else _mega(grown))
+        rows.append((f"packed, {'fp32' if ends == 'float' else ends} ends", *cells, f"{whole / size:.1f}"))
+    rows.append(("binary layers, fp32", _mega(binary), _mega(binary), "-", "1"))
+    smaller = f"{binary / found['binary_disk']:.2f} / {binary / found['binary_resident']:.2f}"
+    rows.append(("binary layers, packed", _mega(found["binary_disk"]), _mega(found["binary_resident"]), "-", smaller))
+    headings = ("MB", "on disk", "resident", "process grows by", "times smaller")
+    return Table("Memory", headings, tuple(rows))
+
+
+def _rows(document: dict[str, Any], *, network: bool) -> list[dict[str, Any]]:
+    return [row for row in document["rows"] if (row["part"] == "network") == network]
+
+
+def _ours(row: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
+    sides = row["seconds"].items()
+    return [(side, found) for side, found in sides if side.startswith("packed") and not side.endswith("one thread")]
+
+
+def _ratio(row: dict[str, Any], opponent: str, ours: str, *, short: bool = False) -> str:
+    for found in row["ratios"]:
+        if (found["over"], found["ours"]) == (opponent, ours):
+            return f"{found['median']:.1f}" if short else _figure(found)
+    return "-"
+
+
+def _scaling(row: dict[str, Any], side: str) -> str:
+    found = row["threads_over_one"].get(side)
+    return _figure(found) if found else "-"
+
+
+def _figure(found: dict[str, float]) -> str:
+    if found["rounds"] == 1:
+        return f"{found['median']:.2f}"
+    digits = 2 if found["median"] < 10 else 1
+    return f"{found['median']:.{digits}f} ({found['lower']:.{digits}f} - {found['upper']:.{digits}f})"
+
+
+def _milliseconds(found: dict[str, float]) -> str:
+    return f"{1000 * found['median']:.3g}"
+
+
+def _giga(value: float) -> str:
+    return f"{value / 1e9:.0f}"
+
+
+def _mega(value: float) -> str:
+    return f"{value / MEGABYTE:.2f}"
