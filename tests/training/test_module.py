@@ -8,6 +8,7 @@ import torch
 
 import xnorlit.training.module
 from xnorlit.binarize import Binarizer, binarizers
+from xnorlit.binarize.lsq import LSQ
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.data import ImageData
 from xnorlit.errors import UserError
@@ -91,6 +92,21 @@ def test_latent_weights_have_an_eps_and_a_decay_of_their_own(photos):
     assert (rest["eps"], rest["weight_decay"]) == (1e-8, 1e-4)
     assert sum(parameter.numel() for parameter in latent["params"]) == 1_458_688
     assert len(rest["params"]) + len(latent["params"]) == len(list(module.parameters()))
+
+
+def test_what_binarizers_learn_has_a_rate_and_a_decay_of_its_own(photos):
+    module = Classifier(
+        "alexnet-small",
+        LSQ(),
+        optimizer=lambda groups: torch.optim.Adam(groups, lr=1e-3, weight_decay=1e-4),
+        learned_lr=1e-5,
+        learned_weight_decay=0.5,
+    )
+    rest, latent, learned = fit(photos, module, limit_train_batches=1).optimizers[0].param_groups
+    assert (learned["initial_lr"], learned["weight_decay"]) == (1e-5, 0.5)
+    assert rest["initial_lr"] == latent["initial_lr"] == 1e-3
+    assert len(learned["params"]) == 2 * 6  # a step of the weights and one of the inputs for each binary layer
+    assert sum(len(group["params"]) for group in (rest, latent, learned)) == len(list(module.parameters()))
 
 
 def test_an_eps_for_an_optimizer_without_one_is_refused(photos):

@@ -38,6 +38,9 @@ class Classifier(pl.LightningModule):
         latent_eps: The optimizer's eps for latent weights alone. The factor 1e9 that the public releases put on their
             gradients has the effect of about 1e-20 here.
         latent_weight_decay: The optimizer's weight decay for latent weights alone.
+        learned_lr: The optimizer's learning rate for what binarizers learn beside the weights (steps, clipping values,
+            shifts), which are few and may be far smaller than a rate that suits weights.
+        learned_weight_decay: The optimizer's weight decay for those alone.
         channels_last: Keep maps in channels-last memory format.
         compile: Compile the network with torch.compile.
     """
@@ -53,6 +56,8 @@ class Classifier(pl.LightningModule):
         weight_decay_schedule: Schedule | None = None,
         latent_eps: float | None = None,
         latent_weight_decay: float | None = None,
+        learned_lr: float | None = None,
+        learned_weight_decay: float | None = None,
         channels_last: bool = True,
         compile: bool = False,
     ) -> None:
@@ -63,7 +68,10 @@ class Classifier(pl.LightningModule):
         self.make_optimizer = optimizer
         self.schedule = schedule or Constant()
         self.weight_decay_schedule = weight_decay_schedule or Constant()
-        self.latent = {"eps": latent_eps, "weight_decay": latent_weight_decay}
+        self.own_settings = {
+            "latent": {"eps": latent_eps, "weight_decay": latent_weight_decay},
+            "learned": {"lr": learned_lr, "weight_decay": learned_weight_decay},
+        }
         self.channels_last = channels_last
         self.compiled = compile
         self.net: AlexNet | None = None
@@ -153,19 +161,24 @@ class Classifier(pl.LightningModule):
 
     @override
     def configure_optimizers(self) -> Any:
-        latent = [layer.weight for _, layer in self.net.layers() if layer.binarizer.weight_bits < 32]
-        named = {id(weight) for weight in latent}
-        groups = [
-            {"params": [parameter for parameter in self.parameters() if id(parameter) not in named]},
-            {"params": latent, **{key: value for key, value in self.latent.items() if value is not None}},
-        ]
+        layers = [layer for _, layer in self.net.layers()]
+        own = {
+            "latent": [layer.weight for layer in layers if layer.binarizer.weight_bits < 32],
+            "learned": [parameter for layer in layers for parameter in layer.binarizer.parameters()],
+        }
+        named = {id(parameter) for group in own.values() for parameter in group}
+        groups: list[dict[str, Any]] = [{"params": [p for p in self.parameters() if id(p) not in named]}]
+        for name, parameters in own.items():
+            given = {key: value for key, value in self.own_settings[name].items() if value is not None}
+            groups.append({"params": parameters, **given})
         optimizer = self.make_optimizer([group for group in groups if group["params"]])
-        unknown = [key for key, value in self.latent.items() if value is not None and key not in optimizer.defaults]
-        if unknown:
-            raise UserError(
-                f"model.latent_{unknown[0]} was given, but {type(optimizer).__name__} has no {unknown[0]}. "
-                "Leave it out, or choose an optimizer such as torch.optim.Adam."
-            )
+        for name, settings in self.own_settings.items():
+            for key in settings:
+                if settings[key] is not None and key not in optimizer.defaults:
+                    raise UserError(
+                        f"model.{name}_{key} was given, but {type(optimizer).__name__} has no {key}. "
+                        "Leave it out, or choose an optimizer such as torch.optim.Adam."
+                    )
         for group in optimizer.param_groups:
             group["initial_weight_decay"] = group.get("weight_decay", 0.0)
         rate = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
