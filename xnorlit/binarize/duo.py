@@ -1,0 +1,93 @@
+"""BinaryDuo: train with inputs of three levels, then split each into two of one bit that go their own ways."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from xnorlit.binarize.base import Binarizer, Codes
+from xnorlit.binarize.dorefa import quantised_weights, weight_codes
+
+Stage = Literal["coupled", "decoupled"]
+
+THRESHOLDS: dict[Stage, tuple[float, ...]] = {"coupled": (0.25, 0.75), "decoupled": (0.5,)}
+"""An input's code is the number of these that it exceeds, its value the share of them."""
+
+
+def exceeded(x: Tensor, thresholds: tuple[float, ...]) -> Tensor:
+    """How many of the thresholds each value exceeds, in the dtype of `x`."""
+    count = torch.gt(x, thresholds[0], out=torch.empty_like(x))
+    for threshold in thresholds[1:]:
+        count.add_(torch.gt(x, threshold))
+    return count
+
+
+class _Steps(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, thresholds: tuple[float, ...]) -> Tensor:
+        ctx.save_for_backward(x)
+        count = exceeded(x, thresholds)
+        return count if len(thresholds) == 1 else count.div_(len(thresholds))
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        # The kernel leaves out its bounds themselves, so they lie one representable step beyond.
+        tiny, eps = torch.finfo(x.dtype).smallest_normal, torch.finfo(x.dtype).eps
+        return torch.ops.aten.hardtanh_backward(outer, x, -tiny, 1 + eps), None
+
+
+def steps(x: Tensor, stage: Stage) -> Tensor:
+    """`(1[x > 1/4] + 1[x > 3/4]) / 2` coupled, `1[x > 1/2]` decoupled; the gradient is `g * 1[0 <= x <= 1]` in both."""
+    return _Steps.apply(x, THRESHOLDS[stage])
+
+
+class BinaryDuo(Binarizer):
+    """`weight(W) = E sign(W)`, `E = mean|W|`; `input(x) = (1[x > 1/4] + 1[x > 3/4]) / 2`, and later `1[x > 1/2]`.
+
+    Gradients: `g` of the weights, E as a constant; `g * 1[0 <= x <= 1]` of the inputs.
+
+    The method has two stages. A network is trained with *coupled* inputs of three levels. Then
+    [decoupled][xnorlit.models.decouple.decoupled] doubles its channels: each three-level input becomes two of one bit,
+    the first behind a norm whose beta is a quarter less, the second behind one whose beta is a quarter more, and each
+    weight two of half its size. That computes the same function; fine-tuning lets the two halves part.
+
+    Source: Kim et al. 2020, arXiv 2002.06517, sections 3 and 4; Hyungjun-K1m/BinaryDuo, models/ and newLayers/. There
+    a value at a threshold is rounded up; here it does not exceed it, in both stages.
+
+    Args:
+        stage: `coupled` or `decoupled`.
+        clip: Latent weights are clamped to [-clip, clip] after each step; 0 for no clamp, as in the released runs.
+    """
+
+    weight_bits = 1
+
+    def __init__(self, stage: Stage = "coupled", clip: float = 0.0) -> None:
+        super().__init__()
+        self.stage: Stage = stage
+        self.clip = clip
+        self.input_bits = len(THRESHOLDS[stage])
+
+    @override
+    def weight(self, weight: Tensor) -> Tensor:
+        return quantised_weights(weight, 1)
+
+    @override
+    def input(self, x: Tensor) -> Tensor:
+        return steps(x, self.stage)
+
+    @override
+    def weight_codes(self, weight: Tensor) -> Codes:
+        return weight_codes(weight, 1)
+
+    @override
+    def input_codes(self, x: Tensor) -> Codes:
+        thresholds = THRESHOLDS[self.stage]
+        return Codes(exceeded(x, thresholds), x.new_tensor(1 / len(thresholds)))
+
+    @override
+    @torch.no_grad()
+    def after_step(self, weight: Tensor) -> None:
+        if self.clip:
+            weight.clamp_(-self.clip, self.clip)
