@@ -37,7 +37,8 @@ class Layer:
         return len(self.weights)
 
     def described(self):
-        return self.shape, self.window, self.groups, self.outputs, pack(self.weights)
+        """The arguments of `add_binary` up to the ending."""
+        return self.shape, self.window, self.groups, self.outputs, pack(self.weights), 1, True, False, [1], 1
 
 
 @st.composite
@@ -60,6 +61,23 @@ def random_layers(draw, flat=None):
     weights = random.choice([-1, 1], (outputs, *kernel, channels // parts))
     weights[random.random(outputs) < 0.2] = random.choice([-1, 1])
     return Layer(values, weights, stride, padding, parts)
+
+
+def plain():
+    """The ending of sums as they are."""
+    return _kernels.Ending.sums([])
+
+
+def one_bit(thresholds, flips, pool=(), per_position=False):
+    """The ending of one threshold per feature."""
+    none = np.empty(0, np.uint8)
+    return _kernels.Ending.bits(list(pool), per_position, 1, 1, thresholds.ravel(), flips.ravel(), none)
+
+
+def affine(*maps, pool=(), per_position=False):
+    """The ending of affine maps, each `(scale, shift, slope)`."""
+    columns = ([np.ravel(part).astype(np.float32) for part in column] for column in zip(*maps, strict=True))
+    return _kernels.Ending.reals(list(pool), per_position, *columns)
 
 
 def run(engine, images, dtype, threads=1):

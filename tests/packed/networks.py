@@ -8,7 +8,7 @@ from tests.packed.layers import run
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.models import Block, Network, build
 from xnorlit.packed import _kernels
-from xnorlit.packed.engine import add_layer
+from xnorlit.packed.assembly import add_layer
 from xnorlit.packed.path import chosen_path
 
 
@@ -146,9 +146,7 @@ def integers_of_engine(graph, tensors, pixels, threads=1):
         for before in graph.layers[:last]:
             add_layer(engine, before, at, graph, tensors)
             at = before.output(at)
-        looks = layer.looks(at)
-        window = [*looks.kernel, *looks.stride, *looks.padding]
-        engine.add_binary_to_sums(list(at), window, layer.groups, layer.outputs, tensors[f"{layer.name}.weight"])
+        add_layer(engine, layer, at, graph, tensors, _kernels.Ending.sums([]))
         found[layer.name] = run(engine, pixels, np.int32, threads).reshape(len(pixels), *engine.output_shape)
     return found
 

@@ -6,7 +6,7 @@
 
 #include "binary_layer.h"
 #include "engine.h"
-#include "real_layers.h"
+#include "sign_layer.h"
 
 using namespace xnorlit;
 

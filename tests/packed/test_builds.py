@@ -14,7 +14,7 @@ from xnorlit.packed import _kernels
 
 KERNELS = Path(__file__).parents[2] / "xnorlit" / "packed" / "kernels"
 DRIVER = Path(__file__).with_name("standalone.cpp")
-SOURCES = [file for file in sorted(KERNELS.glob("*.cpp")) if file.name != "bindings.cpp"]
+SOURCES = [file for file in sorted(KERNELS.glob("*.cpp")) if file.name not in ("bindings.cpp", "settings.cpp")]
 FLAGS = ["-std=c++20", "-O1", "-g", "-Wall", "-Wextra", "-pthread", f"-I{KERNELS}"]
 AVX2 = ["-mavx2", "-mfma"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512vpopcntdq", "-mavx512vnni"]

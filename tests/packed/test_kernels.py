@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.packed.layers import EVERY_PATH, random_layers, run
+from tests.packed.layers import EVERY_PATH, affine, one_bit, plain, random_layers, run
 from tests.packed.oracle import convolve, max_pool, pack, sign, unpack
 from xnorlit.errors import UserError
 from xnorlit.packed import _kernels
 from xnorlit.packed.path import chosen_path
 
 every_path = pytest.mark.parametrize("path", EVERY_PATH)
+SIGNS = (1, True, False, [1], 1)  # operands of one bit each, both signs
 few = settings(max_examples=25, deadline=None)
 
 
@@ -31,7 +32,7 @@ def engine_of_signs(path, layer):
 @given(layer=random_layers(), threads=st.integers(1, 3))
 def test_sums_are_the_oracles(path, layer, threads):
     engine = engine_of_signs(path, layer)
-    engine.add_binary_to_sums(*layer.described())
+    engine.add_binary(*layer.described(), plain())
     expected = convolve(sign(layer.values), layer.weights, layer.stride, layer.padding, layer.groups)
     found = run(engine, layer.values, np.int32, threads)
     np.testing.assert_array_equal(found.reshape(expected.shape), expected)
@@ -54,7 +55,8 @@ def test_bits_are_thresholds_flips_and_pools_of_the_sums(path, layer, data):
     flips = random.integers(0, 2, shape).astype(np.uint8)
 
     engine = engine_of_signs(path, layer)
-    engine.add_binary_to_bits(*layer.described(), [size, stride], thresholds.ravel(), flips.ravel())
+    per_position = thresholds.ndim == 3
+    engine.add_binary(*layer.described(), one_bit(thresholds, flips, [size, stride], per_position))
     words = run(engine, layer.values, np.uint32).reshape(*pooled.shape[:3], -1)
     np.testing.assert_array_equal(unpack(words, layer.outputs), (pooled >= thresholds) ^ flips)
 
@@ -71,9 +73,9 @@ def test_bits_flow_into_the_next_layer_and_its_border(path, first, seed, padded)
     weights = random.choice([-1, 1], (40, *kernel, first.outputs))
 
     engine = engine_of_signs(path, first)
-    engine.add_binary_to_bits(*first.described(), [], np.zeros(first.outputs, np.int32), flips)
+    engine.add_binary(*first.described(), one_bit(np.zeros(first.outputs, np.int32), flips))
     window = [*kernel, 1, 1, *padding]
-    engine.add_binary_to_sums(list(sums.shape[1:]), window, 1, 40, pack(weights))
+    engine.add_binary(list(sums.shape[1:]), window, 1, 40, pack(weights), *SIGNS, plain())
     signs = np.where((sums >= 0) ^ flips, 1, -1)
     expected = convolve(signs, weights, (1, 1), padding)
     for _ in range(2):  # the second time in used memory
@@ -83,19 +85,27 @@ def test_bits_flow_into_the_next_layer_and_its_border(path, first, seed, padded)
 
 @every_path
 @few
-@given(layer=random_layers(), relus=st.tuples(st.booleans(), st.booleans()), seed=st.integers(0, 2**32))
-def test_reals_are_two_affine_maps_of_the_sums(path, layer, relus, seed):
-    random = np.random.default_rng(seed)
-    terms = random.standard_normal((4, layer.outputs)).astype(np.float32)
+@given(layer=random_layers(), data=st.data())
+def test_reals_are_affine_maps_of_the_sums(path, layer, data):
     sums = convolve(sign(layer.values), layer.weights, layer.stride, layer.padding, layer.groups)
-    inner = sums * terms[0].astype(float) + terms[1]
-    expected = np.where(relus[0], np.maximum(inner, 0), inner) * terms[2] + terms[3]
-    expected = np.where(relus[1], np.maximum(expected, 0), expected)
+    size = data.draw(st.integers(1, min(3, *sums.shape[1:3])))
+    pooled = max_pool(sums, size, 2)
+    per_position = data.draw(st.booleans())
+    shape = pooled.shape[1:] if per_position else pooled.shape[3:]
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    maps = []
+    for slope in data.draw(st.lists(st.sampled_from([0, 1, -0.5, "channels"]), min_size=1, max_size=3)):
+        slopes = random.standard_normal(shape) if slope == "channels" else slope
+        maps.append([np.float32(v) for v in (*random.standard_normal((2, *shape)), slopes)])
+    expected = pooled.astype(float)
+    for scale, shift, slope in maps:
+        expected = expected * scale + shift
+        expected = np.maximum(expected, 0) + slope * np.minimum(expected, 0)
 
     engine = engine_of_signs(path, layer)
-    engine.add_binary_to_reals(*layer.described(), [], terms[0], terms[1], relus[0], terms[2], terms[3], relus[1])
+    engine.add_binary(*layer.described(), affine(*maps, pool=[size, 2], per_position=per_position))
     found = run(engine, layer.values, np.float32).reshape(expected.shape)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-3)
 
 
 @every_path
@@ -108,9 +118,15 @@ def test_long_sums_do_not_overflow(path):
         weights[1] = 1
         engine = _kernels.Engine(path)
         engine.add_sign([1, 1, channels])
-        engine.add_binary_to_sums([1, 1, channels], [1, 1, 1, 1, 0, 0], 1, 3, pack(weights))
+        engine.add_binary([1, 1, channels], [1, 1, 1, 1, 0, 0], 1, 3, pack(weights), *SIGNS, plain())
         found = run(engine, values, np.int32)
         np.testing.assert_array_equal(found, [[-channels, channels, -channels]] * images)
+
+
+def linear(features, matrix):
+    """The arguments of `add_real` for a product of reals, up to the ending."""
+    none = np.empty(0, np.float32)
+    return [1, 1, features], [1, 1, 1, 1, 0, 0], 1, len(matrix), matrix, "reals", 1, none, none
 
 
 @every_path
@@ -135,7 +151,8 @@ def test_the_float_ends_are_the_convolution_and_the_product(path, seed, data):
 
     engine = _kernels.Engine(path)
     window = [kernel, kernel, stride, stride, padding, padding]
-    engine.add_float_conv([side, side, 3], window, outputs, weights, mean, std, [size, 2], thresholds, flips)
+    ending = one_bit(thresholds, flips, [size, 2])
+    engine.add_real([side, side, 3], window, 1, outputs, weights, "pixels", 1, mean, std, ending)
     words = run(engine, pixels, np.uint32, threads=2).reshape(*pooled.shape[:3], -1)
     np.testing.assert_array_equal(unpack(words, outputs), (pooled >= thresholds) ^ flips)
 
@@ -143,7 +160,7 @@ def test_the_float_ends_are_the_convolution_and_the_product(path, seed, data):
     x = random.standard_normal((data.draw(st.integers(0, 5)), 1, 1, features)).astype(np.float32)
     matrix, bias = (random.standard_normal(s).astype(np.float32) for s in ((classes, features), classes))
     engine = _kernels.Engine(path)
-    engine.add_float_linear([1, 1, features], classes, matrix, bias)
+    engine.add_real(*linear(features, matrix), affine((np.ones(classes), bias, 1)))
     expected = x[:, 0, 0].astype(float) @ matrix.T + bias
     np.testing.assert_allclose(run(engine, x, np.float32), expected, rtol=1e-5, atol=1e-4)
 
@@ -172,7 +189,7 @@ def test_the_byte_ends_are_the_convolution_and_the_product_of_bytes(path, seed, 
 
     engine = _kernels.Engine(path)
     window = [kernel, kernel, stride, stride, padding, padding]
-    engine.add_byte_conv([side, side, 3], window, outputs, weights, fill, [size, 2], thresholds, flips)
+    engine.add_byte_conv([side, side, 3], window, outputs, weights, fill, one_bit(thresholds, flips, [size, 2]))
     words = run(engine, pixels, np.uint32, threads=2).reshape(*pooled.shape[:3], -1)
     np.testing.assert_array_equal(unpack(words, outputs), (pooled >= thresholds) ^ flips)
 
@@ -182,7 +199,7 @@ def test_the_byte_ends_are_the_convolution_and_the_product_of_bytes(path, seed, 
     scale, bias = random.standard_normal((2, classes)).astype(np.float32)
     step = np.float32(1 / 255)
     engine = _kernels.Engine(path)
-    engine.add_byte_linear([1, 1, features], classes, step, matrix, scale, bias)
+    engine.add_byte_linear([1, 1, features], classes, step, matrix, affine((scale, bias, 1)))
     levels = np.clip(np.rint(x[:, 0, 0] / step), 0, 255).astype(int)
     expected = (levels @ matrix.T.astype(int)) * scale.astype(float) + bias
     np.testing.assert_allclose(run(engine, x, np.float32), expected, rtol=1e-5, atol=1e-3)
@@ -193,7 +210,8 @@ def test_an_engine_that_has_run_may_grow():
     engine.add_sign([5, 5, 300])
     values = np.ones((3, 5, 5, 300), np.float32)
     assert run(engine, values, np.uint32).shape == (3, 5 * 5 * 10)
-    engine.add_binary_to_sums([5, 5, 300], [5, 5, 1, 1, 0, 0], 1, 2, np.full((2, 5, 5, 38), 255, np.uint8))
+    weights = np.full((2, 5, 5, 38), 255, np.uint8)
+    engine.add_binary([5, 5, 300], [5, 5, 1, 1, 0, 0], 1, 2, weights, *SIGNS, plain())
     np.testing.assert_array_equal(run(engine, values, np.int32), np.full((3, 2), 7500))
 
 
@@ -203,7 +221,7 @@ def test_several_threads_share_one_engine(path):
     engine = _kernels.Engine(path)
     engine.add_sign([9, 9, 40])
     weights = random.choice([-1, 1], (100, 3, 3, 40))
-    engine.add_binary_to_sums([9, 9, 40], [3, 3, 1, 1, 1, 1], 1, 100, pack(weights))
+    engine.add_binary([9, 9, 40], [3, 3, 1, 1, 1, 1], 1, 100, pack(weights), *SIGNS, plain())
     inputs = [random.standard_normal((n, 9, 9, 40)).astype(np.float32) for n in (1, 2, 3, 40)]
     expected = [run(engine, x, np.int32) for x in inputs]
     wrong = []
@@ -226,7 +244,10 @@ def test_a_forked_child_has_threads_of_its_own():
 import os, numpy as np
 from xnorlit.packed import _kernels
 engine = _kernels.Engine()
-engine.add_float_linear([1, 1, 64], 500, np.ones((500, 64), np.float32), np.zeros(500, np.float32))
+none = np.empty(0, np.float32)
+window, weights = [1, 1, 1, 1, 0, 0], np.ones((500, 64), np.float32)
+ending = _kernels.Ending.reals([], False, [], [], [])
+engine.add_real([1, 1, 64], window, 1, 500, weights, "reals", 1, none, none, ending)
 def run():
     out = np.zeros((3, 500), np.float32)
     engine.run(np.ones((3, 1, 1, 64), np.float32), out, 2)
@@ -245,7 +266,10 @@ def test_idle_threads_use_no_processor_time():
 import time, numpy as np
 from xnorlit.packed import _kernels
 engine = _kernels.Engine()
-engine.add_float_linear([1, 1, 64], 500, np.ones((500, 64), np.float32), np.zeros(500, np.float32))
+none = np.empty(0, np.float32)
+window, weights = [1, 1, 1, 1, 0, 0], np.ones((500, 64), np.float32)
+ending = _kernels.Ending.reals([], False, [], [], [])
+engine.add_real([1, 1, 64], window, 1, 500, weights, "reals", 1, none, none, ending)
 engine.run(np.ones((1, 1, 1, 64), np.float32), np.zeros((1, 500), np.float32), 4)
 time.sleep(0.1)
 before = time.process_time()
@@ -292,13 +316,14 @@ def test_what_is_not_whole_is_refused_before_it_is_read(change, message):
     engine = _kernels.Engine()
     engine.add_sign([9, 9, 40])
     with pytest.raises(ValueError, match=message):
-        engine.add_binary_to_sums(*given.values(), np.zeros((100, 3, 3, 5), np.uint8))
+        engine.add_binary(*given.values(), np.zeros((100, 3, 3, 5), np.uint8), *SIGNS, plain())
 
 
 def test_arrays_of_another_kind_are_refused():
     engine = _kernels.Engine()
     engine.add_sign([9, 9, 40])
-    engine.add_binary_to_sums([9, 9, 40], [3, 3, 1, 1, 1, 1], 1, 100, np.zeros((100, 3, 3, 5), np.uint8))
+    weights = np.zeros((100, 3, 3, 5), np.uint8)
+    engine.add_binary([9, 9, 40], [3, 3, 1, 1, 1, 1], 1, 100, weights, *SIGNS, plain())
     out = np.zeros((2, 8100), np.int32)
     good = np.zeros((2, 9, 9, 40), np.float32)
     engine.run(good, out, 1)

@@ -15,7 +15,7 @@ from xnorlit.bench.settings import Settings
 from xnorlit.bench.subject import Subject
 from xnorlit.bench.turns import Call, by_turns
 from xnorlit.packed import _kernels
-from xnorlit.packed.engine import add_layer
+from xnorlit.packed.assembly import add_layer
 from xnorlit.packed.graph import Ending, Graph, Layer, Map, Operand
 
 

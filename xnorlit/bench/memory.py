@@ -9,7 +9,7 @@ from pathlib import Path
 from xnorlit.bench.layers import macs_of
 from xnorlit.bench.subject import Subject
 from xnorlit.packed import _kernels
-from xnorlit.packed.engine import add_layer
+from xnorlit.packed.assembly import add_layer
 from xnorlit.packed.export import write
 
 FLOAT_BYTES = 4

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from xnorlit.packed import _kernels, tensorfile
+from xnorlit.packed.assembly import add_layer
 from xnorlit.packed.document import parse
 from xnorlit.packed.fields import FieldError
-from xnorlit.packed.graph import Graph, Layer, Map
+from xnorlit.packed.graph import Graph
 from xnorlit.packed.path import chosen_path
 
 METADATA = "xnorlit.packed"
@@ -100,49 +101,3 @@ class PackedNetwork:
 def available_processors() -> int:
     """The processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def add_layer(engine: _kernels.Engine, layer: Layer, at: Map, graph: Graph, tensors: Mapping[str, np.ndarray]) -> None:
-    """Gives the engine one layer of a graph.
-
-    Args:
-        engine: Has the layers before it.
-        layer: The layer.
-        at: The map that it reads.
-        graph: Its graph.
-        tensors: By name, as in the file.
-    """
-
-    def tensor(name: str) -> np.ndarray:
-        return np.ascontiguousarray(tensors[f"{layer.name}.{name}"])
-
-    shape, outputs, pool, operand, ending = list(at), layer.outputs, list(layer.pool or ()), layer.operand, layer.ending
-    if operand.form == "reals" and layer.weights.form == "float":
-        engine.add_float_linear(shape, outputs, tensor("weight"), tensor("shift0"))
-        return
-    if operand.form == "reals":
-        engine.add_byte_linear(shape, outputs, operand.step, tensor("weight"), tensor("scale0"), tensor("shift0"))
-        return
-    looks = layer.looks(at)
-    window = [*looks.kernel, *looks.stride, *looks.padding]
-    if ending.form != "reals":
-        thresholds = tensor("threshold").ravel()
-        flips = np.unpackbits(tensor("flip"), count=thresholds.size, bitorder="little")
-    if layer.weights.form == "int8":
-        engine.add_byte_conv(shape, window, outputs, tensor("weight"), tensor("fill"), pool, thresholds, flips)
-        return
-    if layer.weights.form == "float":
-        mean, std = (np.array(values, np.float32) for values in (graph.mean, graph.std))
-        engine.add_float_conv(shape, window, outputs, tensor("weight"), mean, std, pool, thresholds, flips)
-        return
-    binary = shape, window, layer.groups, outputs, tensor("weight"), pool
-    if ending.form == "signs":
-        engine.add_binary_to_bits(*binary, thresholds, flips)
-        return
-    if len(ending.slopes) == 1:
-        inner = np.ones(outputs, np.float32), np.zeros(outputs, np.float32), False
-        outer = tensor("scale0"), tensor("shift0"), ending.slopes[0] == 0
-    else:
-        inner = tensor("scale0"), tensor("shift0"), ending.slopes[0] == 0
-        outer = tensor("scale1"), tensor("shift1"), ending.slopes[1] == 0
-    engine.add_binary_to_reals(*binary, *inner, *outer)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <utility>
 
 #include "pool.h"
@@ -38,22 +39,37 @@ int padded_to_tile(int channels) { return (channels + kTileChannels - 1) / kTile
 
 }  // namespace
 
-BitConv::BitConv(const Path& path, const Shape& input, const Window& window, int outputs, const uint32_t* rows)
+BitConv::BitConv(const Path& path, const Shape& input, const Window& window, const Planes& planes, int outputs,
+                 const uint32_t* rows)
     : path_(path),
-      input_{input, window.pad_y, window.pad_x},
+      input_{input, window.pad_y, window.pad_x, planes.inputs},
       window_(window),
       output_(window.over(input, outputs)),
       flat_(output_.positions() == 1 && window.pad_y == 0 && window.pad_x == 0 && window.kernel_y == input.height &&
             window.kernel_x == input.width),
-      blocks_((outputs + path.lanes - 1) / path.lanes) {
+      blocks_((outputs + path.lanes - 1) / path.lanes),
+      factors_(planes.factors),
+      shift_((planes.divisor == 2) + !planes.signed_inputs) {
   const int length = window.kernel_y * window.kernel_x * input_.words();
-  weights_.resize(static_cast<size_t>(blocks_) * path.block_bytes(length));
-  for (int block = 0; block < blocks_; ++block) {
-    const int first = block * path.lanes;
-    path.pack_block(rows + int64_t{first} * length, std::min(path.lanes, outputs - first), length,
-                    weights_.data() + static_cast<size_t>(block) * path.block_bytes(length));
+  const int count = static_cast<int>(factors_.size());
+  weights_.resize(static_cast<size_t>(count) * blocks_ * path.block_bytes(length));
+  for (int block = 0; block < count * blocks_; ++block) {
+    const int first = block % blocks_ * path.lanes;
+    path.pack_block(rows + (int64_t{block / blocks_} * outputs + first) * length, std::min(path.lanes, outputs - first),
+                    length, weights_.data() + static_cast<size_t>(block) * path.block_bytes(length));
   }
-  note_padding(rows, outputs);
+  for (int input = 0; input < planes.inputs; ++input)
+    for (int weight = 0; weight < count; ++weight) products_.push_back({input, weight, factors_[weight] << input});
+  if (planes.signed_inputs) {
+    note_padding(rows, outputs);
+  } else {
+    row_class_.assign(output_.height, 0);
+    column_class_.assign(output_.width, 0);
+    patterns_.push_back({0, 0});
+    padded_.resize(padded_to_tile(outputs));
+    add_ones(rows, outputs, std::vector<bool>(window.kernel_y * window.kernel_x, true), padded_.data());
+    for (int32_t& ones : padded_) ones *= (1 << planes.inputs) - 1;
+  }
 }
 
 void BitConv::note_padding(const uint32_t* rows, int outputs) {
@@ -62,24 +78,34 @@ void BitConv::note_padding(const uint32_t* rows, int outputs) {
   row_class_ = classes_of(taps_inside(output_.height, window_.kernel_y, window_.stride_y, window_.pad_y, in.height), row_taps);
   column_class_ = classes_of(taps_inside(output_.width, window_.kernel_x, window_.stride_x, window_.pad_x, in.width), column_taps);
   column_classes_ = static_cast<int>(column_taps.size());
-  const int taps = window_.kernel_y * window_.kernel_x, words = input_.words();
+  const int taps = window_.kernel_y * window_.kernel_x;
+  const int all = std::accumulate(factors_.begin(), factors_.end(), 0);
   for (const auto& [top, bottom] : row_taps) {
     for (const auto& [left, right] : column_taps) {
       const int inside = (bottom - top) * (right - left);
-      patterns_.push_back({inside * in.channels, inside == taps ? -1 : static_cast<int64_t>(padded_.size())});
+      patterns_.push_back({inside * in.channels * all, inside == taps ? -1 : static_cast<int64_t>(padded_.size())});
       if (inside == taps) continue;
       padded_.resize(padded_.size() + padded_to_tile(outputs));
-      int32_t* padded = padded_.data() + patterns_.back().padded;
-      for (int output = 0; output < outputs; ++output) {
-        for (int tap = 0; tap < taps; ++tap) {
-          const int y = tap / window_.kernel_x, x = tap % window_.kernel_x;
-          if (y >= top && y < bottom && x >= left && x < right) continue;
-          const uint32_t* weight = rows + (int64_t{output} * taps + tap) * words;
-          for (int w = 0; w < words; ++w) padded[output] += __builtin_popcount(weight[w]);
-        }
+      std::vector<bool> outside(taps);
+      for (int tap = 0; tap < taps; ++tap) {
+        const int y = tap / window_.kernel_x, x = tap % window_.kernel_x;
+        outside[tap] = y < top || y >= bottom || x < left || x >= right;
       }
+      add_ones(rows, outputs, outside, padded_.data() + patterns_.back().padded);
     }
   }
+}
+
+// Per output, the ones of the weights at some taps, times the factors of their planes.
+void BitConv::add_ones(const uint32_t* rows, int outputs, const std::vector<bool>& taps, int32_t* ones) const {
+  const int words = input_.words(), count = static_cast<int>(taps.size());
+  for (size_t plane = 0; plane < factors_.size(); ++plane)
+    for (int output = 0; output < outputs; ++output)
+      for (int tap = 0; tap < count; ++tap) {
+        if (!taps[tap]) continue;
+        const uint32_t* weight = rows + ((static_cast<int64_t>(plane) * outputs + output) * count + tap) * words;
+        for (int w = 0; w < words; ++w) ones[output] += factors_[plane] * __builtin_popcount(weight[w]);
+      }
 }
 
 BitConv::Layout BitConv::layout(int images) const {
@@ -90,7 +116,7 @@ BitConv::Layout BitConv::layout(int images) const {
 
 void BitConv::prepare(const uint32_t* bits, int images, bool paired, uint8_t* operand, int threads) const {
   const int row_words = static_cast<int>(flat_ ? images * input_.image_words() : input_.row_words());
-  const int rows = flat_ ? 1 : images * input_.rows();
+  const int rows = flat_ ? 1 : images * input_.planes * input_.rows();
   const int64_t step = flat_ ? input_.image_words() : int64_t{window_.stride_x} * input_.words();
   const int partner = paired ? static_cast<int>(step) : 0;
   ThreadPool::instance().run(rows, threads, [&](int row) {
@@ -128,7 +154,9 @@ void BitConv::run_units(const uint8_t* operand, const Layout& layout, int group,
   const int channels = std::min(path_.blocks * path_.lanes, output_.channels - channel);
   const int sums = (channels + 15) / 16 * 16;
 
-  alignas(64) int32_t mismatches[kMaxUnits * 2 * kTileChannels];
+  alignas(64) int32_t mismatches[kMaxUnits * 2 * kTileChannels], weighted[kMaxUnits * 2 * kTileChannels];
+  const bool one_product = products_.size() == 1 && products_[0].factor == 1;
+  int32_t* const totals = one_product ? mismatches : weighted;
   BitTile tile;
   tile.rows = flat_ ? 1 : window_.kernel_y;
   tile.row_bytes = row_words * bytes_per_word;
@@ -136,8 +164,22 @@ void BitConv::run_units(const uint8_t* operand, const Layout& layout, int group,
   tile.blocks = std::min(path_.blocks, blocks_ - group * path_.blocks);
   tile.paired = layout.pair > 1;
   tile.mismatches = mismatches;
+  const size_t plane_bytes = static_cast<size_t>(blocks_) * path_.block_bytes(length);
+  const uint8_t* weights[kMaxBlocks];
   for (int b = 0; b < tile.blocks; ++b)
-    tile.weights[b] = weights_.data() + static_cast<size_t>(group * path_.blocks + b) * path_.block_bytes(length);
+    weights[b] = weights_.data() + static_cast<size_t>(group * path_.blocks + b) * path_.block_bytes(length);
+  std::copy_n(weights, tile.blocks, tile.weights);
+  const auto count_planes = [&](const uint8_t* const* inputs) {
+    std::fill(weighted, weighted + tile.units * layout.pair * kTileChannels, 0);
+    for (const Product& product : products_) {
+      for (int u = 0; u < tile.units; ++u)
+        tile.inputs[u] = inputs[u] + product.input * input_.plane_words() * bytes_per_word;
+      for (int b = 0; b < tile.blocks; ++b) tile.weights[b] = weights[b] + product.weight * plane_bytes;
+      path_.count(tile);
+      for (int position = 0; position < tile.units * layout.pair; ++position)
+        path_.add_times(weighted + position * kTileChannels, mismatches + position * kTileChannels, product.factor, sums);
+    }
+  };
 
   struct Place {
     int image, y, x;
@@ -152,14 +194,22 @@ void BitConv::run_units(const uint8_t* operand, const Layout& layout, int group,
       tile.inputs[u] = operand + bytes_per_word * (place.image * input_.image_words() +
                                                    place.y * window_.stride_y * row_words + place.x * step);
     }
-    path_.count(tile);
+    if (one_product) {
+      path_.count(tile);
+    } else {
+      const uint8_t* inputs[kMaxUnits];
+      std::copy_n(tile.inputs, tile.units, inputs);
+      count_planes(inputs);
+    }
     for (int position = 0; position < tile.units * layout.pair; ++position) {
       Place place = places[position / layout.pair];
       place.x += position % layout.pair;
       if (place.x >= layout.columns) continue;  // the second half of the last pair of an odd row
-      int32_t* dots = mismatches + position * kTileChannels;
+      int32_t* dots = totals + position * kTileChannels;
       const Pattern& pattern = patterns_[flat_ ? 0 : row_class_[place.y] * column_classes_ + column_class_[place.x]];
       path_.dots(dots, pattern.base, pattern.padded < 0 ? nullptr : padded_.data() + pattern.padded + channel, sums);
+      if (shift_)
+        for (int c = 0; c < sums; ++c) dots[c] >>= shift_;
       if (flat_) {
         sink.take(place.x, 0, 0, channel, dots, channels);
       } else {

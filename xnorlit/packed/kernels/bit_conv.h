@@ -1,4 +1,4 @@
-// A convolution of signs with signs: exact integers, zero padding included.
+// A convolution of few-bit operands through planes of bits: exact integers, zero padding included.
 #pragma once
 
 #include <vector>
@@ -9,7 +9,7 @@
 namespace xnorlit {
 
 // Who takes the sums: dots[c] of output channel `channel` + c at one position, `count` of them, each the sum over the
-// window of input sign * weight sign, padded taps being 0. `dots` has room for kTileChannels; those from `count` on are
+// window of input * weight, padded taps being 0. `dots` has room for kTileChannels; those from `count` on are
 // meaningless. Called from several threads, for different positions or different blocks of 64 channels.
 class Sink {
  public:
@@ -19,10 +19,26 @@ class Sink {
   ~Sink() = default;
 };
 
+// The operands' planes. A weight is the sum of factors[i] * (-1 or +1 of its plane i), over the divisor; an input is -1 or
+// +1, or the sum of 2^j * (0 or 1 of its plane j).
+//
+// A sum over planes i, j is one over signs and bits, with m the mismatches of the planes' bits, padded taps counting as 0
+// bits, and k the products inside the map:
+//   sign x sign:    k - 2 * (m - ones of the weights where the input is padded)
+//   {0, 1} x sign:  (ones of the weights) - m,  for ones(u xor w) = ones(u) + ones(w) - 2 ones(u and w)
+// The first depends on the position, the second nowhere.
+struct Planes {
+  int inputs = 1;
+  bool signed_inputs = true;  // one plane, of signs
+  std::vector<int> factors = {1};
+  int divisor = 1;  // 1 or 2
+};
+
 class BitConv {
  public:
-  // `rows` are the weights' signs: [output][kernel row][kernel column][word], bits beyond the channels 0.
-  BitConv(const Path& path, const Shape& input, const Window& window, int outputs, const uint32_t* rows);
+  // `rows` are the weights' planes: [plane][output][kernel row][kernel column][word], bits beyond the channels 0.
+  BitConv(const Path& path, const Shape& input, const Window& window, const Planes& planes, int outputs,
+          const uint32_t* rows);
 
   const BitMap& input() const { return input_; }
   const Shape& output() const { return output_; }
@@ -42,6 +58,7 @@ class BitConv {
   };
 
   void note_padding(const uint32_t* rows, int outputs);
+  void add_ones(const uint32_t* rows, int outputs, const std::vector<bool>& taps, int32_t* ones) const;
   Layout layout(int images) const;
   void prepare(const uint32_t* bits, int images, bool paired, uint8_t* operand, int threads) const;
   void run_units(const uint8_t* operand, const Layout& layout, int group, int64_t first, int64_t last,
@@ -55,15 +72,22 @@ class BitConv {
   // positions of one row.
   bool flat_;
   int blocks_;
-  std::vector<uint8_t> weights_;
+  std::vector<uint8_t> weights_;  // [plane][block]
+  std::vector<int> factors_;
+  struct Product {
+    int input, weight;  // planes
+    int32_t factor;
+  };
+  std::vector<Product> products_;
+  int shift_;  // the sums arise multiplied by 2^shift
 
   // Which kernel rows (columns) lie outside the map depends on the output row (column): positions with equal ones share
-  // a pattern, and per pattern and output channel we know how many -1 of the border count as mismatches.
+  // a pattern, and per pattern and output channel we know by how much mismatches have to be put right.
   std::vector<int> row_class_, column_class_;
   int column_classes_ = 1;
   struct Pattern {
-    int32_t base;  // products inside the map
-    int64_t padded;  // offset in padded_, or -1 for a window inside the map
+    int32_t base;    // what the sum is without mismatches
+    int64_t padded;  // offset in padded_, or -1 where nothing has to be put right
   };
   std::vector<Pattern> patterns_;
   std::vector<int32_t> padded_;

@@ -3,15 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "bit_pool.h"
 #include "pool.h"
 
 namespace xnorlit {
 namespace {
-
-int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
 // Writes a value as the path reads it: one byte, or two.
 template <typename Number>
@@ -55,19 +52,13 @@ ByteConv::ByteConv(const Path& path, const ByteConvSettings& settings)
     : path_(path),
       input_(settings.input),
       window_(settings.window),
-      outputs_(settings.outputs),
+      sums_(window_.over(input_, settings.outputs)),
       weights_(path, settings.outputs, window_.kernel_y, window_.kernel_x * input_.channels, settings.weights),
       fill_(settings.fill),
-      pool_(settings.pool) {
-  // A tile's sums are compared 32 at a time.
-  thresholds_.assign((outputs_ + 31) / 32 * 32 + kFloatChannels, std::numeric_limits<int32_t>::max());
-  std::copy(settings.thresholds.begin(), settings.thresholds.end(), thresholds_.begin());
-  flips_.assign(words_of(outputs_), 0);
-  for (int c = 0; c < outputs_; ++c) flips_[c / 32] |= uint32_t{settings.flips[c]} << (c % 32);
-}
+      ending_(path, settings.ending, sums_) {}
 
 int64_t ByteConv::scratch_bytes(int) const {
-  return aligned(image_bytes()) + aligned(BitMap{window_.over(input_, outputs_)}.image_words() * 4);
+  return aligned(image_bytes()) + aligned(std::max(sums_.values(), BitMap{sums_}.image_words()) * 4);
 }
 
 void ByteConv::pad(const uint8_t* pixels, uint8_t* image, int row) const {
@@ -81,19 +72,19 @@ void ByteConv::pad(const uint8_t* pixels, uint8_t* image, int row) const {
   for (int64_t v = border + inside; v < row_values(); ++v) put(to + v * width, width, fill_[v % channels]);
 }
 
-void ByteConv::run_row(const uint8_t* image, uint32_t* bits, const BitMap& map, int y) const {
-  alignas(64) int32_t sums[kMaxUnits * kFloatChannels] = {};  // compared 32 at a time, written or not
+void ByteConv::run_row(const uint8_t* image, int32_t* sums, uint32_t* bits, const BitMap& map, int y) const {
+  alignas(64) int32_t tile_sums[kMaxUnits * kFloatChannels] = {};  // compared 32 at a time, written or not
   const int64_t row_bytes = row_values() * path_.byte_width;
   ByteTile tile;
   tile.rows = window_.kernel_y;
   tile.row_bytes = row_bytes;
   tile.run = weights_.run();
-  tile.sums = sums;
+  tile.sums = tile_sums;
   const uint8_t* row = image + int64_t{y} * window_.stride_y * row_bytes;
   for (int block = 0; block < weights_.blocks(); block += path_.float_blocks) {
     const int channel = block * path_.float_lanes;
     tile.blocks = std::min(path_.float_blocks, weights_.blocks() - block);
-    const int channels = std::min(tile.blocks * path_.float_lanes, outputs_ - channel);
+    const int channels = std::min(tile.blocks * path_.float_lanes, sums_.channels - channel);
     for (int b = 0; b < tile.blocks; ++b) tile.weights[b] = weights_.block(block + b);
     for (int x = 0; x < map.shape.width; x += kMaxUnits) {
       tile.units = std::min(kMaxUnits, map.shape.width - x);
@@ -101,10 +92,13 @@ void ByteConv::run_row(const uint8_t* image, uint32_t* bits, const BitMap& map, 
         tile.inputs[u] = row + int64_t{x + u} * window_.stride_x * input_.channels * path_.byte_width;
       path_.multiply_bytes(tile);
       for (int u = 0; u < tile.units; ++u) {
-        uint32_t* to = bits + map.at(0, y, x + u);
-        for (int c = 0; c < channels; c += 32) {
-          const uint32_t found = path_.at_least(sums + u * kFloatChannels + c, thresholds_.data() + channel + c);
-          put_bits(to, channel + c, found, std::min(32, channels - c));
+        const int32_t* from = tile_sums + u * kFloatChannels;
+        if (ending_.one_bit()) {
+          uint32_t* to = bits + map.at(0, y, x + u);
+          for (int c = 0; c < channels; c += 32)
+            put_bits(to, channel + c, ending_.one_bits(from + c, channel + c, channels - c), std::min(32, channels - c));
+        } else {
+          std::copy_n(from, channels, sums + (int64_t{y} * sums_.width + x + u) * sums_.channels + channel);
         }
       }
     }
@@ -113,33 +107,38 @@ void ByteConv::run_row(const uint8_t* image, uint32_t* bits, const BitMap& map, 
 
 void ByteConv::run(const Call& call) const {
   const auto* pixels = static_cast<const uint8_t*>(call.in);
-  auto* out = static_cast<uint32_t*>(call.out);
-  const BitMap map = {window_.over(input_, outputs_)};
+  const BitMap map = {sums_};
   uint8_t* image = call.scratch;
-  auto* bits = reinterpret_cast<uint32_t*>(call.scratch + aligned(image_bytes()));
+  uint8_t* rest = call.scratch + aligned(image_bytes());
+  auto* sums = reinterpret_cast<int32_t*>(rest);
+  auto* bits = reinterpret_cast<uint32_t*>(rest);
   ThreadPool& pool = ThreadPool::instance();
   for (int i = 0; i < call.images; ++i) {
     pool.run(input_.height + 2 * window_.pad_y, call.threads,
              [&](int row) { pad(pixels + i * input_.values(), image, row); });
-    std::memset(bits, 0, static_cast<size_t>(map.image_words()) * 4);
-    pool.run(map.shape.height, call.threads, [&](int y) { run_row(image, bits, map, y); });
-    pool_bits(bits, map, pool_, flips_.data(), out + i * call.out_map.image_words(), call.out_map);
+    if (ending_.one_bit()) std::memset(bits, 0, static_cast<size_t>(map.image_words()) * 4);
+    pool.run(sums_.height, call.threads, [&](int y) { run_row(image, sums, bits, map, y); });
+    if (ending_.one_bit()) {
+      pool_bits(bits, map, ending_.pool(), ending_.flips(),
+                static_cast<uint32_t*>(call.out) + i * call.out_map.image_words(), call.out_map);
+    } else {
+      ending_.finish(sums, call, i, 1);
+    }
   }
 }
 
 ByteLinear::ByteLinear(const Path& path, const Shape& input, int outputs, float step, const int8_t* weights,
-                       std::vector<float> scale, std::vector<float> bias)
+                       const EndingSettings& ending)
     : path_(path),
       input_(input),
       outputs_(outputs),
       step_(step),
       weights_(path, outputs, 1, static_cast<int>(input.values()), weights),
-      scale_(std::move(scale)),
-      bias_(std::move(bias)) {}
+      ending_(path, ending, {1, 1, outputs}) {}
 
 void ByteLinear::run(const Call& call) const {
   const auto* in = static_cast<const float*>(call.in);
-  auto* out = static_cast<float*>(call.out);
+  auto* sums = reinterpret_cast<int32_t*>(call.scratch + aligned(call.images * row_bytes()));
   const int64_t length = input_.values();
   const int width = path_.byte_width;
   ThreadPool& pool = ThreadPool::instance();
@@ -153,13 +152,13 @@ void ByteLinear::run(const Call& call) const {
   });
   const int groups = (weights_.blocks() + path_.float_blocks - 1) / path_.float_blocks;
   pool.run(groups, call.threads, [&](int group) {
-    alignas(64) int32_t sums[kMaxUnits * kFloatChannels];
+    alignas(64) int32_t tile_sums[kMaxUnits * kFloatChannels];
     ByteTile tile = {};
     const int first = group * path_.float_blocks, channel = first * path_.float_lanes;
     tile.rows = 1;
     tile.run = weights_.run();
     tile.blocks = std::min(path_.float_blocks, weights_.blocks() - first);
-    tile.sums = sums;
+    tile.sums = tile_sums;
     for (int b = 0; b < tile.blocks; ++b) tile.weights[b] = weights_.block(first + b);
     const int channels = std::min(tile.blocks * path_.float_lanes, outputs_ - channel);
     for (int image = 0; image < call.images; image += kMaxUnits) {
@@ -167,11 +166,10 @@ void ByteLinear::run(const Call& call) const {
       for (int u = 0; u < tile.units; ++u) tile.inputs[u] = call.scratch + (image + u) * row_bytes();
       path_.multiply_bytes(tile);
       for (int u = 0; u < tile.units; ++u)
-        for (int c = 0; c < channels; ++c)
-          out[int64_t{image + u} * outputs_ + channel + c] =
-              static_cast<float>(sums[u * kFloatChannels + c]) * scale_[channel + c] + bias_[channel + c];
+        std::copy_n(tile_sums + u * kFloatChannels, channels, sums + int64_t{image + u} * outputs_ + channel);
     }
   });
+  ending_.finish(sums, call, 0, call.images);
 }
 
 }  // namespace xnorlit

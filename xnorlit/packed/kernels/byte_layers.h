@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "ending.h"
 #include "layer.h"
 #include "path.h"
 
@@ -31,50 +32,47 @@ struct ByteConvSettings {
   int outputs = 0;
   const int8_t* weights = nullptr;  // [output][kernel row][kernel column][channel]
   std::vector<uint8_t> fill;        // the pixel that stands for zero padding, per channel
-  MaxPool pool;
-  std::vector<int32_t> thresholds;  // per output: bit = (pool of the sums >= threshold) xor flip
-  std::vector<uint8_t> flips;
+  EndingSettings ending;
 };
 
-// Pixels to signs: convolution of the bytes as they are, max pool, threshold. Mean, standard deviation, the weights'
-// scales and all up to the next sign are in the thresholds.
+// Convolution of pixels as they are. Mean, standard deviation and the weights' scales are in the ending.
 class ByteConv final : public Layer {
  public:
   ByteConv(const Path& path, const ByteConvSettings& settings);
 
   Value input() const override { return {Value::kPixels, input_}; }
-  Value output() const override { return {Value::kBits, pool_.over(window_.over(input_, outputs_))}; }
+  Value output() const override { return ending_.output(); }
   int64_t scratch_bytes(int images) const override;
-  int64_t resident_bytes() const override { return weights_.bytes() + 4 * static_cast<int64_t>(thresholds_.size()); }
+  int64_t resident_bytes() const override { return weights_.bytes() + ending_.bytes(); }
   void run(const Call& call) const override;
 
  private:
   int64_t row_values() const { return int64_t{input_.width + 2 * window_.pad_x} * input_.channels; }
   int64_t image_bytes() const { return (input_.height + 2 * window_.pad_y) * row_values() * path_.byte_width + 64; }
   void pad(const uint8_t* pixels, uint8_t* image, int row) const;
-  void run_row(const uint8_t* image, uint32_t* bits, const BitMap& map, int y) const;
+  void run_row(const uint8_t* image, int32_t* sums, uint32_t* bits, const BitMap& map, int y) const;
 
   const Path& path_;
   Shape input_;
   Window window_;
-  int outputs_;
+  Shape sums_;  // before the pool
   ByteWeights weights_;
   std::vector<uint8_t> fill_;
-  MaxPool pool_;
-  std::vector<int32_t> thresholds_;
-  std::vector<uint32_t> flips_;
+  Ending ending_;
 };
 
-// Reals of at least 0 to reals: round(x / step) in 0..255, sums with the weights, times a scale, plus a bias.
+// Sums over reals of at least 0 in levels, round(x / step) in 0..255; step and the weights' scales are in the ending.
 class ByteLinear final : public Layer {
  public:
   ByteLinear(const Path& path, const Shape& input, int outputs, float step, const int8_t* weights,
-             std::vector<float> scale, std::vector<float> bias);
+             const EndingSettings& ending);
 
   Value input() const override { return {Value::kReals, input_}; }
-  Value output() const override { return {Value::kReals, {1, 1, outputs_}}; }
-  int64_t scratch_bytes(int images) const override { return images * row_bytes(); }
-  int64_t resident_bytes() const override { return weights_.bytes() + 8 * static_cast<int64_t>(bias_.size()); }
+  Value output() const override { return ending_.output(); }
+  int64_t scratch_bytes(int images) const override {
+    return aligned(images * row_bytes()) + aligned(int64_t{images} * outputs_ * 4);
+  }
+  int64_t resident_bytes() const override { return weights_.bytes() + ending_.bytes(); }
   void run(const Call& call) const override;
 
  private:
@@ -85,7 +83,7 @@ class ByteLinear final : public Layer {
   int outputs_;
   float step_;
   ByteWeights weights_;
-  std::vector<float> scale_, bias_;
+  Ending ending_;
 };
 
 }  // namespace xnorlit

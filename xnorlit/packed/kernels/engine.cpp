@@ -29,7 +29,7 @@ void Engine::add(std::unique_ptr<Layer> layer) {
   if (!layers_.empty()) {
     const Value gives = output(), reads = layer->input();
     if (gives.kind != reads.kind || gives.shape.height != reads.shape.height || gives.shape.width != reads.shape.width ||
-        gives.shape.channels != reads.shape.channels)
+        gives.shape.channels != reads.shape.channels || gives.planes != reads.planes)
       throw std::invalid_argument("a layer does not read what the layer before it gives");
   }
   layers_.push_back(std::move(layer));
@@ -44,7 +44,8 @@ int64_t Engine::resident_bytes() const {
 
 BitMap Engine::map_behind(size_t layer) const {
   if (layer + 1 < layers_.size()) return layers_[layer + 1]->input_map();
-  return {layers_[layer]->output().shape, 0, 0};
+  const Value value = layers_[layer]->output();
+  return {value.shape, 0, 0, value.planes};
 }
 
 int64_t Engine::output_elements() const {

@@ -24,6 +24,8 @@ class Engine {
   Value input() const { return layers_.front()->input(); }
   Value output() const { return layers_.back()->output(); }
   int64_t resident_bytes() const;
+  // Words of one image's input, where that is bits.
+  int64_t input_words() const { return layers_.front()->input_map().image_words(); }
   // Elements of one image's output: values, or 32-bit words of bits.
   int64_t output_elements() const;
 

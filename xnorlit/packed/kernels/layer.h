@@ -10,11 +10,12 @@ struct Value {
   enum Kind {
     kPixels,  // uint8 [height][width][channels]
     kReals,   // float [height][width][channels]
-    kBits,    // signs, see BitMap
+    kBits,    // planes of bits, see BitMap
     kSums,    // int32 [height][width][channels]
   };
   Kind kind;
   Shape shape;
+  int planes = 1;
 };
 
 struct Call {
@@ -32,7 +33,7 @@ class Layer {
   virtual Value input() const = 0;
   virtual Value output() const = 0;
   // The border that the layer wants around an input of bits.
-  virtual BitMap input_map() const { return {input().shape, 0, 0}; }
+  virtual BitMap input_map() const { return {input().shape, 0, 0, input().planes}; }
   virtual int64_t scratch_bytes(int images) const = 0;
   // Bytes of weights, thresholds and tables that the layer keeps.
   virtual int64_t resident_bytes() const = 0;

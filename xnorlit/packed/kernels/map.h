@@ -13,17 +13,18 @@ struct Shape {
 
 inline int words_of(int channels) { return (channels + 31) / 32; }
 
-// A map of signs with the zero border that its reader's window needs: [image][row][column][word], 1 for +1. Bits of the
-// border and beyond the last channel are 0.
+// A map of bits with the zero border that its reader's window needs: [image][plane][row][column][word]. A plane of signs
+// holds 1 for +1, plane p of codes their bit p. Bits of the border and beyond the last channel are 0.
 struct BitMap {
   Shape shape;
-  int pad_y = 0, pad_x = 0;
+  int pad_y = 0, pad_x = 0, planes = 1;
 
   int words() const { return words_of(shape.channels); }
   int rows() const { return shape.height + 2 * pad_y; }
   int64_t row_words() const { return int64_t{shape.width + 2 * pad_x} * words(); }
-  int64_t image_words() const { return rows() * row_words(); }
-  // Where a position's words begin; (0, 0) is the first position inside the border.
+  int64_t plane_words() const { return rows() * row_words(); }
+  int64_t image_words() const { return planes * plane_words(); }
+  // Where a position's words of plane 0 begin; (0, 0) is the first position inside the border.
   int64_t at(int image, int y, int x) const {
     return image * image_words() + (y + pad_y) * row_words() + int64_t{x + pad_x} * words();
   }
@@ -36,6 +37,9 @@ struct Window {
     return {(in.height + 2 * pad_y - kernel_y) / stride_y + 1, (in.width + 2 * pad_x - kernel_x) / stride_x + 1, outputs};
   }
 };
+
+// Bytes up to the next vector's alignment.
+inline int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
 // A max pool without padding; 1, 1 for none.
 struct MaxPool {

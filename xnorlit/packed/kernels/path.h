@@ -33,14 +33,14 @@ struct BitTile {
   int32_t* mismatches;  // out: [unit][position of the unit][kTileChannels]
 };
 
-// The same for real numbers: sum over the window of input * weight.
-struct FloatTile {
+// The same for real numbers: sum over the window of input * weight, the weights being floats or signs.
+struct RealTile {
   const float* inputs[kMaxUnits];
   int units;
   int rows;
   ptrdiff_t row_floats;
   int run;  // floats in a row of the window
-  const float* weights[kMaxBlocks];  // [float of the window][lane]
+  const uint8_t* weights[kMaxBlocks];  // [float of the window][lane]: floats, or one bit each, 1 for +1
   int blocks;
   float* sums;  // out: [unit][kFloatChannels]
 };
@@ -76,18 +76,32 @@ struct Path {
   void (*count)(const BitTile& tile);
   // dots[c] = base - 2 * mismatches[c] (+ 2 * padded[c] unless null), in place, for `channels`, a multiple of 16.
   void (*dots)(int32_t* mismatches, int32_t base, const int32_t* padded, int channels);
+  // sums[c] += factor * addends[c], for `channels`.
+  void (*add_times)(int32_t* sums, const int32_t* addends, int32_t factor, int channels);
   // Bit c of the result: values[c] >= threshold[c]; 32 of each.
   uint32_t (*at_least)(const int32_t* values, const int32_t* thresholds);
   uint32_t (*at_least_float)(const float* values, const float* thresholds);
   // Bit c of word w: values[32 w + c] >= 0. Bits beyond `count` are 0.
   void (*pack_signs)(const float* values, int count, uint32_t* words);
 
+  // values[c] = max(values[c], others[c])
+  void (*maximum)(int32_t* values, const int32_t* others, int count);
+  void (*maximum_float)(float* values, const float* others, int count);
+  // values[c] = max(y, 0) + slope * min(y, 0), y = values[c] * scale[c] + shift[c]; the slope of c is slopes[c], or the
+  // only one where `one_slope`.
+  void (*affine)(float* values, const float* scale, const float* shift, const float* slopes, bool one_slope, int count);
+  // Sum of |values|.
+  float (*magnitudes)(const float* values, int64_t count);
+
   // --- real numbers
   int float_lanes;
   int float_blocks;
-  void (*convolve)(const FloatTile& tile);
-  // out[i * out_stride + r] = bias[r] + sum_k rows[r * length + k] * inputs[i * length + k]
-  void (*multiply)(const float* rows, const float* bias, int row_count, const float* inputs, int input_count,
+  void (*convolve)(const RealTile& tile);
+  int sign_lanes;  // output channels of a block of weights that are signs
+  int sign_blocks;
+  void (*convolve_signs)(const RealTile& tile);
+  // out[i * out_stride + r] = sum_k rows[r * length + k] * inputs[i * length + k]
+  void (*multiply)(const float* rows, int row_count, const float* inputs, int input_count,
                    int64_t length, float* out, int64_t out_stride);
 
   // --- bytes, on as many lanes and blocks as real numbers

@@ -10,16 +10,19 @@
 #include <immintrin.h>
 
 #include <cstring>
+#include <utility>
 
 namespace xnorlit {
 namespace {
 
-constexpr int kLanes = 8;
-#define XNORLIT_CONV_BLOCKS 3
+constexpr const char* kName = "avx2";
+constexpr int kLanes = 8, kFloatBlocks = 3, kSignBlocks = 3;
+constexpr int kChannels = 32, kBitBlocks = 1, kPair = 2, kOperandBytes = 16, kByteWidth = 2;
 #define XNORLIT_OPAQUE(value) "+x"(value)
-#include "float_tile.inc"
+#include "dispatch.inc"
+#include "real_tile.inc"
+#include "elementwise.inc"
 
-constexpr int kChannels = 32;
 
 struct alignas(64) Tables {
   uint8_t pair[256][16];   // [16 a + b][w]
@@ -220,13 +223,8 @@ void count(const BitTile& tile) {
     }
     return;
   }
-  const uint8_t* table = tables().pair[0];
-  switch (tile.units) {
-    case 1: return count_tile<1, 1, PairCounter>(tile, table);
-    case 2: return count_tile<2, 1, PairCounter>(tile, table);
-    case 3: return count_tile<3, 1, PairCounter>(tile, table);
-    default: return count_tile<4, 1, PairCounter>(tile, table);
-  }
+  with_constant<kMaxUnits>(tile.units,
+                           [&]<int Units>() { count_tile<Units, 1, PairCounter>(tile, tables().pair[0]); });
 }
 
 // Values of 16 bits: the instruction for bytes saturates its sums of two products.
@@ -257,22 +255,9 @@ void multiply_bytes_tile(const ByteTile& tile) {
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(tile.sums + u * kFloatChannels + b * kLanes), sums[u][b]);
 }
 
-template <int Blocks>
-void multiply_bytes_units(const ByteTile& tile) {
-  switch (tile.units) {
-    case 1: return multiply_bytes_tile<1, Blocks>(tile);
-    case 2: return multiply_bytes_tile<2, Blocks>(tile);
-    case 3: return multiply_bytes_tile<3, Blocks>(tile);
-    default: return multiply_bytes_tile<4, Blocks>(tile);
-  }
-}
-
 void multiply_bytes(const ByteTile& tile) {
-  switch (tile.blocks) {
-    case 1: return multiply_bytes_units<1>(tile);
-    case 2: return multiply_bytes_units<2>(tile);
-    default: return multiply_bytes_units<3>(tile);
-  }
+  with_constants<kFloatBlocks>(tile.units, tile.blocks,
+                               [&]<int Units, int Blocks>() { multiply_bytes_tile<Units, Blocks>(tile); });
 }
 
 void dots(int32_t* mismatches, int32_t base, const int32_t* padded, int channels) {
@@ -335,34 +320,11 @@ int64_t spin_bits(int64_t rounds) {
   return rounds * 2 * 3 * kChannels * 4 * 2;
 }
 
+#include "path_table.inc"
+
 }  // namespace
 
-const Path* avx2_path() {
-  static const Path path = {
-      .name = "avx2",
-      .lanes = kChannels,
-      .blocks = 1,
-      .units = 4,
-      .pair = 2,
-      .operand_bytes_per_word = 16,
-      .prepare = prepare,
-      .pack_block = pack_block,
-      .count = count,
-      .dots = dots,
-      .at_least = at_least,
-      .at_least_float = at_least_float,
-      .pack_signs = pack_signs,
-      .float_lanes = kLanes,
-      .float_blocks = XNORLIT_CONV_BLOCKS,
-      .convolve = convolve,
-      .multiply = multiply,
-      .byte_width = 2,
-      .multiply_bytes = multiply_bytes,
-      .spin_floats = spin_floats,
-      .spin_bits = spin_bits,
-  };
-  return &path;
-}
+const Path* avx2_path() { return &kPath; }
 
 }  // namespace xnorlit
 #else

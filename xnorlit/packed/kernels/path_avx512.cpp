@@ -6,19 +6,25 @@
 #include <immintrin.h>
 
 #include <cstring>
+#include <utility>
 
 namespace xnorlit {
 namespace {
 
-constexpr int kLanes = 16;
-#define XNORLIT_CONV_BLOCKS 6
+constexpr const char* kName = "avx512";
+constexpr int kLanes = 16, kFloatBlocks = 6, kSignBlocks = 6;
+constexpr int kChannels = kLanes, kBitBlocks = 4, kByteWidth = 1;
 #define XNORLIT_OPAQUE(value) "+v"(value)
-#include "float_tile.inc"
+#define XNORLIT_OWN_SIGN_WEIGHTS
+#include "dispatch.inc"
+#include "real_tile.inc"
+#include "elementwise.inc"
+#include "words.inc"
 
-void pack_block(const uint32_t* rows, int channels, int words, uint8_t* block) {
-  auto* out = reinterpret_cast<uint32_t*>(block);
-  for (int k = 0; k < words; ++k)
-    for (int c = 0; c < kLanes; ++c) out[k * kLanes + c] = c < channels ? rows[int64_t{c} * words + k] : 0;
+inline void SignWeights::load_block(const uint8_t* from, Vector* weights) {
+  uint16_t bits;
+  std::memcpy(&bits, from, sizeof bits);
+  weights[0] = _mm512_mask_blend_ps(bits, _mm512_set1_ps(-1.0f), _mm512_set1_ps(1.0f));
 }
 
 // Four positions times four blocks keep 16 sums and 4 weights in registers; a word of the input is broadcast once for
@@ -52,23 +58,9 @@ void count_tile(const BitTile& tile) {
       _mm512_storeu_si512(tile.mismatches + u * kTileChannels + b * kLanes, sums[u][b]);
 }
 
-template <int Units>
-void count_units(const BitTile& tile) {
-  switch (tile.blocks) {
-    case 1: return count_tile<Units, 1>(tile);
-    case 2: return count_tile<Units, 2>(tile);
-    case 3: return count_tile<Units, 3>(tile);
-    default: return count_tile<Units, 4>(tile);
-  }
-}
-
 void count(const BitTile& tile) {
-  switch (tile.units) {
-    case 1: return count_units<1>(tile);
-    case 2: return count_units<2>(tile);
-    case 3: return count_units<3>(tile);
-    default: return count_units<4>(tile);
-  }
+  with_constants<kBitBlocks>(tile.units, tile.blocks,
+                             [&]<int Units, int Blocks>() { count_tile<Units, Blocks>(tile); });
 }
 
 template <int Units, int Blocks>
@@ -97,25 +89,9 @@ void multiply_bytes_tile(const ByteTile& tile) {
     for (int b = 0; b < Blocks; ++b) _mm512_storeu_si512(tile.sums + u * kFloatChannels + b * kLanes, sums[u][b]);
 }
 
-template <int Blocks>
-void multiply_bytes_units(const ByteTile& tile) {
-  switch (tile.units) {
-    case 1: return multiply_bytes_tile<1, Blocks>(tile);
-    case 2: return multiply_bytes_tile<2, Blocks>(tile);
-    case 3: return multiply_bytes_tile<3, Blocks>(tile);
-    default: return multiply_bytes_tile<4, Blocks>(tile);
-  }
-}
-
 void multiply_bytes(const ByteTile& tile) {
-  switch (tile.blocks) {
-    case 1: return multiply_bytes_units<1>(tile);
-    case 2: return multiply_bytes_units<2>(tile);
-    case 3: return multiply_bytes_units<3>(tile);
-    case 4: return multiply_bytes_units<4>(tile);
-    case 5: return multiply_bytes_units<5>(tile);
-    default: return multiply_bytes_units<6>(tile);
-  }
+  with_constants<kFloatBlocks>(tile.units, tile.blocks,
+                               [&]<int Units, int Blocks>() { multiply_bytes_tile<Units, Blocks>(tile); });
 }
 
 void dots(int32_t* mismatches, int32_t base, const int32_t* padded, int channels) {
@@ -170,34 +146,11 @@ int64_t spin_bits(int64_t rounds) {
   return rounds * 16 * 512;
 }
 
+#include "path_table.inc"
+
 }  // namespace
 
-const Path* avx512_path() {
-  static const Path path = {
-      .name = "avx512",
-      .lanes = kLanes,
-      .blocks = 4,
-      .units = 4,
-      .pair = 1,
-      .operand_bytes_per_word = 0,
-      .prepare = nullptr,
-      .pack_block = pack_block,
-      .count = count,
-      .dots = dots,
-      .at_least = at_least,
-      .at_least_float = at_least_float,
-      .pack_signs = pack_signs,
-      .float_lanes = kLanes,
-      .float_blocks = XNORLIT_CONV_BLOCKS,
-      .convolve = convolve,
-      .multiply = multiply,
-      .byte_width = 1,
-      .multiply_bytes = multiply_bytes,
-      .spin_floats = spin_floats,
-      .spin_bits = spin_bits,
-  };
-  return &path;
-}
+const Path* avx512_path() { return &kPath; }
 
 }  // namespace xnorlit
 #else

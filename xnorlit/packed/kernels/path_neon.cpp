@@ -5,24 +5,23 @@
 #include <arm_neon.h>
 
 #include <cstring>
+#include <utility>
 
 namespace xnorlit {
 namespace {
 
-constexpr int kLanes = 4;
-#define XNORLIT_CONV_BLOCKS 6
+constexpr const char* kName = "neon";
+constexpr int kLanes = 4, kFloatBlocks = 6, kSignBlocks = 3;
+constexpr int kChannels = 16, kBitBlocks = 4, kByteWidth = 2;
 #define XNORLIT_OPAQUE(value) "+w"(value)
-#include "float_tile.inc"
+#include "dispatch.inc"
+#include "real_tile.inc"
 #include "byte_tile.inc"
+#include "elementwise.inc"
+#include "words.inc"
+#include "compare.inc"
 
-constexpr int kChannels = 16;
 constexpr int kRegisters = kChannels / 4;
-
-void pack_block(const uint32_t* rows, int channels, int words, uint8_t* block) {
-  auto* out = reinterpret_cast<uint32_t*>(block);
-  for (int k = 0; k < words; ++k)
-    for (int c = 0; c < kChannels; ++c) out[k * kChannels + c] = c < channels ? rows[int64_t{c} * words + k] : 0;
-}
 
 // Sums of bytes hold 31 words of at most 8 ones before they have to widen.
 template <int Units>
@@ -56,14 +55,8 @@ void count_block(const BitTile& tile, int block) {
 }
 
 void count(const BitTile& tile) {
-  for (int b = 0; b < tile.blocks; ++b) {
-    switch (tile.units) {
-      case 1: count_block<1>(tile, b); break;
-      case 2: count_block<2>(tile, b); break;
-      case 3: count_block<3>(tile, b); break;
-      default: count_block<4>(tile, b); break;
-    }
-  }
+  for (int b = 0; b < tile.blocks; ++b)
+    with_constant<kMaxUnits>(tile.units, [&]<int Units>() { count_block<Units>(tile, b); });
 }
 
 void dots(int32_t* mismatches, int32_t base, const int32_t* padded, int channels) {
@@ -72,22 +65,6 @@ void dots(int32_t* mismatches, int32_t base, const int32_t* padded, int channels
     int32x4_t wrong = vld1q_s32(mismatches + c);
     if (padded) wrong = vsubq_s32(wrong, vld1q_s32(padded + c));
     vst1q_s32(mismatches + c, vsubq_s32(start, vshlq_n_s32(wrong, 1)));
-  }
-}
-
-template <typename Number>
-uint32_t compare(const Number* values, const Number* thresholds) {
-  uint32_t bits = 0;
-  for (int c = 0; c < 32; ++c) bits |= uint32_t{values[c] >= thresholds[c]} << c;
-  return bits;
-}
-
-void pack_signs(const float* values, int count, uint32_t* words) {
-  for (int start = 0; start < count; start += 32) {
-    uint32_t bits = 0;
-    const int here = count - start < 32 ? count - start : 32;
-    for (int c = 0; c < here; ++c) bits |= uint32_t{values[start + c] >= 0} << c;
-    words[start / 32] = bits;
   }
 }
 
@@ -106,34 +83,11 @@ int64_t spin_bits(int64_t rounds) {
   return rounds * 12 * 128;
 }
 
+#include "path_table.inc"
+
 }  // namespace
 
-const Path* neon_path() {
-  static const Path path = {
-      .name = "neon",
-      .lanes = kChannels,
-      .blocks = 4,
-      .units = 4,
-      .pair = 1,
-      .operand_bytes_per_word = 0,
-      .prepare = nullptr,
-      .pack_block = pack_block,
-      .count = count,
-      .dots = dots,
-      .at_least = compare,
-      .at_least_float = compare,
-      .pack_signs = pack_signs,
-      .float_lanes = kLanes,
-      .float_blocks = XNORLIT_CONV_BLOCKS,
-      .convolve = convolve,
-      .multiply = multiply,
-      .byte_width = 2,
-      .multiply_bytes = multiply_bytes,
-      .spin_floats = spin_floats,
-      .spin_bits = spin_bits,
-  };
-  return &path;
-}
+const Path* neon_path() { return &kPath; }
 
 }  // namespace xnorlit
 #else

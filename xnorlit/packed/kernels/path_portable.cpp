@@ -1,13 +1,15 @@
 // The path for any processor: plain C++, which the compiler may vectorise for the architecture's baseline.
 #include <cstring>
+#include <utility>
 
 #include "path.h"
 
 namespace xnorlit {
 namespace {
 
-constexpr int kLanes = 4;
-#define XNORLIT_CONV_BLOCKS 3
+constexpr const char* kName = "portable";
+constexpr int kLanes = 4, kFloatBlocks = 3, kSignBlocks = 1;
+constexpr int kChannels = 16, kBitBlocks = 4, kByteWidth = 2;
 #if defined(__x86_64__)
 #define XNORLIT_OPAQUE(value) "+x"(value)
 #elif defined(__aarch64__)
@@ -15,10 +17,13 @@ constexpr int kLanes = 4;
 #else
 #define XNORLIT_OPAQUE(value) "+m"(value)
 #endif
-#include "float_tile.inc"
+#include "dispatch.inc"
+#include "real_tile.inc"
 #include "byte_tile.inc"
+#include "elementwise.inc"
+#include "words.inc"
+#include "compare.inc"
 
-constexpr int kChannels = 16;
 typedef uint32_t Words __attribute__((vector_size(16)));
 
 // Ones in each 32-bit lane, by sums of ever wider fields; the last multiplication adds the four bytes.
@@ -28,12 +33,6 @@ inline Words ones(Words x) {
   x = (x + (x >> 4)) & 0x0f0f0f0fu;
   x += x >> 8;
   return (x + (x >> 16)) & 0x3fu;
-}
-
-void pack_block(const uint32_t* rows, int channels, int words, uint8_t* block) {
-  auto* out = reinterpret_cast<uint32_t*>(block);
-  for (int k = 0; k < words; ++k)
-    for (int c = 0; c < kChannels; ++c) out[k * kChannels + c] = c < channels ? rows[int64_t{c} * words + k] : 0;
 }
 
 void count(const BitTile& tile) {
@@ -60,22 +59,6 @@ void dots(int32_t* mismatches, int32_t base, const int32_t* padded, int channels
   for (int c = 0; c < channels; ++c) mismatches[c] = base - 2 * (mismatches[c] - (padded ? padded[c] : 0));
 }
 
-template <typename Number>
-uint32_t compare(const Number* values, const Number* thresholds) {
-  uint32_t bits = 0;
-  for (int c = 0; c < 32; ++c) bits |= uint32_t{values[c] >= thresholds[c]} << c;
-  return bits;
-}
-
-void pack_signs(const float* values, int count, uint32_t* words) {
-  for (int start = 0; start < count; start += 32) {
-    uint32_t bits = 0;
-    const int here = count - start < 32 ? count - start : 32;
-    for (int c = 0; c < here; ++c) bits |= uint32_t{values[start + c] >= 0} << c;
-    words[start / 32] = bits;
-  }
-}
-
 int64_t spin_bits(int64_t rounds) {
   Words sums[4] = {}, weight = {}, input = {};
   for (int64_t round = 0; round < rounds; ++round) {
@@ -91,33 +74,10 @@ int64_t spin_bits(int64_t rounds) {
   return rounds * 4 * 128;
 }
 
+#include "path_table.inc"
+
 }  // namespace
 
-const Path* portable_path() {
-  static const Path path = {
-      .name = "portable",
-      .lanes = kChannels,
-      .blocks = 4,
-      .units = 4,
-      .pair = 1,
-      .operand_bytes_per_word = 0,
-      .prepare = nullptr,
-      .pack_block = pack_block,
-      .count = count,
-      .dots = dots,
-      .at_least = compare,
-      .at_least_float = compare,
-      .pack_signs = pack_signs,
-      .float_lanes = kLanes,
-      .float_blocks = XNORLIT_CONV_BLOCKS,
-      .convolve = convolve,
-      .multiply = multiply,
-      .byte_width = 2,
-      .multiply_bytes = multiply_bytes,
-      .spin_floats = spin_floats,
-      .spin_bits = spin_bits,
-  };
-  return &path;
-}
+const Path* portable_path() { return &kPath; }
 
 }  // namespace xnorlit

@@ -1,0 +1,117 @@
+#include "settings.h"
+
+#include <cstdlib>
+
+namespace xnorlit {
+namespace {
+
+Shape shape_of(const std::vector<int>& extents) {
+  require(extents.size() == 3, "shape: expected (height, width, channels)");
+  for (const int extent : extents) require(extent > 0 && extent <= kLargest, "shape: extents must be 1 to 2^20");
+  const Shape shape = {extents[0], extents[1], extents[2]};
+  require(shape.positions() <= kMostBytes / shape.channels, "shape: too large");
+  return shape;
+}
+
+Window window_of(const std::vector<int>& values, const Shape& input) {
+  require(values.size() == 6, "window: expected kernel, stride and padding, each (vertical, horizontal)");
+  const Window window = {values[0], values[1], values[2], values[3], values[4], values[5]};
+  require(window.kernel_y > 0 && window.kernel_x > 0 && window.stride_y > 0 && window.stride_x > 0 &&
+              window.stride_y <= kLargest && window.stride_x <= kLargest,
+          "window: kernel and stride must be 1 or more");
+  require(window.pad_y >= 0 && window.pad_x >= 0 && window.pad_y < window.kernel_y && window.pad_x < window.kernel_x,
+          "window: padding must be 0 or more and less than the kernel");
+  require(window.kernel_y <= input.height + 2 * window.pad_y && window.kernel_x <= input.width + 2 * window.pad_x,
+          "window: larger than its padded input");
+  require(int64_t{window.kernel_y} * window.kernel_x <= kLargest &&
+              int64_t{window.kernel_y} * window.kernel_x * (input.channels + 31) <= std::numeric_limits<int32_t>::max() / 4,
+          "window: too many products");
+  return window;
+}
+
+}  // namespace
+
+void require(bool condition, const char* message) {
+  if (!condition) throw std::invalid_argument(message);
+}
+
+Frame::Frame(const std::vector<int>& extents, const std::vector<int>& window_values, int groups, int outputs)
+    : input(shape_of(extents)), window(window_of(window_values, input)), groups(groups), outputs(outputs) {
+  require(outputs > 0 && outputs <= kLargest, "outputs: 1 to 2^20");
+  require(groups > 0 && input.channels % groups == 0 && outputs % groups == 0,
+          "groups: must divide the input and the output channels");
+  require(window.over(input, outputs).positions() <= kMostBytes / outputs, "outputs: too large a map");
+}
+
+MaxPool pool_of(const std::vector<int>& values) {
+  if (values.empty()) return {};
+  require(values.size() == 2 && values[0] > 0 && values[0] <= kLargest && values[1] > 0 && values[1] <= kLargest,
+          "pool: expected (size, stride)");
+  return {values[0], values[1]};
+}
+
+EndingSettings bits_ending(const std::vector<int>& pool, bool per_position, int planes, int levels,
+                           std::vector<int32_t> thresholds, std::vector<float> real_thresholds,
+                           std::vector<uint8_t> flips, std::vector<uint8_t> changes) {
+  EndingSettings ending;
+  ending.form = EndingSettings::kBits;
+  ending.pool = pool_of(pool);
+  ending.per_position = per_position;
+  require(planes >= 1 && planes <= 8, "planes: 1 to 8");
+  require(levels >= 1 && levels <= kLargest, "levels: 1 to 2^20");
+  ending.planes = planes;
+  ending.levels = levels;
+  ending.thresholds = std::move(thresholds);
+  ending.real_thresholds = std::move(real_thresholds);
+  ending.flips = std::move(flips);
+  ending.changes = std::move(changes);
+  for (auto& flip : ending.flips) flip = flip != 0;
+  for (auto& change : ending.changes) change = change != 0;
+  return ending;
+}
+
+void check_ending(const EndingSettings& ending, const Frame& frame, bool integers) {
+  const Shape sums = frame.window.over(frame.input, frame.outputs);
+  require(ending.pool.size <= sums.height && ending.pool.size <= sums.width, "pool: larger than its input");
+  const Shape pooled = ending.pool.over(sums);
+  const auto features = static_cast<size_t>(ending.per_position ? pooled.values() : pooled.channels);
+  for (const Affine& map : ending.maps)
+    require(map.scale.size() == features && map.shift.size() == features &&
+                (map.slopes.size() == 1 || map.slopes.size() == features),
+            "maps: a scale, a shift and a slope for each feature");
+  if (ending.form != EndingSettings::kBits) return;
+  const size_t thresholds = ending.levels * features, flips = ending.planes * features;
+  require(ending.thresholds.size() == (integers ? thresholds : 0) &&
+              ending.real_thresholds.size() == (integers ? 0 : thresholds),
+          "thresholds: one for each level and feature, whole where the sums are");
+  require(ending.flips.size() == flips, "flips: one for each plane and feature");
+  require(ending.changes.size() == (ending.levels * ending.planes > 1 ? ending.levels * flips : 0),
+          "changes: one for each level, plane and feature, none for one level and plane");
+}
+
+BinarySettings binary_settings(const Frame& frame, const Bytes& weights, int bits, bool signed_inputs, bool scaled,
+                               const std::vector<int>& factors, int divisor, const EndingSettings& ending) {
+  require(bits >= 1 && bits <= 8 && (bits == 1 || !signed_inputs), "bits: 1 to 8, signs have one");
+  require(signed_inputs || !scaled, "K: of signs only");
+  require(!factors.empty() && factors.size() <= 16, "factors: 1 to 16");
+  require(divisor == 1 || divisor == 2, "divisor: 1 or 2");
+  int64_t most = 0;
+  for (const int factor : factors) most += std::abs(static_cast<int64_t>(factor));
+  require(frame.products() * ((1 << bits) - 1) <= kLargestSum / std::max<int64_t>(most, 1), "factors: sums too large");
+  require(static_cast<int64_t>(weights.size()) ==
+              static_cast<int64_t>(factors.size()) * frame.outputs * frame.taps() * frame.octets(),
+          "weights: not planes x outputs x kernel x bytes of channels");
+  check_ending(ending, frame, !scaled);
+  BinarySettings settings;
+  settings.input = frame.input;
+  settings.window = frame.window;
+  settings.groups = frame.groups;
+  settings.outputs = frame.outputs;
+  settings.planes = {bits, signed_inputs, factors, divisor};
+  settings.weights = weights.data();
+  settings.scaled = scaled;
+  settings.ending = ending;
+  return settings;
+}
+
+}  // namespace xnorlit
