@@ -49,3 +49,56 @@ def clipped_sign(x: Tensor) -> Tensor:
     Source: Hubara et al. 2016, arXiv 1602.02830, section 1.3; Rastegari et al. 2016, arXiv 1603.05279, section 3.1.
     """
     return _ClippedSign.apply(x)
+
+
+class _StochasticSign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return drawn_sign(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        return clip_gradient(gradient, x)
+
+
+def drawn_sign(x: Tensor, bound: float = 1.0) -> Tensor:
+    """`+1` with probability `clip((x / bound + 1) / 2, 0, 1)`, else -1; on average `clip(x / bound, -1, 1)`.
+
+    Args:
+        x: Any shape.
+        bound: Where the sign is certain, above 0.
+    """
+    noise = torch.empty_like(x).uniform_(-bound, bound)
+    return sign(noise.add_(x))
+
+
+def stochastic_sign(x: Tensor) -> Tensor:
+    """`drawn_sign(x)`, whose gradient is that of `clip(x, -1, 1)`.
+
+    Source: Hubara et al. 2016, arXiv 1602.02830, sections 1.1 and 1.3.
+    """
+    return _StochasticSign.apply(x)
+
+
+class _QuadraticSign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return sign(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        # 1 - |x| where that is positive; the factor 2 last, in place.
+        slope = x.abs().neg_().add_(1).clamp_min_(0)
+        return slope.mul_(gradient).mul_(2)
+
+
+def quadratic_sign(x: Tensor) -> Tensor:
+    """`sign(x)`, whose gradient is that of `clip(2x - x|x|, -1, 1)`: `g * max(0, 2 - 2|x|)`, an approximate delta.
+
+    Source: Liu et al. 2018, arXiv 1808.00278, section 3.3.
+    """
+    return _QuadraticSign.apply(x)

@@ -121,6 +121,8 @@ def _link(name: str, layer: QuantLayer, between: Sequence[nn.Module], reader: Bi
 def _check(link: Link, last: bool) -> None:
     binarizer = link.layer.binarizer
     kind = type(binarizer).__name__
+    _refuse(bool(binarizer.cannot_pack), link.name, binarizer.cannot_pack)
+    _refuse(link.layer.shortcut, link.name, f"{kind} adds its real input to its output; train without shortcuts")
     if link.first:
         _refuse(
             binarizer.input_bits < 32, link.name, f"{kind} would take the sign of pixels; keep the first layer float"

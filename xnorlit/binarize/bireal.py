@@ -1,0 +1,77 @@
+"""Bi-Real Net: a closer gradient of the sign, and real shortcuts around the binary layers."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from xnorlit.binarize.base import Binarizer, Codes
+from xnorlit.binarize.bwn import alpha, scaled_sign
+from xnorlit.binarize.sign import clip_gradient, quadratic_sign, sign
+
+
+class _PlainGradient(torch.autograd.Function):
+    """The values of one tensor, the gradient of `clip(W, -1, 1)`."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, values: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (weight,) = ctx.saved_tensors
+        return clip_gradient(outer.to(weight.dtype), weight), None
+
+
+def plain_scaled_sign(weight: Tensor) -> Tensor:
+    """`alpha_o * sign(W)`, `alpha_o = mean|W|`, with the gradient `g * 1[|W| <= 1]`: alpha is not in it.
+
+    Args:
+        weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.
+    """
+    return _PlainGradient.apply(weight, scaled_sign(weight.detach(), "ste"))
+
+
+class BiReal(Binarizer):
+    """`y = (sign(x) (*) sign(W)) * alpha_o + x`, the real `x` where the layer keeps its shape, `alpha_o = mean|W|`.
+
+    Gradient of the inputs: `g * max(0, 2 - 2|x|)`, the derivative of a piecewise quadratic approximation of the sign.
+    The latent weights start as the network says: the release starts all of them above 0, so that every sign is +1.
+
+    Source: Liu et al. 2018, arXiv 1808.00278, section 3; liuzechun/Bi-Real-net,
+    pytorch_implementation/BiReal18_34/birealnet.py.
+
+    Args:
+        weight_gradient: `plain`, `g * 1[|W| <= 1]`, as in the PyTorch release, or `magnitude`, the same times alpha
+            as a constant, as in larq. Under Adam the constant cancels; plain is what the published figures were
+            reached with.
+        shortcut: Whether the real input is added to the output where both have one shape: in AlexNet around conv4 and
+            fc7. The next layer then reads real sums, so that no packed form remains.
+    """
+
+    weight_bits = 1
+    input_bits = 1
+    signed_input = True
+
+    def __init__(self, weight_gradient: Literal["plain", "magnitude"] = "plain", shortcut: bool = True) -> None:
+        super().__init__()
+        self.weight_gradient = weight_gradient
+        self.shortcut = shortcut
+
+    @override
+    def weight(self, weight: Tensor) -> Tensor:
+        return plain_scaled_sign(weight) if self.weight_gradient == "plain" else scaled_sign(weight, "ste")
+
+    @override
+    def input(self, x: Tensor) -> Tensor:
+        return quadratic_sign(x)
+
+    @override
+    def weight_codes(self, weight: Tensor) -> Codes:
+        return Codes(sign(weight), alpha(weight))
+
+    @override
+    def input_codes(self, x: Tensor) -> Codes:
+        return Codes(sign(x), x.new_ones(()))

@@ -1,0 +1,55 @@
+"""Binarized Neural Networks: signs for weights and inputs, without any scale."""
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from xnorlit.binarize.base import Binarizer, Codes
+from xnorlit.binarize.binary_connect import Rounding, bounded_sign
+from xnorlit.binarize.sign import clipped_sign, sign, stochastic_sign
+
+
+class BNN(Binarizer):
+    """`y = sign(x) (*) sign(W)`; drawn in training on request, `+1` with probability `clip((z + 1)/2, 0, 1)`, else -1.
+
+    Gradient of the inputs: `g * 1[|x| <= 1]`; of the weights: `g`, unmasked, and after every optimizer step the latent
+    weights are clamped to [-1, 1]. Inference takes the signs, however training drew them. There is no scale, so a norm
+    has to follow, and the sums reach the number of weights of a filter.
+
+    Source: Hubara et al. 2016, arXiv 1602.02830, sections 1.1 to 1.4; MatthieuCourbariaux/BinaryNet,
+    Train-time/binary_net.py.
+
+    Args:
+        weights: `deterministic` or `stochastic`.
+        inputs: `deterministic` or `stochastic`; the paper draws only the inputs, and only in its Torch experiments.
+    """
+
+    weight_bits = 1
+    input_bits = 1
+    signed_input = True
+
+    def __init__(self, weights: Rounding = "deterministic", inputs: Rounding = "deterministic") -> None:
+        super().__init__()
+        self.weights: Rounding = weights
+        self.inputs: Rounding = inputs
+
+    @override
+    def weight(self, weight: Tensor) -> Tensor:
+        return bounded_sign(weight, rounding=self.weights)
+
+    @override
+    def input(self, x: Tensor) -> Tensor:
+        return clipped_sign(x) if self.inputs == "deterministic" else stochastic_sign(x)
+
+    @override
+    def weight_codes(self, weight: Tensor) -> Codes:
+        return Codes(sign(weight), weight.new_ones(()))
+
+    @override
+    def input_codes(self, x: Tensor) -> Codes:
+        return Codes(sign(x), x.new_ones(()))
+
+    @override
+    @torch.no_grad()
+    def after_step(self, weight: Tensor) -> None:
+        weight.clamp_(-1, 1)
