@@ -141,6 +141,17 @@ class Binarizer(nn.Module):
 
     # --- hooks ------------------------------------------------------------------------------------------------------
     @torch.no_grad()
+    def fit(self, weight: Tensor) -> None:
+        """Sets what the method learns about its weights to what lies nearest to them; nothing where nothing is learned.
+
+        For a layer that begins with a trained network's weights. Nearest is least squares: a scale of codes `c` becomes
+        `<W, c> / <c, c>`. Where the scale is a formula of the weights (alpha), it is that by itself.
+
+        Args:
+            weight: The layer's latent weights, `(O, I, kh, kw)` or `(O, I)`.
+        """
+
+    @torch.no_grad()
     def after_step(self, weight: Tensor) -> None:
         """Changes the latent weights in place after an optimizer step (centre, clamp); nothing here.
 

@@ -11,12 +11,16 @@ from typing_extensions import override
 from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.bits import REAL, checked
 from xnorlit.binarize.latent import by_filters, compute_dtype
+from xnorlit.binarize.nearest import nearest_scale
 from xnorlit.errors import UserError
 
 Scope = Literal["layer", "filter"]
 
 SMALLEST = 1e-5
 """What an optimizer step leaves of a quantiser's step at least: it divides, and must not change its sign."""
+
+FITS = 30
+"""Turns after which a step fitted to trained weights has long settled."""
 
 
 def levels(x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
@@ -193,6 +197,20 @@ class LSQ(Binarizer):
         if self.input_bits < REAL and not self.started:
             return "the first training batch sets the step of its inputs, and there has been none; train it first"
         return ""
+
+    @override
+    @torch.no_grad()
+    def fit(self, weight: Tensor) -> None:
+        if self.weight_bits == REAL:
+            return
+        by_filter = self.scope == "filter"
+        parts = weight if by_filter else [weight]
+        self.weight_step.copy_(
+            torch.stack([first_step(part, self._weight_range[1]) for part in parts]).view_as(self.weight_step)
+        )
+        for _ in range(FITS):  # The levels follow from the step and the step from the levels, by turns.
+            codes = self.weight_codes(weight).values
+            self.weight_step.copy_(nearest_scale(weight, codes, by_filter=by_filter).clamp(min=SMALLEST))
 
     @override
     @torch.no_grad()

@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.latent import by_filters, compute_dtype
+from xnorlit.binarize.nearest import nearest_scale
 
 SMALLEST = 1e-4
 """What a step leaves of a scale at least; at 0 its latent weights would receive no gradient."""
@@ -102,6 +103,13 @@ class TTQ(Binarizer):
     @override
     def exact(self) -> bool:
         return False
+
+    @override
+    @torch.no_grad()
+    def fit(self, weight: Tensor) -> None:
+        threshold = self.share * weight.abs().max()
+        for scale, side in ((self.plus, weight), (self.minus, -weight)):
+            scale.copy_(nearest_scale(side, (side > threshold).to(side.dtype)).clamp(min=SMALLEST))
 
     @override
     @torch.no_grad()

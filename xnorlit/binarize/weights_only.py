@@ -46,6 +46,10 @@ class WeightsOnly(Binarizer):
         return self.method.weight_codes(weight)
 
     @override
+    def fit(self, weight: Tensor) -> None:
+        self.method.fit(weight)
+
+    @override
     @torch.no_grad()
     def after_step(self, weight: Tensor) -> None:
         self.method.after_step(weight)

@@ -8,6 +8,7 @@ import pkgutil
 
 from xnorlit.errors import UserError, did_you_mean
 from xnorlit.models.builder import AlexNet, build
+from xnorlit.models.choice import choose
 from xnorlit.models.network import Block, Network
 from xnorlit.models.recalibration import recalibrate
 from xnorlit.models.summary import LayerSummary, Summary, summarize
@@ -39,6 +40,7 @@ __all__ = [
     "Network",
     "Summary",
     "build",
+    "choose",
     "network_named",
     "networks",
     "recalibrate",

@@ -8,10 +8,13 @@ from typing import Any
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from torch import Tensor
 from typing_extensions import override
 
 from xnorlit import atomic
 from xnorlit.errors import UserError
+
+NETWORK = "net."  # how a checkpoint's names of the network's tensors begin
 
 
 class Checkpoints(TorchCheckpointIO):
@@ -56,24 +59,48 @@ def load(path: str | Path, *, weights_only: bool = True) -> dict[str, Any]:
         UserError: There is no such file, it is no checkpoint, or it holds more than data.
     """
     path = Path(path)
+    trusting = " If you trust the file as you trust a program: --weights_only false."
+    content = _content(path, weights_only, trusting)
+    if not isinstance(content, dict) or not {"state_dict", "pytorch-lightning_version"} <= content.keys():
+        raise _no_checkpoint(path)
+    return content
+
+
+def load_weights(path: str | Path) -> dict[str, Tensor]:
+    """The network's tensors by name, of a run's checkpoint or of a file that holds nothing else.
+
+    Args:
+        path: A RUN/checkpoints/*.ckpt, or a state dict as `torch.save` writes it.
+
+    Raises:
+        UserError: There is no such file, it holds neither, or more than data.
+    """
+    path = Path(path)
+    content = _content(path, True, " Save the state dict alone: torch.save(model.state_dict(), FILE).")
+    state = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise _no_checkpoint(path)
+    if state is content:
+        return {str(key): value for key, value in state.items()}
+    return {key.removeprefix(NETWORK): value for key, value in state.items() if key.startswith(NETWORK)}
+
+
+def _content(path: Path, weights_only: bool, remedy: str) -> Any:
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}. Runs keep theirs as RUN/checkpoints/best.ckpt and last.ckpt.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # About formats of pickle that are refused a moment later.
-            content = torch.load(path, map_location="cpu", weights_only=weights_only)
+            return torch.load(path, map_location="cpu", weights_only=weights_only)
     except pickle.UnpicklingError as error:
         if "GLOBAL" not in str(error):
             raise _no_checkpoint(path) from error
         raise UserError(
             f"{path} holds code besides weights, and loading it would run that code. Expected plain data, as in the "
-            "RUN/checkpoints/*.ckpt of xnorlit. If you trust the file as you trust a program: --weights_only false."
+            f"RUN/checkpoints/*.ckpt of xnorlit.{remedy}"
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError) as error:
         raise _no_checkpoint(path) from error
-    if not isinstance(content, dict) or not {"state_dict", "pytorch-lightning_version"} <= content.keys():
-        raise _no_checkpoint(path)
-    return content
 
 
 def _no_checkpoint(path: Path) -> UserError:

@@ -15,9 +15,10 @@ from typing_extensions import override
 from xnorlit.binarize import Binarizer
 from xnorlit.data import Batch, ImageData
 from xnorlit.errors import UserError
-from xnorlit.models import AlexNet, build, network_named
+from xnorlit.models import AlexNet, build, choose, network_named
 from xnorlit.training.losses import Loss
 from xnorlit.training.losses.cross_entropy import CrossEntropy
+from xnorlit.training.pretrained import accuracy, inherit
 from xnorlit.training.schedule import Constant, Schedule
 
 
@@ -31,6 +32,8 @@ class Classifier(pl.LightningModule):
         binarizer: How weights and inputs of the network's binary blocks become few-bit: a class name (XNOR, BWN,
             Float) or class_path with init_args. Float makes the float twin.
         layers: Other binarizers for single layers, by name or pattern: {conv2: Float, fc*: BWN}.
+        init_from: Checkpoint of a run of the same network, such as the float twin's, or torchvision's file of its
+            trained AlexNet: its weights are binarised, measured, and trained further.
         losses: What training makes small, a sum: [CrossEntropy] unless others are listed.
         optimizer: Optimizer class with its settings.
         schedule: Factor on the learning rate at each step.
@@ -50,6 +53,7 @@ class Classifier(pl.LightningModule):
         network: str,
         binarizer: Binarizer,
         layers: dict[str, Binarizer] | None = None,
+        init_from: Path | None = None,
         losses: list[Loss] | None = None,
         optimizer: OptimizerCallable = torch.optim.Adam,
         schedule: Schedule | None = None,
@@ -64,6 +68,9 @@ class Classifier(pl.LightningModule):
         super().__init__()
         self.table = network_named(network)
         self._binarizer, self._layers = (binarizer,), layers or {}  # In a tuple: it is settings, not a submodule.
+        choose(self.table, binarizer, self._layers)  # A name that is no layer's is refused before any image is read.
+        self.init_from = init_from
+        self.before_training: dict[str, Any] | None = None
         self.losses = losses or [CrossEntropy()]
         self.make_optimizer = optimizer
         self.schedule = schedule or Constant()
@@ -84,6 +91,8 @@ class Classifier(pl.LightningModule):
         self.build_for(data)
         if self.trainer.state.fn == TrainerFn.FITTING:
             # Here and not when the fit starts: what it refuses leaves no run behind.
+            if self.init_from and not self.trainer.ckpt_path:
+                inherit(self.net, self.init_from)
             for loss in self.losses:
                 loss.prepare(self.net, data, Path(self.trainer.default_root_dir))
         if self.compiled:
@@ -141,10 +150,10 @@ class Classifier(pl.LightningModule):
 
     @override
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        return {"indices": batch.indices, "labels": batch.labels, "logits": self._exact_logits(batch)}
+        return {"indices": batch.indices, "labels": batch.labels, "logits": self.exact_logits(batch)}
 
     def _evaluate(self, batch: Batch, stage: str) -> dict[str, Tensor]:
-        logits = self._exact_logits(batch)
+        logits = self.exact_logits(batch)
         loss = F.cross_entropy(logits, batch.labels)
         self.top1(logits, batch.labels)
         self.top5(logits, batch.labels)
@@ -154,7 +163,8 @@ class Classifier(pl.LightningModule):
         self.log(f"{stage}/top5", self.top5, **each_epoch)
         return {"indices": batch.indices, "labels": batch.labels, "logits": logits}
 
-    def _exact_logits(self, batch: Batch) -> Tensor:
+    def exact_logits(self, batch: Batch) -> Tensor:
+        """Logits in fp32, `(N, classes)`, whatever the training's precision."""
         # The packed engine computes in fp32 around its integers; so does the accuracy that is reported for it.
         with torch.autocast(self.device.type, enabled=False):
             return self(batch.images)
@@ -202,6 +212,9 @@ class Classifier(pl.LightningModule):
 
     @override
     def on_train_start(self) -> None:
+        if self.init_from and not self.trainer.ckpt_path:
+            found = accuracy(self.trainer, self, self.init_from)
+            self.before_training = {"from": str(self.init_from), **found}
         self._begin_epoch()  # Lightning starts no epoch when it resumes in the middle of one.
 
     @override
@@ -234,11 +247,13 @@ class Classifier(pl.LightningModule):
             "network": self.table.name,
             "image_size": data.image_size,
             "classes": list(data.classes),
+            "before_training": self.before_training,
         }
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses the checkpoint of another network in words, before torch lists every key."""
+        self.before_training = checkpoint.get("xnorlit", {}).get("before_training")
         ours, theirs = self.state_dict(), checkpoint["state_dict"]
         wrong = [key for key in sorted(ours.keys() | theirs.keys()) if _shape(ours, key) != _shape(theirs, key)]
         if wrong:

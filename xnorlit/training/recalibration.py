@@ -1,5 +1,6 @@
 """Batch-norm statistics estimated anew before every validation of a run."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -38,8 +39,19 @@ class Recalibration(pl.Callback):
     ) -> None:
         if batch_idx or not self._batches:
             return  # Not at the epoch's start: an average of weights is put in place there, before or after.
-        recalibrate(pl_module.net, (images.to(pl_module.device) for images in self._batches))
-        for norm in pl_module.net.modules():
-            if isinstance(norm, _BatchNorm) and trainer.world_size > 1:  # Each process has seen its own share.
-                for statistic in (norm.running_mean, norm.running_var):
-                    statistic.copy_(trainer.strategy.reduce(statistic, reduce_op="mean"))
+        estimate(trainer, pl_module, self._batches)
+
+
+def estimate(trainer: pl.Trainer, module: pl.LightningModule, batches: Sequence[Tensor]) -> None:
+    """`recalibrate` for a module on its device; processes that see a share of the images each agree on the mean.
+
+    Args:
+        trainer: Of the module.
+        module: Has its network as `net`.
+        batches: Images, on any device.
+    """
+    recalibrate(module.net, (images.to(module.device) for images in batches))
+    for norm in module.net.modules():
+        if isinstance(norm, _BatchNorm) and trainer.world_size > 1:  # Each process has seen its own share.
+            for statistic in (norm.running_mean, norm.running_var):
+                statistic.copy_(trainer.strategy.reduce(statistic, reduce_op="mean"))

@@ -4,6 +4,7 @@ import json
 import signal
 import statistics
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,7 @@ class RunRecord(pl.Callback):
             "bits": {"float": size.float_bits, "packed": size.packed_bits, "binary": size.binary_packed_bits},
             "classes": data.num_classes,
             "synthetic": data.source == "synthetic",
+            "init": pl_module.before_training,
             "wandb": self.wandb,
         }
         if trainer.fast_dev_run:
@@ -196,18 +198,20 @@ class RunRecord(pl.Callback):
 
 def describe(size: Summary, arm: str) -> str:
     """One line on what is trained: `xnor: 6 binary layers, 2 float; ...`."""
-    layers = [layer for layer in size.layers if layer.weight_bits == 1]
-    kinds = f"{len(layers)} binary layers, {len(size.layers) - len(layers)} float"
+    bits = Counter(layer.weight_bits for layer in size.layers)
+    few = [f"{count} of {width} bits" for width, count in sorted(bits.items()) if width not in (1, 32)]
+    kinds = ", ".join([f"{bits[1]} binary layers", *few, f"{bits[32]} float"])
     return f"{arm}: {kinds}; {size.parameters:,} parameters, {weigh(size)}"
 
 
 def weigh(size: Summary) -> str:
     """`238 MiB latent fp32 -> 22.8 MiB packed, of which float fc8 15.6`: it names the largest float layer."""
     before = f"{size.float_bits / MIB:.3g} MiB"
-    if not size.binary_weights:
+    if size.packed_bits == size.float_bits:
         return f"{before} fp32"
-    heaviest = max((layer for layer in size.layers if layer.weight_bits == 32), key=lambda layer: layer.weights)
-    share = f", of which float {heaviest.name} {32 * heaviest.weights / MIB:.3g}"
+    real = [layer for layer in size.layers if layer.weight_bits == 32]
+    heaviest = max(real, key=lambda layer: layer.weights, default=None)
+    share = f", of which float {heaviest.name} {32 * heaviest.weights / MIB:.3g}" if heaviest else ""
     return f"{before} latent fp32 -> {size.packed_bits / MIB:.3g} MiB packed{share}"
 
 

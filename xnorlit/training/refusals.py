@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from xnorlit.errors import UserError
+from xnorlit.training.checkpoints import load_weights
 
 _LARGEST_SEED = 2**32 - 1  # numpy's
 
@@ -16,7 +17,7 @@ def refuse(command: str, config: Any) -> None:
         config: The command's namespace.
 
     Raises:
-        UserError: A setting is out of its range, or a checkpoint is missing.
+        UserError: A setting is out of its range, or a checkpoint is missing or none.
     """
     seed = config.seed_everything
     if isinstance(seed, bool) or not 0 <= seed <= _LARGEST_SEED:
@@ -35,6 +36,8 @@ def refuse(command: str, config: Any) -> None:
                 "trained with: -c RUN/config.yaml."
             )
         return
+    if config.model.init_from is not None:
+        load_weights(config.model.init_from)
     trainer = config.trainer
     epochs = trainer.max_epochs
     if epochs is None or epochs < 1:

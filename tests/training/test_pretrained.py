@@ -1,0 +1,134 @@
+"""A trained float network is binarised, measured before any step, and trained further."""
+
+import json
+
+import pytest
+import torch
+import torchvision
+
+from xnorlit.binarize.bwn import BWN, alpha
+from xnorlit.binarize.float import Float
+from xnorlit.binarize.ttq import TTQ
+from xnorlit.binarize.xnor import XNOR
+from xnorlit.cli import main
+from xnorlit.errors import UserError
+from xnorlit.models import build, network_named
+from xnorlit.runs import read
+from xnorlit.training.pretrained import inherit
+
+
+def small(binarizer, classes=3, seed=0):
+    torch.manual_seed(seed)
+    return build(network_named("alexnet-small"), binarizer, classes=classes, image_size=32)
+
+
+def saved(net, file):
+    state = {f"net.{key}": value for key, value in net.state_dict().items()}
+    torch.save({"state_dict": state, "pytorch-lightning_version": "2.4.0"}, file)
+    return file
+
+
+def test_weights_and_norms_are_taken_over_and_alpha_follows_by_least_squares(tmp_path):
+    twin, ours = small(Float(), seed=1), small(XNOR(), seed=2)
+    twin.conv3.norm.running_mean.fill_(0.5)
+    inherit(ours, saved(twin, tmp_path / "best.ckpt"))
+    assert torch.equal(ours.conv3.norm.running_mean, twin.conv3.norm.running_mean)
+    for (_, layer), (_, source) in zip(ours.layers(), twin.layers(), strict=True):
+        assert torch.equal(layer.weight, source.weight)
+    conv3 = ours.conv3.conv
+    assert torch.equal(conv3.binarizer.weight_codes(conv3.weight).scale, alpha(twin.conv3.conv.weight))
+
+
+def test_pixels_stay_normalised_as_this_runs_data_are(tmp_path):
+    twin, ours = small(Float()), small(XNOR())
+    twin.normalize.mean.fill_(1)
+    inherit(ours, saved(twin, tmp_path / "best.ckpt"))
+    assert (ours.normalize.mean == 127.5).all()
+
+
+def test_learned_scales_are_fitted_unless_the_file_has_them(tmp_path):
+    first = small(TTQ(), seed=1)
+    inherit(first, saved(small(Float(), seed=2), tmp_path / "float.ckpt"))
+    plus = first.conv3.conv.binarizer.plus
+    weight = first.conv3.conv.weight
+    assert plus.item() == pytest.approx(weight[weight > 0.05 * weight.abs().max()].mean().item())
+    with torch.no_grad():
+        plus.fill_(0.125)
+    second = small(TTQ(), seed=3)
+    inherit(second, saved(first, tmp_path / "ttq.ckpt"))
+    assert second.conv3.conv.binarizer.plus.item() == 0.125
+
+
+@pytest.mark.parametrize("name", ["alexnet-torchvision", "alexnet-torchvision-norm"])
+def test_torchvisions_file_fits_by_its_own_names(name, tmp_path):
+    theirs = torchvision.models.alexnet(weights=None, num_classes=5)
+    torch.save(theirs.state_dict(), tmp_path / "alexnet.pth")
+    ours = build(network_named(name), BWN(), classes=5, image_size=224)
+    inherit(ours, tmp_path / "alexnet.pth")
+    assert torch.equal(ours.conv4.conv.weight, theirs.features[8].weight)
+    assert torch.equal(ours.fc8.linear.bias, theirs.classifier[6].bias)
+
+
+def test_other_shapes_are_listed(tmp_path):
+    saved(small(Float(), classes=7), tmp_path / "seven.ckpt")
+    with pytest.raises(UserError) as refusal:
+        inherit(small(XNOR()), tmp_path / "seven.ckpt")
+    message = str(refusal.value)
+    assert "does not fit alexnet-small (2 tensors differ)" in message
+    assert "  fc8.linear.weight: file (7, 512), network (3, 512)" in message
+    assert "  fc8.linear.bias: file (7,), network (3,)" in message
+
+
+def test_another_network_is_listed_in_full(tmp_path):
+    torch.save(torchvision.models.alexnet(weights=None, num_classes=3).state_dict(), tmp_path / "alexnet.pth")
+    with pytest.raises(UserError, match=r"15 tensors differ\):\n  conv1.conv.weight: file \(64, 3, 11, 11\)"):
+        inherit(small(XNOR()), tmp_path / "alexnet.pth")
+
+
+# --- on the command line --------------------------------------------------------------------------------------------
+def fit(photos, root, *words):
+    return main(
+        [
+            *("fit", "--model.network", "alexnet-small", "--data.source", str(photos), "--data.backend", "folder"),
+            *("--data.batch_size", "8", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"),
+            *("--run.root", str(root), "--run.wandb", "off", *words),
+        ]
+    )
+
+
+def test_a_twin_is_binarised_measured_and_trained_further(photos, tmp_path, capsys):
+    assert fit(photos, tmp_path, "--model.binarizer", "Float", "--run.arm", "float") == 0
+    twin = tmp_path / "unnamed/pair-0/float/seed-0/checkpoints/last.ckpt"
+    assert fit(photos, tmp_path, "--model.binarizer", "BWN", "--run.arm", "bwn", "--model.init_from", str(twin)) == 0
+    told = capsys.readouterr().out
+    assert f"[init]    {twin}: top-1 " in told
+    assert "before any training" in told
+    folder = tmp_path / "unnamed/pair-0/bwn/seed-0"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["init"]["from"] == str(twin)
+    assert 0 <= summary["init"]["top1"] <= summary["init"]["top5"] <= 1
+    run = read(folder)
+    assert run.flat_config["model.init_from"] == str(twin)
+    assert run.curves["init/top1"].value.tolist() == pytest.approx([summary["init"]["top1"]])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "there is no checkpoint"),
+        (b"not a checkpoint", "is not a checkpoint of a training run"),
+        ({"state_dict": torch.nn.Linear}, "holds code besides weights"),
+        ({"epoch": 3}, "is not a checkpoint of a training run"),
+    ],
+)
+def test_a_file_that_is_none_is_refused_before_anything_is_read(content, message, photos, tmp_path, capsys):
+    file = tmp_path / "net.ckpt"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif content:
+        torch.save(content, file)
+    assert fit(photos, tmp_path / "runs", "--model.binarizer", "XNOR", "--model.init_from", str(file)) == 2
+    out, err = capsys.readouterr()
+    assert message in err
+    assert "[data]" not in out
+    assert not (tmp_path / "runs").exists()

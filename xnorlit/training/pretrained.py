@@ -1,0 +1,124 @@
+"""A training's start from a trained network: names mapped, weights taken over, scales fitted, norms estimated anew."""
+
+from collections.abc import Mapping
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from xnorlit.console import say
+from xnorlit.errors import UserError
+from xnorlit.models import AlexNet
+from xnorlit.training.checkpoints import load_weights
+from xnorlit.training.recalibration import estimate
+
+# torchvision.models.alexnet's names of the layers that have weights.
+TORCHVISION = {
+    "features.0": "conv1.conv",
+    "features.3": "conv2.conv",
+    "features.6": "conv3.conv",
+    "features.8": "conv4.conv",
+    "features.10": "conv5.conv",
+    "classifier.1": "fc6.linear",
+    "classifier.4": "fc7.linear",
+    "classifier.6": "fc8.linear",
+}
+SAMPLE = 4096  # training images that batch norms are estimated from
+SHOWN = 16  # tensors that a message lists
+
+
+def inherit(net: AlexNet, file: Path) -> None:
+    """Gives a fresh network the weights of a trained one and fits each binarizer's learned scales to them.
+
+    Pixels stay normalised as this run's data are. Where the file knows no batch norm at all, ours stay fresh.
+
+    Args:
+        net: The network, changed in place.
+        file: Checkpoint of a run, or torchvision's file of its AlexNet.
+
+    Raises:
+        UserError: The file cannot be read, or its tensors are not this network's; the message lists them.
+    """
+    theirs = {_our_name(key): value for key, value in load_weights(file).items()}
+    ours = _without_pixels(net.state_dict())
+    taken = _matched(ours, _without_pixels(theirs), net.network.name, file)
+    with torch.no_grad():
+        for key in taken:
+            ours[key].copy_(theirs[key])
+        for name, layer in net.layers():
+            if not any(key.startswith(f"{name}.") and _is_the_methods(key) for key in taken):
+                layer.binarizer.fit(layer.weight)
+
+
+def accuracy(trainer: pl.Trainer, module: Any, file: Path) -> dict[str, float]:
+    """Top-1 and top-5 of a network that has just inherited its weights, batch norms estimated anew; it is also said.
+
+    Args:
+        trainer: Its data module is set up.
+        module: The `Classifier`, on its device.
+        file: Where the weights are from, for the line.
+    """
+    data = trainer.datamodule
+    estimate(trainer, module, list(data.training_sample(SAMPLE)))
+    training = module.training
+    module.eval()
+    with torch.no_grad(), closing(iter(data.val_dataloader())) as batches:
+        for batch in islice(batches, trainer.fast_dev_run or None):
+            batch = module.transfer_batch_to_device(batch, module.device, 0)
+            logits = module.exact_logits(batch)
+            module.top1.update(logits, batch.labels)
+            module.top5.update(logits, batch.labels)
+    module.train(training)
+    found = {"top1": module.top1.compute().item(), "top5": module.top5.compute().item()}
+    module.top1.reset()
+    module.top5.reset()
+    for logger in trainer.loggers:
+        logger.log_metrics({f"init/{key}": value for key, value in found.items()}, step=0)
+    say(
+        "init",
+        f"{file}: top-1 {100 * found['top1']:.2f} %, top-5 {100 * found['top5']:.2f} % before any training "
+        "(norms estimated anew)",
+    )
+    return found
+
+
+def _our_name(key: str) -> str:
+    module, _, tensor = key.rpartition(".")
+    return f"{TORCHVISION.get(module, module)}.{tensor}"
+
+
+def _without_pixels(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items() if not key.startswith("normalize.")}
+
+
+def _matched(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], network: str, file: Path) -> list[str]:
+    """The names to take over; those that a method may add or a file of plain weights may lack are left out."""
+    has_norms = any(".norm." in key for key in theirs)
+    wrong, taken = [], []
+    for key in [*ours, *(key for key in theirs if key not in ours)]:
+        if key in ours and key in theirs and ours[key].shape == theirs[key].shape:
+            taken.append(key)
+        elif (key in ours and key in theirs) or (not _is_the_methods(key) and (has_norms or ".norm." not in key)):
+            wrong.append(key)
+    if wrong:
+        lines = [f"  {key}: file {_shape(theirs, key)}, network {_shape(ours, key)}" for key in wrong[:SHOWN]]
+        if len(wrong) > SHOWN:
+            lines.append(f"  and {len(wrong) - SHOWN} more")
+        raise UserError(
+            f"model.init_from: {file} does not fit {network} ({len(wrong)} tensors differ):\n" + "\n".join(lines) + "\n"
+            "Give the network it was trained as (model.network) and data of as many classes, or another file."
+        )
+    return taken
+
+
+def _is_the_methods(key: str) -> bool:
+    """Whether a binarizer brought the tensor along, in its layer or behind it."""
+    return bool({"binarizer", "behind"} & set(key.split(".")))
+
+
+def _shape(state: Mapping[str, Tensor], key: str) -> str:
+    return str(tuple(state[key].shape)) if key in state else "absent"
