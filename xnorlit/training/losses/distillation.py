@@ -1,0 +1,94 @@
+"""Learning from a teacher's outputs: distillation with the labels, and a teacher alone."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from typing_extensions import override
+
+from xnorlit.console import say
+from xnorlit.data import Batch, ImageData
+from xnorlit.errors import UserError
+from xnorlit.models import AlexNet
+from xnorlit.training.losses.base import Loss
+from xnorlit.training.teacher import checkpoint_of, trained_network
+
+
+def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """`T^2 * mean_n KL(softmax(teacher_n / T) || softmax(student_n / T))`: 0 where they agree up to a constant.
+
+    Its gradient by the student is `T (softmax(student / T) - softmax(teacher / T))` of each image over N: the factor
+    `T^2` keeps its size when the temperature changes.
+
+    Args:
+        student: Logits `(N, classes)`.
+        teacher: Logits `(N, classes)`.
+        temperature: T, more than 0.
+    """
+    scaled, wanted = (F.log_softmax(logits / temperature, dim=1) for logits in (student, teacher))
+    return temperature**2 * F.kl_div(scaled, wanted, reduction="batchmean", log_target=True)
+
+
+class _Taught(Loss):
+    """A term with a teacher, which sees the student's augmented batch in evaluation mode, in fp32."""
+
+    def __init__(self, teacher: str) -> None:
+        self.teacher = teacher
+        self._network: AlexNet | None = None
+
+    @override
+    def prepare(self, net: AlexNet, data: ImageData, run: Path) -> None:
+        checkpoint = checkpoint_of(self.teacher, run)
+        self._network = trained_network(checkpoint, data)
+        say("teacher", f"{self._network.network.name}, {checkpoint}")
+
+    def taught(self, images: Tensor) -> Tensor:
+        """The teacher's logits, without gradients."""
+        assert self._network is not None, "prepare comes first"
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            return self._network.to(images.device)(images)
+
+
+class Distillation(_Taught):
+    """`(1 - w) * cross_entropy(logits, labels) + w * T^2 * mean_n KL(softmax(teacher / T) || softmax(logits / T))`.
+
+    Source: Hinton et al. 2015, arXiv 1503.02531, section 2.
+
+    Args:
+        teacher: An arm of the same pair whose run with the same seed has finished, such as float; or the path of a
+            checkpoint. Its classes and image size must be this run's.
+        temperature: T, more than 0.
+        weight: w, from 0 (labels alone) to 1 (the teacher alone).
+    """
+
+    def __init__(self, teacher: str, temperature: float = 2.0, weight: float = 0.9) -> None:
+        if not 0 < temperature < float("inf"):
+            raise UserError(f"Distillation.temperature is {temperature}. Expected a number above 0, such as 2.")
+        if not 0 <= weight <= 1:
+            raise UserError(f"Distillation.weight is {weight}. Expected a share from 0 (labels) to 1 (the teacher).")
+        super().__init__(teacher)
+        self.temperature = temperature
+        self.weight = weight
+
+    @override
+    def __call__(self, net: AlexNet, batch: Batch, logits: Tensor) -> Tensor:
+        soft = distillation(logits, self.taught(batch.images), self.temperature)
+        return (1 - self.weight) * F.cross_entropy(logits, batch.labels) + self.weight * soft
+
+
+class TeacherCrossEntropy(_Taught):
+    """`-mean_n sum_c softmax(teacher_n)_c * log softmax(logits_n)_c`: ReActNet's distributional loss, without labels.
+
+    Source: Liu et al. 2020, arXiv 2003.03488, section 4; liuzechun/ReActNet, utils/KD_loss.py.
+
+    Args:
+        teacher: As in `Distillation`.
+    """
+
+    def __init__(self, teacher: str) -> None:
+        super().__init__(teacher)
+
+    @override
+    def __call__(self, net: AlexNet, batch: Batch, logits: Tensor) -> Tensor:
+        return F.cross_entropy(logits, self.taught(batch.images).softmax(dim=1))

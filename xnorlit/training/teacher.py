@@ -1,0 +1,97 @@
+"""A trained network that another one learns from."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from jsonargparse import ArgumentError
+from pytorch_lightning.cli import LightningArgumentParser
+
+from xnorlit.data import ImageData
+from xnorlit.errors import UserError
+from xnorlit.models import AlexNet
+from xnorlit.runs.config import load_config
+from xnorlit.training.checkpoints import load
+
+
+def checkpoint_of(teacher: str, run: Path) -> Path:
+    """The checkpoint that a recipe names as its teacher.
+
+    An arm's name means the last checkpoint of that arm with the same pair and seed: the last and not the best, for the
+    best was chosen by its accuracy on the images that the student is going to be measured on.
+
+    Args:
+        teacher: Name of an arm, such as float, or path of a checkpoint.
+        run: Folder of the run that learns from it, `.../PAIR/ARM/seed-N`.
+
+    Raises:
+        UserError: There is no such checkpoint, or the arm's run has not finished.
+    """
+    if teacher.endswith(".ckpt") or "/" in teacher:
+        return Path(teacher)
+    folder = run.parent.parent / teacher / run.name
+    if not (folder / "summary.json").is_file():
+        state = "is not finished" if (folder / "config.yaml").is_file() else "does not exist"
+        raise UserError(
+            f"the teacher is the arm {teacher} of the same pair and seed, and its run {folder} {state}. Train it first "
+            f"(xnorlit train {teacher}, with the same recipe, images and seed), or name a checkpoint as the teacher."
+        )
+    return folder / "checkpoints" / "last.ckpt"
+
+
+def trained_network(checkpoint: Path, data: ImageData) -> AlexNet:
+    """The network of a checkpoint, in evaluation mode and without gradients, from the config.yaml of its run.
+
+    Args:
+        checkpoint: `RUN/checkpoints/NAME.ckpt`.
+        data: The images that it is going to see: its classes, in order, and their size must be theirs.
+
+    Raises:
+        UserError: It is no such checkpoint, or was trained on other classes or another image size.
+    """
+    content = load(checkpoint)
+    made = content.get("xnorlit")
+    if made is None:
+        raise UserError(f"{checkpoint} does not say what it was trained on. Expected a RUN/checkpoints/last.ckpt.")
+    if list(made["classes"]) != list(data.classes):
+        raise UserError(f"the teacher {checkpoint} was trained on {_classes(made['classes'], data.classes)}")
+    if made["image_size"] != data.image_size:
+        raise UserError(
+            f"the teacher {checkpoint} was trained on images of {made['image_size']} pixels, and this run has "
+            f"{data.image_size}. Train a teacher with data.image_size {data.image_size}, or choose another one."
+        )
+    config = checkpoint.parents[1] / "config.yaml"
+    module = _classifier(load_config(config)["model"], config)
+    module.build_for(SimpleNamespace(num_classes=len(data.classes), **_pictures(data)))
+    module.on_load_checkpoint(content)  # Refuses weights of other shapes in words.
+    module.load_state_dict(content["state_dict"])
+    return module.net.eval().requires_grad_(False)
+
+
+def _classifier(settings: dict[str, Any], config: Path) -> Any:
+    from xnorlit.training.module import Classifier  # It lists the losses, some of which have a teacher.
+
+    parser = LightningArgumentParser(exit_on_error=False)
+    parser.add_lightning_class_args(Classifier, "model")
+    try:
+        return parser.instantiate_classes(parser.parse_object({"model": settings})).model
+    except ArgumentError as error:
+        raise UserError(
+            f"{config} has settings that this version does not understand: {error} Train the teacher again."
+        ) from error
+
+
+def _pictures(data: ImageData) -> dict[str, Any]:
+    return {"image_size": data.image_size, "mean": data.mean, "std": data.std}
+
+
+def _classes(theirs: Any, ours: Any) -> str:
+    sides = [
+        f"{whose} has {', '.join(sorted(only)[:5])}{', ...' if len(only) > 5 else ''}"
+        for whose, only in (("the teacher alone", set(theirs) - set(ours)), ("this run alone", set(ours) - set(theirs)))
+        if only
+    ]
+    return (
+        f"{len(theirs)} classes, and this run has {len(ours)} ({'; '.join(sides) or 'in another order'}). Choose a "
+        "teacher of the same classes, such as the float twin."
+    )
