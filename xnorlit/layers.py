@@ -39,7 +39,7 @@ class QuantLayer(nn.Module):
 
     def bind(self, binarizer: Binarizer, *, rectify: bool, extent: tuple[int, ...] | None = None) -> None:
         """Gives the layer its own copy of the binarizer; the latent weights are initialised by then."""
-        self.binarizer = binarizer.bound_to(self.weight, rectify=rectify, extent=extent)
+        self.binarizer = binarizer.bound_to(self.weight, rectify=rectify, extent=extent, channels=self.channels)
 
     def hold_real(self, operand: Operand | None) -> None:
         """Keeps one operand real in training from now on, as a plain `Binarizer` has it; None ends that.
@@ -49,6 +49,11 @@ class QuantLayer(nn.Module):
         plain = Binarizer()
         plain.rectify = self.binarizer.rectify
         self._held = {} if operand is None else {operand: plain}
+
+    @property
+    def channels(self) -> int:
+        """Input channels, of all groups; of a flattened map those of the map."""
+        raise NotImplementedError
 
     @property
     def shortcut(self) -> bool:
@@ -138,6 +143,11 @@ class QuantConv2d(QuantLayer):
 
     @property
     @override
+    def channels(self) -> int:
+        return self.groups * self.weight.shape[1]
+
+    @property
+    @override
     def keeps_shape(self) -> bool:
         kernel, stride, padding = self.window
         same = all(2 * zeros == side - 1 for side, zeros in zip(kernel, padding, strict=True))
@@ -164,6 +174,11 @@ class QuantLinear(QuantLayer):
     def __init__(self, inputs: int, outputs: int, positions: int = 1, bias: bool = True, dropout: float = 0.0) -> None:
         super().__init__(torch.empty(outputs, inputs), bias, dropout)
         self.positions = positions
+
+    @property
+    @override
+    def channels(self) -> int:
+        return self.weight.shape[1] // self.positions
 
     @property
     @override

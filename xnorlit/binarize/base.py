@@ -49,6 +49,7 @@ class Binarizer(nn.Module):
         cannot_pack: Why a layer of this method has no packed form and what to use instead; empty where it has one.
         rectify: Whether a real-valued input passes a ReLU first, see `bound_to`.
         extent: Height and width of the layer's output, `None` for a linear layer or where they are not known.
+        channels: The layer's input channels, those of all groups; of a flattened map its channels, not its features.
     """
 
     weight_bits: int = 32
@@ -59,8 +60,11 @@ class Binarizer(nn.Module):
     cannot_pack: str = ""
     rectify: bool = False
     extent: tuple[int, ...] | None = None
+    channels: int = 0
 
-    def bound_to(self, weight: Tensor, *, rectify: bool, extent: tuple[int, ...] | None = None) -> "Binarizer":
+    def bound_to(
+        self, weight: Tensor, *, rectify: bool, extent: tuple[int, ...] | None = None, channels: int | None = None
+    ) -> "Binarizer":
         """This binarizer's settings as a new binarizer of one layer.
 
         Args:
@@ -68,9 +72,10 @@ class Binarizer(nn.Module):
             rectify: Whether the layer's block has no non-linearity of its own. A real-valued input then passes a ReLU
                 first; without it a float network of batch norm and convolution only would collapse to a linear map.
             extent: Height and width of a convolution's output, where the network's table tells them.
+            channels: Input channels, where they are not I: of a convolution with groups, or of a flattened map.
         """
         bound = copy.deepcopy(self)
-        bound.rectify, bound.extent = rectify, extent
+        bound.rectify, bound.extent, bound.channels = rectify, extent, channels or weight.shape[1]
         # What a method draws here must not shift the draws of the next layer's weights: a pair starts alike.
         with torch.random.fork_rng(devices=[]):
             bound.setup(weight)

@@ -27,7 +27,8 @@ class WeightsOnly(Binarizer):
 
     @override
     def setup(self, weight: Tensor) -> None:
-        self.method = self.method.bound_to(weight, rectify=self.rectify, extent=self.extent)
+        given = {"rectify": self.rectify, "extent": self.extent, "channels": self.channels}
+        self.method = self.method.bound_to(weight, **given)
 
     @override
     def behind(self, outputs: int) -> nn.Module | None:

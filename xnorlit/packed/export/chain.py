@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from xnorlit.binarize import Binarizer
+from xnorlit.binarize.reactnet import RPReLU
 from xnorlit.errors import UserError
 from xnorlit.layers import BatchNorm1d, BatchNorm2d, QuantConv2d, QuantLayer
 from xnorlit.models import AlexNet
 
 # All are one value in, one value out, and grow or fall throughout with their input.
-ELEMENTWISE = (BatchNorm1d, BatchNorm2d, nn.ReLU, nn.PReLU)
+ELEMENTWISE = (BatchNorm1d, BatchNorm2d, nn.ReLU, nn.PReLU, RPReLU)
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Link:
     def scale(self) -> Tensor:
         """What the evaluation forward multiplies the sums of codes by, `(O,)`, in its own arithmetic."""
         codes = self.layer.binarizer.weight_codes(self.layer.weight)
-        inputs = self.layer.binarizer.input_codes(self.layer.weight.new_zeros(1))
+        inputs = self.layer.binarizer.input_codes(self.layer.weight.new_zeros(1, self.layer.channels))
         return (inputs.scale * codes.scale).expand(len(self.layer.weight))
 
     def scaled(self, sums: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xnorlit.binarize.reactnet import RPReLU
 from xnorlit.errors import UserError
 from xnorlit.packed.export.chain import Link
 from xnorlit.packed.export.thresholds import FAR, Thresholds, float_thresholds, integer_thresholds
@@ -127,7 +128,7 @@ def _affine_maps(link: Link) -> list[tuple[Tensor, Tensor, float]]:
         if isinstance(module, nn.ReLU):
             maps[-1] = (*maps[-1][:2], 0.0)
             continue
-        if isinstance(module, nn.PReLU):
+        if isinstance(module, nn.PReLU | RPReLU):
             raise UserError(f"{link.name} cannot be packed: a PReLU leads to real numbers; use a ReLU there.")
         varies = module.running_var > module.constant_below * module.eps
         gamma = varies.double() if module.weight is None else module.weight.double() * varies

@@ -1,0 +1,164 @@
+"""ReActNet: the sign's threshold is learned, and so is the non-linearity behind the layer."""
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from typing_extensions import override
+
+from xnorlit.binarize.base import Codes
+from xnorlit.binarize.bireal import BiReal
+from xnorlit.binarize.latent import by_filters
+
+SLOPE = 0.25  # torch's own start of a PReLU's slope
+
+
+def _channels(values: Tensor, x: Tensor) -> Tensor:
+    return values.view(-1, *(1,) * (x.ndim - 2)).to(x.dtype)
+
+
+def _per_channel(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return x.sum(dim=[dim for dim in range(x.ndim) if dim != 1], dtype=dtype)
+
+
+def shifted_signs(x: Tensor, shift: Tensor) -> Tensor:
+    """`sign(x + shift_c)` without the sum: `+1 where x >= -shift_c`, to the bit the same."""
+    ones = torch.ge(x, -_channels(shift, x), out=torch.empty_like(x))
+    return torch.add(-torch.ones((), dtype=x.dtype, device=x.device), ones, alpha=2, out=ones)
+
+
+class _ShiftedSign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, shift: Tensor) -> Tensor:
+        ctx.save_for_backward(x, shift)
+        return shifted_signs(x, shift)
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        x, shift = ctx.saved_tensors
+        sums = []
+
+        def formula(x: Tensor, outer: Tensor) -> Tensor:
+            slope = torch.add(x, _channels(shift, x)).abs_().neg_().add_(1).clamp_min_(0)
+            inner = slope.mul_(outer).mul_(2)
+            sums.append(_per_channel(inner, shift.dtype))
+            return inner
+
+        return by_filters(formula, x.dtype, x, outer), torch.stack(sums).sum(dim=0)
+
+
+def shifted_sign(x: Tensor, shift: Tensor) -> Tensor:
+    """`sign(z)`, `z = x + shift_c`, with the gradient `dx = g * max(0, 2 - 2|z|)` and `dshift_c = sum of dx over c`.
+
+    Args:
+        x: `(N, C, ...)`.
+        shift: `(C,)`.
+    """
+    return _ShiftedSign.apply(x, shift)
+
+
+class _RPReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: Tensor, before: Tensor, after: Tensor) -> Tensor:
+        ctx.save_for_backward(x, slope, before)
+
+        def formula(x: Tensor) -> Tensor:
+            return F.prelu(torch.add(x, _channels(before, x)), slope.to(x.dtype)).add_(_channels(after, x))
+
+        return by_filters(formula, x.dtype, x)
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        x, slope, before = ctx.saved_tensors
+        sums = []
+
+        def formula(x: Tensor, outer: Tensor) -> Tensor:
+            z = torch.add(x, _channels(before, x)).clamp_max_(0)
+            negative = torch.lt(z, 0, out=torch.empty_like(z)).mul_(outer)
+            terms = (z.mul_(outer), negative, outer)
+            sums.append(torch.stack([_per_channel(term, slope.dtype) for term in terms]))
+            return torch.addcmul(outer, negative, _channels(slope - 1, x))
+
+        of_x = by_filters(formula, x.dtype, x, outer)
+        of_slope, of_negative, of_all = torch.stack(sums).sum(dim=0)
+        return of_x, of_slope, of_all + (slope - 1) * of_negative, of_all
+
+
+class RPReLU(nn.Module):
+    """`max(0, z) + slope_c * min(0, z) + after_c`, `z = x + before_c`: a PReLU whose corner is learned as well.
+
+    Args:
+        channels: C of the inputs `(N, C, H, W)` or `(N, C)`.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.full((channels,), SLOPE))
+        self.before = nn.Parameter(torch.zeros(channels))
+        self.after = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        return _RPReLU.apply(x, self.slope, self.before, self.after)
+
+
+class ReActNet(BiReal):
+    """`y = RPReLU((sign(x + b) (*) sign(W)) * alpha_o + x)`, b learned per input channel, RPReLU's three per output.
+
+    Weights, the gradient `g * max(0, 2 - 2|x + b|)` of the sign and the shortcut are `BiReal`'s; `db` is the sum of
+    `dx` over its channel. b starts at 0; RPReLU starts as a PReLU of slope 0.25 without shifts. The release has its
+    batch norm between the layer and RPReLU. Where it comes behind, as in AlexNet-XNOR, it cancels the last shift.
+
+    The distribution loss that the paper trains with is `Distillation`'s, its two steps are `stages`.
+
+    Source: Liu et al. 2020, arXiv 2003.03488, section 4; liuzechun/ReActNet, mobilenet/2_step2/reactnet.py.
+
+    Args:
+        weight_gradient: `plain` as in the release, or `magnitude`, see `BiReal`.
+        shortcut: Whether the real input is added to the output where both have one shape; no packed form then remains.
+        rprelu: Whether RPReLU stands behind the layer.
+        keep_slopes_positive: Whether a step brings RPReLU's slopes back to 0 or more, which the release does not: with
+            a falling part it is no threshold for the next layer's sign, so a network could not be packed.
+    """
+
+    def __init__(
+        self,
+        weight_gradient: Literal["plain", "magnitude"] = "plain",
+        shortcut: bool = True,
+        rprelu: bool = True,
+        keep_slopes_positive: bool = True,
+    ) -> None:
+        super().__init__(weight_gradient, shortcut)
+        self.rprelu = rprelu
+        self.keep_slopes_positive = keep_slopes_positive
+        self._behind: tuple[RPReLU, ...] = ()  # In a tuple: the network holds it, not this module.
+
+    @override
+    def setup(self, weight: Tensor) -> None:
+        self.shift = nn.Parameter(weight.new_zeros(self.channels))
+
+    @override
+    def behind(self, outputs: int) -> nn.Module | None:
+        self._behind = (RPReLU(outputs),) if self.rprelu else ()
+        return self._behind[0] if self._behind else None
+
+    @override
+    def input(self, x: Tensor) -> Tensor:
+        return shifted_sign(self._by_channel(x), self.shift).view_as(x)
+
+    @override
+    def input_codes(self, x: Tensor) -> Codes:
+        signs = shifted_signs(self._by_channel(x), self.shift.detach())
+        return Codes(signs.view_as(x), x.new_ones(()))
+
+    def _by_channel(self, x: Tensor) -> Tensor:
+        """A flattened map `(N, C * positions)` as `(N, C, positions)`."""
+        return x if x.shape[1] == self.channels else x.unflatten(1, (self.channels, -1))
+
+    @override
+    @torch.no_grad()
+    def after_step(self, weight: Tensor) -> None:
+        if self.keep_slopes_positive:
+            for module in self._behind:
+                module.slope.clamp_(min=0)
