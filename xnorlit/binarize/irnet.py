@@ -1,0 +1,109 @@
+"""IR-Net: balanced, standardised weights and a gradient that narrows during training."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from xnorlit.binarize.base import Binarizer, Codes
+from xnorlit.binarize.ede import ede_gradient, ede_sign, temperature
+from xnorlit.binarize.latent import by_filters, compute_dtype
+from xnorlit.binarize.sign import sign
+from xnorlit.binarize.standard import standardised, through_standardised
+from xnorlit.errors import UserError
+
+
+def _power(values: Tensor) -> Tensor:
+    """`2^round(log2 mean_o|v|)`, `(O, 1, ...)`."""
+    mean = values.abs().mean(dim=tuple(range(1, values.ndim)), keepdim=True)
+    return mean.clamp_min_(torch.finfo(mean.dtype).tiny).log2_().round_().exp2_()
+
+
+def _balanced(weight: Tensor) -> Tensor:
+    values, _ = standardised(weight)
+    return sign(values).mul_(_power(values))
+
+
+class _Libra(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, t: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, t.clone())
+        return by_filters(_balanced, compute_dtype(weight), weight)
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        weight, t = ctx.saved_tensors
+        t = t.to(weight.dtype)
+
+        def formula(weight: Tensor, outer: Tensor) -> Tensor:
+            values, deviation = standardised(weight)
+            inner = ede_gradient(outer, values, t).mul_(_power(values))
+            return through_standardised(inner, values, deviation)
+
+        return by_filters(formula, weight.dtype, weight, outer), None
+
+
+def libra(weight: Tensor, t: Tensor) -> Tensor:
+    """`2^s_o sign(v)`, `v = (W - mean_o) / std_o`, `s_o = round(log2 mean_o|v|)`.
+
+    The gradient passes the sign as `ede_sign` states it and is then that of the standardisation; s is a constant.
+
+    Args:
+        weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.
+        t: The estimator's temperature, one number.
+    """
+    return _Libra.apply(weight, t)
+
+
+class IRNet(Binarizer):
+    """`y = (sign(x) (*) sign(v)) * 2^s_o`, `v = (W - mean_o) / std_o`, `s_o = round(log2 mean_o|v|)`.
+
+    Gradient of both signs: `g k t (1 - tanh^2(t z))`, `k = max(1/t, 1)`, whose temperature t rises by the epoch; mean
+    and deviation are differentiated. For weights of a bell's shape `mean|v|` is 0.8 and the power of two 1.
+
+    The released ImageNet files leave t at 0.1 for good, and their trainer is missing; the schedule is the one of its
+    CIFAR trainer.
+
+    Source: Qin et al. 2020, arXiv 1909.10788, section 3; htqin/IR-Net, CIFAR-10/ResNet20/1w1a/.
+
+    Args:
+        t_min: t in the first epoch, see `temperature`; 1e-3 as in the released code, 1e-1 in the paper.
+        t_max: t behind the last epoch.
+    """
+
+    weight_bits = 1
+    input_bits = 1
+    signed_input = True
+    t: Tensor
+
+    def __init__(self, t_min: float = 1e-3, t_max: float = 1e1) -> None:
+        super().__init__()
+        if not 0 < t_min <= t_max:
+            raise UserError(f"IRNet's t_min is {t_min} and t_max {t_max}. Expected 0 < t_min <= t_max.")
+        self.t_min, self.t_max = t_min, t_max
+
+    @override
+    def setup(self, weight: Tensor) -> None:
+        self.register_buffer("t", weight.new_tensor(self.t_min))
+
+    @override
+    def on_epoch(self, epoch: int, epochs: int) -> None:
+        self.t.fill_(temperature(epoch, epochs, self.t_min, self.t_max))
+
+    @override
+    def weight(self, weight: Tensor) -> Tensor:
+        return libra(weight, self.t)
+
+    @override
+    def input(self, x: Tensor) -> Tensor:
+        return ede_sign(x, self.t)
+
+    @override
+    def weight_codes(self, weight: Tensor) -> Codes:
+        balanced = by_filters(_balanced, weight.dtype, weight)
+        return Codes(sign(balanced), balanced[:, :1].abs().flatten(1)[:, 0])
+
+    @override
+    def input_codes(self, x: Tensor) -> Codes:
+        return Codes(sign(x), x.new_ones(()))

@@ -1,0 +1,89 @@
+"""XNOR-Net++: signs on both sides, and one learned scale in the place of alpha and K."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from xnorlit.binarize.base import Binarizer, Codes, Window
+from xnorlit.binarize.gain import gained_sign
+from xnorlit.binarize.sign import clipped_sign, sign
+from xnorlit.errors import UserError
+
+
+class XNORPlusPlus(Binarizer):
+    """`y = (sign(x) (*) sign(W)) * G`, G learned from 1: `G = gain_o`, or `G = gain_o * height_h * width_w`.
+
+    Gradient of the inputs: `g * 1[|x| <= 1]`; of the weights: `g G 1[|W| <= 1]`; of G: the true one. Sums begin at up
+    to n in magnitude, so a norm has to follow.
+
+    Source: Bulat and Tzimiropoulos 2019, arXiv 1909.13863, section 4; 1adrianb/binary-networks-pytorch, bnn/ops.py.
+
+    Args:
+        scale: `channel`: one number for each output channel, all that the authors' library has; it packs, and leaves
+            the image size open. `rank-1`: times a number for each row and one for each column of a convolution's
+            output, the paper's best; the network then takes images of one size, and has no packed form.
+        center: Subtract from the latent weights, after each step, their mean over the input channels.
+        clip: Clamp the latent weights to [-1, 1] after each step; beyond 1 the gradient no longer reaches them.
+    """
+
+    weight_bits = 1
+    input_bits = 1
+    signed_input = True
+
+    def __init__(self, scale: Literal["channel", "rank-1"] = "channel", center: bool = True, clip: bool = True) -> None:
+        super().__init__()
+        self.scale = scale
+        self.center = center
+        self.clip = clip
+
+    @override
+    def setup(self, weight: Tensor) -> None:
+        self.gain = nn.Parameter(weight.new_ones(len(weight)))
+        if self.scale == "rank-1" and weight.ndim > 2:
+            if self.extent is None:
+                raise UserError(
+                    "XNORPlusPlus with scale rank-1 needs to know how large the layer's output is. Build the network "
+                    "from its table, or use scale channel."
+                )
+            height, width = self.extent
+            self.height = nn.Parameter(weight.new_ones(height, 1))
+            self.width = nn.Parameter(weight.new_ones(width))
+
+    @property
+    def _spatial(self) -> bool:
+        return hasattr(self, "height")
+
+    @override
+    def weight(self, weight: Tensor) -> Tensor:
+        return gained_sign(weight, self.gain)
+
+    @override
+    def input(self, x: Tensor) -> Tensor:
+        return clipped_sign(x)
+
+    @override
+    def rescale(self, y: Tensor, x: Tensor, window: Window | None) -> Tensor:
+        return y * (self.height * self.width).to(y.dtype) if self._spatial else y
+
+    @override
+    def weight_codes(self, weight: Tensor) -> Codes:
+        return Codes(sign(weight), self.gain.detach())
+
+    @override
+    def input_codes(self, x: Tensor) -> Codes:
+        return Codes(sign(x), x.new_ones(()))
+
+    @property
+    @override
+    def cannot_pack(self) -> str:  # type: ignore[override]
+        return "its scale differs from position to position; train with scale: channel" if self._spatial else ""
+
+    @override
+    @torch.no_grad()
+    def after_step(self, weight: Tensor) -> None:
+        if self.center:
+            weight.sub_(weight.mean(dim=1, keepdim=True))
+        if self.clip:
+            weight.clamp_(-1, 1)
