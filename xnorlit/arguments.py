@@ -8,9 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
-import docstring_parser
-from typing_extensions import override
-
 from xnorlit.errors import UserError, did_you_mean
 
 _METAVARS = {Path: "FILE", str: "NAME"}
@@ -23,8 +20,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, prog: str, description: str, example: str) -> None:
         super().__init__(prog=prog, description=description, epilog=f"Example: {example}", allow_abbrev=False)
 
-    @override
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        """The namespace and what was left, dashes put in place first."""
         return super().parse_known_args(None if args is None else [self._dashed(word) for word in args], namespace)
 
     def _dashed(self, word: str) -> str:
@@ -32,7 +29,6 @@ class Parser(argparse.ArgumentParser):
         dashed = name.replace("_", "-")
         return f"{dashed}{sign}{value}" if dashed in self._option_string_actions else word
 
-    @override
     def error(self, message: str) -> NoReturn:
         """Raises what the command line prints."""
         unknown = re.match(r"unrecognized arguments: (-[^\s=]+)", message)
@@ -76,6 +72,8 @@ def parser_of(function: Callable[..., object], *, prog: str, example: str) -> Pa
         prog: The command, for its help.
         example: A whole command line, for its help.
     """
+    import docstring_parser  # Not at the top: a command that starts fast has none to read.
+
     text = docstring_parser.parse(function.__doc__ or "")
     about = {each.arg_name: (each.description or "").replace("%", "%%") for each in text.params}
     hints = get_type_hints(function)

@@ -39,6 +39,12 @@ def _bench(arguments: Sequence[str]) -> None:
     bench(arguments)
 
 
+def _classify(arguments: Sequence[str]) -> int:
+    from xnorlit.classify import classify
+
+    return classify(arguments)
+
+
 def _typed(module: str, function: str, example: str) -> Callable[[Sequence[str]], None]:
     """A command whose arguments are a function's signature and whose help is its docstring."""
 
@@ -53,7 +59,7 @@ def _typed(module: str, function: str, example: str) -> Callable[[Sequence[str]]
     return command
 
 
-COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
+COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int | None]]] = {
     "train": ("train one arm with the recipe that fits the images", _train),
     "fit": ("train with configuration files: -c base.yaml -c xnor.yaml", _lightning("fit")),
     "validate": ("accuracy of a checkpoint on the validation split", _lightning("validate")),
@@ -67,6 +73,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None]]] = {
         "a trained network into bits: one small file, measured",
         _typed("xnorlit.packing.command", "pack", "runs/cifar10/pair-0/xnor/seed-0 --ends int8"),
     ),
+    "classify": ("pictures through a packed network: the likeliest classes", _classify),
     "compare": ("the table of a pair: what binarising cost and gave", _compare),
     "bench": ("how fast and small the packed network is, beside torch and onnxruntime", _bench),
 }
@@ -93,8 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words of the command line; those of this process by default.
 
     Returns:
-        Exit status: 0 when the command did what was asked, 1 for a fault of this program, 2 for an error that the
-        message explains, 130 for Ctrl-C.
+        Exit status: 0 when the command did what was asked, 1 when it did a part of it or for a fault of this program,
+        2 for an error that the message explains, 130 for Ctrl-C.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
@@ -109,13 +116,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words[0] not in COMMANDS:
             near = did_you_mean(words[0], COMMANDS)
             raise UserError(f"no command named {words[0]}.{near} Known: {', '.join(COMMANDS)}. See xnorlit --help.")
-        COMMANDS[words[0]][1](words[1:])
+        status = COMMANDS[words[0]][1](words[1:])
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             raise
         return _told(error)
-    return 0
+    return status or 0
 
 
 def _told(error: BaseException) -> int:

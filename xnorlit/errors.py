@@ -1,6 +1,5 @@
 """The one exception that is meant for the person at the keyboard."""
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -26,6 +25,8 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
 
 
 def _nearest(given: str, known: dict[str, str]) -> str | None:
+    import difflib  # Not at the top: most commands find what was meant, and some start fast.
+
     parents, leaf = _split(given)
     siblings: dict[str, str] = {}
     for folded, name in known.items():
