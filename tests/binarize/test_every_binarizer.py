@@ -46,14 +46,15 @@ def test_codes_times_scale_is_the_operand(name):
 @pytest.mark.parametrize("name", ALL)
 def test_codes_fit_their_bits(name):
     layer, x = conv(name), inputs()
+    layer.train()(x)  # A first batch may set a scale.
     binarizer = layer.binarizer
-    for bits, codes in (
-        (binarizer.weight_bits, binarizer.weight_codes(layer.weight).values),
-        (binarizer.input_bits, binarizer.input_codes(x).values),
+    for bits, codes, parts in (
+        (binarizer.weight_bits, binarizer.weight_codes(layer.weight).values, len(layer.weight)),
+        (binarizer.input_bits, binarizer.input_codes(x).values, 1),
     ):
         if bits < 32:
-            assert torch.equal(codes, codes.round())
-            assert len(codes.unique()) <= 2**bits
+            assert binarizer.cannot_pack or torch.equal(codes, codes.round())
+            assert all(len(part.unique()) <= 2**bits for part in codes.chunk(parts))
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -110,7 +110,7 @@ class ReActNet(BiReal):
     `dx` over its channel. b starts at 0; RPReLU starts as a PReLU of slope 0.25 without shifts. The release has its
     batch norm between the layer and RPReLU. Where it comes behind, as in AlexNet-XNOR, it cancels the last shift.
 
-    The distribution loss that the paper trains with is `Distillation`'s, its two steps are `stages`.
+    The loss that the paper trains with, alone, is `TeacherCrossEntropy`; its two steps are `TwoStages`.
 
     Source: Liu et al. 2020, arXiv 2003.03488, section 4; liuzechun/ReActNet, mobilenet/2_step2/reactnet.py.
 
