@@ -28,9 +28,11 @@ ROOMS = {
     "atomic": Room(foreign=()),
     "console": Room(foreign=("rich",)),
     "arguments": Room(foreign=("docstring_parser",)),
+    "settings": Room(foreign=("yaml",)),
     "binarize": Room(foreign=("torch", "typing_extensions")),
     "layers": Room(("binarize",)),
     "models": Room(("layers",)),
+    "summary": Room(("models",)),
     "pictures": Room(foreign=("numpy", "PIL")),
     "data": Room(("pictures",)),
     "training": Room(("models", "data", "runs")),
@@ -45,7 +47,7 @@ ROOMS = {
     "cli": Room(foreign=(), lazy=True),
     "__main__": Room(("cli",), foreign=()),
 }
-LEAVES = {"__init__", "errors", "atomic", "console", "arguments"}
+LEAVES = {"__init__", "errors", "atomic", "console", "arguments", "settings"}
 HEAVY = {"torch", "pytorch_lightning", "lightning", "torchvision", "torchmetrics"}
 
 

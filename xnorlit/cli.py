@@ -45,6 +45,12 @@ def _classify(arguments: Sequence[str]) -> int:
     return classify(arguments)
 
 
+def _summary(arguments: Sequence[str]) -> None:
+    from xnorlit.summary.command import summary
+
+    summary(arguments)
+
+
 def _typed(module: str, function: str, example: str) -> Callable[[Sequence[str]], None]:
     """A command whose arguments are a function's signature and whose help is its docstring."""
 
@@ -65,6 +71,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int | None]]] = {
     "validate": ("accuracy of a checkpoint on the validation split", _lightning("validate")),
     "test": ("accuracy of a checkpoint on the test split", _lightning("test")),
     "predict": ("logits of a checkpoint for the validation split", _lightning("predict")),
+    "summary": ("what a network weighs and computes, layer by layer", _summary),
     "prepare": (
         "images to .beton files, once, for the fast loader",
         _typed("xnorlit.data.prepare", "prepare", "photos/ betons/ --shorter-side 256 --skip-bad"),

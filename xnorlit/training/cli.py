@@ -23,6 +23,7 @@ from xnorlit.console import say
 from xnorlit.data import ImageData
 from xnorlit.errors import UserError
 from xnorlit.runs.config import flatten
+from xnorlit.settings import config_files, read_config
 from xnorlit.training.checkpoints import Checkpoints, load
 from xnorlit.training.help import Formatter, beginnings, binarizer_list
 from xnorlit.training.loggers import MetricsFile, wandb_logger, wandb_mode
@@ -32,7 +33,7 @@ from xnorlit.training.predictions import PredictionsFile
 from xnorlit.training.progress import progress
 from xnorlit.training.record import RunRecord
 from xnorlit.training.refusals import refuse
-from xnorlit.training.wording import config_files, in_words, read_config
+from xnorlit.training.wording import in_words
 
 # Said by Lightning about settings that are meant here, or about itself.
 QUIET = (

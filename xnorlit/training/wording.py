@@ -3,16 +3,16 @@
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from xnorlit.binarize import binarizers
 from xnorlit.data.augment import Crop
-from xnorlit.errors import UserError, did_you_mean
+from xnorlit.errors import did_you_mean
+from xnorlit.settings import read_config
 from xnorlit.training.aids import AIDS
 from xnorlit.training.losses import Loss
 from xnorlit.training.schedule import Schedule
@@ -27,38 +27,6 @@ _KINDS = {
     "dict": "a mapping {key: value}",
     "tuple": "a list",
 }
-
-
-def config_files(words: Sequence[str]) -> Iterator[Path]:
-    """The files of `-c FILE`, `--config FILE` and `--config=FILE`, in order."""
-    for word, following in zip(words, [*words[1:], None], strict=False):
-        name, sign, value = word.partition("=")
-        if name in ("-c", "--config") and (sign or following is not None):
-            yield Path(value if sign else str(following))
-
-
-def read_config(file: Path) -> dict[str, Any]:
-    """What a configuration file says.
-
-    Raises:
-        UserError: It is missing, or not a YAML file of `key: value` lines.
-    """
-    expected = "Expected a YAML file of settings, such as experiments/cifar10/base.yaml"
-    if not file.is_file():
-        what = "is a folder" if file.is_dir() else "does not exist"
-        near = did_you_mean(file.stem, [each.stem for each in file.parent.glob("*.yaml")]).replace("?", ".yaml?")
-        raise UserError(f"the configuration file {file} {what}.{near} {expected}.")
-    try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not a text file. {expected}.") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{file} is not YAML{where}: {getattr(error, 'problem', error)}. {expected}.") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{file} holds no settings. {expected}, with lines like `model:` and, indented, `network: …`.")
-    return config
 
 
 def in_words(message: str, command: str, options: Iterable[str], files: Iterable[Path]) -> str:

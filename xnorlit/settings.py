@@ -1,0 +1,62 @@
+"""Configuration files: which a command line names, what each says, and what several say together."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from xnorlit.errors import UserError, did_you_mean
+
+
+def config_files(words: Sequence[str]) -> Iterator[Path]:
+    """The files of `-c FILE`, `--config FILE` and `--config=FILE`, in order."""
+    for word, following in zip(words, [*words[1:], None], strict=False):
+        name, sign, value = word.partition("=")
+        if name in ("-c", "--config") and (sign or following is not None):
+            yield Path(value if sign else str(following))
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """What a configuration file says.
+
+    Raises:
+        UserError: It is missing, or not a YAML file of `key: value` lines.
+    """
+    expected = "Expected a YAML file of settings, such as experiments/cifar10/base.yaml"
+    if not file.is_file():
+        what = "is a folder" if file.is_dir() else "does not exist"
+        near = did_you_mean(file.stem, [each.stem for each in file.parent.glob("*.yaml")]).replace("?", ".yaml?")
+        raise UserError(f"the configuration file {file} {what}.{near} {expected}.")
+    try:
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is not a text file. {expected}.") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{file} is not YAML{where}: {getattr(error, 'problem', error)}. {expected}.") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{file} holds no settings. {expected}, with lines like `model:` and, indented, `network: …`.")
+    return config
+
+
+def merged(files: Iterable[Path]) -> dict[str, Any]:
+    """What several files say together: later ones override earlier ones, key by key.
+
+    A class that is named anew (`class_path`) starts with settings of its own.
+
+    Raises:
+        UserError: See `read_config`.
+    """
+    whole: dict[str, Any] = {}
+    for file in files:
+        whole = _overridden(whole, read_config(file))
+    return whole
+
+
+def _overridden(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    if "class_path" in above and above["class_path"] != below.get("class_path"):
+        return dict(above)
+    both = {key: value for key, value in below.items() if isinstance(value, dict) and isinstance(above.get(key), dict)}
+    return {**below, **above, **{key: _overridden(value, above[key]) for key, value in both.items()}}

@@ -1,0 +1,1 @@
+"""What a network weighs and computes, on the terminal."""
