@@ -34,7 +34,7 @@ NORMS = {
     "alexnet-xnor": 2 * (96 + 96 + 256 + 384 + 384 + 256 + 4096 + 4096),  # behind conv1, then before every layer
     "alexnet-xnor-relu": 2 * (96 + 96 + 256 + 384 + 384 + 9216 + 4096 + 4096),  # fc6's is behind the flattening
 }
-SMALL = ("alexnet-small",)
+SMALL = ("alexnet-small", "alexnet-small-duo", "alexnet-small-duo-decoupled")
 TORCHVISION = {
     "conv1": ((64, 3, 11, 11), (64, 55, 55)),
     "conv2": ((192, 64, 5, 5), (192, 27, 27)),
@@ -83,6 +83,35 @@ DUO = {
     "fc7": ((4096, 2400), (4096,)),
     "fc8": ((1000, 4096), (1000,)),
 }
+# The inputs of conv2 to fc7 are 176, 384, 512, 512, 384 and 4800 (alexnet_decoupled.lua).
+DUO_DECOUPLED = {
+    **DUO,
+    "conv2": ((192, 176, 5, 5), (192, 27, 27)),
+    "conv3": ((256, 384, 3, 3), (256, 13, 13)),
+    "conv4": ((256, 512, 3, 3), (256, 13, 13)),
+    "conv5": ((192, 512, 3, 3), (192, 13, 13)),
+    "fc6": ((2400, 384 * 6 * 6), (2400,)),
+    "fc7": ((4096, 4800), (4096,)),
+}
+SMALL_DUO = {
+    "conv1": ((34, 3, 3, 3), (34, 32, 32)),
+    "conv2": ((68, 34, 3, 3), (68, 16, 16)),
+    "conv3": ((90, 68, 3, 3), (90, 8, 8)),
+    "conv4": ((90, 90, 3, 3), (90, 8, 8)),
+    "conv5": ((68, 90, 3, 3), (68, 8, 8)),
+    "fc6": ((362, 68 * 4 * 4), (362,)),
+    "fc7": ((362, 362), (362,)),
+    "fc8": ((10, 362), (10,)),
+}
+SMALL_DUO_DECOUPLED = {
+    **SMALL_DUO,
+    "conv2": ((68, 68, 3, 3), (68, 16, 16)),
+    "conv3": ((90, 136, 3, 3), (90, 8, 8)),
+    "conv4": ((90, 180, 3, 3), (90, 8, 8)),
+    "conv5": ((68, 180, 3, 3), (68, 8, 8)),
+    "fc6": ((362, 136 * 4 * 4), (362,)),
+    "fc7": ((362, 724), (362,)),
+}
 SHAPES = {
     "alexnet-2012": {**ALEXNET_224, **GROUPED},
     "alexnet-binary": BINARY,
@@ -90,6 +119,9 @@ SHAPES = {
     "alexnet-dorefa": DOREFA,
     "alexnet-dorefa-relu": DOREFA,
     "alexnet-duo": DUO,
+    "alexnet-duo-decoupled": DUO_DECOUPLED,
+    "alexnet-small-duo": SMALL_DUO,
+    "alexnet-small-duo-decoupled": SMALL_DUO_DECOUPLED,
     "alexnet-torchvision": TORCHVISION,
     "alexnet-torchvision-norm": TORCHVISION,
     "alexnet": ALEXNET_224,

@@ -7,6 +7,7 @@ import torch
 import torchvision
 
 from xnorlit.binarize.bwn import BWN, alpha
+from xnorlit.binarize.duo import BinaryDuo
 from xnorlit.binarize.float import Float
 from xnorlit.binarize.ttq import TTQ
 from xnorlit.binarize.xnor import XNOR
@@ -67,6 +68,19 @@ def test_torchvisions_file_fits_by_its_own_names(name, tmp_path):
     inherit(ours, tmp_path / "alexnet.pth")
     assert torch.equal(ours.conv4.conv.weight, theirs.features[8].weight)
     assert torch.equal(ours.fc8.linear.bias, theirs.classifier[6].bias)
+
+
+def test_a_coupled_network_is_taken_apart(tmp_path):
+    def duo(suffix, stage):
+        torch.manual_seed(0)
+        return build(network_named(f"alexnet-small-duo{suffix}"), BinaryDuo(stage), classes=3, image_size=32)
+
+    coupled, apart, again = duo("", "coupled"), duo("-decoupled", "decoupled"), duo("-decoupled", "decoupled")
+    inherit(apart, saved(coupled, tmp_path / "coupled.ckpt"))
+    assert torch.equal(apart.fc7.linear.weight, torch.cat([coupled.fc7.linear.weight / 2] * 2, dim=1))
+    assert apart.conv2.norm.bias.unique().tolist() == [-0.25, 0.25]
+    inherit(again, saved(apart, tmp_path / "apart.ckpt"))
+    assert torch.equal(again.fc7.linear.weight, apart.fc7.linear.weight)
 
 
 def test_other_shapes_are_listed(tmp_path):

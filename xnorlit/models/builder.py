@@ -38,6 +38,14 @@ class Normalize(nn.Module):
         return (pixels - self.mean) / self.std
 
 
+class Twice(nn.Module):
+    """All channels, and behind them all once more: `(N, C, ...)` to `(N, 2C, ...)`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Twice the channels, in the memory format of the input."""
+        return torch.cat([x, x], dim=1)
+
+
 class AlexNet(nn.Sequential):
     """A built network: uint8 pixels `(N, 3, S, S)` to logits `(N, classes)`.
 
@@ -124,6 +132,9 @@ def _build(block: Block, network: Network, flow: _Flow, binarizer: Binarizer, cl
             module = nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
         elif step == "dropout":
             module = nn.Dropout2d(block.dropout) if len(flow.shape) == 3 else nn.Dropout(block.dropout)
+        elif step == "twice":
+            module = Twice()
+            flow.shape = (2 * flow.shape[0], *flow.shape[1:])
         elif step == "flatten":
             module = nn.Flatten()
             positions, flow.shape = math.prod(flow.shape[1:]), (math.prod(flow.shape),)

@@ -1,5 +1,6 @@
-"""BinaryDuo's AlexNet before its activations are decoupled: narrower, so that the decoupled one weighs as much."""
+"""BinaryDuo's AlexNets: narrower ones with coupled inputs, and what they become, which weighs as much as others."""
 
+from xnorlit.models.decouple import decoupled
 from xnorlit.models.network import Block, Network
 
 # The release writes its dense layers as convolutions over 6 x 6 and 1 x 1; dropout of whole channels is plain there.
@@ -19,3 +20,24 @@ ALEXNET_DUO = Network(
         Block("fc8", "dropout linear", dropout=0.1, bias=False, binary=False),
     ),
 )
+
+ALEXNET_DUO_DECOUPLED = decoupled(ALEXNET_DUO)
+
+ALEXNET_SMALL_DUO = Network(
+    name="alexnet-small-duo",
+    image_size=32,
+    source="ours: alexnet-small with widths divided by the square root of 2, so that its decoupled form weighs as much",
+    init="torch",
+    blocks=(
+        Block("conv1", "conv norm relu pool", 34, kernel=3, padding=1, pool=(2, 2), binary=False),
+        Block("conv2", "norm conv pool", 68, kernel=3, padding=1, pool=(2, 2), eps=1e-4),
+        Block("conv3", "norm conv", 90, kernel=3, padding=1, eps=1e-4),
+        Block("conv4", "norm conv", 90, kernel=3, padding=1, eps=1e-4),
+        Block("conv5", "norm conv pool", 68, kernel=3, padding=1, pool=(2, 2), eps=1e-4),
+        Block("fc6", "flatten norm linear", 362, eps=1e-4),
+        Block("fc7", "norm linear", 362, eps=1e-4),
+        Block("fc8", "norm relu linear", binary=False),
+    ),
+)
+
+ALEXNET_SMALL_DUO_DECOUPLED = decoupled(ALEXNET_SMALL_DUO)

@@ -6,7 +6,8 @@ from typing import Literal
 from xnorlit.errors import UserError
 
 Init = Literal["he", "narrow", "fixed", "both-fans", "glorot", "torch"]
-STEPS = ("norm", "relu", "clip", "lrn", "dropout", "pool", "average", "flatten", "conv", "linear")
+LAYERS = ("conv", "linear")
+STEPS = ("norm", "relu", "clip", "lrn", "dropout", "pool", "average", "flatten", "twice", *LAYERS)
 
 
 @dataclass(frozen=True)
@@ -15,9 +16,10 @@ class Block:
 
     Args:
         name: Name of the block and of its layer in overrides, checkpoints and tables.
-        steps: Words out of `norm relu clip lrn dropout pool average flatten conv linear`, applied left to right; one
-            of them is the layer (`conv` or `linear`). `clip` keeps values within [0, 1], `lrn` is the local response
-            normalisation of Krizhevsky 2012, `average` a pool that leaves 6 x 6 whatever comes.
+        steps: Words out of `norm relu clip lrn dropout pool average flatten twice conv linear`, applied left to right;
+            one of them is the layer (`conv` or `linear`). `clip` keeps values within [0, 1], `lrn` is the local
+            response normalisation of Krizhevsky 2012, `average` a pool that leaves 6 x 6 whatever comes, `twice`
+            puts a copy of all channels behind them.
         outputs: Output channels or features; `None` for the number of classes.
         kernel: Side of the convolution's kernel.
         stride: Step between the convolution's positions.
@@ -53,11 +55,16 @@ class Block:
     def __post_init__(self) -> None:
         words = self.steps.split()
         unknown = [word for word in words if word not in STEPS]
-        if unknown or sum(word in ("conv", "linear") for word in words) != 1:
+        if unknown or sum(word in LAYERS for word in words) != 1:
             raise UserError(
                 f"block {self.name}: steps {self.steps!r} must be words out of {' '.join(STEPS)} "
                 "with exactly one conv or linear"
             )
+
+    @property
+    def layer(self) -> str:
+        """The word of its layer, which is the layer's name in the block."""
+        return next(word for word in self.steps.split() if word in LAYERS)
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,8 @@ class Network:
         blocks: From the pixels to the logits.
         init: How fresh weights are drawn, see `xnorlit.models.initial`.
         gamma: A batch norm's scale starts at 1 (`ones`), is drawn from U(0, 1) (`uniform`), or is absent (`none`).
+        coupled: The network whose trained weights this one may start from, its inputs taken apart; see
+            `xnorlit.models.decouple`.
     """
 
     name: str
@@ -79,3 +88,4 @@ class Network:
     blocks: tuple[Block, ...] = field(repr=False)
     init: Init = "he"
     gamma: Literal["ones", "uniform", "none"] = "ones"
+    coupled: "Network | None" = field(default=None, repr=False)

@@ -13,6 +13,7 @@ from torch import Tensor
 from xnorlit.console import say
 from xnorlit.errors import UserError
 from xnorlit.models import AlexNet
+from xnorlit.models.decouple import decouple
 from xnorlit.training.checkpoints import load_weights
 from xnorlit.training.recalibration import estimate
 
@@ -34,7 +35,8 @@ SHOWN = 16  # tensors that a message lists
 def inherit(net: AlexNet, file: Path) -> None:
     """Gives a fresh network the weights of a trained one and fits each binarizer's learned scales to them.
 
-    Pixels stay normalised as this run's data are. Where the file knows no batch norm at all, ours stay fresh.
+    Pixels stay normalised as this run's data are. Where the file knows no batch norm at all, ours stay fresh. Where the
+    network is the decoupled one of BinaryDuo and the file the coupled one's, its inputs are taken apart.
 
     Args:
         net: The network, changed in place.
@@ -45,6 +47,9 @@ def inherit(net: AlexNet, file: Path) -> None:
     """
     theirs = {_our_name(key): value for key, value in load_weights(file).items()}
     ours = _without_pixels(net.state_dict())
+    coupled = net.network.coupled
+    if coupled is not None and any(key in theirs and theirs[key].shape != ours[key].shape for key in ours):
+        theirs = decouple(theirs, coupled)
     taken = _matched(ours, _without_pixels(theirs), net.network.name, file)
     with torch.no_grad():
         for key in taken:
