@@ -109,6 +109,27 @@ def test_what_binarizers_learn_has_a_rate_and_a_decay_of_its_own(photos):
     assert sum(len(group["params"]) for group in (rest, latent, learned)) == len(list(module.parameters()))
 
 
+def test_the_weights_of_named_layers_alone_are_decayed(photos):
+    """tensorpack's DoReFa decays the weights of its dense layers, and nothing else."""
+    module = Classifier(
+        "alexnet-small",
+        XNOR(),
+        optimizer=lambda groups: torch.optim.Adam(groups, weight_decay=5e-6),
+        decayed_layers=["fc*"],
+    )
+    trainer = fit(photos, module, limit_train_batches=1)
+    decay = {id(p): group["weight_decay"] for group in trainer.optimizers[0].param_groups for p in group["params"]}
+    dense = {id(layer.weight) for name, layer in module.net.layers() if name.startswith("fc")}
+    assert {key for key, value in decay.items() if value} == dense
+    assert {decay[key] for key in dense} == {5e-6}
+    assert len(decay) == len(list(module.parameters()))
+
+
+def test_a_decayed_layer_that_is_none_is_refused():
+    with pytest.raises(UserError, match=r"model\.decayed_layers: no layer of alexnet-small matches 'fc9'"):
+        Classifier("alexnet-small", XNOR(), decayed_layers=["fc9"])
+
+
 def test_an_eps_for_an_optimizer_without_one_is_refused(photos):
     module = Classifier("alexnet-small", XNOR(), optimizer=lambda g: torch.optim.SGD(g, lr=0.1), latent_eps=1e-20)
     with pytest.raises(UserError, match=r"model\.latent_eps was given, but SGD has no eps"):

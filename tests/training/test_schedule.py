@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from xnorlit.training.schedule import Constant, Steps, WarmupCosine
+from xnorlit.errors import UserError
+from xnorlit.training.schedule import Constant, Linear, Staircase, Steps, WarmupCosine
 
 
 def test_constant_is_one():
@@ -32,3 +33,19 @@ def test_a_run_no_longer_than_its_warmup_has_finite_rates():
 
 def test_no_warmup_starts_at_the_full_rate():
     assert WarmupCosine(warmup=0)(0, 5) == 1
+
+
+def test_a_staircase_halves_at_every_tenth_epoch():
+    """larq's BinaryAlexNet: 1e-2 * 0.5 ** (epoch // 10)."""
+    schedule = Staircase(every=10, factor=0.5)
+    assert [schedule(epoch, 150) for epoch in (0, 9.99, 10, 25, 149)] == [1, 1, 0.5, 0.25, 0.5**14]
+    with pytest.raises(UserError, match=r"Staircase\.every is 0"):
+        Staircase(every=0, factor=0.5)
+
+
+def test_a_line_ends_where_it_is_told():
+    """Bop's Adam: 2.5e-3 to 5e-6 over the run."""
+    schedule = Linear(end=0.002)
+    assert [schedule(epoch, 100) for epoch in (0, 50, 100)] == pytest.approx([1, 0.501, 0.002])
+    warmed = Linear(warmup=2)
+    assert [warmed(epoch, 10) for epoch in (0, 1, 2, 6, 10)] == pytest.approx([0, 0.5, 1, 0.5, 0])

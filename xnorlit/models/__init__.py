@@ -8,7 +8,7 @@ import pkgutil
 
 from xnorlit.errors import UserError, did_you_mean
 from xnorlit.models.builder import AlexNet, build
-from xnorlit.models.choice import choose
+from xnorlit.models.choice import choose, matching
 from xnorlit.models.network import Block, Network
 from xnorlit.models.recalibration import recalibrate
 from xnorlit.models.summary import LayerSummary, Summary, summarize
@@ -41,6 +41,7 @@ __all__ = [
     "Summary",
     "build",
     "choose",
+    "matching",
     "network_named",
     "networks",
     "recalibrate",

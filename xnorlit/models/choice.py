@@ -23,14 +23,29 @@ def choose(network: Network, binarizer: Binarizer, layers: Mapping[str, Binarize
     """
     chosen = {block.name: _of_the_network(block, binarizer) for block in network.blocks}
     for pattern, override in layers.items():
-        matches = fnmatch.filter(chosen, pattern)
-        if not matches:
-            raise UserError(
-                f"model.layers: no layer of {network.name} matches {pattern!r}.{did_you_mean(pattern, chosen)} "
-                f"Layers: {', '.join(chosen)}; patterns like 'conv*' are understood."
-            )
-        chosen.update(dict.fromkeys(matches, override))
+        chosen.update(dict.fromkeys(matching(network, pattern, "model.layers"), override))
     return chosen
+
+
+def matching(network: Network, pattern: str, setting: str) -> list[str]:
+    """The names of the layers that a name or a pattern means.
+
+    Args:
+        network: The table of blocks.
+        pattern: `conv2`, or `conv*`.
+        setting: Where it was given, for the message.
+
+    Raises:
+        UserError: There are none; the message suggests the nearest.
+    """
+    names = [block.name for block in network.blocks]
+    found = fnmatch.filter(names, pattern)
+    if not found:
+        raise UserError(
+            f"{setting}: no layer of {network.name} matches {pattern!r}.{did_you_mean(pattern, names)} "
+            f"Layers: {', '.join(names)}; patterns like 'conv*' are understood."
+        )
+    return found
 
 
 def _of_the_network(block: Block, binarizer: Binarizer) -> Binarizer:

@@ -15,7 +15,7 @@ from typing_extensions import override
 from xnorlit.binarize import Binarizer
 from xnorlit.data import Batch, ImageData
 from xnorlit.errors import UserError
-from xnorlit.models import AlexNet, build, choose, network_named
+from xnorlit.models import AlexNet, build, choose, matching, network_named
 from xnorlit.training.losses import Loss
 from xnorlit.training.losses.cross_entropy import CrossEntropy
 from xnorlit.training.pretrained import accuracy, inherit
@@ -44,6 +44,7 @@ class Classifier(pl.LightningModule):
         learned_lr: The optimizer's learning rate for what binarizers learn beside the weights (steps, clipping values,
             shifts), which are few and may be far smaller than a rate that suits weights.
         learned_weight_decay: The optimizer's weight decay for those alone.
+        decayed_layers: Layers, by name or pattern (fc*), whose weights alone are decayed; all parameters are otherwise.
         channels_last: Keep maps in channels-last memory format.
         compile: Compile the network with torch.compile.
     """
@@ -62,6 +63,7 @@ class Classifier(pl.LightningModule):
         latent_weight_decay: float | None = None,
         learned_lr: float | None = None,
         learned_weight_decay: float | None = None,
+        decayed_layers: list[str] | None = None,
         channels_last: bool = True,
         compile: bool = False,
     ) -> None:
@@ -79,6 +81,8 @@ class Classifier(pl.LightningModule):
             "latent": {"eps": latent_eps, "weight_decay": latent_weight_decay},
             "learned": {"lr": learned_lr, "weight_decay": learned_weight_decay},
         }
+        patterns = decayed_layers or []
+        self.decayed = {name for each in patterns for name in matching(self.table, each, "model.decayed_layers")}
         self.channels_last = channels_last
         self.compiled = compile
         self.net: AlexNet | None = None
@@ -181,6 +185,9 @@ class Classifier(pl.LightningModule):
         for name, parameters in own.items():
             given = {key: value for key, value in self.own_settings[name].items() if value is not None}
             groups.append({"params": parameters, **given})
+        if self.decayed:
+            weights = {id(layer.weight) for name, layer in self.net.layers() if name in self.decayed}
+            groups = [part for group in groups for part in _parted(group, weights)]
         optimizer = self.make_optimizer([group for group in groups if group["params"]])
         for name, settings in self.own_settings.items():
             for key in settings:
@@ -264,6 +271,13 @@ class Classifier(pl.LightningModule):
                 f"({len(wrong)} tensors differ):\n" + "\n".join(lines) + "\nGive the configuration that it was trained "
                 "with, RUN/config.yaml."
             )
+
+
+def _parted(group: dict[str, Any], decayed: set[int]) -> list[dict[str, Any]]:
+    """A group's parameters that are decayed, and the others with a weight decay of 0."""
+    kept = [parameter for parameter in group["params"] if id(parameter) in decayed]
+    others = [parameter for parameter in group["params"] if id(parameter) not in decayed]
+    return [{**group, "params": kept}, {**group, "params": others, "weight_decay": 0.0}]
 
 
 def _shape(state: dict[str, Tensor], key: str) -> str:

@@ -5,6 +5,8 @@ from abc import ABC, abstractmethod
 
 from typing_extensions import override
 
+from xnorlit.errors import UserError
+
 
 class Schedule(ABC):
     """`rate = base * schedule(epoch, epochs)`, asked before every optimizer step."""
@@ -41,6 +43,45 @@ class Steps(Schedule):
     def __call__(self, epoch: float, epochs: int) -> float:
         begun = [factor for start, factor in self.factors.items() if start <= epoch]
         return begun[-1] if begun else 1.0
+
+
+class Staircase(Schedule):
+    """`factor` at every `every`-th epoch, again and again: `factor ** floor(epoch / every)`.
+
+    Args:
+        every: Epochs between two steps.
+        factor: On the rate, at each step.
+    """
+
+    def __init__(self, every: int, factor: float) -> None:
+        if every < 1:
+            raise UserError(f"Staircase.every is {every}. Expected the epochs between two steps, 1 or more.")
+        self.every = every
+        self.factor = factor
+
+    @override
+    def __call__(self, epoch: float, epochs: int) -> float:
+        return self.factor ** (epoch // self.every)
+
+
+class Linear(Schedule):
+    """A line from 1 down to `end` at the end of the run, behind one up from 0 where there is a warm-up.
+
+    Args:
+        end: Factor at the end of the run.
+        warmup: Epochs of warm-up; fractions are understood.
+    """
+
+    def __init__(self, end: float = 0.0, warmup: float = 0.0) -> None:
+        self.end = end
+        self.warmup = warmup
+
+    @override
+    def __call__(self, epoch: float, epochs: int) -> float:
+        if epoch < self.warmup:
+            return epoch / self.warmup
+        done = (epoch - self.warmup) / max(epochs - self.warmup, 1e-9)
+        return 1 - (1 - self.end) * min(done, 1.0)
 
 
 class WarmupCosine(Schedule):
