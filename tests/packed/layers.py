@@ -42,8 +42,11 @@ class Layer:
 
 
 @st.composite
-def random_layers(draw, flat=None):
-    """Layers of any shape; `flat` says whether the window covers the whole map, as in a linear layer."""
+def random_layers(draw, flat=None, values=(-1.5, -0.0, 0.0, 0.25), weights=(-1, 1)):
+    """Layers of any shape; `flat` says whether the window covers the whole map, as in a linear layer.
+
+    Inputs and weights are drawn from `values` and `weights`.
+    """
     parts = draw(st.sampled_from([1, 1, 1, 2, 3]))
     channels = parts * draw(st.integers(1, 75 // parts))
     outputs = parts * draw(st.integers(1, 140 // parts))
@@ -56,11 +59,32 @@ def random_layers(draw, flat=None):
     stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     images = draw(st.integers(1, 5))
-    # Zeros of both kinds among the inputs, and filters of one sign only.
-    values = random.choice(np.array([-1.5, -0.0, 0.0, 0.25], np.float32), (images, *size, channels))
-    weights = random.choice([-1, 1], (outputs, *kernel, channels // parts))
-    weights[random.random(outputs) < 0.2] = random.choice([-1, 1])
-    return Layer(values, weights, stride, padding, parts)
+    # Zeros of both kinds among the inputs, and filters of one value only.
+    values = random.choice(np.array(values, np.float32), (images, *size, channels))
+    drawn = random.choice(weights, (outputs, *kernel, channels // parts))
+    drawn[random.random(outputs) < 0.2] = random.choice(weights)
+    return Layer(values, drawn, stride, padding, parts)
+
+
+def levelled(thresholds, start, change, bits, pool=(), per_position=False):
+    """The ending of codes: `start`, exclusive-or `change[l]` where the sum reaches `thresholds[l]`."""
+    planes = [
+        np.stack([codes >> p & 1 for p in range(bits)], axis=-2 if codes.ndim > 1 else 0)
+        for codes in (np.reshape(start, (1, -1)), np.reshape(change, (len(change), -1)))
+    ]
+    flips, changes = (np.ascontiguousarray(p, np.uint8).ravel() for p in planes)
+    if bits == len(thresholds) == 1:
+        changes = changes[:0]
+    thresholds = np.ravel(thresholds)
+    return _kernels.Ending.bits(list(pool), per_position, bits, len(change), thresholds, flips, changes)
+
+
+def as_words(codes, bits, padding):
+    """Codes `(N, H, W, C)` as the engine's map: planes of words with a zero border, `(N, words)`."""
+    border = [(0, 0), (padding[0],) * 2, (padding[1],) * 2, (0, -codes.shape[3] % 32)]
+    whole = np.pad(codes.astype(np.uint8), border)
+    planes = np.stack([whole >> p & 1 for p in range(bits)], axis=1)
+    return np.packbits(planes, axis=-1, bitorder="little").view("<u4").reshape(len(codes), -1)
 
 
 def plain():

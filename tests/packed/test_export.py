@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tests.packed.layers import EVERY_PATH
 from tests.packed.networks import NETWORKS, integers_of_engine, integers_of_module, settle, turns, unkind
-from xnorlit.binarize.bwn import BWN
-from xnorlit.binarize.float import Float
+from xnorlit.binarize import Codes
+from xnorlit.binarize.sign import sign
+from xnorlit.binarize.ttq import TTQ
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.errors import UserError
 from xnorlit.models import Block, Network, build, network_named
@@ -158,15 +160,34 @@ def test_other_thread_counts_are_refused(threads):
         PackedNetwork(graph, tensors)(pixels_for(20), threads=threads)
 
 
+class Shortcut(XNOR):
+    shortcut = True
+
+
+class Odd(XNOR):
+    def rescale(self, y, x, window):
+        return y * x.square().mean()
+
+
+class Lying(XNOR):
+    def input_codes(self, x):
+        return Codes(torch.sign(x) * 2, x.new_ones(()))
+
+
+class Halves(XNOR):
+    def weight_codes(self, weight):
+        return Codes(sign(weight) / 2, weight.new_ones(()))
+
+
 @pytest.mark.parametrize(
     ("binarizer", "layers", "message"),
     [
-        (Float(), {}, "conv1 cannot be packed: the layer behind it reads real numbers"),
-        (BWN(), {}, "conv1 cannot be packed: the layer behind it reads real numbers"),
-        (XNOR(), {"conv3": Float()}, "conv3 cannot be packed: Float has 32-bit weights and 32-bit inputs"),
-        (XNOR(), {"fc7": BWN()}, "fc7 cannot be packed: BWN has 1-bit weights and 32-bit inputs"),
-        (XNOR(), {"conv1": XNOR()}, "conv1 cannot be packed: XNOR would take the sign of pixels"),
-        (XNOR(input_scale="K"), {}, "conv2 cannot be packed: XNOR scales each position"),
+        (XNOR(), {"conv1": XNOR()}, "conv1 cannot be packed: XNOR would make 1-bit codes of pixels; .*WeightsOnly"),
+        (TTQ(), {}, "conv2 cannot be packed: TTQ: its weights have two scales"),
+        (XNOR(), {"conv4": Shortcut()}, "conv4 cannot be packed: Shortcut adds its real input"),
+        (XNOR(), {"fc7": Odd()}, "fc7 cannot be packed: Odd multiplies its sums by a function of its inputs, not K"),
+        (XNOR(), {"conv3": Lying()}, "conv2 cannot be packed: the next layer makes no 1-bit signs"),
+        (XNOR(), {"conv3": Halves()}, "conv3 cannot be packed: its weight codes are not integers"),
     ],
 )
 def test_what_has_no_packed_form_is_refused_by_name(binarizer, layers, message):
@@ -178,7 +199,19 @@ def test_what_has_no_packed_form_is_refused_by_name(binarizer, layers, message):
 def test_parameters_that_are_not_finite_are_refused_by_name():
     model = unkind(NETWORKS["pool-before-norm"])
     model.fc8.linear.weight.data[0, 0] = torch.nan
-    with pytest.raises(UserError, match="fc8"):
+    with pytest.raises(UserError, match="fc8 cannot be packed: weight of its QuantLinear is not finite"):
+        pack(model, image_size=20, classes=names(7))
+    model = unkind(NETWORKS["pool-before-norm"])
+    model.conv3.norm.running_var[3] = torch.inf
+    with pytest.raises(UserError, match="conv2 cannot be packed: running_var of its BatchNorm2d is not finite"):
+        pack(model, image_size=20, classes=names(7))
+
+
+@pytest.mark.parametrize("module", [nn.AvgPool2d(2), nn.LocalResponseNorm(5), nn.Sigmoid()])
+def test_modules_that_have_no_packed_form_are_refused_by_name(module):
+    model = unkind(NETWORKS["pool-before-norm"])
+    model.conv2.add_module("odd", module)
+    with pytest.raises(UserError, match=f"conv2 cannot be packed: {type(module).__name__} follows it"):
         pack(model, image_size=20, classes=names(7))
 
 

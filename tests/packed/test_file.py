@@ -157,7 +157,7 @@ def at(document, place, value):
         ),
         ("layers.0.weights.form", ["planes"], "layers[0].weights.form"),
         ("layers.0.operand.form", "reals", "layers[0].operand: reads reals, where the layer before it gives pixels"),
-        ("layers.1.operand.scale", "K", "layers[1].operand.scale: K needs reals"),
+        ("layers.1.operand.scale", "K", "layers[1].operand: reads reals, where the layer before it gives signs"),
         ("layers.1.weights.factors", [], "layers[1].weights.factors: expected a list of 1 to 16"),
         ("layers.1.weights.factors", [1, 1], "tensor 'conv2.weight'"),
         ("layers.1.weights.factors", [HUGE], "layers[1].weights.factors[0]"),

@@ -17,15 +17,7 @@ MOST_MAPS = 8
 
 # Sums of products of a level of 255 and a weight of -128 stay within 31 bits.
 MOST_INT8_PRODUCTS = (2**31 - 1) // (255 * 128)
-LARGEST_SUM = 2**30  # of a layer that counts bits, in either direction
-
-# Which weights the sums of an operand may have.
-KNOWN = {
-    "pixels": ("float", "int8"),
-    "signs": ("planes",),
-    "codes": (),
-    "reals": ("float", "int8"),
-}
+LARGEST_SUM = 2**30 - 1  # of a layer that counts bits, in either direction
 
 
 def check(graph: Graph, tensors: Mapping[str, np.ndarray]) -> None:
@@ -83,14 +75,14 @@ def expected_tensors(layer: Layer, at: Map) -> dict[str, tuple[str, tuple[int, .
 
 def _check_flow(layer: Layer, given: str, bits: int, place: str) -> None:
     operand = layer.operand
-    wanted = f"codes of {operand.bits} bits" if operand.form == "codes" else operand.form
     found = f"codes of {bits} bits" if given == "codes" else given
-    if operand.scale == "K" and given != "reals":
-        raise FieldError(f"{place}.operand.scale: K needs reals, where the layer before it gives {found}")
-    if wanted != found and (wanted, found) != ("signs", "reals"):
+    wanted = f"codes of {operand.bits} bits" if operand.form == "codes" else operand.form
+    if operand.scale == "K":
+        wanted = "reals"  # whose signs it takes
+    if wanted != found:
         raise FieldError(f"{place}.operand: reads {wanted}, where the layer before it gives {found}")
-    if layer.weights.form not in KNOWN[operand.form]:
-        raise FieldError(f"{place}.weights: no sums of {operand.form} with {layer.weights.form} weights")
+    if operand.scale == "K" and layer.weights.form != "planes":
+        raise FieldError(f"{place}.operand.scale: K goes with weights of planes")
 
 
 def _check_fit(layer: Layer, at: Map, place: str) -> None:
@@ -113,6 +105,8 @@ def _check_fit(layer: Layer, at: Map, place: str) -> None:
 
 def _check_sums(layer: Layer, products: int, place: str) -> None:
     if layer.weights.form == "int8":
+        if layer.operand.form not in ("pixels", "reals"):
+            raise FieldError(f"{place}.weights: int8 takes pixels or reals, found {layer.operand.form}")
         if products > MOST_INT8_PRODUCTS:
             raise FieldError(f"{place}: more than {MOST_INT8_PRODUCTS} products of bytes in a sum")
         if layer.groups > 1 or (layer.operand.form == "reals") != (layer.window is None):

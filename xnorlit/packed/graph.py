@@ -36,10 +36,11 @@ class Operand:
     """What a layer's sums take in.
 
     Attributes:
-        form: `pixels`, normalised where they meet float weights; `signs`, -1 and +1; `codes`, 0 to `2^bits - 1`;
-            `reals`. Signs may be those of reals that the layer before gives.
+        form: `pixels`, normalised unless the weights are `int8`; `signs`, -1 and +1; `codes`, 0 to `2^bits - 1`;
+            `reals`.
         bits: Of a code.
-        scale: `K` multiplies the sums at each position by the mean magnitude of the reals under it.
+        scale: With `K` the layer reads reals, takes their signs, and multiplies the sums at each position by the mean
+            magnitude of the reals under it.
         step: What one level of reals before 8-bit weights is worth: the levels are `round(x / step)` in 0..255.
     """
 

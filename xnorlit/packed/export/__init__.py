@@ -54,9 +54,9 @@ def pack(
     at, layers, tensors = Map(image_size, image_size, 3), [], {}
     for link in links(model):
         layer, found = packed_layer(link, at)
-        if ends == "int8" and layer.operand.form == "pixels":
+        if ends == "int8" and layer.operand.form == "pixels" and layer.weights.form == "float":
             layer, found = int8_conv(layer, found, mean, std)
-        elif ends == "int8" and layer.weights.form == "float":
+        elif ends == "int8" and link.reader is None and layer.operand.form == "reals" and layer.weights.form == "float":
             layer, found = int8_linear(layer, found, _inputs(model, link, calibration))
         layers.append(layer)
         tensors |= {f"{layer.name}.{name}": values for name, values in found.items()}

@@ -7,14 +7,14 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from xnorlit.binarize import Binarizer
-from xnorlit.binarize.reactnet import RPReLU
 from xnorlit.errors import UserError
-from xnorlit.layers import BatchNorm1d, BatchNorm2d, QuantConv2d, QuantLayer
+from xnorlit.layers import BatchNorm1d, BatchNorm2d, QuantLayer
 from xnorlit.models import AlexNet
+from xnorlit.packed.export.operands import operand_of, reads_plainly, refuse
+from xnorlit.packed.graph import Operand
 
-# All are one value in, one value out, and grow or fall throughout with their input.
-ELEMENTWISE = (BatchNorm1d, BatchNorm2d, nn.ReLU, nn.PReLU, RPReLU)
+# All are one value in, one value out.
+ELEMENTWISE = (BatchNorm1d, BatchNorm2d, nn.ReLU, nn.PReLU)
 
 
 @dataclass(frozen=True)
@@ -24,59 +24,108 @@ class Link:
     Attributes:
         name: Name of the layer's block.
         layer: The layer.
+        operand: What its sums take in.
         before_pool: Elementwise modules between the layer and the max pool, or the next layer where there is no pool.
         pool: The max pool, if any.
         after_pool: Elementwise modules behind the pool, before a flattening.
         after_flatten: Elementwise modules behind a flattening.
-        reader: The next layer's binarizer, which takes the values' sign or the values; `None` behind the last layer.
-        first: Whether it reads the pixels.
+        reader: The next layer; `None` behind the last one.
+        reads: What that one's sums take in.
     """
 
     name: str
     layer: QuantLayer
+    operand: Operand
     before_pool: tuple[nn.Module, ...]
     pool: nn.MaxPool2d | None
     after_pool: tuple[nn.Module, ...]
     after_flatten: tuple[nn.Module, ...]
-    reader: Binarizer | None
-    first: bool
+    reader: QuantLayer | None
+    reads: Operand | None
 
     @property
-    def gives_signs(self) -> bool:
-        """Whether the next layer reads signs."""
-        return self.reader is not None and self.reader.input_bits == 1
+    def outputs(self) -> int:
+        """Output channels."""
+        return len(self.layer.weight)
+
+    @property
+    def gives_reals(self) -> bool:
+        """Whether what leaves is real: the logits, the next layer's inputs, or those whose magnitudes make its K."""
+        return self.reads is None or self.reads.form == "reals" or self.reads.scale == "K"
 
     @cached_property
     def scale(self) -> Tensor:
         """What the evaluation forward multiplies the sums of codes by, `(O,)`, in its own arithmetic."""
-        codes = self.layer.binarizer.weight_codes(self.layer.weight)
-        inputs = self.layer.binarizer.input_codes(self.layer.weight.new_zeros(1, self.layer.channels))
-        return (inputs.scale * codes.scale).expand(len(self.layer.weight))
+        binarizer, weight = self.layer.binarizer, self.layer.weight
+        codes = binarizer.input_codes(self.layer.weight.new_zeros(1, self.layer.channels))
+        if codes.scale.numel() != 1:
+            raise UserError(f"{self.name} cannot be packed: its inputs have more than one scale.")
+        return (codes.scale.view(()) * binarizer.weight_codes(weight).scale).expand(self.outputs)
 
-    def scaled(self, sums: Tensor) -> Tensor:
-        """The layer's output for sums of codes, `(M, O)`: scaled, then the bias added."""
-        bias = self.layer.bias
-        y = sums * self.scale
-        return y if bias is None else y + bias
+    @cached_property
+    def channel_factor(self) -> Tensor | None:
+        """What the binarizer multiplies the scaled sums by besides, `(O,)`, where it does not depend on the inputs."""
+        if self.operand.scale == "K":
+            return None  # in the sums already
+        binarizer, window = self.layer.binarizer, self.layer.window
+        ones = self._shaped(torch.ones(1, self.outputs))
+        factor = binarizer.rescale(ones, self.layer.weight.new_zeros(1), window)
+        why = f"{type(binarizer).__name__} scales each position by itself; use scales of channels"
+        refuse(factor.shape != ones.shape, self.name, why)
+        return None if torch.equal(factor, ones) else factor.flatten()
+
+    @property
+    def channel_scale(self) -> Tensor:
+        """All that the sums are multiplied by, `(O,)`."""
+        return self.scale if self.channel_factor is None else self.scale * self.channel_factor
 
     def to_pool(self, sums: Tensor) -> Tensor:
-        """What the max pool sees of sums of codes, `(M, O)`; the whole way where there is no pool."""
-        return _through(self.before_pool, self.scaled(sums))
+        """What the max pool sees of sums of codes, `(M, O)`; all up to a flattening where there is no pool."""
+        y = sums * self.scale
+        y = y if self.channel_factor is None else y * self.channel_factor
+        y = y if self.layer.bias is None else y + self.layer.bias
+        return self._through(self.before_pool, self.layer.binarizer.output(self._shaped(y)).flatten(1))
 
     def features(self, sums: Tensor, positions: int) -> Tensor:
-        """What the next layer reads, `(M, O, positions)`, when the pool's largest sums of codes are `(M, O)`.
+        """What the next layer reads, `(M, O * positions)`, behind the pool's largest sums of codes.
 
         Args:
-            sums: A sum for each output channel.
+            sums: One for each output channel, `(M, O)`, or for each channel and position.
             positions: Positions of the map that a flattening would lay side by side; 1 where none matters.
         """
-        y = _through(self.after_pool, self.to_pool(sums))
-        y = y[:, :, None].expand(-1, -1, positions)
-        if self.after_flatten:
-            flat = y.flatten(1)
-            for module in self.after_flatten:
-                flat = module(flat)
-            y = flat.view(y.shape)
+        alike = sums.shape[1] != self.outputs * positions
+        rows = sums if alike else sums.view(-1, self.outputs, positions).transpose(1, 2).reshape(-1, self.outputs)
+        y = self._through(self.after_pool, self.to_pool(rows))
+        y = y[:, :, None].expand(-1, -1, positions) if alike else y.view(len(sums), positions, -1).transpose(1, 2)
+        y = y.flatten(1)
+        for module in self.after_flatten:
+            y = module(y)
+        return y
+
+    def codes(self, sums: Tensor, positions: int) -> Tensor:
+        """The codes of what the next layer reads, `(M, O * positions)`, as bits: 1 for the sign +1.
+
+        Raises:
+            UserError: The next layer makes other codes than it says.
+        """
+        assert self.reader is not None
+        assert self.reads is not None
+        y = self.features(sums, positions)
+        values = self.reader.binarizer.input_codes(y if self.reader.window is None else y[:, :, None, None]).values
+        found = values.reshape(y.shape)
+        codes = (found + 1) / 2 if self.reads.form == "signs" else found
+        whole = torch.equal(codes, codes.round()) and codes.min() >= 0 and codes.max() < 2**self.reads.bits
+        refuse(
+            not whole, self.name, f"the next layer makes no {self.reads.bits}-bit {self.reads.form} of what it reads"
+        )
+        return codes.to(torch.int64)
+
+    def _shaped(self, y: Tensor) -> Tensor:
+        return y if self.layer.window is None else y[:, :, None, None]
+
+    def _through(self, modules: Sequence[nn.Module], y: Tensor) -> Tensor:
+        for module in modules:
+            y = module(self._shaped(y)).flatten(1)
         return y
 
 
@@ -88,91 +137,67 @@ def links(model: AlexNet) -> list[Link]:
     """
     steps = [(name, module) for name, block in model.named_children() if name != "normalize" for module in block]
     places = [i for i, (_, module) in enumerate(steps) if isinstance(module, QuantLayer)]
-    _refuse(places[0] > 0, steps[0][0], "something stands between the pixels and the first layer")
+    refuse(places[0] > 0, steps[0][0], "something stands between the pixels and the first layer")
+    for place in places:
+        _check(*steps[place])
+    operands = {place: operand_of(steps[place][1], steps[place][0], first=place == places[0]) for place in places}
     found = []
     for place, end in zip(places, [*places[1:], len(steps)], strict=True):
-        name, layer = steps[place]
-        reader = steps[end][1].binarizer if end < len(steps) else None
+        reader = steps[end][1] if end < len(steps) else None
         between = [module for _, module in steps[place + 1 : end]]
-        found.append(_link(name, layer, between, reader, place == places[0]))
-    for link in found:
-        _check(link, last=link is found[-1])
+        found.append(_link(*steps[place], operands[place], between, reader, operands.get(end)))
     return found
 
 
-def _link(name: str, layer: QuantLayer, between: Sequence[nn.Module], reader: Binarizer | None, first: bool) -> Link:
+def _link(
+    name: str,
+    layer: QuantLayer,
+    operand: Operand,
+    between: Sequence[nn.Module],
+    reader: QuantLayer | None,
+    reads: Operand | None,
+) -> Link:
     parts: dict[str, list[nn.Module]] = {"before_pool": [], "after_pool": [], "after_flatten": []}
     at, pool = "before_pool", None
+    known = (*ELEMENTWISE, type(layer.binarizer.behind(len(layer.weight))))
     for module in between:
         if isinstance(module, nn.Dropout | nn.Dropout2d):
             continue  # nothing in evaluation
         if isinstance(module, nn.MaxPool2d):
-            _refuse(at != "before_pool", name, "a second max pool, or one behind a flattening, follows it")
+            refuse(at != "before_pool", name, "a second max pool, or one behind a flattening, follows it")
+            plain = isinstance(module.kernel_size, int) and module.dilation == 1 and not module.ceil_mode
+            refuse(not plain or module.padding != 0, name, f"its max pool {module} is not square and unpadded")
             pool, at = module, "after_pool"
         elif isinstance(module, nn.Flatten):
             at = "after_flatten"
-        elif isinstance(module, ELEMENTWISE):
+        elif isinstance(module, known):
+            _check_finite(module, name)
             parts[at].append(module)
         else:
-            _refuse(True, name, f"{type(module).__name__} follows it, which has no packed form")
+            remedy = "; use a max pool" if "Pool" in type(module).__name__ else ""
+            refuse(True, name, f"{type(module).__name__} follows it, which has no packed form{remedy}")
     modules = {part: tuple(found) for part, found in parts.items()}
-    return Link(name, layer, pool=pool, reader=reader, first=first, **modules)
+    link = Link(name, layer, operand, pool=pool, reader=reader, reads=reads, **modules)
+    if reader is not None and link.gives_reals:
+        plain = reads_plainly(reader.binarizer, _channels(reader), flat=reader.window is None)
+        kind = type(reader.binarizer).__name__
+        refuse(not plain, name, f"the next layer, {kind}, shifts or scales the reals that it reads")
+    return link
 
 
-def _check(link: Link, last: bool) -> None:
-    binarizer = link.layer.binarizer
-    kind = type(binarizer).__name__
-    _refuse(bool(binarizer.cannot_pack), link.name, binarizer.cannot_pack)
-    _refuse(link.layer.shortcut, link.name, f"{kind} adds its real input to its output; train without shortcuts")
-    if link.first:
-        _refuse(
-            binarizer.input_bits < 32, link.name, f"{kind} would take the sign of pixels; keep the first layer float"
-        )
-        _refuse(binarizer.rectify, link.name, "a ReLU stands before the pixels")
-        _refuse(not isinstance(link.layer, QuantConv2d), link.name, "the first layer is no convolution")
-        _refuse(isinstance(link.layer, QuantConv2d) and link.layer.groups > 1, link.name, "the first layer has groups")
-        _refuse(not link.gives_signs, link.name, "the layer behind it reads real numbers; make that one XNOR")
-    elif last and binarizer.input_bits == 32:
-        _refuse(isinstance(link.layer, QuantConv2d), link.name, "the last layer is a float convolution")
-    else:
-        _refuse(
-            not (binarizer.weight_bits == 1 and binarizer.input_bits == 1),
-            link.name,
-            f"{kind} has {binarizer.weight_bits}-bit weights and {binarizer.input_bits}-bit inputs, where a layer in "
-            "the middle needs one bit for both (XNOR)",
-        )
-        _refuse(
-            _scales_positions(link),
-            link.name,
-            f"{kind} scales each position by its inputs (K); train without",
-        )
-    pool = link.pool
-    if pool is not None:
-        plain = pool.padding == 0 and pool.dilation == 1 and not pool.ceil_mode and isinstance(pool.kernel_size, int)
-        _refuse(not plain, link.name, f"its max pool {pool} is not square and unpadded")
+def _check(name: str, layer: QuantLayer) -> None:
+    kind = type(layer.binarizer).__name__
+    why = layer.binarizer.cannot_pack
+    refuse(bool(why), name, f"{kind}: {why}")
+    refuse(layer.shortcut, name, f"{kind} adds its real input to its output; use a method without shortcuts")
+    _check_finite(layer, name)
 
 
-def _scales_positions(link: Link) -> bool:
-    """Whether the binarizer multiplies the sums by something that depends on the layer's input."""
-    window, weight = link.layer.window, link.layer.weight
-    if window is None:
-        x, y = weight.new_ones(1, weight.shape[1]), weight.new_ones(1, 1)
-    else:
-        x = weight.new_ones(1, weight.shape[1], *window.kernel)
-        sides = [1 + 2 * padding // stride for padding, stride in zip(window.padding, window.stride, strict=True)]
-        y = weight.new_ones(1, 1, *sides)
-    return not torch.equal(link.layer.binarizer.rescale(y, 3 * x, window), y)
+def _check_finite(module: nn.Module, name: str) -> None:
+    for key, values in [*module.named_parameters(), *module.named_buffers()]:
+        wrong = values.is_floating_point() and not bool(torch.isfinite(values).all())
+        refuse(wrong, name, f"{key} of its {type(module).__name__} is not finite; check the checkpoint")
 
 
-def _refuse(condition: bool, name: str, why: str) -> None:
-    if condition:
-        raise UserError(
-            f"{name} cannot be packed: {why}. The packed engine takes a float convolution of the pixels, "
-            "layers with one-bit weights and inputs, and a float linear layer at the end."
-        )
-
-
-def _through(modules: Sequence[nn.Module], y: Tensor) -> Tensor:
-    for module in modules:
-        y = module(y[:, :, None, None]).flatten(1) if isinstance(module, BatchNorm2d) else module(y)
-    return y
+def _channels(layer: QuantLayer) -> int:
+    return layer.weight.shape[1] * getattr(layer, "groups", 1)

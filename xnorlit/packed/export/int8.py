@@ -22,16 +22,29 @@ def int8_conv(layer: Layer, tensors: Tensors, mean: Sequence[float], std: Sequen
 
     Args:
         layer: The float layer.
-        tensors: Its weight `(O, kh, kw, C)`, threshold and flip.
+        tensors: Its weight `(O, kh, kw, C)` and those of its ending.
         mean: Per channel, 0 to 255.
         std: Per channel, 0 to 255.
+
+    Raises:
+        UserError: It is a linear layer, or has groups.
     """
+    if layer.window is None or layer.groups > 1:
+        raise UserError(
+            f"{layer.name} cannot be packed in int8: it is no convolution of all channels. Keep the ends in float."
+        )
     means = np.asarray(mean, np.float64)
     weight, scale = _quantized(tensors["weight"] / np.asarray(std, np.float64))
     shift = (weight.astype(np.float64) * means).sum(axis=(1, 2, 3))
-    threshold = np.ceil(np.clip(tensors["threshold"] / scale + shift, -FURTHEST, FURTHEST))
     fill = np.clip(np.rint(means), 0, LEVELS).astype(np.uint8)
-    found = {"weight": weight, "threshold": threshold.astype(np.int32), "flip": tensors["flip"], "fill": fill}
+    found = {**tensors, "weight": weight, "fill": fill}
+    if layer.ending.form == "reals":
+        # scale0 * (s * (n - shift)) + shift0
+        found["scale0"] = (tensors["scale0"] * scale).astype(np.float32)
+        found["shift0"] = (tensors["shift0"] - tensors["scale0"] * scale * shift).astype(np.float32)
+    else:
+        threshold = np.ceil(np.clip(tensors["threshold"] / scale + shift, -FURTHEST, FURTHEST))
+        found["threshold"] = threshold.astype(np.int32)
     return replace(layer, weights=Weights("int8")), found
 
 
@@ -40,7 +53,7 @@ def int8_linear(layer: Layer, tensors: Tensors, inputs: np.ndarray) -> tuple[Lay
 
     Args:
         layer: The float layer.
-        tensors: Its weight `(O, H, W, C)` and its bias, `shift0`.
+        tensors: Its weight `(O, H, W, C)` and those of its ending.
         inputs: What the layer read on the calibration images, before it was rounded.
 
     Raises:
@@ -54,7 +67,7 @@ def int8_linear(layer: Layer, tensors: Tensors, inputs: np.ndarray) -> tuple[Lay
         )
     step = float(np.float32(inputs.max() / LEVELS))
     weight, scale = _quantized(tensors["weight"].astype(np.float64))
-    found = {"weight": weight, "scale0": (scale * step).astype(np.float32), "shift0": tensors["shift0"]}
+    found = {**tensors, "weight": weight, "scale0": (tensors["scale0"] * scale * step).astype(np.float32)}
     return replace(layer, operand=Operand("reals", step=step), weights=Weights("int8")), found
 
 

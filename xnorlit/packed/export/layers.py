@@ -1,19 +1,20 @@
 """One link of the chain as a layer of the packed graph and its tensors."""
 
 import math
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xnorlit.binarize.reactnet import RPReLU
-from xnorlit.errors import UserError
 from xnorlit.packed.export.chain import Link
-from xnorlit.packed.export.thresholds import FAR, Thresholds, float_thresholds, integer_thresholds
-from xnorlit.packed.graph import Ending, Layer, Map, Operand, Weights, Window
+from xnorlit.packed.export.maps import affine_maps
+from xnorlit.packed.export.operands import packed_bits, refuse, weight_planes
+from xnorlit.packed.export.thresholds import FAR, Steps, integer_steps, real_steps
+from xnorlit.packed.graph import Ending, Layer, Map, Weights, Window
 
 Tensors = dict[str, np.ndarray]
+POINTS = 1025  # where what the max pool sees is checked to grow, or to fall, throughout
 
 
 @torch.no_grad()
@@ -27,72 +28,38 @@ def packed_layer(link: Link, at: Map) -> tuple[Layer, Tensors]:
     Raises:
         UserError: It has none.
     """
-    if link.first:
-        return _float_conv(link, at)
-    return _float_linear(link, at) if link.layer.binarizer.input_bits == 32 else _binary(link, at)
-
-
-def _float_conv(link: Link, at: Map) -> tuple[Layer, Tensors]:
     codes = link.layer.binarizer.weight_codes(link.layer.weight).values
-    toward = _orientation(link, FAR)
-    weight = codes.permute(0, 2, 3, 1) * toward.view(-1, 1, 1, 1)
-    pieces = Operand("pixels"), Weights("float"), Ending("signs")
-    layer = Layer(link.name, len(weight), *pieces, _window(link), pool=_pool(link))
-    _refuse_features(link)
-
-    def signs(sums: Tensor) -> Tensor:
-        return _signs(link, link.features(sums * toward, 1))[:, :, 0]
-
-    return layer, {"weight": _array(weight), **_bits(float_thresholds(signs, len(weight)))}
-
-
-def _binary(link: Link, at: Map) -> tuple[Layer, Tensors]:
-    codes = link.layer.binarizer.weight_codes(link.layer.weight).values
-    if not (codes.abs() == 1).all():
-        raise UserError(f"{link.name} cannot be packed: its weight codes are not -1 and +1. Check the checkpoint.")
-    window = None if link.layer.window is None else _window(link)
-    groups = getattr(link.layer, "groups", 1)
+    window = link.layer.window and Window(*(tuple(pair) for pair in link.layer.window))
     # A linear layer reads the flattened map channel by channel; the engine's map is position by position.
-    shape = (at.channels, at.height, at.width) if window is None else codes.shape[1:]
-    products = math.prod(codes.shape[1:])
-    toward = _orientation(link, products)
-    signs = (codes.view(-1, *shape).permute(0, 2, 3, 1) * toward.view(-1, 1, 1, 1)).numpy()
-    weight = np.packbits(signs > 0, axis=-1, bitorder="little")[None]
-    pieces = link.name, len(codes), Operand("signs"), Weights("planes", (1,))
-    given: dict[str, Any] = {"window": window, "groups": groups, "pool": _pool(link)}
-    if link.gives_signs:
-        after = Layer(*pieces, Ending("signs"), **given).output(at)
-        found = _thresholds(link, after, toward, products)
-        layer = Layer(*pieces, Ending("signs", per_position=found.threshold.ndim == 3), **given)
-        return layer, {"weight": weight, **_bits(found)}
-    maps = _affine_maps(link)
-    terms = {"weight": weight}
-    for i, (scale, shift, _) in enumerate(maps):
-        terms |= {f"scale{i}": _array(scale * toward if i == 0 else scale), f"shift{i}": _array(shift)}
-    return Layer(*pieces, Ending("reals", slopes=tuple(slope for *_, slope in maps)), **given), terms
-
-
-def _float_linear(link: Link, at: Map) -> tuple[Layer, Tensors]:
-    codes = link.layer.binarizer.weight_codes(link.layer.weight)
-    weight = (codes.values.T * codes.scale).T.view(-1, at.channels, at.height, at.width).permute(0, 2, 3, 1)
-    bias = link.layer.bias if link.layer.bias is not None else torch.zeros(len(weight))
-    layer = Layer(link.name, len(weight), Operand("reals"), Weights("float"), Ending("reals", slopes=(1.0,)))
-    return layer, {"weight": _array(weight), "scale0": _array(torch.ones(len(weight))), "shift0": _array(bias)}
-
-
-def _thresholds(link: Link, after: Map, toward: Tensor, products: int) -> Thresholds:
-    """Per channel, or `(H, W, O)` where a norm behind the flattening has its own numbers for each position."""
-    positions = after.height * after.width if link.after_flatten else 1
-
-    def signs(sums: Tensor) -> Tensor:
-        return _signs(link, link.features(sums * toward, positions)).flatten(1)
-
-    found = integer_thresholds(signs, after.channels * positions, products, link.name)
-    if positions == 1:
-        return found
-    return Thresholds(
-        *(np.ascontiguousarray(v.reshape(-1, after.height, after.width).transpose(1, 2, 0)) for v in found)
+    shape = codes.shape[1:] if window else (at.channels, at.height, at.width)
+    rows = codes.view(-1, *shape).permute(0, 2, 3, 1)
+    real = link.layer.binarizer.weight_bits == 32
+    weights = Weights("float")
+    if not real:
+        planes, weights = weight_planes(rows, link.name)
+    layer = Layer(
+        link.name,
+        link.outputs,
+        link.operand,
+        weights,
+        Ending("reals", slopes=(1.0,)),
+        window,
+        getattr(link.layer, "groups", 1),
+        link.pool and (link.pool.kernel_size, link.pool.stride),  # type: ignore[arg-type]
     )
+    most = _largest_sum(layer, math.prod(shape))
+    toward = _orientation(link, most)
+    turned = toward.view(-1, 1, 1, 1)
+    weight = _floats(rows * turned) if real else packed_bits(planes ^ (turned < 0))
+    ending, tensors = (_reals if link.gives_reals else _codes)(link, layer, layer.output(at), toward, most)
+    return replace(layer, ending=ending), {"weight": weight, **tensors}
+
+
+def _largest_sum(layer: Layer, products: int) -> float:
+    """A bound on the magnitude of a layer's sums."""
+    if not layer.integer:
+        return FAR
+    return products * (2**layer.operand.bits - 1) * sum(map(abs, layer.weights.factors)) // layer.weights.divisor
 
 
 def _orientation(link: Link, most: float) -> Tensor:
@@ -101,78 +68,87 @@ def _orientation(link: Link, most: float) -> Tensor:
     The engine takes the maximum of the sums. Where a norm before the pool turns them around, the weights' signs are
     turned around as well, and the maximum is right again.
     """
-    toward = torch.ones(len(link.layer.weight))
+    toward = torch.ones(link.outputs)
     if link.pool is None:
         return toward
-    ends = link.to_pool(torch.tensor([[-most], [most]]).expand(2, len(toward)))
-    return torch.where(ends[1] < ends[0], -toward, toward)
-
-
-def _signs(link: Link, values: Tensor) -> Tensor:
-    """The next layer's input codes, as booleans; they have to be those of the sign."""
-    assert link.reader is not None
-    codes = link.reader.input_codes(values).values
-    if not torch.equal(codes.abs(), torch.ones_like(codes)):
-        raise UserError(f"{link.name} cannot be packed: the next layer's input codes are not -1 and +1.")
-    return codes > 0
-
-
-def _affine_maps(link: Link) -> list[tuple[Tensor, Tensor, float]]:
-    """What leads to real numbers as affine maps, `(scale, shift, slope)` each, from modules that are each one part."""
-    _refuse_features(link)
-    outputs = len(link.layer.weight)
-    maps = [(link.scale.double(), link.layer.weight.new_zeros(outputs).double(), 1.0)]
-    if link.layer.bias is not None:
-        maps = [(maps[0][0], link.layer.bias.double(), 1.0)]
-    for module in (*link.before_pool, *link.after_pool, *link.after_flatten, *_rectifier(link)):
-        if isinstance(module, nn.ReLU):
-            maps[-1] = (*maps[-1][:2], 0.0)
-            continue
-        if isinstance(module, nn.PReLU | RPReLU):
-            raise UserError(f"{link.name} cannot be packed: a PReLU leads to real numbers; use a ReLU there.")
-        varies = module.running_var > module.constant_below * module.eps
-        gamma = varies.double() if module.weight is None else module.weight.double() * varies
-        scale = gamma / (module.running_var.double() + module.eps).sqrt()
-        shift = -module.running_mean.double() * scale
-        if module.bias is not None:
-            shift = shift + module.bias.double()
-        if maps[-1][2] == 1:
-            maps[-1] = (maps[-1][0] * scale, maps[-1][1] * scale + shift, 1.0)
-        else:
-            maps.append((scale, shift, 1.0))
-    if len(maps) > 2:
-        raise UserError(f"{link.name} cannot be packed: more than two norms with a ReLU between lead to real numbers.")
-    return maps
-
-
-def _rectifier(link: Link) -> list[nn.Module]:
-    return [nn.ReLU()] if link.reader is not None and link.reader.rectify else []
-
-
-def _refuse_features(link: Link) -> None:
-    positions = any(
-        isinstance(module, nn.BatchNorm1d) and module.num_features != len(link.layer.weight)
-        for module in link.after_flatten
+    magnitudes = torch.logspace(0 if most < FAR else -30, math.log10(most), POINTS // 2)
+    points = torch.cat([-magnitudes.flip(0), torch.zeros(1), magnitudes])
+    seen = link.to_pool(points[:, None].expand(-1, link.outputs))
+    growth = seen.diff(dim=0)
+    toward = torch.where(seen[-1] < seen[0], -toward, toward)
+    both = (growth > 0).any(dim=0) & (growth < 0).any(dim=0)
+    refuse(
+        bool(both.any()),
+        link.name,
+        "what stands before its max pool grows and falls with its input (a PReLU of negative slope), so that the "
+        "largest value is not that of the largest sum; put it behind the pool",
     )
-    if positions:
-        raise UserError(
-            f"{link.name} cannot be packed: a norm behind the flattening has its own numbers for each position, "
-            "which the engine does between two binary layers only. Put the norm before the flattening."
-        )
+    return toward
 
 
-def _window(link: Link) -> Window:
-    assert link.layer.window is not None
-    return Window(*(tuple(pair) for pair in link.layer.window))
+def _codes(link: Link, layer: Layer, after: Map, toward: Tensor, most: float) -> tuple[Ending, Tensors]:
+    """The ending in the codes that the next layer reads."""
+    assert link.reads is not None
+    positions = _positions(link, after)
+
+    def codes(sums: Tensor) -> Tensor:
+        each = toward if sums.shape[1] == 1 else toward.repeat_interleave(positions)
+        return link.codes(sums * each, positions)
+
+    features = link.outputs * positions
+    if layer.integer:
+        steps = integer_steps(codes, features, int(most), link.name)
+    else:
+        steps = real_steps(codes, features, link.name)
+    bits, levels = link.reads.bits, len(steps.threshold)
+    if positions > 1:
+        extents = (-1, link.outputs, after.height, after.width)
+        steps = Steps(*(np.ascontiguousarray(v.reshape(extents).transpose(0, 2, 3, 1)) for v in steps))
+    ending = Ending(link.reads.form, bits=bits, levels=levels, per_position=positions > 1)  # type: ignore[arg-type]
+    tensors = {"threshold": steps.threshold, "flip": _plane_bits(steps.start.reshape(1, -1), bits)[0]}
+    if levels > 1 or bits > 1:
+        tensors["change"] = _plane_bits(steps.change.reshape(levels, -1), bits)
+    return ending, tensors
 
 
-def _pool(link: Link) -> tuple[int, int] | None:
-    return link.pool and (link.pool.kernel_size, link.pool.stride)
+def _reals(link: Link, layer: Layer, after: Map, toward: Tensor, most: float) -> tuple[Ending, Tensors]:
+    """The ending in real numbers."""
+    modules = [*link.before_pool, *link.after_pool, *link.after_flatten]
+    if link.reads is not None and link.reads.form == "reals" and link.reader.binarizer.rectify:  # type: ignore[union-attr]
+        modules.append(nn.ReLU())
+    maps = affine_maps(
+        link.channel_scale * toward, link.layer.bias, modules, flat=link.layer.window is None, name=link.name
+    )
+    per_position = any(v.ndim == 2 for one in maps for v in one if isinstance(v, Tensor))
+    tensors = {}
+    for i, one in enumerate(maps):
+        for name, values in one._asdict().items():
+            if not isinstance(values, Tensor):
+                continue
+            if per_position:
+                values = values.view(link.outputs, -1).expand(-1, after.height * after.width)
+                values = values.reshape(-1, after.height, after.width).permute(1, 2, 0)
+            tensors[f"{name}{i}"] = _floats(values)
+    slopes = tuple(None if isinstance(one.slope, Tensor) else one.slope for one in maps)
+    return Ending("reals", slopes=slopes, per_position=per_position), tensors
 
 
-def _bits(found: Thresholds) -> Tensors:
-    return {"threshold": found.threshold[None], "flip": np.packbits(found.flip, bitorder="little")[None]}
+def _positions(link: Link, after: Map) -> int:
+    """Positions that have thresholds of their own: behind a flattening with parameters for each, else 1."""
+    positions = after.height * after.width
+    reader = link.reader
+    if positions == 1 or reader is None or reader.window is not None:
+        return 1
+    own = [*reader.binarizer.parameters(), *reader.binarizer.buffers()]
+    features = link.outputs * positions
+    return positions if link.after_flatten or any(values.numel() == features for values in own) else 1
 
 
-def _array(values: Tensor) -> np.ndarray:
+def _plane_bits(codes: np.ndarray, bits: int) -> np.ndarray:
+    """Rows of codes as planes of octets, `(rows, bits, octets)`."""
+    planes = np.stack([codes >> p & 1 for p in range(bits)], axis=1)
+    return np.packbits(planes, axis=-1, bitorder="little")
+
+
+def _floats(values: Tensor) -> np.ndarray:
     return np.ascontiguousarray(values.detach().to(torch.float32).numpy())

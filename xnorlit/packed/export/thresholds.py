@@ -1,8 +1,8 @@
-"""The threshold and the direction of everything between a sum and the sign of what became of it.
+"""The thresholds of everything between a sum and the few-bit code of what became of it.
 
-What lies between two signs (scale, bias, ReLU, PReLU, batch norm) grows or falls with the sum throughout, so its sign
-is `(sum >= threshold) xor flip`. The thresholds are not derived from the parameters but found by evaluating the very
-modules, in fp32: a formula, however exact, would miss how the evaluation forward rounds at the boundary.
+What lies between (scale, bias, ReLU, PReLU, batch norm, a learned shift, the quantiser) makes a step function of the
+sum. Its steps are not derived from the parameters but found by evaluating the very modules, in fp32: a formula, however
+exact, would miss how the evaluation forward rounds at the boundary.
 """
 
 from collections.abc import Callable
@@ -13,70 +13,119 @@ import torch
 from torch import Tensor
 
 from xnorlit.errors import UserError
+from xnorlit.packed.check import MOST_LEVELS
 
-# Rows of sums, (M, F) for F features, or (M,) for the same sum in each, to their signs as booleans (M, F).
-Signs = Callable[[Tensor], Tensor]
+# Rows of sums, (M, F) for F features, or (M, 1) for the same sum in each, to their codes (M, F), int64.
+Codes = Callable[[Tensor], Tensor]
 
 AT_ONCE = 2**22  # values of a chunk, for memory's sake
-FAR = 1e30  # where no sum of pixels comes, and where fp32 does not yet overflow behind a batch norm
+ALL = 2**28  # values up to which every integer is evaluated: seconds
+GRID = 1025  # points where codes that are bisected are checked to grow, or to fall, throughout
+FAR = 1e30  # where no sum of reals comes, and where fp32 does not yet overflow behind a batch norm
+NEAREST = 1e-30
 
 
-class Thresholds(NamedTuple):
-    """`bit = (sum >= threshold) xor flip`, each of one dimension."""
+class Steps(NamedTuple):
+    """The code of a sum: `start`, exclusive-or `change[l]` for each level l whose threshold the sum reaches."""
 
-    threshold: np.ndarray
-    flip: np.ndarray
+    threshold: np.ndarray  # (L, F), int32 or float32
+    start: np.ndarray  # (F,), uint8
+    change: np.ndarray  # (L, F), uint8
 
 
-def integer_thresholds(signs: Signs, features: int, most: int, name: str) -> Thresholds:
-    """Thresholds of integer sums, found by sending every integer that can occur through the modules.
+def integer_steps(codes: Codes, features: int, most: int, name: str) -> Steps:
+    """Steps of integer sums, found by sending every integer that can occur through the modules, where these are few.
 
     Args:
-        signs: From a column of sums, `(M, 1)`, to the signs of each feature.
+        codes: From sums to codes.
         features: Number of features, F.
-        most: Products of a sum, so that sums lie in `[-most, most]`.
+        most: Sums lie in `[-most, most]`.
         name: The layer's, for errors.
 
     Raises:
-        UserError: A feature's sign changes more than once, so that no threshold exists.
+        UserError: There are too many steps, or too many integers and codes that do not grow or fall throughout.
     """
-    before = first = signs(torch.tensor([[-most]]))[0]
-    changes = torch.zeros(features, dtype=torch.int64)
-    place = torch.full((features,), most + 1)
+    if (2 * most + 1) * features > ALL:
+        low, high = torch.full((features,), -most), torch.full((features,), most)
+        grid = torch.linspace(-most, most, GRID, dtype=torch.float64).round().to(torch.int64)[:, None]
+        found = _bisected(codes, low, high, lambda place: place, grid, name)
+        return Steps(np.where(found[2], found[0], most + 1).astype(np.int32), *found[1:])
+    before = start = codes(torch.tensor([[-most]]))[0]
+    rows, columns, changes = [], [], []
     step = max(1, AT_ONCE // features)
-    for start in range(-most + 1, most + 1, step):
-        sums = torch.arange(start, min(start + step, most + 1))
-        found = signs(sums[:, None])
-        changed = found != torch.cat([before[None], found[:-1]])
-        here = changed.any(dim=0)
-        changes += changed.sum(dim=0)
-        place = torch.where(here & (place > most), sums[changed.int().argmax(dim=0)], place)
+    for first in range(-most + 1, most + 1, step):
+        sums = torch.arange(first, min(first + step, most + 1))
+        found = codes(sums[:, None])
+        turned = found ^ torch.cat([before[None], found[:-1]])
+        row, column = turned.nonzero(as_tuple=True)
+        rows.append(sums[row])
+        columns.append(column)
+        changes.append(turned[row, column])
         before = found[-1]
-    if (changes > 1).any():
-        raise UserError(
-            f"{name} cannot be packed: the sign behind output {int(changes.argmax())} changes {int(changes.max())} "
-            "times as its sum grows, so it is no threshold. Check the checkpoint for parameters that are not finite."
-        )
-    # A feature that starts at 1 falls at its place, or never where that lies beyond every sum.
-    return Thresholds(place.to(torch.int32).numpy(), first.to(torch.uint8).numpy())
+    return _gathered(torch.cat(rows), torch.cat(columns), torch.cat(changes), start, most + 1, name)
 
 
-def float_thresholds(signs: Signs, features: int) -> Thresholds:
-    """Thresholds of fp32 sums, by bisection over all fp32 numbers between -1e30 and 1e30.
+def real_steps(codes: Codes, features: int, name: str) -> Steps:
+    """Steps of fp32 sums, by bisection over all fp32 numbers between -1e30 and 1e30.
 
     Args:
-        signs: From sums `(M, F)` to their signs.
+        codes: From sums to codes.
         features: Number of features, F.
+        name: The layer's, for errors.
+
+    Raises:
+        UserError: The codes do not grow or fall throughout.
     """
     low, high = (_order(torch.full((features,), end)) for end in (-FAR, FAR))
-    start, end = signs(_number(low)[None])[0], signs(_number(high)[None])[0]
+    positive = torch.logspace(np.log10(NEAREST), np.log10(FAR), GRID // 2)
+    grid = torch.cat([-positive.flip(0), torch.zeros(1), positive])[:, None]
+    found = _bisected(codes, low, high, _number, grid, name)
+    return Steps(np.where(found[2], _number(torch.from_numpy(found[0])).numpy(), np.float32(np.inf)), *found[1:])
+
+
+def _gathered(places: Tensor, features: Tensor, changes: Tensor, start: Tensor, never: int, name: str) -> Steps:
+    """Steps that were found in growing order of their places, each feature's in a column."""
+    order = torch.argsort(features, stable=True)
+    places, features, changes = places[order], features[order], changes[order]
+    counts = torch.bincount(features, minlength=len(start))
+    levels = max(1, int(counts.max()))
+    if levels > MOST_LEVELS:
+        raise UserError(
+            f"{name} cannot be packed: the code behind output {int(counts.argmax())} changes {levels} times as its sum "
+            "grows. Check the checkpoint for parameters that are not finite."
+        )
+    rank = torch.arange(len(features)) - (counts.cumsum(0) - counts)[features]
+    threshold = torch.full((levels, len(start)), never, dtype=torch.int32)
+    change = torch.zeros(levels, len(start), dtype=torch.uint8)
+    threshold[rank, features] = places.to(torch.int32)
+    change[rank, features] = changes.to(torch.uint8)
+    return Steps(threshold.numpy(), start.to(torch.uint8).numpy(), change.numpy())
+
+
+def _bisected(
+    codes: Codes, low: Tensor, high: Tensor, sums: Callable[[Tensor], Tensor], grid: Tensor, name: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The first place of each level beyond the starting code, the starting code, and the changes; 0 where never."""
+    seen = codes(grid)
+    seen = torch.cat([codes(sums(low)[None]), seen, codes(sums(high)[None])])
+    growth = seen.diff(dim=0)
+    if ((growth > 0).any(dim=0) & (growth < 0).any(dim=0)).any():
+        raise UserError(
+            f"{name} cannot be packed: what follows it makes its codes grow and fall again as a sum grows, which is "
+            "packed only where the sums are integers of few values. Look for a PReLU of negative slope."
+        )
+    start, end = seen[0], seen[-1]
+    direction = torch.where(end < start, -1, 1)
+    levels = max(1, int((end - start).abs().max()))
+    ahead = torch.arange(1, levels + 1)[:, None]
+    low, high = low.expand(levels, -1), high.expand(levels, -1)
     while (high - low > 1).any():
         middle = low + (high - low) // 2
-        same = signs(_number(middle)[None])[0] == start
-        low, high = torch.where(same, middle, low), torch.where(same, high, middle)
-    never = start == end
-    threshold = torch.where(never, torch.inf, _number(high))
-    return Thresholds(threshold.numpy(), start.to(torch.uint8).numpy())
+        reached = (codes(sums(middle)) - start) * direction >= ahead
+        low, high = torch.where(reached, low, middle), torch.where(reached, middle, high)
+    change = (start + direction * (ahead - 1)) ^ (start + direction * ahead)
+    change = torch.where((end - start).abs() >= ahead, change, 0)
+    return high.numpy(), start.to(torch.uint8).numpy(), change.to(torch.uint8).numpy()
 
 
 def _order(values: Tensor) -> Tensor:

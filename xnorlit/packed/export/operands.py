@@ -1,0 +1,144 @@
+"""A layer's two operands as the packed graph has them: what it reads, and its weights as floats or planes of signs."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xnorlit.binarize import Binarizer
+from xnorlit.errors import UserError
+from xnorlit.layers import QuantLayer
+from xnorlit.packed.graph import Operand, Weights
+
+MOST_BITS = 8
+PROBES = torch.linspace(-3, 3, 61)
+
+
+class Planes(NamedTuple):
+    """Weights as planes of signs: `weight = sum of factors[i] * (+1 where planes[i] else -1) / divisor`."""
+
+    planes: Tensor  # booleans, (planes, *weights)
+    weights: Weights
+
+
+def operand_of(layer: QuantLayer, name: str, *, first: bool) -> Operand:
+    """What a layer's sums take in.
+
+    Args:
+        layer: The layer.
+        name: Its block's name, for errors.
+        first: Whether it reads the pixels.
+
+    Raises:
+        UserError: The engine has no such operand.
+    """
+    binarizer = layer.binarizer
+    kind, bits = type(binarizer).__name__, binarizer.input_bits
+    if first:
+        refuse(bits < 32, name, f"{kind} would make {bits}-bit codes of pixels; keep its inputs real (WeightsOnly)")
+        refuse(binarizer.rectify, name, "a ReLU stands before the pixels")
+        return Operand("pixels")
+    scaled = scales_by_input(layer, name)
+    if bits == 32:
+        refuse(scaled, name, f"{kind} multiplies its sums by a scale of real inputs; use inputs of one bit")
+        return Operand("reals")
+    if binarizer.signed_input and bits == 1:
+        return Operand("signs", scale="K" if scaled else "none")
+    refuse(scaled, name, f"{kind} multiplies sums of codes by a scale of their inputs (K); train without")
+    refuse(bits > MOST_BITS, name, f"{kind} has {bits}-bit inputs; use {MOST_BITS} bits or fewer")
+    return Operand("codes", bits=bits)
+
+
+def scales_by_input(layer: QuantLayer, name: str) -> bool:
+    """Whether a layer's sums are multiplied by K, the mean magnitude of the inputs under each position.
+
+    Raises:
+        UserError: They are multiplied by something else that depends on the inputs.
+    """
+    window, weight = layer.window, layer.weight
+    inputs = weight.shape[1] * getattr(layer, "groups", 1)
+    generator = torch.Generator().manual_seed(0)
+    if window is None:
+        x = torch.randn(2, inputs, generator=generator)
+        y, mean = torch.ones(2, len(weight)), x.abs().mean(dim=1, keepdim=True)
+    else:
+        sides = layer.binarizer.extent or (3, 3)
+        # An input whose output has the extent that the binarizer knows, should it know one.
+        shape = [
+            (side - 1) * step + kernel - 2 * zeros
+            for side, kernel, step, zeros in zip(sides, window.kernel, window.stride, window.padding, strict=True)
+        ]
+        x = torch.randn(2, inputs, *(max(1, side) for side in shape), generator=generator)
+        y = F.conv2d(x[:, :1], torch.ones(1, 1, *window.kernel), None, window.stride, window.padding)
+        y = torch.ones(2, len(weight), *y.shape[2:])
+        vertical, horizontal = window.padding
+        mean = F.pad(x.abs().mean(dim=1, keepdim=True), (horizontal, horizontal, vertical, vertical))
+        mean = F.avg_pool2d(mean, window.kernel, window.stride)
+    once, twice = (layer.binarizer.rescale(y, factor * x, window) for factor in (1, 2))
+    if torch.equal(once, twice):
+        return False
+    refuse(
+        not torch.allclose(once, y * mean, rtol=1e-4),
+        name,
+        f"{type(layer.binarizer).__name__} multiplies its sums by a function of its inputs, not K; train without",
+    )
+    return True
+
+
+def weight_planes(codes: Tensor, name: str) -> Planes:
+    """Integer weights as planes of signs.
+
+    Signs are one plane. Odd integers up to `2^k - 1` are k planes of the factors 1, 2, 4... -1, 0 and +1 are half the
+    sum of two planes. Other integers of k signed bits are half the sum of k such planes and -1, a plane of its own.
+
+    Args:
+        codes: Integers, `(O, ...)`.
+        name: The layer's, for errors.
+
+    Raises:
+        UserError: They are not integers of at most 8 bits.
+    """
+    finite = bool(torch.isfinite(codes).all()) and torch.equal(codes, codes.round())
+    refuse(not finite, name, "its weight codes are not integers; check the checkpoint, or use another method")
+    codes = codes.to(torch.int64)
+    most = int(codes.abs().max())
+    refuse(most >= 2**MOST_BITS, name, f"its weight codes reach {most}; use {MOST_BITS} bits or fewer")
+    if (codes % 2 == 1).all():
+        bits = most.bit_length()
+        return Planes(_bits((codes + 2**bits - 1) // 2, bits), Weights("planes", tuple(2**j for j in range(bits))))
+    if most <= 1:
+        return Planes(torch.stack([codes > 0, codes >= 0]), Weights("planes", (1, 1), 2))
+    bits = next(k for k in range(2, MOST_BITS + 2) if -(2 ** (k - 1)) <= codes.min() and codes.max() < 2 ** (k - 1))
+    planes = torch.cat([_bits(codes + 2 ** (bits - 1), bits), torch.ones(1, *codes.shape, dtype=torch.bool)])
+    return Planes(planes, Weights("planes", (*(2**j for j in range(bits)), -1), 2))
+
+
+def packed_bits(planes: Tensor) -> np.ndarray:
+    """Planes `(P, O, H, W, C)` as octets, the first channel in the lowest bit."""
+    return np.packbits(planes.numpy(), axis=-1, bitorder="little")
+
+
+def reads_plainly(reader: Binarizer, channels: int, *, flat: bool) -> bool:
+    """Whether a binarizer reads reals as they are (or rectified), or signs as the signs of what it gets.
+
+    Args:
+        reader: It.
+        channels: Of its input.
+        flat: Whether that has no positions.
+    """
+    x = PROBES[:, None].expand(-1, channels)
+    codes = reader.input_codes(x if flat else x[:, :, None, None])
+    plain = torch.where(x >= 0, 1.0, -1.0) if reader.input_bits == 1 else F.relu(x) if reader.rectify else x
+    return torch.equal(codes.values.reshape(x.shape), plain) and float(codes.scale.mean()) == 1
+
+
+def refuse(condition: bool, name: str, why: str) -> None:
+    """Raises the error of a layer that has no packed form, where it has none."""
+    if condition:
+        raise UserError(f"{name} cannot be packed: {why}.")
+
+
+def _bits(codes: Tensor, count: int) -> Tensor:
+    return torch.stack([codes >> j & 1 == 1 for j in range(count)])
