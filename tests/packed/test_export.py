@@ -185,7 +185,7 @@ class Halves(XNOR):
         (XNOR(), {"conv1": XNOR()}, "conv1 cannot be packed: XNOR would make 1-bit codes of pixels; .*WeightsOnly"),
         (TTQ(), {}, "conv2 cannot be packed: TTQ: its weights have two scales"),
         (XNOR(), {"conv4": Shortcut()}, "conv4 cannot be packed: Shortcut adds its real input"),
-        (XNOR(), {"fc7": Odd()}, "fc7 cannot be packed: Odd multiplies its sums by a function of its inputs, not K"),
+        (XNOR(), {"fc7": Odd()}, "fc7 cannot be packed: Odd multiplies its sums by a scale of positions that is not K"),
         (XNOR(), {"conv3": Lying()}, "conv2 cannot be packed: the next layer makes no 1-bit signs"),
         (XNOR(), {"conv3": Halves()}, "conv3 cannot be packed: its weight codes are not integers"),
     ],

@@ -62,27 +62,9 @@ class Link:
             raise UserError(f"{self.name} cannot be packed: its inputs have more than one scale.")
         return (codes.scale.view(()) * binarizer.weight_codes(weight).scale).expand(self.outputs)
 
-    @cached_property
-    def channel_factor(self) -> Tensor | None:
-        """What the binarizer multiplies the scaled sums by besides, `(O,)`, where it does not depend on the inputs."""
-        if self.operand.scale == "K":
-            return None  # in the sums already
-        binarizer, window = self.layer.binarizer, self.layer.window
-        ones = self._shaped(torch.ones(1, self.outputs))
-        factor = binarizer.rescale(ones, self.layer.weight.new_zeros(1), window)
-        why = f"{type(binarizer).__name__} scales each position by itself; use scales of channels"
-        refuse(factor.shape != ones.shape, self.name, why)
-        return None if torch.equal(factor, ones) else factor.flatten()
-
-    @property
-    def channel_scale(self) -> Tensor:
-        """All that the sums are multiplied by, `(O,)`."""
-        return self.scale if self.channel_factor is None else self.scale * self.channel_factor
-
     def to_pool(self, sums: Tensor) -> Tensor:
         """What the max pool sees of sums of codes, `(M, O)`; all up to a flattening where there is no pool."""
         y = sums * self.scale
-        y = y if self.channel_factor is None else y * self.channel_factor
         y = y if self.layer.bias is None else y + self.layer.bias
         return self._through(self.before_pool, self.layer.binarizer.output(self._shaped(y)).flatten(1))
 
@@ -179,7 +161,7 @@ def _link(
     modules = {part: tuple(found) for part, found in parts.items()}
     link = Link(name, layer, operand, pool=pool, reader=reader, reads=reads, **modules)
     if reader is not None and link.gives_reals:
-        plain = reads_plainly(reader.binarizer, _channels(reader), flat=reader.window is None)
+        plain = reads_plainly(reader.binarizer, reader.channels, flat=reader.window is None)
         kind = type(reader.binarizer).__name__
         refuse(not plain, name, f"the next layer, {kind}, shifts or scales the reals that it reads")
     return link
@@ -197,7 +179,3 @@ def _check_finite(module: nn.Module, name: str) -> None:
     for key, values in [*module.named_parameters(), *module.named_buffers()]:
         wrong = values.is_floating_point() and not bool(torch.isfinite(values).all())
         refuse(wrong, name, f"{key} of its {type(module).__name__} is not finite; check the checkpoint")
-
-
-def _channels(layer: QuantLayer) -> int:
-    return layer.weight.shape[1] * getattr(layer, "groups", 1)

@@ -116,9 +116,7 @@ def _reals(link: Link, layer: Layer, after: Map, toward: Tensor, most: float) ->
     modules = [*link.before_pool, *link.after_pool, *link.after_flatten]
     if link.reads is not None and link.reads.form == "reals" and link.reader.binarizer.rectify:  # type: ignore[union-attr]
         modules.append(nn.ReLU())
-    maps = affine_maps(
-        link.channel_scale * toward, link.layer.bias, modules, flat=link.layer.window is None, name=link.name
-    )
+    maps = affine_maps(link.scale * toward, link.layer.bias, modules, flat=link.layer.window is None, name=link.name)
     per_position = any(v.ndim == 2 for one in maps for v in one if isinstance(v, Tensor))
     tensors = {}
     for i, one in enumerate(maps):

@@ -55,35 +55,25 @@ def scales_by_input(layer: QuantLayer, name: str) -> bool:
     """Whether a layer's sums are multiplied by K, the mean magnitude of the inputs under each position.
 
     Raises:
-        UserError: They are multiplied by something else that depends on the inputs.
+        UserError: They are multiplied by something else.
     """
-    window, weight = layer.window, layer.weight
-    inputs = weight.shape[1] * getattr(layer, "groups", 1)
+    window, outputs = layer.window, len(layer.weight)
     generator = torch.Generator().manual_seed(0)
     if window is None:
-        x = torch.randn(2, inputs, generator=generator)
-        y, mean = torch.ones(2, len(weight)), x.abs().mean(dim=1, keepdim=True)
+        x = torch.randn(2, layer.weight.shape[1], generator=generator)
+        y, mean = torch.ones(2, outputs), x.abs().mean(dim=1, keepdim=True)
     else:
-        sides = layer.binarizer.extent or (3, 3)
-        # An input whose output has the extent that the binarizer knows, should it know one.
-        shape = [
-            (side - 1) * step + kernel - 2 * zeros
-            for side, kernel, step, zeros in zip(sides, window.kernel, window.stride, window.padding, strict=True)
-        ]
-        x = torch.randn(2, inputs, *(max(1, side) for side in shape), generator=generator)
-        y = F.conv2d(x[:, :1], torch.ones(1, 1, *window.kernel), None, window.stride, window.padding)
-        y = torch.ones(2, len(weight), *y.shape[2:])
+        x = torch.randn(2, layer.channels, *window.kernel, generator=generator)
         vertical, horizontal = window.padding
         mean = F.pad(x.abs().mean(dim=1, keepdim=True), (horizontal, horizontal, vertical, vertical))
         mean = F.avg_pool2d(mean, window.kernel, window.stride)
-    once, twice = (layer.binarizer.rescale(y, factor * x, window) for factor in (1, 2))
-    if torch.equal(once, twice):
+        y = torch.ones(2, outputs, *mean.shape[2:])
+    scaled = layer.binarizer.rescale(y, x, window)
+    if torch.equal(scaled, y):
         return False
-    refuse(
-        not torch.allclose(once, y * mean, rtol=1e-4),
-        name,
-        f"{type(layer.binarizer).__name__} multiplies its sums by a function of its inputs, not K; train without",
-    )
+    kind = type(layer.binarizer).__name__
+    other = scaled.shape != y.shape or not torch.allclose(scaled, y * mean, rtol=1e-4)
+    refuse(other, name, f"{kind} multiplies its sums by a scale of positions that is not K; train without")
     return True
 
 
