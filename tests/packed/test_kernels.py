@@ -280,6 +280,29 @@ print(time.process_time() - before)
     assert float(done.stdout) < 0.05
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="asks Linux which processors a thread may use")
+@pytest.mark.parametrize("alone", [True, False])
+def test_threads_keep_the_processors_that_the_process_may_use(alone):
+    code = f"""
+import os, numpy as np
+from xnorlit.packed import _kernels
+if {alone}:
+    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+allowed = os.sched_getaffinity(0)
+engine = _kernels.Engine()
+engine.add_sign([9, 9, 40])
+for _ in range(300):
+    engine.run(np.ones((4, 9, 9, 40), np.float32), np.zeros((4, engine.output_elements), np.uint32), 3)
+tasks = [int(task) for task in os.listdir("/proc/self/task")]
+print(len(tasks), all(os.sched_getaffinity(task) == allowed for task in tasks))
+"""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.split() == ["3", "True"]
+
+
 def test_the_environment_chooses_the_kernels(monkeypatch):
     monkeypatch.delenv("XNORLIT_KERNEL", raising=False)
     assert chosen_path() == _kernels.paths()[0]

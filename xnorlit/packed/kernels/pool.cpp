@@ -1,6 +1,9 @@
 #include "pool.h"
 
 #include <pthread.h>
+#if defined(__linux__)
+#include <sched.h>
+#endif
 
 #include <algorithm>
 #include <system_error>
@@ -30,6 +33,29 @@ bool soon(const Condition& condition) {
     pause();
   }
   return false;
+}
+
+// The processor that this thread runs on; -1 where the system does not say.
+int processor() {
+#if defined(__linux__)
+  return sched_getcpu();
+#else
+  return -1;
+#endif
+}
+
+// Moves this thread off a processor, if it may run on another one.
+void leave(int processor) {
+#if defined(__linux__)
+  cpu_set_t allowed;
+  if (processor < 0 || processor >= CPU_SETSIZE || sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return;
+  cpu_set_t others = allowed;
+  CPU_CLR(processor, &others);
+  if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof(others), &others) != 0) return;
+  sched_setaffinity(0, sizeof(allowed), &allowed);
+#else
+  (void)processor;
+#endif
 }
 
 }  // namespace
@@ -63,6 +89,7 @@ void ThreadPool::run(int tasks, int threads, const Body& body) {
   job.body = &body;
   job.tasks = tasks;
   job.helpers_wanted = std::min(threads, tasks) - 1;
+  job.processor = processor();
   {
     std::lock_guard lock(mutex_);
     spawn_up_to(job.helpers_wanted);
@@ -93,6 +120,7 @@ ThreadPool::Job* ThreadPool::job_with_room() {
 
 void ThreadPool::help() {
   std::unique_lock lock(mutex_);
+  bool moved = false;
   while (true) {
     Job* job = job_with_room();
     if (!job) {
@@ -103,6 +131,17 @@ void ThreadPool::help() {
       if (!arrived) work_arrived_.wait(lock, [&] { return job_with_room() != nullptr; });
       continue;
     }
+    if (!moved && job->processor == processor()) {
+      // On a busy machine a worker often wakes up on the caller's own processor, where it would only be in the way, for
+      // as long as the system takes to notice. Nobody waits for it meanwhile: it has not joined.
+      const int callers = job->processor;
+      lock.unlock();
+      leave(callers);
+      lock.lock();
+      moved = true;  // and if it may run nowhere else, it helps here
+      continue;
+    }
+    moved = false;
     --job->helpers_wanted;
     ++job->helpers;
     lock.unlock();

@@ -37,6 +37,7 @@ class ThreadPool {
     const Body* body;
     int tasks;
     int helpers_wanted;
+    int processor;  // of the caller
     std::atomic<int> next{0};
     std::atomic<int> helpers{0};
     void work();
