@@ -1,0 +1,57 @@
+"""Inputs of one bit that are 0 or 1, with binary weights: a dot product is an AND and two counts."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from xnorlit.binarize.base import Codes
+from xnorlit.binarize.bwn import BWN
+from xnorlit.binarize.sign import clip_gradient
+
+
+def heaviside(x: Tensor) -> Tensor:
+    """`1 where x > 0, else 0`, in the dtype of `x`."""
+    return torch.gt(x, 0, out=torch.empty_like(x))
+
+
+class _ClippedHeaviside(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return heaviside(x)
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> Tensor:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        return clip_gradient(outer, x)
+
+
+def clipped_heaviside(x: Tensor) -> Tensor:
+    """`1[x > 0]` with the gradient `g * 1[|x| <= 1]`."""
+    return _ClippedHeaviside.apply(x)
+
+
+class Heaviside(BWN):
+    """`y = (1[x > 0] (*) sign(W)) * alpha_o`: XNOR-Net's layer with inputs {0, 1} in place of signs.
+
+    Weights as in `BWN`; gradient of the inputs `g * 1[|x| <= 1]`. A padded tap is the code 0, no third value.
+
+    Source: larq, larq/quantizers.py, SteHeaviside.
+
+    Args:
+        gradient: Gradient of the latent weights, see `BWN`.
+        center: Subtract from the latent weights, after each step, their mean over the input channels.
+        clip: Clamp the latent weights to [-1, 1] after each step.
+    """
+
+    input_bits = 1
+
+    @override
+    def input(self, x: Tensor) -> Tensor:
+        return clipped_heaviside(x)
+
+    @override
+    def input_codes(self, x: Tensor) -> Codes:
+        return Codes(heaviside(x), x.new_ones(()))

@@ -1,0 +1,86 @@
+"""Half-wave Gaussian quantization: inputs of two bits whose levels suit what a batch norm and a ReLU would leave."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from xnorlit.binarize.base import Binarizer, Codes
+from xnorlit.binarize.bwn import alpha, scaled_sign
+from xnorlit.binarize.sign import sign
+
+STEP = 0.538
+THRESHOLDS = (0.0, 1.5 * STEP, 2.5 * STEP)
+"""An input's level is the number of these that it exceeds: the middles between levels, and everything above 0 is 1."""
+TOP = 3 * STEP
+
+
+def levels(x: Tensor) -> Tensor:
+    """0, 1, 2 or 3, in the dtype of `x`."""
+    count = torch.gt(x, THRESHOLDS[0], out=torch.empty_like(x))
+    for threshold in THRESHOLDS[1:]:
+        count.add_(torch.gt(x, threshold))
+    return count
+
+
+class _HalfWave(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return levels(x).mul_(STEP)
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> Tensor:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        # The kernel leaves out its bounds: 0, as it should, and what lies one representable step above the top.
+        return torch.ops.aten.hardtanh_backward(outer, x, 0, TOP * (1 + torch.finfo(x.dtype).eps))
+
+
+def half_wave(x: Tensor) -> Tensor:
+    """`0.538 * levels(x)`, with the gradient of a ReLU that is clipped at the top level: `g * 1[0 < x <= 1.614]`."""
+    return _HalfWave.apply(x)
+
+
+class _Through(torch.autograd.Function):
+    """The values of one tensor, the gradient of another."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, values: Tensor) -> Tensor:
+        ctx.dtype = weight.dtype
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return outer.to(ctx.dtype), None
+
+
+class HWGQ(Binarizer):
+    """`weight(W) = alpha_o sign(W)`, `alpha_o = mean|W|`; `input(x) = 0.538 (1[x > 0] + 1[x > 0.807] + 1[x > 1.345])`.
+
+    Gradient of the inputs: `g * 1[0 < x <= 1.614]`, a ReLU that is clipped at the top level; of the weights: `g`, as
+    in the release. The levels are those that fit half of a normal distribution best, so that a batch norm has to
+    stand in front; everything above 0 is at least level 1.
+
+    Source: Cai et al. 2017, arXiv 1702.00953, section 4; zhaoweicai/hwgq, src/caffe/layers/quant_layer.cpp and
+    examples/imagenet/alex-hwgq-3ne-clip-poly-320k.
+    """
+
+    weight_bits = 1
+    input_bits = 2
+
+    @override
+    def weight(self, weight: Tensor) -> Tensor:
+        return _Through.apply(weight, scaled_sign(weight.detach(), "ste"))
+
+    @override
+    def input(self, x: Tensor) -> Tensor:
+        return half_wave(x)
+
+    @override
+    def weight_codes(self, weight: Tensor) -> Codes:
+        return Codes(sign(weight), alpha(weight))
+
+    @override
+    def input_codes(self, x: Tensor) -> Codes:
+        return Codes(levels(x), x.new_tensor(STEP))

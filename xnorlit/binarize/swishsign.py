@@ -1,0 +1,66 @@
+"""BNN+'s SwishSign: the sign with the gradient of a swish, which falls below zero at some distance."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from xnorlit.binarize.bwn import WeightGradient
+from xnorlit.binarize.sign import sign
+from xnorlit.binarize.xnor import XNOR
+from xnorlit.errors import UserError
+
+
+class _SwishSign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, beta: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.beta = beta
+        return sign(x)
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        # With T = tanh(bx/2), 1 / (1 + cosh(bx)) is (1 - T^2) / 2, which overflows in no dtype.
+        curve = torch.mul(x, ctx.beta / 2).tanh_()
+        inner = torch.mul(x, -ctx.beta).mul_(curve).add_(2).mul_(outer).mul_(ctx.beta / 2)
+        return torch.ops.aten.tanh_backward.grad_input(inner, curve, grad_input=inner), None
+
+
+def swish_sign(x: Tensor, beta: float = 5.0) -> Tensor:
+    """`sign(x)`, whose gradient is `g * b (2 - bx tanh(bx/2)) / (1 + cosh(bx))`, b = beta.
+
+    Args:
+        x: Any shape.
+        beta: The larger, the narrower and the higher.
+    """
+    return _SwishSign.apply(x, beta)
+
+
+class SwishSign(XNOR):
+    """`XNOR` with another gradient of the inputs: `g * b (2 - bx tanh(bx/2)) / (1 + cosh(bx))`, b = beta.
+
+    It is the derivative of `2 s(bx) (1 + bx (1 - s(bx))) - 1` with the logistic function s, b at 0 and below zero from
+    `|x| = 2.4 / b` on.
+
+    Source: Darabi et al. 2018, arXiv 1812.11800, section 3.2; larq, larq/quantizers.py.
+
+    Args:
+        beta: The larger, the narrower and the higher the gradient; 5 in larq.
+        gradient: Gradient of the latent weights, see `XNOR`.
+        center: Subtract from the latent weights, after each step, their mean over the input channels.
+        clip: Clamp the latent weights to [-1, 1] after each step.
+    """
+
+    def __init__(
+        self, beta: float = 5.0, gradient: WeightGradient = "corrected", center: bool = True, clip: bool = True
+    ) -> None:
+        super().__init__(gradient, center, clip)
+        if not 0 < beta < float("inf"):
+            raise UserError(f"SwishSign's beta is {beta}. Expected a number above 0, such as 5.")
+        self.beta = beta
+
+    @override
+    def input(self, x: Tensor) -> Tensor:
+        return swish_sign(x, self.beta)
