@@ -12,6 +12,7 @@ from xnorlit.binarize.bits import REAL, checked
 from xnorlit.binarize.bwn import alpha
 from xnorlit.binarize.latent import by_filters, compute_dtype
 from xnorlit.binarize.sign import sign
+from xnorlit.binarize.unit import unit_gradient
 
 WeightGradient = Literal["tanh", "maximum", "identity"]
 
@@ -31,9 +32,7 @@ class _ClippedLevels(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         (x,) = ctx.saved_tensors
-        # The kernel leaves out its bounds themselves, so they lie one representable step beyond.
-        low, high = -torch.finfo(x.dtype).tiny, 1 + torch.finfo(x.dtype).eps
-        return torch.ops.aten.hardtanh_backward.grad_input(outer, x, low, high, grad_input=torch.empty_like(x)), None
+        return unit_gradient(outer, x), None
 
 
 def clipped_levels(x: Tensor, bits: int) -> Tensor:

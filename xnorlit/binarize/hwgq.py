@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.bwn import alpha, scaled_sign
+from xnorlit.binarize.duo import exceeded
 from xnorlit.binarize.sign import sign
 
 STEP = 0.538
@@ -18,10 +19,7 @@ TOP = 3 * STEP
 
 def levels(x: Tensor) -> Tensor:
     """0, 1, 2 or 3, in the dtype of `x`."""
-    count = torch.gt(x, THRESHOLDS[0], out=torch.empty_like(x))
-    for threshold in THRESHOLDS[1:]:
-        count.add_(torch.gt(x, threshold))
-    return count
+    return exceeded(x, THRESHOLDS)
 
 
 class _HalfWave(torch.autograd.Function):

@@ -9,6 +9,7 @@ from typing_extensions import override
 from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.bits import REAL, checked
 from xnorlit.binarize.dorefa import WeightGradient, quantised_weights, weight_codes
+from xnorlit.binarize.unit import unit_gradient
 from xnorlit.errors import UserError
 
 SMALLEST = 1e-3
@@ -29,9 +30,7 @@ class _ClippedLevels(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
         x, top = ctx.saved_tensors
-        # The kernel leaves out its bounds themselves, so they lie one representable step beyond.
-        tiny, eps = torch.finfo(x.dtype).smallest_normal, torch.finfo(x.dtype).eps
-        of_x = torch.ops.aten.hardtanh_backward(outer, x / top, -tiny, 1 + eps)
+        of_x = unit_gradient(outer, x / top)
         clipped = torch.ge(x, top, out=torch.empty_like(x)).mul_(outer)
         return of_x, clipped.sum(dtype=top.dtype), None
 
