@@ -8,8 +8,9 @@ from torch import nn
 
 from xnorlit.binarize import binarizers
 from xnorlit.errors import UserError
-from xnorlit.layers import QuantConv2d, QuantLinear
+from xnorlit.layers import QuantConv2d, QuantLayer, QuantLinear
 from xnorlit.models import Block, Network, build
+from xnorlit.training.bop import Bop
 
 ALL = binarizers()
 
@@ -22,6 +23,17 @@ def conv(name, dtype=torch.float64, **settings):
     layer = layer.to(dtype)
     layer.bind(ALL[name](**settings), rectify=True)
     return layer
+
+
+def optimizer_of(module, binarizer, rate):
+    """Adam, or for weights that are flipped the optimizer that does, marked as training marks them."""
+    if not binarizer.flips:
+        return torch.optim.Adam(module.parameters(), rate)
+    groups = [{"params": [], "flips": flips} for flips in (False, True)]
+    flipped = {id(m.weight) for m in module.modules() if isinstance(m, QuantLayer) and m.binarizer.flips}
+    for parameter in module.parameters():
+        groups[id(parameter) in flipped]["params"].append(parameter)
+    return Bop(groups, rate, gamma=rate, threshold=rate)  # So that few flip at a time.
 
 
 def inputs(dtype=torch.float64):
@@ -123,7 +135,7 @@ def test_two_steps_change_the_weights_and_lower_the_loss(name):
     layer, x = conv(name, torch.float32), inputs(torch.float32)
     target = torch.randn(2, 6, 5, 5, generator=torch.Generator().manual_seed(2))
     start = layer.weight.detach().clone()
-    optimizer = torch.optim.Adam(layer.parameters(), 1e-2)
+    optimizer = optimizer_of(layer, layer.binarizer, 1e-2)
     losses = []
     for _ in range(30):
         loss = (layer(x) - target).square().mean()
@@ -190,7 +202,7 @@ def images(count=16):
 def trained(name, steps=2):
     """A network after some steps, each followed by what training does for a binarizer."""
     model = network(name)
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    optimizer = optimizer_of(model, ALL[name](), 1e-3)
     for step in range(steps):
         for _, layer in model.layers():
             layer.binarizer.on_epoch(step, steps)

@@ -45,6 +45,7 @@ class Binarizer(nn.Module):
         input_bits: Bits of an input code; 32 says that inputs stay real.
         gradient_bits: Bits of the gradient that the layer's output receives; 32 says that it is as it comes.
         signed_input: Whether input codes are signs, which are all +1 behind a ReLU.
+        flips: Whether the weights are -1 and +1 themselves, for an optimizer that flips them; there are no latent ones.
         shortcut: Whether the layer's input, before it was quantised, is added to its output where both have one shape.
         cannot_pack: Why a layer of this method has no packed form and what to use instead; empty where it has one.
         rectify: Whether a real-valued input passes a ReLU first, see `bound_to`.
@@ -56,6 +57,7 @@ class Binarizer(nn.Module):
     input_bits: int = 32
     gradient_bits: int = 32
     signed_input: bool = False
+    flips: bool = False
     shortcut: bool = False
     cannot_pack: str = ""
     rectify: bool = False

@@ -147,3 +147,8 @@ class ReCU(Binarizer):
     @override
     def input_codes(self, x: Tensor) -> Codes:
         return Codes(sign(x), x.new_ones(()))
+
+    @override
+    @torch.no_grad()
+    def fit(self, weight: Tensor) -> None:
+        self.gain.copy_((weight * self.weight_codes(weight).values).flatten(1).mean(dim=1))

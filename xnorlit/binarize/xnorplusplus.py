@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from xnorlit.binarize.base import Binarizer, Codes, Window
+from xnorlit.binarize.bwn import alpha
 from xnorlit.binarize.gain import gained_sign
 from xnorlit.binarize.sign import clipped_sign, sign
 from xnorlit.errors import UserError
@@ -79,6 +80,11 @@ class XNORPlusPlus(Binarizer):
     @override
     def cannot_pack(self) -> str:  # type: ignore[override]
         return "its scale differs from position to position; train with scale: channel" if self._spatial else ""
+
+    @override
+    @torch.no_grad()
+    def fit(self, weight: Tensor) -> None:
+        self.gain.copy_(alpha(weight))
 
     @override
     @torch.no_grad()

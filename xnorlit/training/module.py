@@ -16,6 +16,7 @@ from xnorlit.binarize import Binarizer
 from xnorlit.data import Batch, ImageData
 from xnorlit.errors import UserError
 from xnorlit.models import AlexNet, build, choose, matching, network_named
+from xnorlit.training.bop import refuse_other_weights
 from xnorlit.training.losses import Loss
 from xnorlit.training.losses.cross_entropy import CrossEntropy
 from xnorlit.training.pretrained import accuracy, inherit
@@ -177,10 +178,11 @@ class Classifier(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         layers = [layer for _, layer in self.net.layers()]
         own = {
-            "latent": [layer.weight for layer in layers if layer.binarizer.weight_bits < 32],
+            "latent": [b.weight for b in layers if b.binarizer.weight_bits < 32 and not b.binarizer.flips],
             "learned": [parameter for layer in layers for parameter in layer.binarizer.parameters()],
         }
-        named = {id(parameter) for group in own.values() for parameter in group}
+        flipped = [layer.weight for layer in layers if layer.binarizer.flips]
+        named = {id(parameter) for group in (*own.values(), flipped) for parameter in group}
         groups: list[dict[str, Any]] = [{"params": [p for p in self.parameters() if id(p) not in named]}]
         for name, parameters in own.items():
             given = {key: value for key, value in self.own_settings[name].items() if value is not None}
@@ -188,7 +190,9 @@ class Classifier(pl.LightningModule):
         if self.decayed:
             weights = {id(layer.weight) for name, layer in self.net.layers() if name in self.decayed}
             groups = [part for group in groups for part in _parted(group, weights)]
+        groups.append({"params": flipped, "flips": True})
         optimizer = self.make_optimizer([group for group in groups if group["params"]])
+        refuse_other_weights(optimizer, flipped)
         for name, settings in self.own_settings.items():
             for key in settings:
                 if settings[key] is not None and key not in optimizer.defaults:

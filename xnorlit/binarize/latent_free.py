@@ -1,0 +1,41 @@
+"""Binary weights without latent ones: the parameters are the signs, for an optimizer that flips them."""
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from xnorlit.binarize.base import Binarizer, Codes
+from xnorlit.binarize.sign import clipped_sign, sign
+
+
+class LatentFree(Binarizer):
+    """`y = sign(x) (*) W`, W -1 and +1 itself, at first the signs of the weights that the network draws.
+
+    Gradient of the inputs: `g * 1[|x| <= 1]`; of the weights: `g`, with no estimator, scale or clip, which Bop, its
+    optimizer, turns into flips. There is no scale, so a norm has to follow.
+
+    Source: Helwegen et al. 2019, arXiv 1906.02107.
+    """
+
+    weight_bits = 1
+    input_bits = 1
+    signed_input = True
+    flips = True
+
+    @override
+    @torch.no_grad()
+    def setup(self, weight: Tensor) -> None:
+        self.fit(weight)
+
+    @override
+    @torch.no_grad()
+    def fit(self, weight: Tensor) -> None:
+        weight.copy_(sign(weight))
+
+    @override
+    def input(self, x: Tensor) -> Tensor:
+        return clipped_sign(x)
+
+    @override
+    def input_codes(self, x: Tensor) -> Codes:
+        return Codes(sign(x), x.new_ones(()))
