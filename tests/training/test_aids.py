@@ -17,9 +17,9 @@ def fit(tmp_path, *words):
 
 def test_aids_are_known_by_their_short_names(tmp_path, capsys):
     with pytest.raises(SystemExit):
-        fit(tmp_path, "--trainer.callbacks", "[TwoStages, Recalibration]", "--print_config")
+        fit(tmp_path, "--trainer.callbacks", "[TwoStages, EMAWeightAveraging]", "--print_config")
     listed = yaml.safe_load(capsys.readouterr().out)["trainer"]["callbacks"]
-    assert [one["class_path"].rpartition(".")[2] for one in listed] == ["TwoStages", "Recalibration"]
+    assert [one["class_path"].rpartition(".")[2] for one in listed] == ["TwoStages", "EMAWeightAveraging"]
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,7 @@ def test_aids_are_known_by_their_short_names(tmp_path, capsys):
         ("trainer.callbacks", "[TwoStage]", "no callback named TwoStage. Did you mean TwoStages? Known: "),
         ("trainer.callbacks", "[{class_path: TwoStages, init_args: {share: 1}}]", "TwoStages.share is 1.0. Expected"),
         ("trainer.callbacks", "[{class_path: TwoStages, init_args: {real: all}}]", "Expected one of weights, inputs"),
+        ("trainer.callbacks", "[{class_path: LayerCurves, init_args: {every: 0}}]", "LayerCurves.every is 0. Expected"),
         ("model.losses", "[CrossEntrop]", "no loss named CrossEntrop. Did you mean CrossEntropy? Known: "),
         ("model.losses", "[{class_path: CrossEntropy, init_args: {smooth: 1}}]", "Did you mean smoothing?"),
         ("model.losses", "CrossEntropy", "model.losses is CrossEntropy. Expected a list"),

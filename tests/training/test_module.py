@@ -62,12 +62,11 @@ def fit(photos, module, epochs=1, ckpt_path=None, **trainer):
     trainer = pl.Trainer(
         max_epochs=epochs,
         accelerator="cpu",
-        logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        **trainer,
+        **{"logger": False, **trainer},
     )
     trainer.fit(module, data, ckpt_path=ckpt_path)
     return trainer

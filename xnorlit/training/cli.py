@@ -26,6 +26,7 @@ from xnorlit.runs.config import flatten
 from xnorlit.settings import config_files, read_config
 from xnorlit.training.checkpoints import Checkpoints, load
 from xnorlit.training.help import Formatter, beginnings, binarizer_list
+from xnorlit.training.layer_curves import LayerCurves
 from xnorlit.training.loggers import MetricsFile, wandb_logger, wandb_mode
 from xnorlit.training.module import Classifier
 from xnorlit.training.place import RunPlace, claim, discard_if_empty, refuse_other_config
@@ -43,6 +44,7 @@ QUIET = (
     r"The number of training batches .* is smaller than the logging interval",
     r".*isinstance\(treespec, LeafSpec\)",
     r"Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",
+    r"You're using the WeightAveraging callback with a model that overrides the configure_model",  # of no shards here
 )
 
 
@@ -165,9 +167,10 @@ class XnorlitCLI(LightningCLI):
         )
 
     def _aids(self) -> list[Callback]:
-        """What the recipe lists under trainer.callbacks: nothing, one, or several."""
+        """What the recipe lists under trainer.callbacks, one or several, and the layers' curves in any case."""
         listed = self.config_init[self.subcommand].trainer.callbacks or []
-        return listed if isinstance(listed, list) else [listed]
+        listed = listed if isinstance(listed, list) else [listed]
+        return listed if any(isinstance(aid, LayerCurves) for aid in listed) else [*listed, LayerCurves()]
 
     def _callbacks(self) -> list[Callback]:
         wandb = None if self.wandb == "off" else {"id": self.wandb_id, "offline": self.wandb == "offline"}
