@@ -1,5 +1,6 @@
 """Every recipe parses against the real signatures, says what it is, and trains; the right one is picked by itself."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -50,14 +51,29 @@ def test_it_begins_with_what_a_reader_must_know(base):
 
 
 @pytest.mark.parametrize("base", BASES, ids=lambda base: base.parent.name)
-def test_its_float_twin_is_matched(base, capsys):
-    xnor, twin = (flat(resolved(base.with_name(f"{arm}.yaml"), capsys)) for arm in ("xnor", "float"))
-    assert difference(xnor, twin).kind == "matched"
+def test_the_float_twin_of_the_arm_that_its_command_trains_is_matched(base, capsys):
+    """Or says in `run.pair_differs` what else is different."""
+    (arm,) = re.findall(r"^# Command: +(?:make train-|xnorlit train )([\w-]+)", base.read_text(), re.M)
+    binary, twin = (flat(resolved(base.with_name(f"{each}.yaml"), capsys)) for each in (arm, "float"))
+    kind = difference(binary, twin).kind
+    assert kind == ("declared" if binary["run.pair_differs"] else "matched")
 
 
 def test_the_papers_float_arm_is_declared_as_published(capsys):
     xnor, alexnet = (flat(resolved(EXPERIMENTS / "imagenet" / f"{arm}.yaml", capsys)) for arm in ("xnor", "alexnet"))
     assert difference(xnor, alexnet).kind == "published"
+
+
+def test_dorefas_published_float_arm_is_its_twin_but_for_the_network(capsys):
+    arms = (EXPERIMENTS / "imagenet-dorefa" / f"{arm}.yaml" for arm in ("dorefa", "float-relu"))
+    found = difference(*(flat(resolved(arm, capsys)) for arm in arms))
+    assert (found.kind, found.named("declared")) == ("published", ("model.network",))
+
+
+def test_every_overlay_says_how_it_is_run():
+    for overlay in OVERLAYS:
+        commands = re.findall(r"(?:make train-|xnorlit train )([\w-]+)", overlay.read_text())
+        assert overlay.stem in commands, overlay
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=NAMES)
