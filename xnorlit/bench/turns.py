@@ -34,16 +34,9 @@ def by_turns(calls: Mapping[str, Call], rounds: int, *, settle: bool = False) ->
         first = number % len(names)
         for name in names[first:] + names[:first]:
             if settle:
-                _wait(SETTLE_SECONDS)
+                time.sleep(SETTLE_SECONDS)
             seconds[name].append(_turn(calls[name], repeats[name]))
     return seconds
-
-
-def _wait(seconds: float) -> None:
-    # Awake: a process that sleeps may wake up on the processor of its own second thread.
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        pass
 
 
 def _repeats(call: Call) -> int:
