@@ -67,8 +67,15 @@ class QuantLayer(nn.Module):
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Lets the binarizer tend the latent weights after an optimizer step."""
-        self.binarizer.after_step(self.weight)
+        """Lets the binarizer tend the latent weights and the bias after an optimizer step."""
+        self.binarizer.after_step(self.filters)
+        if self.bias is not None:
+            self.binarizer.after_bias_step(self.bias)
+
+    @property
+    def filters(self) -> Tensor:
+        """The latent weights as those of a convolution where they are one, `(O, I, ...)`."""
+        return self.weight
 
     def operate(self, x: Tensor, weight: Tensor) -> Tensor:
         """The bare convolution or matrix product."""
@@ -78,7 +85,7 @@ class QuantLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self._trained(x) if self.training else self._evaluated(x)
         if self.bias is not None:
-            y = y + self.bias.to(y.dtype).view(-1, *(1,) * (y.ndim - 2))
+            y = y + self.binarizer.bias(self.bias).to(y.dtype).view(-1, *(1,) * (y.ndim - 2))
         y = self.binarizer.output(y)
         return y + x.to(y.dtype) if self.shortcut else y
 
@@ -189,10 +196,10 @@ class QuantLinear(QuantLayer):
     def operate(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.linear(x, weight)
 
+    @property
     @override
-    @torch.no_grad()
-    def after_step(self) -> None:
-        self.binarizer.after_step(self.weight.unflatten(1, (-1, self.positions)))
+    def filters(self) -> Tensor:
+        return self.weight.unflatten(1, (-1, self.positions))
 
 
 class _SteadyBatchNorm(nn.modules.batchnorm._BatchNorm):

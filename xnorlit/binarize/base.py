@@ -122,6 +122,14 @@ class Binarizer(nn.Module):
         """
         return y
 
+    def bias(self, bias: Tensor) -> Tensor:
+        """The bias as it is added; the same in both modes.
+
+        Args:
+            bias: `(O,)`.
+        """
+        return bias
+
     def output(self, y: Tensor) -> Tensor:
         """What leaves the layer, its bias included; the same in both modes.
 
@@ -164,6 +172,14 @@ class Binarizer(nn.Module):
 
         Args:
             weight: The layer's latent weights, `(O, I, kh, kw)` or `(O, I)`.
+        """
+
+    @torch.no_grad()
+    def after_bias_step(self, bias: Tensor) -> None:
+        """Changes the bias in place after an optimizer step, behind `after_step`; nothing here.
+
+        Args:
+            bias: `(O,)`.
         """
 
     def on_epoch(self, epoch: int, epochs: int) -> None:

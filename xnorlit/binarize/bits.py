@@ -6,17 +6,20 @@ REAL = 32
 """The number of bits that says: not quantised."""
 
 
-def checked(name: str, bits: int, most: int = 8) -> int:
+def checked(name: str, bits: int, most: int = 8, least: int = 1) -> int:
     """The number of bits, if it is one.
 
     Args:
         name: The setting's name, for the message.
         bits: What was given.
         most: The largest number of bits that is not real.
+        least: The smallest.
 
     Raises:
-        UserError: It is neither a whole number from 1 to `most` nor 32.
+        UserError: It is neither a whole number from `least` to `most` nor 32.
     """
-    if isinstance(bits, bool) or not isinstance(bits, int) or not (1 <= bits <= most or bits == REAL):
-        raise UserError(f"{name} is {bits}. Expected a whole number from 1 to {most}, or {REAL} for real numbers.")
+    if isinstance(bits, bool) or not isinstance(bits, int) or not (least <= bits <= most or bits == REAL):
+        raise UserError(
+            f"{name} is {bits}. Expected a whole number from {least} to {most}, or {REAL} for real numbers."
+        )
     return bits

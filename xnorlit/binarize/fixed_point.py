@@ -1,0 +1,45 @@
+"""Numbers with a fixed point: how they round and saturate, and how far their range has to reach."""
+
+import torch
+from torch import Tensor
+
+
+def codes(x: Tensor, integer_bits: Tensor, bits: int) -> Tensor:
+    """`clip(round(x 2^(B - I)), -(2^B - 1), 2^B - 1)`, a new tensor; ties round to even.
+
+    Args:
+        x: Any shape.
+        integer_bits: I, where the point is: the range reaches up to `2^I`. One number, of either sign.
+        bits: B, the sign not counted.
+    """
+    most = 2**bits - 1
+    return torch.mul(x, torch.exp2(bits - integer_bits).to(x.dtype)).round_().clamp_(-most, most)
+
+
+def fixed_point(x: Tensor, integer_bits: Tensor, bits: int) -> Tensor:
+    """`codes / 2^(B - I)`: the nearest number of this form, the largest beyond the range."""
+    return codes(x, integer_bits, bits).mul_(torch.exp2(integer_bits - bits).to(x.dtype))
+
+
+def overflow(x: Tensor, integer_bits: Tensor, bits: int) -> Tensor:
+    """Shares of `|x|` that reach the largest number of this range and of the range one bit lower, two numbers."""
+    magnitudes = x.abs()
+    largest = (2**bits - 1) * torch.exp2(integer_bits - bits).to(x.dtype)
+    return torch.stack([(magnitudes >= bound).float().mean() for bound in (largest, largest / 2)])
+
+
+def move(rates: Tensor, most: float) -> Tensor:
+    """+1 where the overflow rate exceeds `most`, else 0 where that of the lower range would, else -1.
+
+    Args:
+        rates: Rates in this range and in the lower one, `(2, G)`.
+        most: What is tolerated.
+    """
+    above, above_lower = rates > most
+    return above.float() - (~above & ~above_lower).float()
+
+
+def range_of(x: Tensor) -> Tensor:
+    """The lowest I that leaves no value of x beyond `2^I`; 0 where all are 0."""
+    largest = x.abs().amax()
+    return torch.where(largest > 0, largest.clamp_min(torch.finfo(x.dtype).tiny).log2().floor() + 1, 0)
