@@ -140,7 +140,8 @@ class ReActNet(BiReal):
 
     @override
     def behind(self, outputs: int) -> nn.Module | None:
-        self._behind = (RPReLU(outputs),) if self.rprelu else ()
+        if self.rprelu and not self._behind:
+            self._behind = (RPReLU(outputs),)
         return self._behind[0] if self._behind else None
 
     @override

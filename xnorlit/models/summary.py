@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from xnorlit.layers import QuantLayer
-from xnorlit.models.builder import AlexNet
+from xnorlit.models.builder import AlexNet, Twice
 
 REAL = 32  # bits of a number in fp32, and what a binarizer says of operands that stay real
 
@@ -81,7 +81,7 @@ class Summary:
     def packed_bits(self) -> int:
         """Bits of the network in a packed file.
 
-        - Each weight in the bits of its code.
+        - Each weight in the bits of its code; twice where the outputs occur twice (BinaryDuo's decoupled networks).
         - Where the next layer reads codes, all that stands before it (alpha, bias, norm, ReLU) is folded into a 32-bit
           threshold between each code and the next, and a bit for the direction, per channel; per channel and position
           where a norm has numbers of its own for each position of a flattened map.
@@ -138,7 +138,8 @@ def _links(model: AlexNet) -> Iterator[tuple[str, QuantLayer, list[nn.Module]]]:
 
 
 def _packed_bits(layer: QuantLayer, between: Sequence[nn.Module], reader: QuantLayer | None) -> int:
-    outputs, codes = len(layer.weight), layer.binarizer.weight_bits * layer.weight.numel()
+    copies = 2 if any(isinstance(module, Twice) for module in between) else 1
+    outputs, codes = copies * len(layer.weight), copies * layer.binarizer.weight_bits * layer.weight.numel()
     read = REAL if reader is None else reader.binarizer.input_bits
     if read < REAL:
         thresholds = 2**read - 1

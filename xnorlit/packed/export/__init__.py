@@ -18,6 +18,7 @@ from xnorlit.packed.engine import METADATA
 from xnorlit.packed.export.chain import Link, links
 from xnorlit.packed.export.int8 import int8_conv, int8_linear
 from xnorlit.packed.export.layers import packed_layer
+from xnorlit.packed.export.twice import without_twice
 from xnorlit.packed.fields import FieldError
 from xnorlit.packed.graph import Graph, Map
 from xnorlit.packed.origin import Source
@@ -50,6 +51,7 @@ def pack(
         UserError: A layer cannot be packed; the message names it, says why and what to use instead.
     """
     model = copy.deepcopy(model).cpu().float().eval()
+    without_twice(model)
     mean, std = (values.flatten().tolist() for values in (model.normalize.mean, model.normalize.std))
     at, layers, tensors = Map(image_size, image_size, 3), [], {}
     for link in links(model):
