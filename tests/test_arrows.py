@@ -42,7 +42,7 @@ ROOMS = {
     "twin": Room(("models", "pictures"), foreign=("torch",)),
     "packing": Room(("training", "packed.export")),
     "runs": Room(foreign=("numpy", "rich", "safetensors", "scipy", "statsmodels", "yaml")),
-    "bench": Room(("models", "packed.export", "runs", "training")),
+    "bench": Room(("packing",)),
     "report": Room(("runs",), foreign=("numpy", "rich", "safetensors", "scipy", "statsmodels", "yaml")),
     "cli": Room(foreign=(), lazy=True),
     "__main__": Room(("cli",), foreign=()),

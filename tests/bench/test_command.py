@@ -22,7 +22,7 @@ LAYERS = ["conv2", "conv3", "conv4", "conv5", "fc6", "fc7"]
 @pytest.fixture(scope="module")
 def small():
     with torch.no_grad():
-        return of_random_weights("alexnet-small", classes=10)
+        return of_random_weights("alexnet-small")
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@ import pytest
 
 from xnorlit.bench.figures import Figure, exactly, ratio
 from xnorlit.bench.row import BEST_FP32, Row, packed
+from xnorlit.bench.turns import Turns
 
 
 def test_a_figure_is_the_median_with_its_quartiles():
@@ -27,14 +28,18 @@ def test_rounds_of_two_sides_must_pair_up():
 
 
 def row(**samples):
-    return Row("conv3", batch=1, threads=2, samples={name.replace("_", " "): times for name, times in samples.items()})
+    named = {name.replace("_", " "): times for name, times in samples.items()}
+    return Row("conv3", batch=1, threads=2, turns=Turns(named, named))
 
 
 def test_torchs_best_is_the_memory_format_with_the_smaller_median():
-    found = Row("conv3", 1, 1, {"fp32": [9, 9, 1], "fp32 channels_last": [4, 5, 6], packed("avx2"): [1, 1, 2]})
+    times = {"fp32": [9, 9, 1], "fp32 channels_last": [4, 5, 6], packed("avx2"): [1, 1, 2]}
+    first = {"fp32": [60] * 3, "fp32 channels_last": [50] * 3, packed("avx2"): [10] * 3}
+    found = Row("conv3", 1, 1, Turns(times, first))
     assert found.best_fp32 == "fp32 channels_last"
     assert found.over(BEST_FP32, packed("avx2")).median == 4
     assert found.over("fp32", packed("avx2")).median == 9
+    assert found.first_over(BEST_FP32, packed("avx2")).median == 5
 
 
 def test_a_side_that_was_not_measured_has_no_ratio():

@@ -10,6 +10,7 @@ from xnorlit.bench.limits import Limits
 from xnorlit.bench.measured import Measured
 from xnorlit.bench.memory import Memory
 from xnorlit.bench.row import Row
+from xnorlit.bench.turns import Turns
 
 README = Path(__file__).parents[2] / "benchmarks" / "README.md"
 
@@ -38,6 +39,10 @@ def test_an_aim_may_be_higher_on_better_kernels():
     assert key.verdict(12, "avx512") == "met"
 
 
+def row(part, batch, threads, times):
+    return Row(part, batch, threads, Turns(times, times))
+
+
 def measured():
     """Two kernels, and times that are whole numbers."""
     ours = {"packed avx512": [1.0], "packed avx2": [2.0]}
@@ -51,15 +56,15 @@ def measured():
     alone = {"packed avx512 one thread": [1.75], "packed avx2 one thread": [3.0]}
     names = ("conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
     rows = [
-        *(Row(name, 1, 1, ours | theirs) for name in names),
-        *(Row(name, 1, 2, ours | theirs | alone) for name in names),
-        Row("network", 1, 1, whole | theirs),
-        Row("network", 32, 2, whole | theirs),
+        *(row(name, 1, 1, ours | theirs) for name in names),
+        *(row(name, 1, 2, ours | theirs | alone) for name in names),
+        row("network", 1, 1, whole | theirs),
+        row("network", 32, 2, whole | theirs),
     ]
     limits = Limits({}, {}, {}, {"avx512": exactly(21), "avx2": exactly(10)})
     files = {"float": 23_000_000, "int8": 12_000_000}
     memory = Memory(files, files, dict.fromkeys(files), 250, binary_fp32=320, binary_disk=10, binary_resident=20)
-    return Measured(limits, rows, memory, ColdStart(ratio=exactly(7)))
+    return Measured(limits, rows, memory, ColdStart(exactly(1), exactly(7), exactly(7)))
 
 
 def test_each_key_is_its_own_ratio():

@@ -1,27 +1,68 @@
-"""One photo, from a cold process to the printed answer: `xnorlit classify` and the float twin in torch."""
+"""One photo, from a cold process to the printed answer: `xnorlit classify`, and the float twin in torch."""
 
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from xnorlit.bench.figures import Figure
+import torch
+from PIL import Image
+
+from xnorlit.bench.figures import Figure, ratio
+from xnorlit.bench.subject import Subject, pixels, twin_of
+from xnorlit.bench.turns import by_turns
+from xnorlit.packed.export import write
+
+PHOTO_SIDE = 480
 
 
 @dataclass(frozen=True)
 class ColdStart:
-    """Seconds of whole processes.
+    """Seconds of whole processes, each of them begun, and ended, once per round.
 
     Attributes:
-        classify: `xnorlit classify FILE photo`; None where it was not measured.
-        twin: The same photo by the float twin in torch.
-        ratio: The twin's over ours, round by round.
-        absent: Why it was not measured; "" where it was.
+        classify: `xnorlit classify FILE PHOTO`.
+        twin: `python -m xnorlit.twin`: the same photo by the float twin in torch.
+        ratio: The twin's over ours.
     """
 
-    classify: Figure | None = None
-    twin: Figure | None = None
-    ratio: Figure | None = None
-    absent: str = ""
+    classify: Figure
+    twin: Figure
+    ratio: Figure
 
 
-def measure_cold_start() -> ColdStart:
-    """The two processes by turns."""
-    return ColdStart(absent="this version has no command classify")
+def measure_cold_start(subject: Subject, rounds: int) -> ColdStart:
+    """The two processes by turns, with files that the system has read before and all threads that each likes to use.
+
+    Args:
+        subject: The network and its twin; the photo is made up.
+        rounds: Turns of each.
+    """
+    graph = subject.graph
+    with tempfile.TemporaryDirectory() as folder:
+        file, checkpoint, photo = (
+            str(Path(folder) / name) for name in ("packed.safetensors", "twin.ckpt", "photo.jpg")
+        )
+        write(file, graph, subject.tensors)
+        state = twin_of(graph).state_dict()
+        torch.save({"state_dict": {f"net.{name}": value for name, value in state.items()}}, checkpoint)
+        Image.fromarray(pixels(1, PHOTO_SIDE)[0]).save(photo)
+        shape = ["--network", graph.network, "--image-size", str(graph.image_size), "--crop", str(graph.crop)]
+        seconds = by_turns(
+            {
+                "classify": _process("xnorlit", "classify", file, photo),
+                "twin": _process("xnorlit.twin", checkpoint, photo, *shape, *(["--squash"] if graph.squash else [])),
+            },
+            rounds,
+        ).steady
+    found = (Figure.of(seconds[side]) for side in ("classify", "twin"))
+    return ColdStart(*found, ratio(over=seconds["twin"], ours=seconds["classify"]))
+
+
+def _process(*words: str) -> Callable[[], None]:
+    def call() -> None:
+        subprocess.run([sys.executable, "-m", *words], check=True, capture_output=True)
+
+    return call

@@ -70,8 +70,8 @@ def _row(
         calls[packed(path)] = lambda engine=engine, out=out: engine.run(x, out, threads)
         if threads > 1:
             calls[packed(path, alone=True)] = lambda engine=engine, out=out: engine.run(x, out, 1)
-    samples = by_turns(calls, settings.rounds, settle=threads > 1)
-    return Row(layer.name, batch, threads, samples, batch * macs_of(layer, at), absent, compile_seconds)
+    turns = by_turns(calls, settings.rounds, settle=threads > 1)
+    return Row(layer.name, batch, threads, turns, batch * macs_of(layer, at), absent, compile_seconds)
 
 
 def _opponents(

@@ -46,7 +46,7 @@ def measure_limits(paths: list[str], rounds: int) -> Limits:
         length = _long_enough(path, what)
         calls[f"{path} {what}"] = lambda path=path, what=what, length=length: _kernels.spin(path, what, length)
         done[f"{path} {what}"] = _kernels.spin(path, what, length)
-    seconds = by_turns(calls, rounds)
+    seconds = by_turns(calls, rounds).steady
     best = {what: {path: done[f"{path} {what}"] / min(seconds[f"{path} {what}"]) for path in paths} for what in LOOPS}
     fastest = max(best["floats"], key=lambda path: best["floats"][path])
     reference = f"{fastest} floats"
@@ -71,4 +71,4 @@ def _long_enough(path: str, what: str) -> int:
 
 
 def _seconds(path: str, what: str, length: int) -> float:
-    return by_turns({"": lambda: _kernels.spin(path, what, length)}, 1)[""][0]
+    return by_turns({"": lambda: _kernels.spin(path, what, length)}, 1).steady[""][0]

@@ -1,13 +1,14 @@
 """The whole network, from uint8 pixels to logits, with both kinds of ends."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
 from xnorlit.bench.opponents import onnx_int8, torch_int8
 from xnorlit.bench.opponents.compiled import CompileError, compiled
 from xnorlit.bench.opponents.fp32 import fp32_networks
-from xnorlit.bench.opponents.quantized import Step, quantized_network
+from xnorlit.bench.opponents.quantized import Step, UnsupportedError, quantized_network
 from xnorlit.bench.row import COMPILED, ONNX_INT8, TORCH_INT8, Row, packed
 from xnorlit.bench.settings import Settings
 from xnorlit.bench.subject import CALIBRATION_IMAGES, Subject, pixels
@@ -25,7 +26,7 @@ def measure_network(subject: Subject, settings: Settings, done: Callable[[str], 
         done: Is told the name of each row before it is measured.
     """
     size = subject.graph.image_size
-    steps = quantized_network(subject.twin, torch.from_numpy(pixels(CALIBRATION_IMAGES, size)).permute(0, 3, 1, 2))
+    settings, steps = _in_8_bits(subject, settings)
     engines = {(ends, path): subject.engine(ends, path) for ends in subject.packed for path in settings.paths}
     rows = []
     for batch in settings.batches:
@@ -39,9 +40,18 @@ def measure_network(subject: Subject, settings: Settings, done: Callable[[str], 
                 calls[packed(path, ends=ends)] = lambda engine=engine, n=threads, x=images: engine(x, threads=n)
                 if threads > 1:
                     calls[packed(path, ends=ends, alone=True)] = lambda engine=engine, x=images: engine(x, threads=1)
-            samples = by_turns(calls, settings.rounds, settle=threads > 1)
-            rows.append(Row(NETWORK, batch, threads, samples, 0, absent, compile_seconds))
+            turns = by_turns(calls, settings.rounds, settle=threads > 1)
+            rows.append(Row(NETWORK, batch, threads, turns, 0, absent, compile_seconds))
     return rows
+
+
+def _in_8_bits(subject: Subject, settings: Settings) -> tuple[Settings, list[Step]]:
+    """The twin in 8 bits; where it has no such form, no steps, and the settings say why."""
+    images = torch.from_numpy(pixels(CALIBRATION_IMAGES, subject.graph.image_size)).permute(0, 3, 1, 2)
+    try:
+        return settings, quantized_network(subject.twin, images)
+    except UnsupportedError as error:
+        return replace(settings, absent={ONNX_INT8: str(error), TORCH_INT8: str(error), **settings.absent}), []
 
 
 def _opponents(

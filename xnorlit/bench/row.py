@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xnorlit.bench.figures import Figure, ratio
-from xnorlit.bench.turns import Samples
+from xnorlit.bench.turns import Samples, Turns
 
 FP32 = ("fp32", "fp32 channels_last")
 BEST_FP32 = "torch's best fp32"
@@ -34,7 +34,7 @@ class Row:
         part: Name of the layer, or `network`.
         batch: Images.
         threads: Threads of every side.
-        samples: Seconds by side, one per round.
+        turns: Seconds by side, one per round.
         macs: Multiply-adds of the batch; 0 for the network.
         absent: Why a side was not measured.
         compile_seconds: What torch.compile took before its first call; 0 where it was not measured.
@@ -43,10 +43,15 @@ class Row:
     part: str
     batch: int
     threads: int
-    samples: Samples
+    turns: Turns
     macs: int = 0
     absent: Mapping[str, str] = field(default_factory=dict)
     compile_seconds: float = 0.0
+
+    @property
+    def samples(self) -> Samples:
+        """Seconds of a call as the side runs by itself."""
+        return self.turns.steady
 
     @property
     def best_fp32(self) -> str:
@@ -64,6 +69,11 @@ class Row:
             return None
         return ratio(self.samples[opponent], self.samples[ours])
 
+    def first_over(self, opponent: str, ours: str) -> Figure:
+        """The same of the first calls of each turn, which find neither weights nor inputs in a cache."""
+        opponent = self.best_fp32 if opponent == BEST_FP32 else opponent
+        return ratio(self.turns.first[opponent], self.turns.first[ours])
+
     def to_json(self) -> dict[str, Any]:
         """Every side, and every opponent's time over every side of ours."""
         ours = [side for side in self.samples if side.startswith("packed")]
@@ -80,6 +90,8 @@ class Row:
             "macs": self.macs,
             "best_fp32": self.best_fp32,
             "seconds": {side: self.figure(side).to_json() for side in self.samples},
+            "first_call_seconds": {side: Figure.of(times).to_json() for side, times in self.turns.first.items()},
+            "first_call_ratios": {side: self.first_over(BEST_FP32, side).to_json() for side in ours},
             "ratios": ratios,
             "threads_over_one": self._threads_over_one(ours),
             "compile_seconds": self.compile_seconds,

@@ -22,6 +22,7 @@ from xnorlit.console import say, terminal
 
 DEFAULT_NETWORK = "alexnet-xnor"
 SPINS_PER_ROUND = 20
+COLD_ROUNDS = 9
 
 
 def measure(
@@ -60,7 +61,7 @@ def measure(
             done("memory")
             memory = measure_memory(subject, settings.paths[0])
             done("cold start")
-            measured = Measured(limits, rows, memory, measure_cold_start())
+            measured = Measured(limits, rows, memory, measure_cold_start(subject, min(rounds, COLD_ROUNDS)))
     finally:
         torch.set_num_threads(threads_before)
     busy.append(load_average() or 0.0)

@@ -30,8 +30,6 @@ def notes(document: dict[str, Any]) -> Iterator[str]:
     reasons: dict[str, str] = {}
     for row in document["rows"]:
         reasons |= row["not_measured"]
-    if document["cold_start"]["absent"]:
-        reasons["classify_over_torch"] = document["cold_start"]["absent"]
     for side, why in reasons.items():
         yield f"not measured: {side}: {why}"
     yield textbook_bound(document)

@@ -6,24 +6,24 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 
 from xnorlit.bench.opponents.fp32 import plain
 from xnorlit.binarize.float import Float
-from xnorlit.binarize.xnor import XNOR
-from xnorlit.models import build, network_named
+from xnorlit.models import AlexNet, build, network_named
 from xnorlit.packed import PackedNetwork, load, tensorfile
 from xnorlit.packed.document import parse
 from xnorlit.packed.engine import METADATA
-from xnorlit.packed.export import pack
 from xnorlit.packed.graph import Graph, Layer, Map
 from xnorlit.packed.path import VARIABLE
+from xnorlit.packing.drawn import drawn_network
 
 Tensors = Mapping[str, np.ndarray]
 RANDOM = "random weights"
-ENDS = {"float": "fp32 ends", "int8": "int8 ends"}
+ENDS: tuple[Literal["float", "int8"], ...] = ("float", "int8")
 CALIBRATION_IMAGES = 8
 
 
@@ -81,35 +81,29 @@ def of_file(path: Path) -> Subject:
     both = {first: (graph, tensors)}
     for ends in ENDS:
         if ends not in both:
-            both[ends] = _random(graph.network, len(graph.classes), graph.image_size, ends)
+            size = graph.image_size
+            both[ends] = drawn_network(graph.network, ends, classes=len(graph.classes), image_size=size)
     weights = RANDOM if graph.source.weights == "random" else graph.source.run
-    return Subject(f"{path} ({weights})", both, _twin(graph))
+    return Subject(f"{path} ({weights})", both, plain(twin_of(graph)))
 
 
-def of_random_weights(network: str, classes: int = 1000) -> Subject:
+def of_random_weights(network: str) -> Subject:
     """A network as it is before training: the time does not depend on the weights.
 
     Args:
         network: Name of its table.
-        classes: Number of classes.
     """
-    size = network_named(network).image_size
-    both = {ends: _random(network, classes, size, ends) for ends in ENDS}
-    return Subject(RANDOM, both, _twin(both["float"][0]))
+    both = {ends: drawn_network(network, ends) for ends in ENDS}
+    return Subject(RANDOM, both, plain(twin_of(both["float"][0])))
 
 
-def _random(network: str, classes: int, size: int, ends: str) -> tuple[Graph, dict[str, np.ndarray]]:
-    torch.manual_seed(0)
-    model = build(network_named(network), XNOR(), classes=classes, image_size=size).eval()
-    images = pixels(CALIBRATION_IMAGES, size) if ends == "int8" else None
-    names = [str(number) for number in range(classes)]
-    return pack(model, image_size=size, classes=names, ends=ends, calibration=images)  # type: ignore[arg-type]
-
-
-def _twin(graph: Graph) -> torch.nn.Sequential:
-    torch.manual_seed(0)
+def twin_of(graph: Graph) -> AlexNet:
+    """The float twin of a packed network, with freshly initialised weights, in evaluation mode."""
     table, size = network_named(graph.network), graph.image_size
-    return plain(build(table, Float(), classes=len(graph.classes), image_size=size, mean=graph.mean, std=graph.std))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        twin = build(table, Float(), classes=len(graph.classes), image_size=size, mean=graph.mean, std=graph.std)
+    return twin.eval()
 
 
 def pixels(count: int, size: int) -> np.ndarray:

@@ -33,6 +33,7 @@ def tables(document: dict[str, Any], *, meanings: bool = False) -> Iterator[Tabl
     yield networks(document)
     yield opponents(document, network=True)
     yield memory(document)
+    yield cold_start(document)
 
 
 def keys(document: dict[str, Any], *, meanings: bool) -> Table:
@@ -82,12 +83,24 @@ def layers(document: dict[str, Any]) -> Table:
                     str(row["threads"]),
                     _milliseconds(seconds),
                     _ratio(row, BEST_FP32, side),
+                    f"{row['first_call_ratios'][side]['median']:.1f}",
                     _scaling(row, side),
                     _giga(speed),
                     f"{share:.0%}",
                 )
             )
-    headings = ("layer", "kernels", "batch", "threads", "ms", "x best fp32", "x one thread", "GMAC/s", "share")
+    headings = (
+        "layer",
+        "kernels",
+        "batch",
+        "threads",
+        "ms",
+        "x best fp32",
+        "first call x",
+        "x one thread",
+        "GMAC/s",
+        "share",
+    )
     return Table("Binary layers, packing of the input included", headings, tuple(rows), words=2)
 
 
@@ -138,6 +151,16 @@ def memory(document: dict[str, Any]) -> Table:
     rows.append(("binary layers, packed", _mega(found["binary_disk"]), _mega(found["binary_resident"]), "-", smaller))
     headings = ("MB", "on disk", "resident", "process grows by", "times smaller")
     return Table("Memory", headings, tuple(rows))
+
+
+def cold_start(document: dict[str, Any]) -> Table:
+    """Whole processes."""
+    found = document["cold_start"]
+    rows = [
+        ("xnorlit classify FILE PHOTO", _milliseconds(found["classify"]), _figure(found["ratio"])),
+        ("the float twin in torch", _milliseconds(found["twin"]), "1"),
+    ]
+    return Table("One photo, from a cold process to the printed answer", ("process", "ms", "x torch"), tuple(rows))
 
 
 def _rows(document: dict[str, Any], *, network: bool) -> list[dict[str, Any]]:

@@ -18,6 +18,12 @@ from torch import Tensor, nn
 from xnorlit.models.builder import Normalize
 
 LEVELS = 255
+
+
+class UnsupportedError(Exception):
+    """A module without a form in 8 bits; the message names it."""
+
+
 LARGEST_WEIGHT = 63
 
 
@@ -183,7 +189,7 @@ def _step(module: nn.Module, reads: Scale | None, gives: Scale) -> Step:
             window = {name: getattr(module, name) for name in ("stride", "padding", "groups")}
         bias = module.bias if module.bias is not None else torch.zeros(len(module.weight))
         return _product(module.weight, bias, reads, gives, window)
-    raise TypeError(f"no 8-bit form of {type(module).__name__}")
+    raise UnsupportedError(f"no 8-bit form of {type(module).__name__}")
 
 
 def _product(weight: Tensor, bias: Tensor, reads: Scale, gives: Scale, window: dict[str, Any] | None) -> Product:
