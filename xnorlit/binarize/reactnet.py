@@ -40,8 +40,8 @@ class _ShiftedSign(torch.autograd.Function):
         sums = []
 
         def formula(x: Tensor, outer: Tensor) -> Tensor:
-            slope = torch.add(x, _channels(shift, x)).abs_().neg_().add_(1).clamp_min_(0)
-            inner = slope.mul_(outer).mul_(2)
+            slope = torch.add(x, _channels(shift, x)).abs_()
+            inner = torch.sub(slope.new_tensor(2), slope, alpha=2, out=slope).clamp_min_(0).mul_(outer)
             sums.append(_per_channel(inner, shift.dtype))
             return inner
 
