@@ -14,11 +14,11 @@ TRAIN = $(XNORLIT) train $(1) $(if $(DATA),--data $(call quote,$(DATA))) \
 	$(if $(EXPERIMENT),--experiment $(call quote,$(EXPERIMENT))) --seed $(SEED) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train-xnor train-float train-bwn compare bench test lint format clean FORCE
+.PHONY: help setup train-xnor train-float train-bwn compare bench cifar10-table test lint format clean FORCE
 
 help:
 	@awk '/^##/ { sub(/^## ?/, ""); print; next } \
-	      /^[a-z-]+:.*## / { name = $$1; sub(/:.*/, "", name); sub(/^.*## /, ""); printf "  make %-14s %s\n", name, $$0 }' \
+	      /^[a-z0-9-]+:.*## / { name = $$1; sub(/:.*/, "", name); sub(/^.*## /, ""); printf "  make %-14s %s\n", name, $$0 }' \
 	  $(MAKEFILE_LIST)
 
 train-xnor: $(STAMP) ## train AlexNet-XNOR (the first target of all also sets up .venv: some minutes, once)
@@ -35,6 +35,9 @@ compare: $(STAMP) ## the newest pair's table, beside the paper's
 
 bench: $(STAMP) ## the newest run's packed network beside torch and onnxruntime; random weights where there is none
 	@$(XNORLIT) bench $(ARGS)
+
+cifar10-table: $(STAMP) ## experiments/cifar10/README.md: every arm trained where it is missing (hours; goes on after Ctrl-C)
+	@$(XNORLIT) table cifar10 $(if $(DATA),--data $(call quote,$(DATA))) --thorough float,bwn,xnor,dorefa,best $(ARGS)
 
 test: $(STAMP) ## the tests, without the slow ones (ARGS='-m slow' for those)
 	$(RUN) pytest -m "not slow and not gpu" $(ARGS)

@@ -44,6 +44,7 @@ ROOMS = {
     "runs": Room(foreign=("numpy", "rich", "safetensors", "scipy", "statsmodels", "yaml")),
     "bench": Room(("packing",)),
     "report": Room(("runs",), foreign=("numpy", "rich", "safetensors", "scipy", "statsmodels", "yaml")),
+    "table": Room(("report",), foreign=()),
     "cli": Room(foreign=(), lazy=True),
     "__main__": Room(("cli",), foreign=()),
 }

@@ -82,6 +82,10 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int | None]]] = {
     ),
     "classify": ("pictures through a packed network: the likeliest classes", _classify),
     "compare": ("the table of a pair: what binarising cost and gave", _compare),
+    "table": (
+        "an experiment's arms, trained where missing, as a table",
+        _typed("xnorlit.table.command", "table", "cifar10 --data photos/ --thorough float,xnor"),
+    ),
     "bench": ("how fast and small the packed network is, beside torch and onnxruntime", _bench),
 }
 

@@ -63,6 +63,13 @@ class Document:
             raise self._wrong(key, "an integer of at least 0")
         return value
 
+    def counts(self, key: str, length: int) -> tuple[int, ...]:
+        """A list of so many integers >= 0."""
+        value = self._typed(key, list, f"a list of {length} integers")
+        if len(value) != length or any(type(item) is not int or item < 0 for item in value):
+            raise self._wrong(key, f"a list of {length} integers of at least 0")
+        return tuple(value)
+
     def number(self, key: str) -> float:
         """A number; NaN and infinities too, since a diverged run reports them."""
         value = self._typed(key, (int, float), "a number")

@@ -13,7 +13,9 @@ class Summary:
     """What a finished run reports about itself; the file is written last, so a run without it is unfinished.
 
     Accuracies are fractions on the validation set; times are in seconds; sizes are of all weights, in bits:
-    `packed_bits` as a packed file holds them, `binary_packed_bits` the layers with one-bit weights in it.
+    `packed_bits` as a packed file holds them, `binary_packed_bits` the layers with one-bit weights in it. `codes` are
+    the bits of weights and inputs by layer, 32 for real ones; `cannot_pack` is why there is no packed file, or empty.
+    What a run of an earlier version did not record is None.
     """
 
     epochs: int
@@ -28,6 +30,8 @@ class Summary:
     float_bits: int
     packed_bits: int
     binary_packed_bits: int | None
+    codes: dict[str, tuple[int, int]] | None
+    cannot_pack: str | None
     classes: int
     synthetic: bool
 
@@ -66,6 +70,8 @@ class Summary:
             float_bits=bits.count("float"),
             packed_bits=bits.count("packed"),
             binary_packed_bits=bits.count("binary") if bits.has("binary") else None,
+            codes=_codes(document.inside("codes")) if document.has("codes") else None,
+            cannot_pack=document.text("cannot_pack") if document.has("cannot_pack") else None,
             classes=document.count("classes"),
             synthetic=document.flag("synthetic"),
         )
@@ -77,6 +83,10 @@ class Summary:
         if summary.packed_bits == 0 or summary.float_bits == 0:
             raise UserError(f"{file}: weights of 0 bits cannot be. Train the run again.")
         return summary
+
+
+def _codes(document: Document) -> dict[str, tuple[int, int]]:
+    return {name: document.counts(name, 2) for name in document.fields}  # type: ignore[misc]
 
 
 @dataclass(frozen=True)

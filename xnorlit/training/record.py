@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from xnorlit import atomic
 from xnorlit.console import say
-from xnorlit.models import Summary, summarize
+from xnorlit.models import AlexNet, Summary, summarize
 from xnorlit.training.environment import environment
 from xnorlit.training.predictions import Predictions, write
 
@@ -124,6 +124,8 @@ class RunRecord(pl.Callback):
             "parameters": size.parameters,
             "binary_parameters": size.binary_weights,
             "bits": {"float": size.float_bits, "packed": size.packed_bits, "binary": size.binary_packed_bits},
+            "codes": {layer.name: [layer.weight_bits, layer.input_bits] for layer in size.layers},
+            "cannot_pack": _cannot_pack(pl_module.net),
             "classes": data.num_classes,
             "synthetic": data.source == "synthetic",
             "init": pl_module.before_training,
@@ -213,6 +215,15 @@ def weigh(size: Summary) -> str:
     heaviest = max(real, key=lambda layer: layer.weights, default=None)
     share = f", of which float {heaviest.name} {32 * heaviest.weights / MIB:.3g}" if heaviest else ""
     return f"{before} latent fp32 -> {size.packed_bits / MIB:.3g} MiB packed{share}"
+
+
+def _cannot_pack(net: AlexNet) -> str:
+    """Why the network has no packed form, as its first layer without one says; empty where it has one."""
+    for name, layer in net.layers():
+        why = layer.binarizer.cannot_pack or ("it adds its real input to its output" if layer.shortcut else "")
+        if why:
+            return f"{name}: {why}"
+    return ""
 
 
 def _write_text(file: Path, text: str) -> None:

@@ -1,0 +1,132 @@
+"""`xnorlit table` trains what is missing and writes what has finished, and nothing else of the README."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.runs.factory import write_run
+from xnorlit.cli import main
+from xnorlit.table import command
+from xnorlit.table.markdown import BEGIN, END
+
+RIGHT = {("float", 0): 760, ("float", 1): 770, ("xnor", 0): 680, ("xnor", 1): 670, ("bwn", 0): 720}
+CODES = {"conv1": [32, 32], "conv2": [1, 1], "fc8": [32, 32]}
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A recipe of three arms, whose trainings are written by the test; the arms that were trained, in order."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "experiments" / "small"
+    folder.mkdir(parents=True)
+    for name in ("base", "xnor", "bwn", "float"):
+        (folder / f"{name}.yaml").write_text("# Remark: learns from float\n" if name == "bwn" else "")
+    (folder / "README.md").write_text(f"# Small\n\nBefore.\n\n{BEGIN}\nold\n{END}\n\nAfter.\n")
+    trained = []
+
+    def run(words):
+        arm, seed = words[words.index("-c") + 3].rpartition("/")[2].removesuffix(".yaml"), int(words[9])
+        trained.append((arm, seed))
+        if (arm, seed) not in RIGHT:
+            return 2
+        summary = {"step_seconds": {"float": 0.1, "xnor": 0.105, "bwn": 0.13}[arm], "cannot_pack": ""}
+        config = {"model.losses": ["Distillation"]} if arm == "bwn" else {}
+        codes = {} if arm == "float" else {"codes": CODES}
+        write_run(
+            tmp_path / "runs",
+            arm,
+            seed,
+            right=RIGHT[arm, seed],
+            experiment="small",
+            summary=summary | codes,
+            config=config,
+        )
+        return 0
+
+    monkeypatch.setattr(command, "run", run)
+    return folder, trained
+
+
+def cells(folder):
+    text = (folder / "README.md").read_text()
+    lines = text.partition(BEGIN)[2].partition(END)[0].strip().splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_table_is_of_the_run_records(small):
+    folder, trained = small
+    assert main(["table", "small", "--thorough", "float,xnor", "--thorough-seeds", "2"]) == 0
+    assert trained == [("float", 0), ("bwn", 0), ("xnor", 0), ("float", 1), ("xnor", 1)]
+    head, _, twin, other, xnor = cells(folder)
+    assert [row[0] for row in (twin, other, xnor)] == [
+        "[`float`](float.yaml)",
+        "[`bwn`](bwn.yaml)",
+        "[`xnor`](xnor.yaml)",
+    ]
+    found = dict(zip(head, xnor, strict=True))
+    assert found["method"] == "XNOR"
+    assert found["W / A bits"] == "1 / 1"
+    assert found["top-1 %"] == "67.50 ± 0.71"
+    assert found["seeds"] == "0: 68.00, 1: 67.00"
+    assert found["gap to the twin"] == "9.00"
+    assert found["step"] == "1.05"
+    assert found["remark"] == ""
+    found = dict(zip(head, other, strict=True))
+    assert found["top-1 %"] == "72.00", "one seed has no spread"
+    assert found["gap to the twin"] == "4.00", "to the twin of the same seed"
+    assert found["remark"] == "learns from float; differs in `model.losses`"
+    assert dict(zip(head, twin, strict=True))["gap to the twin"] == ""
+    text = (folder / "README.md").read_text()
+    assert text.startswith("# Small\n\nBefore.\n\n")
+    assert text.endswith("\n\nAfter.\n")
+    assert "old" not in text
+
+
+def test_a_second_call_trains_nothing_and_writes_the_same(small):
+    folder, trained = small
+    main(["table", "small", "--arms", "float,xnor"])
+    before, count = (folder / "README.md").read_text(), len(trained)
+    assert main(["table", "small", "--arms", "float,xnor"]) == 0
+    assert len(trained) == count
+    assert (folder / "README.md").read_text() == before
+
+
+def test_a_failed_run_is_named_and_the_others_are_in_the_table(small, capsys):
+    folder, _ = small
+    assert main(["table", "small", "--arms", "float,bwn", "--seeds", "2"]) == 2
+    assert "1 of 4 runs failed: runs/small/pair-0/bwn/seed-1" in capsys.readouterr().err
+    assert [row[0] for row in cells(folder)[2:]] == ["[`float`](float.yaml)", "[`bwn`](bwn.yaml)"]
+
+
+def test_without_a_twin_or_a_run_or_a_place_there_is_no_table(small, capsys):
+    folder, _ = small
+    assert main(["table", "small", "--no-training"]) == 2
+    assert "so there is no table" in capsys.readouterr().err
+    assert main(["table", "small", "--arms", "xnor"]) == 2
+    assert "no float twin has finished" in capsys.readouterr().err
+    (folder / "README.md").write_text("# Small\n")
+    assert main(["table", "small", "--arms", "float"]) == 2
+    assert "has no place for the table" in capsys.readouterr().err
+
+
+def test_ctrl_c_waits_for_the_run_that_saves_itself(tmp_path):
+    """The child gets the signal too; what it writes afterwards is there when the command has ended."""
+    child = "import signal,sys,time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: time.sleep(1); open('saved','w')"
+    lines = ("import sys", "from xnorlit.table.command import run", "print('on', flush=True)")
+    parent = "\n".join([*lines, f"run([sys.executable, '-c', {child!r}])"])
+    process = subprocess.Popen(
+        [sys.executable, "-c", parent],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    process.stdout.readline()
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=30) != 0
+    assert (tmp_path / "saved").is_file()

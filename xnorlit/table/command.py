@@ -1,0 +1,108 @@
+"""The command `xnorlit table`: trains what is missing, then writes the table from what has finished."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from xnorlit.console import say
+from xnorlit.errors import UserError
+from xnorlit.runs import Run, read
+from xnorlit.runs.place import Place
+from xnorlit.table.markdown import put, rendered
+from xnorlit.table.plan import Job, Recipe, jobs
+from xnorlit.table.rows import Row, row
+
+TWIN = "float"
+
+
+def table(
+    experiment: str,
+    *,
+    data: str | None = None,
+    arms: str | None = None,
+    seeds: int = 1,
+    thorough: str = "",
+    thorough_seeds: int = 3,
+    root: Path = Path("runs"),
+    pair: str = "pair-0",
+    experiments: Path = Path("experiments"),
+    no_training: bool = False,
+) -> None:
+    """Trains an experiment's arms and writes their table into its README; finished runs are skipped, others resumed.
+
+    One run after the other; Ctrl-C saves the one under way, and the same command goes on with it.
+
+    Args:
+        experiment: A recipe, such as cifar10.
+        data: Folder of images or named set; the recipe's own by default.
+        arms: Comma-separated overlays of the recipe; all of them by default.
+        seeds: How many seeds each arm is trained with.
+        thorough: Arms that are trained with more seeds, comma-separated.
+        thorough_seeds: How many seeds those are trained with.
+        root: Folder of all runs.
+        pair: Name of the pair that the runs belong to.
+        experiments: Where the recipes are.
+        no_training: Write the table from what has finished.
+
+    Raises:
+        UserError: There is no such recipe or arm, or a run failed: the table holds the others.
+    """
+    recipe = Recipe.find(experiments / experiment)
+    more = recipe.chosen(thorough)
+    counts = {arm: thorough_seeds if arm in more else seeds for arm in recipe.chosen(arms)}
+    name = f"{experiment}@{Path(data).resolve().stem}" if data and Path(data).exists() else experiment
+    todo = list(jobs(recipe, counts, Place(root, name, pair, TWIN, 0), data))
+    failed = [] if no_training else _train(todo)
+    rows = _rows(todo)
+    if not rows:
+        raise UserError(f"no run of {root / name / pair} has finished, so there is no table. Leave out --no-training.")
+    readme = recipe.base.with_name("README.md")
+    put(rendered(rows, {arm: recipe.remark(arm) for arm in counts}), readme)
+    say("table", f"{len(rows)} of {len(counts)} arms: {readme}")
+    if failed:
+        raise UserError(
+            f"{len(failed)} of {len(todo)} runs failed: {', '.join(str(job.place.path) for job in failed)}. "
+            "What they said stands above; the same command tries them again."
+        )
+
+
+def _train(todo: Sequence[Job]) -> list[Job]:
+    """Trains what has not finished, and gives what failed."""
+    failed = []
+    for number, job in enumerate(todo, start=1):
+        where = f"{number}/{len(todo)}  {job.place.arm}, seed {job.place.seed}"
+        if job.state == "finished":
+            say("table", f"{where}: finished before")
+            continue
+        say("table", f"{where}: {'goes on' if job.state == 'unfinished' else 'begins'}")
+        sys.stdout.flush()
+        if run(job.command) != 0:
+            failed.append(job)
+    return failed
+
+
+def run(command: Sequence[str]) -> int:
+    """The exit status of a command; on Ctrl-C, which it gets too, it is waited for.
+
+    Args:
+        command: Program and words.
+    """
+    process = subprocess.Popen(command)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
+
+
+def _rows(todo: Sequence[Job]) -> list[Row]:
+    by_arm: dict[str, list[Run]] = {}
+    for job in todo:
+        if job.state == "finished":
+            by_arm.setdefault(job.place.arm, []).append(read(job.place.path))
+    twins = by_arm.get(TWIN, [])
+    if by_arm and not twins:
+        raise UserError(f"no float twin has finished, and the table is of gaps to it. Train it too: --arms {TWIN},...")
+    rows = [row(runs, twins) for runs in by_arm.values()]
+    return sorted(rows, key=lambda row: (row.arm != TWIN, -row.mean))

@@ -1,0 +1,103 @@
+"""Which runs an experiment's table needs, and which of them are there."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from xnorlit.errors import UserError, did_you_mean
+from xnorlit.runs.place import Place
+
+State = Literal["finished", "unfinished", "missing"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An experiment's files: `base`, and an overlay for each arm by name, the float twin first."""
+
+    base: Path
+    overlays: dict[str, Path]
+
+    @staticmethod
+    def find(folder: Path) -> "Recipe":
+        """The recipe in a folder of experiments.
+
+        Raises:
+            UserError: There is none.
+        """
+        base = folder / "base.yaml"
+        if not base.is_file():
+            known = sorted(found.parent.name for found in folder.parent.glob("*/base.yaml"))
+            raise UserError(
+                f"no recipe named {folder.name}: {base} does not exist.{did_you_mean(folder.name, known)} "
+                f"Known: {', '.join(known) or 'none'}."
+            )
+        files = {file.stem: file for file in folder.glob("*.yaml") if file != base}
+        return Recipe(base, {arm: files[arm] for arm in sorted(files, key=lambda arm: (arm != "float", arm))})
+
+    def chosen(self, arms: str | None) -> list[str]:
+        """The arms of a comma-separated list, in the order of the recipe; all of them for None.
+
+        Raises:
+            UserError: The recipe has no such arm.
+        """
+        if arms is None:
+            return list(self.overlays)
+        words = [word for word in arms.replace(" ", "").split(",") if word]
+        for word in words:
+            if word not in self.overlays:
+                near = did_you_mean(word, self.overlays)
+                raise UserError(f"{self.base.parent.name} has no arm {word}.{near} Known: {', '.join(self.overlays)}.")
+        return [arm for arm in self.overlays if arm in words]
+
+    def remark(self, arm: str) -> str:
+        """What the overlay's line `# Remark: ...` says about the arm; empty without one."""
+        lines = self.overlays[arm].read_text(encoding="utf-8").splitlines()
+        return " ".join(line.removeprefix("# Remark:").strip() for line in lines if line.startswith("# Remark:"))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of the table, and the command that trains it."""
+
+    place: Place
+    base: Path
+    overlay: Path
+    data: str | None
+
+    @property
+    def state(self) -> State:
+        """Whether it has finished, has a checkpoint to go on from, or is to be begun."""
+        if (self.place.path / "summary.json").is_file():
+            return "finished"
+        return "unfinished" if (self.place.path / "checkpoints" / "last.ckpt").is_file() else "missing"
+
+    @property
+    def command(self) -> list[str]:
+        """The words of the `xnorlit fit` that trains it, or goes on with it."""
+        place = self.place
+        words = ["-c", self.base, "-c", self.overlay, "--seed_everything", place.seed]
+        words += ["--run.root", place.root, "--run.experiment", place.experiment, "--run.pair", place.pair]
+        words += ["--data.source", self.data] if self.data else []
+        started = (place.path / "config.yaml").is_file()
+        words += {"unfinished": ["--run.resume", "true"], "missing": ["--run.fresh", "true"] if started else []}.get(
+            self.state, []
+        )
+        return [sys.executable, "-m", "xnorlit", "fit", *map(str, words)]
+
+
+def jobs(recipe: Recipe, seeds: dict[str, int], place: Place, data: str | None) -> Iterator[Job]:
+    """The runs of each arm with seeds 0, 1, ...: every seed's float twin before the arms that may learn from it.
+
+    Args:
+        recipe: The experiment's files.
+        seeds: How many seeds of each arm.
+        place: Root, experiment and pair of the runs; its arm and seed are not looked at.
+        data: Source of the images; the recipe's own if None.
+    """
+    for seed in range(max(seeds.values(), default=0)):
+        for arm, count in seeds.items():
+            if seed < count:
+                run = Place(place.root, place.experiment, place.pair, arm, seed)
+                yield Job(run, recipe.base, recipe.overlays[arm], data)
