@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from xnorlit.binarize.duo import BinaryDuo, steps
+from xnorlit.errors import UserError
 
 
 def written(x, stage):
@@ -65,3 +66,11 @@ def test_latent_weights_are_clamped_on_request():
     assert weight.tolist() == [[3, -0.5]]
     BinaryDuo(clip=1).after_step(weight)
     assert weight.tolist() == [[1, -0.5]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"), [({"clip": -1.0}, "BinaryDuo's clip is -1.0"), ({"clip": float("inf")}, "clip is inf")]
+)
+def test_bad_settings_are_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        BinaryDuo(**settings)

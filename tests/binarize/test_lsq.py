@@ -108,6 +108,18 @@ def test_steps_start_from_the_weights_and_the_first_training_batch():
     assert bound.cannot_pack == ""
 
 
+def test_processes_that_share_a_batch_start_from_one_step(monkeypatch):
+    def all_reduce(step):
+        step.add_(0.5)  # what the other process has found
+
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    monkeypatch.setattr("torch.distributed.all_reduce", all_reduce)
+    bound = LSQ(input_bits=1).bound_to(torch.randn(2, 2), rectify=True)
+    bound.input(torch.tensor([[1.0, 2.0]]))
+    assert bound.input_step.item() == (2 * 1.5 + 0.5) / 2
+
+
 def test_a_resumed_layer_does_not_start_again():
     weight, x = torch.randn(3, 4), torch.randn(5, 4)
     first, resumed = (LSQ().bound_to(weight, rectify=True) for _ in range(2))

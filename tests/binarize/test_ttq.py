@@ -5,6 +5,7 @@ import torch
 
 from xnorlit.binarize import latent
 from xnorlit.binarize.ttq import SMALLEST, TTQ, trained_ternary
+from xnorlit.errors import UserError
 
 
 def written(weight, plus, minus, share=0.05):
@@ -81,3 +82,11 @@ def test_two_scales_are_refused_in_words():
     assert "two scales" in TTQ().cannot_pack
     assert "TWN" in TTQ().cannot_pack
     assert not TTQ().exact
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"), [({"share": 1.0}, "TTQ's share is 1.0"), ({"init": 0.0}, "TTQ's init is 0.0")]
+)
+def test_bad_settings_are_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        TTQ(**settings)

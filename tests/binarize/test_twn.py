@@ -5,6 +5,7 @@ import torch
 
 from xnorlit.binarize import latent
 from xnorlit.binarize.twn import TWN, scaled_ternary, ternary, threshold_and_scale
+from xnorlit.errors import UserError
 
 
 def written(weight, scope, factor):
@@ -93,3 +94,11 @@ def test_inputs_are_real_and_signs_on_request():
     binary.backward(torch.ones(4))
     assert binary.tolist() == signs.input_codes(x).values.tolist() == [-1, -1, 1, 1]
     assert x.grad.tolist() == [0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"), [({"factor": -0.1}, "TWN's factor is -0.1"), ({"factor": float("nan")}, "factor is nan")]
+)
+def test_bad_settings_are_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        TWN(**settings)

@@ -9,6 +9,7 @@ from typing_extensions import override
 from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.dorefa import quantised_weights, weight_codes
 from xnorlit.binarize.unit import unit_gradient
+from xnorlit.errors import UserError
 
 Stage = Literal["coupled", "decoupled"]
 
@@ -64,6 +65,10 @@ class BinaryDuo(Binarizer):
 
     def __init__(self, stage: Stage = "coupled", clip: float = 0.0) -> None:
         super().__init__()
+        if not 0 <= clip < float("inf"):
+            raise UserError(
+                f"BinaryDuo's clip is {clip}. Expected a bound of the latent weights above 0, or 0 for none."
+            )
         self.stage: Stage = stage
         self.clip = clip
         self.input_bits = len(THRESHOLDS[stage])

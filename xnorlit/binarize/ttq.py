@@ -9,6 +9,7 @@ from typing_extensions import override
 from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.latent import by_filters, compute_dtype
 from xnorlit.binarize.nearest import nearest_scale
+from xnorlit.errors import UserError
 
 SMALLEST = 1e-4
 """What a step leaves of a scale at least; at 0 its latent weights would receive no gradient."""
@@ -81,6 +82,10 @@ class TTQ(Binarizer):
 
     def __init__(self, share: float = 0.05, init: float = 1.0) -> None:
         super().__init__()
+        if not 0 <= share < 1:
+            raise UserError(f"TTQ's share is {share}. Expected a share of the largest magnitude, from 0 to below 1.")
+        if not SMALLEST <= init < float("inf"):
+            raise UserError(f"TTQ's init is {init}. Expected a scale from {SMALLEST}, such as 1.")
         self.share = share
         self.init = init
 

@@ -10,6 +10,7 @@ from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.bwn import alpha
 from xnorlit.binarize.latent import BLOCK, by_filters, compute_dtype
 from xnorlit.binarize.sign import clip_gradient, clipped_sign, sign
+from xnorlit.errors import UserError
 
 WeightGradient = Literal["identity", "clip"]
 Scope = Literal["filter", "layer"]
@@ -118,6 +119,8 @@ class TWN(Binarizer):
         super().__init__()
         self.scope: Scope = scope
         self.gradient: WeightGradient = gradient
+        if not 0 <= factor < float("inf"):
+            raise UserError(f"TWN's factor is {factor}. Expected a number from 0, such as 0.7.")
         self.factor = factor
         if inputs == "sign":
             self.input_bits, self.signed_input = 1, True
