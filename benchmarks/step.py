@@ -13,6 +13,7 @@ all of them. Reported is the median over the rounds of arm / float in the same r
 - xnor-ste: binary weights and inputs; `ste` gradient, latent weights clamped (the arm of the cifar10 recipe)
 - xnor: as it is by default: corrected gradient, latent weights centred and clamped
 - xnor-k: xnor-ste, and the input scale K
+- DoReFa, IRNet, ...: any binarizer by its name, as it is by default, with the optimizer that it needs
 """
 
 import argparse
@@ -28,11 +29,12 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 
-from xnorlit.binarize import Binarizer
+from xnorlit.binarize import Binarizer, binarizers
 from xnorlit.binarize.bwn import BWN
 from xnorlit.binarize.float import Float
 from xnorlit.binarize.xnor import XNOR
-from xnorlit.models import Network, build, network_named
+from xnorlit.models import AlexNet, Network, build, network_named
+from xnorlit.training.bop import Bop
 from xnorlit.training.environment import environment
 
 ARMS: dict[str, Binarizer] = {
@@ -53,7 +55,7 @@ def main() -> None:
     network = network_named(options.network)
     measured = {
         precision: measure(
-            {arm: training(network, ARMS[arm], options, PRECISIONS[precision]) for arm in options.arms}, options
+            {arm: training(network, binarizer(arm), options, PRECISIONS[precision]) for arm in options.arms}, options
         )
         for precision in options.precision
     }
@@ -69,12 +71,27 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--steps", type=int, default=5, help="steps that an arm takes in a round")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM")
+    parser.add_argument("--arms", nargs="+", choices=[*ARMS, *binarizers()], default=list(ARMS), metavar="ARM")
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), metavar="P")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     options.arms = list(dict.fromkeys(["float", *options.arms]))
     return options
+
+
+def binarizer(arm: str) -> Binarizer:
+    """The arm's settings; a binarizer's own defaults where the arm is its name."""
+    return ARMS[arm] if arm in ARMS else binarizers()[arm]()
+
+
+def adam(model: AlexNet) -> torch.optim.Optimizer:
+    """Adam, or Bop where weights are flipped."""
+    flipped = [layer.weight for _, layer in model.layers() if layer.binarizer.flips]
+    if not flipped:
+        return torch.optim.Adam(model.parameters(), 1e-3)
+    known = {id(weight) for weight in flipped}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in known]
+    return Bop([{"params": others}, {"params": flipped, "flips": True}], 1e-3)
 
 
 def training(
@@ -84,7 +101,7 @@ def training(
     torch.manual_seed(0)
     model = build(network, binarizer, classes=options.classes, image_size=network.image_size)
     model.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    optimizer = adam(model)
     shape = (options.batch, 3, network.image_size, network.image_size)
     images = torch.randint(256, shape, dtype=torch.uint8).to(memory_format=torch.channels_last)
     labels = torch.randint(options.classes, (options.batch,))

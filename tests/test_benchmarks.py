@@ -30,6 +30,13 @@ def test_the_step_benchmark_measures_every_arm_in_both_precisions(tmp_path):
         assert all(row["lower_quartile"] <= row["ratio"] <= row["upper_quartile"] for row in arms.values())
 
 
+def test_the_step_benchmark_takes_any_binarizer_by_its_name(tmp_path):
+    out = tmp_path / "steps.json"
+    options = ("--batch", 2, "--rounds", 1, "--steps", 1, "--threads", 1, "--precision", "fp32", "--json", out)
+    run("step.py", *options, "--arms", "IRNet", "LatentFree")
+    assert json.loads(out.read_text())["steps"]["fp32"].keys() == {"float", "IRNet", "LatentFree"}
+
+
 @pytest.mark.parametrize("name", ["step.py", "loader.py"])
 def test_every_benchmark_explains_its_options(name):
     if name == "loader.py":
