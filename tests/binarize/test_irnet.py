@@ -70,7 +70,8 @@ def test_the_scale_is_a_power_of_two_and_codes_are_balanced():
     heavy[:, :4] = torch.tensor([10.0, -10, 10, -10])
     codes = IRNet().bound_to(heavy, rectify=True).weight_codes(heavy + 1e-3 * torch.randn(2, 400))
     assert codes.scale.tolist() == [0.125, 0.125]  # mean|v| is about sqrt(4 / 400) = 0.1
-    values = IRNet().weight_codes(torch.randn(8, 1000) + 5).values
+    shifted = torch.randn(8, 1000) + 5
+    values = IRNet().bound_to(shifted, rectify=True).weight_codes(shifted).values
     assert (values.mean(dim=1).abs() < 0.15).all(), "the mean of 5 is taken off"
 
 

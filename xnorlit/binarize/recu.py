@@ -8,43 +8,47 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from xnorlit.binarize.base import Binarizer, Codes
-from xnorlit.binarize.latent import BLOCK, by_filters, compute_dtype
+from xnorlit.binarize.latent import by_filters, compute_dtype
 from xnorlit.binarize.sign import clip_gradient, sign
-from xnorlit.binarize.standard import standardised, through_standardised
+from xnorlit.binarize.standard import centred, filter_dims, through_standardised
 from xnorlit.errors import UserError
 
 EPS = 1e-5
 """Added to the variance of weights and of inputs."""
 
 
-def _centred_sign(weight: Tensor, gain: Tensor) -> Tensor:
-    return sign(weight - weight.mean(dim=tuple(range(1, weight.ndim)), keepdim=True)).mul_(gain)
-
-
 class _RectifiedSign(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, gain: Tensor, tau: Tensor) -> Tensor:
         gains = gain.view(-1, *(1,) * (weight.ndim - 1))
-        # The schedule moves tau in place, perhaps between the two passes of a step.
-        ctx.save_for_backward(weight, gains, tau.clone())
-        return by_filters(_centred_sign, compute_dtype(weight), weight, gains)
+        parts: list[tuple[Tensor, ...]] = []
+
+        def formula(weight: Tensor, gain: Tensor) -> Tensor:
+            values, mean, deviation = centred(weight, EPS)
+            parts.append((mean, deviation, values.abs().mean(dim=filter_dims(values), keepdim=True).div_(deviation)))
+            return sign(values).mul_(gain)
+
+        binary = by_filters(formula, compute_dtype(weight), weight, gains)
+        means, deviations, magnitudes = (torch.cat(part) for part in zip(*parts, strict=True))
+        # In units of 2 sqrt(2); the schedule moves tau in place, perhaps between the two passes of a step.
+        bound = -magnitudes.mean() * torch.log(2 - 2 * tau.to(weight.dtype))
+        ctx.save_for_backward(weight, gains, means, deviations, bound)
+        return binary
 
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
-        weight, gains, tau = ctx.saved_tensors
-        parts = weight.split(max(1, BLOCK // weight[0].numel()))
-        mean = torch.stack([standardised(part, EPS)[0].abs().sum() for part in parts]).sum() / weight.numel()
-        bound = -mean * torch.log(2 - 2 * tau.to(weight.dtype))
+        weight, gains, means, deviations, bound = ctx.saved_tensors
+        bound = bound.clamp_min(torch.finfo(weight.dtype).tiny)
         sums = []
 
-        def formula(weight: Tensor, gain: Tensor, outer: Tensor) -> Tensor:
-            values, deviation = standardised(weight, EPS)
+        def formula(weight: Tensor, gain: Tensor, mean: Tensor, deviation: Tensor, outer: Tensor) -> Tensor:
+            values = (weight - mean).div_(deviation * bound)  # So that the bounds of the clip are at 1.
             inner = sign(values).mul_(outer)
-            sums.append(inner.sum(dim=tuple(range(1, weight.ndim))))
-            clip_gradient(outer.to(weight.dtype), values / bound, out=inner).mul_(2 * math.sqrt(2) * gain)
-            return through_standardised(inner, values, deviation)
+            sums.append(inner.sum(dim=filter_dims(weight)))
+            clip_gradient(outer.to(weight.dtype), values, out=inner).mul_(2 * math.sqrt(2) * gain)
+            return through_standardised(inner, values, bound, deviation)
 
-        gradient = by_filters(formula, weight.dtype, weight, gains, outer)
+        gradient = by_filters(formula, weight.dtype, weight, gains, means, deviations, outer)
         return gradient, torch.cat(sums), None
 
 
@@ -71,15 +75,16 @@ class _SpreadSign(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> Tensor:  # type: ignore[override]
         (x,) = ctx.saved_tensors
-        dims, freedom = tuple(range(1, x.ndim)), max(1, x[0].numel() - 1)
+        dims, n = tuple(range(1, x.ndim)), x[0].numel()
         exact = x.dtype if x.dtype == torch.float64 else torch.float32
-        centred = x - x.mean(dim=dims, keepdim=True, dtype=exact).to(x.dtype)
-        variance = (centred * centred).sum(dim=dims, keepdim=True, dtype=exact) / freedom
-        per_deviation = (variance + EPS).rsqrt().to(x.dtype)
-        inner = x.abs().mul_(-per_deviation).add_(1).clamp_min_(0).mul_(outer)
-        slope = (inner * x).sum(dim=dims, keepdim=True, dtype=exact) / freedom
-        slope = slope.to(x.dtype) * per_deviation.square()
-        return inner.addcmul_(centred, slope, value=-1).mul_(2 * per_deviation)
+        mean = x.mean(dim=dims, keepdim=True, dtype=exact)
+        squares = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=exact).square()
+        freedom = max(1, n - 1)
+        rate = ((squares - n * mean.square()) / freedom).clamp_min_(0).add_(EPS).rsqrt_()  # 1 / s
+        # h / s = 2/s max(0, 1 - |x|/s) g, then less what passes through s: (x - mean) sum(h x) / s^3 / (n - 1).
+        inner = x.abs().mul_((-2 * rate.square()).to(x.dtype)).add_((2 * rate).to(x.dtype)).clamp_min_(0).mul_(outer)
+        slope = (inner * x).sum(dim=dims, keepdim=True, dtype=exact) * rate.square() / freedom
+        return inner.addcmul_(x, slope.to(x.dtype), value=-1).add_((slope * mean).to(x.dtype))
 
 
 def spread_sign(x: Tensor) -> Tensor:
@@ -141,8 +146,8 @@ class ReCU(Binarizer):
 
     @override
     def weight_codes(self, weight: Tensor) -> Codes:
-        ones = weight.new_ones(len(weight), *(1,) * (weight.ndim - 1))
-        return Codes(by_filters(_centred_sign, weight.dtype, weight, ones), self.gain.detach())
+        with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
+            return Codes(rectified_sign(weight, torch.ones_like(self.gain), self.tau), self.gain.detach())
 
     @override
     def input_codes(self, x: Tensor) -> Codes:
