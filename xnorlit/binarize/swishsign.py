@@ -22,9 +22,10 @@ class _SwishSign(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         (x,) = ctx.saved_tensors
-        # With T = tanh(bx/2), 1 / (1 + cosh(bx)) is (1 - T^2) / 2, which overflows in no dtype.
-        curve = torch.mul(x, ctx.beta / 2).tanh_()
-        inner = torch.mul(x, -ctx.beta).mul_(curve).add_(2).mul_(outer).mul_(ctx.beta / 2)
+        # With v = bx/2 and T = tanh(v) it is b (1 - vT) (1 - T^2), which overflows in no dtype.
+        v = torch.mul(x, ctx.beta / 2)
+        curve = v.tanh()
+        inner = torch.addcmul(x.new_tensor(ctx.beta), v, curve, value=-ctx.beta).mul_(outer)
         return torch.ops.aten.tanh_backward.grad_input(inner, curve, grad_input=inner), None
 
 
