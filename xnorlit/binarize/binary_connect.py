@@ -58,7 +58,7 @@ class BinaryConnect(Binarizer):
     The gradient of the weights is `g`, unmasked; after every optimizer step the latent weights are clamped to
     [-H, H]. Where the draw is stochastic, it is made in training alone.
 
-    Source: Courbariaux et al. 2015, arXiv 1511.00363, sections 2.2 to 2.6; MatthieuCourbariaux/BinaryConnect,
+    Source: Courbariaux et al. 2015, arXiv 1511.00363, section 2; MatthieuCourbariaux/BinaryConnect,
     binary_connect.py.
 
     Args:

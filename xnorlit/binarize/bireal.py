@@ -45,8 +45,7 @@ class BiReal(Binarizer):
 
     Args:
         weight_gradient: `plain`, `g * 1[|W| <= 1]`, as in the PyTorch release, or `magnitude`, the same times alpha
-            as a constant, as in larq. Under Adam the constant cancels; plain is what the published figures were
-            reached with.
+            as a constant, as in larq. Under Adam the constant cancels; plain is the authors' own.
         shortcut: Whether the real input is added to the output where both have one shape: in AlexNet around conv4 and
             fc7. The next layer then reads real sums, so that no packed form remains.
     """

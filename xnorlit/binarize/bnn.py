@@ -21,7 +21,7 @@ class BNN(Binarizer):
 
     Args:
         weights: `deterministic` or `stochastic`.
-        inputs: `deterministic` or `stochastic`; the paper draws only the inputs, and only in its Torch experiments.
+        inputs: `deterministic` or `stochastic`. Neither operand is drawn by default: signs cost a draw less each.
     """
 
     weight_bits = 1

@@ -64,10 +64,10 @@ class IRNet(Binarizer):
     The released ImageNet files leave t at 0.1 for good, and their trainer is missing; the schedule is the one of its
     CIFAR trainer.
 
-    Source: Qin et al. 2020, arXiv 1909.10788, section 3; htqin/IR-Net, CIFAR-10/ResNet20/1w1a/.
+    Source: Qin et al. 2020, arXiv 1909.10788; htqin/IR-Net, CIFAR-10/ResNet20/1w1a/.
 
     Args:
-        t_min: t in the first epoch, see `temperature`; 1e-3 as in the released code, 1e-1 in the paper.
+        t_min: t in the first epoch, see `temperature`; 1e-3 as in the released CIFAR trainer.
         t_max: t behind the last epoch.
     """
 

@@ -46,9 +46,9 @@ class LowPrecision(Binarizer):
     Args:
         format: `fixed` or `dynamic` point, or `half` floats.
         propagation_bits: Bits of all numbers but the parameters that are kept, with their sign: 2 to 24, or 32 for real
-            ones. The paper's 10 are enough for a dynamic point; a fixed one needs 20.
+            ones. The release's examples have 10 for a dynamic point and 20 for a fixed one.
         update_bits: Bits of the parameters that are kept, with their sign.
-        integer_bits: Where all ranges start, 5 in the paper's experiments, or `data`: each where no value of the first
+        integer_bits: Where all ranges start, 5 in the release's examples, or `data`: each where no value of the first
             batch overflows. In the release two epochs with 31 bits come first, for the ranges alone, and training then
             begins anew; the first batch tells a range to a bit or two.
         every: Steps between two moves of the dynamic ranges.

@@ -106,7 +106,7 @@ class ReCU(Binarizer):
     divided by each sample's deviation (`spread_sign`), which the release does in training alone, and which moves no
     sign.
 
-    Source: Xu et al. 2021, arXiv 2103.12369, sections 3.2 to 3.4; z-hXu/ReCU, imagenet/modules/binarized_modules.py.
+    Source: Xu et al. 2021, arXiv 2103.12369; z-hXu/ReCU, imagenet/modules/binarized_modules.py.
 
     Args:
         tau_min: tau in the first epoch, above 0.5.

@@ -99,6 +99,6 @@ class _QuadraticSign(torch.autograd.Function):
 def quadratic_sign(x: Tensor) -> Tensor:
     """`sign(x)`, whose gradient is that of `clip(2x - x|x|, -1, 1)`: `g * max(0, 2 - 2|x|)`, an approximate delta.
 
-    Source: Liu et al. 2018, arXiv 1808.00278, section 3.3.
+    Source: Liu et al. 2018, arXiv 1808.00278, section 3.
     """
     return _QuadraticSign.apply(x)

@@ -19,12 +19,12 @@ class XNORPlusPlus(Binarizer):
     Gradient of the inputs: `g * 1[|x| <= 1]`; of the weights: `g G 1[|W| <= 1]`; of G: the true one. Sums begin at up
     to n in magnitude, so a norm has to follow.
 
-    Source: Bulat and Tzimiropoulos 2019, arXiv 1909.13863, section 4; 1adrianb/binary-networks-pytorch, bnn/ops.py.
+    Source: Bulat and Tzimiropoulos 2019, arXiv 1909.13863; 1adrianb/binary-networks-pytorch, bnn/ops.py.
 
     Args:
         scale: `channel`: one number for each output channel, all that the authors' library has; it packs, and leaves
             the image size open. `rank-1`: times a number for each row and one for each column of a convolution's
-            output, the paper's best; the network then takes images of one size, and has no packed form.
+            output; the network then takes images of one size, and has no packed form.
         center: Subtract from the latent weights, after each step, their mean over the input channels.
         clip: Clamp the latent weights to [-1, 1] after each step; beyond 1 the gradient no longer reaches them.
     """

@@ -16,7 +16,7 @@ class Bop(torch.optim.Adam):
     These are the parameters of a group marked `{"flips": True}`; no weight decay reaches them, and their learning rate
     is gamma, so that a schedule moves both. All other groups take Adam's steps.
 
-    Source: Helwegen et al. 2019, arXiv 1906.02107, section 5; larq/larq, larq/optimizers_v2.py.
+    Source: Helwegen et al. 2019, arXiv 1906.02107; larq/larq, larq/optimizers_v2.py.
 
     Args:
         params: Parameters or groups of them.
