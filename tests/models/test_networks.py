@@ -72,8 +72,8 @@ def test_the_small_network_weighs_what_its_recipe_says():
 def test_xnor_packs_alexnet_into_a_tenth():
     summary = summary_of("alexnet-xnor", XNOR())
     assert summary.binary_weights == BINARY_224
-    # Thresholds and directions behind conv1 to conv5 and fc6, scale and shift per output of fc7, fc8 in fp32.
-    ends = 32 * 34_848 + 32 * 4_097_000
+    # Thresholds and directions behind conv1 to conv5 and fc6, scale and shift per output of fc7, fc8.
+    ends = 32 * 34_848 + 32 * (4_096_000 + 2 * 1000)
     assert summary.packed_bits == BINARY_224 + 33 * (96 + 256 + 384 + 384 + 256 + 4096) + 32 * 2 * 4096 + ends
 
 

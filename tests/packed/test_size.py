@@ -1,9 +1,14 @@
 """What a summary counts as packed is what the packed file holds."""
 
 import pytest
+import torch
 
 from tests.packed.networks import unkind
-from xnorlit.models import Block, Network, network_named, summarize
+from xnorlit.binarize.bwn import BWN
+from xnorlit.binarize.dorefa import DoReFa
+from xnorlit.binarize.lsq import LSQ
+from xnorlit.binarize.reactnet import ReActNet
+from xnorlit.models import Block, Network, build, network_named, summarize
 from xnorlit.packed.export import pack
 
 # Channels fill their bytes here; elsewhere the file holds some bits that mean nothing.
@@ -22,13 +27,23 @@ TABLES = {
 }
 
 
+def held(model, image_size):
+    """Bits of each layer's tensors in the packed file, by name."""
+    _, tensors = pack(model, image_size=image_size, classes=[str(label) for label in range(16)])
+    names = [name for name, _ in model.layers()]
+    return {name: 8 * sum(v.nbytes for key, v in tensors.items() if key.startswith(f"{name}.")) for name in names}
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_the_summary_counts_what_the_file_holds(name):
-    table = TABLES[name]
-    model = unkind(table, classes=16)
-    _, tensors = pack(model, image_size=table.image_size, classes=[str(label) for label in range(16)])
-    for layer in summarize(model).layers:
-        held = {key: values for key, values in tensors.items() if key.startswith(f"{layer.name}.")}
-        if layer.name == "fc8" and layer.weight_bits == 32:
-            assert (held.pop("fc8.scale0") == 1).all()  # The engine's last layer could scale; a float one does not.
-        assert 8 * sum(values.nbytes for values in held.values()) == layer.packed_bits, layer.name
+    model = unkind(TABLES[name], classes=16)
+    counted = {layer.name: layer.packed_bits for layer in summarize(model).layers}
+    assert counted == held(model, TABLES[name].image_size)
+
+
+@pytest.mark.parametrize("binarizer", [DoReFa(1, 2, 32), LSQ(), BWN(), ReActNet(shortcut=False)], ids=repr)
+def test_it_does_so_for_codes_of_more_bits_real_inputs_and_slopes(binarizer):
+    model = build(network_named("alexnet-small"), binarizer, classes=16, image_size=32)
+    model.train()(torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8))  # LSQ's steps start by a first batch.
+    counted = {layer.name: layer.packed_bits for layer in summarize(model).layers}
+    assert counted == held(model, 32)

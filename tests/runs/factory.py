@@ -15,10 +15,11 @@ FLOAT = {"class_path": "xnorlit.binarize.Float"}
 BINARIZERS = {"xnor": XNOR, "bwn": BWN, "float": FLOAT}
 
 # alexnet-small: 1,472,650 parameters, 1,458,688 of them binary. Packed: a 32-bit threshold and a bit for its direction
-# per channel of conv1 to conv4 and fc6, and per channel and position of conv5's 96 x 16; scale and shift for fc7's 512.
+# per channel of conv1 to conv4 and fc6, and per channel and position of conv5's 96 x 16; scale and shift for the
+# outputs of fc7 and fc8.
 PARAMETERS, BINARY = 1_472_650, 1_458_688
 BINARY_PACKED_BITS = BINARY + 33 * (96 + 128 + 128 + 96 * 16 + 512) + 32 * 2 * 512
-PACKED_BITS = BINARY_PACKED_BITS + 32 * 27 * 48 + 33 * 48 + 32 * 513 * 10
+PACKED_BITS = BINARY_PACKED_BITS + 32 * 27 * 48 + 33 * 48 + 32 * (512 + 2) * 10
 
 
 def write_run(

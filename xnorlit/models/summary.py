@@ -83,11 +83,13 @@ class Summary:
 
         - Each weight in the bits of its code; twice where the outputs occur twice (BinaryDuo's decoupled networks).
         - Where the next layer reads codes, all that stands before it (alpha, bias, norm, ReLU) is folded into a 32-bit
-          threshold between each code and the next, and a bit for the direction, per channel; per channel and position
-          where a norm has numbers of its own for each position of a flattened map.
-        - Where a few-bit layer leads to real numbers, into a scale and a shift per channel in fp32; into one more of
-          each for a norm that stands behind a ReLU.
-        - Everything else in fp32.
+          threshold between each code and the next and, for codes of k bits, k bits for the first code and at each
+          threshold; per channel, and per position where a norm behind a flattening tells them apart.
+        - Where a layer leads to real numbers, into a scale and a shift in fp32; into one more of each for a norm that
+          stands behind a ReLU.
+        - Real weights in fp32.
+
+        Of a network without any codes it is what was trained, for there is no packed file of one.
         """
         return sum(layer.packed_bits for layer in self.layers)
 
@@ -105,6 +107,7 @@ def summarize(model: AlexNet) -> Summary:
     """
     links = list(_links(model))
     readers = [layer for _, layer, _ in links[1:]]
+    real = all(min(layer.binarizer.weight_bits, layer.binarizer.input_bits) == REAL for _, layer, _ in links)
     return Summary(
         tuple(
             LayerSummary(
@@ -115,7 +118,7 @@ def summarize(model: AlexNet) -> Summary:
                 layer.binarizer.input_bits,
                 layer.weight[0].numel() * torch.Size(model.outputs[name]).numel(),
                 _count(layer, *between),
-                _packed_bits(layer, between, reader),
+                REAL * _count(layer, *between) if real else _packed_bits(layer, between, reader),
             )
             for (name, layer, between), reader in zip(links, [*readers, None], strict=True)
         )
@@ -139,25 +142,28 @@ def _links(model: AlexNet) -> Iterator[tuple[str, QuantLayer, list[nn.Module]]]:
 
 def _packed_bits(layer: QuantLayer, between: Sequence[nn.Module], reader: QuantLayer | None) -> int:
     copies = 2 if any(isinstance(module, Twice) for module in between) else 1
-    outputs, codes = copies * len(layer.weight), copies * layer.binarizer.weight_bits * layer.weight.numel()
+    codes = copies * layer.binarizer.weight_bits * layer.weight.numel()
+    flat = [module.num_features for module in between if isinstance(module, nn.BatchNorm1d)]
+    features = max([copies * len(layer.weight), *flat])
     read = REAL if reader is None else reader.binarizer.input_bits
-    if read < REAL:
-        thresholds = 2**read - 1
-        flat = [module.num_features for module in between if isinstance(module, nn.BatchNorm1d)]
-        return codes + (REAL * thresholds + 1) * max([outputs, *flat])
-    if layer.binarizer.weight_bits < REAL:
-        return codes + REAL * 2 * _affine_maps(between) * outputs
-    return REAL * _count(layer, *between)
+    if read == REAL:
+        return codes + REAL * _numbers(between) * features
+    thresholds = 2**read - 1
+    directions = 1 if read == 1 else read * (1 + thresholds)
+    return codes + (REAL * thresholds + directions) * features
 
 
-def _affine_maps(between: Sequence[nn.Module]) -> int:
-    """How many maps `a x + b` per channel it takes: norms behind one another are one, a ReLU before one parts them."""
-    maps, bent = 1, False
+def _numbers(between: Sequence[nn.Module]) -> int:
+    """Numbers per channel of what leads to reals: maps `a x + b`, parted by a ReLU before a norm, and slopes."""
+    numbers, bent = 2, False
     for module in between:
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            maps, bent = maps + bent, False
-        bent = bent or isinstance(module, nn.ReLU | nn.PReLU | nn.Hardtanh)
-    return maps
+            numbers, bent = numbers + 2 * bent, False
+        elif isinstance(module, nn.ReLU | nn.Hardtanh):
+            bent = True
+        elif parameters := list(module.parameters()):  # A slope, or a slope between two shifts.
+            numbers, bent = numbers + len(parameters), len(parameters) == 1
+    return numbers
 
 
 def _count(*modules: nn.Module) -> int:

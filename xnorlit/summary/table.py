@@ -10,8 +10,8 @@ HEADER = ("layer", "weights", "output", "W / A", *COUNTS, *SIZES)
 LEFT = 4  # columns that begin at their left edge
 NOTE = """bits of W(eights) and A(ctivations, the layer's inputs), 32 for real ones; MACs for one image
 parameters: trained numbers of the layer and of what follows it up to the next one
-codes: the weights in their bits; packed: with what the packed file holds besides, alpha and norms folded into
-thresholds (33 bits per channel and code) or into scale and shift; float layers in fp32; KiB = 1,024 bytes"""
+codes: the weights in their bits; packed: with what the packed file holds besides, alpha, bias and norms folded into
+thresholds where codes follow, into scale and shift where real numbers do; KiB = 1,024 bytes"""
 
 
 def table(summary: Summary) -> str:

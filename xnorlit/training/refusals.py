@@ -36,7 +36,7 @@ def refuse(command: str, config: Any) -> None:
                 "trained with: -c RUN/config.yaml."
             )
         return
-    if config.model.init_from is not None:
+    if config.model.init_from is not None and not config.run.resume:
         load_weights(config.model.init_from)
     trainer = config.trainer
     epochs = trainer.max_epochs
