@@ -35,7 +35,7 @@ ROOMS = {
     "summary": Room(("models",)),
     "pictures": Room(foreign=("numpy", "PIL")),
     "data": Room(("pictures",)),
-    "training": Room(("models", "data", "runs")),
+    "training": Room(("models", "data", "runs", "packed")),
     "packed": Room(foreign=("numpy",)),
     "packed.export": Room(("models", "packed")),
     "classify": Room(("packed", "pictures"), foreign=("numpy",)),

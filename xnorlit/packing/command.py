@@ -1,6 +1,7 @@
 """The command `xnorlit pack`: from a run to a file, with what the file reached."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,10 +17,11 @@ from xnorlit.packed.export import write
 from xnorlit.packed.graph import Graph
 from xnorlit.packed.origin import Source
 from xnorlit.packing.drawn import drawn_network
-from xnorlit.packing.measure import Answers, answers, on_engine
+from xnorlit.packing.measure import Answers, answers
 from xnorlit.packing.rebuild import Rebuilt, checkpoint_of, rebuild
 from xnorlit.packing.weight import Weight, weigh
 from xnorlit.runs import Run, find, newest, read
+from xnorlit.training.packed import on_engine
 
 CALIBRATION = 256  # training images that show how large the last layer's inputs become
 
@@ -82,13 +84,13 @@ def _pack_run(run: Run, which: str, ends: Ends, out: Path, *, given: bool) -> No
     rebuilt = rebuild(run, file)
     packed = _packed(run, rebuilt, ends)
     engine = PackedNetwork(*packed)
-    found = answers(on_engine(engine), rebuilt.data, "accuracy on the engine")
+    found = answers(partial(on_engine, engine), rebuilt.data, "accuracy on the engine")
     graph = replace(packed[0], accuracy=found.accuracy(rebuilt.data))
     write(out, graph, packed[1])
     say("done", f"{out}: {_size(out, weigh(graph, packed[1]))}\n{_accuracy(graph, engine)}")
     if ends == "int8":
         exact = PackedNetwork(*_packed(run, rebuilt, "float"))
-        float_ends = answers(on_engine(exact), rebuilt.data, "accuracy with float ends")
+        float_ends = answers(partial(on_engine, exact), rebuilt.data, "accuracy with float ends")
         say("", _difference(found, float_ends, "with float ends"))
     module, name = _answers_of_module(run, rebuilt)
     say("", _difference(found, module, name))

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from xnorlit.console import progress
 from xnorlit.data import ImageData
-from xnorlit.packed.engine import PackedNetwork
 from xnorlit.packed.origin import Accuracy
 from xnorlit.training.predictions import Predictions
 
@@ -56,16 +55,3 @@ def answers(forward: Callable[[Tensor], Tensor], data: ImageData, label: str) ->
             collected.add(batch.indices, batch.labels, forward(batch.images))
     found = collected.gathered()
     return Answers(found["label"].numpy(), found["top5"].numpy())
-
-
-def on_engine(network: PackedNetwork) -> Callable[[Tensor], Tensor]:
-    """A packed network as a function of torch tensors.
-
-    Args:
-        network: Runs with all processors of this process.
-    """
-
-    def forward(images: Tensor) -> Tensor:
-        return torch.from_numpy(network(images.permute(0, 2, 3, 1).cpu().numpy()))
-
-    return forward

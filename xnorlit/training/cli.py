@@ -86,6 +86,15 @@ class XnorlitCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed")
 
     @override
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "validate":
+            parser.add_argument(
+                "--packed", type=Path | None, default=None, help="measure this packed file in the checkpoint's place"
+            )
+        return parser
+
+    @override
     def before_instantiate_classes(self) -> None:
         config = self._config()
         self.place: RunPlace = RunPlace(**config.run.as_dict())
@@ -118,6 +127,10 @@ class XnorlitCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
+            if packed := self._config().get("packed"):
+                from xnorlit.training.packed import PackedClassifier  # Training goes without the compiled engine.
+
+                self.model = PackedClassifier(packed)
         except BaseException as error:
             self._leave()
             if isinstance(error.__cause__, UserError):  # The parser's, about which of some types would have fitted.
@@ -134,6 +147,11 @@ class XnorlitCLI(LightningCLI):
             raise
         finally:
             self._leave()
+
+    def after_validate(self) -> None:
+        """Lightning calls it when it has printed what it measured."""
+        if self._config().get("packed"):
+            self.model.say_what_the_file_says()
 
     def _leave(self) -> None:
         """Gives the run's folder back, and removes it if the run never began."""

@@ -13,7 +13,10 @@ _ABOUT = {
         "Later files and options override earlier ones; xnorlit train chooses the files by itself.",
         "-c experiments/cifar10/base.yaml -c experiments/cifar10/xnor.yaml --trainer.max_epochs 5",
     ),
-    "validate": ("Measures the accuracy of a checkpoint on the validation split.", _OF_A_RUN),
+    "validate": (
+        "Measures the accuracy of a checkpoint, or with --packed FILE of a packed network, on the validation split.",
+        _OF_A_RUN,
+    ),
     "test": ("Measures the accuracy of a checkpoint on the test split, or on val where there is none.", _OF_A_RUN),
     "predict": ("Computes the logits of a checkpoint for the validation split.", _OF_A_RUN),
 }

@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from pytorch_lightning.cli import OptimizerCallable
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
@@ -17,13 +15,14 @@ from xnorlit.data import Batch, ImageData
 from xnorlit.errors import UserError
 from xnorlit.models import AlexNet, build, choose, matching, network_named
 from xnorlit.training.bop import refuse_other_weights
+from xnorlit.training.evaluation import Evaluation
 from xnorlit.training.losses import Loss
 from xnorlit.training.losses.cross_entropy import CrossEntropy
 from xnorlit.training.pretrained import accuracy, inherit
 from xnorlit.training.schedule import Constant, Schedule
 
 
-class Classifier(pl.LightningModule):
+class Classifier(Evaluation):
     """Training of a network with any binarizer; evaluation in fp32, where binary sums are exact.
 
     The number of classes, the image size, mean and standard deviation are the data module's.
@@ -123,10 +122,8 @@ class Classifier(pl.LightningModule):
             )
         if self.channels_last:
             self.net.to(memory_format=torch.channels_last)
-        top5 = min(5, data.num_classes)
+        self.count_right(data.num_classes)
         self.train_top1 = MulticlassAccuracy(data.num_classes, average="micro", validate_args=False)
-        self.top1 = MulticlassAccuracy(data.num_classes, average="micro", validate_args=False)
-        self.top5 = MulticlassAccuracy(data.num_classes, top_k=top5, average="micro", validate_args=False)
 
     @override
     def forward(self, images: Tensor) -> Tensor:
@@ -144,35 +141,6 @@ class Classifier(pl.LightningModule):
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True)
         self.log("train/top1", self.train_top1, on_step=False, on_epoch=True)
         return loss
-
-    @override
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        return self._evaluate(batch, "val")
-
-    @override
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        return self._evaluate(batch, "test")
-
-    @override
-    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        return {"indices": batch.indices, "labels": batch.labels, "logits": self.exact_logits(batch)}
-
-    def _evaluate(self, batch: Batch, stage: str) -> dict[str, Tensor]:
-        logits = self.exact_logits(batch)
-        loss = F.cross_entropy(logits, batch.labels)
-        self.top1(logits, batch.labels)
-        self.top5(logits, batch.labels)
-        each_epoch = {"on_step": False, "on_epoch": True, "batch_size": len(batch.labels)}
-        self.log(f"{stage}/loss", loss, sync_dist=True, **each_epoch)
-        self.log(f"{stage}/top1", self.top1, prog_bar=True, **each_epoch)
-        self.log(f"{stage}/top5", self.top5, **each_epoch)
-        return {"indices": batch.indices, "labels": batch.labels, "logits": logits}
-
-    def exact_logits(self, batch: Batch) -> Tensor:
-        """Logits in fp32, `(N, classes)`, whatever the training's precision."""
-        # The packed engine computes in fp32 around its integers; so does the accuracy that is reported for it.
-        with torch.autocast(self.device.type, enabled=False):
-            return self(batch.images)
 
     @override
     def configure_optimizers(self) -> Any:

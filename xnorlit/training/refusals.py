@@ -30,7 +30,10 @@ def refuse(command: str, config: Any) -> None:
             f"there is no checkpoint {config.ckpt_path}. Runs keep theirs as RUN/checkpoints/best.ckpt and last.ckpt."
         )
     if command != "fit":
-        if config.ckpt_path is None:
+        packed = config.get("packed")
+        if packed is not None and config.ckpt_path is not None:
+            raise UserError("both --packed and --ckpt_path were given. Measure one, then the other.")
+        if packed is None and config.ckpt_path is None:
             raise UserError(
                 f"{command} needs a checkpoint: --ckpt_path RUN/checkpoints/best.ckpt, with the configuration it was "
                 "trained with: -c RUN/config.yaml."
