@@ -49,12 +49,14 @@ def convolve(signs, weights, stride, padding, groups=1):
     return sums
 
 
-def max_pool(values, size, stride):
-    """The largest value of each window, no padding: `(N, H, W, C) -> (N, H', W', C)`."""
-    rows = (values.shape[1] - size) // stride + 1
-    columns = (values.shape[2] - size) // stride + 1
+def max_pool(values, size, stride, padding=0):
+    """The largest value of each window, what pads left out: `(N, H, W, C) -> (N, H', W', C)`."""
+    rows = (values.shape[1] + 2 * padding - size) // stride + 1
+    columns = (values.shape[2] + 2 * padding - size) // stride + 1
     pooled = np.empty((values.shape[0], rows, columns, values.shape[3]), values.dtype)
     for y in range(rows):
         for x in range(columns):
-            pooled[:, y, x] = values[:, y * stride : y * stride + size, x * stride : x * stride + size].max(axis=(1, 2))
+            top, left = y * stride - padding, x * stride - padding
+            window = values[:, max(top, 0) : top + size, max(left, 0) : left + size]
+            pooled[:, y, x] = window.max(axis=(1, 2))
     return pooled

@@ -44,8 +44,8 @@ def test_sums_are_the_oracles(path, layer, threads):
 def test_bits_are_thresholds_flips_and_pools_of_the_sums(path, layer, data):
     sums = convolve(sign(layer.values), layer.weights, layer.stride, layer.padding, layer.groups)
     size = data.draw(st.integers(1, min(3, *sums.shape[1:3])))
-    stride = data.draw(st.integers(1, 3))
-    pooled = max_pool(sums, size, stride)
+    stride, padding = data.draw(st.integers(1, 3)), data.draw(st.integers(0, size // 2))
+    pooled = max_pool(sums, size, stride, padding)
     shape = data.draw(st.sampled_from([pooled.shape[3:], pooled.shape[1:]]))  # per channel, or per feature
     random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     # Thresholds that are hit exactly, missed by one, and out of reach on both sides.
@@ -56,7 +56,7 @@ def test_bits_are_thresholds_flips_and_pools_of_the_sums(path, layer, data):
 
     engine = engine_of_signs(path, layer)
     per_position = thresholds.ndim == 3
-    engine.add_binary(*layer.described(), one_bit(thresholds, flips, [size, stride], per_position))
+    engine.add_binary(*layer.described(), one_bit(thresholds, flips, [size, stride, padding], per_position))
     words = run(engine, layer.values, np.uint32).reshape(*pooled.shape[:3], -1)
     np.testing.assert_array_equal(unpack(words, layer.outputs), (pooled >= thresholds) ^ flips)
 
@@ -103,7 +103,7 @@ def test_reals_are_affine_maps_of_the_sums(path, layer, data):
         expected = np.maximum(expected, 0) + slope * np.minimum(expected, 0)
 
     engine = engine_of_signs(path, layer)
-    engine.add_binary(*layer.described(), affine(*maps, pool=[size, 2], per_position=per_position))
+    engine.add_binary(*layer.described(), affine(*maps, pool=[size, 2, 0], per_position=per_position))
     found = run(engine, layer.values, np.float32).reshape(expected.shape)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-3)
 
@@ -151,7 +151,7 @@ def test_the_float_ends_are_the_convolution_and_the_product(path, seed, data):
 
     engine = _kernels.Engine(path)
     window = [kernel, kernel, stride, stride, padding, padding]
-    ending = one_bit(thresholds, flips, [size, 2])
+    ending = one_bit(thresholds, flips, [size, 2, 0])
     engine.add_real([side, side, 3], window, 1, outputs, weights, "pixels", 1, mean, std, ending)
     words = run(engine, pixels, np.uint32, threads=2).reshape(*pooled.shape[:3], -1)
     np.testing.assert_array_equal(unpack(words, outputs), (pooled >= thresholds) ^ flips)
@@ -189,7 +189,7 @@ def test_the_byte_ends_are_the_convolution_and_the_product_of_bytes(path, seed, 
 
     engine = _kernels.Engine(path)
     window = [kernel, kernel, stride, stride, padding, padding]
-    engine.add_byte_conv([side, side, 3], window, outputs, weights, fill, one_bit(thresholds, flips, [size, 2]))
+    engine.add_byte_conv([side, side, 3], window, outputs, weights, fill, one_bit(thresholds, flips, [size, 2, 0]))
     words = run(engine, pixels, np.uint32, threads=2).reshape(*pooled.shape[:3], -1)
     np.testing.assert_array_equal(unpack(words, outputs), (pooled >= thresholds) ^ flips)
 

@@ -84,8 +84,8 @@ def test_codes_turn_at_thresholds_of_the_pooled_sums(path, operands, data):
     arguments, words = described(*operands)
     sums = sums_of(layer)
     size = data.draw(st.integers(1, min(3, *sums.shape[1:3])))
-    stride = data.draw(st.integers(1, 3))
-    pooled = max_pool(sums, size, stride)
+    stride, padding = data.draw(st.integers(1, 3)), data.draw(st.integers(0, size // 2))
+    pooled = max_pool(sums, size, stride, padding)
     per_position = data.draw(st.booleans())
     features = pooled.shape[1:] if per_position else pooled.shape[3:]
     bits, levels = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 8))
@@ -101,7 +101,7 @@ def test_codes_turn_at_thresholds_of_the_pooled_sums(path, operands, data):
         expected ^= np.where(pooled >= thresholds[level], change[level], 0).astype(np.uint8)
 
     engine = _kernels.Engine(path)
-    engine.add_binary(*arguments, levelled(thresholds, start, change, bits, [size, stride], per_position))
+    engine.add_binary(*arguments, levelled(thresholds, start, change, bits, [size, stride, padding], per_position))
     words = run(engine, words, np.uint32).reshape(len(words), bits, *pooled.shape[1:3], -1)
     found = sum(unpack(words[:, p], layer.outputs) << p for p in range(bits))
     np.testing.assert_array_equal(found, expected)
@@ -151,13 +151,13 @@ def test_k_scales_the_sums_of_signs_by_the_mean_magnitude_under_each_position(pa
     thresholds = np.random.default_rng(0).choice(pooled.ravel(), layer.outputs).astype(np.float32)
     flips = np.arange(layer.outputs).astype(np.uint8) % 2
     engine = _kernels.Engine(path)
-    engine.add_binary(*frame, 1, True, True, planes, 1, levelled(thresholds[None], flips, flips[None], 1, [size, 1]))
+    engine.add_binary(*frame, 1, True, True, planes, 1, levelled(thresholds[None], flips, flips[None], 1, [size, 1, 0]))
     bits = unpack(run(engine, layer.values, np.uint32).reshape(*pooled.shape[:3], -1), layer.outputs)
     np.testing.assert_array_equal(bits, (pooled >= thresholds) ^ flips)
 
     engine = _kernels.Engine(path)
     slopes = np.linspace(-1, 1, layer.outputs)
-    engine.add_binary(*frame, 1, True, True, planes, 1, affine((2 * slopes + 3, slopes, slopes), pool=[size, 1]))
+    engine.add_binary(*frame, 1, True, True, planes, 1, affine((2 * slopes + 3, slopes, slopes), pool=[size, 1, 0]))
     y = pooled * (2 * slopes + 3) + slopes
     found = run(engine, layer.values, np.float32).reshape(pooled.shape)
     np.testing.assert_allclose(found, np.maximum(y, 0) + slopes * np.minimum(y, 0), rtol=1e-4, atol=1e-4)
@@ -211,8 +211,9 @@ def test_planes_that_do_not_fit_are_refused_before_they_are_read(change, message
         ({"flips": np.zeros(99, np.uint8)}, "flips"),
         ({"changes": np.zeros(100, np.uint8)}, "changes"),
         ({"per_position": True}, "thresholds"),
-        ({"pool": [10, 1]}, "pool"),
-        ({"pool": [1]}, "pool"),
+        ({"pool": [10, 1, 0]}, "pool"),
+        ({"pool": [1, 1]}, "pool"),
+        ({"pool": [3, 1, 2]}, "pool"),
     ],
 )
 def test_endings_that_do_not_fit_are_refused_before_they_are_read(change, message):

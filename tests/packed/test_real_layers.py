@@ -100,7 +100,7 @@ def test_every_ending_follows_a_sum_of_reals(path, drawn, data):
         codes = codes ^ np.where(pooled >= thresholds[level], change[level], 0).astype(np.uint8)
     scale, shift, slope = random.standard_normal((3, *features)).astype(np.float32)
     y = pooled * scale + shift
-    pool = [size, stride]
+    pool = [size, stride, 0]
 
     def ends_in(ending, dtype):
         engine = _kernels.Engine(path)

@@ -96,11 +96,20 @@ def _check_fit(layer: Layer, at: Map, place: str) -> None:
             raise FieldError(f"{place}.window: kernel {kernel} with padding {padding} does not fit a side of {side}")
     _check_sums(layer, math.prod(window.kernel) * at.channels // layer.groups, place)
     sums = layer.sums(at)
-    if layer.pool and layer.pool[0] > min(sums[:2]):
-        raise FieldError(f"{place}.pool: {layer.pool[0]} is larger than its map of {sums.height} x {sums.width}")
+    _check_pool(layer, sums, place)
     border = Map(at.height + 2 * window.padding[0], at.width + 2 * window.padding[1], at.channels)
     if max(math.prod(border), math.prod(sums)) > LARGEST_MAP:
         raise FieldError(f"{place}: a map of more than {LARGEST_MAP} values for one image")
+
+
+def _check_pool(layer: Layer, sums: Map, place: str) -> None:
+    if layer.pool is None:
+        return
+    size, stride, padding = layer.pool
+    if not size or not stride or padding > size // 2:
+        raise FieldError(f"{place}.pool: size {size}, stride {stride} and padding {padding} make no pool")
+    if size > min(sums[:2]) + 2 * padding:
+        raise FieldError(f"{place}.pool: {size} is larger than its map of {sums.height} x {sums.width}")
 
 
 def _check_sums(layer: Layer, products: int, place: str) -> None:

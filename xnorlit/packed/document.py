@@ -148,8 +148,8 @@ def _ending(fields: Fields) -> Ending:
     return Ending(**given)
 
 
-def _pool(fields: Fields) -> tuple[int, int]:
-    return fields.integers("pool", 2, 1, LARGEST_SIDE)  # type: ignore[return-value]
+def _pool(fields: Fields) -> tuple[int, int, int]:
+    return fields.integers("pool", 3, 0, LARGEST_SIDE)  # type: ignore[return-value]
 
 
 def _window(fields: Fields) -> Window:

@@ -100,7 +100,7 @@ class Layer:
         ending: What leaves it.
         window: Where it looks; `None` for a layer that sees the whole map.
         groups: Groups of channels that see only each other.
-        pool: Size and stride of the max pool of its sums; `None` for none.
+        pool: Size, stride and padding of the max pool of its sums; `None` for none. What pads is never the largest.
     """
 
     name: str
@@ -110,7 +110,7 @@ class Layer:
     ending: Ending
     window: Window | None = None
     groups: int = 1
-    pool: tuple[int, int] | None = None
+    pool: tuple[int, int, int] | None = None
 
     @property
     def binary(self) -> bool:
@@ -140,8 +140,8 @@ class Layer:
         sums = self.sums(at)
         if not self.pool:
             return sums
-        size, stride = self.pool
-        return Map(*((side - size) // stride + 1 for side in sums[:2]), self.outputs)
+        size, stride, padding = self.pool
+        return Map(*((side + 2 * padding - size) // stride + 1 for side in sums[:2]), self.outputs)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from xnorlit.packed.export.operands import operand_of, reads_plainly, refuse
 from xnorlit.packed.graph import Operand
 
 # All are one value in, one value out.
-ELEMENTWISE = (BatchNorm1d, BatchNorm2d, nn.ReLU, nn.PReLU)
+ELEMENTWISE = (BatchNorm1d, BatchNorm2d, nn.ReLU, nn.PReLU, nn.Hardtanh)
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Link:
         pool: The max pool, if any.
         after_pool: Elementwise modules behind the pool, before a flattening.
         after_flatten: Elementwise modules behind a flattening.
+        averaged: Extents that an average pool leaves, which has to find them.
         reader: The next layer; `None` behind the last one.
         reads: What that one's sums take in.
     """
@@ -40,6 +41,7 @@ class Link:
     pool: nn.MaxPool2d | None
     after_pool: tuple[nn.Module, ...]
     after_flatten: tuple[nn.Module, ...]
+    averaged: tuple[int, int] | None
     reader: QuantLayer | None
     reads: Operand | None
 
@@ -140,7 +142,7 @@ def _link(
     reads: Operand | None,
 ) -> Link:
     parts: dict[str, list[nn.Module]] = {"before_pool": [], "after_pool": [], "after_flatten": []}
-    at, pool = "before_pool", None
+    at, pool, averaged = "before_pool", None, None
     known = (*ELEMENTWISE, type(layer.binarizer.behind(len(layer.weight))))
     for module in between:
         if isinstance(module, nn.Dropout | nn.Dropout2d):
@@ -148,10 +150,12 @@ def _link(
         if isinstance(module, nn.MaxPool2d):
             refuse(at != "before_pool", name, "a second max pool, or one behind a flattening, follows it")
             plain = isinstance(module.kernel_size, int) and module.dilation == 1 and not module.ceil_mode
-            refuse(not plain or module.padding != 0, name, f"its max pool {module} is not square and unpadded")
+            refuse(not plain or not isinstance(module.padding, int), name, f"its max pool {module} is not square")
             pool, at = module, "after_pool"
         elif isinstance(module, nn.Flatten):
             at = "after_flatten"
+        elif isinstance(module, nn.AdaptiveAvgPool2d) and at != "after_flatten":
+            averaged = (module.output_size,) * 2 if isinstance(module.output_size, int) else module.output_size
         elif isinstance(module, known):
             _check_finite(module, name)
             parts[at].append(module)
@@ -159,7 +163,7 @@ def _link(
             remedy = "; use a max pool" if "Pool" in type(module).__name__ else ""
             refuse(True, name, f"{type(module).__name__} follows it, which has no packed form{remedy}")
     modules = {part: tuple(found) for part, found in parts.items()}
-    link = Link(name, layer, operand, pool=pool, reader=reader, reads=reads, **modules)
+    link = Link(name, layer, operand, pool=pool, averaged=averaged, reader=reader, reads=reads, **modules)
     if reader is not None and link.gives_reals:
         plain = reads_plainly(reader.binarizer, reader.channels, flat=reader.window is None)
         kind = type(reader.binarizer).__name__

@@ -45,13 +45,16 @@ def packed_layer(link: Link, at: Map) -> tuple[Layer, Tensors]:
         Ending("reals", slopes=(1.0,)),
         window,
         getattr(link.layer, "groups", 1),
-        link.pool and (link.pool.kernel_size, link.pool.stride),  # type: ignore[arg-type]
+        link.pool and (link.pool.kernel_size, link.pool.stride, link.pool.padding),  # type: ignore[arg-type]
     )
+    after = layer.output(at)
+    averaged = link.averaged is not None and link.averaged != after[:2]
+    refuse(averaged, link.name, f"an average pool of {after[:2]} to {link.averaged} follows it; use a max pool")
     most = _largest_sum(layer, math.prod(shape))
     toward = _orientation(link, most)
     turned = toward.view(-1, 1, 1, 1)
     weight = _floats(rows * turned) if real else packed_bits(planes ^ (turned < 0))
-    ending, tensors = (_reals if link.gives_reals else _codes)(link, layer, layer.output(at), toward, most)
+    ending, tensors = (_reals if link.gives_reals else _codes)(link, layer, after, toward, most)
     return replace(layer, ending=ending), {"weight": weight, **tensors}
 
 

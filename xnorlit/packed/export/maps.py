@@ -53,6 +53,13 @@ def _parts(module: nn.Module, outputs: int, flat: bool, name: str) -> list[Affin
         return [AffineMap(one, zero, 0.0)]
     if isinstance(module, nn.PReLU):
         return [AffineMap(one, zero, _features(module.weight, outputs).expand(outputs))]
+    if isinstance(module, nn.Hardtanh):
+        # max(x, low) = relu(x - low) + low, and min(y, high) = high - relu(high - y)
+        return [
+            AffineMap(one, zero - module.min_val, 0.0),
+            AffineMap(-one, zero + module.max_val - module.min_val, 0.0),
+            AffineMap(-one, zero + module.max_val),
+        ]
     if isinstance(module, BatchNorm1d | BatchNorm2d):
         assert module.running_mean is not None
         assert module.running_var is not None

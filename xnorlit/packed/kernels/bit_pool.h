@@ -17,13 +17,14 @@ inline void pool_bits(const uint32_t* in, const BitMap& in_map, const MaxPool& p
                       uint32_t* out, const BitMap& out_map) {
   const int words = in_map.words();
   for (int y = 0; y < out_map.shape.height; ++y) {
+    const auto [top, bottom] = pool.places(y, in_map.shape.height);
     for (int x = 0; x < out_map.shape.width; ++x) {
+      const auto [left, right] = pool.places(x, in_map.shape.width);
       uint32_t* to = out + out_map.at(0, y, x);
       for (int w = 0; w < words; ++w) {
         uint32_t any = 0;
-        for (int row = 0; row < pool.size; ++row)
-          for (int column = 0; column < pool.size; ++column)
-            any |= in[in_map.at(0, y * pool.stride + row, x * pool.stride + column) + w];
+        for (int row = top; row < bottom; ++row)
+          for (int column = left; column < right; ++column) any |= in[in_map.at(0, row, column) + w];
         to[w] = any ^ flips[w];
       }
     }

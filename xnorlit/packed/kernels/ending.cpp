@@ -121,14 +121,16 @@ void Ending::finish(const Number* sums, const Call& call, int first, int images)
   };
   ThreadPool::instance().run(images * pooled_.height, call.threads, [&](int row) {
     const int image = row / pooled_.height, y = row % pooled_.height;
+    const auto [top, bottom] = pool_.places(y, sums_.height);
     for (int x = 0; x < pooled_.width; ++x) {
-      const int64_t corner = (int64_t{image} * sums_.height + y * pool_.stride) * sums_.width + x * pool_.stride;
+      const auto [left, right] = pool_.places(x, sums_.width);
+      const int64_t corner = (int64_t{image} * sums_.height + top) * sums_.width + left;
       for (int channel = 0; channel < sums_.channels; channel += kChunk) {
         alignas(64) Number values[kChunk] = {};
         const int count = std::min(kChunk, sums_.channels - channel);
         std::memcpy(values, sums + corner * sums_.channels + channel, sizeof(Number) * count);
-        for (int tap = 1; tap < pool_.size * pool_.size; ++tap) {
-          const int64_t from = corner + int64_t{tap / pool_.size} * sums_.width + tap % pool_.size;
+        for (int tap = 1; tap < (bottom - top) * (right - left); ++tap) {
+          const int64_t from = corner + int64_t{tap / (right - left)} * sums_.width + tap % (right - left);
           take_larger(values, sums + from * sums_.channels + channel, count);
         }
         put(values, channel, count, call, first + image, y, x);

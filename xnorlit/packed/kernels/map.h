@@ -1,7 +1,9 @@
 // Shapes of what flows between layers.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <utility>
 
 namespace xnorlit {
 
@@ -41,13 +43,18 @@ struct Window {
 // Bytes up to the next vector's alignment.
 inline int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
-// A max pool without padding; 1, 1 for none.
+// A max pool whose padding never is the largest; 1, 1, 0 for none.
 struct MaxPool {
-  int size = 1, stride = 1;
+  int size = 1, stride = 1, pad = 0;
 
   bool none() const { return size == 1 && stride == 1; }
   Shape over(const Shape& in) const {
-    return {(in.height - size) / stride + 1, (in.width - size) / stride + 1, in.channels};
+    return {(in.height + 2 * pad - size) / stride + 1, (in.width + 2 * pad - size) / stride + 1, in.channels};
+  }
+  // The places of one window along one side, [first, second).
+  std::pair<int, int> places(int window, int side) const {
+    const int start = window * stride - pad;
+    return {std::max(start, 0), std::min(start + size, side)};
   }
 };
 

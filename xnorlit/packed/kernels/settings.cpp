@@ -1,5 +1,6 @@
 #include "settings.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 namespace xnorlit {
@@ -45,9 +46,10 @@ Frame::Frame(const std::vector<int>& extents, const std::vector<int>& window_val
 
 MaxPool pool_of(const std::vector<int>& values) {
   if (values.empty()) return {};
-  require(values.size() == 2 && values[0] > 0 && values[0] <= kLargest && values[1] > 0 && values[1] <= kLargest,
-          "pool: expected (size, stride)");
-  return {values[0], values[1]};
+  require(values.size() == 3 && values[0] > 0 && values[0] <= kLargest && values[1] > 0 && values[1] <= kLargest &&
+              values[2] >= 0 && values[2] <= values[0] / 2,
+          "pool: expected (size, stride, padding), the padding at most half of the size");
+  return {values[0], values[1], values[2]};
 }
 
 EndingSettings bits_ending(const std::vector<int>& pool, bool per_position, int planes, int levels,
@@ -72,7 +74,8 @@ EndingSettings bits_ending(const std::vector<int>& pool, bool per_position, int 
 
 void check_ending(const EndingSettings& ending, const Frame& frame, bool integers) {
   const Shape sums = frame.window.over(frame.input, frame.outputs);
-  require(ending.pool.size <= sums.height && ending.pool.size <= sums.width, "pool: larger than its input");
+  const int side = std::min(sums.height, sums.width);
+  require(ending.pool.size <= side + 2 * ending.pool.pad, "pool: larger than its input");
   const Shape pooled = ending.pool.over(sums);
   const auto features = static_cast<size_t>(ending.per_position ? pooled.values() : pooled.channels);
   for (const Affine& map : ending.maps)
