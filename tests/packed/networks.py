@@ -1,14 +1,19 @@
 """Networks with weights and statistics as unkind as training could leave them, and the integers of their layers."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import nn
 
 from tests.packed.layers import run
+from xnorlit.binarize import Binarizer
+from xnorlit.binarize.reactnet import RPReLU
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.models import Block, Network, build
 from xnorlit.packed import _kernels
 from xnorlit.packed.assembly import add_layer
+from xnorlit.packed.graph import Operand
 from xnorlit.packed.path import chosen_path
 
 
@@ -64,15 +69,14 @@ NETWORKS = {
 }
 
 
-def unkind(table, *, image_size=None, classes=7, seed=0, binarizer=None):
+def unkind(table, *, image_size=None, classes=7, seed=0, binarizer=None, layers=None):
     """An evaluation-mode network whose float convolution is exact in any order of summation, and whose norms have
     negative, zero and tiny scales, dead channels, and thresholds that integers hit exactly."""
     torch.manual_seed(seed)
     size = image_size or table.image_size
-    model = build(table, binarizer or XNOR(), classes=classes, image_size=size, mean=(128,) * 3, std=(64,) * 3)
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            _unsettle(module)
+    model = build(
+        table, binarizer or XNOR(), classes=classes, image_size=size, mean=(128,) * 3, std=(64,) * 3, layers=layers
+    )
     for _, layer in model.layers():
         layer.weight.data.normal_(std=0.1)
         layer.weight.data[torch.rand(len(layer.weight)) < 0.05] = 0  # an alpha of 0
@@ -80,6 +84,14 @@ def unkind(table, *, image_size=None, classes=7, seed=0, binarizer=None):
             layer.bias.data.normal_(std=0.1)
             layer.bias.data[torch.rand(len(layer.bias)) < 0.2] = 0
     model.conv1.conv.weight.data = torch.randint(-8, 9, model.conv1.conv.weight.shape) / 16
+    model.train()(torch.randint(0, 256, (4, 3, size, size), dtype=torch.uint8))  # a first batch may set a scale
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            _unsettle(module)
+        if isinstance(module, Binarizer | RPReLU | nn.PReLU):
+            for values in module.parameters():
+                values.data.mul_(1 + 0.3 * torch.randn(values.shape)).add_(0.1 * torch.randn(values.shape))
+            module.after_step(torch.zeros(1, 1)) if isinstance(module, Binarizer) else None
     return model.eval()
 
 
@@ -97,12 +109,18 @@ def _unsettle(norm):
 
 
 @torch.no_grad()
-def settle(model, images):
-    """Moves each norm's mean to its channels' own, so that hardly a channel has one sign throughout."""
+def settle(model, images, *, variances=False):
+    """Moves each norm's mean to its channels' own, so that hardly a channel has one sign throughout.
+
+    With `variances` those too, so that reals stay of the size of 1 from layer to layer.
+    """
 
     def take(norm, inputs):
         dims = [d for d in range(inputs[0].ndim) if d != 1]
         norm.running_mean.copy_(inputs[0].mean(dims) + norm.running_mean * 0.1)
+        if variances:
+            living = norm.running_var > 1e-20
+            norm.running_var[living] = inputs[0].var(dims)[living] * norm.running_var[living] / 10
 
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
@@ -146,19 +164,32 @@ def integers_of_engine(graph, tensors, pixels, threads=1):
         for before in graph.layers[:last]:
             add_layer(engine, before, at, graph, tensors)
             at = before.output(at)
+        if layer.operand.scale == "K":  # the integers before it multiplies them
+            engine.add_sign(list(at))
+            layer = replace(layer, operand=Operand("signs"))
         add_layer(engine, layer, at, graph, tensors, _kernels.Ending.sums([]))
         found[layer.name] = run(engine, pixels, np.int32, threads).reshape(len(pixels), *engine.output_shape)
     return found
 
 
-def turns(model, tensors):
+def turns(model, graph, tensors):
     """-1 for each output channel whose packed weights are the module's negated, which negates its sums; else +1.
 
     Export turns a channel around where a norm of negative scale stands before a max pool.
     """
     found = {}
-    for name, layer in model.layers():
-        if layer.binarizer.exact:
-            packed = tensors[f"{name}.weight"][0, :, 0, 0, 0] & 1 == 1
-            found[name] = np.where(packed == (layer.weight.detach().flatten(1)[:, 0] >= 0).numpy(), 1, -1)
+    for layer in graph.layers:
+        module = dict(model.layers())[layer.name]
+        if not layer.binary:
+            continue
+        octets = tensors[f"{layer.name}.weight"]
+        rows, columns = octets.shape[2:4]
+        codes = module.binarizer.weight_codes(module.weight).values.detach()
+        codes = codes.reshape(len(codes), -1, rows, columns).permute(0, 2, 3, 1).numpy()
+        planes = np.unpackbits(octets, axis=-1, count=codes.shape[-1], bitorder="little").astype(int)
+        factors = np.reshape(layer.weights.factors, (-1, 1, 1, 1, 1))
+        packed = (factors * (2 * planes - 1)).sum(axis=0) / layer.weights.divisor
+        same, negated = ((packed == sign * codes).all(axis=(1, 2, 3)) for sign in (1, -1))
+        assert (same | negated).all(), layer.name
+        found[layer.name] = np.where(same, 1, -1)
     return found

@@ -44,7 +44,7 @@ def test_the_integers_of_every_binary_layer_are_the_modules(name, seed, path, mo
     expected, logits = integers_of_module(model, to_torch(pixels))
     found = integers_of_engine(graph, tensors, pixels, threads=2)
     assert found.keys() == expected.keys()
-    for layer, turn in turns(model, tensors).items():
+    for layer, turn in turns(model, graph, tensors).items():
         assert name in ("norm-before-pool", "map-to-the-end") or (turn == 1).all()
         np.testing.assert_array_equal(found[layer] * turn, expected[layer], err_msg=layer)
     np.testing.assert_allclose(PackedNetwork(graph, tensors)(pixels), logits, rtol=1e-4, atol=1e-4)

@@ -1,6 +1,7 @@
 """One link of the chain as a layer of the packed graph and its tensors."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -49,7 +50,9 @@ def packed_layer(link: Link, at: Map) -> tuple[Layer, Tensors]:
     )
     after = layer.output(at)
     averaged = link.averaged is not None and link.averaged != after[:2]
-    refuse(averaged, link.name, f"an average pool of {after[:2]} to {link.averaged} follows it; use a max pool")
+    refuse(
+        averaged, link.name, f"an average pool of {_sides(after)} to {_sides(link.averaged)} follows it; use a max pool"
+    )
     most = _largest_sum(layer, math.prod(shape))
     toward = _orientation(link, most)
     turned = toward.view(-1, 1, 1, 1)
@@ -132,6 +135,10 @@ def _reals(link: Link, layer: Layer, after: Map, toward: Tensor, most: float) ->
             tensors[f"{name}{i}"] = _floats(values)
     slopes = tuple(None if isinstance(one.slope, Tensor) else one.slope for one in maps)
     return Ending("reals", slopes=slopes, per_position=per_position), tensors
+
+
+def _sides(extents: Sequence[int] | None) -> str:
+    return " x ".join(map(str, (extents or ())[:2]))
 
 
 def _positions(link: Link, after: Map) -> int:
