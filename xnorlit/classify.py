@@ -12,7 +12,8 @@ import numpy as np
 
 from xnorlit.arguments import Parser, reader
 from xnorlit.errors import UserError
-from xnorlit.packed.engine import MOST_THREADS, PackedNetwork, available_processors, load
+from xnorlit.packed.engine import PackedNetwork, load
+from xnorlit.packed.threads import MOST_THREADS, available_processors
 from xnorlit.pictures import SUFFIXES, UnreadableImageError, as_validated, is_image
 
 

@@ -11,7 +11,7 @@ from xnorlit.arguments import Parser
 from xnorlit.bench.keys import listed
 from xnorlit.console import terminal
 from xnorlit.errors import UserError
-from xnorlit.packed.engine import MOST_THREADS, available_processors
+from xnorlit.packed.threads import MOST_THREADS, available_processors
 
 ROUNDS, QUICK_ROUNDS = 15, 2
 NETWORK = "alexnet-xnor"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xnorlit.packed import _kernels
-from xnorlit.packed.engine import available_processors
+from xnorlit.packed.threads import available_processors
 from xnorlit.training.environment import environment
 
 # What the kernels and their opponents choose by; the other hundred flags say nothing here.

@@ -1,8 +1,11 @@
 """The trained network in bits: `load` gives one that runs with numpy and the kernels alone.
 
+`BinaryConv` and `BinaryLinear` are layers by themselves, from weights in an array.
+
 `xnorlit.packed.export` makes the file, from a module of `xnorlit.models`; it is the one part that needs torch.
 """
 
+from xnorlit.packed.binary import BinaryConv, BinaryLinear, pack_signs
 from xnorlit.packed.engine import PackedNetwork, load
 
-__all__ = ["PackedNetwork", "load"]
+__all__ = ["BinaryConv", "BinaryLinear", "PackedNetwork", "load", "pack_signs"]

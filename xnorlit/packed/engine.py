@@ -1,7 +1,6 @@
 """A packed network that runs: pixels in, logits out."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,9 +12,9 @@ from xnorlit.packed.document import parse
 from xnorlit.packed.fields import FieldError
 from xnorlit.packed.graph import Graph
 from xnorlit.packed.path import chosen_path
+from xnorlit.packed.threads import checked_threads
 
 METADATA = "xnorlit.packed"
-MOST_THREADS = 1024
 
 
 def load(path: Path | str) -> "PackedNetwork":
@@ -87,17 +86,7 @@ class PackedNetwork:
             raise TypeError(f"images: expected a numpy array of uint8, found {found}")
         if images.ndim != 4 or images.shape[1:] != (size, size, 3):
             raise ValueError(f"images: expected the shape [N, {size}, {size}, 3], found {list(images.shape)}")
-        if threads is None:
-            threads = available_processors()
-        if not isinstance(threads, int) or isinstance(threads, bool):
-            raise TypeError(f"threads: expected a whole number, found {threads!r}")
-        if not 1 <= threads <= MOST_THREADS:
-            raise ValueError(f"threads: expected 1 to {MOST_THREADS}, found {threads}")
+        threads = checked_threads(threads)
         logits = np.empty((len(images), len(self.graph.classes)), np.float32)
         self._engine.run(np.ascontiguousarray(images), logits, threads)
         return logits
-
-
-def available_processors() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,185 @@
+"""Binary layers by themselves: the sums of a convolution or a matrix product of signs, without a network around."""
+
+import threading
+
+import numpy as np
+
+from xnorlit.packed import _kernels
+from xnorlit.packed.path import chosen_path
+from xnorlit.packed.threads import checked_threads
+
+
+def pack_signs(values: np.ndarray) -> np.ndarray:
+    """Signs along the last axis as bits, uint8 `[..., ceil(C / 8)]`: 1 where `values >= 0`, from the lowest bit up.
+
+    Args:
+        values: Real numbers, `[..., C]`.
+
+    Raises:
+        TypeError: They are not an array of real numbers.
+        ValueError: They have no axis.
+    """
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fi":
+        raise TypeError(f"values: expected a numpy array of floats or signed integers, found {_what(values)}")
+    if not values.ndim:
+        raise ValueError("values: expected at least one axis, found a single number")
+    return np.packbits(values >= 0, axis=-1, bitorder="little")
+
+
+class BinaryConv:
+    """`y = sign(x) (*) sign(W)`, times a scale on request: `[N, H, W, C] -> [N, H', W', O]`.
+
+    `sign(0) = +1`. Zero padding adds nothing to a sum. What is kept is a bit per weight, for images of one size at a
+    time; another size prepares the layer anew. May be called from several threads at once.
+
+    Args:
+        weight: `[O, kh, kw, C / groups]`, floats or signed integers, of which the signs are taken.
+        stride: Step between positions, vertical and horizontal or one for both.
+        padding: Zeros on each side, likewise; less than the kernel.
+        groups: Groups of channels that see only each other.
+        scale: Factor of each output channel, `[O]`; results are float32 then, and int32 without.
+
+    Raises:
+        TypeError: An argument is of another type than said.
+        ValueError: It has another shape, or does not fit the others.
+    """
+
+    def __init__(
+        self,
+        weight: np.ndarray,
+        *,
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        groups: int = 1,
+        scale: np.ndarray | None = None,
+    ) -> None:
+        bits = pack_signs(_array("weight", weight, "fi", 4))
+        if not weight.size:
+            raise ValueError(f"weight: expected at least one value, found the shape {list(weight.shape)}")
+        self._window = [*weight.shape[1:3], *_pair("stride", stride, 1), *_pair("padding", padding, 0)]
+        if any(zeros >= side for zeros, side in zip(self._window[4:], weight.shape[1:3], strict=True)):
+            raise ValueError(f"padding: expected less than the kernel {list(weight.shape[1:3])}, found {padding}")
+        if not isinstance(groups, int) or isinstance(groups, bool):
+            raise TypeError(f"groups: expected a whole number, found {groups!r}")
+        if groups < 1 or len(weight) % groups:
+            raise ValueError(f"groups: expected a divisor of {len(weight)} outputs, found {groups}")
+        if scale is not None and _array("scale", scale, "f", 1).shape != (len(weight),):
+            raise ValueError(f"scale: expected the shape [{len(weight)}], found {list(scale.shape)}")
+        self._bits, self._groups, self._outputs = bits[None], groups, len(weight)
+        self._channels = groups * weight.shape[3]
+        self._scale = None if scale is None else np.ascontiguousarray(scale, np.float32)
+        self._lock = threading.Lock()
+        self._engines: dict[tuple[int, int, bool], _kernels.Engine] = {}
+
+    def __call__(self, x: np.ndarray, *, threads: int | None = None) -> np.ndarray:
+        """The sums, int32, or scaled, float32: `[N, H', W', O]`.
+
+        Args:
+            x: float32 `[N, H, W, C]`, of which the signs are taken, or bits from `pack_signs`, uint8
+                `[N, H, W, ceil(C / 8)]`; in any memory layout.
+            threads: Threads to compute with, the caller among them; all processors of this process unless given.
+
+        Raises:
+            TypeError: `x` is neither, or threads is no whole number.
+            ValueError: It has another shape, is smaller than the kernel, or threads is out of range.
+        """
+        return self._run(_input(x, 4, self._channels, "[N, H, W, C]"), checked_threads(threads))
+
+    def _run(self, x: np.ndarray, threads: int) -> np.ndarray:
+        real = x.dtype == np.float32
+        for side, kernel, zeros in zip(x.shape[1:3], self._window[:2], self._window[4:], strict=True):
+            if side + 2 * zeros < kernel:
+                raise ValueError(f"x: a side of {side} with padding {zeros} is smaller than the kernel's {kernel}")
+        engine = self._engine(x.shape[1], x.shape[2], real)
+        given = np.ascontiguousarray(x) if real else _words(x, self._channels, self._window[4:])
+        y = np.empty((len(x), *engine.output_shape), np.int32 if self._scale is None else np.float32)
+        engine.run(given, y.reshape(len(x), engine.output_elements), threads)
+        return y
+
+    def _engine(self, height: int, width: int, real: bool) -> _kernels.Engine:
+        key = height, width, real
+        with self._lock:
+            if key not in self._engines:
+                engine, shape = _kernels.Engine(chosen_path()), [height, width, self._channels]
+                if real:
+                    engine.add_sign(shape)
+                ending = _kernels.Ending.sums([])
+                if self._scale is not None:
+                    one, zero = np.ones(1, np.float32), np.zeros_like(self._scale)
+                    ending = _kernels.Ending.reals([], False, [self._scale], [zero], [one])
+                frame = shape, self._window, self._groups, self._outputs, self._bits
+                engine.add_binary(*frame, 1, True, False, [1], 1, ending)
+                self._engines = {key: engine}
+            return self._engines[key]
+
+
+class BinaryLinear:
+    """`y = sign(x) sign(W)^T`, times a scale on request: `[N, I] -> [N, O]`; see `BinaryConv`.
+
+    Args:
+        weight: `[O, I]`, floats or signed integers, of which the signs are taken.
+        scale: Factor of each output, `[O]`; results are float32 then, and int32 without.
+
+    Raises:
+        TypeError: An argument is of another type than said.
+        ValueError: It has another shape.
+    """
+
+    def __init__(self, weight: np.ndarray, *, scale: np.ndarray | None = None) -> None:
+        self._conv = BinaryConv(_array("weight", weight, "fi", 2)[:, None, None], scale=scale)
+
+    def __call__(self, x: np.ndarray, *, threads: int | None = None) -> np.ndarray:
+        """The sums, int32, or scaled, float32: `[N, O]`.
+
+        Args:
+            x: float32 `[N, I]`, of which the signs are taken, or bits from `pack_signs`, uint8 `[N, ceil(I / 8)]`.
+            threads: As in `BinaryConv`.
+
+        Raises:
+            TypeError: `x` is neither, or threads is no whole number.
+            ValueError: It has another shape, or threads is out of range.
+        """
+        x = _input(x, 2, self._conv._channels, "[N, I]")
+        return self._conv._run(x[:, None, None], checked_threads(threads))[:, 0, 0]
+
+
+def _input(x: np.ndarray, rank: int, channels: int, form: str) -> np.ndarray:
+    if not isinstance(x, np.ndarray) or x.dtype not in (np.float32, np.uint8):
+        raise TypeError(f"x: expected a numpy array of float32, or of uint8 from pack_signs, found {_what(x)}")
+    last = channels if x.dtype == np.float32 else (channels + 7) // 8
+    if x.ndim != rank or x.shape[-1] != last or 0 in x.shape[1:]:
+        raise ValueError(f"x: expected the shape {form[:-2]}{last}] of {x.dtype}, found {list(x.shape)}")
+    return x
+
+
+def _words(octets: np.ndarray, channels: int, padding: list[int]) -> np.ndarray:
+    """Bits as the engine's map, `[N, words]`: rows of whole words with a border of zeros, none beyond the channels."""
+    border = [(0, 0), *((zeros, zeros) for zeros in padding), (0, -octets.shape[3] % 4)]
+    whole = np.pad(octets, border)
+    words = whole.shape[1] * whole.shape[2] * whole.shape[3] // 4
+    if channels % 8:
+        whole[..., octets.shape[3] - 1] &= (1 << channels % 8) - 1
+    return whole.view("<u4").astype(np.uint32, copy=False).reshape(len(whole), words)
+
+
+def _array(name: str, values: np.ndarray, kinds: str, rank: int) -> np.ndarray:
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in kinds:
+        wanted = "floats or signed integers" if "i" in kinds else "floats"
+        raise TypeError(f"{name}: expected a numpy array of {wanted}, found {_what(values)}")
+    if values.ndim != rank:
+        raise ValueError(f"{name}: expected {rank} dimensions, found the shape {list(values.shape)}")
+    return values
+
+
+def _pair(name: str, given: int | tuple[int, int], least: int) -> tuple[int, int]:
+    pair = (given, given) if isinstance(given, int) else given
+    whole = isinstance(pair, tuple) and len(pair) == 2
+    if not whole or not all(isinstance(one, int) and not isinstance(one, bool) for one in pair):
+        raise TypeError(f"{name}: expected a whole number or two, found {given!r}")
+    if min(pair) < least:
+        raise ValueError(f"{name}: expected {least} or more, found {given!r}")
+    return pair
+
+
+def _what(values: object) -> str:
+    return f"an array of {values.dtype}" if isinstance(values, np.ndarray) else type(values).__name__

@@ -1,0 +1,26 @@
+"""How many threads a call computes with."""
+
+import os
+
+MOST_THREADS = 1024
+
+
+def available_processors() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def checked_threads(threads: int | None) -> int:
+    """The number of threads, all processors of this process unless given.
+
+    Raises:
+        TypeError: It is no whole number.
+        ValueError: It is less than 1, or more than 1024.
+    """
+    if threads is None:
+        return available_processors()
+    if not isinstance(threads, int) or isinstance(threads, bool):
+        raise TypeError(f"threads: expected a whole number, found {threads!r}")
+    if not 1 <= threads <= MOST_THREADS:
+        raise ValueError(f"threads: expected 1 to {MOST_THREADS}, found {threads}")
+    return threads
