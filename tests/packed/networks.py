@@ -80,6 +80,7 @@ def unkind(table, *, image_size=None, classes=7, seed=0, binarizer=None, layers=
     for _, layer in model.layers():
         layer.weight.data.normal_(std=0.1)
         layer.weight.data[torch.rand(len(layer.weight)) < 0.05] = 0  # an alpha of 0
+        layer.binarizer.fit(layer.weight)
         if layer.bias is not None:
             layer.bias.data.normal_(std=0.1)
             layer.bias.data[torch.rand(len(layer.bias)) < 0.2] = 0

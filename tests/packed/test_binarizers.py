@@ -24,8 +24,7 @@ KIND = NETWORKS["pool-before-norm"]
 # What each method has besides its defaults that packs otherwise.
 SETTINGS = {
     "DoReFa": [(1, 1), (1, 4), (2, 2), (3, 3), (8, 8), (1, 32), (32, 2), (2, 32)],
-    "LSQ": [(3, 3), (4, 1), (32, 2), (8, 32)],
-    "PACT": [],
+    "LSQ": [(3, 3), (4, 2), (32, 2), (8, 32)],
 }
 
 
