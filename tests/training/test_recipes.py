@@ -76,6 +76,13 @@ def test_every_overlay_says_how_it_is_run():
         assert overlay.stem in commands, overlay
 
 
+def test_the_recipe_that_learns_from_the_twin_declares_it(capsys):
+    best, twin = (flat(resolved(EXPERIMENTS / "cifar10" / f"{arm}.yaml", capsys)) for arm in ("best", "float"))
+    found = difference(best, twin)
+    assert found.kind == "declared"
+    assert {"model.losses", "trainer.callbacks"} == {item.key for item in found.keys_of("declared")}
+
+
 def teachers(overlay):
     """The arms that a recipe's losses learn from."""
     losses = (yaml.safe_load(overlay.read_text()).get("model") or {}).get("losses") or []

@@ -1,7 +1,6 @@
 """A trained network that another one learns from."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from jsonargparse import ArgumentError
@@ -61,8 +60,8 @@ def trained_network(checkpoint: Path, data: ImageData) -> AlexNet:
             f"{data.image_size}. Train a teacher with data.image_size {data.image_size}, or choose another one."
         )
     config = checkpoint.parents[1] / "config.yaml"
-    module = _classifier(load_config(config)["model"], config)
-    module.build_for(SimpleNamespace(num_classes=len(data.classes), **_pictures(data)))
+    module = _classifier(load_config(config).get("model") or {}, config)
+    module.build_for(data)
     module.on_load_checkpoint(content)  # Refuses weights of other shapes in words.
     module.load_state_dict(content["state_dict"])
     return module.net.eval().requires_grad_(False)
@@ -79,10 +78,6 @@ def _classifier(settings: dict[str, Any], config: Path) -> Any:
         raise UserError(
             f"{config} has settings that this version does not understand: {error} Train the teacher again."
         ) from error
-
-
-def _pictures(data: ImageData) -> dict[str, Any]:
-    return {"image_size": data.image_size, "mean": data.mean, "std": data.std}
 
 
 def _classes(theirs: Any, ours: Any) -> str:
