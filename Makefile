@@ -14,7 +14,7 @@ TRAIN = $(XNORLIT) train $(1) $(if $(DATA),--data $(call quote,$(DATA))) \
 	$(if $(EXPERIMENT),--experiment $(call quote,$(EXPERIMENT))) --seed $(SEED) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train-xnor train-float train-bwn compare bench cifar10-table test lint format clean FORCE
+.PHONY: help setup train-xnor train-float train-bwn compare pack bench cifar10-table test lint format clean FORCE
 
 help:
 	@awk '/^##/ { sub(/^## ?/, ""); print; next } \
@@ -32,6 +32,9 @@ train-bwn: $(STAMP) ## train the arm with binary weights and float inputs
 
 compare: $(STAMP) ## the newest pair's table, beside the paper's
 	@$(XNORLIT) compare $(ARGS)
+
+pack: $(STAMP) ## the newest run in bits: its size and accuracy, measured; random weights where there is no run
+	@$(XNORLIT) pack --or-random-weights $(ARGS)
 
 bench: $(STAMP) ## the newest run's packed network beside torch and onnxruntime; random weights where there is none
 	@$(XNORLIT) bench $(ARGS)
@@ -68,8 +71,8 @@ $(STAMP): pyproject.toml $(wildcard $(addprefix xnorlit/packed/kernels/,CMakeLis
 
 FORCE:
 
-# `make -j clean setup` means one after the other.
-ifneq ($(filter clean,$(MAKECMDGOALS)),)
+# `make -j clean setup` and `make -j pack bench` mean one after the other.
+ifneq ($(filter clean pack,$(MAKECMDGOALS)),)
 .NOTPARALLEL:
 endif
 

@@ -155,6 +155,24 @@ def test_a_training_target_passes_the_variables_on(clone, arm, variables, words)
     assert shlex.split(command) == [".venv/bin/xnorlit", "train", arm, *words]
 
 
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [("pack", ["pack", "--or-random-weights"]), ("bench", ["bench"]), ("compare", ["compare"])],
+)
+def test_a_target_is_its_command_with_the_further_words(clone, target, words):
+    command = clone.make("-n", target, "ARGS=--root 'my runs'").splitlines()[-1]
+    assert shlex.split(command) == [".venv/bin/xnorlit", *words, "--root", "my runs"]
+
+
+def test_packing_and_measuring_happen_one_after_the_other(clone):
+    clone.make("setup")
+    tool = clone.home / ".venv" / "bin" / "xnorlit"
+    tool.write_text('#!/bin/sh\necho "$1 begins" >>"$CALLS"\nsleep 0.5\necho "$1 ends" >>"$CALLS"\n')
+    tool.chmod(0o755)
+    clone.make("-j4", "pack", "bench")
+    assert clone.calls[-4:] == ["pack begins", "pack ends", "bench begins", "bench ends"]
+
+
 def test_setup_installs_once_and_again_when_pyproject_changes(clone):
     assert "[set-up] all there" in clone.make("setup")
     assert clone.stamp.read_text() == f"{clone.home.resolve()}\n"
