@@ -92,7 +92,9 @@ def unkind(table, *, image_size=None, classes=7, seed=0, binarizer=None, layers=
         if isinstance(module, Binarizer | RPReLU | nn.PReLU):
             for values in module.parameters():
                 values.data.mul_(1 + 0.3 * torch.randn(values.shape)).add_(0.1 * torch.randn(values.shape))
-            module.after_step(torch.zeros(1, 1)) if isinstance(module, Binarizer) else None
+    for _, layer in model.layers():
+        if not layer.binarizer.cannot_pack:
+            layer.after_step()  # what is learned stays in its range
     return model.eval()
 
 
