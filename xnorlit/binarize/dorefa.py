@@ -113,7 +113,8 @@ def quantised_weights(weight: Tensor, bits: int, gradient: WeightGradient = "tan
 def quantised_gradient(g: Tensor, bits: int) -> Tensor:
     """`2m (round(q clip(g/(2m) + 1/2 + u, 0, 1)) / q - 1/2)`, `m = max|g|` of each sample, `u ~ U(-1/(2q), 1/(2q))`.
 
-    The noise makes the rounding right on average. A sample without gradient has none afterwards.
+    The noise makes the rounding right on average. q is odd, so that 0 is no level and becomes `m/q` or `-m/q`: behind a
+    max pool, whose gradient is mostly 0, few bits are mostly noise. A sample without gradient has none afterwards.
 
     Args:
         g: `(N, ...)`.
