@@ -95,6 +95,19 @@ def test_a_second_call_trains_nothing_and_writes_the_same(small):
     assert (folder / "README.md").read_text() == before
 
 
+def test_a_search_measures_on_what_is_held_out_and_has_a_table_of_its_own(small, tmp_path, monkeypatch):
+    folder, _ = small
+    (folder / "search").mkdir()
+    (folder / "search" / "xnor.yaml").touch()
+    (folder / "search" / "README.md").write_text(f"{BEGIN}\n{END}\n")
+    commands, run = [], command.run
+    monkeypatch.setattr(command, "run", lambda words: (commands.append(words), run(words))[1])
+    assert main(["table", "small/search", "--holdout", "0.1", "--data", "photos"]) == 0
+    assert all(words[-4:] == ["--data.source", "photos", "--data.holdout", "0.1"] for words in commands)
+    assert [row[0] for row in cells(folder / "search")[2:]] == ["[`float`](../float.yaml)", "[`xnor`](xnor.yaml)"]
+    assert "old" in (folder / "README.md").read_text()
+
+
 def test_a_failed_run_is_named_and_the_others_are_in_the_table(small, capsys):
     folder, _ = small
     assert main(["table", "small", "--arms", "float,bwn", "--seeds", "2"]) == 2
@@ -111,6 +124,13 @@ def test_without_a_twin_or_a_run_or_a_place_there_is_no_table(small, capsys):
     (folder / "README.md").write_text("# Small\n")
     assert main(["table", "small", "--arms", "float"]) == 2
     assert "has no place for the table" in capsys.readouterr().err
+
+
+def test_runs_on_other_images_are_no_table(small, tmp_path, capsys):
+    for arm, listing in (("float", "0" * 64), ("xnor", "1" * 64)):
+        write_run(tmp_path / "runs", arm, experiment="small", metadata={"listing_sha256": listing})
+    assert main(["table", "small", "--no-training", "--arms", "float,xnor"]) == 2
+    assert "were measured on different images" in capsys.readouterr().err
 
 
 def test_ctrl_c_waits_for_the_run_that_saves_itself(tmp_path):

@@ -16,8 +16,8 @@ def recipe(tmp_path):
     return Recipe.find(folder)
 
 
-def listed(recipe, seeds, root, data=None):
-    return list(jobs(recipe, seeds, Place(root, "small", "pair-0", "float", 0), data))
+def listed(recipe, seeds, root, *options):
+    return list(jobs(recipe, seeds, Place(root, "small", "pair-0", "float", 0), options))
 
 
 def test_the_twin_of_a_seed_comes_before_the_arms_that_may_learn_from_it(recipe, tmp_path):
@@ -27,7 +27,7 @@ def test_the_twin_of_a_seed_comes_before_the_arms_that_may_learn_from_it(recipe,
 
 
 def test_a_job_is_a_fit_of_base_and_overlay_at_its_place(recipe, tmp_path):
-    (job,) = listed(recipe, {"xnor": 1}, tmp_path, data="photos")
+    (job,) = listed(recipe, {"xnor": 1}, tmp_path, "--data.source", "photos")
     words = " ".join(job.command)
     assert "-m xnorlit fit -c" in words
     assert words.endswith(f"--run.root {tmp_path} --run.experiment small --run.pair pair-0 --data.source photos")
@@ -59,3 +59,12 @@ def test_an_unknown_arm_or_recipe_is_said_with_the_near_miss(recipe, tmp_path):
 def test_a_remark_is_read_from_the_overlay(recipe):
     assert recipe.remark("best") == "not run yet"
     assert recipe.remark("xnor") == ""
+
+
+def test_a_folder_without_a_base_adds_overlays_to_the_one_above(recipe):
+    search = recipe.folder / "search"
+    search.mkdir()
+    (search / "late.yaml").touch()
+    found = Recipe.find(search)
+    assert found.base == recipe.base
+    assert found.overlays == {"float": recipe.folder / "float.yaml", "late": search / "late.yaml"}

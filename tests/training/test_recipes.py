@@ -83,6 +83,18 @@ def test_the_recipe_that_learns_from_the_twin_declares_it(capsys):
     assert {"model.losses", "trainer.callbacks"} == {item.key for item in found.keys_of("declared")}
 
 
+@pytest.mark.parametrize("overlay", sorted(EXPERIMENTS.glob("*/search/*.yaml")), ids=lambda file: file.stem)
+def test_a_candidate_differs_from_the_twin_in_what_it_declares(overlay, capsys):
+    words = ("-c", str(overlay.parents[1] / "base.yaml"), "-c")
+    configs = []
+    for file in (overlay, overlay.parents[1] / "float.yaml"):
+        with pytest.raises(SystemExit):
+            main(["fit", *words, str(file), "--print_config"])
+        configs.append(yaml.safe_load(capsys.readouterr().out))
+    assert configs[0]["run"]["arm"] == overlay.stem
+    assert difference(*map(flat, configs)).kind in ("matched", "declared")
+
+
 def teachers(overlay):
     """The arms that a recipe's losses learn from."""
     losses = (yaml.safe_load(overlay.read_text()).get("model") or {}).get("losses") or []

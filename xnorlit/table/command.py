@@ -1,5 +1,6 @@
 """The command `xnorlit table`: trains what is missing, then writes the table from what has finished."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,10 +11,8 @@ from xnorlit.errors import UserError
 from xnorlit.runs import Run, read
 from xnorlit.runs.place import Place
 from xnorlit.table.markdown import put, rendered
-from xnorlit.table.plan import Job, Recipe, jobs
+from xnorlit.table.plan import TWIN, Job, Recipe, jobs
 from xnorlit.table.rows import Row, row
-
-TWIN = "float"
 
 
 def table(
@@ -24,6 +23,7 @@ def table(
     seeds: int = 1,
     thorough: str = "",
     thorough_seeds: int = 3,
+    holdout: float = 0.0,
     root: Path = Path("runs"),
     pair: str = "pair-0",
     experiments: Path = Path("experiments"),
@@ -34,12 +34,13 @@ def table(
     One run after the other; Ctrl-C saves the one under way, and the same command goes on with it.
 
     Args:
-        experiment: A recipe, such as cifar10.
+        experiment: A recipe, such as cifar10, or a folder of further overlays on it, such as cifar10/search.
         data: Folder of images or named set; the recipe's own by default.
         arms: Comma-separated overlays of the recipe; all of them by default.
         seeds: How many seeds each arm is trained with.
         thorough: Arms that are trained with more seeds, comma-separated.
         thorough_seeds: How many seeds those are trained with.
+        holdout: Share of the training images that is held out and measured on instead: for choosing among arms.
         root: Folder of all runs.
         pair: Name of the pair that the runs belong to.
         experiments: Where the recipes are.
@@ -51,14 +52,18 @@ def table(
     recipe = Recipe.find(experiments / experiment)
     more = recipe.chosen(thorough)
     counts = {arm: thorough_seeds if arm in more else seeds for arm in recipe.chosen(arms)}
-    name = f"{experiment}@{Path(data).resolve().stem}" if data and Path(data).exists() else experiment
-    todo = list(jobs(recipe, counts, Place(root, name, pair, TWIN, 0), data))
+    name = recipe.base.parent.name
+    if data and Path(data).exists():
+        name = f"{name}@{Path(data).resolve().stem}"
+    options = (*(("--data.source", data) if data else ()), *(("--data.holdout", str(holdout)) if holdout else ()))
+    todo = list(jobs(recipe, counts, Place(root, name, pair, TWIN, 0), options))
     failed = [] if no_training else _train(todo)
     rows = _rows(todo)
     if not rows:
         raise UserError(f"no run of {root / name / pair} has finished, so there is no table. Leave out --no-training.")
-    readme = recipe.base.with_name("README.md")
-    put(rendered(rows, {arm: recipe.remark(arm) for arm in counts}), readme)
+    readme = recipe.folder / "README.md"
+    files = {arm: os.path.relpath(recipe.overlays[arm], recipe.folder) for arm in counts}
+    put(rendered(rows, files, {arm: recipe.remark(arm) for arm in counts}), readme)
     say("table", f"{len(rows)} of {len(counts)} arms: {readme}")
     if failed:
         raise UserError(
@@ -104,5 +109,17 @@ def _rows(todo: Sequence[Job]) -> list[Row]:
     twins = by_arm.get(TWIN, [])
     if by_arm and not twins:
         raise UserError(f"no float twin has finished, and the table is of gaps to it. Train it too: --arms {TWIN},...")
+    _refuse_other_images([run for runs in by_arm.values() for run in runs])
     rows = [row(runs, twins) for runs in by_arm.values()]
     return sorted(rows, key=lambda row: (row.arm != TWIN, -row.mean))
+
+
+def _refuse_other_images(runs: Sequence[Run]) -> None:
+    """Accuracies on different images have no gap: those of a search on a held-out part, and of the test split."""
+    seen = {run.predictions.listing_sha256: run for run in runs}
+    if len(seen) > 1:
+        first, second, *_ = (run.path for run in seen.values())
+        raise UserError(
+            f"{first} and {second} were measured on different images, so they are no table. Give the runs of one data "
+            "and holdout a pair of their own (--pair NAME)."
+        )

@@ -12,22 +12,23 @@ BEGIN, END = "<!-- table: written by xnorlit table -->", "<!-- end of the table 
 _HEAD = ("arm", "method", "W / A bits", "top-1 %", "seeds", "gap to the twin", "step", "packed, MiB", "remark")
 
 
-def rendered(rows: Sequence[Row], remarks: Mapping[str, str]) -> str:
+def rendered(rows: Sequence[Row], files: Mapping[str, str], remarks: Mapping[str, str]) -> str:
     """The table, in the order of the rows.
 
     Args:
         rows: One for each arm.
+        files: Path of each arm's overlay, as a link from the README.
         remarks: What else is to be said about an arm, by its name.
     """
-    lines = [_HEAD, ("---",) * len(_HEAD), *(_cells(row, remarks.get(row.arm, "")) for row in rows)]
+    lines = [_HEAD, ("---",) * len(_HEAD), *(_cells(row, files[row.arm], remarks.get(row.arm, "")) for row in rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _cells(row: Row, remark: str) -> tuple[str, ...]:
+def _cells(row: Row, file: str, remark: str) -> tuple[str, ...]:
     spread = f" ± {row.spread:.2f}" if row.spread is not None else ""
     differs = f"differs in {', '.join(f'`{key}`' for key in row.differs)}" if row.differs else ""
     return (
-        f"[`{row.arm}`]({row.arm}.yaml)",
+        f"[`{row.arm}`]({file})",
         row.method,
         row.bits or "not recorded",
         f"{row.mean:.2f}{spread}",

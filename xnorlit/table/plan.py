@@ -11,11 +11,19 @@ from xnorlit.runs.place import Place
 
 State = Literal["finished", "unfinished", "missing"]
 
+TWIN = "float"
+"""The arm that every gap is to, and that others may learn from."""
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """An experiment's files: `base`, and an overlay for each arm by name, the float twin first."""
+    """An experiment's files: `base`, and an overlay for each arm by name, the float twin first.
 
+    A folder without a base of its own, such as cifar10/search, holds further overlays on that of the folder above, and
+    shares its float twin.
+    """
+
+    folder: Path
     base: Path
     overlays: dict[str, Path]
 
@@ -26,15 +34,16 @@ class Recipe:
         Raises:
             UserError: There is none.
         """
-        base = folder / "base.yaml"
-        if not base.is_file():
+        homes = [home for home in (folder, folder.parent) if folder.is_dir() and (home / "base.yaml").is_file()]
+        if not homes:
             known = sorted(found.parent.name for found in folder.parent.glob("*/base.yaml"))
             raise UserError(
-                f"no recipe named {folder.name}: {base} does not exist.{did_you_mean(folder.name, known)} "
-                f"Known: {', '.join(known) or 'none'}."
+                f"no recipe named {folder.name}: {folder / 'base.yaml'} does not exist."
+                f"{did_you_mean(folder.name, known)} Known: {', '.join(known) or 'none'}."
             )
-        files = {file.stem: file for file in folder.glob("*.yaml") if file != base}
-        return Recipe(base, {arm: files[arm] for arm in sorted(files, key=lambda arm: (arm != "float", arm))})
+        base = homes[0] / "base.yaml"
+        files = {file.stem: file for file in (*homes[0].glob(f"{TWIN}.yaml"), *folder.glob("*.yaml")) if file != base}
+        return Recipe(folder, base, {arm: files[arm] for arm in sorted(files, key=lambda arm: (arm != TWIN, arm))})
 
     def chosen(self, arms: str | None) -> list[str]:
         """The arms of a comma-separated list, in the order of the recipe; all of them for None.
@@ -48,7 +57,7 @@ class Recipe:
         for word in words:
             if word not in self.overlays:
                 near = did_you_mean(word, self.overlays)
-                raise UserError(f"{self.base.parent.name} has no arm {word}.{near} Known: {', '.join(self.overlays)}.")
+                raise UserError(f"{self.folder.name} has no arm {word}.{near} Known: {', '.join(self.overlays)}.")
         return [arm for arm in self.overlays if arm in words]
 
     def remark(self, arm: str) -> str:
@@ -64,7 +73,7 @@ class Job:
     place: Place
     base: Path
     overlay: Path
-    data: str | None
+    options: tuple[str, ...]
 
     @property
     def state(self) -> State:
@@ -79,7 +88,7 @@ class Job:
         place = self.place
         words = ["-c", self.base, "-c", self.overlay, "--seed_everything", place.seed]
         words += ["--run.root", place.root, "--run.experiment", place.experiment, "--run.pair", place.pair]
-        words += ["--data.source", self.data] if self.data else []
+        words += self.options
         started = (place.path / "config.yaml").is_file()
         words += {"unfinished": ["--run.resume", "true"], "missing": ["--run.fresh", "true"] if started else []}.get(
             self.state, []
@@ -87,17 +96,17 @@ class Job:
         return [sys.executable, "-m", "xnorlit", "fit", *map(str, words)]
 
 
-def jobs(recipe: Recipe, seeds: dict[str, int], place: Place, data: str | None) -> Iterator[Job]:
+def jobs(recipe: Recipe, seeds: dict[str, int], place: Place, options: tuple[str, ...] = ()) -> Iterator[Job]:
     """The runs of each arm with seeds 0, 1, ...: every seed's float twin before the arms that may learn from it.
 
     Args:
         recipe: The experiment's files.
         seeds: How many seeds of each arm.
         place: Root, experiment and pair of the runs; its arm and seed are not looked at.
-        data: Source of the images; the recipe's own if None.
+        options: Further words of each run's `xnorlit fit`.
     """
     for seed in range(max(seeds.values(), default=0)):
         for arm, count in seeds.items():
             if seed < count:
                 run = Place(place.root, place.experiment, place.pair, arm, seed)
-                yield Job(run, recipe.base, recipe.overlays[arm], data)
+                yield Job(run, recipe.base, recipe.overlays[arm], options)
