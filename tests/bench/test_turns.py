@@ -37,7 +37,7 @@ def test_long_calls_alternate_and_the_order_rotates(clock):
 
 
 def test_a_quick_calls_turn_is_repeated_and_its_first_call_kept_apart(clock):
-    times = iter([9, 1, *[7, 1, 1], *[7, 1, 1]])  # caches are cold at the beginning of each turn
+    times = iter([9, 1, *[7, 5, 5, 1, 1], *[7, 5, 5, 1, 1]])  # caches are cold at the beginning of each turn
 
     def call():
         clock.now += next(times) * 1e-3

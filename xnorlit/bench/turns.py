@@ -32,8 +32,8 @@ SETTLE_SECONDS = 2e-2
 def by_turns(calls: Mapping[str, Call], rounds: int, *, settle: bool = False) -> Turns:
     """Seconds of one call of each side in each round; the order rotates from round to round.
 
-    A turn repeats a quick call until `TURN_SECONDS` are over and divides; its first call is kept apart. The only call
-    of a long one is both.
+    A turn repeats a quick call for twice `TURN_SECONDS` and divides the second half by its calls; the very first call
+    is kept apart. The only call of a long one is both.
 
     Args:
         calls: The sides by name.
@@ -55,17 +55,20 @@ def by_turns(calls: Mapping[str, Call], rounds: int, *, settle: bool = False) ->
 
 
 def _repeats(call: Call) -> int:
-    """Calls in a turn behind its first one; 0 for a long call."""
+    """Calls in a turn that are measured, behind as many that are not; 0 for a long call."""
     call()
     took, _ = _turn(call, 0)
     return 0 if took > LONG else max(1, round(TURN_SECONDS / max(took, 1e-9)))
 
 
 def _turn(call: Call, repeats: int) -> tuple[float, float]:
-    """Seconds of the first call, and of one of those behind it."""
+    """Seconds of the first call, and of one of the second half of those behind it."""
     start = time.perf_counter()
     call()
-    then = time.perf_counter()
+    first = time.perf_counter() - start
+    for _ in range(repeats):  # until threads are awake and where they belong
+        call()
+    start = time.perf_counter()
     for _ in range(repeats):
         call()
-    return then - start, (time.perf_counter() - then) / repeats if repeats else then - start
+    return first, (time.perf_counter() - start) / repeats if repeats else first
