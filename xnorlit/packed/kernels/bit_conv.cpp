@@ -133,14 +133,14 @@ void BitConv::run(const uint32_t* bits, int images, uint8_t* operand, int thread
   const uint8_t* input = path_.operand_bytes_per_word ? operand : reinterpret_cast<const uint8_t*>(bits);
   const int groups = (blocks_ + path_.blocks - 1) / path_.blocks;
   // Few large chunks, for a group's weights stay in the first-level cache while a chunk lasts; several per thread, for
-  // threads need not be equally fast.
+  // threads need not be equally fast. Chunk by chunk, so that threads write to positions far from each other's.
   const int64_t tiles = (layout.units() + path_.units - 1) / path_.units;
-  const int64_t wanted = threads > 1 ? std::max<int64_t>(1, (8 * threads + groups - 1) / groups) : 1;
+  const int64_t wanted = threads > 1 ? std::max<int64_t>(1, (16 * threads + groups - 1) / groups) : 1;
   const int64_t chunk = (tiles + wanted - 1) / wanted * path_.units;
   const int chunks = static_cast<int>((layout.units() + chunk - 1) / chunk);
   ThreadPool::instance().run(groups * chunks, threads, [&](int task) {
-    const int64_t first = task % chunks * chunk;
-    run_units(input, layout, task / chunks, first, std::min(first + chunk, layout.units()), sink);
+    const int64_t first = task / groups * chunk;
+    run_units(input, layout, task % groups, first, std::min(first + chunk, layout.units()), sink);
   });
 }
 

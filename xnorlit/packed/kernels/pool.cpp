@@ -6,6 +6,7 @@
 #endif
 
 #include <algorithm>
+#include <cstdint>
 #include <system_error>
 #include <thread>
 
@@ -76,8 +77,29 @@ ThreadPool& ThreadPool::instance() {
   return *pool;
 }
 
-void ThreadPool::Job::work() {
-  for (int task = next++; task < tasks; task = next++) (*body)(task);
+ThreadPool::Job::Job(const Body& body, int tasks, int threads)
+    : body(&body), count(std::min({threads, tasks, kShares})), helpers_wanted(std::min(threads, tasks) - 1),
+      processor(xnorlit::processor()) {
+  for (int s = 0; s < count; ++s) {
+    shares[s].next = static_cast<int>(int64_t{tasks} * s / count);
+    shares[s].end = static_cast<int>(int64_t{tasks} * (s + 1) / count);
+  }
+}
+
+bool ThreadPool::Job::done() const {
+  for (int s = 0; s < count; ++s)
+    if (shares[s].next < shares[s].end) return false;
+  return true;
+}
+
+void ThreadPool::Job::work(int first_share) {
+  for (int s = 0; s < count; ++s) {
+    Share& share = shares[(first_share + s) % count];
+    while (share.next < share.end) {
+      const int task = share.next++;
+      if (task < share.end) (*body)(task);
+    }
+  }
 }
 
 void ThreadPool::run(int tasks, int threads, const Body& body) {
@@ -85,11 +107,7 @@ void ThreadPool::run(int tasks, int threads, const Body& body) {
     for (int task = 0; task < tasks; ++task) body(task);
     return;
   }
-  Job job;
-  job.body = &body;
-  job.tasks = tasks;
-  job.helpers_wanted = std::min(threads, tasks) - 1;
-  job.processor = processor();
+  Job job(body, tasks, threads);
   {
     std::lock_guard lock(mutex_);
     spawn_up_to(job.helpers_wanted);
@@ -101,7 +119,7 @@ void ThreadPool::run(int tasks, int threads, const Body& body) {
   } else {
     work_arrived_.notify_all();
   }
-  job.work();
+  job.work(0);
   {
     std::lock_guard lock(mutex_);
     jobs_.erase(std::find(jobs_.begin(), jobs_.end(), &job));  // from here on nobody joins
@@ -114,7 +132,7 @@ void ThreadPool::run(int tasks, int threads, const Body& body) {
 
 ThreadPool::Job* ThreadPool::job_with_room() {
   for (Job* job : jobs_)
-    if (job->helpers_wanted > 0 && job->next < job->tasks) return job;
+    if (job->helpers_wanted > 0 && !job->done()) return job;
   return nullptr;
 }
 
@@ -144,8 +162,9 @@ void ThreadPool::help() {
     moved = false;
     --job->helpers_wanted;
     ++job->helpers;
+    const int share = ++job->joined;
     lock.unlock();
-    job->work();
+    job->work(share);
     lock.lock();
     if (--job->helpers == 0) helper_left_.notify_all();
   }
