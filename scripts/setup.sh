@@ -201,9 +201,7 @@ try:
     import xnorlit.packed
 except ImportError as error:
     print(
-        f"[set-up] THE PACKED ENGINE WAS NOT BUILT: {error}\n"
-        "[set-up] It needs a C++ compiler (on Debian or Ubuntu: apt install build-essential), then: make -B setup.\n"
-        "[set-up] Training and comparing work without it.",
+        f"[set-up] THE PACKED ENGINE WAS NOT BUILT: {error}",
         file=sys.stderr,
     )
 torch_version = torch.__version__.split("+")[0]

@@ -5,7 +5,8 @@
 `xnorlit.packed.export` makes the file, from a module of `xnorlit.models`; it is the one part that needs torch.
 """
 
+from xnorlit.packed.absence import KernelsMissingError
 from xnorlit.packed.binary import BinaryConv, BinaryLinear, pack_signs
 from xnorlit.packed.engine import PackedNetwork, load
 
-__all__ = ["BinaryConv", "BinaryLinear", "PackedNetwork", "load", "pack_signs"]
+__all__ = ["BinaryConv", "BinaryLinear", "KernelsMissingError", "PackedNetwork", "load", "pack_signs"]

@@ -1,0 +1,77 @@
+"""Without a C++ compiler xnorlit installs and trains; what needs the kernels says what is missing and what to run."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WITHOUT = f"import sys\nsys.path[:] = {sys.path!r}\nsys.modules['xnorlit.packed._kernels'] = None\n"
+
+
+def python(code):
+    return subprocess.run([sys.executable, "-c", WITHOUT + code], capture_output=True, text=True)
+
+
+def test_importing_the_engine_says_what_is_missing_and_what_to_run():
+    done = python("import xnorlit.packed")
+    last = done.stderr.splitlines()[-1]
+    assert "KernelsMissingError: the packed engine's compiled kernels are missing: no C++ compiler worked" in last
+    assert "apt install build-essential" in last
+    assert "make -B setup" in last
+
+
+def test_kernels_that_are_there_and_do_not_start_say_why():
+    broken = (
+        "del sys.modules['xnorlit.packed._kernels']\n"
+        "class Broken:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name.endswith('_kernels'):\n"
+        "            raise ImportError('libstdc++.so.6: version not found')\n"
+        "sys.meta_path.insert(0, Broken())\n"
+    )
+    done = python(f"{broken}import xnorlit.packed")
+    assert "compiled kernels do not start (libstdc++.so.6: version not found). Install" in done.stderr
+
+
+def test_it_is_an_import_error_for_those_who_look_for_one():
+    done = python("try:\n    import xnorlit.packed\nexcept ImportError:\n    print('caught')")
+    assert done.stdout == "caught\n", done.stderr
+
+
+@pytest.mark.parametrize("command", ["classify a b", "pack --random-weights", "bench --quick"])
+def test_a_command_that_needs_them_prints_that_alone(command, tmp_path):
+    done = python(
+        f"import os\nos.chdir({str(tmp_path)!r})\nfrom xnorlit.cli import main\nsys.exit(main({command.split()!r}))"
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: the packed engine's compiled kernels are missing")
+    assert done.stderr.count("\n") == 1
+
+
+def test_training_and_comparing_do_without():
+    modules = "xnorlit.training.cli, xnorlit.training.recipes, xnorlit.report.command, xnorlit.data.prepare"
+    done = python(f"import {modules}\nfrom xnorlit.cli import main\nsys.exit(main(['fit', '--help']))")
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_a_wheel_is_built_where_the_compiler_fails_and_holds_everything_but_the_kernels(tmp_path):
+    pytest.importorskip("scikit_build_core")
+    code = f"from scikit_build_core.build import build_wheel\nprint(build_wheel({str(tmp_path)!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "CC": "/bin/false", "CXX": "/bin/false", "SKBUILD_BUILD_DIR": str(tmp_path / "build")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name.endswith("py3-none-any.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "xnorlit/packed/engine.py" in names
+    assert not [name for name in names if "_kernels" in name or "/kernels/" in name]
