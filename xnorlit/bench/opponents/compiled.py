@@ -10,8 +10,9 @@ from torch import Tensor
 
 from xnorlit.bench.turns import Call
 
-# Weights become constants of the graph: norms are folded and oneDNN lays the weights out once.
-OPTIONS = {"freezing": True}
+# Weights become constants of the graph: norms are folded and oneDNN lays the weights out once. Without caches the
+# seconds of compiling are those of a first time.
+OPTIONS = {"freezing": True, "force_disable_caches": True}
 
 
 class CompileError(Exception):
