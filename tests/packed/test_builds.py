@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.packed.layers import Layer
-from tests.packed.oracle import convolve, pack, sign
+from tests.packed.oracle import convolve, sign
 from xnorlit.packed import _kernels
+from xnorlit.packed.export.operands import packed_bits, weight_planes
 
 KERNELS = Path(__file__).parents[2] / "xnorlit" / "packed" / "kernels"
 DRIVER = Path(__file__).with_name("standalone.cpp")
@@ -25,15 +27,36 @@ on_x86 = platform.machine() in ("x86_64", "AMD64")
 pytestmark = pytest.mark.slow
 
 
+WEIGHTS = [(-1, 1), (-1, 1), (-1, 0, 1), (-3, -1, 1, 3), tuple(range(-4, 4))]
+SIGNS, SCALED, CODES, REALS = range(4)  # what a layer reads, see standalone.cpp
+
+
 def random_layer(random):
+    """A layer, what it reads, and of how many bits."""
     groups = random.choice([1, 1, 2])
     kernel = random.integers(1, 5, 2)
     padding = [int(random.integers(0, side)) for side in kernel]
     size = [int(random.integers(side, 8)) for side in kernel]
     channels, outputs = groups * int(random.integers(1, 90)), groups * int(random.integers(1, 90))
-    values = random.standard_normal((random.integers(1, 4), *size, channels)).astype(np.float32)
-    weights = random.choice([-1, 1], (outputs, *kernel, channels // groups))
-    return Layer(values, weights, tuple(int(s) for s in random.integers(1, 3, 2)), tuple(padding), int(groups))
+    reads = int(random.integers(0, 4))
+    bits = int(random.integers(1, 4)) if reads == CODES else 1
+    shape = random.integers(1, 4), *size, channels
+    # Whole numbers, or halves and no zeros: every sum of reals is exact, and every sign is plain.
+    values = random.integers(0, 2**bits, shape) if reads == CODES else random.integers(-4, 4, shape) + 0.5
+    weights = random.choice(WEIGHTS[random.integers(len(WEIGHTS))], (outputs, *kernel, channels // groups))
+    stride = tuple(int(s) for s in random.integers(1, 3, 2))
+    return Layer(values.astype(np.float32), weights, stride, tuple(padding), int(groups)), reads, bits
+
+
+def expected_of(layer, reads):
+    values = layer.values if reads in (CODES, REALS) else sign(layer.values)
+    kind = layer.stride, layer.padding
+    sums = convolve((2 * values).astype(int), layer.weights, *kind, layer.groups) / 2
+    if reads == SCALED:
+        magnitudes = np.abs(2 * layer.values).astype(int).sum(axis=3, keepdims=True)
+        box = np.ones((1, *layer.weights.shape[1:3], 1), int)
+        return sums * convolve(magnitudes, box, *kind) / (2 * layer.shape[2] * box.size)
+    return sums
 
 
 def built(folder, compiler, flags, own_flags):
@@ -62,19 +85,22 @@ def emulated(tmp_path_factory):
 
 
 def check(command):
-    """Forty random layers give the oracle's sums, and nothing is said on standard error."""
+    """Sixty random layers give the oracle's sums, and nothing is said on standard error."""
     random = np.random.default_rng(0)
-    layers = [random_layer(random) for _ in range(40)]
+    layers = [random_layer(random) for _ in range(60)]
     stream = b""
-    for layer in layers:
+    for layer, reads, bits in layers:
+        planes, weights = weight_planes(torch.from_numpy(layer.weights), "a layer")
         head = [len(layer.values), *layer.shape, *layer.window, layer.groups, layer.outputs]
-        stream += np.array(head, "<i4").tobytes() + layer.values.tobytes() + pack(layer.weights).tobytes()
+        head += [reads, bits, len(planes), *weights.factors, weights.divisor]
+        stream += np.array(head, "<i4").tobytes() + layer.values.tobytes() + packed_bits(planes).tobytes()
     done = subprocess.run(command, input=stream, capture_output=True)
     assert (done.returncode, done.stderr) == (0, b""), done.stderr.decode()[-3000:]
     found = np.frombuffer(done.stdout, "<i4")
-    for layer in layers:
-        expected = convolve(sign(layer.values), layer.weights, layer.stride, layer.padding, layer.groups)
-        np.testing.assert_array_equal(found[: expected.size].reshape(expected.shape), expected)
+    for layer, reads, _ in layers:
+        expected = expected_of(layer, reads)
+        here = found[: expected.size].view("<f4" if reads in (SCALED, REALS) else "<i4").reshape(expected.shape)
+        np.testing.assert_allclose(here, expected, rtol=1e-5 if reads == SCALED else 0)
         found = found[expected.size :]
     assert not found.size
 

@@ -10,8 +10,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from tests.packed.networks import NETWORKS, unkind
+from xnorlit.binarize.dorefa import DoReFa
+from xnorlit.binarize.twn import TWN
+from xnorlit.binarize.weights_only import WeightsOnly
+from xnorlit.binarize.xnor import XNOR
 from xnorlit.errors import UserError
 from xnorlit.packed import load
 from xnorlit.packed.engine import METADATA
@@ -25,6 +30,19 @@ def whole(tmp_path_factory):
     path = tmp_path_factory.mktemp("packed") / "good.xnor"
     graph, tensors = pack(unkind(NETWORKS["pool-before-norm"]), image_size=20, classes=list("abcdefg"))
     write(path, graph, tensors)
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """The bytes of a good file with the other kinds of layers and endings."""
+    layers = {"conv1": WeightsOnly(), "conv2": DoReFa(2, 3), "conv3": XNOR(input_scale="K"), "fc7": DoReFa(1, 2)}
+    model = unkind(NETWORKS["pool-before-norm"], binarizer=TWN(), layers=layers)
+    model.fc7.add_module("slopes", torch.nn.PReLU(33))
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 20, 20, 3), np.uint8)
+    packed = pack(model, image_size=20, classes=list("abcdefg"), ends="int8", calibration=pixels)
+    path = tmp_path_factory.mktemp("packed") / "mixed.xnor"
+    write(path, *packed)
     return path.read_bytes()
 
 
@@ -210,6 +228,43 @@ def test_a_graph_that_does_not_fit_is_refused_by_the_name_of_its_field(whole, tm
     assert message in refusal(tmp_path, together(header, graph, data))
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("layers.0.operand.form", "codes", "layers[0].operand.bits: missing"),
+        ("layers.0.ending.bits", 2, "tensor 'conv1.flip'"),
+        ("layers.0.ending.bits", 9, "layers[0].ending.bits: expected a whole number of 1 to 8"),
+        ("layers.0.ending.form", "signs", "layers[0]"),
+        ("layers.0.ending.levels", 6, "tensor 'conv1.threshold'"),
+        ("layers.1.operand.bits", 2, "layers[1].operand: reads codes of 2 bits"),
+        ("layers.1.operand.bits", ..., "layers[1].operand.bits: missing"),
+        ("layers.1.operand.scale", "K", "layers[1].operand: unknown field 'scale'"),
+        ("layers.1.operand.form", "signs", "layers[1].operand.scale: missing"),
+        ("layers.1.weights.factors", [1, 2, 4], "tensor 'conv2.weight'"),
+        ("layers.1.weights.factors", [2**24, 2**24], "sums of 216 products may exceed"),
+        ("layers.1.weights.form", "int8", "layers[1].weights: unknown field"),
+        ("layers.1.weights", {"form": "int8"}, "layers[1].weights: int8 takes pixels or reals, found codes"),
+        ("layers.2.operand.scale", "none", "layers[2].operand: reads signs, where the layer before it gives reals"),
+        ("layers.2.operand.scale", "L", "layers[2].operand.scale: expected one of none, K"),
+        ("layers.2.weights", {"form": "float"}, "layers[2].operand.scale: K goes with weights of planes"),
+        (
+            "layers.3.operand",
+            {"form": "pixels"},
+            "layers[3].operand: reads pixels, where the layer before it gives reals",
+        ),
+        ("layers.3.weights.divisor", 3, "layers[3].weights.divisor"),
+        ("layers.4.ending.slopes", [1.0], "tensor 'fc7."),
+        ("layers.5.operand.step", 0, "layers[5].operand.step"),
+        ("layers.5.operand.step", ..., "layers[5].operand.step: missing"),
+        ("layers.5.groups", 3, "layers[5].groups"),
+    ],
+)
+def test_kinds_that_do_not_fit_are_refused_by_the_name_of_their_field(mixed, tmp_path, place, value, message):
+    header, graph, data = parts(mixed)
+    at(graph, place, value)
+    assert message in refusal(tmp_path, together(header, graph, data))
+
+
 @pytest.mark.parametrize("graph", ["", "null", "[[", "[" * 10**5, '{"version": 1, "version": 1}'])
 def test_metadata_that_is_no_graph_is_refused(whole, tmp_path, graph):
     header, _, data = parts(whole)
@@ -279,10 +334,11 @@ def survive(content, path, count, seed):
     return passed
 
 
-@pytest.mark.parametrize("count", [400, pytest.param(100_000, marks=pytest.mark.slow)])
-def test_mutated_files_never_crash_nor_take_memory(whole, tmp_path, count):
+@pytest.mark.parametrize("count", [200, pytest.param(50_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["whole", "mixed"])
+def test_mutated_files_never_crash_nor_take_memory(kind, tmp_path, count, request):
     good = tmp_path / "good.xnor"
-    good.write_bytes(whole)
+    good.write_bytes(request.getfixturevalue(kind))
     code = (
         "import sys, pathlib\n"
         f"sys.path[:] = {sys.path!r}\n"
