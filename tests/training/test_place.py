@@ -1,11 +1,12 @@
 """A run's place is claimed whole: nothing is overwritten, mixed or left half-written."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from xnorlit.errors import UserError
-from xnorlit.training.place import RunPlace, claim, discard_if_empty, refuse_other_config
+from xnorlit.training.place import RunPlace, checkpoint_of, claim, discard_if_empty, refuse_other_config
 
 
 def place_run(folder, finished=False, checkpoint=False):
@@ -84,3 +85,18 @@ def test_resuming_with_another_configuration_names_the_keys(tmp_path):
     refuse_other_config({**begun, "run.resume": True}, begun, tmp_path)
     with pytest.raises(UserError, match=r"1 keys differ\):\n  trainer\.max_epochs: begun with 20, now 30"):
         refuse_other_config({**begun, "trainer.max_epochs": 30}, begun, tmp_path)
+
+
+def test_an_arm_of_the_pair_means_its_last_checkpoint_with_the_same_seed_once_it_has_finished(tmp_path):
+    run = tmp_path / "pair-0" / "xnor" / "seed-3"
+    with pytest.raises(UserError, match=r"seed-3 does not exist\. Train it first"):
+        checkpoint_of("float", run, role="the teacher")
+    begun = tmp_path / "pair-0" / "float" / "seed-3"
+    begun.mkdir(parents=True)
+    (begun / "config.yaml").touch()
+    with pytest.raises(UserError, match=r"the teacher is the arm float .* is not finished"):
+        checkpoint_of("float", run, role="the teacher")
+    (begun / "summary.json").touch()
+    assert checkpoint_of("float", run, role="the teacher") == begun / "checkpoints" / "last.ckpt"
+    for path in ("elsewhere/a.ckpt", "alexnet.pth"):
+        assert checkpoint_of(path, run, role="the teacher") == Path(path)

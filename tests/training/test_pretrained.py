@@ -126,6 +126,19 @@ def test_a_twin_is_binarised_measured_and_trained_further(photos, tmp_path, caps
     assert run.curves["init/top1"].value.tolist() == pytest.approx([summary["init"]["top1"]])
 
 
+def test_an_arm_of_the_same_pair_is_named_by_its_name(photos, tmp_path, capsys):
+    binary = ("--model.binarizer", "BWN", "--run.arm", "bwn", "--model.init_from", "float")
+    assert fit(photos, tmp_path, *binary) == 2
+    told = capsys.readouterr().err
+    assert "model.init_from is the arm float of the same pair and seed" in told
+    assert "Train it first" in told
+    assert fit(photos, tmp_path, "--model.binarizer", "Float", "--run.arm", "float") == 0
+    assert fit(photos, tmp_path, *binary) == 0
+    twin = tmp_path / "unnamed/pair-0/float/seed-0/checkpoints/last.ckpt"
+    assert read(tmp_path / "unnamed/pair-0/bwn/seed-0").flat_config["model.init_from"] == "float"
+    assert f"[init]    {twin}: top-1 " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

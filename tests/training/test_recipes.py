@@ -96,9 +96,10 @@ def test_a_candidate_differs_from_the_twin_in_what_it_declares(overlay, capsys):
 
 
 def teachers(overlay):
-    """The arms that a recipe's losses learn from."""
-    losses = (yaml.safe_load(overlay.read_text()).get("model") or {}).get("losses") or []
-    return [loss["init_args"]["teacher"] for loss in losses if "teacher" in loss.get("init_args", {})]
+    """The arms that a recipe's losses learn from, or that it begins from."""
+    model = yaml.safe_load(overlay.read_text()).get("model") or {}
+    settings = [model, *(loss.get("init_args", {}) for loss in model.get("losses") or [])]
+    return [each[key] for each in settings for key in ("init_from", "teacher") if key in each]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=NAMES)

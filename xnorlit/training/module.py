@@ -18,6 +18,7 @@ from xnorlit.training.bop import refuse_other_weights
 from xnorlit.training.evaluation import Evaluation
 from xnorlit.training.losses import Loss
 from xnorlit.training.losses.cross_entropy import CrossEntropy
+from xnorlit.training.place import checkpoint_of
 from xnorlit.training.pretrained import accuracy, inherit
 from xnorlit.training.schedule import Constant, Schedule
 
@@ -32,8 +33,9 @@ class Classifier(Evaluation):
         binarizer: How weights and inputs of the network's binary blocks become few-bit: a class name (XNOR, BWN,
             Float) or class_path with init_args. Float makes the float twin.
         layers: Other binarizers for single layers, by name or pattern: {conv2: Float, fc*: BWN}.
-        init_from: Checkpoint of a run of the same network, such as the float twin's, or torchvision's file of its
-            trained AlexNet: its weights are binarised, measured, and trained further.
+        init_from: A trained network, whose weights are binarised, measured, and trained further: an arm of the same
+            pair, such as float (its last checkpoint of the same seed), a checkpoint of a run of the same network, or
+            torchvision's file of its trained AlexNet.
         losses: What training makes small, a sum: [CrossEntropy] unless others are listed.
         optimizer: Optimizer class with its settings.
         schedule: Factor on the learning rate at each step.
@@ -96,11 +98,15 @@ class Classifier(Evaluation):
         if self.trainer.state.fn == TrainerFn.FITTING:
             # Here and not when the fit starts: what it refuses leaves no run behind.
             if self.init_from and not self.trainer.ckpt_path:
-                inherit(self.net, self.init_from)
+                inherit(self.net, self._beginning())
             for loss in self.losses:
                 loss.prepare(self.net, data, Path(self.trainer.default_root_dir))
         if self.compiled:
             self.net.compile()
+
+    def _beginning(self) -> Path:
+        """The file that `init_from` names."""
+        return checkpoint_of(str(self.init_from), Path(self.trainer.default_root_dir), role="model.init_from")
 
     def build_for(self, data: ImageData) -> None:
         """Builds the network for a data set's classes, image size, mean and deviation.
@@ -192,8 +198,8 @@ class Classifier(Evaluation):
     @override
     def on_train_start(self) -> None:
         if self.init_from and not self.trainer.ckpt_path:
-            found = accuracy(self.trainer, self, self.init_from)
-            self.before_training = {"from": str(self.init_from), **found}
+            beginning = self._beginning()
+            self.before_training = {"from": str(beginning), **accuracy(self.trainer, self, beginning)}
         self._begin_epoch()  # Lightning starts no epoch when it resumes in the middle of one.
 
     @override

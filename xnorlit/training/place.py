@@ -98,6 +98,32 @@ def claim(folder: Path, *, resume: bool, fresh: bool) -> IO[str]:
     )
 
 
+def checkpoint_of(named: str, run: Path, *, role: str) -> Path:
+    """The checkpoint that a recipe names: the path of a file, or an arm of the same pair.
+
+    An arm's name means the last checkpoint of that arm with the run's seed: the last and not the best, for the best was
+    chosen by its accuracy on the images that this run is going to be measured on.
+
+    Args:
+        named: Name of an arm, such as float; or a path, which has a folder or a suffix.
+        run: Folder of the run that uses it, `.../PAIR/ARM/seed-N`.
+        role: What it is for the run, for the message: "the teacher".
+
+    Raises:
+        UserError: The arm's run has not finished.
+    """
+    if "/" in named or Path(named).suffix:
+        return Path(named)
+    folder = run.parent.parent / named / run.name
+    if not (folder / "summary.json").is_file():
+        state = "is not finished" if (folder / "config.yaml").is_file() else "does not exist"
+        raise UserError(
+            f"{role} is the arm {named} of the same pair and seed, and its run {folder} {state}. Train it first "
+            f"(xnorlit train {named}, with the same recipe, images and seed), or name a checkpoint instead."
+        )
+    return folder / "checkpoints" / "last.ckpt"
+
+
 def discard_if_empty(folder: Path) -> None:
     """Removes the folder of a run that failed before it began, and the folders above that it leaves empty.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from xnorlit.errors import UserError
 from xnorlit.training.checkpoints import load_weights
+from xnorlit.training.place import RunPlace, checkpoint_of
 
 _LARGEST_SEED = 2**32 - 1  # numpy's
 
@@ -40,7 +41,8 @@ def refuse(command: str, config: Any) -> None:
             )
         return
     if config.model.init_from is not None and not config.run.resume:
-        load_weights(config.model.init_from)
+        run = RunPlace(**config.run.as_dict()).at(seed)
+        load_weights(checkpoint_of(str(config.model.init_from), run, role="model.init_from"))
     trainer = config.trainer
     epochs = trainer.max_epochs
     if epochs is None or epochs < 1:

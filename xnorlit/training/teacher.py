@@ -13,31 +13,6 @@ from xnorlit.runs.config import load_config
 from xnorlit.training.checkpoints import load
 
 
-def checkpoint_of(teacher: str, run: Path) -> Path:
-    """The checkpoint that a recipe names as its teacher.
-
-    An arm's name means the last checkpoint of that arm with the same pair and seed: the last and not the best, for the
-    best was chosen by its accuracy on the images that the student is going to be measured on.
-
-    Args:
-        teacher: Name of an arm, such as float, or path of a checkpoint.
-        run: Folder of the run that learns from it, `.../PAIR/ARM/seed-N`.
-
-    Raises:
-        UserError: There is no such checkpoint, or the arm's run has not finished.
-    """
-    if teacher.endswith(".ckpt") or "/" in teacher:
-        return Path(teacher)
-    folder = run.parent.parent / teacher / run.name
-    if not (folder / "summary.json").is_file():
-        state = "is not finished" if (folder / "config.yaml").is_file() else "does not exist"
-        raise UserError(
-            f"the teacher is the arm {teacher} of the same pair and seed, and its run {folder} {state}. Train it first "
-            f"(xnorlit train {teacher}, with the same recipe, images and seed), or name a checkpoint as the teacher."
-        )
-    return folder / "checkpoints" / "last.ckpt"
-
-
 def trained_network(checkpoint: Path, data: ImageData) -> AlexNet:
     """The network of a checkpoint, in evaluation mode and without gradients, from the config.yaml of its run.
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +12,7 @@ from tests.training.test_aids import fit
 from xnorlit.data import Batch, ImageData
 from xnorlit.errors import UserError
 from xnorlit.training.losses.distillation import Distillation, TeacherCrossEntropy, distillation
-from xnorlit.training.teacher import checkpoint_of, trained_network
+from xnorlit.training.teacher import trained_network
 
 TRAINER = ("--trainer.max_epochs", "1", "--trainer.precision", "32-true", "--run.wandb", "off")
 DATA = ("--data.backend", "folder", "--data.batch_size", "16")
@@ -115,20 +114,6 @@ def test_a_teacher_of_another_image_size_is_refused_before_training(pair, photos
     assert fit(tmp_path, *TRAINER, *DATA, *words, *taught(teacher)) == 2
     assert "was trained on images of 32 pixels, and this run has 48" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
-
-
-def test_an_arm_that_has_not_finished_is_no_teacher(tmp_path):
-    run = tmp_path / "pair-0" / "xnor" / "seed-3"
-    with pytest.raises(UserError, match=r"seed-3 does not exist\. Train it first"):
-        checkpoint_of("float", run)
-    begun = tmp_path / "pair-0" / "float" / "seed-3"
-    begun.mkdir(parents=True)
-    (begun / "config.yaml").touch()
-    with pytest.raises(UserError, match="is not finished"):
-        checkpoint_of("float", run)
-    (begun / "summary.json").touch()
-    assert checkpoint_of("float", run) == begun / "checkpoints" / "last.ckpt"
-    assert checkpoint_of("elsewhere/a.ckpt", run) == Path("elsewhere/a.ckpt")
 
 
 def test_a_file_that_is_not_there_is_named(photos, tmp_path, capsys):

@@ -12,7 +12,8 @@ from xnorlit.data import Batch, ImageData
 from xnorlit.errors import UserError
 from xnorlit.models import AlexNet
 from xnorlit.training.losses.base import Loss
-from xnorlit.training.teacher import checkpoint_of, trained_network
+from xnorlit.training.place import checkpoint_of
+from xnorlit.training.teacher import trained_network
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -39,7 +40,7 @@ class _Taught(Loss):
 
     @override
     def prepare(self, net: AlexNet, data: ImageData, run: Path) -> None:
-        checkpoint = checkpoint_of(self.teacher, run)
+        checkpoint = checkpoint_of(self.teacher, run, role="the teacher")
         self._network = trained_network(checkpoint, data)
         say("teacher", f"{self._network.network.name}, {checkpoint}")
 
