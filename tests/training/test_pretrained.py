@@ -159,3 +159,41 @@ def test_a_file_that_is_none_is_refused_before_anything_is_read(content, message
     assert message in err
     assert "[data]" not in out
     assert not (tmp_path / "runs").exists()
+
+
+def test_other_shapes_are_listed_before_training_and_leave_no_run(photos, tmp_path, capsys):
+    file = saved(small(Float(), classes=7), tmp_path / "seven.ckpt")
+    assert fit(photos, tmp_path / "runs", "--model.binarizer", "XNOR", "--model.init_from", str(file)) == 2
+    out, err = capsys.readouterr()
+    assert "fc8.linear.weight: file (7, 512), network (3, 512)" in err
+    assert "[epoch]" not in out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_resumed_run_keeps_what_was_measured_and_does_not_begin_anew(photos, tmp_path, capsys):
+    file = saved(small(Float()), tmp_path / "float.ckpt")
+    words = (
+        "--model.binarizer",
+        "BWN",
+        "--run.arm",
+        "bwn",
+        "--model.init_from",
+        str(file),
+        "--trainer.max_epochs",
+        "2",
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("xnorlit.training.record.RunRecord.on_train_epoch_start", _stop_in_the_second_epoch)
+        assert fit(photos, tmp_path, *words) == 130
+    first = capsys.readouterr().out
+    assert "before any training" in first
+    file.unlink()
+    assert fit(photos, tmp_path, *words, "--run.resume", "true") == 0
+    assert "before any training" not in capsys.readouterr().out
+    summary = json.loads((tmp_path / "unnamed/pair-0/bwn/seed-0/summary.json").read_text())
+    assert summary["init"]["from"] == str(file)
+
+
+def _stop_in_the_second_epoch(record, trainer, module):
+    if trainer.current_epoch == 1:
+        raise KeyboardInterrupt

@@ -121,6 +121,7 @@ class XnorlitCLI(LightningCLI):
             self.until_step = former["global_step"]
             self.wandb_id = former["callbacks"]["RunRecord"]["wandb_id"] or self.wandb_id
             config.ckpt_path = str(last)
+            config.model.init_from = None  # What came of it is in the checkpoint.
             say("resume", f"{self.folder}: on from epoch {former['epoch'] + 1}, step {self.until_step}")
 
     @override

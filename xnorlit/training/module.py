@@ -97,7 +97,7 @@ class Classifier(Evaluation):
         self.build_for(data)
         if self.trainer.state.fn == TrainerFn.FITTING:
             # Here and not when the fit starts: what it refuses leaves no run behind.
-            if self.init_from and not self.trainer.ckpt_path:
+            if self.init_from:
                 inherit(self.net, self._beginning())
             for loss in self.losses:
                 loss.prepare(self.net, data, Path(self.trainer.default_root_dir))
@@ -197,7 +197,7 @@ class Classifier(Evaluation):
 
     @override
     def on_train_start(self) -> None:
-        if self.init_from and not self.trainer.ckpt_path:
+        if self.init_from and self.trainer.global_step == 0:
             beginning = self._beginning()
             self.before_training = {"from": str(beginning), **accuracy(self.trainer, self, beginning)}
         self._begin_epoch()  # Lightning starts no epoch when it resumes in the middle of one.
