@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.runs.factory import write_run
 from xnorlit.cli import main
@@ -14,6 +16,7 @@ from xnorlit.table import command
 from xnorlit.table.markdown import BEGIN, END
 
 RIGHT = {("float", 0): 760, ("float", 1): 770, ("xnor", 0): 680, ("xnor", 1): 670, ("bwn", 0): 720}
+RECIPES = Path(__file__).parents[2] / "experiments" / "cifar10"
 CODES = {"conv1": [32, 32], "conv2": [1, 1], "fc8": [32, 32]}
 
 
@@ -121,6 +124,8 @@ def test_without_a_twin_or_a_run_or_a_place_there_is_no_table(small, capsys):
     assert "so there is no table" in capsys.readouterr().err
     assert main(["table", "small", "--arms", "xnor"]) == 2
     assert "no float twin has finished" in capsys.readouterr().err
+    assert main(["table", "small", "--seeds", "0"]) == 2
+    assert "--seeds is 0. Expected" in capsys.readouterr().err
     (folder / "README.md").write_text("# Small\n")
     assert main(["table", "small", "--arms", "float"]) == 2
     assert "has no place for the table" in capsys.readouterr().err
@@ -150,3 +155,29 @@ def test_ctrl_c_waits_for_the_run_that_saves_itself(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=30) != 0
     assert (tmp_path / "saved").is_file()
+
+
+@pytest.mark.slow
+def test_the_twin_is_trained_and_then_the_arm_that_learns_from_it(tmp_path, monkeypatch):
+    """The real recipes, one epoch on a dozen pictures."""
+    for split in ("train", "val"):
+        for number, name in enumerate(("ant", "bee")):
+            for copy in range(6):
+                file = tmp_path / "photos" / split / name / f"{copy}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (32, 32), (100 * number + copy, 50, 50)).save(file)
+    folder = tmp_path / "experiments" / "cifar10"
+    folder.mkdir(parents=True)
+    for arm in ("base", "float", "best"):
+        text = (RECIPES / f"{arm}.yaml").read_text().replace("max_epochs: 20", "max_epochs: 1")
+        (folder / f"{arm}.yaml").write_text(text.replace("batch_size: 64", "batch_size: 4\n  backend: folder"))
+    (folder / "README.md").write_text(f"{BEGIN}\n{END}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(RECIPES.parents[1]))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert main(["table", "cifar10", "--data", "photos"]) == 0
+    found = {row[0]: row for row in cells(folder)[2:]}
+    assert list(found) == ["[`float`](float.yaml)", "[`best`](best.yaml)"]
+    assert found["[`best`](best.yaml)"][2] == "1 / 1"
+    assert "`model.losses`" in found["[`best`](best.yaml)"][-1]
+    assert float(found["[`best`](best.yaml)"][-2]) < float(found["[`float`](float.yaml)"][-2]) / 20, "packed, in MiB"

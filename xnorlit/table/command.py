@@ -21,7 +21,7 @@ def table(
     data: str | None = None,
     arms: str | None = None,
     seeds: int = 1,
-    thorough: str = "",
+    thorough: str | None = None,
     thorough_seeds: int = 3,
     holdout: float = 0.0,
     root: Path = Path("runs"),
@@ -50,7 +50,10 @@ def table(
         UserError: There is no such recipe or arm, or a run failed: the table holds the others.
     """
     recipe = Recipe.find(experiments / experiment)
-    more = recipe.chosen(thorough)
+    for option, count in (("seeds", seeds), ("thorough-seeds", thorough_seeds)):
+        if count < 1:
+            raise UserError(f"--{option} is {count}. Expected how many seeds, 1 or more.")
+    more = recipe.chosen(thorough) if thorough else []
     counts = {arm: thorough_seeds if arm in more else seeds for arm in recipe.chosen(arms)}
     name = recipe.base.parent.name
     if data and Path(data).exists():
