@@ -25,20 +25,25 @@ class EndingSink final : public Sink {
   const Call& call_;
 };
 
-// Bits of one threshold before the pool.
+// Bits of one threshold, flipped or, before a pool, not yet: the ending of most layers, by a shorter way.
 class BitSink final : public Sink {
  public:
-  BitSink(const Ending& ending, uint32_t* bits, const BitMap& map) : ending_(ending), bits_(bits), map_(map) {}
+  BitSink(const Ending& ending, uint32_t* bits, const BitMap& map, bool flipped)
+      : ending_(ending), bits_(bits), map_(map), flipped_(flipped) {}
 
   void take(int image, int y, int x, int channel, const int32_t* dots, int count) const override {
     uint32_t* to = bits_ + map_.at(image, y, x) + channel / 32;
-    for (int w = 0; w < words_of(count); ++w) to[w] = ending_.one_bits(dots + 32 * w, channel + 32 * w, count - 32 * w);
+    for (int w = 0; w < words_of(count); ++w) {
+      const uint32_t bits = ending_.one_bits(dots + 32 * w, channel + 32 * w, count - 32 * w);
+      to[w] = flipped_ ? bits ^ ending_.flips()[channel / 32 + w] : bits;
+    }
   }
 
  private:
   const Ending& ending_;
   uint32_t* bits_;
   BitMap map_;
+  bool flipped_;
 };
 
 class SumSink final : public Sink {
@@ -122,20 +127,22 @@ int64_t BinaryLayer::scratch_bytes(int images) const {
   if (groups() > 1) bytes += aligned(images * convs_[0]->input().image_words() * 4);
   if (scaled_) bytes += aligned(images * bits_.image_words() * 4) + aligned(images * bits_.shape.positions() * 4);
   if (direct()) return bytes;
-  return bytes + aligned(images * (pools_bits() ? BitMap{sums_}.image_words() : sums_.values()) * 4);
+  return bytes + aligned(images * (threshold_only() ? BitMap{sums_}.image_words() : sums_.values()) * 4);
 }
 
 void BinaryLayer::run(const Call& call) const {
   uint8_t* scratch = call.scratch;
   const uint32_t* bits = scaled_ ? pack(call, scratch) : static_cast<const uint32_t*>(call.in);
-  if (direct()) {
+  int unused = 0;
+  if (direct() && threshold_only()) {
+    run_groups(bits, call, scratch, BitSink(ending_, static_cast<uint32_t*>(call.out), call.out_map, true), unused);
+  } else if (direct()) {
     EndingSink sink(ending_, call);
     run_groups(bits, call, scratch, sink, sink.first_channel);
-  } else if (pools_bits()) {
+  } else if (threshold_only()) {
     const BitMap map = {sums_};
     auto* unpooled = take<uint32_t>(scratch, call.images * map.image_words());
-    int unused = 0;
-    run_groups(bits, call, scratch, BitSink(ending_, unpooled, map), unused);
+    run_groups(bits, call, scratch, BitSink(ending_, unpooled, map, false), unused);
     for (int image = 0; image < call.images; ++image)
       pool_bits(unpooled + image * map.image_words(), map, ending_.pool(), ending_.flips(),
                 static_cast<uint32_t*>(call.out) + image * call.out_map.image_words(), call.out_map);

@@ -39,8 +39,8 @@ class BinaryLayer final : public Layer {
   // Whether sums become what leaves where they arise, so that no map of integers is ever in memory. Bits of a group
   // need not begin with a word.
   bool direct() const { return !scaled_ && ending_.pool().none() && (groups() == 1 || !ending_.is_bits()); }
-  // Whether the pool is one of bits.
-  bool pools_bits() const { return !scaled_ && groups() == 1 && ending_.one_bit(); }
+  // Whether one threshold per channel is all, so that a pool is one of bits.
+  bool threshold_only() const { return !scaled_ && groups() == 1 && ending_.one_bit(); }
   int groups() const { return static_cast<int>(convs_.size()); }
   // `first_channel` is the sink's own, of the group at hand.
   void run_groups(const uint32_t* bits, const Call& call, uint8_t*& scratch, const Sink& sink, int& first_channel) const;

@@ -29,6 +29,7 @@ Ending::Ending(const Path& path, EndingSettings settings, const Shape& sums)
       sums_(sums),
       pooled_(pool_.over(sums)),
       per_position_(settings.per_position),
+      one_bit_(is_bits() && settings.planes == 1 && settings.levels == 1 && !per_position_),
       planes_(settings.planes),
       levels_(settings.levels),
       features_(per_position_ ? pooled_.values() : pooled_.channels),
@@ -57,21 +58,6 @@ int64_t Ending::bytes() const {
   size_t numbers = thresholds_.size() + real_thresholds_.size() + flips_.size() + changes_.size();
   for (const Affine& map : maps_) numbers += map.scale.size() + map.shift.size() + map.slopes.size();
   return 4 * static_cast<int64_t>(numbers);
-}
-
-template <>
-uint32_t Ending::reached(const int32_t* values, int64_t threshold) const {
-  return path_.at_least(values, thresholds_.data() + threshold);
-}
-
-template <>
-uint32_t Ending::reached(const float* values, int64_t threshold) const {
-  return path_.at_least_float(values, real_thresholds_.data() + threshold);
-}
-
-template <typename Number>
-uint32_t Ending::one_bits(const Number* values, int channel, int count) const {
-  return reached(values, channel) & first_bits(count);
 }
 
 template <typename Number>
@@ -139,8 +125,6 @@ void Ending::finish(const Number* sums, const Call& call, int first, int images)
   });
 }
 
-template uint32_t Ending::one_bits(const int32_t*, int, int) const;
-template uint32_t Ending::one_bits(const float*, int, int) const;
 template void Ending::put(const int32_t*, int, int, const Call&, int, int, int) const;
 template void Ending::put(const float*, int, int, const Call&, int, int, int) const;
 template void Ending::finish(const int32_t*, const Call&, int, int) const;

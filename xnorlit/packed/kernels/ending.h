@@ -44,7 +44,7 @@ class Ending {
   // Bits that may be taken of words of any channels, each word by itself.
   bool is_bits() const { return form_ == EndingSettings::kBits; }
   // One threshold per channel: the pool's maximum of sums is the OR of bits, before a flip.
-  bool one_bit() const { return is_bits() && planes_ == 1 && levels_ == 1 && !per_position_; }
+  bool one_bit() const { return one_bit_; }
 
   // What leaves of channels `channel` to `channel` + `count` at one position of the pooled map. For bits `channel` is a
   // multiple of 32, and `values` has room for whole words, whatever lies there.
@@ -53,7 +53,9 @@ class Ending {
 
   // Bits of 32 channels of an ending of one bit, before their flips; those from `count` on are 0.
   template <typename Number>
-  uint32_t one_bits(const Number* values, int channel, int count) const;
+  uint32_t one_bits(const Number* values, int channel, int count) const {
+    return reached(values, channel) & (count < 32 ? (1u << count) - 1 : ~0u);
+  }
   const uint32_t* flips() const { return flips_.data(); }
 
   // The pool and what leaves, of `images` whole maps of sums; `first` is the first image's place in the call's output.
@@ -61,14 +63,18 @@ class Ending {
   void finish(const Number* sums, const Call& call, int first, int images) const;
 
  private:
-  template <typename Number>
-  uint32_t reached(const Number* values, int64_t threshold) const;
+  uint32_t reached(const int32_t* values, int64_t threshold) const {
+    return path_.at_least(values, thresholds_.data() + threshold);
+  }
+  uint32_t reached(const float* values, int64_t threshold) const {
+    return path_.at_least_float(values, real_thresholds_.data() + threshold);
+  }
 
   const Path& path_;
   EndingSettings::Form form_;
   MaxPool pool_;
   Shape sums_, pooled_;
-  bool per_position_;
+  bool per_position_, one_bit_;
   int planes_, levels_;
   int64_t features_, words_;  // of one level, of one plane
   std::vector<int32_t> thresholds_;
