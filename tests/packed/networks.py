@@ -189,6 +189,7 @@ def turns(model, graph, tensors):
         rows, columns = octets.shape[2:4]
         codes = module.binarizer.weight_codes(module.weight).values.detach()
         codes = codes.reshape(len(codes), -1, rows, columns).permute(0, 2, 3, 1).numpy()
+        codes = np.tile(codes, (layer.outputs // len(codes), 1, 1, 1))  # every copy of the channels
         planes = np.unpackbits(octets, axis=-1, count=codes.shape[-1], bitorder="little").astype(int)
         factors = np.reshape(layer.weights.factors, (-1, 1, 1, 1, 1))
         packed = (factors * (2 * planes - 1)).sum(axis=0) / layer.weights.divisor

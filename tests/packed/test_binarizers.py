@@ -15,6 +15,7 @@ from xnorlit.binarize.weights_only import WeightsOnly
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.errors import UserError
 from xnorlit.models import Block
+from xnorlit.models.decouple import decoupled
 from xnorlit.packed import PackedNetwork
 from xnorlit.packed.export import pack
 
@@ -66,7 +67,8 @@ def held(model, table, *, exact):
     same = np.ones(len(pixels), bool)
     for name, turn in turns(model, graph, tensors).items():
         if name in found:
-            equal = found[name] * turn == expected[name]
+            copies = len(turn) // expected[name].shape[-1]
+            equal = found[name] * turn == np.tile(expected[name], copies)
             same &= equal.all(axis=(1, 2, 3))
     assert same.all() if exact else same.mean() > 0.5
     assert np.ptp(logits, axis=0).mean() > 0.01, "the images tell nothing"
@@ -190,3 +192,11 @@ def test_codes_of_reals_that_fall_and_rise_are_refused_by_name():
     model = unkind(KIND, binarizer=ALL["DoReFa"](), layers={"conv3": TurningReals()})
     with pytest.raises(UserError, match="conv3 cannot be packed: what follows it makes its codes grow and fall again"):
         pack(model, image_size=KIND.image_size, classes=CLASSES)
+
+
+@pytest.mark.parametrize("name", ["pool-before-norm", "norm-behind-flatten", "norm-before-pool"])
+def test_channels_that_are_copied_are_channels_of_the_layer(name):
+    table = decoupled(NETWORKS[name])
+    model = unkind(table, binarizer=ALL["BinaryDuo"]("decoupled"))
+    graph = held(model, table, exact=True)
+    assert graph.layers[0].outputs == 2 * len(model.conv1.conv.weight)

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from xnorlit.errors import UserError
 from xnorlit.layers import BatchNorm1d, BatchNorm2d, QuantLayer
 from xnorlit.models import AlexNet
+from xnorlit.models.builder import Twice
+from xnorlit.packed.export.maps import Halves
 from xnorlit.packed.export.operands import operand_of, reads_plainly, refuse
 from xnorlit.packed.graph import Operand
 
@@ -32,6 +34,7 @@ class Link:
         averaged: Extents that an average pool leaves, which has to find them.
         reader: The next layer; `None` behind the last one.
         reads: What that one's sums take in.
+        copies: How often its output channels follow each other in what leaves: the packed layer has them all.
     """
 
     name: str
@@ -44,11 +47,17 @@ class Link:
     averaged: tuple[int, int] | None
     reader: QuantLayer | None
     reads: Operand | None
+    copies: int
 
     @property
     def outputs(self) -> int:
-        """Output channels."""
-        return len(self.layer.weight)
+        """Output channels, every copy of them."""
+        return self.copies * len(self.layer.weight)
+
+    @property
+    def bias(self) -> Tensor | None:
+        """Its bias, `(O,)`."""
+        return None if self.layer.bias is None else self.layer.bias.repeat(self.copies)
 
     @property
     def gives_reals(self) -> bool:
@@ -62,12 +71,13 @@ class Link:
         codes = binarizer.input_codes(self.layer.weight.new_zeros(1, self.layer.channels))
         if codes.scale.numel() != 1:
             raise UserError(f"{self.name} cannot be packed: its inputs have more than one scale.")
-        return (codes.scale.view(()) * binarizer.weight_codes(weight).scale).expand(self.outputs)
+        scale = codes.scale.view(()) * binarizer.weight_codes(weight).scale
+        return scale.expand(len(weight)).repeat(self.copies)
 
     def to_pool(self, sums: Tensor) -> Tensor:
         """What the max pool sees of sums of codes, `(M, O)`; all up to a flattening where there is no pool."""
         y = sums * self.scale
-        y = y if self.layer.bias is None else y + self.layer.bias
+        y = y if self.bias is None else y + self.bias
         return self._through(self.before_pool, self.layer.binarizer.output(self._shaped(y)).flatten(1))
 
     def features(self, sums: Tensor, positions: int) -> Tensor:
@@ -142,7 +152,7 @@ def _link(
     reads: Operand | None,
 ) -> Link:
     parts: dict[str, list[nn.Module]] = {"before_pool": [], "after_pool": [], "after_flatten": []}
-    at, pool, averaged = "before_pool", None, None
+    at, pool, averaged, copies = "before_pool", None, None, 1
     known = (*ELEMENTWISE, type(layer.binarizer.behind(len(layer.weight))))
     for module in between:
         if isinstance(module, nn.Dropout | nn.Dropout2d):
@@ -154,6 +164,10 @@ def _link(
             pool, at = module, "after_pool"
         elif isinstance(module, nn.Flatten):
             at = "after_flatten"
+        elif isinstance(module, Twice):
+            refuse(getattr(layer, "groups", 1) > 1, name, "its channels are copied, and it has groups")
+            parts = {part: [Halves(module) for module in found] for part, found in parts.items()}
+            copies *= 2
         elif isinstance(module, nn.AdaptiveAvgPool2d) and at != "after_flatten":
             averaged = (module.output_size,) * 2 if isinstance(module.output_size, int) else module.output_size
         elif isinstance(module, known):
@@ -163,7 +177,8 @@ def _link(
             remedy = "; use a max pool" if "Pool" in type(module).__name__ else ""
             refuse(True, name, f"{type(module).__name__} follows it, which has no packed form{remedy}")
     modules = {part: tuple(found) for part, found in parts.items()}
-    link = Link(name, layer, operand, pool=pool, averaged=averaged, reader=reader, reads=reads, **modules)
+    others = {"averaged": averaged, "reader": reader, "reads": reads, "copies": copies}
+    link = Link(name, layer, operand, pool=pool, **others, **modules)
     if reader is not None and link.gives_reals:
         plain = reads_plainly(reader.binarizer, reader.channels, flat=reader.window is None)
         kind = type(reader.binarizer).__name__

@@ -33,7 +33,7 @@ def packed_layer(link: Link, at: Map) -> tuple[Layer, Tensors]:
     window = link.layer.window and Window(*(tuple(pair) for pair in link.layer.window))
     # A linear layer reads the flattened map channel by channel; the engine's map is position by position.
     shape = codes.shape[1:] if window else (at.channels, at.height, at.width)
-    rows = codes.view(-1, *shape).permute(0, 2, 3, 1)
+    rows = codes.view(-1, *shape).permute(0, 2, 3, 1).repeat(link.copies, 1, 1, 1)
     real = link.layer.binarizer.weight_bits == 32
     weights = Weights("float")
     if not real:
@@ -122,7 +122,7 @@ def _reals(link: Link, layer: Layer, after: Map, toward: Tensor, most: float) ->
     modules = [*link.before_pool, *link.after_pool, *link.after_flatten]
     if link.reads is not None and link.reads.form == "reals" and link.reader.binarizer.rectify:  # type: ignore[union-attr]
         modules.append(nn.ReLU())
-    maps = affine_maps(link.scale * toward, link.layer.bias, modules, flat=link.layer.window is None, name=link.name)
+    maps = affine_maps(link.scale * toward, link.bias, modules, flat=link.layer.window is None, name=link.name)
     per_position = any(v.ndim == 2 for one in maps for v in one if isinstance(v, Tensor))
     tensors = {}
     for i, one in enumerate(maps):

@@ -13,6 +13,18 @@ from xnorlit.packed.export.operands import refuse
 FAR = (1e4, 2e4)  # where a module behind a layer is taken to be beyond its kink
 
 
+class Halves(nn.Module):
+    """A module that stands before its channels are copied, on each of the two copies."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, 2C, ...)`, each half by itself."""
+        return torch.cat([self.module(half) for half in x.chunk(2, dim=1)], dim=1)
+
+
 class AffineMap(NamedTuple):
     """`n <- max(y, 0) + slope * min(y, 0)`, `y = n * scale + shift`; `(O,)`, or `(O, positions)` behind a flattening.
 
@@ -48,6 +60,9 @@ def affine_maps(
 
 
 def _parts(module: nn.Module, outputs: int, flat: bool, name: str) -> list[AffineMap]:
+    if isinstance(module, Halves):
+        halves = _parts(module.module, outputs // 2, flat, name)
+        return [AffineMap(*(torch.cat([v, v]) if isinstance(v, Tensor) else v for v in half)) for half in halves]
     one, zero = torch.ones(outputs).double(), torch.zeros(outputs).double()
     if isinstance(module, nn.ReLU):
         return [AffineMap(one, zero, 0.0)]
