@@ -120,6 +120,12 @@ def test_weights_without_latent_ones_are_signs_from_the_start_and_stay_so():
     assert not torch.equal(layer.weight, before)
 
 
+def test_averaged_weights_are_evaluated_as_signs():
+    codes = LatentFree().weight_codes(torch.tensor([[0.2, -0.9], [0.0, 1.0]]))
+    assert codes.values.tolist() == [[1, -1], [1, 1]]
+    assert codes.scale == 1
+
+
 def test_the_gradient_is_the_binary_weights_own():
     torch.manual_seed(0)
     x, g, drawn = torch.randn(5, 6, dtype=torch.float64), torch.randn(5, 4, dtype=torch.float64), torch.randn(4, 6)

@@ -37,5 +37,9 @@ class LatentFree(Binarizer):
         return clipped_sign(x)
 
     @override
+    def weight_codes(self, weight: Tensor) -> Codes:
+        return Codes(sign(weight), weight.new_ones(()))  # A mean over several steps is one of signs no more.
+
+    @override
     def input_codes(self, x: Tensor) -> Codes:
         return Codes(sign(x), x.new_ones(()))
