@@ -83,7 +83,7 @@ def test_a_checkpoint_whose_answers_the_run_did_not_store_is_measured_in_torch(x
     torch.save({**content, "epoch": 0}, run / "checkpoints" / "early.ckpt")
     status, out, _ = xnorlit("pack", run, "--checkpoint", run / "checkpoints" / "early.ckpt")
     assert status == 0
-    assert re.search(rf"the module's evaluation, in torch .* differ for 0 of {VAL} images", out)
+    assert re.search(rf"the module's evaluation of epoch 1, in torch .* differ for 0 of {VAL} images", out)
     source = load(run / "packed.safetensors").graph.source
     assert (source.checkpoint, source.epoch) == ("early.ckpt", 1)
 
@@ -199,6 +199,12 @@ def test_a_validation_that_is_not_a_central_crop_is_refused(refused, mine):
     run = mine / "cifar10/pair-0/xnor/seed-0"
     change(run, "data", val_crop={"class_path": "xnorlit.data.PadCrop"})
     assert "a packed file holds a central crop" in refused(run)
+
+
+def test_images_that_are_gone_are_named(refused, mine):
+    run = mine / "cifar10/pair-0/xnor/seed-0"
+    change(run, "data", source="gone/photos")
+    assert re.search(r"the images of .*seed-0 are needed to measure .*gone/photos", refused(run))
 
 
 def test_settings_of_another_version_are_named(refused, mine):

@@ -4,7 +4,7 @@ import pytest
 
 from tests.runs.factory import write_run
 from xnorlit.errors import UserError
-from xnorlit.runs import BrokenRun, Run, find, newest_pair
+from xnorlit.runs import BrokenRun, Run, find, newest, newest_pair
 
 
 def test_runs_are_listed_in_order_and_broken_ones_with_their_reason(tmp_path):
@@ -101,3 +101,28 @@ def test_an_unknown_experiment_or_pair_names_the_near_miss(tmp_path):
         newest_pair(tmp_path, experiment="cifar100")
     with pytest.raises(UserError, match=r"has no pair named pair-1\. Did you mean pair-0"):
         newest_pair(tmp_path, pair="pair-1")
+
+
+def test_the_newest_run_is_the_one_that_started_last_float_ones_left_out_where_codes_are_asked_for(tmp_path):
+    write_run(tmp_path, "xnor", 0, started="2026-01-02T00:00:00+00:00")
+    write_run(tmp_path, "xnor", 1, started="2026-01-03T00:00:00+00:00")
+    write_run(tmp_path, "float", 0, started="2026-01-04T00:00:00+00:00")
+    write_run(tmp_path, "xnor", 2, started="2026-01-05T00:00:00+00:00", finished=False)
+    assert newest(tmp_path, with_codes=False).place.arm == "float"
+    assert newest(tmp_path, with_codes=True).place.seed == 1
+
+
+def test_a_network_of_more_than_one_bit_has_codes_too(tmp_path):
+    write_run(tmp_path, "float", summary={"binary_parameters": 0, "bits": {"float": 320, "packed": 40}})
+    assert newest(tmp_path, with_codes=True).place.arm == "float"
+
+
+def test_where_no_run_suits_the_message_says_what_is_there(tmp_path):
+    write_run(tmp_path, "float")
+    write_run(tmp_path, "xnor", finished=False)
+    with pytest.raises(UserError) as caught:
+        newest(tmp_path, with_codes=True)
+    said = str(caught.value)
+    assert "has no finished run with binary layers. Train one first: make train-xnor." in said
+    assert "float/seed-0 has no binary layer." in said
+    assert "xnor/seed-0 is not finished" in said

@@ -65,8 +65,8 @@ def pack(
             say("pack", f"{root} has no finished run with binary layers")
         _pack_random(network, ends, out or root / "random-weights" / f"{network}{_suffix(ends)}.safetensors")
         return
-    chosen = newest(root, binary=True) if run is None else read(run)
-    if not chosen.summary.binary_parameters:
+    chosen = newest(root, with_codes=True) if run is None else read(run)
+    if not chosen.summary.has_codes:
         raise UserError(
             f"{chosen.path} has no binary layer, so there is nothing to pack into bits. Give a run of a binary arm: "
             "make train-xnor trains one."
@@ -132,7 +132,8 @@ def _answers_of_module(run: Run, rebuilt: Rebuilt) -> tuple[Answers, str]:
     stored = run.predictions
     if rebuilt.epochs == run.summary.epochs and stored.listing_sha256 == rebuilt.data.listing_hash("val"):
         return Answers(stored.label, stored.top5), "training's own evaluation"
-    return answers(rebuilt.network, rebuilt.data, "accuracy in torch"), "the module's evaluation, in torch"
+    name = f"the module's evaluation of epoch {rebuilt.epochs}, in torch"
+    return answers(rebuilt.network, rebuilt.data, "accuracy in torch"), name
 
 
 def _pack_random(network: str, ends: Ends, out: Path) -> None:
@@ -144,7 +145,7 @@ def _pack_random(network: str, ends: Ends, out: Path) -> None:
 
 
 def _has_binary_run(root: Path) -> bool:
-    return root.is_dir() and any(isinstance(run, Run) and run.summary.binary_parameters for run in find(root))
+    return root.is_dir() and any(isinstance(run, Run) and run.summary.has_codes for run in find(root))
 
 
 def _suffix(ends: Ends) -> str:
@@ -153,8 +154,9 @@ def _suffix(ends: Ends) -> str:
 
 def _size(file: Path, weight: Weight) -> str:
     return (
-        f"{file.stat().st_size / 2**20:.3g} MiB; its {weight.layers} binary layers {weight.packed / 2**20:.3g} MiB, "
-        f"{weight.ratio:.1f} times smaller than in fp32 ({weight.float32 / 2**20:.3g} MiB)"
+        f"{file.stat().st_size / 2**20:.3g} MiB; "
+        f"its {weight.layers} {weight.kind} layers {weight.packed / 2**20:.3g} MiB, {weight.ratio:.1f} times smaller "
+        f"than in fp32 ({weight.float32 / 2**20:.3g} MiB)"
     )
 
 

@@ -60,7 +60,13 @@ def rebuild(run: Run, checkpoint: Path) -> Rebuilt:
     """
     content = load(checkpoint)
     module, data = _instantiated(run)
-    data.setup()
+    try:
+        data.setup()
+    except UserError as error:
+        raise UserError(
+            f"the images of {run.path} are needed to measure the packed network: {error} Run this from the folder that "
+            "the run was trained in."
+        ) from error
     module.build_for(data)
     try:
         module.on_load_checkpoint(content)

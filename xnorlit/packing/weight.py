@@ -1,4 +1,4 @@
-"""What the binary layers of a packed network weigh, against the same layers in fp32."""
+"""What the few-bit layers of a packed network weigh, against the same layers in fp32."""
 
 import math
 from collections.abc import Mapping
@@ -11,15 +11,17 @@ from xnorlit.packed.graph import Graph
 
 @dataclass(frozen=True)
 class Weight:
-    """Bytes of the layers between the ends.
+    """Bytes of the layers whose weights are bits.
 
     Attributes:
         layers: How many they are.
+        kind: `binary` where each weight is one bit, `few-bit` where some have more.
         packed: Everything that the file holds for them: codes, thresholds, scales.
         float32: Their weights in fp32, and nothing else of theirs.
     """
 
     layers: int
+    kind: str
     packed: int
     float32: int
 
@@ -30,17 +32,18 @@ class Weight:
 
 
 def weigh(graph: Graph, tensors: Mapping[str, np.ndarray]) -> Weight:
-    """The weight of a network's binary layers.
+    """The weight of a network's few-bit layers.
 
     Args:
         graph: The network.
         tensors: As they are written to the file.
     """
-    at, layers, packed, weights = graph.input, 0, 0, 0
+    at, layers, packed, weights, kind = graph.input, 0, 0, 0, "binary"
     for layer in graph.layers:
         if layer.weights.form == "planes":
             layers += 1
+            kind = kind if len(layer.weights.factors) == 1 else "few-bit"
             packed += sum(values.nbytes for name, values in tensors.items() if name.rpartition(".")[0] == layer.name)
             weights += layer.outputs * math.prod(layer.looks(at).kernel) * at.channels // layer.groups
         at = layer.output(at)
-    return Weight(layers, packed, 4 * weights)
+    return Weight(layers, kind, packed, 4 * weights)

@@ -60,22 +60,22 @@ def _read_or_explain(path: Path, place: Place | None) -> Run | BrokenRun:
         return BrokenRun(path, place, str(error), unfinished)
 
 
-def newest(root: Path | str, *, binary: bool) -> Run:
+def newest(root: Path | str, *, with_codes: bool) -> Run:
     """The finished run that started last.
 
     Args:
         root: The folder of runs.
-        binary: Pass over those without binary weights.
+        with_codes: Pass over float networks, of which there is nothing to pack.
 
     Raises:
         UserError: There is none; the message says what is there.
     """
     found = find(root)
     finished = [run for run in found if isinstance(run, Run)]
-    suitable = [run for run in finished if run.summary.binary_parameters or not binary]
+    suitable = [run for run in finished if run.summary.has_codes or not with_codes]
     if suitable:
         return max(suitable, key=_started)
-    kind = "finished run with binary layers" if binary else "finished run"
+    kind = "finished run with binary layers" if with_codes else "finished run"
     lines = [f"{root} has no {kind}. Train one first: make train-xnor."]
     lines += [f"  {run.path} has no binary layer." for run in finished]
     lines += [f"  {run.reason}" for run in found if isinstance(run, BrokenRun)]

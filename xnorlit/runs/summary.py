@@ -36,6 +36,11 @@ class Summary:
     synthetic: bool
 
     @property
+    def has_codes(self) -> bool:
+        """Whether some operand has few bits, so that there is something to pack; a float network has none."""
+        return self.packed_bits < self.float_bits
+
+    @property
     def bits_per_binary_weight(self) -> float | None:
         """Bits that a binary weight takes when packed, its share of alpha and thresholds included.
 
