@@ -32,7 +32,11 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
 
 
 class _Taught(Loss):
-    """A term with a teacher, which sees the student's augmented batch in evaluation mode, in fp32."""
+    """A term with a teacher, which sees the student's augmented batch in evaluation mode.
+
+    Its convolutions and products are computed in the precision of the student's: on a CPU, bf16 takes half the time of
+    the fp32 in which networks are evaluated otherwise, and rounds the teacher's logits as the student's are rounded.
+    """
 
     def __init__(self, teacher: str) -> None:
         self.teacher = teacher
@@ -47,8 +51,13 @@ class _Taught(Loss):
     def taught(self, images: Tensor) -> Tensor:
         """The teacher's logits, without gradients."""
         assert self._network is not None, "prepare comes first"
-        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-            return self._network.to(images.device)(images)
+        device = images.device.type
+        network = self._network.to(images.device)
+        if torch.is_autocast_enabled(device):
+            for _, layer in network.layers():  # The norms in between stay in fp32: a running mean has many digits.
+                layer.to(torch.get_autocast_dtype(device))
+        with torch.no_grad(), torch.autocast(device, enabled=False):
+            return network(images).float()
 
 
 class Distillation(_Taught):
