@@ -107,14 +107,14 @@ class Everywhere(nn.Module):
         return torch.where(x > turn, x - turn, slopes * (x - turn))
 
 
-class Turning(XNOR):
+class _Turning(XNOR):
     """Adds modules that fall and then rise, behind the pool where there is one."""
 
     def behind(self, outputs):
         return Everywhere(outputs)
 
 
-class TurningReals(BWN):
+class _TurningReals(BWN):
     def behind(self, outputs):
         return Everywhere(outputs)
 
@@ -131,8 +131,8 @@ class TurningReals(BWN):
         (XNOR(), {"conv3": XNOR(input_scale="K")}, False),
         (XNOR(), {"fc7": XNOR(input_scale="K"), "fc8": ALL["DoReFa"](1, 2)}, False),
         (BWN(), {"conv2": XNOR(), "fc7": XNOR()}, False),
-        (Turning(), {}, True),
-        (TurningReals(), {}, False),
+        (_Turning(), {}, True),
+        (_TurningReals(), {}, False),
         (Float(), {}, False),
     ],
 )
@@ -189,7 +189,7 @@ def test_what_falls_and_rises_cannot_stand_before_a_max_pool():
 
 
 def test_codes_of_reals_that_fall_and_rise_are_refused_by_name():
-    model = unkind(KIND, binarizer=ALL["DoReFa"](), layers={"conv3": TurningReals()})
+    model = unkind(KIND, binarizer=ALL["DoReFa"](), layers={"conv3": _TurningReals()})
     with pytest.raises(UserError, match="conv3 cannot be packed: what follows it makes its codes grow and fall again"):
         pack(model, image_size=KIND.image_size, classes=CLASSES)
 

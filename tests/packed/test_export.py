@@ -160,21 +160,21 @@ def test_other_thread_counts_are_refused(threads):
         PackedNetwork(graph, tensors)(pixels_for(20), threads=threads)
 
 
-class Shortcut(XNOR):
+class _Shortcut(XNOR):
     shortcut = True
 
 
-class Odd(XNOR):
+class _Odd(XNOR):
     def rescale(self, y, x, window):
         return y * x.square().mean()
 
 
-class Lying(XNOR):
+class _Lying(XNOR):
     def input_codes(self, x):
         return Codes(torch.sign(x) * 2, x.new_ones(()))
 
 
-class Halves(XNOR):
+class _Halves(XNOR):
     def weight_codes(self, weight):
         return Codes(sign(weight) / 2, weight.new_ones(()))
 
@@ -184,10 +184,14 @@ class Halves(XNOR):
     [
         (XNOR(), {"conv1": XNOR()}, "conv1 cannot be packed: XNOR would make 1-bit codes of pixels; .*WeightsOnly"),
         (TTQ(), {}, "conv2 cannot be packed: TTQ: its weights have two scales"),
-        (XNOR(), {"conv4": Shortcut()}, "conv4 cannot be packed: Shortcut adds its real input"),
-        (XNOR(), {"fc7": Odd()}, "fc7 cannot be packed: Odd multiplies its sums by a scale of positions that is not K"),
-        (XNOR(), {"conv3": Lying()}, "conv2 cannot be packed: the next layer makes no 1-bit signs"),
-        (XNOR(), {"conv3": Halves()}, "conv3 cannot be packed: its weight codes are not integers"),
+        (XNOR(), {"conv4": _Shortcut()}, "conv4 cannot be packed: _Shortcut adds its real input"),
+        (
+            XNOR(),
+            {"fc7": _Odd()},
+            "fc7 cannot be packed: _Odd multiplies its sums by a scale of positions that is not K",
+        ),
+        (XNOR(), {"conv3": _Lying()}, "conv2 cannot be packed: the next layer makes no 1-bit signs"),
+        (XNOR(), {"conv3": _Halves()}, "conv3 cannot be packed: its weight codes are not integers"),
     ],
 )
 def test_what_has_no_packed_form_is_refused_by_name(binarizer, layers, message):

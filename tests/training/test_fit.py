@@ -88,6 +88,7 @@ def test_the_checkpoint_is_plain_data(trained):
         "network": "alexnet-small",
         "image_size": 32,
         "classes": ["ant", "bee", "cat"],
+        "before_training": None,
     }
 
 

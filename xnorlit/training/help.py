@@ -46,7 +46,8 @@ def binarizer_list(command: str) -> str:
     """One line for each binarizer: its name and its docstring's first."""
     known = binarizers()
     width = max(map(len, known)) + 2
-    lines = [f"  {name:{width}}{(cls.__doc__ or '').strip().splitlines()[0]}" for name, cls in known.items()]
+    about = {name: next(iter((cls.__doc__ or "").strip().splitlines()), "") for name, cls in known.items()}
+    lines = [f"  {name:{width}}{line}".rstrip() for name, line in about.items()]
     return "\n".join(
         [
             "binarizers (--model.binarizer NAME):",
