@@ -35,7 +35,8 @@ std::vector<int> classes_of(const std::vector<Taps>& taps, std::vector<Taps>& di
   return classes;
 }
 
-int padded_to_tile(int channels) { return (channels + kTileChannels - 1) / kTileChannels * kTileChannels; }
+// Path::dots takes 16 channels at a time.
+int whole_steps(int channels) { return (channels + 15) / 16 * 16; }
 
 }  // namespace
 
@@ -66,7 +67,7 @@ BitConv::BitConv(const Path& path, const Shape& input, const Window& window, con
     row_class_.assign(output_.height, 0);
     column_class_.assign(output_.width, 0);
     patterns_.push_back({0, 0});
-    padded_.resize(padded_to_tile(outputs));
+    padded_.resize(whole_steps(outputs));
     add_ones(rows, outputs, std::vector<bool>(window.kernel_y * window.kernel_x, true), padded_.data());
     for (int32_t& ones : padded_) ones *= (1 << planes.inputs) - 1;
   }
@@ -85,7 +86,7 @@ void BitConv::note_padding(const uint32_t* rows, int outputs) {
       const int inside = (bottom - top) * (right - left);
       patterns_.push_back({inside * in.channels * all, inside == taps ? -1 : static_cast<int64_t>(padded_.size())});
       if (inside == taps) continue;
-      padded_.resize(padded_.size() + padded_to_tile(outputs));
+      padded_.resize(padded_.size() + whole_steps(outputs));
       std::vector<bool> outside(taps);
       for (int tap = 0; tap < taps; ++tap) {
         const int y = tap / window_.kernel_x, x = tap % window_.kernel_x;
@@ -152,7 +153,7 @@ void BitConv::run_units(const uint8_t* operand, const Layout& layout, int group,
   const int64_t step = flat_ ? input_.image_words() : int64_t{window_.stride_x} * input_.words();
   const int channel = group * path_.blocks * path_.lanes;
   const int channels = std::min(path_.blocks * path_.lanes, output_.channels - channel);
-  const int sums = (channels + 15) / 16 * 16;
+  const int sums = whole_steps(channels);
 
   alignas(64) int32_t mismatches[kMaxUnits * 2 * kTileChannels], weighted[kMaxUnits * 2 * kTileChannels];
   const bool one_product = products_.size() == 1 && products_[0].factor == 1;
