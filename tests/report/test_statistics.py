@@ -1,5 +1,6 @@
 """Gaps, intervals and p-values agree with hand-worked cases, an independent library and simulation."""
 
+import itertools
 import math
 
 import numpy as np
@@ -132,5 +133,67 @@ def test_the_interval_covers_the_true_gap_in_93_to_97_of_100_pairs(images, share
     covered = 0
     for pair in range(2000):
         interval = statistics.gap_interval(*outcomes(*rng.multinomial(images, shares)), seed=pair)
+        covered += interval.low <= true_gap <= interval.high
+    assert 0.93 <= covered / 2000 <= 0.97
+
+
+def test_the_interval_of_both_adds_the_seeds_part_to_the_images_part():
+    # Two seeds that differ on every image alike: no part is of one image in one seed, so
+    # var_seeds = 0.02 (gaps 0.4 and 0.6), half-width t(0.975, 1) sqrt(0.02 / 2) = 12.7062 x 0.1.
+    first = np.zeros((2, 1000), bool)
+    first[0, :400] = first[1, :600] = True
+    second = np.zeros((2, 1000), bool)
+    both = statistics.gap_interval_of_both(first, second)
+    images = statistics.gap_interval(first, second)
+    # 400 images of 1, 200 of 0.5, 400 of 0; the 200 vary over seeds: var_rest / N is small beside 0.02.
+    rest = sum((a - b - c + 0.5) ** 2 for a, b, c in [(1, 0.4, 1)] * 400 + [(0, 0.4, 0.5)] * 200 + [(0, 0.4, 0)] * 400)
+    rest += sum((a - b - c + 0.5) ** 2 for a, b, c in [(1, 0.6, 1)] * 400 + [(1, 0.6, 0.5)] * 200 + [(0, 0.6, 0)] * 400)
+    half = 12.7062 * math.sqrt((0.02 - rest / 999 / 1000) / 2)
+    assert both is not None
+    assert both.low == pytest.approx(0.5 - math.hypot(half, 0.5 - images.low), abs=1e-4)
+    assert both.high == pytest.approx(0.5 + math.hypot(half, images.high - 0.5), abs=1e-4)
+    assert both.covers == "images and seeds"
+
+
+def test_seeds_of_one_network_widen_nothing():
+    first, second = outcomes(500, 150, 60, 290)
+    thrice = statistics.gap_interval_of_both(np.stack([first] * 3), np.stack([second] * 3))
+    images = statistics.gap_interval(np.stack([first] * 3), np.stack([second] * 3))
+    assert thrice is not None
+    assert (thrice.low, thrice.high) == (pytest.approx(images.low), pytest.approx(images.high))
+    assert statistics.gap_interval_of_both(first, second) is None
+
+
+def test_fewer_images_mean_wider_intervals():
+    rng = np.random.default_rng(0)
+    first, second = rng.random((2, 8000)) < 0.8, rng.random((2, 8000)) < 0.7
+    parts = statistics.by_number_of_images(first, second)
+    assert [images for images, *_ in parts] == [500, 1000, 2000, 4000, 8000]
+    assert parts[-1][1:] == (statistics.gap(first, second), statistics.gap_interval(first, second))
+    widths = [interval.high - interval.low for *_, interval in parts]
+    assert [wide / narrow for wide, narrow in itertools.pairwise(widths)] == pytest.approx([2**0.5] * 4, 0.15)
+
+
+def test_a_set_too_small_to_halve_is_taken_whole():
+    parts = statistics.by_number_of_images(*outcomes(10, 5, 2, 3))
+    assert [images for images, *_ in parts] == [20]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seeds", "seed_effect"), [(3, 0.02), (3, 0.1), (5, 0.05)])
+def test_the_interval_of_both_covers_the_gap_of_all_images_and_trainings(seeds, seed_effect):
+    """Right where ability + seed + image + rest > 0; the true gap is that of the population of all three."""
+    rng = np.random.default_rng(seeds)
+    total = math.sqrt(0.8**2 + 0.6**2 + seed_effect**2)
+    true_gap = (math.erf(0.9 / total / 2**0.5) - math.erf(0.45 / total / 2**0.5)) / 2
+    covered = 0
+    for _ in range(2000):
+        image = 0.8 * rng.normal(size=1000)
+        right = [
+            ability + seed_effect * rng.normal(size=(seeds, 1)) + image + 0.6 * rng.normal(size=(seeds, 1000)) > 0
+            for ability in (0.9, 0.45)
+        ]
+        interval = statistics.gap_interval_of_both(*right)
+        assert interval is not None
         covered += interval.low <= true_gap <= interval.high
     assert 0.93 <= covered / 2000 <= 0.97

@@ -4,10 +4,12 @@ import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xnorlit.errors import UserError
 from xnorlit.report import statistics
-from xnorlit.report.comparison import AccuracyGap, Arm, Comparison, Gap, Mean, SeedGap, SeedResult
+from xnorlit.report.classes import class_gaps
+from xnorlit.report.comparison import AccuracyGap, Arm, Comparison, Gap, Mean, PartGap, SeedGap, SeedResult
 from xnorlit.report.difference import binarizers, difference
 from xnorlit.report.notes import notes_on
 from xnorlit.report.pairing import Match, Pairing, pairing
@@ -128,6 +130,8 @@ def _seed_result(run: Run) -> SeedResult:
 def _gap(match: Match, paired: Pairing) -> Gap:
     arm, twin = match.runs[0].summary, match.twins[0].summary
     alike = len({run.environment.machine for run in (*match.runs, *match.twins)}) == 1
+    twins_right, arms_right = _right(match, 1)
+    predictions = match.runs[0].predictions
     bits, whole = arm.bits_per_binary_weight, twin.packed_bits == twin.float_bits
     return Gap(
         arm=match.arm,
@@ -135,6 +139,11 @@ def _gap(match: Match, paired: Pairing) -> Gap:
         difference=difference(match.runs[0].flat_config, match.twins[0].flat_config),
         top1=_accuracy_gap(match, 1),
         top5=_accuracy_gap(match, 5),
+        classes=class_gaps(twins_right, arms_right, predictions.label, predictions.classes),
+        parts=tuple(
+            PartGap(images, 100 * points, _percent(interval))
+            for images, points, interval in statistics.by_number_of_images(twins_right, arms_right)
+        ),
         train_time_factor=_time_factor(match, "train_seconds") if alike else None,
         step_time_factor=_time_factor(match, "step_seconds") if alike else None,
         binary_weights_factor=32 / bits if bits and whole else None,
@@ -142,9 +151,14 @@ def _gap(match: Match, paired: Pairing) -> Gap:
     )
 
 
+def _right(match: Match, k: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """[seeds, images], whether the true class is among the k likeliest: for the twins, for the arm."""
+    twins, arms = (np.stack([run.predictions.correct(k) for run in runs]) for runs in (match.twins, match.runs))
+    return twins, arms
+
+
 def _accuracy_gap(match: Match, k: int) -> AccuracyGap:
-    twins = np.stack([run.predictions.correct(k) for run in match.twins])
-    arms = np.stack([run.predictions.correct(k) for run in match.runs])
+    twins, arms = _right(match, k)
     seeds = tuple(_seed_gap(run, twin, k) for run, twin in zip(match.runs, match.twins, strict=True))
     points = [seed.points for seed in seeds]
     return AccuracyGap(
@@ -152,6 +166,7 @@ def _accuracy_gap(match: Match, k: int) -> AccuracyGap:
         spread=statistics.spread(points),
         over_images=_percent(statistics.gap_interval(twins, arms)),
         over_seeds=statistics.seed_interval(points),
+        over_both=_percent(both) if (both := statistics.gap_interval_of_both(twins, arms)) else None,
         seeds=seeds,
     )
 

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from xnorlit.report.classes import ClassGap
 from xnorlit.report.difference import Difference
 from xnorlit.report.paper import CLAIMS, UFES, Claim, PublishedPair
 from xnorlit.report.statistics import Interval
@@ -67,19 +68,30 @@ class SeedGap:
 
 @dataclass(frozen=True)
 class AccuracyGap:
-    """Reference minus arm, in points; over_images and over_seeds are 95 % intervals of what they let vary."""
+    """Reference minus arm, in points; the intervals are of 95 % and let vary what their names say."""
 
     points: float
     spread: float | None
     over_images: Interval
     over_seeds: Interval | None
+    over_both: Interval | None
     seeds: tuple[SeedGap, ...]
+
+
+@dataclass(frozen=True)
+class PartGap:
+    """The gap on a random part of the images, in points, and its interval over images."""
+
+    images: int
+    points: float
+    over_images: Interval
 
 
 @dataclass(frozen=True)
 class Gap:
     """An arm against the reference: how their configurations differ, what it loses and what it saves.
 
+    classes and parts are of top-1: the gap in each class, and on fewer and fewer images.
     Factors are reference over arm for sizes (how many times smaller the arm is) and arm over reference for times (how
     many times longer it takes); None where there is nothing to divide, or where times are of different machines.
     """
@@ -89,6 +101,8 @@ class Gap:
     difference: Difference
     top1: AccuracyGap
     top5: AccuracyGap
+    classes: tuple[ClassGap, ...]
+    parts: tuple[PartGap, ...]
     train_time_factor: float | None
     step_time_factor: float | None
     binary_weights_factor: float | None

@@ -25,6 +25,7 @@ def rows(comparison: Comparison) -> Iterator[Row]:
     yield Row("top-1 %", lambda arm: _mean(arm.top1_percent), lambda gap: _points(gap.top1))
     if any(gap.top1.over_seeds for gap in comparison.gaps):
         yield Row("  over seeds", gap=lambda gap: _interval(gap.top1.over_seeds))
+        yield Row("  over both", gap=lambda gap: _interval(gap.top1.over_both))
     yield Row("  McNemar p", gap=lambda gap: _p_values(gap.top1))
     if comparison.classes > 5:  # with five classes or fewer the true one is always among five
         yield Row("top-5 %", lambda arm: _mean(arm.top5_percent), lambda gap: _points(gap.top5))

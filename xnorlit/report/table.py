@@ -106,7 +106,10 @@ def _legend(comparison: Comparison) -> Iterator[Text]:
     text = "Intervals are 95 %: paired bootstrap over the images, for these trained networks"
     seeds = max(len(gap.top1.seeds) for gap in comparison.gaps)
     if seeds > 1:
-        text += f"; over seeds: Student's t, for these images. ± is the standard deviation over {seeds} seeds"
+        text += (
+            "; over seeds: Student's t, for these images; over both: other images and seeds. ± is the standard "
+            f"deviation over {seeds} seeds"
+        )
     yield _text(f"{text}. Accuracies are of the last epoch.", "dim")
 
 
