@@ -14,7 +14,7 @@ TRAIN = $(XNORLIT) train $(1) $(if $(DATA),--data $(call quote,$(DATA))) \
 	$(if $(EXPERIMENT),--experiment $(call quote,$(EXPERIMENT))) --seed $(SEED) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train-xnor train-float train-bwn compare pack bench cifar10-table test lint format clean FORCE
+.PHONY: help setup train-xnor train-float train-bwn compare report pack bench cifar10-table test lint format clean FORCE
 
 help:
 	@awk '/^##/ { sub(/^## ?/, ""); print; next } \
@@ -32,6 +32,9 @@ train-bwn: $(STAMP) ## train the arm with binary weights and float inputs
 
 compare: $(STAMP) ## the newest pair's table, beside the paper's
 	@$(XNORLIT) compare $(ARGS)
+
+report: $(STAMP) ## the newest pair's page, one HTML file: PAIR=experiment/pair for another, BENCH=file.json for CPU times
+	@$(XNORLIT) report $(if $(PAIR),$(call quote,$(PAIR))) $(if $(BENCH),--bench $(call quote,$(BENCH))) $(ARGS)
 
 pack: $(STAMP) ## the newest run in bits: its size and accuracy, measured; random weights where there is no run
 	@$(XNORLIT) pack --or-random-weights $(ARGS)

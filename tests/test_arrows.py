@@ -43,7 +43,10 @@ ROOMS = {
     "packing": Room(("training", "packed.export")),
     "runs": Room(foreign=("numpy", "rich", "safetensors", "scipy", "statsmodels", "yaml")),
     "bench": Room(("packing",)),
-    "report": Room(("runs",), foreign=("numpy", "rich", "safetensors", "scipy", "statsmodels", "yaml")),
+    "report": Room(
+        ("runs", "pictures"),
+        foreign=("jinja2", "markupsafe", "numpy", "PIL", "rich", "safetensors", "scipy", "statsmodels", "yaml"),
+    ),
     "table": Room(("report",), foreign=()),
     "cli": Room(foreign=(), lazy=True),
     "__main__": Room(("cli",), foreign=()),

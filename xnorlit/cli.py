@@ -33,6 +33,12 @@ def _compare(arguments: Sequence[str]) -> None:
     compare(arguments)
 
 
+def _report(arguments: Sequence[str]) -> None:
+    from xnorlit.report.page.command import report
+
+    report(arguments)
+
+
 def _bench(arguments: Sequence[str]) -> None:
     from xnorlit.bench.command import bench
 
@@ -82,6 +88,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int | None]]] = {
     ),
     "classify": ("pictures through a packed network: the likeliest classes", _classify),
     "compare": ("the table of a pair: what binarising cost and gave", _compare),
+    "report": ("a pair's page: one HTML file with all of it", _report),
     "table": (
         "an experiment's arms, trained where missing, as a table",
         _typed("xnorlit.table.command", "table", "cifar10 --data photos/ --thorough float,xnor"),

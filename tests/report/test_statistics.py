@@ -137,30 +137,24 @@ def test_the_interval_covers_the_true_gap_in_93_to_97_of_100_pairs(images, share
     assert 0.93 <= covered / 2000 <= 0.97
 
 
-def test_the_interval_of_both_adds_the_seeds_part_to_the_images_part():
-    # Two seeds that differ on every image alike: no part is of one image in one seed, so
-    # var_seeds = 0.02 (gaps 0.4 and 0.6), half-width t(0.975, 1) sqrt(0.02 / 2) = 12.7062 x 0.1.
-    first = np.zeros((2, 1000), bool)
-    first[0, :400] = first[1, :600] = True
-    second = np.zeros((2, 1000), bool)
-    both = statistics.gap_interval_of_both(first, second)
-    images = statistics.gap_interval(first, second)
-    # 400 images of 1, 200 of 0.5, 400 of 0; the 200 vary over seeds: var_rest / N is small beside 0.02.
-    rest = sum((a - b - c + 0.5) ** 2 for a, b, c in [(1, 0.4, 1)] * 400 + [(0, 0.4, 0.5)] * 200 + [(0, 0.4, 0)] * 400)
-    rest += sum((a - b - c + 0.5) ** 2 for a, b, c in [(1, 0.6, 1)] * 400 + [(1, 0.6, 0.5)] * 200 + [(0, 0.6, 0)] * 400)
-    half = 12.7062 * math.sqrt((0.02 - rest / 999 / 1000) / 2)
+def test_the_interval_of_both_by_hand():
+    # d: seed 0 right on images 0 and 1, seed 1 on images 0, 1, 2, of four; the second network on none.
+    first = np.array([[1, 1, 0, 0], [1, 1, 1, 0]], bool)
+    both = statistics.gap_interval_of_both(first, np.zeros((2, 4), bool))
+    # Gaps 1/2 and 3/4: mean 5/8, variance 1/32. Images 1, 1, 1/2, 0: variance (9 + 9 + 1 + 25) / 64 / 3 = 11/48.
+    # The rest of d is 1/8 on images 0, 1, 3 and -3/8 on image 2, the other sign in seed 1: 2 (3 + 9) / 64 / 3 = 1/8.
+    half = math.hypot(12.7062 * math.sqrt(1 / 64), 1.95996 * math.sqrt((11 / 48 - 1 / 16) / 4))
     assert both is not None
-    assert both.low == pytest.approx(0.5 - math.hypot(half, 0.5 - images.low), abs=1e-4)
-    assert both.high == pytest.approx(0.5 + math.hypot(half, images.high - 0.5), abs=1e-4)
+    assert (both.low, both.high) == (pytest.approx(5 / 8 - half, abs=1e-4), pytest.approx(5 / 8 + half, abs=1e-4))
     assert both.covers == "images and seeds"
 
 
-def test_seeds_of_one_network_widen_nothing():
+def test_seeds_without_spread_leave_the_images_part():
     first, second = outcomes(500, 150, 60, 290)
     thrice = statistics.gap_interval_of_both(np.stack([first] * 3), np.stack([second] * 3))
     images = statistics.gap_interval(np.stack([first] * 3), np.stack([second] * 3))
     assert thrice is not None
-    assert (thrice.low, thrice.high) == (pytest.approx(images.low), pytest.approx(images.high))
+    assert (thrice.low, thrice.high) == (pytest.approx(images.low, abs=1e-3), pytest.approx(images.high, abs=1e-3))
     assert statistics.gap_interval_of_both(first, second) is None
 
 
@@ -180,7 +174,7 @@ def test_a_set_too_small_to_halve_is_taken_whole():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seeds", "seed_effect"), [(3, 0.02), (3, 0.1), (5, 0.05)])
+@pytest.mark.parametrize(("seeds", "seed_effect"), [(2, 0.05), (3, 0.02), (3, 0.1), (5, 0.05)])
 def test_the_interval_of_both_covers_the_gap_of_all_images_and_trainings(seeds, seed_effect):
     """Right where ability + seed + image + rest > 0; the true gap is that of the population of all three."""
     rng = np.random.default_rng(seeds)

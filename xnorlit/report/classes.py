@@ -52,7 +52,7 @@ def class_gaps(
     minus = np.bincount(label[difference < 0], minlength=count)
     asked = np.flatnonzero(images)
     p = np.array([_sign_test(int(plus[k]), int(minus[k])) for k in asked])
-    holm = multipletests(p, method="holm")[1]  # type: ignore[index]
+    holm = np.asarray(multipletests(p, method="holm")[1])
     p_values = {int(k): (float(p[i]), float(holm[i])) for i, k in enumerate(asked)}
     return tuple(
         ClassGap(

@@ -1,0 +1,225 @@
+"""`xnorlit report` writes one page that stands alone, and whose numbers are those of the run directories."""
+
+import csv
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from tests.report.page.numbers import Page
+from tests.runs.factory import BINARY_PACKED_BITS, PACKED_BITS, PARAMETERS, write_run
+from xnorlit.errors import UserError
+from xnorlit.report.page.cited import resolve
+from xnorlit.report.page.command import main, report
+
+PHOTOGRAPHS = Path(__file__).parents[4] / "shared" / "data" / "cifar10-12k"
+
+
+@pytest.fixture
+def pair(tmp_path, monkeypatch):
+    """Three seeds of two arms under ./runs."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for seed in range(3):
+        write_run(Path("runs"), "xnor", seed, right=rng.random(1000) < 0.65)
+        write_run(Path("runs"), "float", seed, right=rng.random(1000) < 0.8)
+    return tmp_path
+
+
+def page_of(*words, **options) -> Page:
+    return Page.of(main(words, **options).read_text())
+
+
+def test_every_number_on_the_page_stands_at_its_place_in_the_record(pair):
+    page = page_of()
+    assert len(page.numbers) > 200
+    for at, value, text in page.numbers:
+        assert json.loads(value) == resolve(page.record, at), at
+        assert text.strip(), at
+
+
+def test_no_table_prints_a_number_without_its_place(pair):
+    words = [text for text in page_of().bare if re.search(r"\d", text)]
+    # What is left are names of classes, and dates and versions in the table of the runs.
+    known = r"class-\d$|2026-01-01 00:00$|Python 3\.11\.2, torch 2\.4\.0"
+    assert [word for word in words if not re.match(known, word)] == []
+
+
+def accuracy(run: str, k: int) -> float:
+    tensors = load_file(Path(run) / "predictions.safetensors")
+    return 100 * float((tensors["top5"][:, :k] == tensors["label"][:, None]).any(axis=1).mean())
+
+
+def test_the_record_is_what_the_run_directories_hold(pair):
+    record = page_of().record
+    for arm in record["comparison"]["arms"]:
+        for seed in arm["seeds"]:
+            summary = json.loads((Path(seed["run"]) / "summary.json").read_text())
+            assert seed["top1_percent"] == pytest.approx(accuracy(seed["run"], 1))
+            assert seed["top5_percent"] == pytest.approx(accuracy(seed["run"], 5))
+            assert seed["train_seconds"] == summary["train_seconds"]
+            assert (arm["parameters"], arm["packed_bits"]) == (summary["parameters"], summary["bits"]["packed"])
+        assert arm["top1_percent"]["mean"] == pytest.approx(np.mean([seed["top1_percent"] for seed in arm["seeds"]]))
+    for metric, arms in record["curves"]["metrics"].items():
+        for arm in arms.values():
+            for seed in arm["seeds"]:
+                with (Path(seed["run"]) / "metrics.csv").open() as file:
+                    rows = [row for row in csv.DictReader(file) if row.get(metric)]
+                assert seed["value"] == [float(row[metric]) for row in rows]
+                assert seed["epoch"] == [int(row["epoch"]) + 1 for row in rows]
+    (gap,) = record["curves"]["gaps"]
+    means = {arm: lines["mean"]["value"] for arm, lines in record["curves"]["metrics"]["val/top1"].items()}
+    assert gap["value"] == pytest.approx([100 * (f - x) for f, x in zip(means["float"], means["xnor"], strict=True)])
+    for run in record["runs"]:
+        environment = json.loads((Path(run["run"]) / "environment.json").read_text())
+        assert (run["cpu"], run["threads"], run["packages"]) == tuple(
+            environment[key] for key in ("cpu", "threads", "packages")
+        )
+    matrices = record["confusions"]["of_arms"]
+    for arm, matrix in matrices.items():
+        right = sum(accuracy(f"runs/synthetic/pair-0/{arm}/seed-{seed}", 1) * 10 for seed in range(3))
+        assert np.trace(matrix) == pytest.approx(right)
+        assert np.sum(matrix) == 3000
+
+
+def test_the_verdict_says_the_gap_its_interval_and_the_size(pair):
+    html = main().read_text()
+    verdict = re.search(r'<section class="verdict".*?</section>', html, re.DOTALL)[0]
+    text = " ".join(re.sub(r"<[^>]+>", "", verdict).split())
+    gap = json.loads(re.search(r'id="record">(.*?)</script>', html)[1])["comparison"]["gaps"][0]
+    both = gap["top1"]["over_both"]
+    assert text.startswith(f"xnor loses {gap['top1']['points']:.2f} points of top-1 to float (95 % interval ")
+    assert f"[{both['low']:.2f}, {both['high']:.2f}]" in text
+    assert f"is {32 * PARAMETERS / PACKED_BITS:.3g} × smaller" in text
+    assert BINARY_PACKED_BITS < PACKED_BITS
+
+
+def test_the_page_stands_alone_and_is_small(pair):
+    path = main()
+    html = path.read_text()
+    assert path == Path("runs/synthetic/pair-0/report.html")
+    assert path.stat().st_size < 3 * 2**20
+    # Nothing is fetched: no address, no file; pictures are inside.
+    loads = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"')\s>]+)""", html)
+    assert [target for target in loads if not target.startswith(("#", "data:image/"))] == []
+    assert "://" not in html
+    assert "@import" not in html
+
+
+def test_the_page_can_be_heard_and_used_by_keyboard(pair):
+    page = page_of()
+    tags = [tag for tag, *_ in page.elements]
+    assert page.unclosed == []
+    assert tags.count("h1") == tags.count("main") == 1
+    assert ("html", {"lang": "en"}, 0) in page.elements
+    assert tags.count("table") == tags.count("caption") == tags.count("thead") > 5
+    assert all(attributes.get("scope") in ("col", "row") for tag, attributes, _ in page.elements if tag == "th")
+    charts = [attributes for tag, attributes, _ in page.elements if tag == "svg"]
+    assert len(charts) >= 4
+    assert all(chart["role"] == "img" and chart["aria-label"] for chart in charts)
+    assert tags.count("title") >= 1 + len(charts)
+    assert tags.count("desc") == len(charts)
+    assert all("tabindex" in chart for chart in charts if "data-chart" in chart)
+    ids = [attributes["id"] for _, attributes, _ in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = [attributes["href"][1:] for tag, attributes, _ in page.elements if tag == "a"]
+    assert set(links) <= set(ids)
+
+
+def test_names_from_files_cannot_write_html(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+    names = (evil, *"abcdefghi")
+    for arm in ("xnor", "float"):
+        write_run(Path("runs"), arm, classes=names, config={"trainer.precision": evil}, environment={"cpu": evil})
+    html = main().read_text()
+    assert "<script>alert" not in html
+    assert "<img src=x" not in html
+    assert Page.of(html).record["classes"][0] == evil
+
+
+def test_a_pair_is_named_in_several_ways(pair):
+    for words in (["synthetic/pair-0"], ["pair-0"], ["runs/synthetic/pair-0"], []):
+        assert page_of(*words).record["comparison"]["pair"] == "pair-0"
+    seeds = [f"runs/synthetic/pair-0/{arm}/seed-1" for arm in ("xnor", "float")]
+    report([*seeds, "--out", "two.html"])
+    assert [len(arm["seeds"]) for arm in Page.of(Path("two.html").read_text()).record["comparison"]["arms"]] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["synthetic/pair-9"], r"has no pair named pair-9\. Did you mean pair-0"),
+        (["runs/synthetic/pair-0/xnor/seed-0"], "One run was given, .*; two or more were expected, or a pair"),
+        (["--bench", "none.json"], r"none\.json cannot be read: No such file"),
+        (["--data", "none"], "none is no folder"),
+        (["--out", "runs"], "runs is a folder; a file was expected"),
+        (["--out", "mine.html"], r"mine\.html exists and is no page of xnorlit report, so it is not written over"),
+        (["--ot", "x"], r"xnorlit report has no option --ot\. Did you mean --out\?"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_nothing_is_written(pair, words, complaint):
+    Path("mine.html").write_text("my own page")
+    with pytest.raises(UserError, match=complaint):
+        report(words)
+    assert not Path("runs/synthetic/pair-0/report.html").exists()
+    assert Path("mine.html").read_text() == "my own page"
+
+
+def test_an_earlier_page_survives_a_pair_that_broke(pair):
+    path = main()
+    before = path.read_bytes()
+    write_run(Path("runs"), "bwn", 0, metadata={"listing_sha256": "f" * 64})
+    with pytest.raises(UserError, match="were evaluated on different images"):
+        main()
+    assert path.read_bytes() == before
+
+
+def test_a_missing_arm_leaves_with_status_two(tmp_path):
+    write_run(tmp_path / "runs", "xnor")
+    done = subprocess.run(
+        [sys.executable, "-m", "xnorlit", "report"], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={"PYTHONPATH": str(Path(__file__).parents[3]), "PATH": ""},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "has no pair to compare" in done.stderr
+    assert list(tmp_path.rglob("*.html")) == []
+
+
+def test_broken_runs_and_nan_losses_are_words_on_the_page(pair):
+    write_run(Path("runs"), "xnor", 7, finished=False)
+    (write_run(Path("runs"), "float", 8) / "summary.json").write_text("{")
+    metrics = Path("runs/synthetic/pair-0/xnor/seed-0/metrics.csv")
+    metrics.write_text(metrics.read_text().replace("1.4,", "nan,"))
+    page = page_of()
+    notes = " ".join(page.record["comparison"]["notes"])
+    assert "xnor/seed-7 is not finished" in notes
+    assert "float/seed-8/summary.json is damaged" in notes
+    assert "val/loss is NaN from step 199" in notes
+    assert page.record["curves"]["metrics"]["val/loss"]["xnor"]["mean"]["value"][-1] is None
+
+
+@pytest.mark.slow
+def test_three_seeds_of_50_000_images_take_under_ten_seconds_and_a_gibibyte(tmp_path):
+    rng = np.random.default_rng(0)
+    for seed in range(3):
+        for arm, share in (("xnor", 0.6), ("float", 0.66)):
+            write_run(tmp_path / "runs", arm, seed, images=50_000, right=rng.random(50_000) < share)
+    code = (
+        "import resource, time\nstart = time.perf_counter()\nfrom xnorlit.report.page.command import main\nmain()\n"
+        "print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,
+        env={"PYTHONPATH": str(Path(__file__).parents[3])},
+    )  # fmt: skip
+    seconds, gibibytes = map(float, done.stdout.split()[-2:])
+    assert seconds < 10
+    assert gibibytes < 1
+    assert math.isfinite(seconds)

@@ -1,0 +1,186 @@
+"""Pictures of numbers, as SVG that stands in the page: lines over epochs, and points by size or time.
+
+Written by hand: the smallest bundle of plotly that is shipped for Python is 4.6 MB, the page is to stay under 3 MB, and
+what is wanted of it, the values under the pointer, is sixty lines of script.js.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from markupsafe import Markup
+
+WIDTH, HEIGHT = 640, 340
+LEFT, RIGHT, TOP, BOTTOM = 62, 16, 14, 52
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line over epochs: a CSS class for its colour, a kind (`mean`, `seed`, `dashed`), and where its values stand."""
+
+    label: str
+    colour: str
+    epoch: Sequence[int]
+    value: Sequence[float | None]
+    at: str
+    kind: str = "mean"
+    least: Sequence[float | None] = ()
+    most: Sequence[float | None] = ()
+
+
+@dataclass(frozen=True)
+class Point:
+    """A network: its label, colour, place, and the half-length of an error bar."""
+
+    label: str
+    colour: str
+    x: float
+    y: float
+
+
+def lines(
+    title: str, text: str, found: Sequence[Line], *, x: str, y: str, scale: float = 1, zero: bool = False
+) -> Markup:
+    """Lines over epochs.
+
+    Args:
+        title: What it shows, for those who hear the page.
+        text: What is to be seen in it, in a sentence.
+        found: The lines; a None among their values is a hole.
+        x: What the horizontal axis is.
+        y: What the vertical axis is, with its unit.
+        scale: From the values to what is shown: 100 for fractions in percent.
+        zero: Whether the vertical axis holds 0, with a line.
+    """
+    bounds = [v for line in found for v in (*line.value, *line.least, *line.most) if v is not None]
+    low, high = scale * min(bounds, default=0), scale * max(bounds, default=1)
+    ys = _ticks(min(low, 0) if zero else low, max(high, 0) if zero else high)
+    last = max((max(line.epoch, default=1) for line in found), default=1)
+    first = min((min(line.epoch, default=1) for line in found), default=1)
+    xs = [tick for tick in _ticks(first, last) if first <= tick <= last and tick == int(tick)] or [first]
+    axes = _Axes(first, max(last, first + 1), ys[0], ys[-1])
+    body = [_grid(axes, xs, ys, x, y)]
+    if zero:
+        body.append(f'<line class="zero" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{axes.y(0)}" y2="{axes.y(0)}"/>')
+    for line in found:
+        if line.least:
+            body.append(_band(axes, line, scale))
+        body.append(_path(axes, line, scale))
+    body.append(f'<line class="cursor" y1="{TOP}" y2="{HEIGHT - BOTTOM}" visibility="hidden"/>')
+    about = {
+        "x": x, "first": axes.x0, "last": axes.x1, "left": LEFT, "right": WIDTH - RIGHT, "scale": scale,
+        "lines": [{"label": line.label, "at": line.at} for line in found if line.kind != "seed"],
+    }  # fmt: skip
+    return _svg(title, text, "".join(body), about)
+
+
+def points(title: str, text: str, found: Sequence[Point], *, x: str, y: str) -> Markup:
+    """Networks by a size or a time, on a logarithmic axis, and their accuracy."""
+    xs = _powers(min(p.x for p in found), max(p.x for p in found))
+    ys = _ticks(min(p.y for p in found), max(p.y for p in found))
+    axes = _Axes(math.log10(xs[0]), math.log10(xs[-1]), ys[0], ys[-1])
+    body = [_grid(axes, [math.log10(v) for v in xs], ys, x, y, [_short(v) for v in xs])]
+    for p in found:
+        px, py = axes.x(math.log10(p.x)), axes.y(p.y)
+        anchor, dx = ("end", -10) if px > WIDTH * 0.6 else ("start", 10)
+        body.append(
+            f'<g class="{p.colour}"><title>{escape(p.label)}: {_short(p.x)}, {p.y:.2f}</title>'
+            f'<circle cx="{px}" cy="{py}" r="6"/>'
+            f'<text x="{px + dx}" y="{py - 8}" text-anchor="{anchor}">{escape(p.label)}</text></g>'
+        )
+    return _svg(title, text, "".join(body), None)
+
+
+@dataclass(frozen=True)
+class _Axes:
+    x0: float
+    x1: float
+    y0: float
+    y1: float
+
+    def x(self, value: float) -> float:
+        return round(LEFT + (value - self.x0) / (self.x1 - self.x0) * (WIDTH - LEFT - RIGHT), 1)
+
+    def y(self, value: float) -> float:
+        return round(HEIGHT - BOTTOM - (value - self.y0) / (self.y1 - self.y0) * (HEIGHT - TOP - BOTTOM), 1)
+
+
+def _svg(title: str, text: str, body: str, about: dict | None) -> Markup:
+    data = f' tabindex="0" data-chart="{escape(json.dumps(about))}"' if about else ""
+    return Markup(
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(f"{title}. {text}")}"{data}>'
+        f"<title>{escape(title)}</title><desc>{escape(text)}</desc>{body}</svg>"
+    )
+
+
+def _grid(
+    axes: _Axes, xs: Sequence[float], ys: Sequence[float], x: str, y: str, names: Sequence[str] | None = None
+) -> str:
+    down = HEIGHT - BOTTOM
+    found = []
+    for value in ys:
+        at = axes.y(value)
+        found.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at}" y2="{at}"/>')
+        found.append(f'<text class="tick" x="{LEFT - 8}" y="{at + 4}" text-anchor="end">{_short(value)}</text>')
+    for value, name in zip(xs, names or [_short(value) for value in xs], strict=True):
+        at = axes.x(value)
+        found.append(f'<line class="grid" x1="{at}" x2="{at}" y1="{down}" y2="{down + 5}"/>')
+        found.append(f'<text class="tick" x="{at}" y="{down + 20}" text-anchor="middle">{name}</text>')
+    middle = (TOP + down) / 2
+    turned = f'transform="rotate(-90 15 {middle})" x="15" y="{middle}"'
+    found.append(
+        f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x)}</text>'
+    )
+    found.append(f'<text class="axis" {turned} text-anchor="middle">{escape(y)}</text>')
+    return f'<g aria-hidden="true">{"".join(found)}</g>'
+
+
+def _path(axes: _Axes, line: Line, scale: float) -> str:
+    steps, pen = [], "M"
+    for epoch, value in zip(line.epoch, line.value, strict=True):
+        if value is None:
+            pen = "M"
+            continue
+        steps.append(f"{pen}{axes.x(epoch)} {axes.y(scale * value)}")
+        pen = "L"
+    shape = f'<path d="{"".join(steps)}"/>'
+    if len(steps) == 1:  # a line of one point would not be seen
+        x, y = steps[0][1:].split()
+        shape = f'<circle cx="{x}" cy="{y}" r="4"/>'
+    return f'<g class="{line.colour} {line.kind}"><title>{escape(line.label)}</title>{shape}</g>'
+
+
+def _band(axes: _Axes, line: Line, scale: float) -> str:
+    known = [
+        (epoch, low, high)
+        for epoch, low, high in zip(line.epoch, line.least, line.most, strict=True)
+        if low is not None and high is not None
+    ]
+    upper = [f"{axes.x(epoch)},{axes.y(scale * high)}" for epoch, _, high in known]
+    lower = [f"{axes.x(epoch)},{axes.y(scale * low)}" for epoch, low, _ in reversed(known)]
+    return f'<polygon class="{line.colour} band" points="{" ".join([*upper, *lower])}"/>'
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Four to eight round numbers, the first at most `low`, the last at least `high`."""
+    span = high - low if high > low else max(abs(high), 1.0)
+    rough = span / 5
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(power * k for k in (1, 2, 5, 10) if power * k >= rough * 0.999)
+    start, end = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(step * k, 10) for k in range(start, max(end, start + 1) + 1)]
+
+
+def _powers(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times powers of ten around the values."""
+    tens = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
+    marks = [k * 10.0**ten for ten in tens for k in (1, 2, 5)]
+    start = max(i for i, mark in enumerate(marks) if mark < low * 0.95)
+    end = min(i for i, mark in enumerate(marks) if mark > high * 1.05)
+    return marks[start : end + 1]
+
+
+def _short(value: float) -> str:
+    return f"{value:.6g}".replace("-", "−")

@@ -1,0 +1,100 @@
+"""The validation pictures behind the predictions, where their folder is on this machine."""
+
+import base64
+import hashlib
+import io
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from xnorlit.pictures import UnreadableImageError, is_image, read_rgb
+from xnorlit.runs import Predictions
+
+_FOLDERS = ("val", "valid", "validation", "test", "testing")
+_LARGEST = 128  # pixels of a side: two dozen pictures stay below 200 KiB
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """The picture of each prediction.
+
+    Args:
+        folder: Of the split.
+        names: By position in the split's listing, relative to the folder.
+    """
+
+    folder: Path
+    names: Sequence[str]
+
+    def as_url(self, index: int) -> str | None:
+        """A picture as a data URL, at most 128 pixels wide and high; None where its file cannot be read.
+
+        Args:
+            index: Position in the listing.
+        """
+        try:
+            image = read_rgb(self.folder / self.names[index])
+        except UnreadableImageError:
+            return None
+        small = max(image.size) <= 48  # JPEG would smear so few pixels, and PNG is as small
+        image.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
+        file = io.BytesIO()
+        image.save(file, *(("PNG",) if small else ("JPEG",)), **({} if small else {"quality": 85}))
+        kind = "png" if small else "jpeg"
+        return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def find(predictions: Predictions, sources: Sequence[Path]) -> Photographs | str:
+    """The pictures that were predicted, or in words why they are not shown.
+
+    A folder counts only if its names and labels have the listing's hash: otherwise they are not the same pictures.
+
+    Args:
+        predictions: Of a run.
+        sources: Folders to look into: a set with val/ or test/, or that split itself.
+    """
+    tried = []
+    for source in dict.fromkeys(sources):
+        for folder in [*(source / name for name in _FOLDERS), source]:
+            if not folder.is_dir() or not _has_classes(folder, predictions.classes):
+                continue
+            names = list(_listed(folder, predictions.classes))
+            if _hash(names, predictions.classes) == predictions.listing_sha256:
+                return Photographs(folder, names)
+            tried.append(str(folder))
+    if tried:
+        return f"{', '.join(tried)}: the names of the pictures there are not those of the runs' validation set."
+    looked = ", ".join(map(str, dict.fromkeys(sources))) or "no folder"
+    return f"the validation pictures are not on disk as folders of classes ({looked} was looked into)."
+
+
+def _has_classes(folder: Path, classes: tuple[str, ...]) -> bool:
+    found = {entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")}
+    return found == set(classes)
+
+
+def _listed(folder: Path, classes: tuple[str, ...]) -> Iterator[str]:
+    """Names as the data module lists them: class by class, sorted, at any depth."""
+    for name in classes:
+        yield from sorted(_images(folder / name, name))
+
+
+def _images(folder: Path, prefix: str) -> Iterator[str]:
+    for entry in os.scandir(folder):
+        name = f"{prefix}/{entry.name}"
+        if entry.is_dir() and not entry.name.startswith("."):
+            yield from _images(Path(entry.path), name)
+        elif is_image(entry.name):
+            yield name
+
+
+def _hash(names: Sequence[str], classes: tuple[str, ...]) -> str:
+    """`xnorlit.data.listing.Listing.sha256` of these names, whose first folder is the class."""
+    labels = {name: label for label, name in enumerate(classes)}
+    digest = hashlib.sha256("\0".join(classes).encode())
+    for name in names:
+        digest.update(f"\n{name}\0{labels[name.partition('/')[0]]}".encode())
+    return digest.hexdigest()

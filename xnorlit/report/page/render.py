@@ -1,0 +1,112 @@
+"""The record as one HTML file: the template, its filters, and what it asks for besides the record."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import PurePath
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from xnorlit.report.page import wording
+from xnorlit.report.page.cited import Cited, printed
+from xnorlit.report.page.pictures import LAYER_TITLES, colours, cpu_times, is_alone, is_one_bit, pictures
+
+_NUMBERS = {
+    "points": wording.points,
+    "gained": lambda value: wording.points(-value),
+    "whole": wording.whole,
+    "mebibytes": wording.mebibytes,
+    "mebibytes_of_bytes": wording.mebibytes_of_bytes,
+    "milliseconds": wording.milliseconds,
+    "duration": wording.duration,
+    "factor": wording.factor,
+    "p_value": wording.p_value,
+    "share": wording.share,
+}
+
+
+def render(record: dict[str, Any], words: Sequence[str]) -> str:
+    """The page.
+
+    Args:
+        record: Of `xnorlit.report.page.record`.
+        words: The command line that asks for this page again, without the program's name.
+    """
+    cited = Cited(record)
+    comparison = cited.comparison
+    arms = [arm["label"] for arm in comparison.value["arms"]]
+    colour = colours(arms, comparison.reference.value)
+    seeds = sorted({seed["seed"] for arm in comparison.value["arms"] for seed in arm["seeds"]})
+    return _environment().get_template("page.html.jinja").render(
+        record=cited,
+        json=_json(record),
+        style=Markup(_file("style.css")),
+        script=Markup(_file("script.js")),
+        colour=colour,
+        charts=pictures(cited, colour),
+        layer_titles=LAYER_TITLES,
+        classes=record["classes"],
+        networks=record["networks"],
+        source=PurePath(comparison.source.value).name,
+        seeds=seeds,
+        several=any(gap.top1.over_seeds for gap in comparison.gaps),
+        arm_of=lambda label: next(arm for arm in comparison.arms if arm.label == label),
+        is_timed=lambda arm: is_one_bit(arm.value),
+        speed=_speed(cited),
+        fastest=_fastest(cited),
+        columns=lambda metric: [(arm, cited.curves.metrics[metric][arm].mean) for arm in cited.curves.metrics[metric]],
+        gap_columns=[(f"{gap.reference} − {gap.arm}", gap) for gap in cited.curves.gaps],
+        named=lambda labels: ", ".join(dict.fromkeys(record["classes"][label.value] for label in labels)),
+        commands=[*(run["command"] for run in record["runs"]), shlex.join(["xnorlit", *words])],
+        report_command=shlex.join(["xnorlit", *words]),
+        pack_command=f"xnorlit pack {shlex.quote(_binary_run(record))}",
+        bench_command=f"xnorlit bench {shlex.quote(_binary_run(record) + '/packed.safetensors')} --json bench.json",
+    )  # fmt: skip
+
+
+def _environment() -> Environment:
+    from jinja2 import FunctionLoader
+
+    environment = Environment(
+        loader=FunctionLoader(_file), autoescape=True, undefined=StrictUndefined, lstrip_blocks=True
+    )
+    shown = {name: printed(text) for name, text in _NUMBERS.items()}
+    environment.filters.update(shown)
+    environment.filters["number"] = lambda cited, name: shown[name](cited)
+    environment.filters["plain"] = wording.plain
+    environment.filters["unique_values"] = lambda values: len({json.dumps(value, default=str) for value in values})
+    environment.globals["range_of"] = range
+    return environment
+
+
+def _file(name: str) -> str:
+    return resources.files("xnorlit.report.page").joinpath(name).read_text(encoding="utf-8")
+
+
+def _json(record: dict[str, Any]) -> Markup:
+    """JSON that may stand inside of a script element: no `<` can end it."""
+    text = json.dumps(record, allow_nan=False, default=str, separators=(",", ":"))
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def _binary_run(record: dict[str, Any]) -> str:
+    """The path of the first run that has something to pack."""
+    arms = record["comparison"]["arms"]
+    arm = next((arm for arm in arms if arm["binary_parameters"]), arms[0])
+    return arm["seeds"][0]["run"]
+
+
+def _speed(cited: Cited) -> Cited | None:
+    """The bench's row of the whole network by itself, where the bench is of this pair's network."""
+    if not cpu_times(cited.value):
+        return None
+    return next(row for row in cited.bench.rows if is_alone(row.value))
+
+
+def _fastest(cited: Cited) -> Cited | None:
+    """The layer that the packed kernels make the most of."""
+    rows = [row for row in cited.bench.rows if row.part != "network"] if cited.bench else []
+    return max(rows, key=lambda row: row.ratio.value, default=None)

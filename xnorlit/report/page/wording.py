@@ -1,0 +1,63 @@
+"""How the page prints numbers."""
+
+
+def points(value: float, digits: int = 2) -> str:
+    """Two digits behind the point: accuracies in percent, gaps in points."""
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def whole(value: int) -> str:
+    """Thousands apart."""
+    return f"{value:,}"
+
+
+def mebibytes(bits: float) -> str:
+    """Bits as MiB."""
+    return f"{bits / 2**23:.3g} MiB"
+
+
+def mebibytes_of_bytes(count: float) -> str:
+    """Bytes as MiB."""
+    return mebibytes(8 * count)
+
+
+def milliseconds(seconds: float) -> str:
+    """Seconds as ms."""
+    return f"{1000 * seconds:.3g} ms"
+
+
+def duration(seconds: float) -> str:
+    """Hours and minutes, minutes and seconds, or seconds."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def factor(value: float) -> str:
+    """Three digits and a times sign."""
+    return f"{value:.3g} ×"
+
+
+def p_value(value: float) -> str:
+    """Two digits; powers of ten below a thousandth."""
+    if value >= 0.001:
+        return f"{value:.2g}"
+    if value < 1e-300:
+        return "< 10⁻³⁰⁰"
+    digits, power = f"{value:.1e}".split("e")
+    return f"{digits} · 10{str(int(power)).translate(_RAISED)}"
+
+
+def share(value: float) -> str:
+    """A fraction in percent."""
+    return f"{100 * value:.2f} %"
+
+
+def plain(value: object) -> str:
+    """A setting as YAML would write it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
