@@ -7,7 +7,8 @@ from typing import Any
 from xnorlit.bench.figures import Figure, ratio
 from xnorlit.bench.turns import Samples, Turns
 
-FP32 = ("fp32", "fp32 channels_last")
+EAGER_FP32 = "fp32"
+FP32 = (EAGER_FP32, "fp32 channels_last")
 BEST_FP32 = "torch's best fp32"
 COMPILED = "torch.compile"
 ONNX_INT8 = "onnxruntime int8"
