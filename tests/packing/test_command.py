@@ -75,6 +75,8 @@ def test_it_prints_size_accuracy_beside_trainings_and_what_to_type_next(xnorlit,
     assert f"xnorlit classify {file} PHOTO.jpg" in out
     assert f"xnorlit bench {file}" in out
     assert [path.name for path in file.parent.iterdir()] == ["net.safetensors"]
+    (tmp_path / "mine").touch()
+    assert file.stat().st_mode == (tmp_path / "mine").stat().st_mode, "others may read it, too"
 
 
 def test_a_checkpoint_whose_answers_the_run_did_not_store_is_measured_in_torch(xnorlit, mine):
@@ -94,7 +96,7 @@ def test_int8_ends_get_a_file_of_their_own_and_their_cost_is_printed(xnorlit, mi
     run = mine / "cifar10" / "pair-0" / "xnor" / "seed-0"
     assert [file.name for file in run.glob("packed*")] == ["packed-int8.safetensors"]
     assert re.search(
-        rf"with float ends \([+-]\d+\.\d\d points\); the five likeliest differ for \d+ of {VAL} images", out
+        rf"with float ends \([+-]\d+\.\d\d points\); the five likeliest, in order, differ for \d+ of {VAL} images", out
     )
     forms = [layer.weights.form for layer in load(run / "packed-int8.safetensors").graph.layers]
     assert forms == ["int8", *["planes"] * 6, "int8"]

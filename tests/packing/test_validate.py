@@ -143,7 +143,7 @@ def test_on_a_thousand_images_the_five_likeliest_are_those_of_training(xnorlit, 
     assert cli.main([str(word) for word in words]) == 0
     status, out, _ = xnorlit("pack", "--root", tmp_path / "runs")
     assert status == 0
-    assert "the five likeliest differ for 0 of 1,000 images" in out
+    assert "the five likeliest, in order, differ for 0 of 1,000 images" in out
     path = tmp_path / "runs" / "synthetic" / "pair-0" / "xnor" / "seed-0"
     _, out, _ = xnorlit("validate", "-c", path / "config.yaml", "--packed", path / "packed.safetensors")
     assert measured(out)["top1"] == pytest.approx(runs.read(path).summary.top1, abs=1e-6)

@@ -174,7 +174,7 @@ def _difference(ours: Answers, theirs: Answers, name: str) -> str:
     points = 100 * (ours.share(1) - theirs.share(1))
     return (
         f"top-1 {100 * theirs.share(1):.2f} %, top-5 {100 * theirs.share(5):.2f} %: {name} ({points:+.2f} points); "
-        f"the five likeliest differ for {differ:,} of {len(ours.labels):,} images"
+        f"the five likeliest, in order, differ for {differ:,} of {len(ours.labels):,} images"
     )
 
 

@@ -165,6 +165,8 @@ class RunRecord(pl.Callback):
         else:
             other = "float" if size.binary_weights else "xnor"
             say("next", f"train the other arm of the pair (make train-{other}), then make compare")
+        if summary["bits"]["packed"] < summary["bits"]["float"]:
+            say("", f"xnorlit pack {self.folder}   (make pack)")
 
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:

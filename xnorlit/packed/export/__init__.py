@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from xnorlit import __version__, atomic
 from xnorlit.errors import UserError
@@ -102,4 +102,5 @@ def write(path: Path | str, graph: Graph, tensors: Mapping[str, np.ndarray]) -> 
         tensors: By name.
     """
     with atomic.path(path) as unfinished:
-        save_file(dict(tensors), unfinished, metadata={METADATA: json.dumps(document(graph))})
+        # Not by save_file: that file could be read by its owner alone, and a full disk would be no OSError.
+        unfinished.write_bytes(save(dict(tensors), {METADATA: json.dumps(document(graph))}))
