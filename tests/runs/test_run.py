@@ -75,8 +75,17 @@ def test_seeds_sort_as_numbers():
 def test_an_unfinished_run_says_how_to_resume(tmp_path):
     path = write_run(tmp_path, "xnor", finished=False)
     with pytest.raises(
-        UserError, match=r"seed-0 is not finished: .*Resume it: the training command again with --run.resume"
+        UserError,
+        match=r"seed-0 is not finished: .*or failed, in epoch 2 of 2\. Resume it: the training command again",
     ):
+        read(path)
+
+
+@pytest.mark.parametrize("left", ["", "epoch,step,val/top1\n0,99,0.3\n1,14", "epoch,step\n"])
+def test_what_a_killed_run_left_half_written_does_not_hide_that_it_is_unfinished(tmp_path, left):
+    path = write_run(tmp_path, "xnor", finished=False)
+    (path / "metrics.csv").write_text(left)
+    with pytest.raises(UserError, match=r"seed-0 is not finished: .*stopped, or failed(, in epoch 1 of 2)?\. Resume"):
         read(path)
 
 

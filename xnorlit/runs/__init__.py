@@ -1,6 +1,7 @@
 """What a finished run left on disk, read back as typed records; needs neither torch nor Lightning."""
 
 from xnorlit.runs.curves import Curves, Series
+from xnorlit.runs.logged import LoggedRun
 from xnorlit.runs.place import Place
 from xnorlit.runs.predictions import Predictions
 from xnorlit.runs.run import BrokenRun, Run, read
@@ -11,6 +12,7 @@ __all__ = [
     "BrokenRun",
     "Curves",
     "Environment",
+    "LoggedRun",
     "Pair",
     "Place",
     "Predictions",

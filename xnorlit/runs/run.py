@@ -75,8 +75,8 @@ def read(path: Path | str) -> Run:
     if not (path / "summary.json").exists():
         raise UserError(
             f"{path} is not finished: it has no summary.json, which a run writes last. It is still under way, was "
-            "stopped, or failed. Resume it: the training command again with --run.resume true; or start afresh: "
-            "--run.fresh true."
+            f"stopped, or failed{_how_far(path)}. Resume it: the training command again with "
+            "--run.resume true; or start afresh: --run.fresh true."
         )
     config = load_config(path / "config.yaml")
     return Run(
@@ -86,6 +86,16 @@ def read(path: Path | str) -> Run:
         summary=Summary.load(path / "summary.json"),
         environment=Environment.load(path / "environment.json"),
     )
+
+
+def _how_far(path: Path) -> str:
+    """`, in epoch 7 of 20` of an unfinished run; empty where it logged nothing that can be read."""
+    try:
+        reached = max(int(series.epoch[-1]) for series in Curves.load(path / "metrics.csv").series.values()) + 1
+        planned = load_config(path / "config.yaml")["trainer"]["max_epochs"]
+    except (UserError, ValueError, KeyError, TypeError):
+        return ""
+    return f", in epoch {reached} of {planned}"
 
 
 def _check_is_run(path: Path) -> None:

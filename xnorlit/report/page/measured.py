@@ -20,7 +20,7 @@ def packed_files(run: Run) -> list[dict[str, Any]]:
     A file that cannot be read is listed with the reason.
     """
     return [
-        {"ends": ends, "file": name, "run": str(run.path), **_packed(run.path / name)}
+        {"seed": run.place.seed, "run": str(run.path), "ends": ends, "file": name, **_packed(run.path / name)}
         for ends, name in (("float", "packed.safetensors"), ("int8", "packed-int8.safetensors"))
         if (run.path / name).is_file()
     ]

@@ -35,7 +35,12 @@ def record(comparison: Comparison, *, bench: Path | None = None, data: Path | No
         "classes": list(first.predictions.classes),
         "curves": curves(arms, [(gap.arm, gap.reference) for gap in comparison.gaps]),
         "layers": layer_curves(arms),
-        "packed": [file for runs in arms.values() for run in runs for file in measured.packed_files(run)],
+        "packed": [
+            {"arm": label, **file}
+            for label, runs in arms.items()
+            for run in runs
+            for file in measured.packed_files(run)
+        ],
         "bench": measured.read_bench(bench) if bench else None,
         "networks": sorted({str(run.config.get("model", {}).get("network")) for runs in arms.values() for run in runs}),
         "confusions": _confusions(arms, comparison),

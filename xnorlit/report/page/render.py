@@ -93,9 +93,11 @@ def _json(record: dict[str, Any]) -> Markup:
 
 
 def _binary_run(record: dict[str, Any]) -> str:
-    """The path of the first run that has something to pack."""
+    """The path of a run that was packed; else of the first of one-bit inputs, else of the first with binary weights."""
+    if record["packed"]:
+        return record["packed"][0]["run"]
     arms = record["comparison"]["arms"]
-    arm = next((arm for arm in arms if arm["binary_parameters"]), arms[0])
+    arm = max(arms, key=lambda arm: (is_one_bit(arm), arm["binary_parameters"] > 0))
     return arm["seeds"][0]["run"]
 
 

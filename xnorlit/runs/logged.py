@@ -1,0 +1,86 @@
+"""What a run logged, as one record whether it was read from its directory, from W&B's files or from W&B's server."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from xnorlit.runs.curves import Curves, Series
+from xnorlit.runs.run import Run
+
+MOST_STEPS = 2**53  # beyond it a float holds no whole numbers, and neither does a run
+
+State = Literal["finished", "unfinished", "damaged"]
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """Configuration and curves of a run; per-image predictions are in run directories only.
+
+    Args:
+        origin: Where it was read from: a directory, or W&B's path of the run.
+        id: W&B's id of the run; empty for a run directory.
+        pair: `EXPERIMENT/PAIR`.
+        arm: Name of the arm.
+        seed: Its seed; None where it is not known.
+        state: `finished`; `unfinished`: under way, stopped or killed; `damaged`: nothing of it could be read.
+        reason: Why it is not finished, in a sentence; empty for a finished one.
+        config: The resolved configuration under dotted keys.
+        curves: By metric, over optimizer steps.
+    """
+
+    origin: str
+    id: str
+    pair: str
+    arm: str
+    seed: int | None
+    state: State
+    reason: str
+    config: Mapping[str, Any]
+    curves: Curves
+
+    @staticmethod
+    def of(run: Run) -> "LoggedRun":
+        """The record of a finished run's directory."""
+        pair = f"{run.place.experiment}/{run.place.pair}"
+        return LoggedRun(
+            str(run.path), "", pair, run.place.arm, run.place.seed, "finished", "", run.flat_config, run.curves
+        )
+
+
+def curves_of(rows: Iterable[Mapping[str, Any]]) -> Curves:
+    """The curves in W&B's history: rows of `{trainer/global_step, epoch, metric: number}`, oldest first.
+
+    A run that was resumed logged some steps twice: the later row is the one kept, as in metrics.csv. Rows without a
+    step, W&B's own keys and what is no number are passed over.
+    """
+    points: dict[str, dict[int, tuple[int, float]]] = {}
+    epoch = 0
+    for row in rows:
+        step, now = _number(row.get("trainer/global_step")), _number(row.get("epoch"))
+        if step is None or not abs(step) < MOST_STEPS:
+            continue
+        if now is not None and abs(now) < MOST_STEPS:
+            epoch = int(now)
+        for name, value in row.items():
+            if name not in ("trainer/global_step", "epoch") and not name.startswith("_"):
+                number = _number(value)
+                if number is not None:
+                    points.setdefault(name, {})[int(step)] = epoch, number
+    return Curves({name: _series(at) for name, at in points.items()})
+
+
+def _series(at: Mapping[int, tuple[int, float]]) -> Series:
+    steps = sorted(at)
+    return Series(
+        np.array(steps, np.int64),
+        np.array([at[step][0] for step in steps], np.int64),
+        np.array([at[step][1] for step in steps], np.float64),
+    )
+
+
+def _number(value: object) -> float | None:
+    if value in ("NaN", "Infinity", "-Infinity"):  # as W&B writes what JSON has no number for
+        return float(str(value))
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
