@@ -1,4 +1,14 @@
-"""Whether a graph's layers fit each other and their tensors, before any length is trusted."""
+"""Whether a graph's layers fit each other and their tensors, before any length is trusted.
+
+What a file makes this process allocate is bounded by what the file is long:
+
+- the header, at most 16 MiB of it, becomes text and JSON: at most 64 bytes for each of its bytes;
+- the tensors are read once, and endings are copied on their way: at most 32 bytes for each of theirs;
+- what becomes of the weights is at most 16 bytes for each of theirs, and 64 MiB for all layers together;
+- the first call with one image allocates its maps and the layers' scratch: at most 512 MiB, whatever the file.
+
+The last two are computed here (xnorlit/packed/memory.py) before anything is allocated, and by the kernels again.
+"""
 
 import math
 from collections.abc import Mapping
@@ -7,10 +17,14 @@ import numpy as np
 
 from xnorlit.packed.fields import FieldError
 from xnorlit.packed.graph import Graph, Layer, Map
+from xnorlit.packed.memory import input_bytes, loaded_bytes, scratch_bytes
 
 MOST_CLASSES = 2**20
 LARGEST_SIDE = 4096
 LARGEST_MAP = 2**24  # values of one image between two layers: 57 times AlexNet's largest
+MOST_GROWTH = 16  # bytes in memory for each byte of weights
+SPARE_BYTES = 2**26  # beyond that, for all layers together
+LARGEST_ARENA = 2**29  # bytes of one image's maps and the scratch of a layer
 MOST_PLANES = 16
 MOST_LEVELS = 510  # of 8-bit codes that fall and then rise
 MOST_MAPS = 8
@@ -31,6 +45,7 @@ def check(graph: Graph, tensors: Mapping[str, np.ndarray]) -> None:
         FieldError: Something does not; the message begins with the field's place.
     """
     at, given, bits, left = graph.input, "pixels", 1, set(tensors)
+    spare, maps, scratch = SPARE_BYTES, 0, 0
     names = [layer.name for layer in graph.layers]
     for i, layer in enumerate(graph.layers):
         place = f"layers[{i}]"
@@ -39,6 +54,16 @@ def check(graph: Graph, tensors: Mapping[str, np.ndarray]) -> None:
         _check_flow(layer, given, bits, place)
         _check_fit(layer, at, place)
         left -= _check_tensors(layer, at, tensors, place)
+        spare -= max(0, loaded_bytes(layer, at) - MOST_GROWTH * tensors[f"{layer.name}.weight"].nbytes)
+        if spare < 0:
+            raise FieldError(
+                f"{place}: weights for {layer.groups} groups and this window take more memory than {MOST_GROWTH} times "
+                f"their bytes and {SPARE_BYTES} for all layers"
+            )
+        maps += input_bytes(layer, at) if i else 0
+        scratch = max(scratch, scratch_bytes(layer, at))
+        if maps + scratch > LARGEST_ARENA:
+            raise FieldError(f"{place}: the maps up to here take more than {LARGEST_ARENA} bytes for one image")
         at, given, bits = layer.output(at), layer.ending.form, layer.ending.bits
     if given != "reals" or at != Map(1, 1, len(graph.classes)):
         raise FieldError(

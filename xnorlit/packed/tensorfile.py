@@ -98,6 +98,8 @@ def _span(name: str, entry: Any, size: int, path: Path) -> tuple[int, int, str, 
     shape, offsets = (entry[key] for key in ("shape", "data_offsets"))
     if not _counts(shape) or not _counts(offsets) or len(offsets) != 2 or len(shape) > MOST_DIMENSIONS:
         raise damaged(path, f"tensor {name}: shape or data_offsets are not lists of counts")
+    if 0 in shape:  # which would let the other extents be anything
+        raise damaged(path, f"tensor {name}: its shape {shape} holds no values")
     first, last = offsets
     if not first <= last <= size or last - first != math.prod(shape) * dtype.itemsize:
         raise damaged(path, f"tensor {name}: {dtype} of shape {shape} cannot lie at {first} to {last} of {size} bytes")

@@ -96,6 +96,7 @@ void add_real(Engine& engine, const Extents& shape, const Extents& window, int g
   const Frame frame(shape, window, groups, outputs);
   RealSettings settings = real_settings(frame, operand, bits, mean, std, ending);
   require(static_cast<int64_t>(weights.size()) == frame.products() * outputs, "weights: not outputs x kernel x channels");
+  frame.check_growth(frame.float_bytes(), weights.nbytes());
   settings.weights = weights.data();
   engine.add(std::make_unique<RealLayer>(engine.path(), settings));
 }
@@ -110,6 +111,7 @@ void add_real_planes(Engine& engine, const Extents& shape, const Extents& window
   require(static_cast<int64_t>(weights.size()) ==
               static_cast<int64_t>(factors.size()) * outputs * frame.taps() * frame.octets(),
           "weights: not planes x outputs x kernel x bytes of channels");
+  frame.check_growth(frame.sign_bytes(static_cast<int>(factors.size())), weights.nbytes());
   settings.planes = {weights.data(), factors, divisor};
   engine.add(std::make_unique<RealLayer>(engine.path(), settings));
 }
@@ -210,6 +212,7 @@ NB_MODULE(_kernels, module) {
       .def(nb::init<const std::string&>(), "path"_a = "")
       .def_prop_ro("path", [](const Engine& engine) { return std::string(engine.path().name); })
       .def_prop_ro("resident_bytes", &Engine::resident_bytes)
+      .def_prop_ro("arena_bytes", &Engine::arena_bytes)
       .def_prop_ro("output_elements", [](const Engine& engine) {
         require(!engine.empty(), "the engine has no layers");
         return engine.output_elements();

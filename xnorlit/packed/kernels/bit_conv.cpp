@@ -68,8 +68,8 @@ BitConv::BitConv(const Path& path, const Shape& input, const Window& window, con
     column_class_.assign(output_.width, 0);
     patterns_.push_back({0, 0});
     padded_.resize(whole_steps(outputs));
-    add_ones(rows, outputs, std::vector<bool>(window.kernel_y * window.kernel_x, true), padded_.data());
-    for (int32_t& ones : padded_) ones *= (1 << planes.inputs) - 1;
+    for (int output = 0; output < outputs; ++output)
+      padded_[output] = ones_of(rows, outputs, output).back() * ((1 << planes.inputs) - 1);
   }
 }
 
@@ -81,32 +81,47 @@ void BitConv::note_padding(const uint32_t* rows, int outputs) {
   column_classes_ = static_cast<int>(column_taps.size());
   const int taps = window_.kernel_y * window_.kernel_x;
   const int all = std::accumulate(factors_.begin(), factors_.end(), 0);
+  int64_t length = 0;
   for (const auto& [top, bottom] : row_taps) {
     for (const auto& [left, right] : column_taps) {
       const int inside = (bottom - top) * (right - left);
-      patterns_.push_back({inside * in.channels * all, inside == taps ? -1 : static_cast<int64_t>(padded_.size())});
+      patterns_.push_back({inside * in.channels * all, inside == taps ? -1 : length});
       if (inside == taps) continue;
-      padded_.resize(padded_.size() + whole_steps(outputs));
-      std::vector<bool> outside(taps);
-      for (int tap = 0; tap < taps; ++tap) {
-        const int y = tap / window_.kernel_x, x = tap % window_.kernel_x;
-        outside[tap] = y < top || y >= bottom || x < left || x >= right;
+      length += whole_steps(outputs);
+    }
+  }
+  padded_.resize(length);
+  if (padded_.empty()) return;
+  const int width = window_.kernel_x + 1;
+  for (int output = 0; output < outputs; ++output) {
+    const std::vector<int32_t> ones = ones_of(rows, outputs, output);
+    const Pattern* pattern = patterns_.data();
+    for (const auto& [top, bottom] : row_taps) {
+      for (const auto& [left, right] : column_taps) {
+        const int32_t inside = (ones[bottom * width + right] - ones[top * width + right]) -
+                               (ones[bottom * width + left] - ones[top * width + left]);
+        if (pattern->padded >= 0) padded_[pattern->padded + output] = ones.back() - inside;
+        ++pattern;
       }
-      add_ones(rows, outputs, outside, padded_.data() + patterns_.back().padded);
     }
   }
 }
 
-// Per output, the ones of the weights at some taps, times the factors of their planes.
-void BitConv::add_ones(const uint32_t* rows, int outputs, const std::vector<bool>& taps, int32_t* ones) const {
-  const int words = input_.words(), count = static_cast<int>(taps.size());
-  for (size_t plane = 0; plane < factors_.size(); ++plane)
-    for (int output = 0; output < outputs; ++output)
-      for (int tap = 0; tap < count; ++tap) {
-        if (!taps[tap]) continue;
-        const uint32_t* weight = rows + ((static_cast<int64_t>(plane) * outputs + output) * count + tap) * words;
-        for (int w = 0; w < words; ++w) ones[output] += factors_[plane] * __builtin_popcount(weight[w]);
-      }
+// The ones of an output's weights, times the factors of their planes, over the taps [0, y) x [0, x) of the window at
+// [y * (kernel_x + 1) + x]: those of any rectangle follow from its four corners.
+std::vector<int32_t> BitConv::ones_of(const uint32_t* rows, int outputs, int output) const {
+  const int words = input_.words(), width = window_.kernel_x + 1, taps = window_.kernel_y * window_.kernel_x;
+  std::vector<int32_t> sums((window_.kernel_y + 1) * width);
+  for (int tap = 0; tap < taps; ++tap) {
+    int32_t ones = 0;
+    for (size_t plane = 0; plane < factors_.size(); ++plane) {
+      const uint32_t* weight = rows + ((static_cast<int64_t>(plane) * outputs + output) * taps + tap) * words;
+      for (int w = 0; w < words; ++w) ones += factors_[plane] * __builtin_popcount(weight[w]);
+    }
+    int32_t* here = sums.data() + tap / window_.kernel_x * width + tap % window_.kernel_x;
+    here[width + 1] = ones + here[1] + (here[width] - here[0]);
+  }
+  return sums;
 }
 
 BitConv::Layout BitConv::layout(int images) const {

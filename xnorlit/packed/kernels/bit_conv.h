@@ -58,7 +58,7 @@ class BitConv {
   };
 
   void note_padding(const uint32_t* rows, int outputs);
-  void add_ones(const uint32_t* rows, int outputs, const std::vector<bool>& taps, int32_t* ones) const;
+  std::vector<int32_t> ones_of(const uint32_t* rows, int outputs, int output) const;
   Layout layout(int images) const;
   void prepare(const uint32_t* bits, int images, bool paired, uint8_t* operand, int threads) const;
   void run_units(const uint8_t* operand, const Layout& layout, int group, int64_t first, int64_t last,

@@ -12,6 +12,8 @@ namespace {
 // enough for what lies between two layers to stay in a cache.
 constexpr int kImages = 32;
 constexpr int kAlignment = 64;
+// Bytes that one image may take: a few numbers in a file must not take all memory.
+constexpr int64_t kLargestArena = int64_t{1} << 29;
 
 uint8_t* aligned(uint8_t* memory) {
   return memory + (kAlignment - reinterpret_cast<uintptr_t>(memory) % kAlignment) % kAlignment;
@@ -33,6 +35,10 @@ void Engine::add(std::unique_ptr<Layer> layer) {
       throw std::invalid_argument("a layer does not read what the layer before it gives");
   }
   layers_.push_back(std::move(layer));
+  if (arena_bytes() > kLargestArena) {
+    layers_.pop_back();
+    throw std::invalid_argument("maps: more than 512 MiB for one image");
+  }
   idle_.clear();  // they fit the shorter chain
 }
 
@@ -65,16 +71,26 @@ std::unique_ptr<Engine::Arena> Engine::lend(int images) const {
   }
   auto arena = std::make_unique<Arena>();
   arena->images = images;
-  int64_t scratch = 0;
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    scratch = std::max(scratch, layers_[i]->scratch_bytes(images));
-    if (i + 1 == layers_.size()) break;
-    const Value value = layers_[i]->output();
-    const int64_t bytes = value.kind == Value::kBits ? map_behind(i).image_words() * 4 : value.shape.values() * 4;
-    arena->values.push_back(zeros(bytes * images));
-  }
-  arena->scratch = zeros(scratch);
+  for (size_t i = 0; i + 1 < layers_.size(); ++i) arena->values.push_back(zeros(bytes_behind(i) * images));
+  arena->scratch = zeros(scratch_bytes(images));
   return arena;
+}
+
+int64_t Engine::bytes_behind(size_t layer) const {
+  const Value value = layers_[layer]->output();
+  return 4 * (value.kind == Value::kBits ? map_behind(layer).image_words() : value.shape.values());
+}
+
+int64_t Engine::scratch_bytes(int images) const {
+  int64_t bytes = 0;
+  for (const auto& layer : layers_) bytes = std::max(bytes, layer->scratch_bytes(images));
+  return bytes;
+}
+
+int64_t Engine::arena_bytes() const {
+  int64_t bytes = scratch_bytes(1);
+  for (size_t i = 0; i + 1 < layers_.size(); ++i) bytes += bytes_behind(i);
+  return bytes;
 }
 
 void Engine::give_back(std::unique_ptr<Arena> arena) const {

@@ -24,6 +24,8 @@ class Engine {
   Value input() const { return layers_.front()->input(); }
   Value output() const { return layers_.back()->output(); }
   int64_t resident_bytes() const;
+  // What a call with one image writes to: the maps between layers, and the scratch of one at a time.
+  int64_t arena_bytes() const;
   // Words of one image's input, where that is bits.
   int64_t input_words() const { return layers_.front()->input_map().image_words(); }
   // Elements of one image's output: values, or 32-bit words of bits.
@@ -44,6 +46,8 @@ class Engine {
   std::unique_ptr<Arena> lend(int images) const;
   void give_back(std::unique_ptr<Arena> arena) const;
   BitMap map_behind(size_t layer) const;
+  int64_t bytes_behind(size_t layer) const;
+  int64_t scratch_bytes(int images) const;
 
   const Path& path_;
   std::vector<std::unique_ptr<Layer>> layers_;

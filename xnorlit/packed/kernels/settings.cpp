@@ -30,6 +30,13 @@ Window window_of(const std::vector<int>& values, const Shape& input) {
   return window;
 }
 
+// The most of any path: output channels of a block of weights, by what they are multiplied with.
+constexpr int kBitLanes = 32, kRealLanes = 16;
+constexpr int64_t kGroupBytes = 512;
+constexpr int64_t kMostGrowth = 16, kSpareBytes = int64_t{1} << 26;
+
+int64_t whole(int64_t count, int64_t step) { return (count + step - 1) / step * step; }
+
 }  // namespace
 
 void require(bool condition, const char* message) {
@@ -42,6 +49,28 @@ Frame::Frame(const std::vector<int>& extents, const std::vector<int>& window_val
   require(groups > 0 && input.channels % groups == 0 && outputs % groups == 0,
           "groups: must divide the input and the output channels");
   require(window.over(input, outputs).positions() <= kMostBytes / outputs, "outputs: too large a map");
+}
+
+int64_t Frame::float_bytes() const {
+  return groups * (4 * whole(outputs / groups, kRealLanes) * products() + kGroupBytes);
+}
+
+int64_t Frame::sign_bytes(int planes) const {
+  return groups * (planes * whole(outputs / groups, kBitLanes) / 8 * products() + kGroupBytes);
+}
+
+int64_t Frame::bit_bytes(int planes) const {
+  const int64_t here = outputs / groups, row = 4 * taps() * words_of(input.channels / groups);
+  const Shape sums = window.over(input, outputs);
+  const int64_t overlaps =
+      int64_t{std::min(sums.height, 2 * window.pad_y + 1)} * std::min(sums.width, 2 * window.pad_x + 1);
+  const int64_t tables = (4 * whole(here, 16) + 16) * overlaps + 4 * (int64_t{sums.height} + sums.width);
+  const int64_t passing = planes * here * row + 4 * (int64_t{window.kernel_y} + 1) * (window.kernel_x + 1);
+  return groups * (planes * whole(here, kBitLanes) * row + tables + kGroupBytes) + passing;
+}
+
+void Frame::check_growth(int64_t bytes, int64_t given) const {
+  require(bytes <= kMostGrowth * given + kSpareBytes, "weights: groups and window take far more memory than the weights");
 }
 
 MaxPool pool_of(const std::vector<int>& values) {
@@ -104,6 +133,7 @@ BinarySettings binary_settings(const Frame& frame, const Bytes& weights, int bit
   require(static_cast<int64_t>(weights.size()) ==
               static_cast<int64_t>(factors.size()) * frame.outputs * frame.taps() * frame.octets(),
           "weights: not planes x outputs x kernel x bytes of channels");
+  frame.check_growth(frame.bit_bytes(static_cast<int>(factors.size())), weights.nbytes());
   check_ending(ending, frame, !scaled);
   BinarySettings settings;
   settings.input = frame.input;

@@ -48,6 +48,13 @@ struct Frame {
   int64_t octets() const { return (input.channels / groups + 7) / 8; }
   int64_t products() const { return taps() * (input.channels / groups); }
 
+  // At most so many bytes become of weights while a layer loads, on whichever path: xnorlit/packed/memory.py says why.
+  int64_t float_bytes() const;
+  int64_t sign_bytes(int planes) const;
+  int64_t bit_bytes(int planes) const;
+  // Refuses weights that take far more in memory than what was given for them.
+  void check_growth(int64_t bytes, int64_t given) const;
+
   Shape input;
   Window window;
   int groups, outputs;

@@ -1,0 +1,73 @@
+"""How much memory a layer takes, on whichever kernels: computed from its shapes, before anything is allocated."""
+
+import math
+
+from xnorlit.packed.graph import Layer, Map
+
+# The most of any path: output channels of a block of weights, by what they are multiplied with; bytes that a word of
+# bits becomes; bytes that a byte becomes.
+BIT_LANES, REAL_LANES = 32, 16
+OPERAND_BYTES = 16
+BYTE_WIDTH = 2
+GROUP_BYTES = 512  # of what a group is to the engine, whatever its size
+ALIGNMENT = 64
+
+
+def loaded_bytes(layer: Layer, at: Map) -> int:
+    """At most so many bytes become of a layer's weights while it loads: blocks of lanes, and tables of its border.
+
+    Few outputs in many groups take whole lanes each, and a wide border has a row of sums for every way in which the
+    window overlaps it.
+
+    Args:
+        layer: Fits the map.
+        at: The map that it reads.
+    """
+    window, depth, outputs = layer.looks(at), at.channels // layer.groups, layer.outputs // layer.groups
+    taps, planes = math.prod(window.kernel), len(layer.weights.factors)
+    if layer.weights.form == "int8":
+        return _up(outputs, REAL_LANES) * window.kernel[0] * _up(BYTE_WIDTH * window.kernel[1] * depth, 4)
+    if layer.weights.form == "float":
+        return layer.groups * (4 * _up(outputs, REAL_LANES) * taps * depth + GROUP_BYTES)
+    if not layer.binary:
+        return layer.groups * (planes * _up(outputs, BIT_LANES) // 8 * taps * depth + GROUP_BYTES)
+    sums, row = layer.sums(at), 4 * taps * _words(depth)
+    overlaps = math.prod(min(side, 2 * pad + 1) for side, pad in zip(sums, window.padding, strict=False))
+    tables = (4 * _up(outputs, 16) + 16) * overlaps + 4 * (sums.height + sums.width)
+    blocks = planes * _up(outputs, BIT_LANES) * row
+    # Of one group at a time: its planes on their way into blocks, and the ones of one output's weights.
+    passing = planes * outputs * row + 4 * math.prod(side + 1 for side in window.kernel)
+    return layer.groups * (blocks + tables + GROUP_BYTES) + passing
+
+
+def input_bytes(layer: Layer, at: Map) -> int:
+    """Bytes of one image's map in front of a layer, with the border that the layer wants around bits."""
+    if layer.operand.form == "reals" or layer.operand.scale == "K":
+        return 4 * math.prod(at) + ALIGNMENT
+    positions = _border(layer, at) if layer.binary else at.height * at.width
+    return 4 * layer.operand.bits * positions * _words(at.channels) + ALIGNMENT
+
+
+def scratch_bytes(layer: Layer, at: Map) -> int:
+    """At most so many bytes a layer needs to itself while one image passes it."""
+    depth, border, sums = at.channels // layer.groups, _border(layer, at), layer.sums(at)
+    results = 4 * math.prod(sums) + 8 * ALIGNMENT
+    if not layer.binary:
+        return 4 * border * depth + results
+    words = layer.operand.bits * border * _words(depth)
+    slices = 4 * words if layer.groups > 1 else 0
+    scaled = 4 * border * (_words(at.channels) + 1) if layer.operand.scale == "K" else 0
+    return OPERAND_BYTES * words + slices + scaled + results
+
+
+def _border(layer: Layer, at: Map) -> int:
+    padding = layer.looks(at).padding
+    return (at.height + 2 * padding[0]) * (at.width + 2 * padding[1])
+
+
+def _words(channels: int) -> int:
+    return (channels + 31) // 32
+
+
+def _up(count: int, step: int) -> int:
+    return (count + step - 1) // step * step
