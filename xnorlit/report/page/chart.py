@@ -32,12 +32,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Point:
-    """A network: its label, colour, place, and the half-length of an error bar."""
+    """A network: its label, colour and place; a bar from `least` to `most` where they are known."""
 
     label: str
     colour: str
     x: float
     y: float
+    least: float | None = None
+    most: float | None = None
 
 
 def lines(
@@ -78,12 +80,15 @@ def lines(
 
 def points(title: str, text: str, found: Sequence[Point], *, x: str, y: str) -> Markup:
     """Networks by a size or a time, on a logarithmic axis, and their accuracy."""
-    xs = _powers(min(p.x for p in found), max(p.x for p in found))
+    xs = _powers(min(p.least or p.x for p in found), max(p.most or p.x for p in found))
     ys = _ticks(min(p.y for p in found), max(p.y for p in found))
     axes = _Axes(math.log10(xs[0]), math.log10(xs[-1]), ys[0], ys[-1])
     body = [_grid(axes, [math.log10(v) for v in xs], ys, x, y, [_short(v) for v in xs])]
     for p in found:
         px, py = axes.x(math.log10(p.x)), axes.y(p.y)
+        if p.least and p.most:
+            ends = axes.x(math.log10(p.least)), axes.x(math.log10(p.most))
+            body.append(f'<line class="{p.colour} bar" x1="{ends[0]}" x2="{ends[1]}" y1="{py}" y2="{py}"/>')
         anchor, dx = ("end", -10) if px > WIDTH * 0.6 else ("start", 10)
         body.append(
             f'<g class="{p.colour}"><title>{escape(p.label)}: {_short(p.x)}, {p.y:.2f}</title>'

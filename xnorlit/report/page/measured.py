@@ -74,26 +74,36 @@ def read_bench(file: Path) -> dict[str, Any]:
 
 
 def _rows(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """Seconds of torch's best fp32 and of our fastest kernels with each kind of ends, and the median of the ratios."""
+    """Seconds of torch's best fp32 and of our fastest kernels with each kind of ends, and the ratio of the rounds.
+
+    The ratio is the median of the rounds' ratios, which on a busy machine may differ from the ratio of the medians.
+    """
     ours = {side: _number(of["median"]) for side, of in row["seconds"].items() if _is_ours(side)}
     kinds: dict[str, list[str]] = {}
     for side in ours:
         kinds.setdefault(next((ends for ends in ("float", "int8") if side.endswith(f"{ends} ends")), ""), []).append(
             side
         )
-    return [
-        {
-            "part": str(row["part"]),
-            "batch": int(row["batch"]),
-            "threads": int(row["threads"]),
-            "ends": ends,
-            "side": (best := min(sides, key=lambda side: ours[side])),
-            "seconds": ours[best],
-            "fp32_seconds": _number(row["seconds"][row["best_fp32"]]["median"]),
-            "ratio": next(_number(r["median"]) for r in row["ratios"] if r["over"] == _FP32 and r["ours"] == best),
-        }
-        for ends, sides in kinds.items()
-    ]
+    return [_row(row, ends, min(sides, key=lambda side: ours[side])) for ends, sides in kinds.items()]
+
+
+def _row(row: dict[str, Any], ends: str, side: str) -> dict[str, Any]:
+    ratio = next(found for found in row["ratios"] if found["over"] == _FP32 and found["ours"] == side)
+    return {
+        "part": str(row["part"]),
+        "batch": int(row["batch"]),
+        "threads": int(row["threads"]),
+        "ends": ends,
+        "side": side,
+        "seconds": _figure(row["seconds"][side]),
+        "fp32_seconds": _figure(row["seconds"][row["best_fp32"]]),
+        "ratio": _figure(ratio),
+    }
+
+
+def _figure(found: dict[str, Any]) -> dict[str, float]:
+    """Median and quartiles over the rounds."""
+    return {key: _number(found[key]) for key in ("median", "lower", "upper")}
 
 
 def _is_ours(side: str) -> bool:

@@ -130,14 +130,18 @@ def _frontiers(record: Cited, colour: Mapping[str, str]) -> dict[str, Markup]:
         found["time"] = chart.points(
             "Accuracy against CPU time",
             "Each arm's mean top-1 over the time of one image on one thread.",
-            [chart.Point(label, colour[label], 1000 * seconds, top1) for label, seconds, top1 in times],
+            [
+                chart.Point(label, colour[label], ms["median"], top1, ms["lower"], ms["upper"])
+                for label, seconds, top1 in times
+                for ms in ({key: 1000 * value for key, value in seconds.items()},)
+            ],
             x="ms per image, one thread", y="top-1 %",
         )  # fmt: skip
     return found
 
 
-def cpu_times(record: Mapping[str, Any]) -> list[tuple[str, float, float]]:
-    """(arm, seconds of an image on one thread, top-1 in percent) where the bench is of this pair's network."""
+def cpu_times(record: Mapping[str, Any]) -> list[tuple[str, dict[str, float], float]]:
+    """(arm, seconds of an image on one thread, top-1 in percent); none where the bench is of another network."""
     bench, comparison = record["bench"], record["comparison"]
     if not bench or record["networks"] != [bench["network"]]:
         return []

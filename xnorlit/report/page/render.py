@@ -56,7 +56,7 @@ def render(record: dict[str, Any], words: Sequence[str]) -> str:
         arm_of=lambda label: next(arm for arm in comparison.arms if arm.label == label),
         is_timed=lambda arm: is_one_bit(arm.value),
         speed=_speed(cited),
-        fastest=_fastest(cited),
+        layers_alone=_layers_alone(cited),
         columns=lambda metric: [(arm, cited.curves.metrics[metric][arm].mean) for arm in cited.curves.metrics[metric]],
         gap_columns=[(f"{gap.reference} − {gap.arm}", gap) for gap in cited.curves.gaps],
         named=lambda labels: ", ".join(dict.fromkeys(record["classes"][label.value] for label in labels)),
@@ -108,7 +108,7 @@ def _speed(cited: Cited) -> Cited | None:
     return next(row for row in cited.bench.rows if is_alone(row.value))
 
 
-def _fastest(cited: Cited) -> Cited | None:
-    """The layer that the packed kernels make the most of."""
-    rows = [row for row in cited.bench.rows if row.part != "network"] if cited.bench else []
-    return max(rows, key=lambda row: row.ratio.value, default=None)
+def _layers_alone(cited: Cited) -> list[Cited]:
+    """The bench's rows of single layers for one image on one thread."""
+    rows = cited.bench.rows if cited.bench else ()
+    return [row for row in rows if row.part != "network" and (row.batch.value, row.threads.value) == (1, 1)]
