@@ -1,4 +1,4 @@
-"""Curves are those that the runs logged: means over seeds, the gap's of paired seeds, the layers' where there are any."""
+"""Curves are those that runs logged: means over seeds, gaps of paired seeds, and layers where there are any."""
 
 import csv
 from pathlib import Path
