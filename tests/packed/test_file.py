@@ -64,7 +64,7 @@ def refusal(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(UserError) as caught:
         load(path)
-    assert str(caught.value).startswith(str(path))
+    assert str(caught.value).encode().startswith(str(path).encode())
     return str(caught.value)
 
 
@@ -269,6 +269,35 @@ def test_kinds_that_do_not_fit_are_refused_by_the_name_of_their_field(mixed, tmp
 def test_metadata_that_is_no_graph_is_refused(whole, tmp_path, graph):
     header, _, data = parts(whole)
     refusal(tmp_path, together(header, graph, data))
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_a_value_nested_deeply_is_refused_however_deep(whole, tmp_path, opening):
+    """JSON of nearly as many levels as Python goes is read, and then has to be shown."""
+    header, graph, data = parts(whole)
+    closing = {"[": "]", '{"a":': "}"}[opening]
+    for depth in range(sys.getrecursionlimit() - 150, sys.getrecursionlimit()):
+        deep = opening * depth + ("1" if closing == "}" else "") + closing * depth
+        for field in ("version", "network", "source"):
+            text = json.dumps({**graph, field: "here"}).replace('"here"', deep)
+            refusal(tmp_path, together(header, text, data))
+
+
+@pytest.mark.parametrize("field", ["network", "classes.0", "layers.1.name", "source.xnorlit"])
+def test_text_that_no_encoding_can_write_is_refused(whole, tmp_path, field):
+    header, graph, data = parts(whole)
+    at(graph, field, "half a character: \ud83d")
+    assert field.partition(".")[0] in refusal(tmp_path, together(header, graph, data))
+    header["\ud83d"] = {"dtype": "U8", "shape": [1], "data_offsets": [1, 3]}
+    assert "tensor '\\ud83d'" in refusal(tmp_path, together(header, graph, data))
+
+
+@pytest.mark.parametrize("shape", [[0], [2**62, 0], [2**62, 2**62, 0]])
+def test_a_tensor_without_values_is_refused(whole, tmp_path, shape):
+    """Beside a 0 the other extents may be anything, more than numpy takes."""
+    header, graph, data = parts(whole)
+    header["none"] = {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}
+    assert "tensor 'none': its shape" in refusal(tmp_path, together(header, graph, data))
 
 
 def test_a_layer_too_many_is_refused(whole, tmp_path):

@@ -35,6 +35,8 @@ def load(path: Path | str) -> "PackedNetwork":
         return PackedNetwork(parse(found, tensors), tensors)
     except (FieldError, ValueError) as error:
         raise tensorfile.damaged(path, str(error)) from None
+    except RecursionError:  # deep enough for JSON to be read, too deep for a message to show it
+        raise tensorfile.damaged(path, f"metadata {METADATA}: a value is nested too deeply") from None
 
 
 class PackedNetwork:

@@ -84,14 +84,14 @@ class Fields:
     def text(self, name: str) -> str:
         """A string."""
         value = self.take(name)
-        if not isinstance(value, str):
+        if not _writable(value):
             raise FieldError(f"{self._at(name)}: expected text, found {_short(value)}")
         return value
 
     def texts(self, name: str, most: int) -> tuple[str, ...]:
         """A list of 1 to `most` strings."""
         items = self.take(name)
-        if not isinstance(items, list) or not 1 <= len(items) <= most or not all(isinstance(i, str) for i in items):
+        if not isinstance(items, list) or not 1 <= len(items) <= most or not all(map(_writable, items)):
             raise FieldError(f"{self._at(name)}: expected a list of 1 to {most} texts")
         return tuple(items)
 
@@ -121,6 +121,11 @@ class Fields:
         if type(value) is not int or not least <= value <= most:
             raise FieldError(f"{place}: expected a whole number of {least} to {most}, found {_short(value)}")
         return value
+
+
+def _writable(value: Any) -> bool:
+    """Whether it is text that can be written out: JSON may hold halves of characters, which no encoding knows."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _short(value: Any) -> str:

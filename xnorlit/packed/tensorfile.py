@@ -41,7 +41,7 @@ def read(path: Path | str) -> tuple[dict[str, str], dict[str, np.ndarray]]:
             end = 0
             for first, last, name, *_ in spans:
                 if first != end:
-                    raise damaged(path, f"tensor {name}: its bytes begin at {first}, where {end} was expected")
+                    raise damaged(path, f"tensor {name!r}: its bytes begin at {first}, where {end} was expected")
                 end = last
             if end != size - start:
                 raise damaged(path, f"{size - start - end} bytes behind the last tensor")
@@ -91,18 +91,20 @@ def _metadata(found: Any, path: Path) -> dict[str, str]:
 def _span(name: str, entry: Any, size: int, path: Path) -> tuple[int, int, str, np.dtype, tuple[int, ...]]:
     """Offsets, name, dtype and shape of a tensor whose bytes lie inside the file and are as many as its shape says."""
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise damaged(path, f"tensor {name}: expected dtype, shape and data_offsets")
+        raise damaged(path, f"tensor {name!r}: expected dtype, shape and data_offsets")
     dtype = DTYPES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
     if dtype is None:
-        raise damaged(path, f"tensor {name}: dtype {entry['dtype']!r} is none of {', '.join(DTYPES)}")
+        raise damaged(path, f"tensor {name!r}: dtype {entry['dtype']!r} is none of {', '.join(DTYPES)}")
     shape, offsets = (entry[key] for key in ("shape", "data_offsets"))
     if not _counts(shape) or not _counts(offsets) or len(offsets) != 2 or len(shape) > MOST_DIMENSIONS:
-        raise damaged(path, f"tensor {name}: shape or data_offsets are not lists of counts")
+        raise damaged(path, f"tensor {name!r}: shape or data_offsets are not lists of counts")
     if 0 in shape:  # which would let the other extents be anything
-        raise damaged(path, f"tensor {name}: its shape {shape} holds no values")
+        raise damaged(path, f"tensor {name!r}: its shape {shape} holds no values")
     first, last = offsets
     if not first <= last <= size or last - first != math.prod(shape) * dtype.itemsize:
-        raise damaged(path, f"tensor {name}: {dtype} of shape {shape} cannot lie at {first} to {last} of {size} bytes")
+        raise damaged(
+            path, f"tensor {name!r}: {dtype} of shape {shape} cannot lie at {first} to {last} of {size} bytes"
+        )
     return first, last, name, dtype, tuple(shape)
 
 
@@ -114,5 +116,5 @@ def _load(file: BinaryIO, at: int, dtype: np.dtype, shape: tuple[int, ...], name
     file.seek(at)
     found = np.fromfile(file, dtype, math.prod(shape))
     if found.size != math.prod(shape):
-        raise damaged(path, f"tensor {name}: the file ends inside it")
+        raise damaged(path, f"tensor {name!r}: the file ends inside it")
     return found.reshape(shape)
