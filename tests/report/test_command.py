@@ -188,14 +188,9 @@ def test_colours_appear_on_demand_and_no_color_wins(pair, tmp_path):
 
 
 @pytest.mark.slow
-def test_three_seeds_of_50_000_images_take_under_ten_seconds_and_a_gibibyte(tmp_path):
+def test_three_seeds_of_50_000_images_take_under_a_gibibyte(tmp_path):
     for seed in range(3):
         write_run(tmp_path / "runs", "xnor", seed, images=50_000, right=30_000)
         write_run(tmp_path / "runs", "float", seed, images=50_000, right=33_000)
-    code = (
-        "import resource, time\nstart = time.perf_counter()\nmain()\n"
-        "print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)"
-    )
-    seconds, gibibytes = map(float, run(tmp_path, code).stdout.split()[-2:])
-    assert seconds < 10
-    assert gibibytes < 1
+    code = "import resource\nmain()\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)"
+    assert float(run(tmp_path, code).stdout.split()[-1]) < 1
