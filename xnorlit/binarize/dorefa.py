@@ -12,6 +12,7 @@ from xnorlit.binarize.bits import REAL, checked
 from xnorlit.binarize.bwn import alpha
 from xnorlit.binarize.latent import by_filters, compute_dtype
 from xnorlit.binarize.sign import sign
+from xnorlit.binarize.straight_through import straight_through
 from xnorlit.binarize.unit import unit_gradient
 
 WeightGradient = Literal["tanh", "maximum", "identity"]
@@ -22,25 +23,13 @@ def levels(bits: int) -> int:
     return 2**bits - 1
 
 
-class _ClippedLevels(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, bits: int) -> Tensor:
-        ctx.save_for_backward(x)
-        q = levels(bits)
-        return x.clamp(0, 1).mul_(q).round_().div_(q)
-
-    @staticmethod
-    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        (x,) = ctx.saved_tensors
-        return unit_gradient(outer, x), None
-
-
 def clipped_levels(x: Tensor, bits: int) -> Tensor:
     """`round(q clip(x, 0, 1)) / q`, with the gradient of the clip, its ends included; ties round to even.
 
     With one bit the codes are {0, 1} and the threshold is 0.5, which itself is 0.
     """
-    return _ClippedLevels.apply(x, bits)
+    q = levels(bits)
+    return straight_through(x, lambda x: x.clamp(0, 1).mul_(q).round_().div_(q), unit_gradient)
 
 
 def weight_codes(weight: Tensor, bits: int) -> Codes:

@@ -1,6 +1,6 @@
 """BinaryDuo: train with inputs of three levels, then split each into two of one bit that go their own ways."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.dorefa import quantised_weights, weight_codes
+from xnorlit.binarize.straight_through import straight_through
 from xnorlit.binarize.unit import unit_gradient
 from xnorlit.errors import UserError
 
@@ -25,22 +26,15 @@ def exceeded(x: Tensor, thresholds: tuple[float, ...]) -> Tensor:
     return count
 
 
-class _Steps(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, thresholds: tuple[float, ...]) -> Tensor:
-        ctx.save_for_backward(x)
-        count = exceeded(x, thresholds)
-        return count if len(thresholds) == 1 else count.div_(len(thresholds))
-
-    @staticmethod
-    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        (x,) = ctx.saved_tensors
-        return unit_gradient(outer, x), None
+def shares(x: Tensor, thresholds: tuple[float, ...]) -> Tensor:
+    """The share of the thresholds that each value exceeds, in the dtype of `x`."""
+    count = exceeded(x, thresholds)
+    return count if len(thresholds) == 1 else count.div_(len(thresholds))
 
 
 def steps(x: Tensor, stage: Stage) -> Tensor:
     """`(1[x > 1/4] + 1[x > 3/4]) / 2` coupled, `1[x > 1/2]` decoupled; the gradient is `g * 1[0 <= x <= 1]` in both."""
-    return _Steps.apply(x, THRESHOLDS[stage])
+    return straight_through(x, lambda x: shares(x, THRESHOLDS[stage]), unit_gradient)
 
 
 class BinaryDuo(Binarizer):

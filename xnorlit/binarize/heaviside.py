@@ -1,7 +1,5 @@
 """Inputs of one bit that are 0 or 1, with binary weights: a dot product is an AND and two counts."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from typing_extensions import override
@@ -9,6 +7,7 @@ from typing_extensions import override
 from xnorlit.binarize.base import Codes
 from xnorlit.binarize.bwn import BWN
 from xnorlit.binarize.sign import clip_gradient
+from xnorlit.binarize.straight_through import straight_through
 
 
 def heaviside(x: Tensor) -> Tensor:
@@ -16,21 +15,9 @@ def heaviside(x: Tensor) -> Tensor:
     return torch.gt(x, 0, out=torch.empty_like(x))
 
 
-class _ClippedHeaviside(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return heaviside(x)
-
-    @staticmethod
-    def backward(ctx: Any, outer: Tensor) -> Tensor:  # type: ignore[override]
-        (x,) = ctx.saved_tensors
-        return clip_gradient(outer, x)
-
-
 def clipped_heaviside(x: Tensor) -> Tensor:
     """`1[x > 0]` with the gradient `g * 1[|x| <= 1]`."""
-    return _ClippedHeaviside.apply(x)
+    return straight_through(x, heaviside, clip_gradient)
 
 
 class Heaviside(BWN):

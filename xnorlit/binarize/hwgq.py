@@ -10,6 +10,7 @@ from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.bwn import alpha, scaled_sign
 from xnorlit.binarize.duo import exceeded
 from xnorlit.binarize.sign import sign
+from xnorlit.binarize.straight_through import straight_through
 
 STEP = 0.538
 THRESHOLDS = (0.0, 1.5 * STEP, 2.5 * STEP)
@@ -22,22 +23,15 @@ def levels(x: Tensor) -> Tensor:
     return exceeded(x, THRESHOLDS)
 
 
-class _HalfWave(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return levels(x).mul_(STEP)
-
-    @staticmethod
-    def backward(ctx: Any, outer: Tensor) -> Tensor:  # type: ignore[override]
-        (x,) = ctx.saved_tensors
-        # The kernel leaves out its bounds: 0, as it should, and what lies one representable step above the top.
-        return torch.ops.aten.hardtanh_backward(outer, x, 0, TOP * (1 + torch.finfo(x.dtype).eps))
+def half_wave_gradient(gradient: Tensor, x: Tensor) -> Tensor:
+    """`gradient * 1[0 < x <= 1.614]`."""
+    # The kernel leaves out its bounds: 0, as it should, and what lies one representable step above the top.
+    return torch.ops.aten.hardtanh_backward(gradient, x, 0, TOP * (1 + torch.finfo(x.dtype).eps))
 
 
 def half_wave(x: Tensor) -> Tensor:
     """`0.538 * levels(x)`, with the gradient of a ReLU that is clipped at the top level: `g * 1[0 < x <= 1.614]`."""
-    return _HalfWave.apply(x)
+    return straight_through(x, lambda x: levels(x).mul_(STEP), half_wave_gradient)
 
 
 class _Through(torch.autograd.Function):

@@ -11,6 +11,7 @@ from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.latent import by_filters, compute_dtype
 from xnorlit.binarize.sign import clip_gradient, sign
 from xnorlit.binarize.standard import centred, filter_dims, through_standardised
+from xnorlit.binarize.straight_through import straight_through
 from xnorlit.errors import UserError
 
 EPS = 1e-5
@@ -66,25 +67,18 @@ def rectified_sign(weight: Tensor, gain: Tensor, tau: Tensor) -> Tensor:
     return _RectifiedSign.apply(weight, gain, tau)
 
 
-class _SpreadSign(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return sign(x)  # A division by a deviation changes no sign.
-
-    @staticmethod
-    def backward(ctx: Any, outer: Tensor) -> Tensor:  # type: ignore[override]
-        (x,) = ctx.saved_tensors
-        dims, n = tuple(range(1, x.ndim)), x[0].numel()
-        exact = x.dtype if x.dtype == torch.float64 else torch.float32
-        mean = x.mean(dim=dims, keepdim=True, dtype=exact)
-        squares = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=exact).square()
-        freedom = max(1, n - 1)
-        rate = ((squares - n * mean.square()) / freedom).clamp_min_(0).add_(EPS).rsqrt_()  # 1 / s
-        # h / s = 2/s max(0, 1 - |x|/s) g, then less what passes through s: (x - mean) sum(h x) / s^3 / (n - 1).
-        inner = x.abs().mul_((-2 * rate.square()).to(x.dtype)).add_((2 * rate).to(x.dtype)).clamp_min_(0).mul_(outer)
-        slope = (inner * x).sum(dim=dims, keepdim=True, dtype=exact) * rate.square() / freedom
-        return inner.addcmul_(x, slope.to(x.dtype), value=-1).add_((slope * mean).to(x.dtype))
+def spread_gradient(gradient: Tensor, x: Tensor) -> Tensor:
+    """The gradient of `spread_sign`, from that of the loss by its output."""
+    dims, n = tuple(range(1, x.ndim)), x[0].numel()
+    exact = x.dtype if x.dtype == torch.float64 else torch.float32
+    mean = x.mean(dim=dims, keepdim=True, dtype=exact)
+    squares = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=exact).square()
+    freedom = max(1, n - 1)
+    rate = ((squares - n * mean.square()) / freedom).clamp_min_(0).add_(EPS).rsqrt_()  # 1 / s
+    # h / s = 2/s max(0, 1 - |x|/s) g, then less what passes through s: (x - mean) sum(h x) / s^3 / (n - 1).
+    inner = x.abs().mul_((-2 * rate.square()).to(x.dtype)).add_((2 * rate).to(x.dtype)).clamp_min_(0).mul_(gradient)
+    slope = (inner * x).sum(dim=dims, keepdim=True, dtype=exact) * rate.square() / freedom
+    return inner.addcmul_(x, slope.to(x.dtype), value=-1).add_((slope * mean).to(x.dtype))
 
 
 def spread_sign(x: Tensor) -> Tensor:
@@ -95,7 +89,7 @@ def spread_sign(x: Tensor) -> Tensor:
     Args:
         x: `(N, ...)`.
     """
-    return _SpreadSign.apply(x)
+    return straight_through(x, sign, spread_gradient)  # A division by a deviation changes no sign.
 
 
 class ReCU(Binarizer):

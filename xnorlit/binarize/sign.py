@@ -1,9 +1,9 @@
 """The sign that binary networks need, and straight-through estimators of its gradient."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
+
+from xnorlit.binarize.straight_through import straight_through
 
 
 def sign(x: Tensor) -> Tensor:
@@ -31,36 +31,12 @@ def clip_gradient(gradient: Tensor, x: Tensor, out: Tensor | None = None) -> Ten
     return torch.ops.aten.hardtanh_backward.grad_input(gradient, x, -bound, bound, grad_input=out)
 
 
-class _ClippedSign(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return sign(x)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        (x,) = ctx.saved_tensors
-        return clip_gradient(gradient, x)
-
-
 def clipped_sign(x: Tensor) -> Tensor:
     """`sign(x)`, whose gradient is that of `clip(x, -1, 1)`: the clipped straight-through estimator.
 
     Source: Hubara et al. 2016, arXiv 1602.02830, section 1.3; Rastegari et al. 2016, arXiv 1603.05279, section 3.1.
     """
-    return _ClippedSign.apply(x)
-
-
-class _StochasticSign(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return drawn_sign(x)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        (x,) = ctx.saved_tensors
-        return clip_gradient(gradient, x)
+    return straight_through(x, sign, clip_gradient)
 
 
 def drawn_sign(x: Tensor, bound: float = 1.0) -> Tensor:
@@ -79,21 +55,14 @@ def stochastic_sign(x: Tensor) -> Tensor:
 
     Source: Hubara et al. 2016, arXiv 1602.02830, sections 1.1 and 1.3.
     """
-    return _StochasticSign.apply(x)
+    return straight_through(x, drawn_sign, clip_gradient)
 
 
-class _QuadraticSign(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return sign(x)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        (x,) = ctx.saved_tensors
-        # 1 - |x| where that is positive; the factor 2 last, in place.
-        slope = x.abs().neg_().add_(1).clamp_min_(0)
-        return slope.mul_(gradient).mul_(2)
+def quadratic_gradient(gradient: Tensor, x: Tensor) -> Tensor:
+    """`gradient * max(0, 2 - 2|x|)`: the derivative of `clip(2x - x|x|, -1, 1)`."""
+    # 1 - |x| where that is positive; the factor 2 last, in place.
+    slope = x.abs().neg_().add_(1).clamp_min_(0)
+    return slope.mul_(gradient).mul_(2)
 
 
 def quadratic_sign(x: Tensor) -> Tensor:
@@ -101,4 +70,4 @@ def quadratic_sign(x: Tensor) -> Tensor:
 
     Source: Liu et al. 2018, arXiv 1808.00278, section 3.
     """
-    return _QuadraticSign.apply(x)
+    return straight_through(x, sign, quadratic_gradient)

@@ -1,32 +1,23 @@
 """BNN+'s SwishSign: the sign with the gradient of a swish, which falls below zero at some distance."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from xnorlit.binarize.bwn import WeightGradient
 from xnorlit.binarize.sign import sign
+from xnorlit.binarize.straight_through import straight_through
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.errors import UserError
 
 
-class _SwishSign(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, beta: float) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.beta = beta
-        return sign(x)
-
-    @staticmethod
-    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        (x,) = ctx.saved_tensors
-        # With v = bx/2 and T = tanh(v) it is b (1 - vT) (1 - T^2), which overflows in no dtype.
-        v = torch.mul(x, ctx.beta / 2)
-        curve = v.tanh()
-        inner = torch.addcmul(x.new_tensor(ctx.beta), v, curve, value=-ctx.beta).mul_(outer)
-        return torch.ops.aten.tanh_backward.grad_input(inner, curve, grad_input=inner), None
+def swish_gradient(gradient: Tensor, x: Tensor, beta: float) -> Tensor:
+    """`gradient * b (2 - bx tanh(bx/2)) / (1 + cosh(bx))`, b = beta."""
+    # With v = bx/2 and T = tanh(v) it is b (1 - vT) (1 - T^2), which overflows in no dtype.
+    v = torch.mul(x, beta / 2)
+    curve = v.tanh()
+    inner = torch.addcmul(x.new_tensor(beta), v, curve, value=-beta).mul_(gradient)
+    return torch.ops.aten.tanh_backward.grad_input(inner, curve, grad_input=inner)
 
 
 def swish_sign(x: Tensor, beta: float = 5.0) -> Tensor:
@@ -36,7 +27,7 @@ def swish_sign(x: Tensor, beta: float = 5.0) -> Tensor:
         x: Any shape.
         beta: The larger, the narrower and the higher.
     """
-    return _SwishSign.apply(x, beta)
+    return straight_through(x, sign, lambda gradient, x: swish_gradient(gradient, x, beta))
 
 
 class SwishSign(XNOR):
