@@ -47,7 +47,9 @@ ROOMS = {
         ("runs", "pictures"),
         foreign=("jinja2", "markupsafe", "numpy", "PIL", "rich", "safetensors", "scipy", "statsmodels", "yaml"),
     ),
-    "table": Room(("report",), foreign=()),
+    "jobs": Room(("runs",), foreign=("rich",)),
+    "table": Room(("report", "jobs"), foreign=()),
+    "ablation": Room(("table",), foreign=("rich",)),
     "cli": Room(foreign=(), lazy=True),
     "__main__": Room(("cli",), foreign=()),
 }

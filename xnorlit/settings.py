@@ -1,4 +1,4 @@
-"""Configuration files: which a command line names, what each says, and what several say together."""
+"""Settings: which files a command line names, what each says, what several say together, what the words say."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +15,21 @@ def config_files(words: Sequence[str]) -> Iterator[Path]:
         name, sign, value = word.partition("=")
         if name in ("-c", "--config") and (sign or following is not None):
             yield Path(value if sign else str(following))
+
+
+def given(words: Sequence[str], name: str) -> str | None:
+    """The value that a command line gives an option, `--name VALUE` or `--name=VALUE`; the last one, or None.
+
+    Args:
+        words: The command line.
+        name: The option without its dashes, such as `model.network`.
+    """
+    found = None
+    for word, following in zip(words, [*words[1:], None], strict=False):
+        option, sign, value = word.partition("=")
+        if option == f"--{name}" and (sign or following is not None):
+            found = value if sign else following
+    return found
 
 
 def read_config(file: Path) -> dict[str, Any]:

@@ -1,10 +1,5 @@
 """`xnorlit table` trains what is missing and writes what has finished, and nothing else of the README."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -12,12 +7,24 @@ from PIL import Image
 
 from tests.runs.factory import write_run
 from xnorlit.cli import main
-from xnorlit.table import command
+from xnorlit.jobs import work
 from xnorlit.table.markdown import BEGIN, END
 
 RIGHT = {("float", 0): 760, ("float", 1): 770, ("xnor", 0): 680, ("xnor", 1): 670, ("bwn", 0): 720}
 RECIPES = Path(__file__).parents[2] / "experiments" / "cifar10"
 CODES = {"conv1": [32, 32], "conv2": [1, 1], "fc8": [32, 32]}
+
+
+class Ended:
+    """A process that has ended before it is asked."""
+
+    def __init__(self, status):
+        self.status = status
+
+    def ended(self):
+        return self.status
+
+    wait = ended
 
 
 @pytest.fixture
@@ -31,11 +38,11 @@ def small(tmp_path, monkeypatch):
     (folder / "README.md").write_text(f"# Small\n\nBefore.\n\n{BEGIN}\nold\n{END}\n\nAfter.\n")
     trained = []
 
-    def run(words):
+    def run(words, **_):
         arm, seed = words[words.index("-c") + 3].rpartition("/")[2].removesuffix(".yaml"), int(words[9])
         trained.append((arm, seed))
         if (arm, seed) not in RIGHT:
-            return 2
+            return Ended(2)
         summary = {"step_seconds": {"float": 0.1, "xnor": 0.105, "bwn": 0.13}[arm], "cannot_pack": ""}
         config = {"model.losses": ["Distillation"]} if arm == "bwn" else {}
         codes = {} if arm == "float" else {"codes": CODES}
@@ -48,9 +55,10 @@ def small(tmp_path, monkeypatch):
             summary=summary | codes,
             config=config,
         )
-        return 0
+        return Ended(0)
 
-    monkeypatch.setattr(command, "run", run)
+    monkeypatch.setattr(work, "Process", run)
+    monkeypatch.setattr(work, "PAUSE", 0)
     return folder, trained
 
 
@@ -103,8 +111,8 @@ def test_a_search_measures_on_what_is_held_out_and_has_a_table_of_its_own(small,
     (folder / "search").mkdir()
     (folder / "search" / "xnor.yaml").touch()
     (folder / "search" / "README.md").write_text(f"{BEGIN}\n{END}\n")
-    commands, run = [], command.run
-    monkeypatch.setattr(command, "run", lambda words: (commands.append(words), run(words))[1])
+    commands, run = [], work.Process
+    monkeypatch.setattr(work, "Process", lambda words, **more: (commands.append(words), run(words, **more))[1])
     assert main(["table", "small/search", "--holdout", "0.1", "--data", "photos"]) == 0
     assert all(words[-4:] == ["--data.source", "photos", "--data.holdout", "0.1"] for words in commands)
     assert [row[0] for row in cells(folder / "search")[2:]] == ["[`float`](../float.yaml)", "[`xnor`](xnor.yaml)"]
@@ -136,27 +144,6 @@ def test_runs_on_other_images_are_no_table(small, tmp_path, capsys):
         write_run(tmp_path / "runs", arm, experiment="small", metadata={"listing_sha256": listing})
     assert main(["table", "small", "--no-training", "--arms", "float,xnor"]) == 2
     assert "were measured on different images" in capsys.readouterr().err
-
-
-def test_ctrl_c_waits_for_the_run_that_saves_itself(tmp_path):
-    """The child gets the signal too; what it writes afterwards is there when the command has ended."""
-    child = "import signal,sys,time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: time.sleep(1); open('saved','w')"
-    lines = ("import sys", "from xnorlit.table.command import run", "print('on', flush=True)")
-    parent = "\n".join([*lines, f"run([sys.executable, '-c', {child!r}])"])
-    process = subprocess.Popen(
-        [sys.executable, "-c", parent],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        # What starts in the background of a shell inherits that Ctrl-C is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    process.stdout.readline()
-    time.sleep(1)
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=30) != 0
-    assert (tmp_path / "saved").is_file()
 
 
 @pytest.mark.slow

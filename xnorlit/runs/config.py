@@ -26,6 +26,24 @@ def load_config(file: Path) -> dict[str, Any]:
     return config
 
 
+# What decides about a run, or where it lies, is not part of what it is.
+_DECISIONS = ("run.resume", "run.fresh", "run.root", "ckpt_path")
+
+
+def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> tuple[str, ...]:
+    """A line for each key in which an earlier run's configuration is another than ours: `lr: begun with 1, now 2`.
+
+    Args:
+        ours: Dotted keys to values.
+        theirs: Those of the run that is there.
+    """
+    return tuple(
+        f"{key}: begun with {theirs.get(key)!r}, now {ours.get(key)!r}"
+        for key in sorted(ours.keys() | theirs.keys())
+        if key not in _DECISIONS and ours.get(key) != theirs.get(key)
+    )
+
+
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     """Every leaf under its dotted key: `{"model": {"lr": 1}}` becomes `{"model.lr": 1}`.
 

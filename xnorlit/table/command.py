@@ -1,17 +1,17 @@
 """The command `xnorlit table`: trains what is missing, then writes the table from what has finished."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from xnorlit.console import say
 from xnorlit.errors import UserError
+from xnorlit.jobs import Job
+from xnorlit.jobs.work import carry_out
 from xnorlit.runs import Run, read
 from xnorlit.runs.place import Place
 from xnorlit.table.markdown import put, rendered
-from xnorlit.table.plan import TWIN, Job, Recipe, jobs
+from xnorlit.table.plan import TWIN, Recipe, jobs
 from xnorlit.table.rows import Row, row
 
 
@@ -31,7 +31,7 @@ def table(
 ) -> None:
     """Trains an experiment's arms and writes their table into its README; finished runs are skipped, others resumed.
 
-    One run after the other; Ctrl-C saves the one under way, and the same command goes on with it.
+    One run after the other, each with a log beside it; Ctrl-C saves the one under way, and the same command goes on.
 
     Args:
         experiment: A recipe, such as cifar10, or a folder of further overlays on it, such as cifar10/search.
@@ -60,7 +60,7 @@ def table(
         name = f"{name}@{Path(data).resolve().stem}"
     options = (*(("--data.source", data) if data else ()), *(("--data.holdout", str(holdout)) if holdout else ()))
     todo = list(jobs(recipe, counts, Place(root, name, pair, TWIN, 0), options))
-    failed = [] if no_training else _train(todo)
+    failed = [] if no_training else carry_out(todo, at_once=1, tag="table")
     rows = _rows(todo)
     if not rows:
         raise UserError(f"no run of {root / name / pair} has finished, so there is no table. Leave out --no-training.")
@@ -71,37 +71,8 @@ def table(
     if failed:
         raise UserError(
             f"{len(failed)} of {len(todo)} runs failed: {', '.join(str(job.place.path) for job in failed)}. "
-            "What they said stands above; the same command tries them again."
+            f"What they said is in {failed[0].log}, ...; the same command tries them again."
         )
-
-
-def _train(todo: Sequence[Job]) -> list[Job]:
-    """Trains what has not finished, and gives what failed."""
-    failed = []
-    for number, job in enumerate(todo, start=1):
-        where = f"{number}/{len(todo)}  {job.place.arm}, seed {job.place.seed}"
-        if job.state == "finished":
-            say("table", f"{where}: finished before")
-            continue
-        say("table", f"{where}: {'goes on' if job.state == 'unfinished' else 'begins'}")
-        sys.stdout.flush()
-        if run(job.command) != 0:
-            failed.append(job)
-    return failed
-
-
-def run(command: Sequence[str]) -> int:
-    """The exit status of a command; on Ctrl-C, which it gets too, it is waited for.
-
-    Args:
-        command: Program and words.
-    """
-    process = subprocess.Popen(command)
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.wait()
-        raise
 
 
 def _rows(todo: Sequence[Job]) -> list[Row]:

@@ -1,15 +1,12 @@
 """Which runs an experiment's table needs, and which of them are there."""
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from xnorlit.errors import UserError, did_you_mean
+from xnorlit.jobs import Job
 from xnorlit.runs.place import Place
-
-State = Literal["finished", "unfinished", "missing"]
 
 TWIN = "float"
 """The arm that every gap is to, and that others may learn from."""
@@ -66,36 +63,6 @@ class Recipe:
         return " ".join(line.removeprefix("# Remark:").strip() for line in lines if line.startswith("# Remark:"))
 
 
-@dataclass(frozen=True)
-class Job:
-    """One run of the table, and the command that trains it."""
-
-    place: Place
-    base: Path
-    overlay: Path
-    options: tuple[str, ...]
-
-    @property
-    def state(self) -> State:
-        """Whether it has finished, has a checkpoint to go on from, or is to be begun."""
-        if (self.place.path / "summary.json").is_file():
-            return "finished"
-        return "unfinished" if (self.place.path / "checkpoints" / "last.ckpt").is_file() else "missing"
-
-    @property
-    def command(self) -> list[str]:
-        """The words of the `xnorlit fit` that trains it, or goes on with it."""
-        place = self.place
-        words = ["-c", self.base, "-c", self.overlay, "--seed_everything", place.seed]
-        words += ["--run.root", place.root, "--run.experiment", place.experiment, "--run.pair", place.pair]
-        words += self.options
-        started = (place.path / "config.yaml").is_file()
-        words += {"unfinished": ["--run.resume", "true"], "missing": ["--run.fresh", "true"] if started else []}.get(
-            self.state, []
-        )
-        return [sys.executable, "-m", "xnorlit", "fit", *map(str, words)]
-
-
 def jobs(recipe: Recipe, seeds: dict[str, int], place: Place, options: tuple[str, ...] = ()) -> Iterator[Job]:
     """The runs of each arm with seeds 0, 1, ...: every seed's float twin before the arms that may learn from it.
 
@@ -108,5 +75,7 @@ def jobs(recipe: Recipe, seeds: dict[str, int], place: Place, options: tuple[str
     for seed in range(max(seeds.values(), default=0)):
         for arm, count in seeds.items():
             if seed < count:
+                words = ["-c", recipe.base, "-c", recipe.overlays[arm], "--seed_everything", seed]
+                words += ["--run.root", place.root, "--run.experiment", place.experiment, "--run.pair", place.pair]
                 run = Place(place.root, place.experiment, place.pair, arm, seed)
-                yield Job(run, recipe.base, recipe.overlays[arm], options)
+                yield Job(run, (*map(str, words), *options))

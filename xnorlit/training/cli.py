@@ -22,6 +22,7 @@ from typing_extensions import override
 from xnorlit.console import say
 from xnorlit.data import ImageData
 from xnorlit.errors import UserError
+from xnorlit.runs.arm import named
 from xnorlit.runs.config import flatten
 from xnorlit.settings import config_files, read_config
 from xnorlit.training.checkpoints import Checkpoints, load
@@ -75,6 +76,7 @@ class XnorlitCLI(LightningCLI):
                 if name.startswith("--")  # Links between settings are listed there, too.
             ]
             raise UserError(in_words(str(error), command, options, files)) from error
+        self.config[command].run.arm = named(self.config[command].run.arm, words)
         refuse(command, self.config[command])
 
     def _parse_ckpt_path(self) -> None:
@@ -104,13 +106,20 @@ class XnorlitCLI(LightningCLI):
     def _config(self) -> Namespace:
         return self.config[self.subcommand]
 
+    def resolve(self, config: Namespace) -> str:
+        """The configuration as it is recorded, in YAML.
+
+        Args:
+            config: The command's, in which what decides about a run, which is not part of what it is, is reset.
+        """
+        config.run.resume, config.run.fresh = False, False
+        return self._parser(self.subcommand).dump(config, skip_unset=False)
+
     def _claim(self, config: Namespace) -> None:
         seed = int(config.seed_everything)
         self.folder = self.place.at(seed)
         resume, fresh = self.place.resume, self.place.fresh
-        # What decides about a run is not part of what it is.
-        config.run.resume, config.run.fresh = False, False
-        self.resolved = self._parser(self.subcommand).dump(config, skip_unset=False)
+        self.resolved = self.resolve(config)
         self.lock = claim(self.folder, resume=resume, fresh=fresh) if _first_process() else None
         self.until_step, self.wandb_id, self.wandb = 0, secrets.token_hex(4), wandb_mode(self.place.wandb)
         if resume:
@@ -211,6 +220,26 @@ def _first_process() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
+def settings() -> dict[str, Any]:
+    """What LightningCLI is told about itself."""
+    return {
+        "seed_everything_default": 0,
+        "auto_configure_optimizers": False,
+        "load_from_checkpoint_support": False,
+        "save_config_callback": None,
+        "trainer_defaults": {"num_sanity_val_steps": 0, "enable_model_summary": False},
+        "parser_kwargs": {"prog": "xnorlit", "exit_on_error": False, "formatter_class": Formatter, **beginnings()},
+    }
+
+
+def quiet() -> None:
+    """Keeps Lightning from saying what is meant here."""
+    for pattern in QUIET:
+        warnings.filterwarnings("ignore", pattern)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
 def run(command: str, arguments: Sequence[str]) -> None:
     """Runs one LightningCLI command.
 
@@ -221,25 +250,13 @@ def run(command: str, arguments: Sequence[str]) -> None:
     Raises:
         UserError: The arguments or what they name are wrong.
     """
-    for pattern in QUIET:
-        warnings.filterwarnings("ignore", pattern)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    quiet()
     # Lightning's launchers start the other processes of a distributed run from sys.argv.
     sys.argv[1:] = [command, *arguments]
     if arguments and arguments[-1] == "--model.binarizer.help":
         sys.stdout.write(binarizer_list(command))
         return
     try:
-        XnorlitCLI(
-            Classifier,
-            ImageData,
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            save_config_callback=None,
-            trainer_defaults={"num_sanity_val_steps": 0, "enable_model_summary": False},
-            parser_kwargs={"prog": "xnorlit", "exit_on_error": False, "formatter_class": Formatter, **beginnings()},
-        )
+        XnorlitCLI(Classifier, ImageData, **settings())
     except MisconfigurationException as error:
         raise UserError(f"{error} See xnorlit {command} --help.") from error

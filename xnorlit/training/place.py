@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from xnorlit.errors import UserError
+from xnorlit.runs.config import differing
 from xnorlit.runs.place import Place
 
 
@@ -19,7 +20,8 @@ class RunPlace:
 
     Args:
         experiment: Name of the experiment: the first folder under root.
-        arm: What this run is in its pair, such as xnor or float.
+        arm: What this run is in its pair, such as xnor or float. Options in braces stand for their values on the same
+            command line: {model.binarizer}-{model.binarizer.gradient}.
         pair: Runs of one pair are compared with each other, seed by seed.
         root: Folder of all runs.
         pair_differs: Further keys by which the arms of this pair mean to differ, such as model.optimizer.
@@ -170,13 +172,9 @@ def refuse_other_config(ours: dict[str, Any], theirs: dict[str, Any], folder: Pa
     Raises:
         UserError: They differ; the message names the keys.
     """
-    ignored = ("run.resume", "run.fresh", "run.root", "ckpt_path")
-    keys = [
-        key for key in sorted(ours.keys() | theirs.keys()) if key not in ignored and ours.get(key) != theirs.get(key)
-    ]
-    if keys:
-        lines = [f"  {key}: begun with {theirs.get(key)!r}, now {ours.get(key)!r}" for key in keys[:8]]
+    if differ := differing(ours, theirs):
+        lines = "\n".join(f"  {line}" for line in differ[:8])
         raise UserError(
-            f"{folder} was begun with another configuration ({len(keys)} keys differ):\n" + "\n".join(lines) + "\n"
+            f"{folder} was begun with another configuration ({len(differ)} keys differ):\n{lines}\n"
             f"Resume it as it was (-c {folder / 'config.yaml'} --run.resume true), or start afresh (--run.fresh true)."
         )

@@ -1,0 +1,37 @@
+"""An arm's name is made of what its command line says, and is a folder's name."""
+
+import pytest
+
+from xnorlit.errors import UserError
+from xnorlit.runs.arm import named, readable
+
+WORDS = ["-c", "base.yaml", "--model.binarizer=XNOR", "--model.binarizer.gradient", "ste", "--seed_everything=3"]
+
+
+def test_options_in_braces_stand_for_their_values():
+    assert named("{model.binarizer}-{model.binarizer.gradient}", WORDS) == "XNOR-ste"
+    assert named("xnor", WORDS) == "xnor"
+    assert named("{model.binarizer}", [*WORDS, "--model.binarizer=BWN"]) == "BWN", "the last one holds"
+
+
+def test_an_option_that_is_not_given_is_named_with_the_near_miss():
+    with pytest.raises(UserError, match=r"does not give --model\.binarizer\.gradiet.*Did you mean model\.binarizer\.g"):
+        named("{model.binarizer.gradiet}", WORDS)
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ("{class_path: DoReFa, init_args: {weight_bits: 8, input_bits: 32}}", "DoReFa-8-32"),
+        ("{'class_path': 'xnorlit.binarize.XNOR', 'init_args': {'input_scale': 'K'}}", "XNOR-K"),
+        ("[CrossEntropy, {class_path: Distillation}]", "CrossEntropy-Distillation"),
+        ("1e-20", "1e-20"),
+        ("0.003", "0.003"),
+        ("alpha + K", "alpha-+-K"),
+        ("../../etc", "etc"),
+        ("{broken", "broken"),
+        ("", "empty"),
+    ],
+)
+def test_a_value_is_spelled_as_a_part_of_a_folders_name(value, name):
+    assert readable(value) == name
