@@ -93,6 +93,10 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int | None]]] = {
         "an experiment's arms, trained where missing, as a table",
         _typed("xnorlit.table.command", "table", "cifar10 --data photos/ --thorough float,xnor"),
     ),
+    "ablate": (
+        "a grid of settings, a sweep file of W&B, trained and tabulated",
+        _typed("xnorlit.ablation.command", "ablate", "scale-gradient --dry-run"),
+    ),
     "bench": ("how fast and small the packed network is, beside torch and onnxruntime", _bench),
 }
 

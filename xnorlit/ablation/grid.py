@@ -88,7 +88,8 @@ def _found(given: Path) -> Path:
     known = sorted(path.stem for path in FOLDER.glob("*.yaml"))
     near = did_you_mean(given.stem, known)
     raise UserError(
-        f"there is no grid {given}.{near} Expected a file, or the name of one in {FOLDER}: {', '.join(known) or 'none'}."
+        f"there is no grid {given}.{near} Expected a file, or the name of one in {FOLDER}, which are: "
+        f"{', '.join(known) or 'none'}."
     )
 
 
@@ -132,8 +133,9 @@ def _values(name: str, about: Any, file: Path) -> tuple[Value, ...]:
     for value in values:
         if not isinstance(value, _SCALARS):
             raise UserError(
-                f"{where} has the value {value!r}. Expected a word, a number, true or false, as W&B's agent writes them "
-                f"on a command line; what is more goes into quotes: '{{class_path: DoReFa, init_args: {{...}}}}', 'null'."
+                f"{where} has the value {value!r}. Expected a word, a number, true or false, as W&B's agent writes "
+                "them on a command line; what is more goes into quotes: '{class_path: DoReFa, init_args: {...}}', "
+                "'null'."
             )
     if len({str(value) for value in values}) < len(values):
         raise UserError(f"{where} has a value twice: {', '.join(map(str, values))}. Leave one out.")

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,14 @@ class Trial:
     Attributes:
         parameters: Options with their values.
         job: The run.
+        config: The run's configuration under dotted keys, once its command line was checked.
         other: The keys in which a run that lies there was configured otherwise than the grid now asks, each with what
             the run says and what the grid says.
     """
 
     parameters: dict[str, Value]
     job: Job
+    config: dict[str, Any] = field(default_factory=dict)
     other: tuple[str, ...] = ()
 
 
@@ -53,16 +55,21 @@ def planned(grid: Grid, base: Base) -> list[Trial]:
 
 
 def checked(grid: Grid, trials: Sequence[Trial]) -> list[Trial]:
-    """The trials, their command lines accepted by the parser of `xnorlit fit`, and compared with the runs that lie there.
+    """The trials, their command lines accepted by `xnorlit fit` and compared with the runs that lie there.
 
     All of them are parsed in one process, before anything is trained.
+
+    Args:
+        grid: The grid.
+        trials: Its runs, planned.
 
     Raises:
         UserError: A command line was refused; the message is the parser's.
     """
+    configs = [flatten(config) for config in _resolved(grid, trials)]
     return [
-        replace(trial, other=_other(config, trial.job.place.path))
-        for trial, config in zip(trials, _resolved(grid, trials), strict=True)
+        replace(trial, config=config, other=_other(config, trial.job.place.path))
+        for trial, config in zip(trials, configs, strict=True)
     ]
 
 
@@ -104,4 +111,4 @@ def _spelled(trial: Trial) -> str:
 def _other(ours: dict[str, Any], path: Path) -> tuple[str, ...]:
     if not (path / "config.yaml").is_file():
         return ()
-    return differing(flatten(ours), flatten(load_config(path / "config.yaml")))
+    return differing(ours, flatten(load_config(path / "config.yaml")))

@@ -77,7 +77,8 @@ def refuse_others(trials: Sequence[Trial]) -> None:
     if others:
         raise UserError(
             f"{len(others)} of {len(trials)} runs were begun with another configuration than the grid now asks for. "
-            "Train them again, the former ones moved aside: xnorlit ablate --again; or change the grid back, or its name."
+            "Train them again, the former ones moved aside: xnorlit ablate --again; or change the grid back, or the "
+            "--run.experiment in its command."
         )
 
 

@@ -47,7 +47,7 @@ def words(grid: Grid, cell: Mapping[str, Value], base: Base, folder: Path) -> tu
         base: What it is run on.
         folder: Where it is run.
     """
-    command = [word for word in grid.command[5:]]
+    command = list(grid.command[5:])
     if base.experiment:
         command = [_on(base.experiment, word, folder) for word in command]
     at = command.index("${args}")
@@ -93,13 +93,8 @@ def place(words: tuple[str, ...], folder: Path) -> Place:
     if folder.resolve() != Path.cwd():
         root = folder / root
     arm = named(_filed(words, "arm", folder) or "unnamed", words)
-    return Place(
-        root,
-        _filed(words, "experiment", folder) or "unnamed",
-        _filed(words, "pair", folder) or "pair-0",
-        arm,
-        int(seed),
-    )
+    experiment, pair = (_filed(words, key, folder) for key in ("experiment", "pair"))
+    return Place(root, experiment or "unnamed", pair or "pair-0", arm, int(seed))
 
 
 def _filed(words: "tuple[str, ...] | list[str]", key: str, folder: Path) -> str | None:
@@ -126,5 +121,6 @@ def home(grid: Grid) -> Path:
             return folder
     missing = ", ".join(str(file) for file in files if not file.is_file())
     raise UserError(
-        f"{grid.file}: its command names {missing}, which is found neither from here nor from a folder above."
+        f"{grid.file}: its command names {missing}, found neither from here nor from a folder above the grid's file. "
+        "Run this from the checkout, or mend the path."
     )

@@ -1,7 +1,6 @@
 """What is being trained, on a terminal: a line for each run that says how far it is."""
 
 from collections.abc import Mapping
-from types import TracebackType
 
 from rich.live import Live
 from rich.text import Text
@@ -28,9 +27,7 @@ class Display:
             self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._live:
             self._live.stop()
 

@@ -126,7 +126,7 @@ def _name(job: Job) -> str:
 
 @contextmanager
 def _ends_as_interrupt() -> Iterator[None]:
-    """Meanwhile a request to end this process (kill, a closed terminal) is a Ctrl-C, so that no child is left behind."""
+    """Meanwhile a request to end this process (kill, a closed terminal) is a Ctrl-C: no child is left behind."""
     if threading.current_thread() is not threading.main_thread():  # Only that one may set what signals do.
         yield
         return

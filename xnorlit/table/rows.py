@@ -20,6 +20,7 @@ class Row:
         bits: Bits of weights and inputs of its few-bit layers, `1 / 1`; empty where the run does not say.
         top1: Last epoch's top-1 by seed.
         gap: Mean of the twin's minus the arm's top-1 over the seeds that both have; None for the twin, or without one.
+        seconds: Median training step, in seconds.
         step: Median training step relative to the twin's; None where they were not trained on one machine.
         packed: Size of the packed network; None where it has no packed form.
         differs: The keys, besides the binarizer, in which the arm's configuration differs from the twin's.
@@ -30,6 +31,7 @@ class Row:
     bits: str
     top1: dict[int, float]
     gap: float | None
+    seconds: float
     step: float | None
     packed: float | None
     differs: tuple[str, ...]
@@ -64,6 +66,7 @@ def row(runs: Sequence[Run], twins: Sequence[Run]) -> Row:
         bits=_bits(first),
         top1=dict(sorted(top1.items())),
         gap=statistics.fmean(theirs[seed] - top1[seed] for seed in shared) if shared and not itself else None,
+        seconds=_seconds(runs),
         step=_step(runs, twins),
         packed=None if first.summary.cannot_pack else first.summary.packed_bits / MIB,
         differs=() if itself else (*compared.named("declared"), *compared.named("undeclared")),
@@ -81,5 +84,9 @@ def _step(runs: Sequence[Run], twins: Sequence[Run]) -> float | None:
     machines = {run.environment.machine for run in (*runs, *twins)}
     if len(machines) != 1 or not twins:
         return None
-    ours, theirs = (statistics.median(run.summary.step_seconds for run in some) for some in (runs, twins))
+    ours, theirs = _seconds(runs), _seconds(twins)
     return ours / theirs if theirs else None
+
+
+def _seconds(runs: Sequence[Run]) -> float:
+    return statistics.median(run.summary.step_seconds for run in runs)
