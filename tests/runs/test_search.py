@@ -126,3 +126,40 @@ def test_where_no_run_suits_the_message_says_what_is_there(tmp_path):
     assert "has no finished run with binary layers. Train one first: make train-xnor." in said
     assert "float/seed-0 has no binary layer." in said
     assert "xnor/seed-0 is not finished" in said
+
+
+def test_predictions_cut_short_leave_their_seed_out_with_the_reason(tmp_path):
+    for seed in range(2):
+        for arm in ("xnor", "float"):
+            write_run(tmp_path, arm, seed)
+    file = tmp_path / "synthetic/pair-0/float/seed-1/predictions.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    found = newest_pair(tmp_path)
+    assert [run.place.seed for run in found.runs] == [0, 0]
+    notes = "\n".join(found.left_out)
+    assert f"{file} is damaged or cut short" in notes
+    assert "xnor/seed-1 is left out: no other arm has finished with seed 1" in notes
+
+
+def test_a_pair_whose_every_prediction_is_damaged_gives_way_to_an_older_one(tmp_path):
+    for arm in ("xnor", "float"):
+        write_run(tmp_path, arm)
+        newer = write_run(tmp_path, arm, pair="pair-1", started="2026-02-02T00:00:00+00:00")
+        (newer / "predictions.safetensors").unlink()
+    found = newest_pair(tmp_path)
+    assert found.pair == "pair-0"
+    assert "pair-1/float/seed-0" in found.left_out[-1]
+    with pytest.raises(UserError, match=r"(?s)has no pair to compare.*predictions\.safetensors is missing"):
+        newest_pair(tmp_path, pair="pair-1")
+
+
+def test_a_folder_that_is_no_seed_and_broken_runs_of_other_pairs_are_named(tmp_path):
+    for arm in ("xnor", "float"):
+        write_run(tmp_path, arm)
+        write_run(tmp_path, arm, pair="pair-1", finished=False)
+    write_run(tmp_path, "bwn").rename(tmp_path / "synthetic/pair-0/bwn/seed-x")
+    first, second = newest_pair(tmp_path).left_out
+    assert "seed-x does not end in a number" in first
+    assert second.startswith("Of other pairs, not finished or damaged: ")
+    assert second.count("pair-1") == 2
+    assert len(newest_pair(tmp_path, pair="pair-0").left_out) == 1

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from xnorlit.errors import UserError
 from xnorlit.report.pairing import Match, Pairing
 from xnorlit.report.statistics import disagreements
 from xnorlit.runs import Run
@@ -28,7 +29,17 @@ def _on_run(run: Run) -> list[str]:
             f"{run.path}: its summary says top-1 {reported:.2f} %, its predictions {measured:.2f} %; the table shows "
             "the latter."
         )
-    for name, series in run.curves.series.items():
+    try:
+        series_of = run.curves.series
+    except UserError as error:  # the accuracies are the predictions', so there is a comparison all the same
+        return [*notes, f"{error} Its curves are missing; accuracies and gaps are those of its predictions."]
+    reached = max((int(series.epoch[-1]) + 1 for series in series_of.values()), default=0)
+    if reached < run.summary.epochs:
+        notes.append(
+            f"{run.path / 'metrics.csv'} was cut short: it ends in epoch {reached} of {run.summary.epochs}, and so do "
+            "the curves."
+        )
+    for name, series in series_of.items():
         diverged = np.isnan(series.value)
         if diverged.any():
             notes.append(f"{run.path}: {name} is NaN from step {series.step[diverged][0]:,}.")

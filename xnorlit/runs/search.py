@@ -10,6 +10,9 @@ from xnorlit.errors import UserError, did_you_mean
 from xnorlit.runs.place import Place
 from xnorlit.runs.run import BrokenRun, Run, read
 
+_LISTED = 4
+"""Broken runs of other pairs that are named; more are counted."""
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -94,14 +97,16 @@ def newest_pair(root: Path | str, *, experiment: str | None = None, pair: str | 
         UserError: No pair is complete; the message says what is missing.
     """
     found = _within(find(root), Path(root), experiment, pair)
-    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
-    for run in found:
-        if isinstance(run, Run):
-            groups[run.place.group].append(run)
-    complete = {group: shared for group, runs in groups.items() if (shared := _seeds_in_two_arms(runs))}
-    if not complete:
-        raise UserError(_nothing_to_compare(Path(root), found, groups))
-    group = max(complete, key=lambda group: (max(_started(run) for run in complete[group]), group))
+    while True:
+        groups = _finished(found)
+        complete = {group: shared for group, runs in groups.items() if (shared := _seeds_in_two_arms(runs))}
+        if not complete:
+            raise UserError(_nothing_to_compare(Path(root), found, groups))
+        group = max(complete, key=lambda group: (max(_started(run) for run in complete[group]), group))
+        unreadable = {run.path: broken for run in complete[group] if (broken := _without_predictions(run))}
+        if not unreadable:
+            break
+        found = [unreadable.get(run.path, run) for run in found]
     newest = _started(max(complete[group], key=_started))
     left_out = [
         *(_left_out(run) for run in groups[group] if run not in complete[group]),
@@ -111,24 +116,58 @@ def newest_pair(root: Path | str, *, experiment: str | None = None, pair: str | 
             for run in runs
             if other not in complete and _started(run) > newest
         ),
-        *(run.reason for run in found if isinstance(run, BrokenRun) and run.place and run.place.group == group),
+        *(run.reason for run in found if isinstance(run, BrokenRun) and _group(run) == group),
+        *_broken_elsewhere(found, group),
     ]
     return Pair(*group, tuple(complete[group]), tuple(left_out))
+
+
+def _finished(found: Sequence[Run | BrokenRun]) -> dict[tuple[str, str], list[Run]]:
+    """The finished runs by experiment and pair."""
+    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for run in found:
+        if isinstance(run, Run):
+            groups[run.place.group].append(run)
+    return groups
+
+
+def _without_predictions(run: Run) -> BrokenRun | None:
+    """The run as a broken one, where its predictions cannot be read; they are read of a pair's runs only."""
+    try:
+        _ = run.predictions
+    except UserError as error:
+        return BrokenRun(run.path, run.place, str(error), unfinished=False)
+    return None
+
+
+def _broken_elsewhere(found: Sequence[Run | BrokenRun], group: tuple[str, str]) -> list[str]:
+    """One sentence about the broken runs of other pairs that were searched, however many they are."""
+    paths = [str(run.path) for run in found if isinstance(run, BrokenRun) and _group(run) != group]
+    if not paths:
+        return []
+    listed = ", ".join(paths[:_LISTED]) + (f", ... {len(paths)} in all" if len(paths) > _LISTED else "")
+    return [f"Of other pairs, not finished or damaged: {listed}."]
 
 
 def _within(
     found: list[Run | BrokenRun], root: Path, experiment: str | None, pair: str | None
 ) -> list[Run | BrokenRun]:
     """The runs of that experiment and of pairs of that name; a name that nothing has is an error."""
-    for kind, wanted in (("experiment", experiment), ("pair", pair)):
+    for at, (kind, wanted) in enumerate((("experiment", experiment), ("pair", pair))):
         if wanted is None:
             continue
-        known = {getattr(run.place, kind) for run in found if run.place}
+        known = {_group(run)[at] for run in found}
         if wanted not in known:
             listed = ", ".join(sorted(known)) or "none"
             raise UserError(f"{root} has no {kind} named {wanted}.{did_you_mean(wanted, known)} There: {listed}.")
-        found = [run for run in found if run.place and getattr(run.place, kind) == wanted]
+        found = [run for run in found if _group(run)[at] == wanted]
     return found
+
+
+def _group(run: Run | BrokenRun) -> tuple[str, str]:
+    """(experiment, pair) of a run that `find` found: the names of the folders, so that seed-x has them too."""
+    experiment, pair = run.path.parts[-4:-2]
+    return experiment, pair
 
 
 def _seeds_in_two_arms(runs: Sequence[Run]) -> list[Run]:

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -202,6 +203,38 @@ def test_broken_runs_and_nan_losses_are_words_on_the_page(pair):
     assert "float/seed-8/summary.json is damaged" in notes
     assert "val/loss is NaN from step 199" in notes
     assert page.record["curves"]["metrics"]["val/loss"]["xnor"]["mean"]["value"][-1] is None
+
+
+@pytest.mark.parametrize(
+    ("left", "note"),
+    [
+        (None, r"metrics\.csv cannot be read: No such file or directory\. Its curves are missing"),
+        ("epoch,step,val/top1\n0,99,0.3\n1,1x", r"metrics\.csv, line 3: a step and numbers were expected"),
+        ("epoch,step,val/top1\n0,99,0.3\n", r"metrics\.csv was cut short: it ends in epoch 1 of 2"),
+    ],
+)
+def test_a_run_whose_curves_are_lost_is_compared_and_said_to_lack_them(tmp_path, monkeypatch, left, note):
+    monkeypatch.chdir(tmp_path)
+    paths = [write_run(Path("runs"), arm) for arm in ("xnor", "float")]
+    (paths[0] / "metrics.csv").unlink()
+    if left:
+        (paths[0] / "metrics.csv").write_text(left)
+    record = page_of().record
+    assert re.search(note, " ".join(record["comparison"]["notes"]))
+    assert record["comparison"]["arms"][0]["top1_percent"]["mean"] == 70
+
+
+def test_predictions_of_no_image_and_of_other_classes_end_with_words(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_run(Path("runs"), "xnor")
+    write_run(Path("runs"), "float", classes=tuple("abcdefghij"))
+    with pytest.raises(UserError, match="on classes of another list"):
+        main()
+    shutil.rmtree("runs/synthetic/pair-0/float")
+    write_run(Path("runs"), "float", images=0, right=0)
+    with pytest.raises(UserError, match=r"(?s)has no pair to compare.*holds predictions of no image at all"):
+        main()
+    assert not Path("runs/synthetic/pair-0/report.html").exists()
 
 
 @pytest.mark.slow

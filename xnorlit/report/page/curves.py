@@ -26,9 +26,9 @@ def curves(arms: Mapping[str, Sequence[Run]], matches: Sequence[tuple[str, str]]
         of_arms = {}
         for label, runs in arms.items():
             seeds = [
-                {"seed": run.place.seed, "run": str(run.path), **_line(run.curves[metric])}
+                {"seed": run.place.seed, "run": str(run.path), **_line(_series(run)[metric])}
                 for run in runs
-                if metric in run.curves
+                if metric in _series(run)
             ]
             if seeds:
                 of_arms[label] = {"seeds": seeds, "mean": mean(seeds)}
@@ -67,7 +67,7 @@ def _gap(runs: Sequence[Run], twins: Sequence[Run]) -> Line:
     for run, twin in pairs:
         if twin is None or "val/top1" not in _series(run) or "val/top1" not in _series(twin):
             continue
-        ours, theirs = _line(run.curves["val/top1"]), _line(twin.curves["val/top1"])
+        ours, theirs = _line(_series(run)["val/top1"]), _line(_series(twin)["val/top1"])
         mine = dict(zip(ours["epoch"], ours["value"], strict=True))
         both = [(e, v, mine[e]) for e, v in zip(theirs["epoch"], theirs["value"], strict=True) if e in mine]
         lines.append(
