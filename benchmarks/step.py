@@ -19,9 +19,6 @@ all of them. Reported is the median over the rounds of arm / float in the same r
 import argparse
 import json
 import os
-import statistics
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -29,6 +26,9 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 
+from xnorlit.bench.figures import Figure, ratio
+from xnorlit.bench.steps import seconds_of
+from xnorlit.bench.turns import Call, Samples
 from xnorlit.binarize import Binarizer, binarizers
 from xnorlit.binarize.bwn import BWN
 from xnorlit.binarize.float import Float
@@ -45,7 +45,6 @@ ARMS: dict[str, Binarizer] = {
     "xnor-k": XNOR(gradient="ste", center=False, input_scale="K"),
 }
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-Seconds = dict[str, list[float]]
 
 
 def main() -> None:
@@ -54,8 +53,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     network = network_named(options.network)
     measured = {
-        precision: measure(
-            {arm: training(network, binarizer(arm), options, PRECISIONS[precision]) for arm in options.arms}, options
+        precision: seconds_of(
+            {arm: training(network, binarizer(arm), options, PRECISIONS[precision]) for arm in options.arms},
+            options.rounds,
+            options.steps,
         )
         for precision in options.precision
     }
@@ -94,9 +95,7 @@ def adam(model: AlexNet) -> torch.optim.Optimizer:
     return Bop([{"params": others}, {"params": flipped, "flips": True}], 1e-3)
 
 
-def training(
-    network: Network, binarizer: Binarizer, options: argparse.Namespace, dtype: torch.dtype
-) -> Callable[[], None]:
+def training(network: Network, binarizer: Binarizer, options: argparse.Namespace, dtype: torch.dtype) -> Call:
     """An arm as a function that takes one training step."""
     torch.manual_seed(0)
     model = build(network, binarizer, classes=options.classes, image_size=network.image_size)
@@ -118,37 +117,17 @@ def training(
     return step
 
 
-def measure(arms: dict[str, Callable[[], None]], options: argparse.Namespace) -> Seconds:
-    """Seconds of a step of each arm in each round; the first round, which fills caches and buffers, is left out."""
-    seconds: Seconds = {arm: [] for arm in arms}
-    for number, order in enumerate(turns(list(arms), options.rounds + 1)):
-        for arm in order:
-            started = time.perf_counter()
-            for _ in range(options.steps):
-                arms[arm]()
-            if number:
-                seconds[arm].append((time.perf_counter() - started) / options.steps)
-    return seconds
-
-
-def turns(names: list[str], rounds: int) -> Iterator[list[str]]:
-    """The names in an order that rotates by one each round."""
-    for first in (number % len(names) for number in range(rounds)):
-        yield names[first:] + names[:first]
-
-
-def summary(seconds: Seconds) -> dict[str, dict[str, float]]:
+def summary(seconds: Samples) -> dict[str, dict[str, float]]:
     """For each arm the median step in milliseconds, and median and quartiles of its ratio to the float arm."""
     result = {}
     for arm, times in seconds.items():
-        ratios = [ours / twin for ours, twin in zip(times, seconds["float"], strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else 3 * ratios
-        median_ms = 1000 * statistics.median(times)
-        result[arm] = {"step_ms": median_ms, "ratio": middle, "lower_quartile": low, "upper_quartile": high}
+        cost = ratio(times, seconds["float"])
+        quartiles = {"lower_quartile": cost.lower, "upper_quartile": cost.upper}
+        result[arm] = {"step_ms": 1000 * Figure.of(times).median, "ratio": cost.median, **quartiles}
     return result
 
 
-def report(measured: dict[str, Seconds], options: argparse.Namespace) -> None:
+def report(measured: dict[str, Samples], options: argparse.Namespace) -> None:
     """Prints what was measured and where, and writes the JSON that was asked for."""
     console = Console()
     run = environment(backend="made-up images")

@@ -57,6 +57,12 @@ def _summary(arguments: Sequence[str]) -> None:
     summary(arguments)
 
 
+def _steps(arguments: Sequence[str]) -> None:
+    from xnorlit.bench.steps import steps
+
+    steps(arguments)
+
+
 def _typed(module: str, function: str, example: str) -> Callable[[Sequence[str]], None]:
     """A command whose arguments are a function's signature and whose help is its docstring."""
 
@@ -97,6 +103,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int | None]]] = {
         "a grid of settings, a sweep file of W&B, trained and tabulated",
         _typed("xnorlit.ablation.command", "ablate", "scale-gradient --dry-run"),
     ),
+    "steps": ("what a training step of each arm costs, over the first's", _steps),
     "bench": ("how fast and small the packed network is, beside torch and onnxruntime", _bench),
 }
 

@@ -1,5 +1,8 @@
 """`xnorlit table` trains what is missing and writes what has finished, and nothing else of the README."""
 
+import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ from PIL import Image
 from tests.runs.factory import write_run
 from xnorlit.cli import main
 from xnorlit.jobs import work
+from xnorlit.table import command
 from xnorlit.table.markdown import BEGIN, END
 
 RIGHT = {("float", 0): 760, ("float", 1): 770, ("xnor", 0): 680, ("xnor", 1): 670, ("bwn", 0): 720}
@@ -27,6 +31,14 @@ class Ended:
     wait = ended
 
 
+def measured(words):
+    """Writes what `xnorlit steps RUN ... --json FILE` writes."""
+    arms = [Path(word).parent.name for word in words[4:-2]]
+    figures = {"float": 1.0, "xnor": 1.05, "bwn": 1.3}
+    Path(words[-1]).write_text(json.dumps({"arms": {arm: {"ratio": {"median": figures[arm]}} for arm in arms}}))
+    return Ended(0)
+
+
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     """A recipe of three arms, whose trainings are written by the test; the arms that were trained, in order."""
@@ -39,11 +51,13 @@ def small(tmp_path, monkeypatch):
     trained = []
 
     def run(words, **_):
+        if "steps" in words:
+            return measured(words)
         arm, seed = words[words.index("-c") + 3].rpartition("/")[2].removesuffix(".yaml"), int(words[9])
         trained.append((arm, seed))
         if (arm, seed) not in RIGHT:
             return Ended(2)
-        summary = {"step_seconds": {"float": 0.1, "xnor": 0.105, "bwn": 0.13}[arm], "cannot_pack": ""}
+        summary = {"cannot_pack": ""}
         config = {"model.losses": ["Distillation"]} if arm == "bwn" else {}
         codes = {} if arm == "float" else {"codes": CODES}
         write_run(
@@ -58,6 +72,7 @@ def small(tmp_path, monkeypatch):
         return Ended(0)
 
     monkeypatch.setattr(work, "Process", run)
+    monkeypatch.setattr(command, "Process", run)
     monkeypatch.setattr(work, "PAUSE", 0)
     return folder, trained
 
@@ -106,6 +121,38 @@ def test_a_second_call_trains_nothing_and_writes_the_same(small):
     assert (folder / "README.md").read_text() == before
 
 
+def test_steps_are_measured_again_when_a_run_is_newer_or_another_arm_is_there(small, monkeypatch):
+    folder, _ = small
+    measurements, run = [], command.Process
+    monkeypatch.setattr(
+        command, "Process", lambda words, **more: (measurements.extend(words[3:4]), run(words, **more))[1]
+    )
+
+    def count(*words):
+        measurements.clear()
+        main(["table", "small", *words])
+        return measurements.count("steps")
+
+    assert count("--arms", "float,xnor") == 1
+    assert count("--arms", "float,xnor") == 0
+    assert count("--arms", "float,xnor", "--no-training") == 0
+    assert count("--arms", "float,xnor,bwn") == 1
+    assert [row[6] for row in cells(folder)[2:]] == ["1.00", "1.30", "1.05"]
+    newer = time.time() + 60
+    os.utime("runs/small/pair-0/xnor/seed-0/summary.json", (newer, newer))
+    assert count("--arms", "float,xnor,bwn", "--no-training") == 0
+    assert {row[6] for row in cells(folder)[2:]} == {"not measured"}
+    assert count("--arms", "float,xnor,bwn") == 1
+
+
+@pytest.mark.usefixtures("small")
+def test_a_damaged_file_of_steps_is_named(capsys):
+    main(["table", "small", "--arms", "float,xnor"])
+    Path("runs/small/pair-0/steps.json").write_text("[]")
+    assert main(["table", "small", "--arms", "float,xnor"]) == 2
+    assert "steps.json is not what xnorlit steps writes" in capsys.readouterr().err
+
+
 def test_a_search_measures_on_what_is_held_out_and_has_a_table_of_its_own(small, tmp_path, monkeypatch):
     folder, _ = small
     (folder / "search").mkdir()
@@ -114,7 +161,9 @@ def test_a_search_measures_on_what_is_held_out_and_has_a_table_of_its_own(small,
     commands, run = [], work.Process
     monkeypatch.setattr(work, "Process", lambda words, **more: (commands.append(words), run(words, **more))[1])
     assert main(["table", "small/search", "--holdout", "0.1", "--data", "photos"]) == 0
-    assert all(words[-4:] == ["--data.source", "photos", "--data.holdout", "0.1"] for words in commands)
+    trainings = [words for words in commands if "fit" in words]
+    assert len(trainings) == 2
+    assert all(words[-4:] == ["--data.source", "photos", "--data.holdout", "0.1"] for words in trainings)
     assert [row[0] for row in cells(folder / "search")[2:]] == ["[`float`](../float.yaml)", "[`xnor`](xnor.yaml)"]
     assert "old" in (folder / "README.md").read_text()
 

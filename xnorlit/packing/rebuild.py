@@ -3,15 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from jsonargparse import ArgumentError
-from pytorch_lightning.cli import LightningArgumentParser
-
 from xnorlit.data import ImageData
 from xnorlit.errors import UserError
 from xnorlit.models import AlexNet
 from xnorlit.runs import Run
 from xnorlit.training.checkpoints import load
-from xnorlit.training.module import Classifier
+from xnorlit.training.recorded import classifier, images
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ def rebuild(run: Run, checkpoint: Path) -> Rebuilt:
         UserError: The configuration is not this version's, the data are gone, or the weights are another network's.
     """
     content = load(checkpoint)
-    module, data = _instantiated(run)
+    module, data = (made(run.config, run.path / "config.yaml") for made in (classifier, images))
     try:
         data.setup()
     except UserError as error:
@@ -75,18 +72,3 @@ def rebuild(run: Run, checkpoint: Path) -> Rebuilt:
     module.load_state_dict(content["state_dict"])
     assert module.net is not None
     return Rebuilt(module.net.eval(), data, checkpoint, int(content.get("epoch", -1)) + 1)
-
-
-def _instantiated(run: Run) -> tuple[Classifier, ImageData]:
-    parser = LightningArgumentParser(exit_on_error=False)
-    parser.add_lightning_class_args(Classifier, "model")
-    parser.add_lightning_class_args(ImageData, "data")
-    settings = {key: run.config[key] for key in ("model", "data") if key in run.config}
-    try:
-        made = parser.instantiate_classes(parser.parse_object(settings))
-    except ArgumentError as error:
-        raise UserError(
-            f"{run.path / 'config.yaml'} has settings that this version does not understand: {error} Pack the run with "
-            "the version that trained it, or train it again."
-        ) from error
-    return made.model, made.data

@@ -1,18 +1,20 @@
 """The command `xnorlit table`: trains what is missing, then writes the table from what has finished."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from xnorlit.console import say
 from xnorlit.errors import UserError
 from xnorlit.jobs import Job
-from xnorlit.jobs.work import carry_out
+from xnorlit.jobs.process import Process
+from xnorlit.jobs.work import carry_out, threads
 from xnorlit.runs import Run, read
 from xnorlit.runs.place import Place
 from xnorlit.table.markdown import put, rendered
 from xnorlit.table.plan import TWIN, Recipe, jobs
 from xnorlit.table.rows import Row, row
+from xnorlit.table.steps import measurement, ratios
 
 
 def table(
@@ -61,9 +63,10 @@ def table(
     options = (*(("--data.source", data) if data else ()), *(("--data.holdout", str(holdout)) if holdout else ()))
     todo = list(jobs(recipe, counts, Place(root, name, pair, TWIN, 0), options))
     failed = [] if no_training else carry_out(todo, at_once=1, tag="table")
-    rows = _rows(todo)
-    if not rows:
+    by_arm = _finished(todo)
+    if not by_arm:
         raise UserError(f"no run of {root / name / pair} has finished, so there is no table. Leave out --no-training.")
+    rows = _rows(by_arm, _steps(by_arm, root / name / pair / "steps.json", measured=no_training))
     readme = recipe.folder / "README.md"
     files = {arm: os.path.relpath(recipe.overlays[arm], recipe.folder) for arm in counts}
     put(rendered(rows, files, {arm: recipe.remark(arm) for arm in counts}), readme)
@@ -75,16 +78,41 @@ def table(
         )
 
 
-def _rows(todo: Sequence[Job]) -> list[Row]:
+def _finished(todo: Sequence[Job]) -> dict[str, list[Run]]:
+    """The finished runs of each arm, the twin's first.
+
+    Raises:
+        UserError: There are some, but none of the twin; or they are of different images.
+    """
     by_arm: dict[str, list[Run]] = {}
     for job in todo:
         if job.state == "finished":
             by_arm.setdefault(job.place.arm, []).append(read(job.place.path))
-    twins = by_arm.get(TWIN, [])
-    if by_arm and not twins:
+    if by_arm and TWIN not in by_arm:
         raise UserError(f"no float twin has finished, and the table is of gaps to it. Train it too: --arms {TWIN},...")
     _refuse_other_images([run for runs in by_arm.values() for run in runs])
-    rows = [row(runs, twins) for runs in by_arm.values()]
+    return by_arm
+
+
+def _steps(by_arm: Mapping[str, Sequence[Run]], file: Path, *, measured: bool) -> dict[str, float]:
+    """What a step of each arm costs; measured now unless it was `measured` before, or only that is wanted."""
+    firsts = [runs[0] for runs in by_arm.values()]
+    if not measured and not ratios(firsts, file):
+        log = file.with_suffix(".log")
+        say("table", f"{len(firsts)} arms take turns, for what a training step costs; log: {log}")
+        process = Process(measurement(firsts, file), folder=Path(), log=log, threads=threads(1))
+        try:
+            status = process.wait()
+        except KeyboardInterrupt:
+            process.interrupt()
+            raise
+        if status != 0:
+            say("", f"note: steps were not measured: {process.last_line()}")
+    return ratios(firsts, file)
+
+
+def _rows(by_arm: Mapping[str, Sequence[Run]], steps: Mapping[str, float]) -> list[Row]:
+    rows = [row(runs, by_arm[TWIN], steps.get(arm)) for arm, runs in by_arm.items()]
     return sorted(rows, key=lambda row: (row.arm != TWIN, -row.mean))
 
 

@@ -34,7 +34,7 @@ def _cells(row: Row, file: str, remark: str) -> tuple[str, ...]:
         f"{row.mean:.2f}{spread}",
         ", ".join(f"{seed}: {top1:.2f}" for seed, top1 in row.top1.items()),
         "" if row.gap is None else f"{row.gap:.2f}",
-        "other machine" if row.step is None else f"{row.step:.2f}",
+        "not measured" if row.step is None else f"{row.step:.2f}",
         "none" if row.packed is None else f"{row.packed:.3g}",
         "; ".join(filter(None, (remark, differs))),
     )

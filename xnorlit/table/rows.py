@@ -20,8 +20,8 @@ class Row:
         bits: Bits of weights and inputs of its few-bit layers, `1 / 1`; empty where the run does not say.
         top1: Last epoch's top-1 by seed.
         gap: Mean of the twin's minus the arm's top-1 over the seeds that both have; None for the twin, or without one.
-        seconds: Median training step, in seconds.
-        step: Median training step relative to the twin's; None where they were not trained on one machine.
+        seconds: Median training step, in seconds: of separate runs, and so no ratio.
+        step: A training step relative to the twin's, measured by turns; None where it was not measured.
         packed: Size of the packed network; None where it has no packed form.
         differs: The keys, besides the binarizer, in which the arm's configuration differs from the twin's.
     """
@@ -47,12 +47,13 @@ class Row:
         return statistics.stdev(self.top1.values()) if len(self.top1) > 1 else None
 
 
-def row(runs: Sequence[Run], twins: Sequence[Run]) -> Row:
+def row(runs: Sequence[Run], twins: Sequence[Run], step: float | None = None) -> Row:
     """The row of one arm.
 
     Args:
         runs: Its finished runs, one for each seed; at least one.
         twins: Those of the float twin; the same runs for the twin itself.
+        step: What a step of it costs, relative to the twin's; None where that was not measured.
     """
     first = runs[0]
     top1 = {run.place.seed: 100 * run.summary.top1 for run in runs}
@@ -67,7 +68,7 @@ def row(runs: Sequence[Run], twins: Sequence[Run]) -> Row:
         top1=dict(sorted(top1.items())),
         gap=statistics.fmean(theirs[seed] - top1[seed] for seed in shared) if shared and not itself else None,
         seconds=_seconds(runs),
-        step=_step(runs, twins),
+        step=step,
         packed=None if first.summary.cannot_pack else first.summary.packed_bits / MIB,
         differs=() if itself else (*compared.named("declared"), *compared.named("undeclared")),
     )
@@ -78,14 +79,6 @@ def _bits(run: Run) -> str:
     few = [pair for pair in codes.values() if min(pair) < 32]
     kinds = dict.fromkeys(few or codes.values())
     return ", ".join(f"{weights} / {inputs}" for weights, inputs in kinds)
-
-
-def _step(runs: Sequence[Run], twins: Sequence[Run]) -> float | None:
-    machines = {run.environment.machine for run in (*runs, *twins)}
-    if len(machines) != 1 or not twins:
-        return None
-    ours, theirs = _seconds(runs), _seconds(twins)
-    return ours / theirs if theirs else None
 
 
 def _seconds(runs: Sequence[Run]) -> float:

@@ -148,8 +148,12 @@ class Classifier(Evaluation):
         self.log("train/top1", self.train_top1, on_step=False, on_epoch=True)
         return loss
 
-    @override
-    def configure_optimizers(self) -> Any:
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer, with latent weights and what binarizers learn in groups of their own settings.
+
+        Raises:
+            UserError: A setting was given that this optimizer does not have.
+        """
         layers = [layer for _, layer in self.net.layers()]
         own = {
             "latent": [b.weight for b in layers if b.binarizer.weight_bits < 32 and not b.binarizer.flips],
@@ -176,6 +180,11 @@ class Classifier(Evaluation):
                     )
         for group in optimizer.param_groups:
             group["initial_weight_decay"] = group.get("weight_decay", 0.0)
+        return optimizer
+
+    @override
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer()
         rate = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
 

@@ -3,14 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentError
-from pytorch_lightning.cli import LightningArgumentParser
-
 from xnorlit.data import ImageData
 from xnorlit.errors import UserError
 from xnorlit.models import AlexNet
 from xnorlit.runs.config import load_config
 from xnorlit.training.checkpoints import load
+from xnorlit.training.recorded import classifier
 
 
 def trained_network(checkpoint: Path, data: ImageData) -> AlexNet:
@@ -35,24 +33,11 @@ def trained_network(checkpoint: Path, data: ImageData) -> AlexNet:
             f"{data.image_size}. Train a teacher with data.image_size {data.image_size}, or choose another one."
         )
     config = checkpoint.parents[1] / "config.yaml"
-    module = _classifier(load_config(config).get("model") or {}, config)
+    module = classifier(load_config(config), config)
     module.build_for(data)
     module.on_load_checkpoint(content)  # Refuses weights of other shapes in words.
     module.load_state_dict(content["state_dict"])
     return module.net.eval().requires_grad_(False)
-
-
-def _classifier(settings: dict[str, Any], config: Path) -> Any:
-    from xnorlit.training.module import Classifier  # It lists the losses, some of which have a teacher.
-
-    parser = LightningArgumentParser(exit_on_error=False)
-    parser.add_lightning_class_args(Classifier, "model")
-    try:
-        return parser.instantiate_classes(parser.parse_object({"model": settings})).model
-    except ArgumentError as error:
-        raise UserError(
-            f"{config} has settings that this version does not understand: {error} Train the teacher again."
-        ) from error
 
 
 def _classes(theirs: Any, ours: Any) -> str:

@@ -1,0 +1,51 @@
+"""The module and the data that a run's config.yaml describes, made again."""
+
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentError
+from pytorch_lightning.cli import LightningArgumentParser
+
+from xnorlit.data import ImageData
+from xnorlit.errors import UserError
+
+
+def classifier(config: dict[str, Any], file: Path) -> Any:
+    """The `Classifier` of a run, its network not yet built.
+
+    Args:
+        config: The run's resolved configuration, nested.
+        file: Where it was read, for the message.
+
+    Raises:
+        UserError: It has settings that this version does not understand.
+    """
+    from xnorlit.training.module import Classifier  # It lists the losses, some of which have a teacher made here.
+
+    return _made(Classifier, "model", config, file)
+
+
+def images(config: dict[str, Any], file: Path) -> ImageData:
+    """The data module of a run, not yet set up.
+
+    Args:
+        config: As in `classifier`.
+        file: As in `classifier`.
+
+    Raises:
+        UserError: As in `classifier`.
+    """
+    return _made(ImageData, "data", config, file)
+
+
+def _made(kind: type, key: str, config: dict[str, Any], file: Path) -> Any:
+    parser = LightningArgumentParser(exit_on_error=False)
+    parser.add_lightning_class_args(kind, key)
+    settings = {key: config[key]} if config.get(key) else {}
+    try:
+        return getattr(parser.instantiate_classes(parser.parse_object(settings)), key)
+    except ArgumentError as error:
+        raise UserError(
+            f"{file} has settings that this version does not understand: {error} Use the version that trained the run, "
+            "or train it again."
+        ) from error
