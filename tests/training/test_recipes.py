@@ -99,7 +99,7 @@ def teachers(overlay):
     """The arms that a recipe's losses learn from, or that it begins from."""
     model = yaml.safe_load(overlay.read_text()).get("model") or {}
     settings = [model, *(loss.get("init_args", {}) for loss in model.get("losses") or [])]
-    return [each[key] for each in settings for key in ("init_from", "teacher") if key in each]
+    return dict.fromkeys(each[key] for each in settings for key in ("init_from", "teacher") if key in each)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=NAMES)
