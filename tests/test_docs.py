@@ -28,13 +28,13 @@ def test_the_table_of_binarizers_names_each_and_what_can_be_set(binarizer: type[
         settings = [
             p.name for p in inspect.signature(binarizer).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD
         ]
-        inherited = {"gradient", "center", "clip"} if "as `XNOR`" in row else set()
+        inherited = {"gradient", "center", "clip", "scale"} if "as `XNOR`" in row else set()
         assert [name for name in settings if f"`{name}`" not in row and name not in inherited] == []
 
 
 @pytest.mark.parametrize("network", networks())
 def test_the_table_of_networks_names_each(network: str) -> None:
-    stem = re.sub(r"(-relu|-duo|-decoupled)+$", "", network)
+    stem = re.sub(r"(-p?relu|-cbap|-duo|-decoupled)+$", "", network)
     text = (ROOT / "docs" / "networks.md").read_text()
     assert f"`{network}`" in text or f"`{stem}`" in text
 

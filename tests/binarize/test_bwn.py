@@ -110,3 +110,15 @@ def test_after_a_step_weights_are_centred_per_position_then_clamped():
     assert untouched.tolist() == [[3.0, -5.0]]
     BWN(center=False).after_step(untouched)
     assert untouched.tolist() == [[1.0, -1.0]]
+
+
+@pytest.mark.parametrize("gradient", WRITTEN)
+def test_without_a_scale_it_is_the_plain_sign_and_the_three_gradients_are_one(gradient):
+    weight = torch.tensor([[0.5, -1.5], [-0.0, 1.0]], requires_grad=True)
+    g = torch.tensor([[1.0, 2.0], [3.0, -1.0]])
+    binary = scaled_sign(weight, gradient, "none")
+    assert binary.tolist() == [[1.0, -1.0], [1.0, 1.0]]
+    assert torch.autograd.grad(binary, weight, g)[0].tolist() == [[1.0, 0.0], [3.0, -1.0]]
+    codes = BWN(gradient, scale="none").weight_codes(weight.detach())
+    assert codes.values.tolist() == binary.tolist()
+    assert codes.scale.tolist() == [1.0, 1.0]

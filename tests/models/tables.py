@@ -34,7 +34,8 @@ NORMS = {
     "alexnet-xnor": 2 * (96 + 96 + 256 + 384 + 384 + 256 + 4096 + 4096),  # behind conv1, then before every layer
     "alexnet-xnor-relu": 2 * (96 + 96 + 256 + 384 + 384 + 9216 + 4096 + 4096),  # fc6's is behind the flattening
 }
-SMALL = ("alexnet-small", "alexnet-small-duo", "alexnet-small-duo-decoupled")
+ARRANGED = [f"alexnet-small{order}{activation}" for order in ("", "-cbap") for activation in ("", "-relu", "-prelu")]
+SMALL = (*ARRANGED, "alexnet-small-duo", "alexnet-small-duo-decoupled")
 TORCHVISION = {
     "conv1": ((64, 3, 11, 11), (64, 55, 55)),
     "conv2": ((192, 64, 5, 5), (192, 27, 27)),
@@ -128,5 +129,5 @@ SHAPES = {
     "alexnet-xnor": ALEXNET_224,
     "alexnet-xnor-relu": ALEXNET_224,
     "alexnet-xnor-larq": {**ALEXNET_224, "conv1": ((96, 3, 11, 11), (96, 56, 56))},
-    "alexnet-small": SMALL_32,
+    **dict.fromkeys(ARRANGED, SMALL_32),
 }

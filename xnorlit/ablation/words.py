@@ -68,14 +68,15 @@ def _suffix(base: Base) -> str:
 
 
 def _on(experiment: str, word: str, folder: Path) -> str:
-    """A configuration file's path with another experiment's folder in the place of its own."""
+    """A recipe's file with another recipe's folder in the place of its own; any other word as it is."""
     path = Path(word)
-    if path.name != "base.yaml":
+    if path.suffix != ".yaml" or not (folder / path.parent / "base.yaml").is_file():
         return word
     other = path.parent.with_name(experiment) / path.name
     if not (folder / other).is_file():
-        known = sorted(base.parent.name for base in (folder / path.parent.parent).glob("*/base.yaml"))
-        raise UserError(f"no recipe named {experiment}.{did_you_mean(experiment, known)} Known: {', '.join(known)}.")
+        known = sorted(base.parent.name for base in (folder / path.parent.parent).glob(f"*/{path.name}"))
+        near = did_you_mean(experiment, known)
+        raise UserError(f"no recipe named {experiment} with a {path.name}.{near} Known: {', '.join(known)}.")
     return str(other)
 
 

@@ -11,6 +11,7 @@ from xnorlit.binarize.latent import BLOCK, by_filters, compute_dtype
 from xnorlit.binarize.sign import clip_gradient, sign
 
 WeightGradient = Literal["corrected", "paper", "ste"]
+WeightScale = Literal["alpha", "none"]
 
 
 def alpha(weight: Tensor) -> Tensor:
@@ -22,6 +23,16 @@ def alpha(weight: Tensor) -> Tensor:
     # On a CPU four times as fast as a norm of order 1, as long as the magnitudes stay in cache.
     some = weight.split(max(1, BLOCK // weight[0].numel()))
     return torch.cat([filters.abs().mean(dim=_filter_dims(weight)) for filters in some])
+
+
+def filter_scale(weight: Tensor, scale: WeightScale) -> Tensor:
+    """Each filter's `alpha`, or 1 without a scale; shape `(O,)`.
+
+    Args:
+        weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.
+        scale: Which.
+    """
+    return alpha(weight) if scale == "alpha" else weight.new_ones(len(weight))
 
 
 def _filter_dims(weight: Tensor) -> tuple[int, ...]:
@@ -54,23 +65,23 @@ _GRADIENTS = {"corrected": _corrected, "paper": _paper, "ste": _ste}
 
 class _ScaledSign(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, gradient: WeightGradient) -> Tensor:
-        scale = alpha(weight).view(-1, *(1,) * (weight.ndim - 1))
+    def forward(ctx: Any, weight: Tensor, gradient: WeightGradient, scale_of: WeightScale) -> Tensor:
+        scale = filter_scale(weight, scale_of).view(-1, *(1,) * (weight.ndim - 1))
         ctx.save_for_backward(weight, scale)
-        ctx.gradient = _GRADIENTS[gradient]
+        ctx.gradient = _GRADIENTS[gradient if scale_of == "alpha" else "ste"]
         return by_filters(_binary, compute_dtype(weight), weight, scale)
 
     @staticmethod
-    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         weight, scale = ctx.saved_tensors
 
         def gradient(weight: Tensor, scale: Tensor, outer: Tensor) -> Tensor:
             return ctx.gradient(weight, scale, outer.to(weight.dtype))
 
-        return by_filters(gradient, weight.dtype, weight, scale, outer), None
+        return by_filters(gradient, weight.dtype, weight, scale, outer), None, None
 
 
-def scaled_sign(weight: Tensor, gradient: WeightGradient = "corrected") -> Tensor:
+def scaled_sign(weight: Tensor, gradient: WeightGradient = "corrected", scale: WeightScale = "alpha") -> Tensor:
     """`alpha_o * sign(W)` with one of three gradients; `g` is the gradient of the loss by this function's output.
 
     - `corrected`: `dW_i = sign(W_i)/n * sum_j g_j sign(W_j) + alpha * g_i * 1[|W_i| <= 1]`, the derivative of
@@ -78,6 +89,8 @@ def scaled_sign(weight: Tensor, gradient: WeightGradient = "corrected") -> Tenso
     - `paper`: `dW_i = g_i * (1/n + alpha * 1[|W_i| <= 1])`, equations 11 and 12. Its first term is not the derivative
       of alpha (it leaves out the other weights of the filter).
     - `ste`: `dW_i = alpha * g_i * 1[|W_i| <= 1]`, with alpha as a constant.
+
+    Without a scale it is `sign(W)`, and the three are one, `dW_i = g_i * 1[|W_i| <= 1]`: they differ in alpha's part.
 
     The public releases multiply `paper` or `corrected` by factors (`1 - 1/I`, `n`, `1e9`) that make Adam's epsilon and
     the weight decay vanish; here those are settings of the latent weights' parameter group instead.
@@ -87,11 +100,12 @@ def scaled_sign(weight: Tensor, gradient: WeightGradient = "corrected") -> Tenso
     Args:
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.
         gradient: Which of the three.
+        scale: `alpha`, or `none` in its place.
 
     Source: Rastegari et al. 2016, arXiv 1603.05279, section 3.1; the correction as in the notes to the PyTorch port
     of XNOR-Net by jiecaoyu.
     """
-    return _ScaledSign.apply(weight, gradient)
+    return _ScaledSign.apply(weight, gradient, scale)
 
 
 class BWN(Binarizer):
@@ -108,23 +122,31 @@ class BWN(Binarizer):
         center: Subtract from the latent weights, after each step, their mean over the input channels, one mean per
             output channel and position.
         clip: Clamp the latent weights to [-1, 1] after each step; beyond 1 the gradient no longer reaches them.
+        scale: `alpha`, or `none`: the plain sign, for which the three gradients are one.
     """
 
     weight_bits = 1
 
-    def __init__(self, gradient: WeightGradient = "corrected", center: bool = True, clip: bool = True) -> None:
+    def __init__(
+        self,
+        gradient: WeightGradient = "corrected",
+        center: bool = True,
+        clip: bool = True,
+        scale: WeightScale = "alpha",
+    ) -> None:
         super().__init__()
         self.gradient: WeightGradient = gradient
         self.center = center
         self.clip = clip
+        self.scale: WeightScale = scale
 
     @override
     def weight(self, weight: Tensor) -> Tensor:
-        return scaled_sign(weight, self.gradient)
+        return scaled_sign(weight, self.gradient, self.scale)
 
     @override
     def weight_codes(self, weight: Tensor) -> Codes:
-        return Codes(sign(weight), alpha(weight))
+        return Codes(sign(weight), filter_scale(weight, self.scale))
 
     @override
     @torch.no_grad()

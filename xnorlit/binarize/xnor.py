@@ -8,7 +8,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from xnorlit.binarize.base import Codes, Window
-from xnorlit.binarize.bwn import BWN, WeightGradient
+from xnorlit.binarize.bwn import BWN, WeightGradient, WeightScale
 from xnorlit.binarize.sign import clipped_sign, sign
 
 
@@ -63,6 +63,7 @@ class XNOR(BWN):
         clip: Clamp the latent weights to [-1, 1] after each step.
         input_scale: `K` multiplies each output position by the mean magnitude of the inputs under it, as in section
             3.2 and with its gradient; `none` as in the released networks, none of which has it.
+        scale: `alpha`, or `none`: the plain sign of the weights, for which the three gradients are one.
     """
 
     input_bits = 1
@@ -74,8 +75,9 @@ class XNOR(BWN):
         center: bool = True,
         clip: bool = True,
         input_scale: Literal["none", "K"] = "none",
+        scale: WeightScale = "alpha",
     ) -> None:
-        super().__init__(gradient, center, clip)
+        super().__init__(gradient, center, clip, scale)
         self.input_scale = input_scale
 
     @override

@@ -124,6 +124,9 @@ def _build(block: Block, network: Network, flow: _Flow, binarizer: Binarizer, cl
         elif step == "relu":
             module = nn.ReLU(inplace=True)
             flow.rectified, flow.signed = True, False
+        elif step == "prelu":
+            module = nn.PReLU(flow.shape[0])
+            flow.rectified = True
         elif step == "clip":
             module = nn.Hardtanh(0.0, 1.0)
             flow.rectified, flow.signed = True, False

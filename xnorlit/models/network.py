@@ -7,7 +7,7 @@ from xnorlit.errors import UserError
 
 Init = Literal["he", "narrow", "fixed", "both-fans", "glorot", "torch"]
 LAYERS = ("conv", "linear")
-STEPS = ("norm", "relu", "clip", "lrn", "dropout", "pool", "average", "flatten", "twice", *LAYERS)
+STEPS = ("norm", "relu", "prelu", "clip", "lrn", "dropout", "pool", "average", "flatten", "twice", *LAYERS)
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,10 @@ class Block:
 
     Args:
         name: Name of the block and of its layer in overrides, checkpoints and tables.
-        steps: Words out of `norm relu clip lrn dropout pool average flatten twice conv linear`, applied left to right;
-            one of them is the layer (`conv` or `linear`). `clip` keeps values within [0, 1], `lrn` is the local
-            response normalisation of Krizhevsky 2012, `average` a pool that leaves 6 x 6 whatever comes, `twice`
-            puts a copy of all channels behind them.
+        steps: Words out of `norm relu prelu clip lrn dropout pool average flatten twice conv linear`, applied left to
+            right; one of them is the layer (`conv` or `linear`). `prelu` has a slope for each channel, `clip` keeps
+            values within [0, 1], `lrn` is the local response normalisation of Krizhevsky 2012, `average` a pool that
+            leaves 6 x 6 whatever comes, `twice` puts a copy of all channels behind them.
         outputs: Output channels or features; `None` for the number of classes.
         kernel: Side of the convolution's kernel.
         stride: Step between the convolution's positions.

@@ -1,5 +1,6 @@
 """An AlexNet for images of 32 to 64 pixels: 3 x 3 kernels, pools of 2, narrow widths."""
 
+from xnorlit.models.arrangement import activated, layer_first
 from xnorlit.models.network import Block, Network
 
 ALEXNET_SMALL = Network(
@@ -19,3 +20,9 @@ ALEXNET_SMALL = Network(
         Block("fc8", "norm relu linear", binary=False),
     ),
 )
+
+ALEXNET_SMALL_RELU = activated(ALEXNET_SMALL, "relu")
+ALEXNET_SMALL_PRELU = activated(ALEXNET_SMALL, "prelu")
+ALEXNET_SMALL_CBAP = layer_first(ALEXNET_SMALL)
+ALEXNET_SMALL_CBAP_RELU = layer_first(ALEXNET_SMALL_RELU, "alexnet-small-cbap-relu")
+ALEXNET_SMALL_CBAP_PRELU = layer_first(ALEXNET_SMALL_PRELU, "alexnet-small-cbap-prelu")
