@@ -30,7 +30,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.elements.append((tag, dict(attributes), len(self._open)))
-        if tag not in ("meta", "link", "br", "img", "input"):
+        if tag not in ("meta", "link", "br", "img", "input", "wbr"):
             self._open.append((tag, dict(attributes)))
             self._text = ""
 

@@ -63,3 +63,19 @@ def test_names_cannot_leave_their_attributes():
     assert "<script>" not in svg
     assert "<b>" not in svg
     assert "<x>" not in svg
+
+
+def test_labels_of_networks_that_lie_close_together_are_kept_apart():
+    close = [Point(f"arm {i}", "arm-1", 0.227 + 0.001 * i, 70 + 0.1 * i) for i in range(4)]
+    svg = str(chart.points("Memory", "Points.", [*close, Point("float", "arm-0", 5.6, 76)], x="MiB", y="%"))
+    found = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="(start|end)">(arm \d|float)</text>', svg)
+    boxes = []
+    for x, y, anchor, label in found:
+        left = float(x) - (10 * len(label) if anchor == "end" else 0)
+        boxes.append((left, float(y) - 20, left + 10 * len(label), float(y)))
+        assert left >= chart.LEFT
+        assert left + 10 * len(label) <= chart.WIDTH
+    assert len(boxes) == 5
+    for i, a in enumerate(boxes[:2]):  # a label above and one below the cluster; more than that do not fit
+        for b in boxes[i + 1 : 2]:
+            assert not (a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3])

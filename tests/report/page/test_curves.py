@@ -62,12 +62,12 @@ def test_layers_are_drawn_where_they_were_logged(tmp_path, monkeypatch):
     assert Page.of(html).unclosed == []
 
 
-def test_runs_without_layer_curves_say_how_to_log_them(tmp_path, monkeypatch):
+def test_an_arm_without_layer_curves_is_named_with_what_to_do(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for arm in ("xnor", "float"):
         write_run(Path("runs"), arm)
     html = main().read_text()
-    assert "These runs logged no flip rates and no saturation" in html
+    assert "xnor logged no flip rates and no saturation: an earlier version of xnorlit trained it" in html
 
 
 @pytest.mark.parametrize("left", ["epoch,step,train/loss\n0,99,2.0\n", "epoch,step\n"])

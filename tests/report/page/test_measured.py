@@ -1,6 +1,7 @@
 """What was measured of the packed network stands on the page as measured, or in words why it does not."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,18 @@ def test_a_bench_of_another_network_is_not_drawn_beside_these_accuracies(pair):
     html = main(bench=Path("bench.json")).read_text()
     assert "Accuracy against CPU time" not in html
     assert "The bench is of the network alexnet-xnor, these runs of alexnet-small" in html
+
+
+def test_times_that_contradict_each_other_are_not_drawn_nor_cited_as_a_speed(pair):
+    busy = bench()
+    busy["rows"][-1]["seconds"]["packed avx512 float ends"] = figure(0.02)  # the rounds' ratios still say 6
+    busy["rows"][-1]["seconds"]["packed avx2 float ends"] = figure(0.03)
+    Path("bench.json").write_text(json.dumps(busy))
+    html = main(bench=Path("bench.json")).read_text()
+    assert "Accuracy against CPU time" not in html
+    assert "as fast on one CPU thread" not in html
+    text = " ".join(re.sub(r"<[^>]+>", "", html).split())
+    assert "the rounds say 6 × as fast (their median), the times' medians say 0.6 ×" in text
 
 
 def test_without_measurements_the_page_says_which_commands_make_them(pair):

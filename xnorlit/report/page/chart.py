@@ -13,7 +13,8 @@ from html import escape
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 640, 340
-LEFT, RIGHT, TOP, BOTTOM = 62, 16, 14, 52
+LEFT, RIGHT, TOP, BOTTOM = 72, 16, 14, 58
+_LETTER, _LINE = 10, 20  # what a letter of a label takes, roughly: enough to keep labels apart
 
 
 @dataclass(frozen=True)
@@ -81,21 +82,45 @@ def lines(
 def points(title: str, text: str, found: Sequence[Point], *, x: str, y: str) -> Markup:
     """Networks by a size or a time, on a logarithmic axis, and their accuracy."""
     xs = _powers(min(p.least or p.x for p in found), max(p.most or p.x for p in found))
-    ys = _ticks(min(p.y for p in found), max(p.y for p in found))
+    low, high = min(p.y for p in found), max(p.y for p in found)
+    room = 0.1 * (high - low)  # so that no network lies on the frame
+    ys = _ticks(low - room, high + room)
     axes = _Axes(math.log10(xs[0]), math.log10(xs[-1]), ys[0], ys[-1])
     body = [_grid(axes, [math.log10(v) for v in xs], ys, x, y, [_short(v) for v in xs])]
+    taken: list[_Box] = []
     for p in found:
         px, py = axes.x(math.log10(p.x)), axes.y(p.y)
         if p.least and p.most:
             ends = axes.x(math.log10(p.least)), axes.x(math.log10(p.most))
             body.append(f'<line class="{p.colour} bar" x1="{ends[0]}" x2="{ends[1]}" y1="{py}" y2="{py}"/>')
-        anchor, dx = ("end", -10) if px > WIDTH * 0.6 else ("start", 10)
+        dx, dy, anchor = _beside(p.label, px, py, taken)
         body.append(
             f'<g class="{p.colour}"><title>{escape(p.label)}: {_short(p.x)}, {p.y:.2f}</title>'
             f'<circle cx="{px}" cy="{py}" r="6"/>'
-            f'<text x="{px + dx}" y="{py - 8}" text-anchor="{anchor}">{escape(p.label)}</text></g>'
+            f'<text x="{px + dx}" y="{py + dy}" text-anchor="{anchor}">{escape(p.label)}</text></g>'
         )
     return _svg(title, text, "".join(body), None)
+
+
+_Box = tuple[float, float, float, float]
+
+
+def _beside(label: str, x: float, y: float, taken: list[_Box]) -> tuple[float, float, str]:
+    """Where a point's label goes: above or below, to the side that has room, off the labels that are there already."""
+    width = _LETTER * len(label)
+    sides = [("start", 10, x + 10), ("end", -10, x - 10 - width)]
+    inside = [side for side in sides if side[2] >= LEFT and side[2] + width <= WIDTH] or sides[:1]
+    places = [
+        (dx, dy, anchor, (at, y + dy - _LINE, at + width, y + dy)) for dy in (-8, 24) for anchor, dx, at in inside
+    ]
+    free = [place for place in places if not any(_overlap(place[3], box) for box in taken)] or places
+    dx, dy, anchor, box = free[0]
+    taken.append(box)
+    return dx, dy, anchor
+
+
+def _overlap(a: _Box, b: _Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 @dataclass(frozen=True)
@@ -128,13 +153,13 @@ def _grid(
     for value in ys:
         at = axes.y(value)
         found.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at}" y2="{at}"/>')
-        found.append(f'<text class="tick" x="{LEFT - 8}" y="{at + 4}" text-anchor="end">{_short(value)}</text>')
+        found.append(f'<text class="tick" x="{LEFT - 8}" y="{at + 6}" text-anchor="end">{_short(value)}</text>')
     for value, name in zip(xs, names or [_short(value) for value in xs], strict=True):
         at = axes.x(value)
         found.append(f'<line class="grid" x1="{at}" x2="{at}" y1="{down}" y2="{down + 5}"/>')
-        found.append(f'<text class="tick" x="{at}" y="{down + 20}" text-anchor="middle">{name}</text>')
+        found.append(f'<text class="tick" x="{at}" y="{down + 24}" text-anchor="middle">{name}</text>')
     middle = (TOP + down) / 2
-    turned = f'transform="rotate(-90 15 {middle})" x="15" y="{middle}"'
+    turned = f'transform="rotate(-90 18 {middle})" x="18" y="{middle}"'
     found.append(
         f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x)}</text>'
     )

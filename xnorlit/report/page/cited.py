@@ -6,6 +6,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from xnorlit.report.page.wording import machine
+
 
 class Cited:
     """A value of a JSON record and its JSON pointer; attributes and items are cited in turn.
@@ -67,17 +69,17 @@ def resolve(record: Any, pointer: str) -> Any:
 
 
 def printed(text: Callable[[Any], str]) -> Callable[[Cited], Markup]:
-    """A template filter that prints a cited number as `<data value=... data-at=POINTER>text</data>`; None as a dash.
+    """A template filter that prints a cited value as `<data value=... data-at=POINTER>text</data>`; None as a dash.
 
     Args:
-        text: From the number to what people read.
+        text: From the value to what people read.
     """
 
     def show(cited: Cited, *options: Any) -> Markup:
         if cited.value is None:
             return Markup('<span class="none">–</span>')
         return Markup('<data value="{}" data-at="{}">{}</data>').format(
-            repr(cited.value), cited.pointer, text(cited.value, *options)
+            machine(cited.value), cited.pointer, text(cited.value, *options)
         )
 
     return show

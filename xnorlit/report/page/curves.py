@@ -39,7 +39,7 @@ def curves(arms: Mapping[str, Sequence[Run]], matches: Sequence[tuple[str, str]]
 
 
 def layer_curves(arms: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]:
-    """What each arm's first seed logged of its layers: `[{arm, run, what: {flips: {conv2: line}}}]`."""
+    """What each arm's first seed logged of its layers: `[{arm, seed, run, what: {flips: {conv2: line}}}]`."""
     found = []
     for label, runs in arms.items():
         what: dict[str, dict[str, Line]] = {}
@@ -48,7 +48,8 @@ def layer_curves(arms: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]:
             if len(parts) == 3 and parts[0] == "layer" and parts[2] in OF_LAYERS:
                 what.setdefault(parts[2], {})[parts[1]] = _line(series)
         if what:
-            found.append({"arm": label, "run": str(runs[0].path), "what": what})
+            ordered = {kind: what[kind] for kind in OF_LAYERS if kind in what}
+            found.append({"arm": label, "seed": runs[0].place.seed, "run": str(runs[0].path), "what": ordered})
     return found
 
 

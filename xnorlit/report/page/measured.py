@@ -17,17 +17,19 @@ _FP32 = "torch's best fp32"
 def packed_files(run: Run) -> list[dict[str, Any]]:
     """Each packed file of a run: its ends, its bytes, and the accuracy that it reached on its engine, if it says so.
 
-    A file that cannot be read is listed with the reason.
+    `factor` is how many times fewer the bytes are than those of the weights in fp32. A file that cannot be
+    read is listed with the reason.
     """
     return [
-        {"seed": run.place.seed, "run": str(run.path), "ends": ends, "file": name, **_packed(run.path / name)}
+        {"seed": run.place.seed, "run": str(run.path), "ends": ends, "file": name, "bytes": size}
+        | {"factor": run.summary.float_bits / (8 * size) if size else None, **_reached(run.path / name)}
         for ends, name in (("float", "packed.safetensors"), ("int8", "packed-int8.safetensors"))
         if (run.path / name).is_file()
+        for size in ((run.path / name).stat().st_size,)
     ]
 
 
-def _packed(file: Path) -> dict[str, Any]:
-    size = file.stat().st_size
+def _reached(file: Path) -> dict[str, Any]:
     try:
         with safe_open(file, framework="numpy") as tensors:
             found = json.loads((tensors.metadata() or {}).get(_METADATA, "null"))
@@ -37,8 +39,8 @@ def _packed(file: Path) -> dict[str, Any]:
             reached = {key: _number(accuracy[key]) for key in ("top1", "top5", "images")}
             reached["listing_sha256"] = str(accuracy["listing_sha256"])
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        return {"bytes": size, "accuracy": None, "problem": f"it cannot be read ({error}); pack the run again"}
-    return {"bytes": size, "accuracy": reached, "problem": None}
+        return {"accuracy": None, "problem": f"it cannot be read ({error}); pack the run again"}
+    return {"accuracy": reached, "problem": None}
 
 
 def read_bench(file: Path) -> dict[str, Any]:
@@ -67,9 +69,10 @@ def read_bench(file: Path) -> dict[str, Any]:
             "fp32": int(found["memory"]["fp32"]),
             "binary_fp32": int(found["memory"]["binary_fp32"]),
             "binary_disk": int(found["memory"]["binary_disk"]),
+            "binary_factor": int(found["memory"]["binary_fp32"]) / int(found["memory"]["binary_disk"]),
             "warnings": [str(warning) for warning in found["warnings"]],
         }
-    except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, StopIteration, ZeroDivisionError) as error:
         raise UserError(f"{file} lacks what xnorlit bench --json writes ({error!r}). {again}") from error
 
 
@@ -98,6 +101,7 @@ def _row(row: dict[str, Any], ends: str, side: str) -> dict[str, Any]:
         "seconds": _figure(row["seconds"][side]),
         "fp32_seconds": _figure(row["seconds"][row["best_fp32"]]),
         "ratio": _figure(ratio),
+        "of_medians": _number(row["seconds"][row["best_fp32"]]["median"]) / _number(row["seconds"][side]["median"]),
     }
 
 

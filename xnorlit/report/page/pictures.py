@@ -9,6 +9,7 @@ from xnorlit.report.page import chart
 from xnorlit.report.page.cited import Cited
 
 COLOURS = 6
+LAYER_AXES = {"flips": "% of weights", "saturated": "% of inputs", "dead": "% of channels"}
 LAYER_TITLES = {
     "flips": "Share of the weights whose sign is another than at the report before",
     "saturated": "Share of the inputs beyond −1 and 1, where a clipped estimator passes no gradient",
@@ -89,6 +90,7 @@ def _arm_lines(
 def _layers(arm: Cited) -> dict[str, Any]:
     return {
         "arm": arm.arm.value,
+        "seed": arm.seed.value,
         "charts": [
             (
                 what,
@@ -101,7 +103,7 @@ def _layers(arm: Cited) -> dict[str, Any]:
                         for line in (arm.what[what][layer],)
                     ],
                     x="epoch",
-                    y="% of them",
+                    y=LAYER_AXES[what],
                     scale=100,
                     zero=True,
                 ),
@@ -141,12 +143,12 @@ def _frontiers(record: Cited, colour: Mapping[str, str]) -> dict[str, Markup]:
 
 
 def cpu_times(record: Mapping[str, Any]) -> list[tuple[str, dict[str, float], float]]:
-    """(arm, seconds of an image on one thread, top-1 in percent); none where the bench is of another network."""
+    """(arm, seconds of an image on one thread, top-1 in percent); none of a bench of another network or of no use."""
     bench, comparison = record["bench"], record["comparison"]
     if not bench or record["networks"] != [bench["network"]]:
         return []
     row = next((r for r in bench["rows"] if is_alone(r)), None)
-    if row is None:
+    if row is None or is_scattered(row):
         return []
     return [
         (arm["label"], row["fp32_seconds"] if arm["label"] == comparison["reference"] else row["seconds"],
@@ -159,6 +161,14 @@ def cpu_times(record: Mapping[str, Any]) -> list[tuple[str, dict[str, float], fl
 def is_alone(row: Mapping[str, Any]) -> bool:
     """Whether a row of the bench is of the whole network with fp32 ends, one image, one thread."""
     return (row["part"], row["batch"], row["threads"], row["ends"]) == ("network", 1, 1, "float")
+
+
+def is_scattered(row: Mapping[str, Any]) -> bool:
+    """Whether the two ways to a ratio contradict each other: its median over the rounds, and that of the medians.
+
+    On a quiet machine they agree within some percent; further apart, neither the ratio nor the times can be believed.
+    """
+    return not 0.75 < row["ratio"]["median"] / row["of_medians"] < 1.35
 
 
 def is_one_bit(arm: Mapping[str, Any]) -> bool:

@@ -1,5 +1,6 @@
 """Everything that the page shows, as one JSON record: each number on the page is cited from here."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -48,6 +49,7 @@ def record(comparison: Comparison, *, bench: Path | None = None, data: Path | No
             _disputed(arms[gap.arm], arms[gap.reference], gap.arm, gap.reference, pictures) for gap in comparison.gaps
         ],
         "pictures": {"shown": not isinstance(pictures, str), "why_not": pictures if isinstance(pictures, str) else ""},
+        "environments": _environments(arms),
         "runs": [_run(label, run) for label, runs in arms.items() for run in runs],
         "config": _config(arms),
     }
@@ -104,6 +106,34 @@ def _run(label: str, run: Run) -> dict[str, Any]:
         "commit": environment.commit,
         "dirty": environment.dirty,
         "backend": environment.backend,
+    }
+
+
+def _environments(arms: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]:
+    """Each machine and code that trained some of the runs: `[{runs: [xnor/seed-0, ...], values: {title: value}}]`."""
+    found: dict[str, dict[str, Any]] = {}
+    packages = sorted({name for runs in arms.values() for run in runs for name in run.environment.packages})
+    for label, runs in arms.items():
+        for run in runs:
+            values = _environment(run, packages)
+            of = found.setdefault(json.dumps(values), {"runs": [], "values": values})
+            of["runs"].append(f"{label}/seed-{run.place.seed}")
+    return list(found.values())
+
+
+def _environment(run: Run, packages: Sequence[str]) -> dict[str, Any]:
+    environment = run.environment
+    commit = (environment.commit or "none")[:9] + (" changed" if environment.dirty else "")
+    return {
+        "processor": environment.cpu,
+        "GPU": environment.gpu or "none",
+        "cores": environment.cores,
+        "threads": environment.threads,
+        "platform": environment.platform,
+        "loader": environment.backend,
+        "commit": commit,
+        "Python": environment.python,
+        **{name: environment.packages.get(name, "none") for name in packages},
     }
 
 

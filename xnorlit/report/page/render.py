@@ -1,6 +1,7 @@
 """The record as one HTML file: the template, its filters, and what it asks for besides the record."""
 
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from importlib import resources
@@ -8,12 +9,13 @@ from pathlib import PurePath
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from xnorlit.report.page import wording
 from xnorlit.report.page.cited import Cited, printed
-from xnorlit.report.page.pictures import LAYER_TITLES, colours, cpu_times, is_alone, is_one_bit, pictures
+from xnorlit.report.page.pictures import LAYER_TITLES, colours, cpu_times, is_alone, is_one_bit, is_scattered, pictures
 
+_LOSSES = {"val/loss": "validation", "train/loss_epoch": "training"}
 _NUMBERS = {
     "points": wording.points,
     "gained": lambda value: wording.points(-value),
@@ -25,6 +27,9 @@ _NUMBERS = {
     "factor": wording.factor,
     "p_value": wording.p_value,
     "share": wording.share,
+    "loss": wording.loss,
+    "moment": wording.moment,
+    "quoted": wording.plain,
 }
 
 
@@ -55,12 +60,26 @@ def render(record: dict[str, Any], words: Sequence[str]) -> str:
         several=any(gap.top1.over_seeds for gap in comparison.gaps),
         arm_of=lambda label: next(arm for arm in comparison.arms if arm.label == label),
         is_timed=lambda arm: is_one_bit(arm.value),
-        speed=_speed(cited),
+        top1_of=lambda arm, seed: _seed_of(comparison, arm, seed).top1_percent,
+        started_of=lambda path: next(run.started for run in cited.runs if run.run == path),
+        speed=_alone(cited) if cpu_times(record) else None,
+        scattered=row if (row := _alone(cited)) and is_scattered(row.value) else None,
         layers_alone=_layers_alone(cited),
-        columns=lambda metric: [(arm, cited.curves.metrics[metric][arm].mean) for arm in cited.curves.metrics[metric]],
+        columns=lambda metric: _columns(cited, metric),
+        loss_columns=[
+            (f"{arm}, {kind}", line)
+            for metric, kind in _LOSSES.items()
+            for arm, line in _columns(cited, metric)
+        ],
+        loss_arms=list(dict.fromkeys(arm for name in _LOSSES for arm, _ in _columns(cited, name))),
+        epochs_of=lambda columns: sorted({epoch for _, line in columns for epoch in line.epoch.value}),
+        unlogged=[
+            arm for arm in arms
+            if arm != comparison.reference and arm not in {layers["arm"] for layers in record["layers"]}
+        ],
         gap_columns=[(f"{gap.reference} − {gap.arm}", gap) for gap in cited.curves.gaps],
         named=lambda labels: ", ".join(dict.fromkeys(record["classes"][label.value] for label in labels)),
-        commands=[*(run["command"] for run in record["runs"]), shlex.join(["xnorlit", *words])],
+        commands=[*(_command(run["command"]) for run in record["runs"]), shlex.join(["xnorlit", *words])],
         report_command=shlex.join(["xnorlit", *words]),
         pack_command=f"xnorlit pack {shlex.quote(_binary_run(record))}",
         bench_command=f"xnorlit bench {shlex.quote(_binary_run(record) + '/packed.safetensors')} --json bench.json",
@@ -77,9 +96,20 @@ def _environment() -> Environment:
     environment.filters.update(shown)
     environment.filters["number"] = lambda cited, name: shown[name](cited)
     environment.filters["plain"] = wording.plain
+    environment.filters["breakable"] = _breakable
+    environment.filters["words"] = _words
     environment.filters["unique_values"] = lambda values: len({json.dumps(value, default=str) for value in values})
-    environment.globals["range_of"] = range
     return environment
+
+
+def _breakable(text: object) -> Markup:
+    """A dotted key or a path, which a narrow column may break behind a dot or a slash and nowhere else."""
+    return Markup(re.sub(r"([._/])(?=.)", r"\1<wbr>", str(escape(str(text)))))
+
+
+def _words(command: str) -> Markup:
+    """A command whose lines break between words, never behind the hyphens of an option."""
+    return Markup(" ").join(Markup('<span class="word">{}</span>').format(word) for word in command.split(" "))
 
 
 def _file(name: str) -> str:
@@ -92,6 +122,12 @@ def _json(record: dict[str, Any]) -> Markup:
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
+def _command(recorded: str) -> str:
+    """A recorded command as a shell takes it: `python -m xnorlit` was recorded as `__main__.py`."""
+    program, _, words = recorded.partition(" ")
+    return f"xnorlit {words}" if program == "__main__.py" else recorded
+
+
 def _binary_run(record: dict[str, Any]) -> str:
     """The path of a run that was packed; else of the first of one-bit inputs, else of the first with binary weights."""
     if record["packed"]:
@@ -101,11 +137,20 @@ def _binary_run(record: dict[str, Any]) -> str:
     return arm["seeds"][0]["run"]
 
 
-def _speed(cited: Cited) -> Cited | None:
-    """The bench's row of the whole network by itself, where the bench is of this pair's network."""
-    if not cpu_times(cited.value):
-        return None
-    return next(row for row in cited.bench.rows if is_alone(row.value))
+def _alone(cited: Cited) -> Cited | None:
+    """The bench's row of the whole network by itself, one image on one thread."""
+    return next((row for row in cited.bench.rows if is_alone(row.value)), None) if cited.bench else None
+
+
+def _columns(cited: Cited, metric: str) -> list[tuple[str, Cited]]:
+    """Each arm's mean curve of a metric; none where it was not logged."""
+    arms = cited.curves.metrics[metric] if metric in cited.curves.metrics.value else ()
+    return [(arm, arms[arm].mean) for arm in arms]
+
+
+def _seed_of(comparison: Cited, arm: Cited, seed: Cited) -> Cited:
+    of_arm = next(found for found in comparison.arms if found.label == arm)
+    return next(found for found in of_arm.seeds if found.seed == seed)
 
 
 def _layers_alone(cited: Cited) -> list[Cited]:

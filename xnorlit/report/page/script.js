@@ -42,6 +42,13 @@
     });
   }
 
+  // A frame that needs no scrolling is no stop for the keyboard.
+  const frames = document.querySelectorAll(".scroll, pre");
+  const stops = () => frames.forEach((frame) => (frame.tabIndex = frame.scrollWidth > frame.clientWidth ? 0 : -1));
+  addEventListener("resize", stops);
+  document.querySelectorAll("details").forEach((d) => d.addEventListener("toggle", stops));
+  stops();
+
   // What is folded is printed too.
   addEventListener("beforeprint", () => document.querySelectorAll("details.print").forEach((d) => (d.open = true)));
 })();

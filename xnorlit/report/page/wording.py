@@ -1,5 +1,8 @@
 """How the page prints numbers."""
 
+import json
+from typing import Any
+
 
 def points(value: float, digits: int = 2) -> str:
     """Two digits behind the point: accuracies in percent, gaps in points."""
@@ -13,7 +16,7 @@ def whole(value: int) -> str:
 
 def mebibytes(bits: float) -> str:
     """Bits as MiB."""
-    return f"{bits / 2**23:.3g} MiB"
+    return f"{_three_digits(bits / 2**23)} MiB"
 
 
 def mebibytes_of_bytes(count: float) -> str:
@@ -23,7 +26,7 @@ def mebibytes_of_bytes(count: float) -> str:
 
 def milliseconds(seconds: float) -> str:
     """Seconds as ms."""
-    return f"{1000 * seconds:.3g} ms"
+    return f"{_three_digits(1000 * seconds)} ms"
 
 
 def duration(seconds: float) -> str:
@@ -37,7 +40,7 @@ def duration(seconds: float) -> str:
 
 def factor(value: float) -> str:
     """Three digits and a times sign."""
-    return f"{value:.3g} ×"
+    return f"{_three_digits(value)} ×"
 
 
 def p_value(value: float) -> str:
@@ -55,9 +58,29 @@ def share(value: float) -> str:
     return f"{100 * value:.2f} %"
 
 
+def loss(value: float) -> str:
+    """Four digits behind the point."""
+    return f"{value:.4f}"
+
+
+def moment(text: str) -> str:
+    """Date and minute of a moment in ISO 8601."""
+    return text[:16].replace("T", " ")
+
+
 def plain(value: object) -> str:
     """A setting as YAML would write it."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def machine(value: Any) -> str:
+    """A value as an attribute holds it, for programs: JSON, which leaves no float a digit short."""
+    return json.dumps(value)
+
+
+def _three_digits(value: float) -> str:
+    """Three digits that count, without a power of ten: 0.227, 29.7, 1,230."""
+    return f"{float(f'{value:.3g}'):,.10g}"
 
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
