@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 SEED ?= 0
+GRID ?= smallest
 VENV := .venv
 STAMP := $(VENV)/.stamp
 XNORLIT := $(VENV)/bin/xnorlit
@@ -14,7 +15,7 @@ TRAIN = $(XNORLIT) train $(1) $(if $(DATA),--data $(call quote,$(DATA))) \
 	$(if $(EXPERIMENT),--experiment $(call quote,$(EXPERIMENT))) --seed $(SEED) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train-xnor train-float train-bwn compare report pack bench cifar10-table test lint format clean FORCE
+.PHONY: help setup train-xnor train-float train-bwn compare report pack bench ablation cifar10-table test lint format clean FORCE
 
 help:
 	@awk '/^##/ { sub(/^## ?/, ""); print; next } \
@@ -41,6 +42,10 @@ pack: $(STAMP) ## the newest run in bits: its size and accuracy, measured; rando
 
 bench: $(STAMP) ## the newest run's packed network beside torch and onnxruntime; random weights where there is none
 	@$(XNORLIT) bench $(ARGS)
+
+ablation: $(STAMP) ## a grid of settings, trained where it is missing, then its tables: GRID=smallest; ARGS=--dry-run lists it
+	@$(XNORLIT) ablate $(call quote,$(GRID)) $(if $(DATA),--data $(call quote,$(DATA))) \
+	  $(if $(EXPERIMENT),--experiment $(call quote,$(EXPERIMENT))) $(ARGS)
 
 cifar10-table: $(STAMP) ## experiments/cifar10/README.md: every arm trained where it is missing (hours; goes on after Ctrl-C)
 	@$(XNORLIT) table cifar10 $(if $(DATA),--data $(call quote,$(DATA))) --thorough float,bwn,xnor,dorefa,best $(ARGS)
@@ -84,6 +89,7 @@ endif
 ##   DATA        synthetic (the default: drawn in seconds), cifar10, imagenette, imagenet, a folder of class folders
 ##               (train/ and val/ or test/), or a folder of .beton files
 ##   EXPERIMENT  a recipe of experiments/; without it the image sizes choose one
+##   GRID        a file of experiments/ablations, by name or path; the smallest unless given
 ##   SEED        seed of weights, order and augmentation; 0 unless given
 ##   ARGS        passed on as it stands: make train-xnor ARGS='--help' lists what a training takes
 ##   PYTHON      the Python 3.10+ that .venv is made from; python3 unless given

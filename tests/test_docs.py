@@ -6,10 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from xnorlit.ablation import Grid
+from xnorlit.ablation.command import ablate
+from xnorlit.ablation.words import Base, place, words
+from xnorlit.arguments import parser_of
 from xnorlit.binarize import Binarizer, binarizers
 from xnorlit.models import networks
+from xnorlit.runs.arm import readable
 
 ROOT = Path(__file__).parents[1]
+ABLATIONS = ROOT / "docs" / "ablations.md"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -37,6 +43,29 @@ def test_the_table_of_networks_names_each(network: str) -> None:
     stem = re.sub(r"(-p?relu|-cbap|-duo|-decoupled)+$", "", network)
     text = (ROOT / "docs" / "networks.md").read_text()
     assert f"`{network}`" in text or f"`{stem}`" in text
+
+
+def test_the_table_of_grids_names_each_with_its_runs_and_its_question() -> None:
+    rows = re.findall(r"^\| \[`([\w-]+)`\]\(.*?\) \| (\d+) \| (.*) \|$", ABLATIONS.read_text(), re.MULTILINE)
+    grids = [Grid.load(file) for file in sorted((ROOT / "experiments" / "ablations").glob("*.yaml"))]
+    assert sorted(rows) == [(grid.name, str(grid.size), grid.description) for grid in grids]
+
+
+def test_the_ablations_commands_have_the_options_that_the_page_gives_them() -> None:
+    lines = re.findall(r"^xnorlit (ablate .*?)(?: +#.*)?$", ABLATIONS.read_text(), re.MULTILINE)
+    parser = parser_of(ablate, prog="xnorlit ablate", example="")
+    for line in lines:
+        assert parser.parse_args(line.split()[1:]).file == "bits"
+    assert len(lines) == 3
+
+
+def test_the_ablations_own_grid_is_one(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", ABLATIONS.read_text(), re.DOTALL)
+    (tmp_path / "rates.yaml").write_text(text)
+    grid = Grid.load(tmp_path / "rates.yaml")
+    places = {place(words(grid, cell, Base(), ROOT), ROOT).path.parent.name for cell in grid.cells}
+    assert places == {"Float-0.001", "Float-0.003", "XNOR-0.001", "XNOR-0.003"}
+    assert readable("{class_path: DoReFa, init_args: {weight_bits: 2}}") == "DoReFa-2"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

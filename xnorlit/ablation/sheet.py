@@ -106,13 +106,8 @@ def write(grid: Grid, outcomes: Sequence[Outcome], folder: Path) -> tuple[Path, 
         scratch.write_text("\n".join(text), encoding="utf-8")
     with atomic.path(lines) as scratch, scratch.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(
-            [*outcomes[0].parameters, "top1", "top5", "step_seconds", "train_seconds", "packed_bits", "run"]
-        )
+        writer.writerow([*outcomes[0].parameters, *_MEASURED, "run"])
         for each in outcomes:
-            found = each.run.summary
-            times = (found.step_seconds, found.train_seconds)
-            writer.writerow(
-                [*each.parameters.values(), found.top1, found.top5, *times, found.packed_bits, each.run.path]
-            )
+            measured = (getattr(each.run.summary, name) for name in _MEASURED)
+            writer.writerow([*each.parameters.values(), *measured, each.run.path])
     return page, lines

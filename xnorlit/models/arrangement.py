@@ -29,9 +29,9 @@ def _behind_layer(block: Block, step: str) -> Block:
 def layer_first(network: Network, name: str | None = None) -> Network:
     """The network in the usual order, layer, norm, sign, pool (C-B-A-P), from XNOR-Net's norm, sign, layer, pool.
 
-    Each block's norm goes to the end of the block before it, in front of the pool. The largest of some signs is the sign
-    of the largest, so a pool behind the sign is one before it, and the sign stays where the next layer takes it. A block
-    that has a norm already keeps that one, without its ReLU, behind which every sign would be +1.
+    Each block's norm goes to the end of the block before it, in front of the pool. The largest of some signs is the
+    sign of the largest, so a pool behind the sign is one before it, and the sign stays where the next layer takes it.
+    A block that has a norm already keeps that one, without its ReLU, behind which every sign would be +1.
 
     Args:
         network: A table whose blocks begin with a norm.

@@ -52,7 +52,7 @@ def row(runs: Sequence[Run], twins: Sequence[Run], step: float | None = None) ->
 
     Args:
         runs: Its finished runs, one for each seed; at least one.
-        twins: Those of the float twin; the same runs for the twin itself.
+        twins: Those of the float twin; the same runs for the twin itself, none where there is no twin.
         step: What a step of it costs, relative to the twin's; None where that was not measured.
     """
     first = runs[0]
@@ -60,7 +60,6 @@ def row(runs: Sequence[Run], twins: Sequence[Run], step: float | None = None) ->
     theirs = {run.place.seed: 100 * run.summary.top1 for run in twins}
     shared = top1.keys() & theirs.keys()
     itself = bool(twins) and first.path == twins[0].path
-    compared = difference(first.flat_config, twins[0].flat_config, same=("seed_everything", "data.seed"))
     return Row(
         arm=first.place.arm,
         method=binarizer(first.flat_config),
@@ -70,8 +69,13 @@ def row(runs: Sequence[Run], twins: Sequence[Run], step: float | None = None) ->
         seconds=_seconds(runs),
         step=step,
         packed=None if first.summary.cannot_pack else first.summary.packed_bits / MIB,
-        differs=() if itself else (*compared.named("declared"), *compared.named("undeclared")),
+        differs=_differs(first, twins[0]) if twins and not itself else (),
     )
+
+
+def _differs(run: Run, twin: Run) -> tuple[str, ...]:
+    compared = difference(run.flat_config, twin.flat_config, same=("seed_everything", "data.seed"))
+    return (*compared.named("declared"), *compared.named("undeclared"))
 
 
 def _bits(run: Run) -> str:
