@@ -5,14 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.report.page.recount import recount
+from tests.report.page.test_every_number import everything_wrong
 from xnorlit.report.command import main
+from xnorlit.report.page.command import main as write_page
 from xnorlit.runs import read
 
 RECIPE = Path(__file__).parents[2] / "experiments" / "synthetic"
 
 
 @pytest.mark.slow
-def test_a_pair_trained_for_two_steps_compares_as_matched(tmp_path, monkeypatch, capsys):
+def test_a_pair_trained_for_two_steps_compares_as_matched_and_has_a_page_of_its_numbers(tmp_path, monkeypatch, capsys):
     from xnorlit.training.cli import run
 
     monkeypatch.chdir(tmp_path)
@@ -30,3 +33,4 @@ def test_a_pair_trained_for_two_steps_compares_as_matched(tmp_path, monkeypatch,
         trained = read(arm["seeds"][0]["run"])
         assert arm["top1_percent"]["mean"] == pytest.approx(100 * trained.summary.top1, abs=1e-3)
         assert trained.curves["val/top1"].value[-1] == pytest.approx(trained.summary.top1, abs=1e-6)
+    assert everything_wrong(write_page().read_text(), recount(tmp_path / "runs" / "synthetic" / "pair-0")) == []

@@ -56,18 +56,6 @@ class Cited:
         return escape(str(self.value))
 
 
-def resolve(record: Any, pointer: str) -> Any:
-    """The value at a JSON pointer.
-
-    Raises:
-        LookupError: There is none.
-    """
-    for step in pointer.split("/")[1:]:
-        key = step.replace("~1", "/").replace("~0", "~")
-        record = record[int(key)] if isinstance(record, list) else record[key]
-    return record
-
-
 def printed(text: Callable[[Any], str]) -> Callable[[Cited], Markup]:
     """A template filter that prints a cited value as `<data value=... data-at=POINTER>text</data>`; None as a dash.
 

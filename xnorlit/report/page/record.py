@@ -95,7 +95,7 @@ def _run(label: str, run: Run) -> dict[str, Any]:
         "seed": run.place.seed,
         "run": str(run.path),
         "command": environment.command,
-        "started": environment.started.isoformat(),
+        "started": environment.started.astimezone(timezone.utc).isoformat(),
         "python": environment.python,
         "platform": environment.platform,
         "cpu": environment.cpu,
