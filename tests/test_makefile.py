@@ -157,7 +157,12 @@ def test_a_training_target_passes_the_variables_on(clone, arm, variables, words)
 
 @pytest.mark.parametrize(
     ("target", "words"),
-    [("pack", ["pack", "--or-random-weights"]), ("bench", ["bench"]), ("compare", ["compare"])],
+    [
+        ("pack", ["pack", "--or-random-weights"]),
+        ("bench", ["bench"]),
+        ("compare", ["compare"]),
+        ("ablation", ["ablate", "smallest"]),
+    ],
 )
 def test_a_target_is_its_command_with_the_further_words(clone, target, words):
     command = clone.make("-n", target, "ARGS=--root 'my runs'").splitlines()[-1]

@@ -84,7 +84,7 @@ def test_a_dry_run_lists_and_does_nothing(trained, capsys):
     before = sorted(Path().rglob("*"))
     assert main(["ablate", "tiny.yaml", "--dry-run"]) == 0
     told = capsys.readouterr().out
-    assert "4 runs: binarizer Float, XNOR; seed 0, 1\n          4 missing; in runs/tiny/pair-0" in told
+    assert "4 runs: binarizer Float, XNOR; seed 0, 1\n          in runs/tiny/pair-0\n[state]   4 missing\n" in told
     assert "its recipe, experiments/tiny/base.yaml, says: a moment on any machine" in told
     assert [line.split() for line in told.splitlines()[-4:]] == [
         ["1", "Float", "0", "missing", "?", "runs/tiny/pair-0/Float/seed-0"],

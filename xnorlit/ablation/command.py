@@ -51,9 +51,10 @@ def ablate(
         raise UserError(f"--jobs is {jobs}. Expected how many runs are trained at the same time, 1 or more.")
     grid = Grid.load(file)
     trials = planned(grid, Base(data, experiment, root))
+    _introduce(grid, trials)
     trials = checked(grid, trials)
     expected = duration(trials, jobs)
-    _introduce(grid, trials, expected, jobs)
+    _tell_what_is_left(trials, expected, jobs)
     if dry_run:
         terminal().print(_listed(grid, trials, expected))
         return
@@ -70,16 +71,24 @@ def _state(trial: Trial) -> str:
     return "other configuration" if trial.other else trial.job.state
 
 
-def _introduce(grid: Grid, trials: Sequence[Trial], expected: Duration, jobs: int) -> None:
+def _introduce(grid: Grid, trials: Sequence[Trial]) -> None:
+    """What the grid asks and where its runs go, before their command lines are checked, which takes some seconds."""
     varied = "; ".join(
         f"{label} {', '.join(shown(value) for value in grid.parameters[name])}" for name, label in grid.labels.items()
     )
+    title = f"{grid.name}: {grid.description}".removesuffix(": ")
+    runs = f"{grid.size} runs: {varied}" if varied else "1 run"
+    say("ablate", f"{title}\n{runs}\nin {_folder(trials)}")
+
+
+def _folder(trials: Sequence[Trial]) -> Path:
     place = trials[0].job.place
+    return place.root.joinpath(*place.group)
+
+
+def _tell_what_is_left(trials: Sequence[Trial], expected: Duration, jobs: int) -> None:
     states = Counter(_state(trial) for trial in trials)
-    counted = ", ".join(f"{count} {state}" for state, count in states.items())
-    lines = [f"{grid.name}: {grid.description}", f"{grid.size} runs: {varied}" if varied else "1 run"]
-    lines += [f"{counted}; in {place.root.joinpath(*place.group)}"]
-    say("ablate", "\n".join(lines))
+    say("state", ", ".join(f"{count} {state}" for state, count in states.items()))
     if any(trial.job.state != "finished" for trial in trials):
         cores = f"{jobs} at once, {threads(jobs)} threads each" if jobs > 1 else f"{threads(jobs)} threads"
         known = expected.total is not None
@@ -105,7 +114,7 @@ def _conclude(grid: Grid, trials: Sequence[Trial]) -> None:
         console.print()
         console.print(sheet.rich())
     console.print()
+    files = write(grid, found, _folder(trials))
     place = trials[0].job.place
-    files = write(grid, found, place.root.joinpath(*place.group))
     say("done", f"{len(found)} of {len(trials)} runs: {files[0]}, {files[1].name}")
     say("next", f"xnorlit compare --experiment {place.experiment} --pair {place.pair} --root {place.root}")

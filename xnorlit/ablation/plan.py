@@ -96,7 +96,8 @@ def _resolved(grid: Grid, trials: Sequence[Trial]) -> list[dict[str, Any]]:
         text=True,
     )
     if done.returncode != 0:
-        raise UserError(f"{grid.file}: its runs cannot be read by xnorlit fit: {done.stderr.strip().splitlines()[-1]}")
+        said = done.stderr.strip().splitlines() or ["no message"]
+        raise UserError(f"{grid.file}: its runs cannot be read by xnorlit fit: {said[-1]}")
     answers = json.loads(done.stdout.splitlines()[-1])
     for trial, answer in zip(trials, answers, strict=True):
         if "error" in answer:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from rich.live import Live
 from rich.text import Text
 
-from xnorlit.console import terminal
+from xnorlit.console import say, terminal
 from xnorlit.jobs.job import Job
 from xnorlit.jobs.process import Process
 
@@ -30,6 +30,12 @@ class Display:
     def __exit__(self, *error: object) -> None:
         if self._live:
             self._live.stop()
+
+    def say(self, tag: str, text: str) -> None:
+        """Says a line that stays, above those that are replaced; see `xnorlit.console.say`."""
+        if self._live:
+            self._live.update(Text(), refresh=True)
+        say(tag, text)
 
     def refresh(self) -> None:
         """Shows the last line of each log."""

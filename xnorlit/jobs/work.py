@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from xnorlit.console import say
 from xnorlit.errors import UserError
 from xnorlit.jobs.display import Display
 from xnorlit.jobs.job import Job
@@ -54,14 +53,15 @@ class _Work:
         self.running: dict[Job, Process] = {}
         self.elsewhere: set[Job] = set()
         self.failed: list[Job] = []
+        self.display = Display(self.running)
 
     def done(self) -> list[Job]:
-        with Display(self.running) as display:
+        with self.display:
             while self.waiting or self.running:
                 self._begin()
                 for job in [job for job, process in self.running.items() if process.ended() is not None]:
                     self._end(job, self.running.pop(job).wait())
-                display.refresh()
+                self.display.refresh()
                 time.sleep(PAUSE)
         return self.failed
 
@@ -69,7 +69,7 @@ class _Work:
         for process in self.running.values():
             process.interrupt()
         if self.running:
-            say(self.tag, f"stopping: {len(self.running)} under way, which save first")
+            self.display.say(self.tag, f"stopping: {len(self.running)} under way, which save first")
         for process in self.running.values():
             while True:
                 try:
@@ -89,7 +89,7 @@ class _Work:
             if state == "running":
                 if job not in self.elsewhere:
                     self.elsewhere.add(job)
-                    say(self.tag, f"{_name(job)}: another process is training it, which is waited for")
+                    self.display.say(self.tag, f"{_name(job)}: another process is training it, which is waited for")
                 self.waiting.append(job)
                 continue
             self.number += 1
@@ -97,7 +97,7 @@ class _Work:
                 self._tell(job, "finished elsewhere")
                 continue
             goes_on = "goes on" if state == "unfinished" else "begins"
-            say(self.tag, f"{self.number}/{self.count}  {_name(job)} {goes_on}; log: {job.log}")
+            self.display.say(self.tag, f"{self.number}/{self.count}  {_name(job)} {goes_on}; log: {job.log}")
             self.running[job] = Process(
                 job.command, folder=job.folder, log=job.log.absolute(), threads=threads(self.at_once)
             )
@@ -108,16 +108,16 @@ class _Work:
             return
         self.failed.append(job)
         how = f"exit status {status}" if status > 0 else f"ended by {signal.Signals(-status).name}"
-        say("failed", f"{_name(job)}, {how}: {last_line(job.log)}\nlog: {job.log}")
+        self.display.say("failed", f"{_name(job)}, {how}: {last_line(job.log)}\nlog: {job.log}")
 
     def _tell(self, job: Job, what: str) -> None:
         try:
             top1 = read(job.place.path).summary.top1
         except UserError as error:
             self.failed.append(job)
-            say("failed", f"{_name(job)} left no finished run: {error}\nlog: {job.log}")
+            self.display.say("failed", f"{_name(job)} left no finished run: {error}\nlog: {job.log}")
             return
-        say(self.tag, f"{what}: {_name(job)}, top-1 {100 * top1:.2f} %: {job.place.path}")
+        self.display.say(self.tag, f"{what}: {_name(job)}, top-1 {100 * top1:.2f} %: {job.place.path}")
 
 
 def _name(job: Job) -> str:

@@ -19,6 +19,7 @@ from xnorlit.errors import UserError
 from xnorlit.models import build
 from xnorlit.training.cli import XnorlitCLI, quiet, settings
 from xnorlit.training.module import Classifier
+from xnorlit.training.place import RunPlace
 
 
 class _Resolver(XnorlitCLI):
@@ -56,6 +57,7 @@ class _Resolver(XnorlitCLI):
         sys.argv[1:] = ["fit", *words]
         super().parse_arguments(self.parser, None)
         config = self.config["fit"]
+        RunPlace(**config.run.as_dict()).at(config.seed_everything)
         _build(self.parser.instantiate_classes(self.config)["fit"].model, config.data.get("image_size"))
         return yaml.safe_load(self.resolve(config))
 
