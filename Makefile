@@ -11,8 +11,8 @@ RUN := $(VENV)/bin/python -m
 # One word for the shell, blanks and quotes included.
 quote = '$(subst ','\'',$(1))'
 
-TRAIN = $(XNORLIT) train $(1) $(if $(DATA),--data $(call quote,$(DATA))) \
-	$(if $(EXPERIMENT),--experiment $(call quote,$(EXPERIMENT))) --seed $(SEED) $(ARGS)
+ON_DATA = $(1) $(if $(DATA),--data $(call quote,$(DATA))) $(if $(EXPERIMENT),--experiment $(call quote,$(EXPERIMENT)))
+TRAIN = $(call ON_DATA,$(XNORLIT) train $(1)) --seed $(SEED) $(ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train-xnor train-float train-bwn compare report pack bench ablation cifar10-table test lint format clean FORCE
@@ -44,8 +44,7 @@ bench: $(STAMP) ## the newest run's packed network beside torch and onnxruntime;
 	@$(XNORLIT) bench $(ARGS)
 
 ablation: $(STAMP) ## a grid of settings, trained where it is missing, then its tables: GRID=smallest; ARGS=--dry-run lists it
-	@$(XNORLIT) ablate $(call quote,$(GRID)) $(if $(DATA),--data $(call quote,$(DATA))) \
-	  $(if $(EXPERIMENT),--experiment $(call quote,$(EXPERIMENT))) $(ARGS)
+	@$(call ON_DATA,$(XNORLIT) ablate $(call quote,$(GRID))) $(ARGS)
 
 cifar10-table: $(STAMP) ## experiments/cifar10/README.md: every arm trained where it is missing (hours; goes on after Ctrl-C)
 	@$(XNORLIT) table cifar10 $(if $(DATA),--data $(call quote,$(DATA))) --thorough float,bwn,xnor,dorefa,best $(ARGS)
