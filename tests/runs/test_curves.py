@@ -68,3 +68,10 @@ def test_a_damaged_file_is_named_with_its_line(tmp_path, text, message):
 
 def test_no_rows_are_no_series(tmp_path):
     assert curves(tmp_path, "epoch,step,loss\n").series == {}
+
+
+def test_a_number_cut_short_is_no_number(tmp_path):
+    """0.6 is what a full disk may leave of 0.6745."""
+    (tmp_path / "metrics.csv").write_text("epoch,step,val/top1\n0,99,0.5\n1,199,0.6")
+    found = Curves.load(tmp_path / "metrics.csv")["val/top1"]
+    assert (list(found.epoch), list(found.value)) == ([0], [0.5])

@@ -159,7 +159,7 @@ def test_a_folder_that_is_no_seed_and_broken_runs_of_other_pairs_are_named(tmp_p
         write_run(tmp_path, arm, pair="pair-1", finished=False)
     write_run(tmp_path, "bwn").rename(tmp_path / "synthetic/pair-0/bwn/seed-x")
     first, second = newest_pair(tmp_path).left_out
-    assert "seed-x does not end in a number" in first
+    assert f"{tmp_path / 'synthetic/pair-0/bwn/seed-x'} does not end in a number" in first
     assert second.startswith("Of other pairs, not finished or damaged: ")
     assert second.count("pair-1") == 2
     assert len(newest_pair(tmp_path, pair="pair-0").left_out) == 1

@@ -51,14 +51,15 @@ class Curves:
 
         The logger writes training and validation metrics of one step in different rows and leaves the other cells
         blank; a blank cell is no value, while a written `nan` is one: a loss that became NaN. A run that was resumed
-        has steps twice: the later row, which belongs to the weights that went on, is the one kept.
+        has steps twice: the later row, which belongs to the weights that went on, is the one kept. A last line without
+        its end was cut short, perhaps within a number, and is left out.
 
         Raises:
             UserError: The file is missing, has no step column, or holds what is not a number.
         """
         try:
             with file.open(newline="", encoding="utf-8") as lines:
-                return _parse(csv.reader(lines), file)
+                return _parse(csv.reader(line for line in lines if line.endswith("\n")), file)
         except OSError as error:
             raise UserError(f"{file} cannot be read: {error.strerror or error}.") from error
         except (csv.Error, UnicodeDecodeError) as error:

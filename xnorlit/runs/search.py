@@ -56,7 +56,7 @@ def find(root: Path | str) -> list[Run | BrokenRun]:
 def _read_or_explain(path: Path, place: Place | None) -> Run | BrokenRun:
     try:
         if place is None:
-            raise UserError(f"{path.name} does not end in a number: seed-0, seed-1, ... were expected.")
+            raise UserError(f"{path} does not end in a number: seed-0, seed-1, ... were expected.")
         return read(path)
     except UserError as error:
         unfinished = place is not None and not (path / "summary.json").exists()

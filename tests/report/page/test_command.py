@@ -179,7 +179,7 @@ def test_broken_runs_and_nan_losses_are_words_on_the_page(pair):
     ("left", "note"),
     [
         (None, r"metrics\.csv cannot be read: No such file or directory\. Its curves are missing"),
-        ("epoch,step,val/top1\n0,99,0.3\n1,1x", r"metrics\.csv, line 3: a step and numbers were expected"),
+        ("epoch,step,val/top1\n0,99,0.3\n1,1x\n", r"metrics\.csv, line 3: a step and numbers were expected"),
         ("epoch,step,val/top1\n0,99,0.3\n", r"metrics\.csv was cut short: it ends in epoch 1 of 2"),
     ],
 )
