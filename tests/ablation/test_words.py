@@ -74,7 +74,10 @@ def test_booleans_and_texts_are_written_as_the_agent_writes_them(tmp_path, monke
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_grid_is_what_wandb_calls_one(file):
-    """Its schema, as far as it concerns grids: the backend that holds it is not in the package."""
+    """Its schema, as far as it concerns grids, which is in another package than wandb.
+
+    That one, sweeps 0.3.0, accepts every file, and its own grid search gives the same combinations.
+    """
     sweep = yaml.safe_load(file.read_text())
     assert sweep.keys() <= KEYS
     assert sweep["method"] == "grid"
@@ -118,6 +121,7 @@ def test_other_images_and_another_recipe_are_filed_apart(tmp_path):
 
 def test_from_a_folder_below_the_paths_of_the_command_are_found(monkeypatch):
     monkeypatch.chdir(ROOT / "notebooks")
+    assert Grid.load("smallest") == Grid.load(ROOT / "experiments" / "ablations" / "smallest.yaml")
     grid = Grid.load("../experiments/ablations/smallest.yaml")
     assert home(grid) == ROOT
     trials = planned(grid, Base(root=Path("../runs")))

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from rich.table import Table
@@ -12,11 +11,11 @@ from xnorlit.ablation.grid import Grid
 from xnorlit.ablation.outcome import outcomes
 from xnorlit.ablation.plan import Trial, checked, planned
 from xnorlit.ablation.sheet import sheets, shown, write
-from xnorlit.ablation.train import refuse_others, told
+from xnorlit.ablation.train import carry_through, told
 from xnorlit.ablation.words import Base
 from xnorlit.console import say, terminal
 from xnorlit.errors import UserError
-from xnorlit.jobs.work import carry_out, threads
+from xnorlit.jobs.work import threads
 
 
 def ablate(
@@ -58,11 +57,8 @@ def ablate(
     if dry_run:
         terminal().print(_listed(grid, trials, expected))
         return
-    if not again:
-        refuse_others(trials)
-    todo = [replace(trial.job, again=bool(trial.other)) for trial in trials]
-    failed = carry_out(todo, at_once=jobs, tag="ablate")
-    _conclude(grid, [replace(trial, other=()) for trial in trials])
+    failed, trials = carry_through(trials, jobs, again)
+    _conclude(grid, trials)
     if failed:
         raise UserError(told(failed, len(trials)))
 

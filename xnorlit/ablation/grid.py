@@ -43,7 +43,7 @@ class Grid:
         """The grid in a file.
 
         Args:
-            file: Its path, or the name of one in experiments/ablations.
+            file: Its path, or the name of one in experiments/ablations, here or in a folder above.
 
         Raises:
             UserError: There is no such file, or it holds no grid that could be run.
@@ -82,10 +82,13 @@ def _label(name: str, names: list[str]) -> str:
 
 
 def _found(given: Path) -> Path:
-    for path in (given, FOLDER / given, (FOLDER / given).with_suffix(".yaml")):
+    if given.is_file():
+        return given
+    folders = [above / FOLDER for above in (Path(), *Path.cwd().parents) if (above / FOLDER).is_dir()]
+    for path in ((folder / given).with_suffix(".yaml") for folder in folders):
         if path.is_file():
             return path
-    known = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    known = sorted(path.stem for folder in folders for path in folder.glob("*.yaml"))
     near = did_you_mean(given.stem, known)
     raise UserError(
         f"there is no grid {given}.{near} Expected a file, or the name of one in {FOLDER}, which are: "

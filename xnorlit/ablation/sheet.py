@@ -50,7 +50,8 @@ def sheets(outcomes: Sequence[Outcome]) -> list[Sheet]:
     Args:
         outcomes: The finished runs of one grid; at least one.
     """
-    return [_of_combinations(combinations(outcomes)), _of_effects(effects(outcomes))]
+    both = _of_combinations(combinations(outcomes)), _of_effects(effects(outcomes))
+    return [sheet for sheet in both if sheet.rows]
 
 
 def _of_combinations(found: Sequence[Combination]) -> Sheet:

@@ -1,6 +1,7 @@
 """A grid's runs, from Python: those that have finished, and those that are missing trained first."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from xnorlit.ablation.grid import Grid
@@ -41,6 +42,7 @@ def trained(
     experiment: str | None = None,
     root: Path | None = None,
     jobs: int = 1,
+    again: bool = False,
 ) -> list[Outcome]:
     """Every run of a grid, trained where it is missing; runs that were stopped are gone on with.
 
@@ -50,6 +52,7 @@ def trained(
         experiment: Recipe in place of the grid's own.
         root: Folder of all runs; the grid's own (runs) by default.
         jobs: How many are trained at the same time.
+        again: Train runs again that lie there with another configuration; they are moved aside.
 
     Raises:
         UserError: Command lines are refused; runs that lie there were configured otherwise; or some failed, after the
@@ -57,11 +60,27 @@ def trained(
     """
     grid = _loaded(grid)
     trials = checked(grid, planned(grid, Base(data, experiment, root)))
-    refuse_others(trials)
-    failed = carry_out([trial.job for trial in trials], at_once=jobs, tag="ablate")
+    failed, trials = carry_through(trials, jobs, again)
     if failed:
         raise UserError(told(failed, len(trials)))
     return outcomes(grid, trials)
+
+
+def carry_through(trials: Sequence[Trial], jobs: int, again: bool) -> tuple[list[Job], list[Trial]]:
+    """Trains what has not finished; gives the jobs that failed, and the trials as they are now.
+
+    Args:
+        trials: A grid's runs, checked.
+        jobs: How many are trained at the same time.
+        again: Train runs again that were begun with another configuration.
+
+    Raises:
+        UserError: There are such runs, and they are not to be trained again.
+    """
+    if not again:
+        refuse_others(trials)
+    todo = [replace(trial.job, again=bool(trial.other)) for trial in trials]
+    return carry_out(todo, at_once=jobs, tag="ablate"), [replace(trial, other=()) for trial in trials]
 
 
 def refuse_others(trials: Sequence[Trial]) -> None:
@@ -77,7 +96,7 @@ def refuse_others(trials: Sequence[Trial]) -> None:
     if others:
         raise UserError(
             f"{len(others)} of {len(trials)} runs were begun with another configuration than the grid now asks for. "
-            "Train them again, the former ones moved aside: xnorlit ablate --again; or change the grid back, or the "
+            "Train them again, the former ones moved aside (xnorlit ablate --again); or change the grid back, or the "
             "--run.experiment in its command."
         )
 

@@ -30,7 +30,7 @@ class Base:
         if folder.resolve() == Path.cwd():
             return self
         data = str(Path(self.data).resolve()) if self.data and Path(self.data).exists() else self.data
-        return replace(self, data=data, root=(self.root or Path("runs")).resolve())
+        return replace(self, data=data, root=self.root and self.root.resolve())
 
 
 def arguments(cell: Mapping[str, Value]) -> list[str]:
