@@ -144,8 +144,8 @@ def _alone(cited: Cited) -> Cited | None:
 
 def _columns(cited: Cited, metric: str) -> list[tuple[str, Cited]]:
     """Each arm's mean curve of a metric; none where it was not logged."""
-    arms = cited.curves.metrics[metric] if metric in cited.curves.metrics.value else ()
-    return [(arm, arms[arm].mean) for arm in arms]
+    metrics = cited.curves.metrics
+    return [(arm, metrics[metric][arm].mean) for arm in metrics[metric]] if metric in metrics.value else []
 
 
 def _seed_of(comparison: Cited, arm: Cited, seed: Cited) -> Cited:
