@@ -15,7 +15,7 @@ ON_DATA = $(1) $(if $(DATA),--data $(call quote,$(DATA))) $(if $(EXPERIMENT),--e
 TRAIN = $(call ON_DATA,$(XNORLIT) train $(1)) --seed $(SEED) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train-xnor train-float train-bwn compare report pack bench ablation cifar10-table test lint format clean FORCE
+.PHONY: help setup train-xnor train-float train-bwn compare report sync pack bench ablation cifar10-table test lint format clean FORCE
 
 help:
 	@awk '/^##/ { sub(/^## ?/, ""); print; next } \
@@ -34,8 +34,11 @@ train-bwn: $(STAMP) ## train the arm with binary weights and float inputs
 compare: $(STAMP) ## the newest pair's table, beside the paper's
 	@$(XNORLIT) compare $(ARGS)
 
-report: $(STAMP) ## the newest pair's page, one HTML file: PAIR=experiment/pair for another, BENCH=file.json for CPU times
+report: $(STAMP) ## the newest pair's page, one HTML file, and its W&B page with a login: PAIR=experiment/pair, BENCH=file.json
 	@$(XNORLIT) report $(if $(PAIR),$(call quote,$(PAIR))) $(if $(BENCH),--bench $(call quote,$(BENCH))) $(ARGS)
+
+sync: $(STAMP) ## runs that were trained offline, to W&B: goes on where it was stopped (RUNS=folder for some of them)
+	@$(XNORLIT) sync $(if $(RUNS),$(call quote,$(RUNS))) $(ARGS)
 
 pack: $(STAMP) ## the newest run in bits: its size and accuracy, measured; random weights where there is no run
 	@$(XNORLIT) pack --or-random-weights $(ARGS)
@@ -78,8 +81,8 @@ $(STAMP): pyproject.toml $(wildcard $(addprefix xnorlit/packed/kernels/,CMakeLis
 
 FORCE:
 
-# `make -j clean setup` and `make -j pack bench` mean one after the other.
-ifneq ($(filter clean pack,$(MAKECMDGOALS)),)
+# `make -j clean setup`, `make -j pack bench` and `make -j sync report` mean one after the other.
+ifneq ($(filter clean pack sync,$(MAKECMDGOALS)),)
 .NOTPARALLEL:
 endif
 

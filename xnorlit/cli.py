@@ -34,7 +34,7 @@ def _compare(arguments: Sequence[str]) -> None:
 
 
 def _report(arguments: Sequence[str]) -> None:
-    from xnorlit.report.page.command import report
+    from xnorlit.dashboard.command import report
 
     report(arguments)
 
@@ -95,6 +95,14 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int | None]]] = {
     "classify": ("pictures through a packed network: the likeliest classes", _classify),
     "compare": ("the table of a pair: what binarising cost and gave", _compare),
     "report": ("a pair's page: one HTML file with all of it", _report),
+    "sync": (
+        "runs that were trained offline, to W&B",
+        _typed("xnorlit.dashboard.sync", "sync", "runs/cifar10"),
+    ),
+    "dashboard": (
+        "a pair on W&B: a report and a saved view",
+        _typed("xnorlit.dashboard.command", "dashboard", "cifar10/pair-0"),
+    ),
     "table": (
         "an experiment's arms, trained where missing, as a table",
         _typed("xnorlit.table.command", "table", "cifar10 --data photos/ --thorough float,xnor"),

@@ -11,7 +11,7 @@ from xnorlit.report.comparison import Comparison, Gap
 from xnorlit.report.difference import NOT_SET, Difference
 from xnorlit.report.rows import rows
 
-_ROLES = {"binarizer": "", "declared": "declared", "undeclared": "not declared"}
+ROLES = {"binarizer": "", "declared": "declared", "undeclared": "not declared"}
 _STYLES = {"matched": "green", "declared": "yellow", "published": "yellow", "unmatched": "red", "identical": "red"}
 
 
@@ -56,13 +56,13 @@ def _differences(gap: Gap, *, named: bool) -> Iterator[RenderableType]:
     if named:
         yield _text(f"{gap.arm} and {gap.reference}: {gap.difference.verdict}", _STYLES[gap.difference.kind])
     table = _plain_table(["differs in", gap.arm, gap.reference, ""])
-    for key, arm, reference, role in _difference_rows(gap.difference):
-        table.add_row(*(_text(cell) for cell in (f"  {key}", arm, reference)), _text(_ROLES[role], "bold"))
+    for key, arm, reference, role in difference_rows(gap.difference):
+        table.add_row(*(_text(cell) for cell in (f"  {key}", arm, reference)), _text(ROLES[role], "bold"))
     if table.row_count:
         yield table
 
 
-def _difference_rows(difference: Difference) -> Iterator[tuple[str, str, str, str]]:
+def difference_rows(difference: Difference) -> Iterator[tuple[str, str, str, str]]:
     """Key, the arm's value, the reference's value and role; a binarizer of another class is one row, not one a setting.
 
     Two classes have different settings by nature: that XNOR has a `gradient` and Float none says nothing more.

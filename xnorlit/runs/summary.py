@@ -15,6 +15,7 @@ class Summary:
     Accuracies are fractions on the validation set; times are in seconds; sizes are of all weights, in bits:
     `packed_bits` as a packed file holds them, `binary_packed_bits` the layers with one-bit weights in it. `codes` are
     the bits of weights and inputs by layer, 32 for real ones; `cannot_pack` is why there is no packed file, or empty.
+    `wandb_id` is W&B's id of the run, None where it was not logged there.
     What a run of an earlier version did not record is None.
     """
 
@@ -34,6 +35,7 @@ class Summary:
     cannot_pack: str | None
     classes: int
     synthetic: bool
+    wandb_id: str | None
 
     @property
     def has_codes(self) -> bool:
@@ -79,6 +81,7 @@ class Summary:
             cannot_pack=document.text("cannot_pack") if document.has("cannot_pack") else None,
             classes=document.count("classes"),
             synthetic=document.flag("synthetic"),
+            wandb_id=document.inside("wandb").text("id") if document.has("wandb") else None,
         )
         if not 0 <= summary.binary_parameters <= summary.parameters or summary.parameters == 0:
             raise UserError(

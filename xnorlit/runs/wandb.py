@@ -12,6 +12,9 @@ from xnorlit.errors import UserError
 from xnorlit.runs.curves import Curves
 from xnorlit.runs.logged import LoggedRun, curves_of
 
+COMPARISON = "comparison"
+"""The job type of the run in which the dashboard keeps a pair's gap and sizes: no arm of the pair."""
+
 
 class ApiRun(Protocol):
     """What is asked of a run of `wandb.Api()`."""
@@ -80,7 +83,7 @@ def offline(root: Path | str) -> list[LoggedRun]:
 
 
 def online(api: Api, path: str) -> list[LoggedRun]:
-    """The runs of a W&B project, as the same records.
+    """The runs of a W&B project, as the same records; a pair's own comparison, which trained nothing, is none of them.
 
     Args:
         api: `wandb.Api()`.
@@ -90,7 +93,7 @@ def online(api: Api, path: str) -> list[LoggedRun]:
         UserError: The server cannot be asked: no login, no network, or no such project.
     """
     try:
-        return [_of_server(run) for run in api.runs(path)]
+        return [_of_server(run) for run in api.runs(path) if run.job_type != COMPARISON]
     except UserError:
         raise
     except Exception as error:  # wandb raises errors of its own, of requests and of the standard library

@@ -1,13 +1,13 @@
 """Where metrics go: metrics.csv always, W&B beside it."""
 
 import csv
-import os
 import warnings
 from pathlib import Path
 from typing import Any, Literal
 
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
+from xnorlit.runs import login
 from xnorlit.training.place import RunPlace
 
 
@@ -58,7 +58,8 @@ def wandb_logger(place: RunPlace, folder: Path, seed: int, config: dict[str, Any
         job_type=place.arm,
         tags=[place.experiment, place.pair, place.arm],
         config={"pair_id": pair, "arm": place.arm, "seed": seed, **config},
-        settings=wandb.Settings(silent=True, console="off"),
+        # W&B notes the machine's name by itself; a run says what it was trained on (environment.json), not on whose.
+        settings=wandb.Settings(silent=True, console="off", host="not recorded"),
     )
     # Lightning's step counts optimizer steps, W&B's counts calls; only the former joins the parts of a resumed run.
     run.define_metric("trainer/global_step")
@@ -72,14 +73,4 @@ def wandb_mode(wanted: Literal["auto", "online", "offline", "off"]) -> Literal["
     Args:
         wanted: The run's setting.
     """
-    if wanted != "auto":
-        return wanted
-    said = os.environ.get("WANDB_MODE", "")
-    if said in ("online", "offline"):
-        return said
-    if said in ("disabled", "dryrun"):
-        return "off" if said == "disabled" else "offline"
-    os.environ.setdefault("WANDB_SILENT", "true")
-    import wandb
-
-    return "online" if wandb.login(prompt=False, verify=False) else "offline"
+    return login.wandb_mode() if wanted == "auto" else wanted

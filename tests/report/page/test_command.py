@@ -12,8 +12,9 @@ import pytest
 
 from tests.report.page.numbers import Page
 from tests.runs.factory import BINARY_PACKED_BITS, PACKED_BITS, PARAMETERS, write_run
+from xnorlit.dashboard.command import report
 from xnorlit.errors import UserError
-from xnorlit.report.page.command import main, report
+from xnorlit.report.page.command import main
 
 PHOTOGRAPHS = Path(__file__).parents[4] / "shared" / "data" / "cifar10-12k"
 

@@ -1,7 +1,9 @@
-"""The command `xnorlit report`: a pair's page."""
+"""The page's side of `xnorlit report`: its options, and the pair's page written."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from xnorlit import atomic
 from xnorlit.arguments import Parser
@@ -15,33 +17,34 @@ from xnorlit.report.page.render import render
 _MARK = '<meta name="generator" content="xnorlit report">'
 
 
-def report(arguments: Sequence[str]) -> None:
-    """`xnorlit report [PAIR | RUN RUN ...] [--out FILE] [--bench JSON]`.
+@dataclass(frozen=True)
+class Written:
+    """A page that was written, and what it shows."""
 
-    Raises:
-        UserError: The words are not understood, or there is nothing to compare; no file is written then.
-    """
-    parser = Parser(
+    path: Path
+    comparison: Comparison
+    record: dict[str, Any]
+
+
+def parser() -> Parser:
+    """The options of `xnorlit report`, as far as they are the page's."""
+    found = Parser(
         "xnorlit report",
         "Writes a pair's page: one HTML file with the comparison, its uncertainty, curves, sizes, and where the arms "
-        "disagree. It needs no network, to write or to read.",
+        "disagree. It needs no network, to write or to read. With a W&B login, the dashboard there is built too.",
         "xnorlit report synthetic/pair-0 --bench bench.json",
     )
-    parser.add_argument(
+    found.add_argument(
         "what",
         nargs="*",
         metavar="PAIR|RUN",
         help="EXPERIMENT/PAIR or its folder; or run directories of two or more arms (default: the newest pair)",
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the page (default: report.html in the pair's folder)")
-    parser.add_argument("--bench", type=Path, metavar="JSON", help="what `xnorlit bench --json` wrote, for CPU times")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="the images (default: where the runs found them)")
-    parser.add_argument("--root", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
-    try:
-        known = parser.parse_args(arguments)
-    except SystemExit:  # after --help
-        return
-    main(known.what, out=known.out, bench=known.bench, data=known.data, root=known.root)
+    found.add_argument("--out", type=Path, metavar="FILE", help="the page (default: report.html in the pair's folder)")
+    found.add_argument("--bench", type=Path, metavar="JSON", help="what `xnorlit bench --json` wrote, for CPU times")
+    found.add_argument("--data", type=Path, metavar="FOLDER", help="the images (default: where the runs found them)")
+    found.add_argument("--root", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
+    return found
 
 
 def main(
@@ -52,7 +55,19 @@ def main(
     data: Path | None = None,
     root: Path = Path("runs"),
 ) -> Path:
-    """Writes a pair's page and gives its path.
+    """Writes a pair's page and gives its path; see `write`."""
+    return write(what, out=out, bench=bench, data=data, root=root).path
+
+
+def write(
+    what: Sequence[str] = (),
+    *,
+    out: Path | None = None,
+    bench: Path | None = None,
+    data: Path | None = None,
+    root: Path = Path("runs"),
+) -> Written:
+    """Writes a pair's page.
 
     Args:
         what: A pair, or run directories; none for the newest pair.
@@ -66,19 +81,29 @@ def main(
     """
     if data is not None and not data.is_dir():
         raise UserError(f"{data} is no folder. Expected the images: a folder with val/ or test/, or that split itself.")
-    comparison = _comparison(what, root)
+    comparison = comparison_of(what, root)
     out = out or _beside(comparison) / "report.html"
     _refuse_other_file(out)
-    page = render(record(comparison, bench=bench, data=data), _again(what, bench, data, root))
+    shown = record(comparison, bench=bench, data=data)
+    page = render(shown, _again(what, bench, data, root))
     with atomic.path(out) as scratch:
         scratch.write_text(page, encoding="utf-8")
     say("report", f"{out} ({len(page.encode()) / 2**20:.2g} MiB; any browser opens it, no network needed)")
     for note in comparison.notes:
         say("", f"note: {note}")
-    return out
+    return Written(out, comparison, shown)
 
 
-def _comparison(what: Sequence[str], root: Path) -> Comparison:
+def comparison_of(what: Sequence[str], root: Path) -> Comparison:
+    """The comparison of a pair, or of run directories; of the newest pair where none is named.
+
+    Args:
+        what: A pair, or run directories.
+        root: Folder of all runs.
+
+    Raises:
+        UserError: There is nothing to compare.
+    """
     if len(what) != 1:
         return compared([Path(word) for word in what], root=root)
     path = Path(what[0])
