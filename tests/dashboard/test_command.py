@@ -56,9 +56,9 @@ def test_a_failure_of_the_server_is_said_and_only_wandb_on_makes_it_an_error(rec
 
 
 def test_the_settings_are_part_of_it(recipe, uploaded, capsys):
-    Path("experiments/dashboard.yaml").write_text("titel: x\n")
+    Path("experiments/dashboard.yaml").write_text("tilte: x\n")
     assert main(["report"]) == 0
-    assert "has a key titel that means nothing. Did you mean title?" in capsys.readouterr().out
+    assert "has a key tilte that means nothing. Did you mean title?" in capsys.readouterr().out
     assert main(["dashboard"]) == 2
 
 

@@ -47,7 +47,7 @@ def test_an_arm_keeps_its_colour_and_others_get_one_that_no_arm_has():
         ({"other_colours": []}, r"needs one section at least, and one of other_colours that no arm has"),
         ({"sections": [{"text": ["verdict"]}]}, r"section 1 lacks title"),
         ({"sections": [{"title": "A", "text": ["veredict"]}]}, r"text is 'veredict'\. Did you mean verdict\?"),
-        ({"sections": [{"title": "A", "pannels": []}]}, r"section 1 has a key pannels .* Did you mean panels\?"),
+        ({"sections": [{"title": "A", "panls": []}]}, r"section 1 has a key panls .* Did you mean panels\?"),
         ({"sections": [{"title": "A", "panels": [{"title": "x"}]}]}, r"panel 1 is to have one .* has none of them"),
         ({"sections": [{"title": "A", "panels": [{"curve": "a", "bars": "step"}]}]}, r"and has curve and bars"),
         ({"sections": [{"title": "A", "panels": [{"bars": "steps"}]}]}, r"bars is 'steps'\. Did you mean step\?"),

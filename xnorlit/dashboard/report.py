@@ -1,6 +1,9 @@
 """The settings and a pair as a W&B report."""
 
+# pyright: reportPrivateImportUsage=false  (wandb_workspaces re-exports its classes without listing them)
+
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import wandb_workspaces.expr as expr
 import wandb_workspaces.reports.v2 as wr
@@ -50,9 +53,7 @@ def _blocks(section: Section, subject: Subject, settings: Settings, entity: str)
         yield _grid(figures, _own(subject, settings, entity), {})
 
 
-def _grid(
-    shown: Sequence[wr.LinePlot | wr.BarPlot], runs: wr.Runset, colours: dict[wr.RunsetGroup, str]
-) -> wr.PanelGrid:
+def _grid(shown: Sequence[wr.LinePlot | wr.BarPlot], runs: wr.Runset, colours: dict[Any, Any]) -> wr.PanelGrid:
     for number, panel in enumerate(shown):
         row, column = divmod(number, _COLUMNS)
         panel.layout = wr.Layout(x=column * _WIDTH, y=row * _HEIGHT, w=_WIDTH, h=_HEIGHT)
@@ -72,7 +73,7 @@ def _trained(subject: Subject, settings: Settings, entity: str) -> wr.Runset:
     )
 
 
-def _colours_of_groups(subject: Subject) -> dict[wr.RunsetGroup, str]:
+def _colours_of_groups(subject: Subject) -> dict[Any, Any]:
     pair = wr.RunsetGroupKey("pair_id", subject.figures.pair)
     return {
         wr.RunsetGroup("the pair's runs", (pair, wr.RunsetGroupKey("arm", arm))): subject.colours[arm]
