@@ -1,6 +1,7 @@
 """The settings and a pair as a W&B report."""
 
-# pyright: reportPrivateImportUsage=false  (wandb_workspaces re-exports its classes without listing them)
+# wandb_workspaces re-exports its classes without listing them:
+# pyright: reportPrivateImportUsage=false
 
 from collections.abc import Iterator, Sequence
 from typing import Any
