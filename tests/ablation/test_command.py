@@ -87,10 +87,10 @@ def test_a_dry_run_lists_and_does_nothing(trained, capsys):
     assert "4 runs: binarizer Float, XNOR; seed 0, 1\n          in runs/tiny/pair-0\n[state]   4 missing\n" in told
     assert "its recipe, experiments/tiny/base.yaml, says: a moment on any machine" in told
     assert [line.split() for line in told.splitlines()[-4:]] == [
-        ["1", "Float", "0", "missing", "?", "runs/tiny/pair-0/Float/seed-0"],
-        ["2", "Float", "1", "missing", "?", "runs/tiny/pair-0/Float/seed-1"],
-        ["3", "XNOR", "0", "missing", "?", "runs/tiny/pair-0/XNOR/seed-0"],
-        ["4", "XNOR", "1", "missing", "?", "runs/tiny/pair-0/XNOR/seed-1"],
+        ["1", "Float", "0", "missing", "?", "Float/seed-0"],
+        ["2", "Float", "1", "missing", "?", "Float/seed-1"],
+        ["3", "XNOR", "0", "missing", "?", "XNOR/seed-0"],
+        ["4", "XNOR", "1", "missing", "?", "XNOR/seed-1"],
     ]
     assert trained == []
     assert sorted(Path().rglob("*")) == before

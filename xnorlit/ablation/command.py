@@ -97,7 +97,8 @@ def _listed(grid: Grid, trials: Sequence[Trial], expected: Duration) -> Table:
     for number, (trial, seconds) in enumerate(zip(trials, expected.each, strict=True), start=1):
         values = (shown(trial.parameters[name]) for name in grid.labels)
         time = "" if trial.job.state == "finished" else spoken(seconds)
-        table.add_row(str(number), *values, _state(trial), time, str(trial.job.place.path))
+        place = trial.job.place
+        table.add_row(str(number), *values, _state(trial), time, f"{place.arm}/{place.path.name}")
     return table
 
 

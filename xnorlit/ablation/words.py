@@ -63,7 +63,7 @@ def words(grid: Grid, cell: Mapping[str, Value], base: Base, folder: Path) -> tu
 
 def _suffix(base: Base) -> str:
     """`@cifar10@photos`: runs of other images or another recipe are not mixed with those of the grid's own."""
-    data = Path(base.data).stem if base.data else None
+    data = Path(base.data).resolve().stem if base.data else None
     return "".join(f"@{each}" for each in (base.experiment, data) if each)
 
 
