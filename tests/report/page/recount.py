@@ -86,10 +86,20 @@ class Run:
         for ends, name in (("float", "packed.safetensors"), ("int8", "packed-int8.safetensors")):
             if (self.path / name).exists():
                 size = (self.path / name).stat().st_size
-                reached = json.loads(_metadata(self.path / name)["xnorlit.packed"])["accuracy"]
+                says = json.loads(_metadata(self.path / name)["xnorlit.packed"])
+                reached, checkpoint = says["accuracy"], says.get("source", {}).get("checkpoint")
                 keep = {key: reached[key] for key in ("top1", "top5", "images")} if reached else None
                 factor = self.summary["parameters"] * 4 / size
-                found.append({"arm": arm, "ends": ends, "bytes": size, "factor": factor, "accuracy": keep})
+                found.append(
+                    {
+                        "arm": arm,
+                        "ends": ends,
+                        "bytes": size,
+                        "factor": factor,
+                        "accuracy": keep,
+                        "checkpoint": checkpoint,
+                    }
+                )
         return found
 
     def environment(self, arm: str) -> dict[str, Any]:

@@ -65,6 +65,7 @@ def test_commands_are_those_that_a_shell_takes(tmp_path, monkeypatch):
     html = main().read_text()
     commands = re.sub(r"<[^>]+>", "", re.search(r"<pre.*?</pre>", html, re.DOTALL)[0]).splitlines()
     assert commands == [
+        f"git checkout {'a' * 40}",
         *(f"xnorlit fit -c {arm}.yaml --seed_everything 0" for arm in ("xnor", "float")),
         "xnorlit report",
     ]

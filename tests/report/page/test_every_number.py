@@ -17,6 +17,7 @@ from tests.report.page.numbers import Page
 from tests.report.page.printed import lines, networks, says
 from tests.report.page.recount import recount
 from tests.report.page.test_measured import bench as made_bench
+from tests.report.page.test_measured import packed
 from tests.runs.factory import write_run
 from xnorlit.report.page.command import main
 
@@ -109,15 +110,28 @@ def wrong_pictures(page: Page, truth: dict) -> list[str]:
 
 
 def wrong_networks(page: Page, truth: dict) -> list[str]:
-    memory = next(svg for svg in page.pictures if "Accuracy against memory" in svg)
-    shown, found = networks(memory), []
-    for arm in truth["comparison"]["arms"]:
-        packed = arm["packed_bits"] != arm["float_bits"]
-        x, y = shown[f"{arm['label']}, packed" if packed else arm["label"]]
-        if not (
-            math.isclose(x, arm["packed_bits"] / 2**23, rel_tol=2e-3) and abs(y - arm["top1_percent"]["mean"]) < 0.05
-        ):
-            found.append(arm["label"])
+    """The points that are drawn elsewhere than where the files say: sizes, and times where a bench has some."""
+    arms = {arm["label"]: arm for arm in truth["comparison"]["arms"]}
+    places = {
+        f"{name}, packed" if arm["packed_bits"] != arm["float_bits"] else name: (arm["packed_bits"] / 2**23, name)
+        for name, arm in arms.items()
+    }
+    expected = {"Accuracy against memory": places}
+    if any("Accuracy against CPU time" in svg for svg in page.pictures):
+        rows = truth["bench"]["rows"]
+        alone = next(
+            r for r in rows if (r["part"], r["batch"], r["threads"]) == ("network", 1, 1) and "int8" not in r["side"]
+        )
+        times = {"float": alone["fp32_seconds"], "xnor": alone["seconds"]}
+        expected["Accuracy against CPU time"] = {arm: (1000 * of["median"], arm) for arm, of in times.items()}
+    found = []
+    for title, points in expected.items():
+        shown = networks(next(svg for svg in page.pictures if title in svg))
+        for label, (x, arm) in points.items():
+            at, height = shown.pop(label)
+            if not math.isclose(x, at, rel_tol=5e-3) or abs(height - arms[arm]["top1_percent"]["mean"]) > 0.05:
+                found.append(f"{title}: {label}")
+        found += shown
     return found
 
 
@@ -187,6 +201,9 @@ def made(tmp_path_factory) -> tuple[str, dict]:
             summary = {"train_seconds": 7000 * rng.random(), "best_top1": share + rng.random() / 10}
             path = write_run(root / "runs", arm, seed, right=rng.random(1000) < share, summary=summary)
             log_layers(path, rng)
+            if arm == "xnor" and seed < 2:
+                reached = {"top1": 0.6512, "top5": 0.9, "images": 1000, "listing_sha256": "0" * 64}
+                packed(path, json.dumps({"accuracy": reached, "source": {"checkpoint": "last.ckpt"}}))
     (root / "bench.json").write_text(json.dumps(made_bench()))
     page = main(root=root / "runs", bench=root / "bench.json")
     return page.read_text(), recount(root / "runs" / "synthetic" / "pair-0", root / "bench.json")

@@ -51,6 +51,19 @@ def pair(tmp_path, monkeypatch):
     Path("bench.json").write_text(json.dumps(bench()))
 
 
+def test_commands_make_what_was_measured_again(pair):
+    for name in ("packed.safetensors", "packed-int8.safetensors"):
+        source = {"checkpoint": "best.ckpt" if "int8" in name else "last.ckpt"}
+        packed(Path("runs/synthetic/pair-0/xnor/seed-0"), json.dumps({"accuracy": None, "source": source}), name)
+    html = main(bench=Path("bench.json")).read_text()
+    commands = re.sub(r"<[^>]+>", "", re.search(r"<pre.*?</pre>", html, re.DOTALL)[0]).splitlines()
+    run = "runs/synthetic/pair-0/xnor/seed-0"
+    assert commands[-4:] == [
+        f"xnorlit pack {run}", f"xnorlit pack {run} --ends int8 --checkpoint best",
+        f"xnorlit bench {run}/packed.safetensors --json bench.json", "xnorlit report --bench bench.json",
+    ]  # fmt: skip
+
+
 def test_times_of_a_bench_are_on_the_page_with_their_quartiles(pair):
     html = main(bench=Path("bench.json")).read_text()
     page = Page.of(html)
@@ -104,8 +117,8 @@ def test_a_file_that_no_bench_wrote_is_refused(tmp_path, text):
         read_bench(tmp_path / "bench.json")
 
 
-def packed(path: Path, document: str) -> None:
-    save_file({"x": np.zeros(10, np.uint8)}, path / "packed.safetensors", {"xnorlit.packed": document})
+def packed(path: Path, document: str, name: str = "packed.safetensors") -> None:
+    save_file({"x": np.zeros(10, np.uint8)}, path / name, {"xnorlit.packed": document})
 
 
 def test_a_packed_file_is_weighed_and_its_own_accuracy_told(tmp_path):

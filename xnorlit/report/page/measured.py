@@ -15,7 +15,7 @@ _FP32 = "torch's best fp32"
 
 
 def packed_files(run: Run) -> list[dict[str, Any]]:
-    """Each packed file of a run: its ends, its bytes, and the accuracy that it reached on its engine, if it says so.
+    """Each packed file of a run: its ends, bytes, checkpoint, and the accuracy it reached on its engine, if it says so.
 
     `factor` is how many times fewer the bytes are than those of the weights in fp32. A file that cannot be
     read is listed with the reason.
@@ -33,14 +33,14 @@ def _reached(file: Path) -> dict[str, Any]:
     try:
         with safe_open(file, framework="numpy") as tensors:
             found = json.loads((tensors.metadata() or {}).get(_METADATA, "null"))
-        accuracy = found["accuracy"]
+        accuracy, source = found["accuracy"], found.get("source") or {}
         reached: dict[str, Any] | None = None
         if accuracy is not None:
             reached = {key: _number(accuracy[key]) for key in ("top1", "top5", "images")}
             reached["listing_sha256"] = str(accuracy["listing_sha256"])
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        return {"accuracy": None, "problem": f"it cannot be read ({error}); pack the run again"}
-    return {"accuracy": reached, "problem": None}
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        return {"accuracy": None, "checkpoint": None, "problem": f"it cannot be read ({error}); pack the run again"}
+    return {"accuracy": reached, "checkpoint": str(source.get("checkpoint") or "") or None, "problem": None}
 
 
 def read_bench(file: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import PurePath
 from typing import Any
@@ -79,7 +79,7 @@ def render(record: dict[str, Any], words: Sequence[str]) -> str:
         ],
         gap_columns=[(f"{gap.reference} − {gap.arm}", gap) for gap in cited.curves.gaps],
         named=lambda labels: ", ".join(dict.fromkeys(record["classes"][label.value] for label in labels)),
-        commands=[*(_command(run["command"]) for run in record["runs"]), shlex.join(["xnorlit", *words])],
+        commands=[*_commands(record), shlex.join(["xnorlit", *words])],
         report_command=shlex.join(["xnorlit", *words]),
         pack_command=f"xnorlit pack {shlex.quote(_binary_run(record))}",
         bench_command=f"xnorlit bench {shlex.quote(_binary_run(record) + '/packed.safetensors')} --json bench.json",
@@ -122,10 +122,23 @@ def _json(record: dict[str, Any]) -> Markup:
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
-def _command(recorded: str) -> str:
-    """A recorded command as a shell takes it: `python -m xnorlit` was recorded as `__main__.py`."""
-    program, _, words = recorded.partition(" ")
-    return f"xnorlit {words}" if program == "__main__.py" else recorded
+def _commands(record: dict[str, Any]) -> Iterator[str]:
+    """What made the runs and what was measured of them: their commit where they share one, each training, each file."""
+    commits = {run["commit"] for run in record["runs"]}
+    if len(commits) == 1 and None not in commits:
+        yield f"git checkout {commits.pop()}"
+    for run in record["runs"]:
+        program, _, words = run["command"].partition(" ")
+        # `python -m xnorlit` is recorded as the file that it runs.
+        yield f"xnorlit {words}" if program == "__main__.py" else run["command"]
+    for file in record["packed"]:
+        ends = ["--ends", file["ends"]] if file["ends"] != "float" else []
+        name = (file["checkpoint"] or "last").removesuffix(".ckpt")
+        checkpoint = ["--checkpoint", name] if name != "last" else []
+        yield shlex.join(["xnorlit", "pack", file["run"], *ends, *checkpoint])
+    if record["bench"] and record["packed"]:
+        first = record["packed"][0]
+        yield shlex.join(["xnorlit", "bench", f"{first['run']}/{first['file']}", "--json", record["bench"]["file"]])
 
 
 def _binary_run(record: dict[str, Any]) -> str:
