@@ -179,7 +179,9 @@ def test_a_pair_of_which_the_server_has_nothing_is_not_shown(server, pair):
 
 def test_a_refused_key_and_a_lost_network_are_said(uploaded):
     uploaded.refuses = lambda path, body: 401
-    with pytest.raises(UserError, match=r"not asked further: the server refuses the key, .*: wandb login --relogin"):
+    with pytest.raises(
+        UserError, match=r"Nothing was sent to W&B: the server refuses the key, .*: wandb login --relogin"
+    ):
         published()
     uploaded.refuses = lambda path, body: 401 if "upsertView" in body else None
     with pytest.raises(UserError, match=r"dashboard was not written: the server refuses the key"):

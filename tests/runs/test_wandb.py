@@ -93,11 +93,11 @@ def test_no_folder_is_an_error(tmp_path):
 
 
 class FakeRun:
-    id, group, job_type = "abc123", "cifar10/pair-0", "xnor"
+    id, group = "abc123", "cifar10/pair-0"
     path = ("me", "xnorlit", "abc123")
 
-    def __init__(self, state="finished"):
-        self.state = state
+    def __init__(self, state="finished", job_type="xnor"):
+        self.state, self.job_type = state, job_type
         self.config = {**CONFIG, "_wandb": {}}
 
     def scan_history(self):
@@ -129,6 +129,11 @@ def test_a_servers_run_is_the_same_record():
     assert set(finished.curves.series) == {"val/top1", "val/loss", "lr-Adam"}
     assert finished.config == CONFIG
     assert (crashed.state, crashed.reason) == ("unfinished", "W&B says that the run is crashed.")
+
+
+def test_the_pairs_own_comparison_on_the_server_is_no_arm_of_it():
+    (run,) = online(FakeApi(FakeRun(job_type="comparison"), FakeRun()), "me/xnorlit")
+    assert run.arm == "xnor"
 
 
 def test_a_server_that_does_not_answer_is_said_in_words():

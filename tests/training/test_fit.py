@@ -110,6 +110,10 @@ def test_an_offline_wandb_run_is_written_without_a_question(trained):
     assert summary["wandb"]["offline"] is True
     (offline,) = (folder / "wandb").glob("offline-run-*")
     assert offline.name.endswith(summary["wandb"]["id"])
+    assert runs.read(folder).summary.wandb_id == summary["wandb"]["id"]
+    inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *map(str, offline.glob("run-*.wandb"))]
+    logged = subprocess.run(inspect, capture_output=True, text=True, check=True).stdout
+    assert set(re.findall(r'"host":"([^"]*)"', logged)) == {"not recorded"}
 
 
 def test_a_second_run_into_the_same_place_is_refused(trained, photos):

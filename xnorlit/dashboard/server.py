@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xnorlit.errors import UserError
-from xnorlit.runs.login import wandb_mode
+from xnorlit.runs.login import logged_in, wandb_mode
 
 LOG_IN = "log in once (wandb login; a key of one's own server: wandb login --host ADDRESS)"
 
@@ -16,18 +16,18 @@ UNREACHABLE = "the server cannot be reached. Look to the network, and give the s
 
 # W&B goes on trying for minutes, and for days in an upload. Here somebody waits, and the same command goes on later.
 _PATIENCE = {
-    "X_GRAPHQL_RETRY_MAX": "2",
+    "X_GRAPHQL_RETRY_MAX": "1",
     "X_GRAPHQL_RETRY_WAIT_MIN_SECONDS": "0.5",
     "X_GRAPHQL_RETRY_WAIT_MAX_SECONDS": "2",
-    "X_GRAPHQL_TIMEOUT_SECONDS": "15",
-    "X_FILE_STREAM_RETRY_MAX": "3",
+    "X_GRAPHQL_TIMEOUT_SECONDS": "10",
+    "X_FILE_STREAM_RETRY_MAX": "2",
     "X_FILE_STREAM_RETRY_WAIT_MIN_SECONDS": "0.5",
     "X_FILE_STREAM_RETRY_WAIT_MAX_SECONDS": "3",
-    "X_FILE_STREAM_TIMEOUT_SECONDS": "60",
-    "X_FILE_TRANSFER_RETRY_MAX": "3",
+    "X_FILE_STREAM_TIMEOUT_SECONDS": "30",
+    "X_FILE_TRANSFER_RETRY_MAX": "2",
     "X_FILE_TRANSFER_RETRY_WAIT_MIN_SECONDS": "0.5",
     "X_FILE_TRANSFER_RETRY_WAIT_MAX_SECONDS": "3",
-    "X_FILE_TRANSFER_TIMEOUT_SECONDS": "60",
+    "X_FILE_TRANSFER_TIMEOUT_SECONDS": "30",
 }
 _LONGEST_ANSWER = 60  # seconds that one request may take with its repetitions
 
@@ -48,13 +48,13 @@ class Server:
         """
         be_patient()
         mode = wandb_mode()
-        if mode != "online":
-            said = os.environ.get("WANDB_MODE")
+        if mode != "online" or not logged_in():
+            said = "" if mode == "online" else os.environ.get("WANDB_MODE")
             why = f"WANDB_MODE is {said}: unset it" if said else f"nobody is logged in: {LOG_IN}"
             raise UserError(f"W&B is not asked, because {why}.")
         import wandb
 
-        with said_in_words("W&B was not asked further"):
+        with said_in_words("Nothing was sent to W&B"):
             api = wandb.Api(timeout=_LONGEST_ANSWER)
             entity = os.environ.get("WANDB_ENTITY") or api.default_entity
         if not entity:

@@ -1,0 +1,23 @@
+"""A run that is being written is told from one that is not."""
+
+import fcntl
+import subprocess
+import sys
+from pathlib import Path
+
+from xnorlit.runs.lock import is_under_way
+
+
+def _printed(code: str, folder: Path) -> str:
+    """By another process: a lock does not keep out the one that holds it."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder)
+    return done.stdout
+
+
+def test_a_run_is_under_way_while_its_training_holds_the_lock(tmp_path):
+    assert not is_under_way(tmp_path)  # a run that was copied here without its lock
+    code = "from pathlib import Path; from xnorlit.runs.lock import is_under_way; print(is_under_way(Path.cwd()))"
+    with (tmp_path / ".lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert _printed(code, tmp_path) == "True\n"
+    assert not is_under_way(tmp_path)
