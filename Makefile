@@ -15,7 +15,7 @@ ON_DATA = $(1) $(if $(DATA),--data $(call quote,$(DATA))) $(if $(EXPERIMENT),--e
 TRAIN = $(call ON_DATA,$(XNORLIT) train $(1)) --seed $(SEED) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train-xnor train-float train-bwn compare report sync pack bench ablation cifar10-table test lint format clean FORCE
+.PHONY: help setup train-xnor train-float train-bwn compare report sync pack bench ablation cifar10-table notebooks test lint format clean FORCE
 
 help:
 	@awk '/^##/ { sub(/^## ?/, ""); print; next } \
@@ -52,6 +52,9 @@ ablation: $(STAMP) ## a grid of settings, trained where it is missing, then its 
 cifar10-table: $(STAMP) ## experiments/cifar10/README.md: every arm trained where it is missing (hours; goes on after Ctrl-C)
 	@$(XNORLIT) table cifar10 $(if $(DATA),--data $(call quote,$(DATA))) --thorough float,bwn,xnor,dorefa,best $(ARGS)
 
+notebooks: $(STAMP) ## execute the notebooks: pages in notebooks/results/ (ARGS=04 for one); where there are no runs, brief ones
+	@$(VENV)/bin/python scripts/notebooks.py $(ARGS)
+
 test: $(STAMP) ## the tests, without the slow ones (ARGS='-m slow' for those)
 	$(RUN) pytest -m "not slow and not gpu" $(ARGS)
 
@@ -61,7 +64,8 @@ lint: $(STAMP) ## what CI checks besides the tests: ruff, pyright, codespell
 	$(RUN) pyright --pythonpath $(VENV)/bin/python
 	$(RUN) codespell_lib
 
-format: $(STAMP) ## format the code and mend what ruff can mend
+format: $(STAMP) ## format the code, mend what ruff can mend, strip the notebooks
+	$(VENV)/bin/nbstripout notebooks/*.ipynb
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 

@@ -366,3 +366,13 @@ def test_no_color_is_plain_text_on_a_terminal_too(monkeypatch, capsys):
         monkeypatch.setenv("NO_COLOR", setting)
         terminal(force_terminal=True).print("[bold red]word[/]")
         assert ("\x1b" in capsys.readouterr().out) is styled
+
+
+def test_a_notebook_is_no_terminal_whatever_its_kernel_sets(monkeypatch):
+    from xnorlit.console import terminal
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert terminal().is_terminal
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    assert not terminal().is_terminal

@@ -1,15 +1,37 @@
-"""Every notebook runs from stored runs, and stands in git without output."""
+"""Every notebook runs from stored runs and from none, draws what it says, and stands in git without output."""
 
 import json
+import re
+import shutil
+import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
-from nbclient import NotebookClient
+import yaml
+from PIL import Image
 
-from tests.runs.factory import write_run
+from scripts import notebooks as script
+from tests.runs.factory import FLOAT_BITS, write_run
+from xnorlit import cli
+from xnorlit.ablation import Grid
+from xnorlit.ablation.plan import planned
+from xnorlit.ablation.words import Base
+from xnorlit.table import brief
+from xnorlit.training.resolve import resolved
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+# How many pictures each draws, and words that must be among what it prints.
+SHOWN = {
+    "01_pair": (3, ("McNemar", "matched: the configurations differ in model.binarizer only")),
+    "02_scale_gradient": (3, ("every combination", "XNOR-alpha-K", "One standard error of a cell: ")),
+    "03_bits": (2, ("every combination", "weight_bits", "One standard error of a cell: ")),
+    "04_inside": (4, ("% after 4 epochs", "conv2: ", "input channels are dead")),
+    "05_your_own": (2, ("sine and float: matched", "differ for 0 of", "packed.safetensors")),
+}
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda file: file.stem)
@@ -19,15 +41,149 @@ def test_it_is_stored_without_output(notebook):
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda file: file.stem)
-def test_it_runs_from_stored_runs(notebook, tmp_path):
-    for seed in (0, 1):
-        write_run(tmp_path / "runs", "xnor", seed, right=640 + seed)
-        write_run(tmp_path / "runs", "float", seed, right=750)
-    (tmp_path / "notebooks").mkdir()
-    content = nbformat.read(notebook, as_version=4)
-    NotebookClient(content, timeout=120, resources={"metadata": {"path": tmp_path / "notebooks"}}).execute()
-    pictures = [
-        output for cell in content.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
-    ]
-    assert len(pictures) == 2
-    assert "McNemar" in json.dumps(content)
+def test_it_defines_nothing_that_belongs_in_the_package(notebook):
+    """A function or a class of its own is what the notebook is about, and that is the fifth one's class alone."""
+    code = ["".join(c["source"]) for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
+    made = [line for cell in code for line in cell.splitlines() if line.startswith(("def ", "class "))]
+    assert made == (["class SineSign(Binarizer):"] if notebook.stem == "05_your_own" else [])
+    (own,) = [cell for cell in code if "class SineSign" in cell] or [""]
+    assert len(own.splitlines()) <= 30
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A checkout whose recipe for the built-in images takes a few small pictures instead, and the brief pair of it."""
+    root = tmp_path_factory.mktemp("checkout")
+    shutil.copytree(ROOT / "experiments", root / "experiments")
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 48), ("val", 24)):
+        for index in range(count):
+            folder = root / "photos" / split / "abcdef"[index % 6]
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = generator.integers(0, 60, (32, 32, 3)) + 38 * (index % 6)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{index:03d}.png")
+    base = root / "experiments" / brief.RECIPE / "base.yaml"
+    recipe = yaml.safe_load(base.read_text())
+    recipe["data"] |= {"source": str(root / "photos"), "backend": "folder", "workers": 0, "batch_size": 8}
+    recipe["trainer"] |= {"precision": "32-true"}
+    base.write_text(yaml.safe_dump(recipe))
+    before = sys.argv
+    for arm in ("float", "xnor"):
+        overlay = str(base.with_name(f"{arm}.yaml"))
+        words = brief.words(arm, root / "brief", experiments=root / "experiments")
+        assert cli.main(["fit", *words, "-c", overlay, "--run.arm", arm]) == 0
+    sys.argv = before
+    return root
+
+
+def executed(notebook: Path, root: Path) -> tuple[list[str], str]:
+    """The pictures of a notebook, executed as `make notebooks` does it, and all that it printed."""
+    shutil.copytree(
+        ROOT / "notebooks", root / "notebooks", dirs_exist_ok=True, ignore=shutil.ignore_patterns("results")
+    )
+    content, problem = script.run(root / "notebooks" / notebook.name)
+    assert not problem, problem
+    outputs = [output for cell in content.cells for output in cell.get("outputs", [])]
+    pictures = [output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    text = [output.get("text", "") + output.get("data", {}).get("text/plain", "") for output in outputs]
+    plain = re.sub(r"\x1b\[[\d;]*m", "", " ".join(text))  # without rich's colours
+    return pictures, " ".join(plain.split())
+
+
+# Of two grids, the combinations that have finished: the third of the scales lacks one.
+GRIDS = {
+    "scale-gradient": lambda cell: "K" not in cell["model.binarizer"] or cell["model.binarizer.gradient"] != "paper",
+    "bits": lambda cell: {cell[f"model.binarizer.{which}_bits"] for which in ("weight", "input")} <= {1, 32},
+}
+
+
+@pytest.fixture(scope="module")
+def grids(checkout):
+    """The folder of runs of the grids, each run configured as its grid asks."""
+    root, before = checkout / "grids", sys.argv
+    for name, finished in GRIDS.items():
+        grid = Grid.load(checkout / "experiments" / "ablations" / f"{name}.yaml")
+        trials = [trial for trial in planned(grid, Base(root=root)) if finished(trial.parameters)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(checkout)
+            configs = [answer["config"] for answer in resolved([trial.job.words for trial in trials])]
+        for number, (trial, config) in enumerate(zip(trials, configs, strict=True)):
+            place = trial.job.place
+            real = place.arm == "W32-A32"
+            summary = {"bits": {"float": FLOAT_BITS, "packed": FLOAT_BITS, "binary": 0}} if real else {}
+            run = write_run(
+                root, place.arm, place.seed, experiment=place.experiment, right=600 + 9 * number, summary=summary
+            )
+            (run / "config.yaml").write_text(yaml.safe_dump(config))
+    sys.argv = before
+    return root
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda file: file.stem)
+def test_it_draws_stored_runs(notebook, checkout, grids, tmp_path):
+    shutil.copytree(checkout / "experiments", tmp_path / "experiments")
+    for stored in ("runs", "notebooks/results/runs"):
+        shutil.copytree(checkout / "brief", tmp_path / stored)
+    shutil.copytree(grids, tmp_path / "runs", dirs_exist_ok=True)
+    pictures, text = executed(notebook, tmp_path)
+    count, words = SHOWN[notebook.stem]
+    assert len(pictures) == count
+    assert [word for word in words if word not in text] == []
+    assert "are trained for" not in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda file: file.stem)
+def test_it_trains_what_it_draws_where_nothing_is_stored(notebook, tmp_path):
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
+    pictures, text = executed(notebook, tmp_path)
+    count, words = SHOWN[notebook.stem]
+    assert len(pictures) == count
+    assert [word for word in words if word not in text] == []
+    assert not (tmp_path / "runs").exists(), "what a notebook trains is kept apart from the user's own runs"
+
+
+def write(folder: Path, name: str, *code: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    cells = [nbformat.v4.new_code_cell(cell) for cell in code]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / f"{name}.ipynb")
+    return folder / f"{name}.ipynb"
+
+
+def test_make_notebooks_writes_pages_and_leaves_the_notebooks_as_they_were(tmp_path, capfd):
+    file = write(
+        tmp_path, "01_good", "import sys, os\nprint(sys.executable)", "print('[epoch]   1/2'); print(os.getcwd())"
+    )
+    before = file.read_bytes()
+    assert script.main([], tmp_path) == 0
+    assert file.read_bytes() == before
+    page = (tmp_path / "results" / "01_good.html").read_text()
+    assert sys.executable in page, "the kernel is this very Python"
+    assert str(tmp_path) in page, "a notebook runs where it lies, as in Jupyter"
+    assert "http" not in "".join(line for line in page.splitlines() if "<script" in line or "<link" in line)
+    output = capfd.readouterr().out
+    assert "[draw]    1/1  01_good ..." in output
+    assert "[epoch]   1/2" in output, "how far a training is, is seen while it runs"
+
+
+def test_a_failing_cell_is_named_with_its_message_and_the_others_run(tmp_path, capfd):
+    write(tmp_path, "01_bad", "x = 1", "raise ValueError('no such run')", "never = 1")
+    write(tmp_path, "02_good", "x = 1")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "01_bad.html").write_text("of before")
+    assert script.main([], tmp_path) == 1
+    error = capfd.readouterr().err
+    assert "01_bad.ipynb, code cell 2 of 3: ValueError: no such run" in error
+    assert "1 of 2 notebooks failed: 01_bad." in error
+    results = {file.name for file in (tmp_path / "results").iterdir()}
+    assert results == {"01_bad.html", "01_bad.failed.html", "02_good.html"}
+    assert (tmp_path / "results" / "01_bad.html").read_text() == "of before"
+    write(tmp_path, "01_bad", "x = 1")
+    assert script.main(["01"], tmp_path) == 0
+    assert not (tmp_path / "results" / "01_bad.failed.html").exists()
+
+
+def test_a_name_that_begins_no_notebook_is_refused(tmp_path, capfd):
+    write(tmp_path, "01_good", "x = 1")
+    assert script.main(["07"], tmp_path) == 2
+    assert "no notebook begins with 07. There: 01_good." in capfd.readouterr().err

@@ -1,6 +1,7 @@
 """What the program says to the person at the terminal: short lines with a tag in front."""
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -12,12 +13,15 @@ _Item = TypeVar("_Item")
 
 
 def terminal(**settings: Any) -> Console:
-    """A console that prints plain text into a pipe; with NO_COLOR set, plain text everywhere, bold included.
+    """A console that prints plain text into pipes and notebooks; with NO_COLOR set everywhere, bold included.
 
     Args:
         settings: Of `rich.console.Console`.
     """
-    return Console(highlight=False, color_system=None if os.environ.get("NO_COLOR") else "auto", **settings)
+    plain: dict[str, Any] = {"color_system": None if os.environ.get("NO_COLOR") else "auto", "force_jupyter": False}
+    if "ipykernel" in sys.modules:  # It asks for colours in the environment, which rich takes for a terminal with bars.
+        plain["force_terminal"] = False
+    return Console(highlight=False, **{**plain, **settings})
 
 
 def say(tag: str, text: str) -> None:

@@ -105,7 +105,7 @@ def test_int8_ends_get_a_file_of_their_own_and_their_cost_is_printed(xnorlit, mi
 def test_calibration_sees_training_images_as_validation_would_show_them(run):
     found = runs.read(run)
     data = rebuild(found, checkpoint_of(found, "last")).data
-    pictures = data.calibration_pictures(6)
+    pictures = data.spread_pictures("train", 6)
     first = Image.open(sorted((run.parents[4] / "photos" / "train" / "ant").iterdir())[0])
     side = min(first.size)
     left, top = ((whole - side) // 2 for whole in first.size)
@@ -113,7 +113,7 @@ def test_calibration_sees_training_images_as_validation_would_show_them(run):
     assert np.array_equal(pictures[0], square)
     assert pictures.shape == (6, 32, 32, 3)
     assert np.array_equal(np.argsort(pictures.mean(axis=(1, 2, 3))), range(6)), "one of each class, in order"
-    assert len(data.calibration_pictures(10**6)) == TRAIN
+    assert len(data.spread_pictures("train", 10**6)) == TRAIN
 
 
 # --- random weights -------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ BINARIZERS = {"xnor": XNOR, "bwn": BWN, "float": FLOAT}
 # per channel of conv1 to conv4 and fc6, and per channel and position of conv5's 96 x 16; scale and shift for the
 # outputs of fc7 and fc8.
 PARAMETERS, BINARY = 1_472_650, 1_458_688
+FLOAT_BITS = 32 * PARAMETERS
 BINARY_PACKED_BITS = BINARY + 33 * (96 + 128 + 128 + 96 * 16 + 512) + 32 * 2 * 512
 PACKED_BITS = BINARY_PACKED_BITS + 32 * 27 * 48 + 33 * 48 + 32 * (512 + 2) * 10
 
@@ -67,8 +68,8 @@ def write_run(
                 "train_seconds": 252.0 if binary else 240.0, "step_seconds": 0.021 if binary else 0.02,
                 "parameters": PARAMETERS, "binary_parameters": BINARY if binary else 0,
                 "bits": {
-                    "float": 32 * PARAMETERS,
-                    "packed": PACKED_BITS if binary else 32 * PARAMETERS,
+                    "float": FLOAT_BITS,
+                    "packed": PACKED_BITS if binary else FLOAT_BITS,
                     "binary": BINARY_PACKED_BITS if binary else 0,
                 },
                 "classes": len(classes), "synthetic": experiment == "synthetic", "wandb": None,
@@ -89,7 +90,7 @@ def _write_config(path: Path, experiment: str, pair: str, arm: str, seed: int, c
         },
         "model": {
             "network": "alexnet-small",
-            "binarizer": BINARIZERS[arm],
+            "binarizer": BINARIZERS.get(arm, XNOR),
             "layers": None,
             "optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.003}},
         },

@@ -75,3 +75,11 @@ def test_a_number_cut_short_is_no_number(tmp_path):
     (tmp_path / "metrics.csv").write_text("epoch,step,val/top1\n0,99,0.5\n1,199,0.6")
     found = Curves.load(tmp_path / "metrics.csv")["val/top1"]
     assert (list(found.epoch), list(found.value)) == ([0], [0.5])
+
+
+def test_the_curves_of_layers_are_found_by_what_they_are_of(tmp_path):
+    found = curves(tmp_path, "epoch,step,layer/fc6/flips,layer/conv2/flips,layer/conv2/dead,flips\n0,1,1,2,3,4\n")
+    assert {layer: series.value.tolist() for layer, series in found.of_layers("flips").items()} == {
+        "fc6": [1], "conv2": [2],
+    }  # fmt: skip
+    assert found.of_layers("alpha") == {}

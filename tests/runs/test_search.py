@@ -117,6 +117,14 @@ def test_a_network_of_more_than_one_bit_has_codes_too(tmp_path):
     assert newest(tmp_path, with_codes=True).place.arm == "float"
 
 
+def test_a_network_has_codes_by_its_bits_where_they_are_recorded_and_not_by_its_size(tmp_path):
+    """Real weights that read inputs of two bits: its thresholds make the packed file the larger one."""
+    size = {"float": 1000, "packed": 1001, "binary": 0}
+    write_run(tmp_path, "float", 0, summary={"bits": size, "codes": {"conv2": [32, 2], "fc8": [32, 32]}})
+    write_run(tmp_path, "xnor", 1, summary={"codes": {"conv2": [32, 32]}})
+    assert newest(tmp_path, with_codes=True).place.seed == 0
+
+
 def test_where_no_run_suits_the_message_says_what_is_there(tmp_path):
     write_run(tmp_path, "float")
     write_run(tmp_path, "xnor", finished=False)

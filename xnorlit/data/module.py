@@ -151,14 +151,15 @@ class ImageData(pl.LightningDataModule):
         """What validation shows of an image."""
         return self._views["val"].crop
 
-    def calibration_pictures(self, most: int) -> NDArray[np.uint8]:
-        """Training images, evenly spread over the listing, as validation shows its own; uint8 [N, size, size, 3].
+    def spread_pictures(self, split: str, most: int) -> NDArray[np.uint8]:
+        """Images evenly spread over a split's listing, as validation shows its own; uint8 [N, size, size, 3].
 
         Args:
+            split: train, val or test.
             most: How many; all of the split where it has fewer.
         """
         self._open()
-        samples = self._samples["train"]
+        samples = self._samples[split]
         count = len(samples.labels)
         members = samples.members[np.linspace(0, count - 1, min(most, count)).astype(np.int64)]
         batches = [members[start : start + self.batch_size] for start in range(0, len(members), self.batch_size)]

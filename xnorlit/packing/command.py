@@ -120,7 +120,7 @@ def _packed(run: Run, rebuilt: Rebuilt, ends: Ends) -> tuple[Graph, Tensors]:
         image_size=data.image_size,
         classes=data.classes,
         ends=ends,
-        calibration=data.calibration_pictures(CALIBRATION) if ends == "int8" else None,
+        calibration=data.spread_pictures("train", CALIBRATION) if ends == "int8" else None,
         crop=crop.ratio,
         squash=crop.squash,
         source=source,

@@ -45,6 +45,19 @@ class Curves:
     def __contains__(self, name: str) -> bool:
         return name in self.series
 
+    def of_layers(self, what: str) -> dict[str, Series]:
+        """The series `layer/NAME/WHAT` by the layer's name, in the order of the file: `flips`, `alpha`, `dead`, ...
+
+        Args:
+            what: What was logged of each layer, see `xnorlit.training.layer_curves`.
+        """
+        split = {name: name.split("/") for name in self.series}
+        return {
+            parts[1]: self.series[name]
+            for name, parts in split.items()
+            if len(parts) == 3 and parts[0] == "layer" and parts[2] == what
+        }
+
     @staticmethod
     def load(file: Path) -> "Curves":
         """The curves in a metrics.csv.

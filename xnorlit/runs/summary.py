@@ -40,6 +40,8 @@ class Summary:
     @property
     def has_codes(self) -> bool:
         """Whether some operand has few bits, so that there is something to pack; a float network has none."""
+        if self.codes is not None:
+            return any(min(bits) < 32 for bits in self.codes.values())
         return self.packed_bits < self.float_bits
 
     @property

@@ -46,6 +46,7 @@ QUIET = (
     r".*isinstance\(treespec, LeafSpec\)",
     r"Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",
     r"You're using the WeightAveraging callback with a model that overrides the configure_model",  # of no shards here
+    r"IProgress not found",  # tqdm's, in a notebook; nothing here draws its bars
 )
 
 

@@ -1,13 +1,15 @@
-"""The module and the data that a run's config.yaml describes, made again."""
+"""The module, the network and the data that a run's config.yaml describes, made again."""
 
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import ArgumentError
 from pytorch_lightning.cli import LightningArgumentParser
 
 from xnorlit.data import ImageData
 from xnorlit.errors import UserError
+from xnorlit.models import AlexNet, build
 
 
 def classifier(config: dict[str, Any], file: Path) -> Any:
@@ -36,6 +38,25 @@ def images(config: dict[str, Any], file: Path) -> ImageData:
         UserError: As in `classifier`.
     """
     return _made(ImageData, "data", config, file)
+
+
+def untrained(config: dict[str, Any], file: Path, *, classes: int) -> tuple[AlexNet, int]:
+    """The network of a run with freshly drawn weights, in evaluation mode, and the side of its images; none is read.
+
+    Args:
+        config: As in `classifier`.
+        file: As in `classifier`.
+        classes: How many classes the run's images have.
+
+    Raises:
+        UserError: As in `classifier`.
+    """
+    module = classifier(config, file)
+    size = int((config.get("data") or {}).get("image_size") or module.table.image_size)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = build(module.table, module._binarizer[0], classes=classes, image_size=size, layers=module._layers)
+    return net.eval(), size
 
 
 def _made(kind: type, key: str, config: dict[str, Any], file: Path) -> Any:

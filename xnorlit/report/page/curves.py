@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xnorlit.errors import UserError
-from xnorlit.runs import Run, Series
+from xnorlit.runs import Curves, Run, Series
 
 SHOWN = ("val/top1", "val/loss", "train/loss_epoch")
 OF_LAYERS = ("flips", "saturated", "dead")
@@ -42,11 +42,9 @@ def layer_curves(arms: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]:
     """What each arm's first seed logged of its layers: `[{arm, seed, run, what: {flips: {conv2: line}}}]`."""
     found = []
     for label, runs in arms.items():
-        what: dict[str, dict[str, Line]] = {}
-        for name, series in _series(runs[0]).items():
-            parts = name.split("/")
-            if len(parts) == 3 and parts[0] == "layer" and parts[2] in OF_LAYERS:
-                what.setdefault(parts[2], {})[parts[1]] = _line(series)
+        logged = Curves(dict(_series(runs[0])))
+        of_layers = {what: logged.of_layers(what) for what in OF_LAYERS}
+        what = {of: {layer: _line(line) for layer, line in lines.items()} for of, lines in of_layers.items() if lines}
         if what:
             ordered = {kind: what[kind] for kind in OF_LAYERS if kind in what}
             found.append({"arm": label, "seed": runs[0].place.seed, "run": str(runs[0].path), "what": ordered})

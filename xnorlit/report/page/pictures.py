@@ -7,8 +7,8 @@ from markupsafe import Markup
 
 from xnorlit.report.page import chart
 from xnorlit.report.page.cited import Cited
+from xnorlit.report.palette import places
 
-COLOURS = 6
 LAYER_AXES = {"flips": "% of weights", "saturated": "% of inputs", "dead": "% of channels"}
 LAYER_TITLES = {
     "flips": "Share of the weights whose sign is another than at the report before",
@@ -19,8 +19,7 @@ LAYER_TITLES = {
 
 def colours(arms: Sequence[str], reference: str) -> dict[str, str]:
     """A CSS class for each arm: the reference always has the first colour."""
-    others = [arm for arm in arms if arm != reference]
-    return {reference: "arm-0", **{arm: f"arm-{1 + i % (COLOURS - 1)}" for i, arm in enumerate(others)}}
+    return {arm: f"arm-{place}" for arm, place in places(arms, reference).items()}
 
 
 def pictures(record: Cited, colour: Mapping[str, str]) -> dict[str, Any]:

@@ -1,0 +1,133 @@
+"""Executes the notebooks and writes them as pages into notebooks/results/; the stored ones stay without output.
+
+Usage: python scripts/notebooks.py [NAME ...], where NAME is the beginning of a name, such as 04. See `make notebooks`.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbconvert import HTMLExporter
+from typing_extensions import override
+
+from xnorlit import atomic
+from xnorlit.console import say
+
+_ELSEWHERE = ("require_js_url", "jquery_url", "mathjax_url", "mermaid_js_url", "mermaid_layout_elk_js_url")
+FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
+
+
+class OwnKernel(KernelSpecManager):
+    """Knows one kernel: this very Python, whatever kernels the user has installed."""
+
+    @override
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"]
+        return KernelSpec(argv=argv, display_name=kernel_name, language="python")
+
+
+class Client(NotebookClient):
+    """Repeats the lines of trainings on the terminal while a notebook runs."""
+
+    @override
+    def output(self, outs: list[Any], msg: dict[str, Any], display_id: str | None, cell_index: int) -> Any:
+        if msg["msg_type"] == "stream":
+            for line in msg["content"]["text"].splitlines():
+                if line.startswith("["):
+                    say("", line)
+        return super().output(outs, msg, display_id, cell_index)
+
+
+def run(notebook: Path) -> tuple[nbformat.NotebookNode, str]:
+    """A notebook with its outputs, and what went wrong; empty where nothing did.
+
+    Args:
+        notebook: The file; it is read and not written.
+    """
+    content = nbformat.read(notebook, as_version=4)
+    manager = AsyncKernelManager(kernel_spec_manager=OwnKernel())
+    where = {"metadata": {"path": notebook.parent}}
+    try:
+        Client(content, km=manager, timeout=None, coalesce_streams=True, startup_timeout=300, resources=where).execute()
+    except CellExecutionError as error:
+        code = [cell for cell in content.cells if cell.cell_type == "code"]
+        number = next(i for i, cell in enumerate(code, start=1) if any(o.output_type == "error" for o in cell.outputs))
+        return content, f"code cell {number} of {len(code)}: {error.ename}: {error.evalue}"
+    except DeadKernelError as error:
+        return content, f"the kernel died: {error}"
+    return content, ""
+
+
+def execute(notebook: Path, results: Path) -> str:
+    """Executes one notebook and writes the page, and says what went wrong.
+
+    Args:
+        notebook: The file.
+        results: Folder of the page NAME.html, or NAME.failed.html where a cell failed.
+    """
+    content, problem = run(notebook)
+    done, failed = (results / f"{notebook.stem}{suffix}.html" for suffix in ("", ".failed"))
+    with atomic.path(failed if problem else done) as scratch:
+        scratch.write_text(page(content, notebook.stem), encoding="utf-8")
+    if not problem:
+        failed.unlink(missing_ok=True)
+    return problem
+
+
+def page(content: nbformat.NotebookNode, title: str) -> str:
+    """An executed notebook as HTML that needs no network.
+
+    Args:
+        content: With its outputs.
+        title: Of the page.
+    """
+    exporter = HTMLExporter(**dict.fromkeys(_ELSEWHERE, ""))
+    return exporter.from_notebook_node(content, {"metadata": {"name": title}})[0]
+
+
+def main(names: Sequence[str], folder: Path = FOLDER) -> int:
+    """Executes the notebooks whose names begin so, or all.
+
+    Args:
+        names: Beginnings of file names.
+        folder: Where the notebooks are.
+
+    Returns:
+        Exit status: 0 when all cells of all notebooks ran, 1 when one failed, 2 for a name that is none.
+    """
+    found = sorted(folder.glob("*.ipynb"))
+    chosen = [each for each in found if not names or any(each.stem.startswith(name) for name in names)]
+    for name in names:
+        if not any(each.stem.startswith(name) for each in found):
+            sys.stderr.write(f"error: no notebook begins with {name}. There: {', '.join(e.stem for e in found)}.\n")
+            return 2
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # The user's own may draw elsewhere.
+    failed = []
+    for number, notebook in enumerate(chosen, start=1):
+        say("draw", f"{number}/{len(chosen)}  {notebook.stem} ...")
+        started = time.perf_counter()
+        problem = execute(notebook, folder / "results")
+        took = f"{time.perf_counter() - started:.0f} s"
+        if problem:
+            failed.append(notebook.stem)
+            sys.stderr.write(
+                f"error: {notebook.name}, {problem} (after {took}; all of it: notebooks/results/"
+                f"{notebook.stem}.failed.html)\n"
+            )
+        else:
+            say("", f"{took}: notebooks/results/{notebook.stem}.html")
+    if failed:
+        sys.stderr.write(f"error: {len(failed)} of {len(chosen)} notebooks failed: {', '.join(failed)}.\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,55 @@
+"""Counted by hand, over batches, and of the layers that quantise their inputs alone."""
+
+import pytest
+import torch
+
+from xnorlit.binarize.bwn import BWN
+from xnorlit.binarize.xnor import XNOR
+from xnorlit.errors import UserError
+from xnorlit.models import Block, Network, build
+from xnorlit.training.preactivations import preactivations
+
+BLOCKS = (Block("conv1", "conv relu", 2, kernel=1, binary=False), Block("fc2", "flatten norm linear"))
+
+
+@pytest.fixture
+def network():
+    """Hands pixels 0 and 1 of the red channel, minus a shift, to a binary layer of two inputs."""
+    model = build(Network("tiny", 1, "ours", BLOCKS), XNOR(), classes=2, image_size=1, mean=(0,) * 3, std=(1,) * 3)
+    with torch.no_grad():
+        model.conv1.conv.weight.copy_(torch.tensor([[1.0, 0, 0], [0, 1.0, 0]]).view(2, 3, 1, 1))
+        model.fc2.norm.running_mean.copy_(torch.tensor([2.0, 2.0]))
+        model.fc2.norm.eps = 0.0
+    return model
+
+
+def images(*pixels):
+    return torch.tensor(pixels, dtype=torch.uint8).view(-1, 3, 1, 1)
+
+
+def test_values_by_hand(network):
+    # Less 2: -2, 0, 1, 9 in the first feature, -1, -2, -1, -1.
+    batches = [images((0, 1, 0), (2, 0, 0)), images((3, 1, 0), (11, 1, 0))]
+    found = preactivations(network, batches, limit=2, bins=4)
+    assert list(found) == ["fc2"]
+    fc2 = found["fc2"]
+    assert fc2.edges.tolist() == [-2, -1, 0, 1, 2]
+    assert fc2.counts.tolist() == [[1, 0, 1, 2], [1, 3, 0, 0]], "the lower edge belongs to a bin, 9 to the last"
+    assert fc2.positive.tolist() == [0.75, 0]
+    assert fc2.beyond.tolist() == [0.5, 0.25], "1 itself lets the gradient pass"
+    assert fc2.dead.tolist() == [False, True]
+    assert (fc2.most_one_sided, fc2.most_even) == (1, 0)
+    assert not network.fc2.linear._forward_pre_hooks
+
+
+def test_a_network_without_few_bit_inputs_is_refused():
+    model = build(Network("tiny", 1, "ours", BLOCKS), BWN(), classes=2, image_size=1)
+    with pytest.raises(UserError, match="no layer of this network has inputs of few bits"):
+        preactivations(model, [images((0, 0, 0))])
+
+
+def test_no_image_and_odd_bins_are_refused(network):
+    with pytest.raises(UserError, match="no image was given"):
+        preactivations(network, [])
+    with pytest.raises(UserError, match="3 bins up to 1"):
+        preactivations(network, [images((0, 0, 0))], limit=1, bins=3)

@@ -1,0 +1,51 @@
+"""What one image costs on one thread: networks of runs on the engine, beside their float network in torch."""
+
+from collections.abc import Mapping
+
+import torch
+
+from xnorlit.bench.figures import Figure
+from xnorlit.bench.opponents.fp32 import fp32_networks, plain
+from xnorlit.bench.subject import pixels
+from xnorlit.bench.turns import Call, by_turns
+from xnorlit.errors import UserError
+from xnorlit.packed import PackedNetwork
+from xnorlit.packed.export import pack
+from xnorlit.runs import Run
+from xnorlit.training.recorded import untrained
+
+
+def one_image(runs: Mapping[str, Run], rounds: int = 15) -> dict[str, Figure]:
+    """Seconds for one image on one thread, from its pixels to the logits, measured by turns.
+
+    A network with few-bit layers runs on the engine, the float twin in torch's faster memory format: each as it would
+    be used. Weights are random, for the time does not depend on them. What has no packed form is left out.
+
+    Args:
+        runs: By the name that the times are to have.
+        rounds: Turns of each network.
+    """
+    calls: dict[str, dict[str, Call]] = {}
+    for name, run in runs.items():
+        classes = run.summary.classes
+        network, size = untrained(run.config, run.path / "config.yaml", classes=classes)
+        images = pixels(1, size)
+        if all(layer.binarizer.weight_bits == layer.binarizer.input_bits == 32 for _, layer in network.layers()):
+            given = torch.from_numpy(images).permute(0, 3, 1, 2)
+            calls[name] = fp32_networks(plain(network), given)
+            continue
+        try:
+            engine = PackedNetwork(*pack(network, image_size=size, classes=[str(i) for i in range(classes)]))
+        except UserError:  # It says why in the run's summary.
+            continue
+        calls[name] = {"": lambda engine=engine, images=images: engine(images, threads=1)}
+    flat = {(name, side): call for name, sides in calls.items() for side, call in sides.items()}
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            turns = by_turns(flat, rounds).steady  # type: ignore[arg-type]
+    finally:
+        torch.set_num_threads(before)
+    figures = {name: [Figure.of(turns[name, side]) for side in sides] for name, sides in calls.items()}  # type: ignore[index]
+    return {name: min(of_sides, key=lambda figure: figure.median) for name, of_sides in figures.items()}

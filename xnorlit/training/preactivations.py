@@ -1,0 +1,107 @@
+"""What reaches the signs of a trained network: the distribution of each layer's input, channel by channel."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xnorlit.errors import UserError
+from xnorlit.models import AlexNet
+
+
+@dataclass(frozen=True)
+class Preactivations:
+    """The inputs of one layer before they are quantised, over some images.
+
+    Attributes:
+        edges: Of B bins of one width, fp32 `(B + 1,)`; a bin holds its lower edge. What lies beyond the outer edges is
+            counted in the outer bins.
+        counts: Values in each bin by input channel, int64 `(C, B)`; of a flattened map, by input feature.
+        positive: Share of the values that are 0 or more, whose sign is +1, by channel, fp64 `(C,)`.
+        beyond: Share of the values with `|x| > 1`, where a clipped straight-through estimator passes no gradient, by
+            channel, fp64 `(C,)`.
+    """
+
+    edges: Tensor
+    counts: Tensor
+    positive: Tensor
+    beyond: Tensor
+
+    @property
+    def dead(self) -> Tensor:
+        """Whether a channel's sign was the same for every image and position, bool `(C,)`."""
+        return (self.positive == 0) | (self.positive == 1)
+
+    @property
+    def most_one_sided(self) -> int:
+        """The channel whose sign varies least."""
+        return int((self.positive - 0.5).abs().argmax())
+
+    @property
+    def most_even(self) -> int:
+        """The channel whose sign varies most."""
+        return int((self.positive - 0.5).abs().argmin())
+
+
+@torch.no_grad()
+def preactivations(
+    network: AlexNet, batches: Iterable[Tensor], *, limit: float = 3.0, bins: int = 60
+) -> dict[str, Preactivations]:
+    """The inputs of every layer whose inputs have few bits, by the layer's name, from the pixels to the logits.
+
+    The network is left in evaluation mode, in which its batch norms use their running statistics.
+
+    Args:
+        network: With trained weights.
+        batches: Its inputs, uint8 images `(N, 3, S, S)`.
+        limit: The outer edges are at -limit and +limit.
+        bins: How many; an even number, so that 0 is an edge and every bin has one sign.
+
+    Raises:
+        UserError: No layer has inputs of few bits, or there is no image, or the bins are odd.
+    """
+    if bins < 2 or bins % 2 or not limit > 0:
+        raise UserError(
+            f"{bins} bins up to {limit} were asked for. Expected an even number of bins and a limit above 0."
+        )
+    layers = [(name, layer) for name, layer in network.layers() if layer.binarizer.input_bits < 32]
+    if not layers:
+        raise UserError("no layer of this network has inputs of few bits. Give a run of an arm such as xnor.")
+    half = bins // 2
+    edges = torch.arange(-half, half + 1) / half * limit
+    sums = {name: _Sums(edges) for name, _ in layers}
+    handles = [layer.register_forward_pre_hook(sums[name].add) for name, layer in layers]
+    network.eval()
+    try:
+        for images in batches:
+            network(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if any(each.values == 0 for each in sums.values()):
+        raise UserError("no image was given. Expected batches of validation images.")
+    return {name: each.result() for name, each in sums.items()}
+
+
+class _Sums:
+    def __init__(self, edges: Tensor) -> None:
+        self.edges = edges
+        self.values = 0  # of each channel
+        self.counts = self.positive = self.beyond = torch.zeros(())
+
+    def add(self, _: nn.Module, arguments: tuple[Tensor, ...]) -> Any:
+        (x,) = arguments
+        x = x.transpose(0, 1).flatten(1).float().cpu().contiguous()
+        bins, channels = len(self.edges) - 1, len(x)
+        at = torch.bucketize(x, self.edges[1:-1], right=True) + bins * torch.arange(channels)[:, None]
+        self.counts = self.counts + torch.bincount(at.flatten(), minlength=bins * channels).view(channels, bins)
+        self.positive = self.positive + (x >= 0).sum(1)
+        self.beyond = self.beyond + (x.abs() > 1).sum(1)
+        self.values += x.shape[1]
+
+    def result(self) -> Preactivations:
+        return Preactivations(
+            self.edges, self.counts.long(), self.positive.double() / self.values, self.beyond.double() / self.values
+        )
