@@ -12,8 +12,8 @@ from xnorlit.errors import UserError
 def sync(where: Path | None = None, *, dry_run: bool = False) -> None:
     """Uploads the runs under a folder that W&B logged offline, and each only once.
 
-    The parts of a resumed run become one run. Nothing local is changed: W&B adds files of its own beside each log, of
-    which an empty one, .synced, says that all is uploaded. Stopped, the same command goes on with the rest.
+    The parts of a resumed run become one run. Nothing local is changed but for an empty file beside each log that is on
+    the server, *.wandb.synced, as W&B itself makes it. Stopped at any point, the same command goes on with the rest.
 
     Args:
         where: A folder of runs, a pair, an arm or one run; the folder runs unless given.

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -74,15 +75,18 @@ def upload(part: Part) -> str:
     stand at the same trainer/global_step, where W&B draws one over the other and `xnorlit.runs` reads the later one.
 
     `wandb sync` exits with 0 whatever happens, and notes the log as uploaded even if the server took none of its rows.
-    What counts is the log that it writes about itself: with an error there, its note is taken back.
+    So it works on a copy, and what counts is the log that it writes about itself: the note beside the original is made
+    here, once there is no error in it. An interrupted upload therefore leaves no note.
 
     Args:
         part: The offline directory.
     """
     be_patient()
     with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(shutil.copytree(part.log.parent, Path(scratch, part.log.parent.name))) / part.log.name
+        copy.with_suffix(".wandb.synced").unlink(missing_ok=True)
         done = subprocess.run(
-            [sys.executable, "-m", "wandb", "sync", str(part.log)],
+            [sys.executable, "-m", "wandb", "sync", str(copy)],
             env={**os.environ, "WANDB_DIR": scratch, "WANDB_SILENT": "false"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -93,9 +97,10 @@ def upload(part: Part) -> str:
         )
         told = [line.partition("ERROR ")[2] for line in done.stdout.splitlines() if "ERROR " in line]
         errors = [*_errors(Path(scratch)), *told]
-    if not errors and part.note.exists():
+        finished = copy.with_suffix(".wandb.synced").exists()
+    if finished and not errors:
+        part.note.touch()
         return ""
-    part.note.unlink(missing_ok=True)
     return reason(" ".join(errors) or done.stdout or "wandb sync did not say why")
 
 
