@@ -146,3 +146,11 @@ def test_binarizers_are_found_by_place():
         "model.layers.conv2": "BWN",
         "model.layers.fc6": "Float",
     }
+
+
+def test_a_key_that_one_arm_has_as_null_stands_for_what_the_other_has_below_it():
+    losses = {"run.pair_differs": ["model.losses"], "model.losses.0.class_path": "A", "model.losses.0.weight": 2}
+    found = difference(BASE | losses, TWIN | {"model.losses": None})
+    assert found.named("declared") == ("model.losses",)
+    assert len(found.keys_of("declared")) == 3
+    assert found.verdict == "matched but for the declared keys: model.losses"

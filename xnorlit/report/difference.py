@@ -64,9 +64,14 @@ class Difference:
     keys: tuple[KeyDifference, ...]
 
     def named(self, role: Role) -> tuple[str, ...]:
-        """The differing keys of that role; those of a binarizer as its place, such as `model.layers.conv2`."""
-        keys = (_binarizer_place(item.key) if role == "binarizer" else item.key for item in self.keys_of(role))
-        return tuple(dict.fromkeys(keys))
+        """The differing keys of that role; those of a binarizer as its place, such as `model.layers.conv2`.
+
+        Of others a key stands for all below it: for `model.losses.0.weight` where `model.losses` is null in one arm.
+        """
+        keys = [item.key for item in self.keys_of(role)]
+        if role == "binarizer":
+            return tuple(dict.fromkeys(map(_binarizer_place, keys)))
+        return tuple(key for key in keys if not any(other != key and _covers(other, key) for other in keys))
 
     def keys_of(self, role: Role) -> tuple[KeyDifference, ...]:
         """The differing keys of that role."""

@@ -24,13 +24,16 @@ def recount(pair: Path, bench: Path | None = None) -> dict[str, Any]:
     """Everything that the page of a pair's folder cites.
 
     Args:
-        pair: Folder of arms, one of them `float`, each with the same finished seeds.
+        pair: Folder of arms with finished runs only, one of them `float`, which has every seed of the others.
         bench: What `xnorlit bench --json` wrote.
     """
     names = sorted(folder.parent.name for folder in pair.glob("*/seed-0") if folder.parent.name != "float")
     arms = {name: [Run(path) for path in sorted((pair / name).glob("seed-*"))] for name in [*names, "float"]}
+    paired = {run.seed for name in names for run in arms[name]}
+    arms["float"] = [run for run in arms["float"] if run.seed in paired]
+    twins = {name: [_of_seed(arms["float"], run.seed) for run in arms[name]] for name in names}
     first = arms["float"][0]
-    gaps = [_gap(name, arms[name], arms["float"]) for name in names]
+    gaps = [_gap(name, arms[name], twins[name]) for name in names]
     return {
         "comparison": {
             "images": len(first.label), "classes": len(first.classes),
@@ -40,7 +43,7 @@ def recount(pair: Path, bench: Path | None = None) -> dict[str, Any]:
             "claims": [{"factor": 32}, {"factor": 58}],
         },
         "paper_gap": 54.623 - 43.112,
-        "curves": _curves(arms, names),
+        "curves": _curves(arms, twins),
         "layers": [layers for name, runs in arms.items() if (layers := _layers(name, runs[0]))],
         "packed": [file for name, runs in arms.items() for run in runs for file in run.packed(name)],
         "bench": _bench(bench) if bench else None,
@@ -48,7 +51,7 @@ def recount(pair: Path, bench: Path | None = None) -> dict[str, Any]:
             "of_arms": {name: sum(run.confusion for run in runs).tolist() for name, runs in arms.items()},
             "changes": [_changes(name, arms) for name in names],
         },
-        "disputed": [_disputed(name, arms[name], arms["float"]) for name in names],
+        "disputed": [_disputed(name, arms[name], twins[name]) for name in names],
         "runs": [run.environment(name) for name, runs in arms.items() for run in runs],
         "environments": _environments(arms),
     }  # fmt: skip
@@ -107,6 +110,10 @@ class Run:
         pattern = "%Y-%m-%dT%H:%M:%S%z"  # with or without a colon in the offset
         moment = datetime.strptime(started, pattern).astimezone(timezone.utc)
         return {"arm": arm, "seed": self.seed, "started": moment.strftime("%Y-%m-%dT%H:%M:%S+00:00")}
+
+
+def _of_seed(runs: list[Run], seed: int) -> Run:
+    return next(run for run in runs if run.seed == seed)
 
 
 def _metadata(file: Path) -> dict[str, str]:
@@ -237,7 +244,7 @@ def _average(lines: list[dict], of: Any = lambda values: sum(values) / len(value
     return {"epoch": shared, "value": [None if None in those else of(those) for those in values]}
 
 
-def _curves(arms: dict[str, list[Run]], names: list[str]) -> dict[str, Any]:
+def _curves(arms: dict[str, list[Run]], twins: dict[str, list[Run]]) -> dict[str, Any]:
     metrics: dict[str, Any] = {}
     for metric in SHOWN:
         for name, runs in arms.items():
@@ -246,10 +253,8 @@ def _curves(arms: dict[str, list[Run]], names: list[str]) -> dict[str, Any]:
                 seeds = [{"seed": run.seed, **line} for run, line in zip(runs, lines, strict=True)]
                 metrics.setdefault(metric, {})[name] = {"seeds": seeds, "mean": _average(lines)}
     gaps = []
-    for name in names:
-        both = [
-            (run.line("val/top1"), twin.line("val/top1")) for run, twin in zip(arms[name], arms["float"], strict=True)
-        ]
+    for name, of in twins.items():
+        both = [(run.line("val/top1"), twin.line("val/top1")) for run, twin in zip(arms[name], of, strict=True)]
         lines = [_average([twin, run], lambda pair: 100 * (pair[0] - pair[1])) for run, twin in both]
         least, most = (_average(lines, pick)["value"] for pick in (min, max))
         gaps.append({"arm": name, **_average(lines), "least": least, "most": most})

@@ -58,6 +58,15 @@ def test_two_seeds_are_not_taken_for_proof_that_nothing_differs(tmp_path, monkey
     assert "That is of these 2 trained pairs; of others too few seeds were trained to say it" in text
 
 
+def test_an_arm_of_fewer_seeds_is_set_against_those_that_both_have(pair):
+    write_run(Path("runs"), "bwn", 1, right=700)
+    html = main().read_text()
+    text = " ".join(
+        re.sub(r"<[^>]+>", "", html[html.index('aria-label="Verdict"') : html.index("What differs</h2>")]).split()
+    )
+    assert "; it reaches 70.00 %; over the 1 seed that both have)" in text
+
+
 def test_commands_are_those_that_a_shell_takes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for arm in ("xnor", "float"):

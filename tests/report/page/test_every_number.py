@@ -48,7 +48,7 @@ def wrong_numbers(page: Page, truth: dict) -> list[str]:
             found.append(f"{place} is not in the files, or {value} is no JSON")
             continue
         true = float(true) if isinstance(true, np.floating) else true
-        if not same(true, given) or not says(text, true, place, before):
+        if not same(true, given) or not says(text, given, place, before):
             found.append(f"{place}: {true!r} is printed as {text} ({value})")
     return found
 
@@ -140,9 +140,10 @@ def unexplained(page: Page, truth: dict) -> list[str]:
     record, comparison = page.record, truth["comparison"]
     shown = record["comparison"]
     names = [
-        *shown["notes"], record["pictures"]["why_not"], *record["classes"], *record["networks"],
-        shown["published"]["source"], shown["claims"][0]["source"], f"{shown['experiment']}/{shown['pair']}",
-        Path(shown["source"]).name, *(arm["label"] for arm in comparison["arms"]),
+        *(gap["difference"]["verdict"] for gap in shown["gaps"]), *shown["notes"], record["pictures"]["why_not"],
+        *record["classes"], *record["networks"], shown["published"]["source"], shown["claims"][0]["source"],
+        f"{shown['experiment']}/{shown['pair']}", Path(shown["source"]).name,
+        *(arm["label"] for arm in comparison["arms"]),
         *(row["part"] for row in (truth["bench"] or {"rows": []})["rows"]),
         *(layer for of in truth["layers"] for layers in of["what"].values() for layer in layers),
         *(run for of in truth["environments"] for run in of["runs"]), record["made"]["xnorlit"], record["made"]["at"],
@@ -154,7 +155,7 @@ def unexplained(page: Page, truth: dict) -> list[str]:
         r"[Tt]op-[15]", r"beyond −1 and 1", r"95 %",
         r"10,000 draws", r"holds 0", r"near 0", r"fp32", r"\b8-bit", r"\bint8\b",
         *(rf"\b{n} (seeds?|trained pairs)" for n in seeds),
-        *(rf"seed {seed['seed']}\b" for seed in comparison["arms"][0]["seeds"]),
+        *(rf"seed {seed['seed']}\b" for seed in comparison["arms"][-1]["seeds"]),
         rf"\b{len(shown['notes'])} notes?", r"alexnet-\d+", r"#$",
     ]  # fmt: skip
     epochs = {str(e) for of in truth["curves"]["metrics"].values() for arm in of.values() for e in arm["mean"]["epoch"]}
