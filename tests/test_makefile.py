@@ -169,6 +169,11 @@ def test_a_target_is_its_command_with_the_further_words(clone, target, words):
     assert shlex.split(command) == [".venv/bin/xnorlit", *words, "--root", "my runs"]
 
 
+def test_notebooks_are_executed_by_the_environments_own_python(clone):
+    command = clone.make("-n", "notebooks", "ARGS=02 04").splitlines()[-1]
+    assert shlex.split(command) == [".venv/bin/python", "scripts/notebooks.py", "02", "04"]
+
+
 def test_packing_and_measuring_happen_one_after_the_other(clone):
     clone.make("setup")
     tool = clone.home / ".venv" / "bin" / "xnorlit"

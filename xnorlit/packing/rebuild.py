@@ -61,7 +61,7 @@ def rebuild(run: Run, checkpoint: Path) -> Rebuilt:
         data.setup()
     except UserError as error:
         raise UserError(
-            f"the images of {run.path} are needed to measure the packed network: {error} Run this from the folder that "
+            f"the images of {run.path} are needed to measure its network: {error} Run this from the folder that "
             "the run was trained in."
         ) from error
     module.build_for(data)
