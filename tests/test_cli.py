@@ -368,11 +368,12 @@ def test_no_color_is_plain_text_on_a_terminal_too(monkeypatch, capsys):
         assert ("\x1b" in capsys.readouterr().out) is styled
 
 
-def test_a_notebook_is_no_terminal_whatever_its_kernel_sets(monkeypatch):
-    from xnorlit.console import terminal
+def test_a_notebook_is_no_terminal_whatever_its_kernel_sets(monkeypatch, capsys):
+    from xnorlit.console import say, terminal
 
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert terminal().is_terminal
     monkeypatch.setitem(sys.modules, "ipykernel", object())
     assert not terminal().is_terminal
+    say("tag", "text")
+    assert capsys.readouterr().out == "[tag]     text\n"

@@ -19,7 +19,7 @@ def terminal(**settings: Any) -> Console:
         settings: Of `rich.console.Console`.
     """
     plain: dict[str, Any] = {"color_system": None if os.environ.get("NO_COLOR") else "auto", "force_jupyter": False}
-    if "ipykernel" in sys.modules:  # It asks for colours in the environment, which rich takes for a terminal with bars.
+    if "ipykernel" in sys.modules:  # It sets FORCE_COLOR, which rich takes for a terminal with bars.
         plain["force_terminal"] = False
     return Console(highlight=False, **{**plain, **settings})
 

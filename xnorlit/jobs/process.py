@@ -29,7 +29,7 @@ class Process:
             self._process = subprocess.Popen(
                 command,
                 cwd=folder,
-                env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+                env={**os.environ, "OMP_NUM_THREADS": str(threads), "NO_COLOR": "1"},  # A notebook forces colours.
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
