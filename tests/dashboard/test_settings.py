@@ -7,6 +7,7 @@ import yaml
 
 from xnorlit.dashboard.settings import BARS, TEXTS, Panel, Settings
 from xnorlit.errors import UserError
+from xnorlit.report.palette import COLOURS
 
 FILE = Path(__file__).parents[2] / "experiments" / "dashboard.yaml"
 
@@ -34,6 +35,12 @@ def test_an_arm_keeps_its_colour_and_others_get_one_that_no_arm_has():
     assert (colours["xnor"], colours["float"]) == (settings.colours["xnor"], settings.colours["float"])
     assert colours == {**settings.colours_of(["float", "xnor"]), "mine": "#8250df", "yours": "#bf3989"}
     assert len(set(colours.values())) == 4
+
+
+def test_the_colours_are_those_of_the_page():
+    settings = Settings.load(FILE)
+    assert [settings.colours[arm] for arm in ("float", "xnor", "bwn")] == list(COLOURS[:3])
+    assert settings.other_colours[: len(COLOURS) - 3] == COLOURS[3:]
 
 
 @pytest.mark.parametrize(
