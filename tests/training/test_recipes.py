@@ -80,7 +80,7 @@ def test_the_recipe_that_learns_from_the_twin_declares_it(capsys):
     best, twin = (flat(resolved(EXPERIMENTS / "cifar10" / f"{arm}.yaml", capsys)) for arm in ("best", "float"))
     found = difference(best, twin)
     assert found.kind == "declared"
-    assert {"model.losses", "trainer.callbacks"} == {item.key for item in found.keys_of("declared")}
+    assert {"model.init_from", "model.losses", "trainer.callbacks"} == {item.key for item in found.keys_of("declared")}
 
 
 @pytest.mark.parametrize("overlay", sorted(EXPERIMENTS.glob("*/search/*.yaml")), ids=lambda file: file.stem)
