@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.jobs.ended import Ended
 from tests.runs.factory import BINARIZERS, write_run
 from xnorlit import ablation
 from xnorlit.ablation import plan
@@ -17,18 +18,6 @@ from xnorlit.training.resolve import resolved
 
 RIGHT = {("Float", 0): 760, ("Float", 1): 770, ("XNOR", 0): 680, ("XNOR", 1): 670, ("BWN", 0): 720, ("BWN", 1): 730}
 RUNS = Path("runs/tiny/pair-0")
-
-
-class Ended:
-    """A process that has ended before it is asked."""
-
-    def __init__(self, status):
-        self.status = status
-
-    def ended(self):
-        return self.status
-
-    wait = ended
 
 
 ANSWERS = {}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.jobs.ended import Ended
 from tests.runs.factory import write_run
 from xnorlit.cli import main
 from xnorlit.jobs import work
@@ -17,18 +18,6 @@ from xnorlit.table.markdown import BEGIN, END
 RIGHT = {("float", 0): 760, ("float", 1): 770, ("xnor", 0): 680, ("xnor", 1): 670, ("bwn", 0): 720}
 RECIPES = Path(__file__).parents[2] / "experiments" / "cifar10"
 CODES = {"conv1": [32, 32], "conv2": [1, 1], "fc8": [32, 32]}
-
-
-class Ended:
-    """A process that has ended before it is asked."""
-
-    def __init__(self, status):
-        self.status = status
-
-    def ended(self):
-        return self.status
-
-    wait = ended
 
 
 def measured(words):
