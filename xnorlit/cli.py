@@ -4,6 +4,7 @@ A command's room is imported when the command runs, so that `xnorlit --help` ans
 """
 
 import errno
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,63 +13,19 @@ from xnorlit import __version__
 from xnorlit.errors import UserError, did_you_mean
 
 
-def _lightning(command: str) -> Callable[[Sequence[str]], None]:
-    def call(arguments: Sequence[str]) -> None:
-        from xnorlit.training.cli import run
+def _worded(module: str, function: str, *first: str) -> Callable[[Sequence[str]], int | None]:
+    """A command that reads its words itself, after those that are `first`."""
 
-        run(command, arguments)
+    def command(words: Sequence[str]) -> int | None:
+        return getattr(importlib.import_module(module), function)(*first, words)
 
-    return call
-
-
-def _train(arguments: Sequence[str]) -> None:
-    from xnorlit.training.recipes import train
-
-    train(arguments)
-
-
-def _compare(arguments: Sequence[str]) -> None:
-    from xnorlit.report.command import compare
-
-    compare(arguments)
-
-
-def _report(arguments: Sequence[str]) -> None:
-    from xnorlit.dashboard.command import report
-
-    report(arguments)
-
-
-def _bench(arguments: Sequence[str]) -> None:
-    from xnorlit.bench.command import bench
-
-    bench(arguments)
-
-
-def _classify(arguments: Sequence[str]) -> int:
-    from xnorlit.classify import classify
-
-    return classify(arguments)
-
-
-def _summary(arguments: Sequence[str]) -> None:
-    from xnorlit.summary.command import summary
-
-    summary(arguments)
-
-
-def _steps(arguments: Sequence[str]) -> None:
-    from xnorlit.bench.steps import steps
-
-    steps(arguments)
+    return command
 
 
 def _typed(module: str, function: str, example: str) -> Callable[[Sequence[str]], None]:
     """A command whose arguments are a function's signature and whose help is its docstring."""
 
     def command(words: Sequence[str]) -> None:
-        import importlib
-
         from xnorlit.arguments import call
 
         name = f"xnorlit {function}"
@@ -78,12 +35,15 @@ def _typed(module: str, function: str, example: str) -> Callable[[Sequence[str]]
 
 
 COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int | None]]] = {
-    "train": ("train one arm with the recipe that fits the images", _train),
-    "fit": ("train with configuration files: -c base.yaml -c xnor.yaml", _lightning("fit")),
-    "validate": ("accuracy of a checkpoint on the validation split", _lightning("validate")),
-    "test": ("accuracy of a checkpoint on the test split", _lightning("test")),
-    "predict": ("logits of a checkpoint for the validation split", _lightning("predict")),
-    "summary": ("what a network weighs and computes, layer by layer", _summary),
+    "train": ("train one arm with the recipe that fits the images", _worded("xnorlit.training.recipes", "train")),
+    "fit": ("train with configuration files: -c base.yaml -c xnor.yaml", _worded("xnorlit.training.cli", "run", "fit")),
+    "validate": (
+        "accuracy of a checkpoint on the validation split",
+        _worded("xnorlit.training.cli", "run", "validate"),
+    ),
+    "test": ("accuracy of a checkpoint on the test split", _worded("xnorlit.training.cli", "run", "test")),
+    "predict": ("logits of a checkpoint for the validation split", _worded("xnorlit.training.cli", "run", "predict")),
+    "summary": ("what a network weighs and computes, layer by layer", _worded("xnorlit.summary.command", "summary")),
     "prepare": (
         "images to .beton files, once, for the fast loader",
         _typed("xnorlit.data.prepare", "prepare", "photos/ betons/ --shorter-side 256 --skip-bad"),
@@ -92,9 +52,9 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int | None]]] = {
         "a trained network into bits: one small file, measured",
         _typed("xnorlit.packing.command", "pack", "runs/cifar10/pair-0/xnor/seed-0 --ends int8"),
     ),
-    "classify": ("pictures through a packed network: the likeliest classes", _classify),
-    "compare": ("the table of a pair: what binarising cost and gave", _compare),
-    "report": ("a pair's page: one HTML file with all of it", _report),
+    "classify": ("pictures through a packed network: the likeliest classes", _worded("xnorlit.classify", "classify")),
+    "compare": ("the table of a pair: what binarising cost and gave", _worded("xnorlit.report.command", "compare")),
+    "report": ("a pair's page: one HTML file with all of it", _worded("xnorlit.dashboard.command", "report")),
     "sync": (
         "runs that were trained offline, to W&B",
         _typed("xnorlit.dashboard.sync", "sync", "runs/cifar10"),
@@ -111,8 +71,11 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int | None]]] = {
         "a grid of settings, a sweep file of W&B, trained and tabulated",
         _typed("xnorlit.ablation.command", "ablate", "scale-gradient --dry-run"),
     ),
-    "steps": ("what a training step of each arm costs, over the first's", _steps),
-    "bench": ("how fast and small the packed network is, beside torch and onnxruntime", _bench),
+    "steps": ("what a training step of each arm costs, over the first's", _worded("xnorlit.bench.steps", "steps")),
+    "bench": (
+        "how fast and small the packed network is, beside torch and onnxruntime",
+        _worded("xnorlit.bench.command", "bench"),
+    ),
 }
 
 

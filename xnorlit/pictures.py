@@ -1,8 +1,10 @@
 """From a picture's file to the pixels that validation shows a network: upright 8-bit RGB, the central box, resized.
 
-The data module and `xnorlit classify` share it; it needs Pillow and numpy alone.
+The data module, the page and `xnorlit classify` share it; it needs Pillow and numpy alone.
 """
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,21 @@ class UnreadableImageError(UserError):
 def is_image(name: str) -> bool:
     """True of a name that ends like an image's and is not hidden."""
     return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+
+
+def names_below(folder: Path, prefix: str) -> Iterator[str]:
+    """`PREFIX/name` of each image at any depth below a folder, in no order; hidden folders are left out.
+
+    Args:
+        folder: To look into.
+        prefix: What it is called in the names.
+    """
+    for entry in os.scandir(folder):
+        name = f"{prefix}/{entry.name}"
+        if entry.is_dir() and not entry.name.startswith("."):
+            yield from names_below(Path(entry.path), name)
+        elif is_image(entry.name):
+            yield name
 
 
 def read_rgb(path: Path) -> Image.Image:

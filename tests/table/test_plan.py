@@ -1,4 +1,4 @@
-"""What a table needs: every arm and seed, the twin first, what has finished left alone."""
+"""What a table needs: every arm and seed, the twin first."""
 
 import pytest
 
@@ -32,21 +32,6 @@ def test_a_job_is_a_fit_of_base_and_overlay_at_its_place(recipe, tmp_path):
     assert "-m xnorlit fit -c" in words
     assert words.endswith(f"--run.root {tmp_path} --run.experiment small --run.pair pair-0 --data.source photos")
     assert f"-c {recipe.base} -c {recipe.overlays['xnor']} --seed_everything 0" in words
-
-
-def test_what_has_finished_is_left_and_what_was_stopped_goes_on(recipe, tmp_path):
-    (job,) = listed(recipe, {"xnor": 1}, tmp_path)
-    assert job.state == "missing"
-    folder = job.place.path
-    (folder / "checkpoints").mkdir(parents=True)
-    (folder / "config.yaml").touch()
-    assert job.state == "missing"
-    assert job.command[-2:] == ["--run.fresh", "true"], "it failed before it had a checkpoint"
-    (folder / "checkpoints" / "last.ckpt").touch()
-    assert job.state == "unfinished"
-    assert job.command[-2:] == ["--run.resume", "true"]
-    (folder / "summary.json").touch()
-    assert job.state == "finished"
 
 
 def test_an_unknown_arm_or_recipe_is_said_with_the_near_miss(recipe, tmp_path):

@@ -1,7 +1,7 @@
 """Image folders on disk: one folder per class, under train/ and val/ or test/."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from PIL import Image
 from xnorlit import pictures
 from xnorlit.data.listing import Listing
 from xnorlit.errors import UserError
-from xnorlit.pictures import SUFFIXES, is_image
+from xnorlit.pictures import SUFFIXES, is_image, names_below
 
 SPLIT_FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 
@@ -71,7 +71,7 @@ def scan(folder: Path) -> ImageFiles:
     names: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        images = sorted(_images(folder / name, name))
+        images = sorted(names_below(folder / name, name))
         if not images:
             raise UserError(
                 f"Class {name} of {folder} holds no image. Expected files ending in {', '.join(sorted(SUFFIXES))}; "
@@ -92,12 +92,3 @@ def class_folders(folder: Path) -> tuple[str, ...]:
 def flat_images(folder: Path) -> list[str]:
     """Names of the images that lie in the folder itself, sorted."""
     return sorted(entry.name for entry in os.scandir(folder) if entry.is_file() and is_image(entry.name))
-
-
-def _images(folder: Path, prefix: str) -> Iterator[str]:
-    for entry in os.scandir(folder):
-        name = f"{prefix}/{entry.name}"
-        if entry.is_dir() and not entry.name.startswith("."):
-            yield from _images(Path(entry.path), name)
-        elif is_image(entry.name):
-            yield name

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from xnorlit.pictures import UnreadableImageError, is_image, read_rgb
+from xnorlit.pictures import UnreadableImageError, names_below, read_rgb
 from xnorlit.runs import Predictions
 
 _FOLDERS = ("val", "valid", "validation", "test", "testing")
@@ -79,16 +79,7 @@ def _has_classes(folder: Path, classes: tuple[str, ...]) -> bool:
 def _listed(folder: Path, classes: tuple[str, ...]) -> Iterator[str]:
     """Names as the data module lists them: class by class, sorted, at any depth."""
     for name in classes:
-        yield from sorted(_images(folder / name, name))
-
-
-def _images(folder: Path, prefix: str) -> Iterator[str]:
-    for entry in os.scandir(folder):
-        name = f"{prefix}/{entry.name}"
-        if entry.is_dir() and not entry.name.startswith("."):
-            yield from _images(Path(entry.path), name)
-        elif is_image(entry.name):
-            yield name
+        yield from sorted(names_below(folder / name, name))
 
 
 def _hash(names: Sequence[str], classes: tuple[str, ...]) -> str:
