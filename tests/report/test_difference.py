@@ -66,8 +66,9 @@ def test_a_layers_own_binarizer_is_a_binarizer(override):
 def test_whatever_else_differs_is_named_and_the_pair_is_not_matched(key, value):
     found = difference(BASE, {**TWIN, key: value})
     assert found.kind == "unmatched"
-    assert found.named("undeclared") == (key,)
-    assert found.verdict == f"not matched: {key} differs too"
+    place = key.removesuffix(".class_path")
+    assert found.named("undeclared") == (place,)
+    assert found.verdict == f"not matched: {place} differs too"
 
 
 @pytest.mark.parametrize(
@@ -154,3 +155,11 @@ def test_a_key_that_one_arm_has_as_null_stands_for_what_the_other_has_below_it()
     assert found.named("declared") == ("model.losses",)
     assert len(found.keys_of("declared")) == 3
     assert found.verdict == "matched but for the declared keys: model.losses"
+
+
+def test_another_class_stands_for_the_settings_that_come_with_it():
+    ours, theirs = "model.optimizer.init_args", {"model.optimizer.class_path": "a.Adam"}
+    bop = {"model.optimizer.class_path": "a.Bop", f"{ours}.gamma": 1e-3, f"{ours}.threshold": 1e-8, "data.flip": False}
+    assert difference(BASE | bop, TWIN | theirs).named("undeclared") == ("data.flip", "model.optimizer")
+    same_class = difference(BASE | theirs | {f"{ours}.gamma": 1e-3}, TWIN | theirs)
+    assert same_class.named("undeclared") == (f"{ours}.gamma",)

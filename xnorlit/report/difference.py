@@ -66,11 +66,14 @@ class Difference:
     def named(self, role: Role) -> tuple[str, ...]:
         """The differing keys of that role; those of a binarizer as its place, such as `model.layers.conv2`.
 
-        Of others a key stands for all below it: for `model.losses.0.weight` where `model.losses` is null in one arm.
+        Of others a key stands for all below it: for `model.losses.0.weight` where `model.losses` is null in one arm;
+        and `model.optimizer` for its class and settings where the class differs.
         """
         keys = [item.key for item in self.keys_of(role)]
         if role == "binarizer":
             return tuple(dict.fromkeys(map(_binarizer_place, keys)))
+        places = [key.removesuffix(".class_path") for key in keys if key.endswith(".class_path")]
+        keys = list(dict.fromkeys(next((place for place in places if _covers(place, key)), key) for key in keys))
         return tuple(key for key in keys if not any(other != key and _covers(other, key) for other in keys))
 
     def keys_of(self, role: Role) -> tuple[KeyDifference, ...]:
