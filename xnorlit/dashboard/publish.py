@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from xnorlit.dashboard.figures import Figures
+from xnorlit.dashboard.offline import log_offline
 from xnorlit.dashboard.server import Server, said_in_words
 from xnorlit.dashboard.settings import Settings
 from xnorlit.dashboard.subject import Subject
-from xnorlit.dashboard.upload import Part, upload
+from xnorlit.dashboard.upload import upload
 from xnorlit.errors import UserError
 from xnorlit.report.comparison import Comparison
 from xnorlit.runs import read
-from xnorlit.runs.wandb import COMPARISON
-
-_NOTES = "No training: the gap by epoch, sizes and times of the pair, as xnorlit dashboard took them from its record."
 
 
 @dataclass(frozen=True)
@@ -90,38 +88,9 @@ def _put_figures(server: Server, project: str, figures: Figures) -> None:
         if run.id == figures.id and run.config.get("contents") == figures.contents:
             return
     with tempfile.TemporaryDirectory() as scratch:
-        problem = upload(_logged(figures, project, Path(scratch)))
+        problem = upload(log_offline(figures, project, Path(scratch)))
     if problem:
         raise UserError(f"The dashboard was not written: its figures could not be uploaded, for {problem}")
-
-
-def _logged(figures: Figures, project: str, folder: Path) -> Part:
-    """The pair's own run, logged offline into a folder."""
-    import wandb
-
-    run = wandb.init(
-        project=project.rpartition("/")[2],
-        entity=project.partition("/")[0],
-        name=f"{figures.pair}/{COMPARISON}",
-        id=figures.id,
-        dir=folder,
-        mode="offline",
-        group=figures.pair,
-        job_type=COMPARISON,
-        tags=[COMPARISON],
-        notes=_NOTES,
-        config={"pair_id": figures.pair, "arm": COMPARISON, "contents": figures.contents},
-        settings=wandb.Settings(
-            silent=True, console="off", host="not recorded", x_disable_stats=True, x_disable_machine_info=True
-        ),
-    )
-    run.define_metric("*", step_metric="epoch")
-    for row in figures.rows:
-        run.log(row)
-    run.summary.update(figures.bars)
-    log = Path(run.dir).parent / f"run-{figures.id}.wandb"
-    run.finish()
-    return Part(folder, "", figures.id, log)
 
 
 def _save_report(server: Server, project: str, subject: Subject, settings: Settings) -> str:

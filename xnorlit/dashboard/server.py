@@ -116,6 +116,6 @@ _NO_ANSWER = (
     "timed out",
     "deadline exceeded",
     "connection reset",
-    ": eof",
+    '": eof',  # Post "http://...": EOF; a log that is cut short ends in EOF, too
     "giving up after",
 )
