@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from xnorlit.binarize import latent
+from xnorlit.binarize.adabin import Maxout, adaptive_input
 from xnorlit.binarize.bwn import scaled_sign
+from xnorlit.binarize.latent import by_samples
+from xnorlit.binarize.reactnet import RPReLU, shifted_sign
+from xnorlit.binarize.recu import spread_sign
+from xnorlit.binarize.swishsign import swish_sign
 
 GRADIENTS = ["corrected", "paper", "ste"]
 
@@ -64,3 +69,42 @@ def test_the_incoming_gradient_is_left_as_it_was(gradient):
     before = g.clone()
     torch.autograd.grad(scaled_sign(weight, gradient), weight, g)
     assert torch.equal(g, before)
+
+
+# Numbers that bf16 holds, so that what is computed in fp32 from rounded inputs is what is computed from these.
+SHIFTS = torch.arange(-3, 3) / 8
+ON_INPUTS = {
+    "swish_sign": swish_sign,
+    "spread_sign": spread_sign,
+    "shifted_sign": lambda x: shifted_sign(x, SHIFTS),
+    "adaptive_input": lambda x: adaptive_input(x, torch.tensor(0.75), torch.tensor(0.125)),
+    "RPReLU": RPReLU(6),
+    "Maxout": Maxout(6),
+}
+
+
+@pytest.mark.parametrize("name", ON_INPUTS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_on_a_cpu_a_formula_over_inputs_is_rounded_once(name, dtype, monkeypatch):
+    torch.manual_seed(0)
+    x, g = (torch.randn(7, 6, 4, 4).to(dtype).to(memory_format=torch.channels_last) for _ in range(2))
+
+    def both(x, g):
+        x = x.clone().requires_grad_()
+        y = ON_INPUTS[name](x)
+        return y.detach(), *torch.autograd.grad(y, x, g)
+
+    rounded, exact = both(x, g), both(x.float(), g.float())
+    for ours, expected in zip(rounded, exact, strict=True):
+        assert torch.equal(ours, expected.to(dtype))
+    monkeypatch.setattr(latent, "BLOCK", 3 * x[0].numel())  # 7 samples in blocks of 3, 3 and 1
+    for ours, expected in zip(both(x, g), rounded, strict=True):
+        assert torch.equal(ours, expected)
+        assert ours.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_formula_over_double_inputs_stays_double():
+    x = torch.randn(3, 4, dtype=torch.float64)
+    seen = []
+    assert by_samples(lambda x: seen.append(x.dtype) or 2 * x, x).dtype == torch.float64
+    assert seen == [torch.float64]

@@ -1,5 +1,6 @@
 """AdaBin: both values of a bit are adapted, so that neither operand is symmetric about zero."""
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -7,9 +8,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from xnorlit.binarize.base import Binarizer, Codes
-from xnorlit.binarize.ede import ede_gradient, temperature
-from xnorlit.binarize.latent import by_filters, compute_dtype
+from xnorlit.binarize.ede import ede_curve, ede_height, temperature
+from xnorlit.binarize.latent import by_filters, by_samples, compute_dtype
 from xnorlit.binarize.sign import sign
+from xnorlit.binarize.standard import filter_dims
 from xnorlit.errors import UserError
 
 Centre = Literal["added", "scaled"]
@@ -18,43 +20,51 @@ SMALLEST = 1e-4
 """What a step of the optimizer leaves of an input's distance at least; the sign is taken of inputs divided by it."""
 
 
-def _standard(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """`z = (W - b) / a` with the mean b and the deviation a of each filter; of a constant filter z is 0."""
-    dims = tuple(range(1, weight.ndim))
+def _two_values(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`a sign(W - b) + b` with the mean b and the deviation a of each filter, and a and b, `(O, 1, ...)`."""
+    dims = filter_dims(weight)
     centre = weight.mean(dims, keepdim=True)
     values = weight - centre
-    # torch's own variance is several times slower on a CPU.
-    distance = (values * values).mean(dims, keepdim=True).sqrt_()
-    return values.div_(distance.clamp_min(torch.finfo(weight.dtype).tiny)), distance, centre
-
-
-def _two_values(weight: Tensor) -> Tensor:
-    values, distance, centre = _standard(weight)
-    return sign(values).mul_(distance).add_(centre)
+    # torch's own variance takes twenty times as long on a CPU.
+    distance = torch.linalg.vector_norm(values, dim=dims, keepdim=True).div_(math.sqrt(weight[0].numel()))
+    return sign(values).mul_(distance).add_(centre), distance, centre
 
 
 class _AdaptiveWeight(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, t: Tensor) -> Tensor:
-        ctx.save_for_backward(weight, t.clone())
-        return by_filters(_two_values, compute_dtype(weight), weight)
+        parts: list[tuple[Tensor, Tensor]] = []
+
+        def formula(weight: Tensor) -> Tensor:
+            result, *of_filters = _two_values(weight)
+            parts.append((of_filters[0], of_filters[1]))
+            return result
+
+        result = by_filters(formula, compute_dtype(weight), weight)
+        ctx.save_for_backward(weight, t.clone(), *(torch.cat(part) for part in zip(*parts, strict=True)))
+        return result
 
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        weight, t = ctx.saved_tensors
+        weight, t, distances, centres = ctx.saved_tensors
         t = t.to(weight.dtype)
+        height = ede_height(t)
 
-        def formula(weight: Tensor, outer: Tensor) -> Tensor:
+        def formula(weight: Tensor, distance: Tensor, centre: Tensor, outer: Tensor) -> Tensor:
             outer = outer.to(weight.dtype)
-            values, _, _ = _standard(weight)
-            inner = ede_gradient(outer, values, t)
-            dims = tuple(range(1, weight.ndim))
-            # Of z as a standardisation, then of a and b themselves; 1/a of the one cancels a of the other.
-            along = (outer * sign(values)).mean(dims, keepdim=True) - (inner * values).mean(dims, keepdim=True)
-            level = outer.mean(dims, keepdim=True) - inner.mean(dims, keepdim=True)
-            return inner.add_(values.mul_(along)).add_(level)
+            values = weight - centre
+            unit = 1 / distance.clamp_min(1e-6)  # Of a constant filter all values are 0, and so is z.
+            inner = ede_curve(outer, values, t * unit).mul_(height)
 
-        return by_filters(formula, weight.dtype, weight, outer), None
+            def mean(terms: Tensor) -> Tensor:
+                return terms.mean(filter_dims(weight), keepdim=True)
+
+            # Of z as a standardisation, then of a and b themselves; 1/a of the one cancels a of the other.
+            along = mean(sign(values).mul_(outer)) - mean(inner * values) * unit
+            level = mean(outer) - mean(inner)
+            return inner.addcmul_(values, along * unit).add_(level)
+
+        return by_filters(formula, weight.dtype, weight, distances, centres, outer), None
 
 
 def adaptive_weight(weight: Tensor, t: Tensor) -> Tensor:
@@ -80,11 +90,19 @@ class _AdaptiveInput(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, distance, centre = ctx.saved_tensors
-        z = torch.sub(x, centre).div_(distance)
-        inner = torch.sub(z.new_tensor(2), z.abs(), alpha=2).clamp_min_(0).mul_(outer)
-        # A boolean times a number costs twenty times what this does.
-        upper = torch.ge(x, centre, out=torch.empty_like(x)).mul_(outer)
-        whole, above, in_all, along = (v.sum(dtype=distance.dtype) for v in (outer, upper, inner, z.mul_(inner)))
+        threshold = centre.to(x.dtype)  # as the forward pass compares
+        sums = []
+
+        def formula(x: Tensor, outer: Tensor) -> Tensor:
+            z = torch.sub(x, centre).div_(distance)
+            inner = torch.sub(z.new_tensor(2), z.abs(), alpha=2).clamp_min_(0).mul_(outer)
+            # A boolean times a number costs twenty times what this does.
+            upper = torch.ge(x, threshold, out=torch.empty_like(x)).mul_(outer)
+            sums.append(torch.stack([v.sum(dtype=distance.dtype) for v in (outer, upper, inner, z.mul_(inner))]))
+            return inner
+
+        inner = by_samples(formula, x, outer)
+        whole, above, in_all, along = torch.stack(sums).sum(dim=0)
         of_distance, of_centre = 2 * above - whole - along, -in_all
         if ctx.form == "added":
             return inner, of_distance, of_centre + whole, None
@@ -110,17 +128,28 @@ class _Maxout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         ctx.save_for_backward(x, positive, negative)
-        up, bend = _columns(x, positive, negative - positive)
-        return torch.clamp_max(x, 0).mul_(bend).addcmul_(x, up)
+
+        def formula(x: Tensor) -> Tensor:
+            up, bend = _columns(x, positive, negative - positive)
+            return torch.clamp_max(x, 0).mul_(bend).addcmul_(x, up)
+
+        return by_samples(formula, x)
 
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
         x, positive, negative = ctx.saved_tensors
-        up, bend = _columns(x, positive, negative - positive)
         others = [dim for dim in range(x.ndim) if dim != 1]
-        all_of_it, below = ((part * outer).sum(others, dtype=positive.dtype) for part in (x, torch.clamp_max(x, 0)))
-        slope = torch.lt(x, 0, out=torch.empty_like(x)).mul_(bend).add_(up)
-        return slope.mul_(outer), all_of_it - below, below
+        sums = []
+
+        def formula(x: Tensor, outer: Tensor) -> Tensor:
+            up, bend = _columns(x, positive, negative - positive)
+            terms = (x * outer, torch.clamp_max(x, 0).mul_(outer))
+            sums.append(torch.stack([term.sum(others, dtype=positive.dtype) for term in terms]))
+            return torch.lt(x, 0, out=torch.empty_like(x)).mul_(bend).add_(up).mul_(outer)
+
+        of_x = by_samples(formula, x, outer)
+        all_of_it, below = torch.stack(sums).sum(dim=0)
+        return of_x, all_of_it - below, below
 
 
 def _columns(x: Tensor, *values: Tensor) -> list[Tensor]:
@@ -200,7 +229,7 @@ class AdaBin(Binarizer):
     @torch.no_grad()
     def weight_codes(self, weight: Tensor) -> Codes:
         # Real values, as of the inputs: with a centre there are no integers whose one multiple they are.
-        return Codes(by_filters(_two_values, weight.dtype, weight), weight.new_ones(()))
+        return Codes(adaptive_weight(weight, self.t), weight.new_ones(()))
 
     @override
     @torch.no_grad()

@@ -29,10 +29,25 @@ def ede_gradient(outer: Tensor, x: Tensor, t: Tensor) -> Tensor:
         x: What the sign was taken of, the shape of `outer`.
         t: One number, see `temperature`.
     """
-    # 1 - tanh^2(z) = 4 s (1 - s) with the logistic s(2z), for which a CPU needs a fourth of the time.
+    return ede_curve(outer, x, t).mul_(ede_height(t))
+
+
+def ede_curve(outer: Tensor, x: Tensor, t: Tensor) -> Tensor:
+    """`outer * (1 - tanh^2(t x)) / 4`, a new tensor, which times `ede_height` is the estimator's gradient.
+
+    Args:
+        outer: Gradient with respect to the sign.
+        x: What the sign was taken of, the shape of `outer`.
+        t: Numbers that are broadcast to the shape of `x`.
+    """
+    # It is s (1 - s) with the logistic s(2tx), for which a CPU needs a fourth of the time.
     curve = torch.mul(x, 2 * t).sigmoid_()
-    torch.ops.aten.sigmoid_backward.grad_input(outer.to(x.dtype), curve, grad_input=curve)
-    return curve.mul_(4 * t.clamp_min(1))
+    return torch.ops.aten.sigmoid_backward.grad_input(outer.to(x.dtype), curve, grad_input=curve)
+
+
+def ede_height(t: Tensor) -> Tensor:
+    """`4 k t`, `k = max(1/t, 1)`."""
+    return 4 * t.clamp_min(1)
 
 
 class _EdeSign(torch.autograd.Function):

@@ -7,7 +7,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from xnorlit.binarize.base import Binarizer, Codes
-from xnorlit.binarize.ede import ede_gradient, ede_sign, temperature
+from xnorlit.binarize.ede import ede_curve, ede_height, ede_sign, temperature
 from xnorlit.binarize.latent import by_filters, compute_dtype
 from xnorlit.binarize.sign import sign
 from xnorlit.binarize.standard import centred, filter_dims, through_standardised
@@ -36,9 +36,9 @@ class _Libra(torch.autograd.Function):
         t = t.to(weight.dtype)
 
         def formula(weight: Tensor, mean: Tensor, deviation: Tensor, power: Tensor, outer: Tensor) -> Tensor:
-            values = (weight - mean).div_(deviation)
-            inner = ede_gradient(outer, values, t).mul_(power)
-            return through_standardised(inner, values, t.new_ones(()), deviation)
+            values = weight - mean
+            inner = ede_curve(outer, values, t / deviation)
+            return through_standardised(inner, values, 1 / deviation, ede_height(t) * power / deviation)
 
         return by_filters(formula, weight.dtype, weight, means, deviations, powers, outer), None
 

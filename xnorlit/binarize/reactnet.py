@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from xnorlit.binarize.base import Codes
 from xnorlit.binarize.bireal import BiReal
-from xnorlit.binarize.latent import by_filters
+from xnorlit.binarize.latent import by_samples
 
 SLOPE = 0.25  # torch's own start of a PReLU's slope
 
@@ -45,7 +45,7 @@ class _ShiftedSign(torch.autograd.Function):
             sums.append(_per_channel(inner, shift.dtype))
             return inner
 
-        return by_filters(formula, x.dtype, x, outer), torch.stack(sums).sum(dim=0)
+        return by_samples(formula, x, outer), torch.stack(sums).sum(dim=0)
 
 
 def shifted_sign(x: Tensor, shift: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class _RPReLU(torch.autograd.Function):
         def formula(x: Tensor) -> Tensor:
             return F.prelu(torch.add(x, _channels(before, x)), slope.to(x.dtype)).add_(_channels(after, x))
 
-        return by_filters(formula, x.dtype, x)
+        return by_samples(formula, x)
 
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
@@ -80,7 +80,7 @@ class _RPReLU(torch.autograd.Function):
             sums.append(torch.stack([_per_channel(term, slope.dtype) for term in terms]))
             return torch.addcmul(outer, negative, _channels(slope - 1, x))
 
-        of_x = by_filters(formula, x.dtype, x, outer)
+        of_x = by_samples(formula, x, outer)
         of_slope, of_negative, of_all = torch.stack(sums).sum(dim=0)
         return of_x, of_slope, of_all + (slope - 1) * of_negative, of_all
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from xnorlit.binarize.base import Binarizer, Codes
-from xnorlit.binarize.latent import by_filters, compute_dtype
+from xnorlit.binarize.latent import by_filters, by_samples, compute_dtype
 from xnorlit.binarize.sign import clip_gradient, sign
 from xnorlit.binarize.standard import centred, filter_dims, through_standardised
 from xnorlit.binarize.straight_through import straight_through
@@ -46,8 +46,8 @@ class _RectifiedSign(torch.autograd.Function):
             values = (weight - mean).div_(deviation * bound)  # So that the bounds of the clip are at 1.
             inner = sign(values).mul_(outer)
             sums.append(inner.sum(dim=filter_dims(weight)))
-            clip_gradient(outer.to(weight.dtype), values, out=inner).mul_(2 * math.sqrt(2) * gain)
-            return through_standardised(inner, values, bound, deviation)
+            clip_gradient(outer.to(weight.dtype), values, out=inner)
+            return through_standardised(inner, values, bound, 2 * math.sqrt(2) * gain / deviation)
 
         gradient = by_filters(formula, weight.dtype, weight, gains, means, deviations, outer)
         return gradient, torch.cat(sums), None
@@ -69,6 +69,10 @@ def rectified_sign(weight: Tensor, gain: Tensor, tau: Tensor) -> Tensor:
 
 def spread_gradient(gradient: Tensor, x: Tensor) -> Tensor:
     """The gradient of `spread_sign`, from that of the loss by its output."""
+    return by_samples(_spread, x, gradient)
+
+
+def _spread(x: Tensor, gradient: Tensor) -> Tensor:
     dims, n = tuple(range(1, x.ndim)), x[0].numel()
     exact = x.dtype if x.dtype == torch.float64 else torch.float32
     mean = x.mean(dim=dims, keepdim=True, dtype=exact)

@@ -21,19 +21,19 @@ def centred(weight: Tensor, eps: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
     return values, mean, variance.add_(eps).sqrt_().clamp_min_(1e-6)
 
 
-def through_standardised(inner: Tensor, values: Tensor, unit: Tensor, deviation: Tensor) -> Tensor:
-    """`dW = (h - mean_o(h) - v sum_o(h v) / (n - 1)) / s_o`, in place of `h`.
+def through_standardised(inner: Tensor, values: Tensor, unit: Tensor, rate: Tensor) -> Tensor:
+    """`dW = r_o (h - mean_o(h) - v sum_o(h v) / (n - 1))`, in place of `h`.
 
     Args:
-        inner: h, the gradient with respect to the standardised weights v.
+        inner: h, the gradient with respect to the standardised weights v but for a factor of the filter.
         values: v in some unit, `v / unit`.
-        unit: The unit, one number.
-        deviation: `s_o`.
+        unit: The unit, one number or `(O, 1, ...)`.
+        rate: r, the factor that `inner` lacks over the deviation, `(O, 1, ...)`.
     """
     dims = filter_dims(inner)
     slope = (inner * values).sum(dim=dims, keepdim=True) * (unit.square() / _freedom(inner))
     inner.sub_(inner.mean(dim=dims, keepdim=True))
-    return inner.addcmul_(values, slope, value=-1).div_(deviation)
+    return inner.addcmul_(values, slope, value=-1).mul_(rate)
 
 
 def filter_dims(weight: Tensor) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from xnorlit.binarize.bwn import WeightGradient
+from xnorlit.binarize.latent import by_samples
 from xnorlit.binarize.sign import sign
 from xnorlit.binarize.straight_through import straight_through
 from xnorlit.binarize.xnor import XNOR
@@ -13,11 +14,14 @@ from xnorlit.errors import UserError
 
 def swish_gradient(gradient: Tensor, x: Tensor, beta: float) -> Tensor:
     """`gradient * b (2 - bx tanh(bx/2)) / (1 + cosh(bx))`, b = beta."""
-    # With v = bx/2 and T = tanh(v) it is b (1 - vT) (1 - T^2), which overflows in no dtype.
-    v = torch.mul(x, beta / 2)
-    curve = v.tanh()
-    inner = torch.addcmul(x.new_tensor(beta), v, curve, value=-beta).mul_(gradient)
-    return torch.ops.aten.tanh_backward.grad_input(inner, curve, grad_input=inner)
+
+    def formula(x: Tensor, gradient: Tensor) -> Tensor:
+        # With the logistic s of bx it is 4b (1 - bx (s - 1/2)) s (1 - s), which overflows in no dtype.
+        curve = torch.mul(x, beta).sigmoid_()
+        inner = torch.addcmul(x.new_tensor(4 * beta), x, curve - 0.5, value=-4 * beta * beta).mul_(gradient)
+        return torch.ops.aten.sigmoid_backward.grad_input(inner, curve, grad_input=inner)
+
+    return by_samples(formula, x, gradient)
 
 
 def swish_sign(x: Tensor, beta: float = 5.0) -> Tensor:
