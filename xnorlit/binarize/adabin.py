@@ -36,8 +36,8 @@ class _AdaptiveWeight(torch.autograd.Function):
         parts: list[tuple[Tensor, Tensor]] = []
 
         def formula(weight: Tensor) -> Tensor:
-            result, *of_filters = _two_values(weight)
-            parts.append((of_filters[0], of_filters[1]))
+            result, distance, centre = _two_values(weight)
+            parts.append((distance, centre))
             return result
 
         result = by_filters(formula, compute_dtype(weight), weight)

@@ -16,7 +16,7 @@ def swish_gradient(gradient: Tensor, x: Tensor, beta: float) -> Tensor:
     """`gradient * b (2 - bx tanh(bx/2)) / (1 + cosh(bx))`, b = beta."""
 
     def formula(x: Tensor, gradient: Tensor) -> Tensor:
-        # With the logistic s of bx it is 4b (1 - bx (s - 1/2)) s (1 - s), which overflows in no dtype.
+        # With the logistic s of bx it is 4b (1 - bx (s - 1/2)) s (1 - s), without cosh, which overflows.
         curve = torch.mul(x, beta).sigmoid_()
         inner = torch.addcmul(x.new_tensor(4 * beta), x, curve - 0.5, value=-4 * beta * beta).mul_(gradient)
         return torch.ops.aten.sigmoid_backward.grad_input(inner, curve, grad_input=inner)
