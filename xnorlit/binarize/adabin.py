@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from xnorlit.binarize.base import Binarizer, Codes
+from xnorlit.binarize.channels import over_channels, per_channel
 from xnorlit.binarize.ede import ede_curve, ede_height, temperature
 from xnorlit.binarize.latent import by_filters, by_samples, compute_dtype
 from xnorlit.binarize.sign import sign
@@ -130,7 +131,7 @@ class _Maxout(torch.autograd.Function):
         ctx.save_for_backward(x, positive, negative)
 
         def formula(x: Tensor) -> Tensor:
-            up, bend = _columns(x, positive, negative - positive)
+            up, bend = over_channels(positive, x), over_channels(negative - positive, x)
             return torch.clamp_max(x, 0).mul_(bend).addcmul_(x, up)
 
         return by_samples(formula, x)
@@ -138,22 +139,17 @@ class _Maxout(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
         x, positive, negative = ctx.saved_tensors
-        others = [dim for dim in range(x.ndim) if dim != 1]
         sums = []
 
         def formula(x: Tensor, outer: Tensor) -> Tensor:
-            up, bend = _columns(x, positive, negative - positive)
+            up, bend = over_channels(positive, x), over_channels(negative - positive, x)
             terms = (x * outer, torch.clamp_max(x, 0).mul_(outer))
-            sums.append(torch.stack([term.sum(others, dtype=positive.dtype) for term in terms]))
+            sums.append(torch.stack([per_channel(term, positive.dtype) for term in terms]))
             return torch.lt(x, 0, out=torch.empty_like(x)).mul_(bend).add_(up).mul_(outer)
 
         of_x = by_samples(formula, x, outer)
         all_of_it, below = torch.stack(sums).sum(dim=0)
         return of_x, all_of_it - below, below
-
-
-def _columns(x: Tensor, *values: Tensor) -> list[Tensor]:
-    return [each.view(-1, *(1,) * (x.ndim - 2)).to(x.dtype) for each in values]
 
 
 class Maxout(nn.Module):

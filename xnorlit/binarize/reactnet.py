@@ -9,22 +9,15 @@ from typing_extensions import override
 
 from xnorlit.binarize.base import Codes
 from xnorlit.binarize.bireal import BiReal
+from xnorlit.binarize.channels import over_channels, per_channel
 from xnorlit.binarize.latent import by_samples
 
 SLOPE = 0.25  # torch's own start of a PReLU's slope
 
 
-def _channels(values: Tensor, x: Tensor) -> Tensor:
-    return values.view(-1, *(1,) * (x.ndim - 2)).to(x.dtype)
-
-
-def _per_channel(x: Tensor, dtype: torch.dtype) -> Tensor:
-    return x.sum(dim=[dim for dim in range(x.ndim) if dim != 1], dtype=dtype)
-
-
 def shifted_signs(x: Tensor, shift: Tensor) -> Tensor:
     """`sign(x + shift_c)` without the sum: `+1 where x >= -shift_c`, to the bit the same."""
-    ones = torch.ge(x, -_channels(shift, x), out=torch.empty_like(x))
+    ones = torch.ge(x, -over_channels(shift, x), out=torch.empty_like(x))
     return torch.add(-torch.ones((), dtype=x.dtype, device=x.device), ones, alpha=2, out=ones)
 
 
@@ -40,9 +33,9 @@ class _ShiftedSign(torch.autograd.Function):
         sums = []
 
         def formula(x: Tensor, outer: Tensor) -> Tensor:
-            slope = torch.add(x, _channels(shift, x)).abs_()
+            slope = torch.add(x, over_channels(shift, x)).abs_()
             inner = torch.sub(slope.new_tensor(2), slope, alpha=2, out=slope).clamp_min_(0).mul_(outer)
-            sums.append(_per_channel(inner, shift.dtype))
+            sums.append(per_channel(inner, shift.dtype))
             return inner
 
         return by_samples(formula, x, outer), torch.stack(sums).sum(dim=0)
@@ -64,7 +57,7 @@ class _RPReLU(torch.autograd.Function):
         ctx.save_for_backward(x, slope, before)
 
         def formula(x: Tensor) -> Tensor:
-            return F.prelu(torch.add(x, _channels(before, x)), slope.to(x.dtype)).add_(_channels(after, x))
+            return F.prelu(torch.add(x, over_channels(before, x)), slope.to(x.dtype)).add_(over_channels(after, x))
 
         return by_samples(formula, x)
 
@@ -74,11 +67,11 @@ class _RPReLU(torch.autograd.Function):
         sums = []
 
         def formula(x: Tensor, outer: Tensor) -> Tensor:
-            z = torch.add(x, _channels(before, x)).clamp_max_(0)
+            z = torch.add(x, over_channels(before, x)).clamp_max_(0)
             negative = torch.lt(z, 0, out=torch.empty_like(z)).mul_(outer)
             terms = (z.mul_(outer), negative, outer)
-            sums.append(torch.stack([_per_channel(term, slope.dtype) for term in terms]))
-            return torch.addcmul(outer, negative, _channels(slope - 1, x))
+            sums.append(torch.stack([per_channel(term, slope.dtype) for term in terms]))
+            return torch.addcmul(outer, negative, over_channels(slope - 1, x))
 
         of_x = by_samples(formula, x, outer)
         of_slope, of_negative, of_all = torch.stack(sums).sum(dim=0)

@@ -1,0 +1,24 @@
+"""Numbers of each channel beside a map: spread over it, and summed from it."""
+
+import torch
+from torch import Tensor
+
+
+def over_channels(values: Tensor, x: Tensor) -> Tensor:
+    """`values` in the dtype of `x` and in the shape `(C, 1, ...)`, in which they meet the channels of `x`.
+
+    Args:
+        values: `(C,)`.
+        x: `(N, C, ...)`.
+    """
+    return values.view(-1, *(1,) * (x.ndim - 2)).to(x.dtype)
+
+
+def per_channel(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """`sum of x over all but its channels`, `(C,)`.
+
+    Args:
+        x: `(N, C, ...)`.
+        dtype: In which it is summed.
+    """
+    return x.sum(dim=[dim for dim in range(x.ndim) if dim != 1], dtype=dtype)
