@@ -27,12 +27,12 @@ from rich.console import Console
 from rich.table import Table
 
 from xnorlit.bench.figures import Figure, ratio
-from xnorlit.bench.steps import seconds_of
 from xnorlit.bench.turns import Call, Samples
 from xnorlit.binarize import Binarizer, binarizers
 from xnorlit.binarize.bwn import BWN
 from xnorlit.binarize.float import Float
 from xnorlit.binarize.xnor import XNOR
+from xnorlit.commands.steps import seconds_of
 from xnorlit.models import AlexNet, Network, build, network_named
 from xnorlit.training.bop import Bop
 from xnorlit.training.environment import environment

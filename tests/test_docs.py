@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from xnorlit.ablation import Grid
-from xnorlit.ablation.command import ablate
-from xnorlit.ablation.words import Base, place, words
-from xnorlit.arguments import parser_of
 from xnorlit.binarize import Binarizer, binarizers
+from xnorlit.commands.ablate import ablate
+from xnorlit.commands.arguments import parser_of
 from xnorlit.models import networks
 from xnorlit.runs.arm import readable
+from xnorlit.sweep.grid import Grid
+from xnorlit.sweep.grid.words import Base, place, words
 
 ROOT = Path(__file__).parents[1]
 ABLATIONS = ROOT / "docs" / "ablations.md"

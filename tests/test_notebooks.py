@@ -14,12 +14,12 @@ from PIL import Image
 
 from scripts import notebooks as script
 from tests.runs.factory import FLOAT_BITS, write_run
-from xnorlit import cli
-from xnorlit.ablation import Grid
-from xnorlit.ablation.plan import planned
-from xnorlit.ablation.words import Base
-from xnorlit.table import brief
-from xnorlit.training.resolve import resolved
+from xnorlit.commands import main as cli
+from xnorlit.commands.resolve import resolved
+from xnorlit.sweep.grid import Grid
+from xnorlit.sweep.grid.plan import planned
+from xnorlit.sweep.grid.words import Base
+from xnorlit.sweep.table import brief
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

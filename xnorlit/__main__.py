@@ -2,7 +2,7 @@
 
 import sys
 
-from xnorlit.cli import main
+from xnorlit.commands.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -246,8 +246,8 @@ def test_a_trained_network_comes_back_from_its_file(name, tmp_path):
 @pytest.mark.parametrize("name", ALL)
 def test_the_packed_network_computes_the_evaluation_or_the_refusal_names_the_layer(name):
     pytest.importorskip("xnorlit.packed._kernels")
+    from xnorlit.export.pack import pack
     from xnorlit.packed import PackedNetwork
-    from xnorlit.packed.export import pack
 
     model = trained(name)
     try:

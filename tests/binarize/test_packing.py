@@ -15,8 +15,8 @@ from xnorlit.models import build
 
 pytest.importorskip("xnorlit.packed._kernels")
 
+from xnorlit.export.pack import pack
 from xnorlit.packed import PackedNetwork
-from xnorlit.packed.export import pack
 
 
 def settled(binarizer):

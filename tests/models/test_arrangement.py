@@ -6,8 +6,8 @@ import torch
 from xnorlit.binarize.float import Float
 from xnorlit.binarize.sign import sign
 from xnorlit.binarize.xnor import XNOR
+from xnorlit.export.pack import pack
 from xnorlit.models import build, network_named, summarize
-from xnorlit.packed.export import pack
 
 SMALL = "alexnet-small"
 

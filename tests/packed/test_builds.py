@@ -11,8 +11,8 @@ import torch
 
 from tests.packed.layers import Layer
 from tests.packed.oracle import convolve, sign
+from xnorlit.export.operands import packed_bits, weight_planes
 from xnorlit.packed import _kernels
-from xnorlit.packed.export.operands import packed_bits, weight_planes
 
 KERNELS = Path(__file__).parents[2] / "xnorlit" / "packed" / "kernels"
 DRIVER = Path(__file__).with_name("standalone.cpp")

@@ -18,9 +18,9 @@ from xnorlit.binarize.twn import TWN
 from xnorlit.binarize.weights_only import WeightsOnly
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.errors import UserError
+from xnorlit.export.pack import pack, write
 from xnorlit.packed import load
 from xnorlit.packed.engine import METADATA
-from xnorlit.packed.export import pack, write
 from xnorlit.packed.origin import Accuracy, Source
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tests.packed.layers import EVERY_PATH, affine, as_words, levelled, one_bit, plain, random_layers, run
 from tests.packed.oracle import convolve, max_pool, unpack
+from xnorlit.export.operands import packed_bits, weight_planes
 from xnorlit.packed import _kernels
-from xnorlit.packed.export.operands import packed_bits, weight_planes
 
 every_path = pytest.mark.parametrize("path", EVERY_PATH)
 few = settings(max_examples=20, deadline=None)

@@ -45,7 +45,8 @@ def test_it_is_an_import_error_for_those_who_look_for_one():
 @pytest.mark.parametrize("command", ["classify a b", "pack --random-weights", "bench --quick"])
 def test_a_command_that_needs_them_prints_that_alone(command, tmp_path):
     done = python(
-        f"import os\nos.chdir({str(tmp_path)!r})\nfrom xnorlit.cli import main\nsys.exit(main({command.split()!r}))"
+        f"import os\nos.chdir({str(tmp_path)!r})\nfrom xnorlit.commands import main\n"
+        f"sys.exit(main.main({command.split()!r}))"
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: the packed engine's compiled kernels are missing")
@@ -53,8 +54,8 @@ def test_a_command_that_needs_them_prints_that_alone(command, tmp_path):
 
 
 def test_training_and_comparing_do_without():
-    modules = "xnorlit.training.cli, xnorlit.training.recipes, xnorlit.report.command, xnorlit.data.prepare"
-    done = python(f"import {modules}\nfrom xnorlit.cli import main\nsys.exit(main(['fit', '--help']))")
+    modules = "xnorlit.commands.fit, xnorlit.commands.train, xnorlit.commands.compare, xnorlit.data.prepare"
+    done = python(f"import {modules}\nfrom xnorlit.commands.main import main\nsys.exit(main(['fit', '--help']))")
     assert done.returncode == 0, done.stderr[-2000:]
 
 

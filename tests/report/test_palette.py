@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from xnorlit.report import page
-from xnorlit.report.page import pictures
+from xnorlit.report import html as page
+from xnorlit.report.html import pictures
 from xnorlit.report.palette import COLOURS, MARKERS, looks
 
 

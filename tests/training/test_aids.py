@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from xnorlit.cli import main
+from xnorlit.commands.main import main
 
 RECIPE = Path(__file__).parents[2] / "experiments" / "cifar10"
 

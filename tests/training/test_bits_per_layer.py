@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from xnorlit.cli import main
+from xnorlit.commands.main import main
 
 OVERRIDES = {
     "conv1": {"class_path": "WeightsOnly", "init_args": {"method": "XNOR"}},

@@ -36,7 +36,7 @@ def command(photos, root, arm="xnor", **more):
 
 def xnorlit(*words, **environment):
     return subprocess.run(
-        [sys.executable, "-m", "xnorlit.cli", *words],
+        [sys.executable, "-m", "xnorlit.commands.main", *words],
         capture_output=True,
         text=True,
         cwd=Path(__file__).parents[2],
@@ -193,7 +193,7 @@ def test_an_interrupted_run_resumes_with_the_very_next_sample(trained, photos, t
 
 INTERRUPT = f"""
 import os, sys
-from xnorlit.cli import main
+from xnorlit.commands.main import main
 from xnorlit.training.module import Classifier
 
 stop_at = int(sys.argv[1])

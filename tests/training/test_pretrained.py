@@ -11,7 +11,7 @@ from xnorlit.binarize.duo import BinaryDuo
 from xnorlit.binarize.float import Float
 from xnorlit.binarize.ttq import TTQ
 from xnorlit.binarize.xnor import XNOR
-from xnorlit.cli import main
+from xnorlit.commands.main import main
 from xnorlit.errors import UserError
 from xnorlit.models import build, network_named
 from xnorlit.runs import read

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from tests.training.conftest import CLASSES
-from xnorlit.cli import main
-from xnorlit.report.difference import difference
-from xnorlit.training.recipes import train
+from xnorlit.commands.main import main
+from xnorlit.commands.train import train
+from xnorlit.comparison.difference import difference
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 BASES = sorted(EXPERIMENTS.glob("*/base.yaml"))
@@ -139,7 +139,7 @@ def test_it_trains_two_steps(overlay, photos, big_photo, tmp_path, capsys):
 
 def test_the_image_sizes_choose_the_recipe(photos, big_photo, tmp_path, capsys, monkeypatch):
     started = []
-    monkeypatch.setattr("xnorlit.training.cli.run", lambda command, words: started.append((command, words)))
+    monkeypatch.setattr("xnorlit.commands.fit.run", lambda command, words: started.append((command, words)))
     train(["xnor", "--experiments", str(EXPERIMENTS)])
     train(["float", "--experiments", str(EXPERIMENTS), "--data", str(photos), "--seed", "3"])
     train(["xnor", "--experiments", str(EXPERIMENTS), "--data", str(big_photo), "--trainer.max_epochs", "1"])

@@ -13,7 +13,7 @@ from PIL import Image
 from xnorlit.bench.figures import Figure, ratio
 from xnorlit.bench.subject import Subject, pixels, twin_of
 from xnorlit.bench.turns import by_turns
-from xnorlit.packed.export import write
+from xnorlit.export.pack import write
 
 PHOTO_SIDE = 480
 
@@ -24,7 +24,7 @@ class ColdStart:
 
     Attributes:
         classify: `xnorlit classify FILE PHOTO`.
-        twin: `python -m xnorlit.twin`: the same photo by the float twin in torch.
+        twin: `python -m xnorlit.bench.twin`: the same photo by the float twin in torch.
         ratio: The twin's over ours.
     """
 
@@ -53,7 +53,9 @@ def measure_cold_start(subject: Subject, rounds: int) -> ColdStart:
         seconds = by_turns(
             {
                 "classify": _process("xnorlit", "classify", file, photo),
-                "twin": _process("xnorlit.twin", checkpoint, photo, *shape, *(["--squash"] if graph.squash else [])),
+                "twin": _process(
+                    "xnorlit.bench.twin", checkpoint, photo, *shape, *(["--squash"] if graph.squash else [])
+                ),
             },
             rounds,
         ).steady

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from xnorlit.bench.layers import macs_of
 from xnorlit.bench.subject import Subject
+from xnorlit.export.pack import write
 from xnorlit.packed import _kernels
 from xnorlit.packed.assembly import add_layer
-from xnorlit.packed.export import write
 
 FLOAT_BYTES = 4
 

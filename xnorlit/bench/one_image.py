@@ -9,8 +9,8 @@ from xnorlit.bench.opponents.fp32 import fp32_networks, plain
 from xnorlit.bench.subject import pixels
 from xnorlit.bench.turns import Call, by_turns
 from xnorlit.errors import UserError
+from xnorlit.export.pack import pack
 from xnorlit.packed import PackedNetwork
-from xnorlit.packed.export import pack
 from xnorlit.runs import Run
 from xnorlit.training.recorded import untrained
 

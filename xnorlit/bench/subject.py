@@ -13,13 +13,13 @@ import torch
 
 from xnorlit.bench.opponents.fp32 import plain
 from xnorlit.binarize.float import Float
+from xnorlit.export.random_weights import drawn_network
 from xnorlit.models import AlexNet, build, network_named
 from xnorlit.packed import PackedNetwork, load, tensorfile
 from xnorlit.packed.document import parse
 from xnorlit.packed.engine import METADATA
 from xnorlit.packed.graph import Graph, Layer, Map
 from xnorlit.packed.path import VARIABLE
-from xnorlit.packing.drawn import drawn_network
 
 Tensors = Mapping[str, np.ndarray]
 RANDOM = "random weights"

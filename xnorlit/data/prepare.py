@@ -13,7 +13,6 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from xnorlit import atomic, console
 from xnorlit.data import beton, beton_writer, cores, sidecar, splits
 from xnorlit.data.beton_writer import Encoded
 from xnorlit.data.listing import Listing
@@ -21,6 +20,7 @@ from xnorlit.data.say import progress, say
 from xnorlit.data.sidecar import Sidecar
 from xnorlit.data.storage import Storage
 from xnorlit.errors import UserError
+from xnorlit.output import atomic, console
 from xnorlit.pictures import UnreadableImageError
 
 _SAMPLED = 48  # images encoded beforehand to estimate the space needed

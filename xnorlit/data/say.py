@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from xnorlit import console
+from xnorlit.output import console
 
 _log = logging.getLogger("xnorlit.data")
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")  # as torchrun, Lightning and Slurm set them

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from xnorlit import atomic
 from xnorlit.data.beton import Beton, open_beton
 from xnorlit.data.listing import Listing
 from xnorlit.data.say import say
 from xnorlit.errors import UserError
+from xnorlit.output import atomic
 
 FORMAT = 1
 _CHUNK = 1 << 22

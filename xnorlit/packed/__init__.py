@@ -2,7 +2,7 @@
 
 `BinaryConv` and `BinaryLinear` are layers by themselves, from weights in an array.
 
-`xnorlit.packed.export` makes the file, from a module of `xnorlit.models`; it is the one part that needs torch.
+`xnorlit.export.pack` makes the file, from a module of `xnorlit.models`; it is the one part that needs torch.
 """
 
 from xnorlit.packed.absence import KernelsMissingError

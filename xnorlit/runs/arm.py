@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from xnorlit.errors import UserError, did_you_mean
-from xnorlit.settings import given
+from xnorlit.runs.settings import given
 
 _PLACE = re.compile(r"\{([^{}]+)\}")
 _OPTION = re.compile(r"--([^=]+)")

@@ -11,8 +11,8 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import Tensor
 from typing_extensions import override
 
-from xnorlit import atomic
 from xnorlit.errors import UserError
+from xnorlit.output import atomic
 
 NETWORK = "net."  # how a checkpoint's names of the network's tensors begin
 

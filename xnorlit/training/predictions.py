@@ -10,8 +10,8 @@ from safetensors.torch import save
 from torch import Tensor
 from typing_extensions import override
 
-from xnorlit import atomic
-from xnorlit.console import say
+from xnorlit.output import atomic
+from xnorlit.output.console import say
 
 
 class Predictions:

@@ -11,9 +11,9 @@ from typing import Any
 import pytorch_lightning as pl
 from typing_extensions import override
 
-from xnorlit import atomic
-from xnorlit.console import say
 from xnorlit.models import AlexNet, Summary, summarize
+from xnorlit.output import atomic
+from xnorlit.output.console import say
 from xnorlit.training.environment import environment
 from xnorlit.training.predictions import Predictions, write
 

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
-from xnorlit.console import say
 from xnorlit.data import Batch, ImageData
 from xnorlit.errors import UserError
 from xnorlit.models import AlexNet
+from xnorlit.output.console import say
 from xnorlit.training.losses.base import Loss
 from xnorlit.training.place import checkpoint_of
 from xnorlit.training.teacher import trained_network

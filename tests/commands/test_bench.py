@@ -1,0 +1,160 @@
+"""`xnorlit bench --quick` from end to end, on the smallest network; no time is asserted."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from xnorlit.bench.keys import KEYS
+from xnorlit.bench.layers import binary_engine
+from xnorlit.bench.opponents.compiled import compiled
+from xnorlit.bench.row import OPPONENTS
+from xnorlit.bench.subject import of_file, of_random_weights, pixels
+from xnorlit.commands.bench import bench
+from xnorlit.errors import UserError
+from xnorlit.export.pack import write
+from xnorlit.packed import _kernels
+
+LAYERS = ["conv2", "conv3", "conv4", "conv5", "fc6", "fc7"]
+
+
+@pytest.fixture(scope="module")
+def small():
+    with torch.no_grad():
+        return of_random_weights("alexnet-small")
+
+
+@pytest.fixture(scope="module")
+def file(small, tmp_path_factory):
+    path = tmp_path_factory.mktemp("packed") / "network.safetensors"
+    write(path, *small.packed["float"])
+    return path
+
+
+@pytest.fixture(scope="module")
+def written(file):
+    out = file.with_name("bench.json")
+    bench([str(file), "--quick", "--repeats", "1", "--threads", "1", "2", "--json", str(out)])
+    return out
+
+
+@pytest.fixture(scope="module")
+def document(written):
+    return json.loads(written.read_text())
+
+
+def test_the_json_has_every_documented_key_and_no_other(document):
+    assert list(document["keys"]) == [key.name for key in KEYS]
+
+
+def test_every_layer_and_the_network_are_measured_at_each_batch_and_thread_count(document):
+    found = {(row["part"], row["batch"], row["threads"]) for row in document["rows"]}
+    assert found == {(part, batch, threads) for part in [*LAYERS, "network"] for batch in (1, 2) for threads in (1, 2)}
+
+
+def test_every_side_has_a_time_or_a_reason(document):
+    for row in document["rows"]:
+        linear = {"fp32 channels_last"} if row["part"].startswith("fc") else set()
+        assert row["seconds"].keys() | row["not_measured"].keys() | linear >= set(OPPONENTS)
+        assert all(seconds["median"] > 0 for seconds in row["seconds"].values())
+
+
+def test_every_path_of_the_processor_is_measured(document):
+    for path in {path for path in _kernels.paths() if path != "portable"}:
+        assert f"packed {path}" in document["rows"][0]["seconds"]
+        assert document["limits"]["bits"][path] > 0
+
+
+def test_the_json_says_where_and_how(document, file):
+    assert document["machine"]["kernels"] == _kernels.paths()
+    assert torch.__version__.startswith(document["machine"]["packages"]["torch"])
+    assert document["subject"]["weights"] == f"{file} (random weights)"
+    assert document["subject"]["binary_macs"]["conv3"] == 8 * 8 * 128 * 96 * 9
+
+
+def test_memory_is_counted(document, file):
+    memory = document["memory"]
+    assert memory["files"]["float"] == file.stat().st_size
+    assert memory["binary_fp32"] == 4 * 1_458_688
+    assert 24 < memory["binary_fp32"] / memory["binary_disk"] < 32
+    assert memory["resident"]["float"] > memory["binary_resident"] > memory["binary_fp32"] / 40
+
+
+def test_an_earlier_measurement_is_shown_again_for_people_and_as_markdown(written, document, capsys):
+    bench(["--show", str(written)])
+    people = capsys.readouterr().out
+    bench(["--show", str(written), "--markdown"])
+    markdown = capsys.readouterr().out
+    for text in (people, markdown):
+        assert "random weights" in text
+        assert "warning: load average" in text or max(document["machine"]["load_average"]) <= 2
+        assert all(key.name in text for key in KEYS)
+        assert f"{document['keys']['conv3_over_fp32']['measured']['median']:.1f}"[:-2] in text
+    assert all(key.meaning in markdown for key in KEYS)
+    assert "| --- | ---: |" in markdown
+
+
+def test_the_help_documents_every_key(capsys):
+    bench(["--help"])
+    text = capsys.readouterr().out
+    assert all(key.name in text and key.meaning in text for key in KEYS)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--batches", "0"], "expected a whole number of 1 to 1024, not '0'"),
+        (["a.safetensors", "--network", "alexnet-small"], "give one"),
+        (["--network", "alexnet-smal"], "Did you mean alexnet-small"),
+        (["missing.safetensors"], "missing.safetensors: cannot be read"),
+        (["--show", "missing.json"], "missing.json: cannot be read"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_in_words(words, complaint):
+    with pytest.raises(UserError, match=complaint):
+        bench([*words, "--quick"])
+
+
+def test_a_file_is_measured_as_it_is(small, file):
+    found = of_file(file)
+    images = pixels(2, 32)
+    expected = small.engine("float", _kernels.paths()[0])(images)
+    np.testing.assert_array_equal(found.engine("float", _kernels.paths()[0])(images), expected)
+    assert list(found.packed) == ["float", "int8"]
+
+
+def test_the_newest_runs_packed_network_is_found(file, tmp_path, monkeypatch):
+    from xnorlit.bench import run
+
+    for seed in (0, 1):
+        folder = tmp_path / "cifar10" / "pair-0" / "xnor" / f"seed-{seed}"
+        folder.mkdir(parents=True)
+        (folder / "packed.safetensors").write_bytes(file.read_bytes())
+    assert run._newest_packed(tmp_path).parent.name == "seed-1"
+    assert run._newest_packed(tmp_path / "none") is None
+
+
+def test_a_layer_alone_gives_the_signs_of_its_sums(small):
+    layer, at = next(iter(small.binary_layers()))
+    weight = small.tensors["conv2.weight"]
+    x = np.random.default_rng(0).standard_normal((1, *at), np.float32)
+    signs = torch.from_numpy(np.where(x >= 0, 1.0, -1.0)).permute(0, 3, 1, 2)
+    weights = torch.from_numpy(np.unpackbits(weight, axis=-1, bitorder="little")[..., : at.channels] * 2.0 - 1)
+    weights = weights.reshape(layer.outputs, *layer.window.kernel, at.channels).permute(0, 3, 1, 2)
+    expected = (torch.nn.functional.conv2d(signs, weights, padding=1) >= 0).permute(0, 2, 3, 1)
+    for path in _kernels.paths():
+        engine = binary_engine(path, small.graph, layer, at, weight)
+        out = np.empty((1, engine.output_elements), np.uint32)
+        engine.run(x, out, 1)
+        bits = np.unpackbits(out.view(np.uint8), bitorder="little").reshape(expected.shape)
+        np.testing.assert_array_equal(bits, expected.numpy())
+
+
+@pytest.mark.slow
+def test_torch_compile_computes_the_twin(small):
+    images = torch.from_numpy(pixels(1, 32)).permute(0, 3, 1, 2).contiguous()
+    with torch.no_grad():
+        call, seconds = compiled(small.twin, images)
+        torch.testing.assert_close(call(), small.twin(images), atol=1e-4, rtol=1e-4)
+    assert seconds > 0

@@ -1,0 +1,211 @@
+"""`xnorlit classify`: validation's own pixels through a packed network, one line for each picture, started fast."""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.packed.networks import NETWORKS, unkind
+from xnorlit.commands import main as cli
+from xnorlit.commands.classify import pictures_of, printable
+from xnorlit.data import CentreCrop, ImageData
+from xnorlit.export.pack import pack, write
+from xnorlit.packed import load
+from xnorlit.packed.origin import Source
+from xnorlit.pictures import as_validated
+
+CLASSES = ("ant", "bee", "caterpillar", "dog", "elk", "fox", "gnu")
+TRAINED = Source("trained", "runs/a/b/xnor/seed-0", "last.ckpt", 3)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """A packed network for 20-pixel images."""
+    path = tmp_path_factory.mktemp("packed") / "packed.safetensors"
+    write(path, *pack(unkind(NETWORKS["pool-before-norm"]), image_size=20, classes=CLASSES, crop=0.8, source=TRAINED))
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Three pictures of different kinds and sizes."""
+    random = np.random.default_rng(0)
+    for name, height, width in (("a.png", 30, 50), ("inner/b.jpg", 70, 41), ("inner/deep/c.bmp", 20, 20)):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (height, width, 3), np.uint8)).save(tmp_path / "photos" / name)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def classify(capsys):
+    """Runs the command in this process and gives its exit status, output and messages."""
+
+    def run(*words):
+        status = cli.main(["classify", *map(str, words)])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.parametrize(("ratio", "squash"), [(1.0, False), (0.875, False), (0.6, True)])
+def test_its_pixels_are_those_that_the_folder_backend_validates_with_bit_for_bit(tmp_path, ratio, squash):
+    random = np.random.default_rng(1)
+    files = []
+    for index in range(60):
+        height, width = (int(side) for side in random.integers(1, 150, 2))
+        image = Image.fromarray(random.integers(0, 256, (height, width, 3), np.uint8))
+        for split, suffix in (("train", "png"), ("val", ("png", "jpg", "gif", "webp")[index % 4])):
+            folder = tmp_path / split / ("even" if index % 2 == 0 else "odd")
+            folder.mkdir(parents=True, exist_ok=True)
+            exif = Image.Exif()
+            exif[0x0112] = index % 8 + 1
+            image.save(folder / f"{index:02d}.{suffix}", exif=exif)
+    crop = CentreCrop(ratio, squash)
+    data = ImageData(str(tmp_path), backend="folder", image_size=32, batch_size=7, workers=0, val_crop=crop)
+    data.setup()
+    validated = torch.cat([batch.images for batch in data.val_dataloader()]).permute(0, 2, 3, 1).numpy()
+    files = sorted((tmp_path / "val" / "even").iterdir()) + sorted((tmp_path / "val" / "odd").iterdir())
+    ours = np.stack([as_validated(file, 32, ratio, squash) for file in files])
+    assert np.array_equal(ours, validated)
+
+
+def test_a_line_names_the_likeliest_classes_in_columns(classify, packed, pictures):
+    files = [pictures / "a.png", pictures / "inner" / "b.jpg"]
+    status, out, err = classify(packed, *files)
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    network = load(packed)
+    for line, file in zip(lines, files, strict=True):
+        logits = network(as_validated(file, 20, 0.8, False)[None])[0]
+        probabilities = torch.from_numpy(logits).double().softmax(0).topk(5)
+        expected = [(CLASSES[i], f"{100 * p:.1f}") for i, p in zip(*probabilities[::-1], strict=True)]
+        assert re.findall(r"(\w+) +(\d+\.\d) %", line) == expected
+        assert line.startswith(str(file))
+        assert re.search(rf"   \(\d+\.\d ms, {packed.stat().st_size / 2**20:.3g} MiB network\)$", line)
+    assert len({tuple(found.start() for found in re.finditer("%", line)) for line in lines}) == 1, "aligned"
+
+
+def test_a_folder_stands_for_the_pictures_in_it_in_order(classify, packed, pictures):
+    (pictures / ".hidden").mkdir()
+    for name in (".hidden/d.png", ".e.png", "notes.txt"):
+        (pictures / name).write_text("no picture")
+    status, out, _ = classify(packed, pictures, pictures / "a.png", "--top", "1")
+    assert status == 0
+    found = [line.split()[0].removeprefix(f"{pictures}/") for line in out.splitlines()]
+    assert found == ["a.png", "inner/b.jpg", "inner/deep/c.bmp", "a.png"]
+
+
+def test_what_cannot_be_read_is_named_with_the_reason_and_the_others_are_classified(classify, packed, pictures):
+    (pictures / "broken.jpg").write_bytes(b"no picture")
+    cut = (pictures / "inner" / "b.jpg").read_bytes()
+    (pictures / "cut.jpg").write_bytes(cut[: len(cut) // 2])
+    (pictures / "empty").mkdir()
+    status, out, err = classify(packed, pictures, pictures / "none.png", pictures / "empty")
+    assert status == 1
+    assert [Path(line.split()[0]).name for line in out.splitlines()] == ["a.png", "b.jpg", "c.bmp"]
+    lines = err.splitlines()
+    assert lines[0] == f"error: {pictures}/broken.jpg: not a picture of a kind that Pillow reads"
+    assert re.fullmatch(rf"error: {pictures}/cut\.jpg: .*truncated.*", lines[1])
+    assert lines[2] == f"error: {pictures}/none.png: No such file or directory"
+    assert lines[3].startswith(f"error: {pictures}/empty: a folder without pictures (.bmp, ")
+    assert len(lines) == 4
+
+
+def test_json_says_the_same_and_where_the_network_comes_from(classify, packed, pictures):
+    (pictures / "broken.jpg").write_bytes(b"no picture")
+    status, out, _ = classify(packed, pictures, "--json", "--top", 2, "--threads", 1)
+    assert status == 1
+    found = json.loads(out)
+    assert found["network"]["bytes"] == packed.stat().st_size
+    assert found["network"]["source"]["run"] == TRAINED.run
+    assert found["network"]["accuracy"] is None
+    first, broken = found["pictures"][:2]
+    assert first["picture"] == str(pictures / "a.png")
+    assert [set(top) for top in first["top"]] == [{"class", "number", "probability"}] * 2
+    assert CLASSES[first["top"][0]["number"]] == first["top"][0]["class"]
+    assert first["milliseconds"] > 0
+    assert broken == {"picture": str(pictures / "broken.jpg"), "error": "not a picture of a kind that Pillow reads"}
+
+
+def test_all_classes_are_named_where_more_are_asked_for(classify, packed, pictures):
+    _, out, _ = classify(packed, pictures / "a.png", "--top", 99)
+    assert sorted(re.findall(r"(\w+) +\d+\.\d %", out)) == list(CLASSES)
+    shares = [float(share) for share in re.findall(r"(\d+\.\d) %", out)]
+    assert sum(shares) == pytest.approx(100, abs=0.5)
+
+
+def test_random_weights_are_said_to_be_random(classify, tmp_path, pictures):
+    write(tmp_path / "drawn", *pack(unkind(NETWORKS["binary-to-the-end"]), image_size=20, classes=CLASSES))
+    status, _, err = classify(tmp_path / "drawn", pictures / "a.png")
+    assert status == 0
+    assert err == f"note: the weights in {tmp_path}/drawn are random; what it answers means nothing\n"
+
+
+def test_outputs_that_are_no_numbers_are_no_answer(classify, tmp_path, pictures):
+    graph, tensors = pack(unkind(NETWORKS["pool-before-norm"]), image_size=20, classes=CLASSES, source=TRAINED)
+    write(tmp_path / "far", graph, {**tensors, "fc8.weight": np.full_like(tensors["fc8.weight"], 3e38)})
+    status, out, err = classify(tmp_path / "far", pictures / "a.png")
+    assert (status, out) == (1, "")
+    assert err.endswith("a.png: the network's outputs are not finite numbers\n")
+
+
+def test_names_cannot_steer_the_terminal(classify, tmp_path, pictures):
+    graph, tensors = pack(unkind(NETWORKS["binary-to-the-end"]), image_size=20, classes=CLASSES, source=TRAINED)
+    write(tmp_path / "hostile", replace(graph, classes=("\x1b[2J", "ü", *CLASSES[2:])), tensors)
+    (pictures / "a.png").rename(pictures / "a\n\x1b[31m.png")
+    _, out, err = classify(tmp_path / "hostile", pictures / "a\n\x1b[31m.png", pictures / "b\r.png", "--top", 7)
+    assert "\\x1b[2J" in out
+    assert "a\\n\\x1b[31m.png" in out
+    assert "ü" in out
+    assert err.startswith(f"error: {pictures}/b\\r.png: No such")
+    assert printable("\udcff") == "\\udcff", "a name that is no text"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "required: FILE, PICTURE. See xnorlit classify --help"),
+        (("--top", "1"), "required: PICTURE"),
+        (("a.png", "--tpo", "1"), "has no option --tpo. Did you mean --top?"),
+        (("a.png", "--top", "0"), "--top is 0. Expected 1 or more."),
+        (("a.png", "--top", "x"), "expected a whole number, not 'x'"),
+        (("a.png", "--threads", "0"), "--threads is 0. Expected 1 to 1024."),
+        (("a.png", "--threads", "9999"), "--threads is 9999. Expected 1 to 1024."),
+    ],
+)
+def test_what_is_mistyped_is_answered_in_one_message(classify, packed, words, message):
+    status, out, err = classify(*([packed] if words else []), *words)
+    assert (status, out) == (2, "")
+    assert message in err
+
+
+def test_a_file_that_is_no_packed_network_is_refused(classify, pictures, tmp_path):
+    status, _, err = classify(pictures / "a.png", pictures / "a.png")
+    assert status == 2
+    assert err.startswith(f"error: {pictures}/a.png: ")
+    assert classify(tmp_path / "none", pictures / "a.png")[2].startswith(f"error: {tmp_path}/none: cannot be read")
+
+
+def test_it_needs_numpy_pillow_and_the_kernels_alone(packed, pictures):
+    code = (
+        "import sys\n"
+        f"sys.path[:] = {sys.path!r}\n"
+        "from xnorlit.commands.main import main\n"
+        f"assert main(['classify', {str(packed)!r}, {str(pictures)!r}]) == 0\n"
+        "foreign = {name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names\n"
+        "print(*sorted(foreign - {'xnorlit', '__main__', '__mp_main__'}))"
+    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert set(done.stdout.splitlines()[-1].split()) <= {"numpy", "PIL", "mkl", "cython_runtime", "_cython_3_0_0"}
+
+
+def test_pictures_are_listed_without_a_folder_twice(pictures):
+    assert list(pictures_of([pictures / "inner"])) == [pictures / "inner/b.jpg", pictures / "inner/deep/c.bmp"]

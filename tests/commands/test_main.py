@@ -1,0 +1,379 @@
+"""Whatever is typed: one message that says what was given, expected and to do; nothing half-written, no traceback."""
+
+import errno
+import io
+import os
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.runs.factory import write_run
+from xnorlit.binarize import binarizers
+from xnorlit.commands import main as cli
+from xnorlit.data import beton
+from xnorlit.errors import UserError, did_you_mean
+from xnorlit.training import checkpoints, place
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+XNOR = f"-c {EXPERIMENTS}/cifar10/base.yaml -c {EXPERIMENTS}/cifar10/xnor.yaml"
+QUICK = "--data.backend folder --data.batch_size 4 --trainer.precision 32-true --run.wandb off --run.experiment e"
+FIT = f"fit {XNOR} {QUICK} --data.source photos --trainer.max_epochs 2"
+KNOWN = ", ".join(binarizers())
+TRAIN = f"train --experiments {EXPERIMENTS}"
+RUN = Path("runs/e/pair-0/xnor/seed-0")
+
+
+def tree(root: Path, splits: dict[str, str]) -> None:
+    """`{"train": "ant bee"}` as folders of two images per class."""
+    generator = np.random.default_rng(0)
+    for split, classes in splits.items():
+        for name in classes.split():
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for index in range(2):
+                pixels = generator.integers(0, 255, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{index}.png")
+
+
+@pytest.fixture(autouse=True)
+def place_to_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["xnorlit"])
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    tree(tmp_path / "photos", {"train": "ant bee", "val": "ant bee"})
+
+
+@pytest.fixture
+def xnorlit(capsys):
+    """Runs a command line in this process and gives its exit status, output and messages."""
+
+    def run(line: str) -> tuple[int, str, str]:
+        try:
+            status = cli.main(line.split())
+        except SystemExit as stop:
+            status = stop.code
+        out, err = capsys.readouterr()
+        assert not re.search(r"[^\n\t -~\u00a0-\uffff]", out + err), "piped output has no control characters"
+        return status, out, err
+
+    return run
+
+
+@pytest.fixture
+def refused(xnorlit):
+    """Runs a command line that is refused, holds the refusal to what all of them promise, and gives its message."""
+
+    def run(line: str) -> str:
+        before = {file for file in Path().rglob("*") if file.name != "data"}
+        status, _, err = xnorlit(line)
+        assert status == 2
+        assert err.startswith("error: ")
+        assert err.count("error:") == 1
+        assert "Traceback" not in err
+        assert "Parser key" not in err
+        assert {file for file in Path().rglob("*") if file.name != "data"} == before, "nothing is half-written"
+        return err.removeprefix("error: ")
+
+    return run
+
+
+# --- help -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("command", [*cli.COMMANDS, ""])
+def test_help_is_on_stdout_and_says_what_a_command_does_with_an_example(xnorlit, command):
+    status, out, err = xnorlit(f"{command} --help")
+    assert (status, err) == (0, "")
+    beginning = "\n".join(out.splitlines()[:12] if command in ("fit", "validate", "test", "predict") else [out])
+    assert f"usage: xnorlit {command}".rstrip() in beginning
+    assert re.search(r"Example: xnorlit " if command else "prepare +images to .beton", beginning)
+
+
+def test_the_binarizers_and_the_settings_of_one_are_listed(xnorlit):
+    status, out, _ = xnorlit("fit --model.binarizer.help")
+    assert status == 0
+    assert re.findall(r"^  (\w+) ", out, re.M) == list(binarizers())
+    status, out, _ = xnorlit("fit --model.binarizer.help XNOR")
+    assert status == 0
+    assert "--model.binarizer.gradient {corrected,paper,ste}" in out
+    assert "magnitude of the inputs under it" in out
+
+
+def test_python_m_xnorlit_is_xnorlit():
+    done = subprocess.run([sys.executable, "-m", "xnorlit", "--help"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, cli.usage())
+
+
+# --- misspelt words -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("trainn", r"no command named trainn\. Did you mean train\?"),
+        ("train", r"required: ARM\. See xnorlit train --help"),
+        (f"{TRAIN} xnor --seed foo", r"--seed: expected a whole number, not 'foo'"),
+        (f"{TRAIN} xnor --experiment cifar1", r"no recipe named cifar1\. Did you mean cifar10\? Known: cifar10, "),
+        (f"{TRAIN} xnro --experiment cifar10", r"no arm xnro\. Did you mean xnor\? Known: .*bwn, .*float, .*xnor"),
+        (f"{TRAIN} xnor --dta photos", r"no option --dta\. Did you mean --data\?"),
+        (f"{TRAIN} xnor --data nowhere", r"no data set called nowhere, and no such file or folder"),
+        (f"{TRAIN} xnor --data cifar100", r"Did you mean cifar10\?"),
+        ("prepare", r"required: SRC, DST"),
+        ("prepare photos out --skipbad", r"no option --skipbad\. Did you mean --skip-bad\?"),
+        ("prepare photos out --quality best", r"--quality: expected a whole number, not 'best'"),
+        ("compare --jsn", r"no option --jsn\. Did you mean --json\?"),
+        ("fit", r"not given: model\.network, model\.binarizer\. Give a recipe, such as -c"),
+        ("fit --data photos", r"takes a YAML file of data settings, not photos.* Did you mean --data\.source\?"),
+        ("fit base.yaml", r"Configuration files are given with -c: -c base\.yaml"),
+        (f"{FIT} --trainer.max_epocs 3", r"no option --trainer\.max_epocs\. Did you mean --trainer\.max_epochs\?"),
+        (f"{FIT} --max_epochs 3", r"Did you mean --trainer\.max_epochs\?"),
+        (f"{FIT} --seed 3", r"Did you mean --seed_everything\?"),
+        (f"{FIT} --model.network alexnet-smal", r"no network named alexnet-smal\. Did you mean alexnet-small\?"),
+        (f"{FIT} --model.binarizer XNORR", rf"no binarizer named XNORR\. Did you mean XNOR\? Known: {KNOWN} \("),
+        (f"{FIT} --model.layers {{conv2:XNORR}}", r"model\.layers"),
+        (f"{FIT} --model.layers.conv22 Float", r"no layer of alexnet-small matches 'conv22'\. Did you mean conv2\?"),
+        (f"{FIT} --model.binarizer.gradiet ste", r"XNOR has no setting gradiet .*Did you mean gradient\?"),
+        (f"{FIT} --model.optimizer Adm", r"no optimizer named Adm\. Did you mean Adam\?"),
+        (f"{FIT} --model.schedule WarmupCosin", r"no schedule named WarmupCosin\. Did you mean WarmupCosine\?"),
+        (f"{FIT} --data.train_crop PadCrp", r"no crop named PadCrp\. Did you mean PadCrop\?"),
+    ],
+)  # fmt: skip
+def test_a_misspelt_word_is_named_with_the_nearest_one(refused, line, message):
+    assert re.search(message, refused(line))
+
+
+def test_the_nearest_of_dotted_names_shares_the_last_part_or_the_parents():
+    known = ["--trainer.max_epochs", "--trainer.min_epochs", "--data.batch_size", "--data", "--seed_everything"]
+    assert did_you_mean("--batch_size", known) == " Did you mean --data.batch_size?"
+    assert did_you_mean("--trainer.batch_size", known) == " Did you mean --data.batch_size?"
+    assert did_you_mean("--trainer.max_epoch", known) == " Did you mean --trainer.max_epochs?"
+    assert did_you_mean("--trainer.unlike", known) == ""
+
+
+# --- wrong values ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--model.binarizer.gradient foo", r"binarizer\.gradient is foo\. Expected one of corrected, paper, ste"),
+        ("--model.binarizer DoReFa --model.binarizer.weight_bits 0", r"weight_bits is 0\. Expected a whole number"),
+        ("--model.binarizer DoReFa --model.binarizer.input_bits 33", r"input_bits is 33\. Expected a whole number"),
+        ("--model.binarizer DoReFa --model.binarizer.gradient_bits 1.5", r"gradient_bits is 1\.5\. Expected a whole"),
+        ("--model.binarizer.gradient_bits 6", r"XNOR has no setting gradient_bits .*Known: gradient, center"),
+        ("-c bits.yaml", r"weight_bits is 0\. Expected a whole number from 1 to 8, or 32"),
+        ("-c override.yaml", r"input_bits is 33\. Expected a whole number from 1 to 8, or 32"),
+        ("--data.backend ffvc", r"data\.backend is ffvc\. Expected one of auto, ffcv, folder\."),
+        ("--data.batch_size 0", r"batch_size is 0\. Expected 1 or more"),
+        ("--data.batch_size many", r"data\.batch_size is many\. Expected a whole number\."),
+        ("--data.image_size 2 --data.train_crop CentreCrop", r"image is too small for this network.*data\.image_size"),
+        ("--model.optimizer.lr fast", r"model\.optimizer\.lr is fast\. Expected a number\."),
+        ("--trainer.max_epochs 0", r"trainer\.max_epochs is 0\. Expected a whole number from 1"),
+        ("--trainer.max_epochs=-1", r"trainer\.max_epochs is -1\. Expected"),
+        ("--trainer.limit_val_batches 0", r"no validation is going to happen"),
+        ("--seed_everything=-1", r"the seed is -1\. Expected a whole number from 0"),
+        ("--seed_everything 4294967296", r"the seed is 4294967296\. Expected a whole number from 0"),
+        ("--seed_everything foo", r"the seed is foo\. Expected a whole number"),
+        ("--trainer.devices 0", r"devices.*0.*See xnorlit fit --help"),
+        ("--ckpt_path nowhere.ckpt", r"there is no checkpoint nowhere\.ckpt"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_named_with_what_was_expected(refused, options, message):
+    Path("bits.yaml").write_text("model: {binarizer: {class_path: DoReFa, init_args: {weight_bits: 0}}}")
+    Path("override.yaml").write_text("model: {layers: {conv2: {class_path: DoReFa, init_args: {input_bits: 33}}}}")
+    assert re.search(message, refused(f"{FIT} {options}"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"configuration file mine\.yaml does not exist"),
+        (b"model:\n  netwrk: alexnet", r"mine\.yaml: .* no setting named model\.netwrk\. Did you mean model\.network"),
+        (b"mode1:\n  network: alexnet", r"mine\.yaml: there is no setting named mode1.*Did you mean model"),
+        (b"model: [unclosed\n", r"mine\.yaml is not YAML, line 2"),
+        (b"- a\n- b\n", r"mine\.yaml holds no settings"),
+        (b"", r"mine\.yaml holds no settings"),
+        (b"\x80\x81", r"mine\.yaml is not a text file"),
+    ],
+)  # fmt: skip
+def test_a_configuration_file_is_named_with_what_is_wrong_in_it(refused, content, message):
+    if content is not None:
+        Path("mine.yaml").write_bytes(content)
+    assert re.search(message, refused(f"{FIT} -c mine.yaml"))
+
+
+# --- wrong data -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ({}, r"has no train/"),
+        ({"train": "ant", "val": "ant"}, r"holds one class, ant\. Expected a folder for each of two or more"),
+        ({"train": "ant bee"}, r"neither val/ nor test/.*--data\.holdout 0\.1"),
+        ({"train": "ant bee", "val": "ant cow"}, r"differ \(only in .*train: bee; only in .*val: cow\)"),
+    ],
+)
+def test_a_tree_that_is_no_data_set_says_what_it_lacks(refused, splits, message):
+    Path("mine").mkdir()
+    tree(Path("mine"), splits)
+    assert re.search(message, refused(f"{FIT} --data.source mine"))
+    assert re.search(message.split(r"\.\*")[0], refused("prepare mine betons"))
+
+
+def test_an_empty_class_is_named(refused):
+    Path("photos/train/cow").mkdir()
+    assert re.search(r"Class cow of photos/train holds no image", refused(f"{FIT}"))
+
+
+def test_a_damaged_beton_is_named(xnorlit, refused):
+    status, _, _ = xnorlit("prepare photos betons")
+    assert status == 0
+    whole = Path("betons/train.beton").read_bytes()
+    Path("betons/train.beton").write_bytes(whole[: len(whole) // 2])
+    assert re.search(r"train\.beton .*xnorlit prepare", refused(f"{FIT} --data.source betons"), re.S)
+    other = bytearray(whole)
+    start = beton.HEADER.itemsize + beton.FIELD.itemsize
+    other[start : start + 7] = b"\x00target"
+    Path("betons/train.beton").write_bytes(other)
+    assert re.search(r"other fields: image .*target .*Expected image", refused(f"{FIT} --data.source betons"))
+
+
+# --- prepare --------------------------------------------------------------------------------------------------------
+def test_prepare_says_what_it_wrote_what_it_left_out_and_what_to_type_next(xnorlit, refused):
+    Path("photos/train/ant/2.png").write_bytes(b"not an image")
+    assert re.search(r"photos/train/ant/2\.png cannot be read.*--skip-bad", refused("prepare photos betons"))
+    for option in ("--shorter-side 40", "--shorter_side=40"):
+        status, out, _ = xnorlit(f"prepare photos betons {option} --skip-bad")
+        assert status == 0
+        assert re.search(r"\[done\] +betons: 4 train and 4 val images; 1 unreadable files skipped\n", out)
+        assert re.search(r"\[next\] +make train-xnor DATA=betons ", out)
+    assert "nothing to do" in out
+
+
+# --- checkpoints ----------------------------------------------------------------------------------------------------
+class Code:
+    def __reduce__(self):
+        return os.system, ("touch ran",)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda file: torch.save({"state_dict": {"weight": Code()}}, file), r"holds code besides weights"),
+        (lambda file: file.write_bytes(pickle.dumps(Code())), r"is not a checkpoint of a training run"),
+        (lambda file: file.write_bytes(b"nothing of the kind"), r"is not a checkpoint .*damaged \(19 bytes\)"),
+        (lambda file: file.write_bytes(b""), r"is not a checkpoint .*damaged \(0 bytes\)"),
+        (lambda file: torch.save({"state_dict": {}}, file), r"is not a checkpoint of a training run"),
+    ],
+)
+def test_a_file_that_is_no_checkpoint_is_refused_and_never_run(refused, write, message):
+    write(Path("mine.ckpt"))
+    line = f"validate {XNOR} --data.backend folder --data.source photos"
+    assert re.search(message, refused(f"{line} --ckpt_path mine.ckpt"))
+    assert not Path("ran").exists()
+
+
+def test_measuring_without_a_checkpoint_is_refused(refused):
+    assert "validate needs a checkpoint: --ckpt_path" in refused(f"validate {XNOR} --data.source photos")
+
+
+# --- the disk -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("full_at", "remedy"), [(1, "--run.fresh true"), (3, "--run.resume true")])
+def test_a_disk_that_fills_up_leaves_a_run_that_goes_on(xnorlit, monkeypatch, full_at, remedy):
+    save, saved = torch.save, []
+
+    def filling(content, file):
+        saved.append(file)
+        if len(saved) == full_at:
+            file.write(b"half of it")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(content, file)
+
+    monkeypatch.setattr(checkpoints.torch, "save", filling)
+    status, _, err = xnorlit(FIT)
+    assert status == 2, saved
+    assert re.search(rf"no space is left in \S*{RUN}/checkpoints for the checkpoint \w+\.ckpt; .*\. Free some", err)
+    assert remedy in err
+    assert not list(Path().rglob("*.partial"))
+    assert not (RUN / "summary.json").exists()
+    status, out, err = xnorlit(f"{FIT} {remedy}")
+    assert status == 0, err
+    assert "[done]" in out
+    assert (RUN / "summary.json").exists()
+
+
+def test_torchs_own_error_over_a_full_disk_is_understood(monkeypatch, tmp_path):
+    monkeypatch.setattr(checkpoints.Path, "open", lambda *_: Full())
+    with pytest.raises(UserError, match="no space is left"):
+        checkpoints.Checkpoints().save_checkpoint({"weight": torch.zeros(10_000)}, tmp_path / "last.ckpt")
+    assert not list(tmp_path.glob("*.ckpt"))
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+class Full(io.BytesIO):
+    def write(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_folder_that_may_not_be_written_is_named(refused, monkeypatch):
+    def deny(folder, **_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr(place, "_lock", deny)
+    assert refused(FIT).startswith(f"{RUN}: permission denied. Expected to be allowed")
+
+
+# --- errors of other kinds ------------------------------------------------------------------------------------------
+def raising(monkeypatch, error):
+    def command(_):
+        raise error
+
+    monkeypatch.setitem(cli.COMMANDS, "compare", ("", command))
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (UserError("mend this"), 2, "error: mend this\n"),
+        (OSError(errno.ENOSPC, "No space left on device", "runs/x"), 2, r"runs/x: no space left on device\. Free"),
+        (OSError(errno.EIO, "I/O error"), 2, r"error: i/o error\. Run it again with --debug"),
+        (ZeroDivisionError("by\nzero"), 1, r"unexpected: ZeroDivisionError: by zero\. .*--debug .* report it\.\n$"),
+        (KeyboardInterrupt(), 130, "^$"),
+    ],
+)  # fmt: skip
+def test_every_error_is_one_message_and_with_debug_itself(xnorlit, monkeypatch, error, status, message):
+    raising(monkeypatch, error)
+    code, out, err = xnorlit("compare")
+    assert (code, out) == (status, "")
+    assert re.search(message, err)
+    assert err.count("\n") <= 1
+    with pytest.raises(type(error)):
+        cli.main(["compare", "--debug"])
+
+
+def test_a_reader_that_stops_reading_is_no_error():
+    write_run(Path("runs"), "xnor")
+    write_run(Path("runs"), "float", right=800)
+    line = f"{sys.executable} -m xnorlit compare | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_no_color_is_plain_text_on_a_terminal_too(monkeypatch, capsys):
+    from xnorlit.output.console import terminal
+
+    for setting, styled in (("", True), ("1", False)):
+        monkeypatch.setenv("NO_COLOR", setting)
+        terminal(force_terminal=True).print("[bold red]word[/]")
+        assert ("\x1b" in capsys.readouterr().out) is styled
+
+
+def test_a_notebook_is_no_terminal_whatever_its_kernel_sets(monkeypatch, capsys):
+    from xnorlit.output.console import say, terminal
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    assert not terminal().is_terminal
+    say("tag", "text")
+    assert capsys.readouterr().out == "[tag]     text\n"

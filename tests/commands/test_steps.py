@@ -1,0 +1,104 @@
+"""`xnorlit steps` makes finished runs again and times the step that they were trained with."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from xnorlit.bench.training_step import training_step
+from xnorlit.commands import main as cli
+from xnorlit.errors import UserError
+from xnorlit.runs import read
+from xnorlit.training.losses import distillation
+from xnorlit.training.recorded import images
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "cifar10"
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """A pair in which float and best, which learns from it, have taken two steps in bf16 each."""
+    root = tmp_path_factory.mktemp("steps")
+    for split in ("train", "val"):
+        for number, name in enumerate(("ant", "bee")):
+            for copy in range(4):
+                file = root / "photos" / split / name / f"{copy}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (32, 32), (100 * number + copy, 50, 50)).save(file)
+    before = sys.argv
+    for arm in ("float", "best"):
+        words = ["fit", "-c", str(EXPERIMENTS / "base.yaml"), "-c", str(EXPERIMENTS / f"{arm}.yaml")]
+        settings = {
+            "data.source": root / "photos", "data.backend": "folder", "data.batch_size": 4, "trainer.max_epochs": 1,
+            "run.root": root, "run.wandb": "off",
+        }  # fmt: skip
+        assert cli.main(words + [f"--{key}={value}" for key, value in settings.items()]) == 0
+    sys.argv = before
+    return root / "cifar10" / "pair-0"
+
+
+def test_each_arm_is_timed_and_the_file_says_where(pair, tmp_path, capsys):
+    runs = [str(pair / arm / "seed-0") for arm in ("float", "best")]
+    out = tmp_path / "steps.json"
+    assert cli.main(["steps", *runs, "--rounds", "2", "--steps", "1", "--json", str(out)]) == 0
+    written = json.loads(out.read_text())
+    assert written["arms"].keys() == {"float", "best"}
+    assert written["arms"]["float"]["ratio"]["median"] == 1
+    assert written["arms"]["best"]["ratio"]["rounds"] == 2
+    assert written["steps_per_round"] == 1
+    assert written["machine"]["threads"] == torch.get_num_threads()
+    printed = capsys.readouterr().out
+    assert f"{written['arms']['best']['ratio']['median']:.3f}" in printed
+    assert "x float" in printed
+
+
+def test_a_step_is_the_runs_own(pair, monkeypatch):
+    """Its teacher is asked, in its precision; its weights move by its rate, as Adam first does."""
+    run = read(pair / "best" / "seed-0")
+    data = images(run.config, run.path / "config.yaml")
+    data.setup()
+    asked, taught = [], distillation.Distillation.taught
+
+    def note(self, shown):
+        asked.append((tuple(shown.shape), torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")))
+        return taught(self, shown)
+
+    monkeypatch.setattr(distillation.Distillation, "taught", note)
+    seen = {}
+    real = torch.optim.Adam.step
+
+    def watched(self, *arguments, **named):
+        latent = self.param_groups[1]["params"]
+        before = [weight.detach().clone() for weight in latent]
+        result = real(self, *arguments, **named)
+        seen["moved"] = max((a - b).abs().max().item() for a, b in zip(latent, before, strict=True))
+        return result
+
+    monkeypatch.setattr(torch.optim.Adam, "step", watched)
+    step = training_step(run, data, torch.device("cpu"))
+    step()
+    assert asked == [((4, 3, 32, 32), True, torch.bfloat16)]
+    assert seen["moved"] == pytest.approx(3e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--rounds", "0"], "--rounds is 0. Expected how many, 1 or more."),
+        (["RUN"], "the runs are of the arms float, float. Expected one run of each arm."),
+    ],
+)
+def test_what_cannot_be_measured_is_said(words, message, pair, capsys):
+    run = str(pair / "float" / "seed-0")
+    assert cli.main(["steps", run, *(run if word == "RUN" else word for word in words)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_precision_that_is_not_known_here_is_named(pair):
+    run = read(pair / "float" / "seed-0")
+    run.config["trainer"]["precision"] = "64-true"
+    with pytest.raises(UserError, match=r"was trained in precision 64-true\. Known: 32-true"):
+        training_step(run, None, torch.device("cpu"))

@@ -1,0 +1,112 @@
+"""`xnorlit summary` says what a network weighs and computes, of a name or a recipe, without training."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.models.tables import BINARY_224, MACS_224
+from xnorlit.binarize import binarizers
+from xnorlit.commands.main import main
+from xnorlit.models import networks
+
+SETTING = '{"class_path":"XNOR","init_args":{"%s":"st"}}'
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+@pytest.fixture
+def summary(capsys):
+    """Runs the command and gives its output."""
+
+    def run(*words):
+        assert main(["summary", *words]) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_the_totals_of_the_papers_network(summary):
+    total = json.loads(summary("--network", "alexnet-xnor", "--json"))["total"]
+    assert total["parameters"] == 62_397_672
+    ends = 105_415_200 + 4_096_000
+    assert (total["few_bit_macs"], total["float_macs"]) == (MACS_224 - ends, ends)
+    assert total["fp32_bits"] == 32 * 62_397_672
+    assert total["code_bits"] == BINARY_224 + 32 * (34_848 + 4_096_000)
+    assert total["code_bits"] < total["packed_bits"] < total["fp32_bits"]
+
+
+def test_the_table_has_a_line_per_layer_and_one_of_totals(summary):
+    lines = summary("--network", "alexnet-small", "--binarizer", "XNOR").splitlines()
+    assert lines[0].startswith("alexnet-small, XNOR, 32 x 32 pixels, 10 classes (ours: ")
+    words = {line.split()[0]: line.split()[1:] for line in lines if line}
+    assert words["conv2"][:7] == ["96x48x3x3", "96x16x16", "1", "/", "1", "41,760", "10,616,832"]
+    assert words["fc8"][:5] == ["10x512", "10", "32", "/", "32"]
+    assert words["total"][0] == "1,472,650"
+    assert "5.62 MiB as trained in fp32, 0.212 MiB packed: 26.5 x smaller" in lines
+
+
+def test_a_recipe_is_read_and_options_override_it(summary, tmp_path):
+    layers = tmp_path / "layers.yaml"
+    layers.write_text("model: {layers: {'fc*': {class_path: BWN, init_args: {gradient: ste}}}}")
+    recipe = ["-c", f"{EXPERIMENTS}/cifar10/base.yaml", "-c", f"{EXPERIMENTS}/cifar10/xnor.yaml", "-c", str(layers)]
+    found = json.loads(summary(*recipe, "--classes", "3", "--json"))
+    assert (found["network"], found["image_size"], found["classes"]) == ("alexnet-small", 32, 3)
+    bits = {layer["name"]: (layer["weight_bits"], layer["input_bits"]) for layer in found["layers"]}
+    assert (bits["conv3"], bits["fc6"], bits["fc8"]) == ((1, 1), (1, 32), (1, 32))
+    assert "alexnet-small, Float, " in summary(*recipe, "--binarizer", "Float")
+
+
+@pytest.mark.parametrize("name", binarizers())
+def test_every_binarizer_is_summed_up(name, summary):
+    found = json.loads(summary("--network", "alexnet-small", "--binarizer", name, "--json"))
+    assert found["layers"][2]["weight_bits"] == binarizers()[name]().weight_bits
+
+
+@pytest.mark.parametrize("name", networks())
+def test_every_network_is_summed_up(name, summary):
+    assert json.loads(summary("--network", name, "--binarizer", "BWN", "--json"))["network"] == name
+
+
+def test_settings_of_a_binarizer_count(summary):
+    words = ("--network", "alexnet-small", "--binarizer")
+    two = json.loads(summary(*words, "{class_path: DoReFa, init_args: {weight_bits: 2, input_bits: 2}}", "--json"))
+    assert {(layer["weight_bits"], layer["input_bits"]) for layer in two["layers"]} == {(2, 2), (32, 32)}
+
+
+def test_a_method_without_a_packed_form_says_why(summary):
+    told = summary("--network", "alexnet-small", "--binarizer", "TTQ")
+    assert "no packed form yet: conv2, conv3, conv4, conv5, fc6, fc7: its weights have two scales" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--network alexnet-smal", "no network named alexnet-smal. Did you mean alexnet-small?"),
+        ("--binarizer XNR", "no binarizer named XNR. Did you mean XNOR? Known: "),
+        (f"--binarizer {SETTING % 'gradiet'}", "XNOR has no setting gradiet. Did you mean gradient? Known: gradient, "),
+        (f"--binarizer {SETTING % 'gradient'}", "binarizer.gradient is not understood. Expected one of corrected"),
+        ("--classes 0", "--classes is 0. Expected a whole number from 1."),
+        ("--image-size many", "--image-size: expected a whole number, not 'many'"),
+        ("--netwrk alexnet", "xnorlit summary has no option --netwrk. Did you mean --network?"),
+        ("-c nowhere.yaml", "the configuration file nowhere.yaml does not exist"),
+        ("--network alexnet --binarizer XNOR", "conv2: XNOR takes the sign of what leaves a ReLU"),
+        ("--network alexnet-xnor --image-size 20", "the image is too small for this network"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_message(words, message, capsys):
+    assert main(["summary", *words.split()]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("error:") == 1
+
+
+def test_neither_lightning_nor_the_data_room_is_loaded():
+    code = (
+        "import sys; from xnorlit.commands.main import main; main(['summary', '--network', 'alexnet-small']);"
+        "heavy = {'pytorch_lightning', 'torchvision', 'xnorlit.data', 'xnorlit.training'};"
+        "print('loaded:', *heavy & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded:"

@@ -1,0 +1,165 @@
+"""A pair is called matched only when nothing but the binarizer differs."""
+
+import pytest
+
+from xnorlit.comparison.difference import NOT_SET, binarizer, binarizers, difference
+
+BASE = {
+    "seed_everything": 0,
+    "run.arm": "xnor",
+    "trainer.max_epochs": 20,
+    "model.network": "alexnet-small",
+    "model.binarizer.class_path": "xnorlit.binarize.XNOR",
+    "model.binarizer.init_args.gradient": "ste",
+    "model.layers": None,
+    "model.optimizer.init_args.lr": 0.003,
+    "data.source": "cifar10",
+    "data.flip": True,
+}
+TWIN = {
+    **{key: value for key, value in BASE.items() if not key.startswith("model.binarizer")},
+    "run.arm": "float",
+    "model.binarizer.class_path": "xnorlit.binarize.Float",
+}
+LR = "model.optimizer.init_args.lr"
+
+
+def test_a_pair_that_differs_in_the_binarizer_only_is_matched():
+    found = difference(BASE, TWIN)
+    assert found.kind == "matched"
+    assert found.verdict == "matched: the configurations differ in model.binarizer only"
+    gradient = next(item for item in found.keys if item.key == "model.binarizer.init_args.gradient")
+    assert (gradient.arm, gradient.reference, gradient.role) == ("ste", NOT_SET, "binarizer")
+
+
+@pytest.mark.parametrize("override", ["model.layers.conv2", "model.layers.fc*.class_path"])
+def test_a_layers_own_binarizer_is_a_binarizer(override):
+    layered = {key: value for key, value in BASE.items() if key != "model.layers"} | {override: "BWN"}
+    found = difference(layered, TWIN)
+    assert found.kind == "matched"
+    place = ".".join(override.split(".")[:3])
+    assert f"model.binarizer, model.layers and {place} only" in found.verdict
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed_everything", 1),
+        ("trainer.max_epochs", 12),
+        ("trainer.precision", "bf16-mixed"),
+        ("trainer.callbacks.0.init_args.every_n_epochs", 2),
+        ("model.network", "alexnet-xnor"),
+        ("model.optimizer.class_path", "torch.optim.SGD"),
+        (LR, 0.001),
+        ("model.latent_eps", 1e-20),
+        ("model.binarizers", 1),
+        ("model.layers.conv2.width", 64),
+        ("data.source", "elsewhere"),
+        ("data.flip", False),
+        ("data.flip", 1),
+        ("data.backend", "ffcv"),
+        ("data.batch_size", 128),
+        ("run.something_new", True),
+        ("a_setting_of_tomorrow", None),
+    ],
+)
+def test_whatever_else_differs_is_named_and_the_pair_is_not_matched(key, value):
+    found = difference(BASE, {**TWIN, key: value})
+    assert found.kind == "unmatched"
+    place = key.removesuffix(".class_path")
+    assert found.named("undeclared") == (place,)
+    assert found.verdict == f"not matched: {place} differs too"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "run.root",
+        "run.resume",
+        "run.fresh",
+        "run.wandb",
+        "run.pair",
+        "run.experiment",
+        "ckpt_path",
+        "trainer.default_root_dir",
+        "trainer.logger.0.init_args.name",
+        "trainer.logger",
+        "trainer.callbacks.3.init_args.dirpath",
+        "trainer.enable_progress_bar",
+        "data.workers",
+        "data.cache_dir",
+    ],
+)
+def test_where_a_run_is_filed_and_what_it_shows_is_no_difference(key):
+    assert difference(BASE, {**TWIN, key: "something else"}).kind == "matched"
+
+
+@pytest.mark.parametrize("declaring_arm", [BASE, TWIN])
+def test_a_declared_key_softens_the_verdict_and_is_named(declaring_arm):
+    declaration = {"run.pair_differs": ["model.optimizer"]}
+    arm = BASE | (declaration if declaring_arm is BASE else {})
+    twin = TWIN | {LR: 0.001} | (declaration if declaring_arm is TWIN else {})
+    found = difference(arm, twin)
+    assert found.kind == "declared"
+    assert found.verdict == f"matched but for the declared keys: {LR}"
+    assert [(item.arm, item.reference) for item in found.keys_of("declared")] == [(0.003, 0.001)]
+
+
+def test_a_declaration_covers_whole_names_only_and_nothing_else():
+    twin = TWIN | {LR: 0.001, "run.pair_differs": ["model.opt", "trainer.max_epochs"]}
+    assert difference(BASE, twin).verdict == f"not matched: {LR} differs too"
+
+
+def test_a_declaration_that_nothing_needs_leaves_the_pair_matched():
+    assert difference(BASE, TWIN | {"run.pair_differs": [LR]}).kind == "matched"
+
+
+def test_declared_networks_make_a_published_pair():
+    twin = TWIN | {"model.network": "alexnet", LR: 0.01, "run.pair_differs": ["model", "trainer"]}
+    found = difference(BASE, twin)
+    assert found.kind == "published"
+    assert found.verdict == (
+        f"published: each arm has its own network and recipe; declared to differ: model.network and {LR}"
+    )
+
+
+def test_several_undeclared_keys_are_all_named():
+    twin = BASE | {LR: 0.001, "trainer.max_epochs": 1, "data.source": "x"}
+    assert difference(BASE, twin).verdict == f"not matched: data.source, {LR} and trainer.max_epochs differ"
+
+
+def test_null_is_a_value_and_differs_from_not_set():
+    (item,) = difference(BASE, {key: value for key, value in BASE.items() if key != "model.layers"}).keys
+    assert (item.key, item.arm, item.reference) == ("model.layers", None, NOT_SET)
+
+
+def test_equal_configurations_are_no_pair():
+    found = difference(BASE, {**BASE, "run.arm": "copy"})
+    assert found.kind == "identical"
+    assert found.verdict == "not a pair: the configurations are the same"
+
+
+def test_binarizers_are_found_by_place():
+    assert binarizer(BASE) == "XNOR"
+    assert binarizer({}) == NOT_SET
+    assert binarizers(BASE | {"model.layers.conv2.class_path": "a.BWN", "model.layers.fc6": "Float"}) == {
+        "model.binarizer": "XNOR",
+        "model.layers.conv2": "BWN",
+        "model.layers.fc6": "Float",
+    }
+
+
+def test_a_key_that_one_arm_has_as_null_stands_for_what_the_other_has_below_it():
+    losses = {"run.pair_differs": ["model.losses"], "model.losses.0.class_path": "A", "model.losses.0.weight": 2}
+    found = difference(BASE | losses, TWIN | {"model.losses": None})
+    assert found.named("declared") == ("model.losses",)
+    assert len(found.keys_of("declared")) == 3
+    assert found.verdict == "matched but for the declared keys: model.losses"
+
+
+def test_another_class_stands_for_the_settings_that_come_with_it():
+    ours, theirs = "model.optimizer.init_args", {"model.optimizer.class_path": "a.Adam"}
+    bop = {"model.optimizer.class_path": "a.Bop", f"{ours}.gamma": 1e-3, f"{ours}.threshold": 1e-8, "data.flip": False}
+    assert difference(BASE | bop, TWIN | theirs).named("undeclared") == ("data.flip", "model.optimizer")
+    same_class = difference(BASE | theirs | {f"{ours}.gamma": 1e-3}, TWIN | theirs)
+    assert same_class.named("undeclared") == (f"{ours}.gamma",)

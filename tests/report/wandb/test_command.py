@@ -1,0 +1,77 @@
+"""`xnorlit report` writes its page whatever W&B does; `--wandb` says how much W&B matters."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from xnorlit.commands.dashboard import report
+from xnorlit.commands.main import main
+from xnorlit.errors import UserError
+
+PAGE = Path("runs/synthetic/pair-0/report.html")
+
+
+@pytest.fixture
+def recipe(pair):
+    """The pair, in a folder that has the dashboard's settings where the repository has them."""
+    Path("experiments").mkdir()
+    shutil.copy(Path(__file__).parents[3] / "experiments" / "dashboard.yaml", "experiments")
+    return pair
+
+
+def test_with_a_login_the_page_and_the_dashboard_are_built(recipe, uploaded, capsys):
+    assert main(["report"]) == 0
+    said = capsys.readouterr().out
+    assert PAGE.exists()
+    assert (len(uploaded.reports()), len(uploaded.workspaces())) == (1, 1)
+    assert f"{uploaded.address}/me/xnorlit/reports/What-binarising-costs-synthetic-pair-0--" in said
+    del uploaded.runs["float1"]
+    assert main(["dashboard", "synthetic/pair-0"]) == 0
+    said = capsys.readouterr().out
+    assert "note: not on W&B, so without curves there: float/seed-1. Upload: make sync" in said
+    assert (len(uploaded.reports()), len(uploaded.workspaces())) == (1, 1)
+
+
+def test_without_a_login_the_page_is_written_and_one_line_says_how_to_get_the_other(recipe, capsys):
+    assert main(["report"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    (line,) = [line for line in said if "W&B" in line]
+    assert "no login: for the pair's page there too, log in once (wandb login" in line
+    assert "make sync report" in line
+    assert PAGE.exists()
+    assert main(["dashboard"]) == 2
+
+
+def test_a_failure_of_the_server_is_said_and_only_wandb_on_makes_it_an_error(recipe, uploaded, capsys):
+    uploaded.refuses = lambda path, body: 401
+    assert main(["report"]) == 0
+    said = capsys.readouterr().out
+    assert "the server refuses the key" in said
+    assert "The page above is whole without it." in said
+    PAGE.unlink()
+    assert main(["report", "--wandb", "on"]) == 2
+    assert "the server refuses the key" in capsys.readouterr().err
+    assert PAGE.exists()
+
+
+def test_the_settings_are_part_of_it(recipe, uploaded, capsys):
+    Path("experiments/dashboard.yaml").write_text("tilte: x\n")
+    assert main(["report"]) == 0
+    assert "has a key tilte that means nothing. Did you mean title?" in capsys.readouterr().out
+    assert main(["dashboard"]) == 2
+
+
+def test_off_asks_nobody(recipe, uploaded, capsys):
+    assert main(["report", "--wandb", "off"]) == 0
+    assert "W&B" not in capsys.readouterr().out
+    assert uploaded.asked == []
+
+
+def test_runs_named_one_by_one_are_no_dashboard_of_the_pair(recipe, uploaded, capsys):
+    runs = [f"runs/synthetic/pair-0/{arm}/seed-1" for arm in ("xnor", "float")]
+    report([*runs, "--out", "two.html"])
+    assert uploaded.asked == []
+    with pytest.raises(UserError, match=r"The dashboard is of a whole pair, and runs were named one by one"):
+        report([*runs, "--out", "three.html", "--wandb", "on"])
+    assert (Path("two.html").exists(), Path("three.html").exists()) == (True, False)

@@ -1,0 +1,75 @@
+"""The dashboard's file is read as it is meant, or the first thing that is wrong with it is said."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from xnorlit.errors import UserError
+from xnorlit.report.palette import COLOURS
+from xnorlit.report.wandb.settings import BARS, TEXTS, Panel, Settings
+
+FILE = Path(__file__).parents[3] / "experiments" / "dashboard.yaml"
+
+
+def changed(tmp_path: Path, **changes: object) -> Path:
+    file = tmp_path / "dashboard.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(FILE.read_text()), **changes}))
+    return file
+
+
+def test_the_file_of_the_repository_shows_everything_there_is():
+    settings = Settings.load(FILE)
+    assert settings.project == "xnorlit"
+    assert "{pair}" in settings.title
+    panels = [panel for section in settings.sections for panel in section.panels]
+    assert {panel.bars for panel in panels if panel.bars} == set(BARS)
+    assert {text for section in settings.sections for text in section.text} == set(TEXTS)
+    assert Panel(curve="val/top1", title="Validation top-1, mean over seeds and their range") in panels
+    assert [panel.gap for panel in panels if panel.gap] == ["val/top1"]
+
+
+def test_an_arm_keeps_its_colour_and_others_get_one_that_no_arm_has():
+    settings = Settings.load(FILE)
+    colours = settings.colours_of(["mine", "xnor", "yours", "float"])
+    assert (colours["xnor"], colours["float"]) == (settings.colours["xnor"], settings.colours["float"])
+    assert colours == {**settings.colours_of(["float", "xnor"]), "mine": "#8250df", "yours": "#bf3989"}
+    assert len(set(colours.values())) == 4
+
+
+def test_the_colours_are_those_of_the_page():
+    settings = Settings.load(FILE)
+    assert [settings.colours[arm] for arm in ("float", "xnor", "bwn")] == list(COLOURS[:3])
+    assert settings.other_colours[: len(COLOURS) - 3] == COLOURS[3:]
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"sectoins": []}, r"has a key sectoins that means nothing\. Did you mean sections\?"),
+        ({"entity": "us"}, r"has a key entity that means nothing\. Who is logged in decides that: wandb login"),
+        ({"project": None}, r"project is None; text was expected"),
+        ({"colours": {"xnor": "red"}}, r'colours\.xnor is \'red\'; a colour such as "#0969da", in quotes was expected'),
+        ({"colours": ["#0969da"]}, r"colours is \['#0969da'\]; `key: value` lines was expected"),
+        ({"other_colours": []}, r"needs one section at least, and one of other_colours that no arm has"),
+        ({"sections": [{"text": ["verdict"]}]}, r"section 1 lacks title"),
+        ({"sections": [{"title": "A", "text": ["veredict"]}]}, r"text is 'veredict'\. Did you mean verdict\?"),
+        ({"sections": [{"title": "A", "panls": []}]}, r"section 1 has a key panls .* Did you mean panels\?"),
+        ({"sections": [{"title": "A", "panels": [{"title": "x"}]}]}, r"panel 1 is to have one .* has none of them"),
+        ({"sections": [{"title": "A", "panels": [{"curve": "a", "bars": "step"}]}]}, r"and has curve and bars"),
+        ({"sections": [{"title": "A", "panels": [{"bars": "steps"}]}]}, r"bars is 'steps'\. Did you mean step\?"),
+        ({"sections": [{"title": "A", "panels": [{"gap": "val/loss"}]}]}, r"Expected one of val/top1"),
+        ({"sections": "A"}, r"sections is 'A'; a list was expected"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_with_its_place(tmp_path, changes, complaint):
+    with pytest.raises(UserError, match=complaint):
+        Settings.load(changed(tmp_path, **changes))
+
+
+def test_a_missing_file_and_a_missing_key_are_said(tmp_path):
+    with pytest.raises(UserError, match=r"none\.yaml does not exist"):
+        Settings.load(tmp_path / "none.yaml")
+    (tmp_path / "short.yaml").write_text("project: xnorlit\n")
+    with pytest.raises(UserError, match=r"short\.yaml lacks title, colours, other_colours, sections"):
+        Settings.load(tmp_path / "short.yaml")

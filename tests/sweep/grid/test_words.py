@@ -1,0 +1,138 @@
+"""What is run for a combination is, word for word, what an agent of W&B runs for it, but for the interpreter."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from wandb import wandb_agent
+
+from xnorlit.commands.resolve import resolved
+from xnorlit.errors import UserError
+from xnorlit.sweep.grid import Grid
+from xnorlit.sweep.grid.plan import planned
+from xnorlit.sweep.grid.words import Base, arguments, home, place, words
+
+ROOT = Path(__file__).parents[3]
+FILES = sorted((ROOT / "experiments" / "ablations").glob("*.yaml"))
+# https://docs.wandb.ai, "Sweep configuration options": keys, and what a parameter of a grid may have.
+KEYS = {"program", "entity", "project", "description", "name", "method", "metric", "parameters", "command", "run_cap"}
+
+pytestmark = pytest.mark.usefixtures("checkout")
+
+
+@pytest.fixture
+def checkout(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def by_the_agent(command: list[str], cell: dict[str, Any], monkeypatch, folder: Path) -> list[str]:
+    """The command that the agent of the installed wandb starts for some parameters, as its server sends them."""
+    started = []
+
+    class Started:
+        def __init__(self, command, **_):
+            started.append(command)
+
+    monkeypatch.setattr(wandb_agent, "AgentProcess", Started)
+    monkeypatch.setenv("WANDB_DIR", str(folder))
+    monkeypatch.setenv("WANDB_SWEEP_ID", "s")
+    monkeypatch.setenv("WANDB_RUN_ID", "r")
+    monkeypatch.setenv("WANDB_SWEEP_PARAM_PATH", "p")
+    agent = wandb_agent.Agent(None, None)
+    agent._sweep_command = list(command)
+    args = {name: {"value": cell[name]} for name in sorted(cell)}
+    agent._command_run({"type": "run", "run_id": "r", "program": None, "args": args})
+    return started[0]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_an_agent_of_wandb_runs_the_same_words(file, tmp_path, monkeypatch):
+    sweep = yaml.safe_load(file.read_text())
+    grid = Grid.load(file)
+    for trial in planned(grid, Base()):
+        theirs = by_the_agent(sweep["command"], trial.parameters, monkeypatch, tmp_path)
+        assert theirs[:2] == ["/usr/bin/env", "python"]
+        assert trial.job.command[1:] == theirs[2:]
+
+
+def test_booleans_and_texts_are_written_as_the_agent_writes_them(tmp_path, monkeypatch):
+    cell = {
+        "b": True,
+        "a.c": "{class_path: XNOR, init_args: {scale: none}}",
+        "a": 1e-20,
+        "d": "null",
+        "e": 3,
+        "f": "x y",
+    }
+    theirs = by_the_agent(["${args}"], cell, monkeypatch, tmp_path)
+    assert arguments(cell) == theirs
+    assert theirs[0] == "--a=1e-20", "a class comes before its settings"
+    assert "--b=True" in theirs
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_grid_is_what_wandb_calls_one(file):
+    """Its schema, as far as it concerns grids, which is in another package than wandb.
+
+    That one, sweeps 0.3.0, accepts every file, and its own grid search gives the same combinations.
+    """
+    sweep = yaml.safe_load(file.read_text())
+    assert sweep.keys() <= KEYS
+    assert sweep["method"] == "grid"
+    assert sweep["name"] == file.stem
+    assert sweep["description"]
+    assert sweep["metric"] == {"name": "val/top1", "goal": "maximize"}
+    assert all(isinstance(word, str) for word in sweep["command"])
+    for name, about in sweep["parameters"].items():
+        assert name.replace(".", "").replace("_", "").isalnum()
+        assert set(about) in ({"values"}, {"value"})
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_run_of_a_grid_is_accepted_and_filed_where_it_is_looked_for(file):
+    """By the real parser; and its configuration says what the grid says."""
+    grid = Grid.load(file)
+    trials = planned(grid, Base())
+    values = [
+        parameter["values"]
+        for parameter in yaml.safe_load(file.read_text())["parameters"].values()
+        if "values" in parameter
+    ]
+    assert len(trials) == len(list(itertools.product(*values)))
+    for trial, answer in zip(trials, resolved([trial.job.words for trial in trials]), strict=True):
+        assert "error" not in answer, answer
+        filed = answer["config"]["run"]
+        recorded = Path(filed["root"], filed["experiment"], filed["pair"], filed["arm"])
+        assert trial.job.place.path == recorded / f"seed-{answer['config']['seed_everything']}"
+        assert filed["experiment"] == grid.name
+
+
+def test_other_images_and_another_recipe_are_filed_apart(tmp_path):
+    grid = Grid.load("ends")
+    line = words(grid, grid.cells[0], Base(str(tmp_path), "cifar10"), Path())
+    assert line[:4] == ("-c", "experiments/cifar10/base.yaml", "-c", "experiments/cifar10/xnor.yaml")
+    assert f"--data.source={tmp_path}" in line
+    assert place(line, Path()).experiment == f"ends@cifar10@{tmp_path.name}"
+    with pytest.raises(UserError, match=r"no recipe named cifar11 .*Did you mean cifar10\?"):
+        words(grid, grid.cells[0], Base(experiment="cifar11"), Path())
+
+
+def test_from_a_folder_below_the_paths_of_the_command_are_found(monkeypatch):
+    monkeypatch.chdir(ROOT / "notebooks")
+    assert Grid.load("smallest") == Grid.load(ROOT / "experiments" / "ablations" / "smallest.yaml")
+    grid = Grid.load("../experiments/ablations/smallest.yaml")
+    assert home(grid) == ROOT
+    trials = planned(grid, Base(root=Path("../runs")))
+    assert trials[0].job.folder == ROOT
+    assert f"--run.root={ROOT / 'runs'}" in trials[0].job.words
+    assert trials[0].job.place.path == ROOT / "runs" / "smallest" / "pair-0" / "Float" / "seed-0"
+
+
+def test_two_combinations_never_share_a_place(tmp_path):
+    sweep = yaml.safe_load((ROOT / "experiments" / "ablations" / "smallest.yaml").read_text())
+    sweep["command"] = [word.replace("{model.binarizer}", "all") for word in sweep["command"]]
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump(sweep))
+    with pytest.raises(UserError, match=r"3 combinations would be filed as .*by it, --run\.arm=\{model\.bin"):
+        planned(Grid.load(tmp_path / "one.yaml"), Base())

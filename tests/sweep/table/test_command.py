@@ -1,0 +1,210 @@
+"""`xnorlit table` trains what is missing and writes what has finished, and nothing else of the README."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.runs.factory import write_run
+from tests.sweep.ended import Ended
+from xnorlit.commands import table as command
+from xnorlit.commands.main import main
+from xnorlit.sweep import work
+from xnorlit.sweep.table.markdown import BEGIN, END
+
+RIGHT = {("float", 0): 760, ("float", 1): 770, ("xnor", 0): 680, ("xnor", 1): 670, ("bwn", 0): 720}
+RECIPES = Path(__file__).parents[3] / "experiments" / "cifar10"
+CODES = {"conv1": [32, 32], "conv2": [1, 1], "fc8": [32, 32]}
+
+
+def measured(words):
+    """Writes what `xnorlit steps RUN ... --json FILE` writes."""
+    arms = [Path(word).parent.name for word in words[4:-2]]
+    figures = {"float": 1.0, "xnor": 1.05, "bwn": 1.3}
+    Path(words[-1]).write_text(json.dumps({"arms": {arm: {"ratio": {"median": figures[arm]}} for arm in arms}}))
+    return Ended(0)
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A recipe of three arms, whose trainings are written by the test; the arms that were trained, in order."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "experiments" / "small"
+    folder.mkdir(parents=True)
+    for name in ("base", "xnor", "bwn", "float"):
+        (folder / f"{name}.yaml").write_text("# Remark: learns from float\n" if name == "bwn" else "")
+    (folder / "README.md").write_text(f"# Small\n\nBefore.\n\n{BEGIN}\nold\n{END}\n\nAfter.\n")
+    trained = []
+
+    def run(words, **_):
+        if "steps" in words:
+            return measured(words)
+        arm, seed = words[words.index("-c") + 3].rpartition("/")[2].removesuffix(".yaml"), int(words[9])
+        trained.append((arm, seed))
+        if (arm, seed) not in RIGHT:
+            return Ended(2)
+        summary = {"cannot_pack": ""}
+        config = {"model.losses": ["Distillation"]} if arm == "bwn" else {}
+        codes = {} if arm == "float" else {"codes": CODES}
+        write_run(
+            tmp_path / "runs",
+            arm,
+            seed,
+            right=RIGHT[arm, seed],
+            experiment="small",
+            summary=summary | codes,
+            config=config,
+        )
+        return Ended(0)
+
+    monkeypatch.setattr(work, "Process", run)
+    monkeypatch.setattr(command, "Process", run)
+    monkeypatch.setattr(work, "PAUSE", 0)
+    return folder, trained
+
+
+def cells(folder):
+    text = (folder / "README.md").read_text()
+    lines = text.partition(BEGIN)[2].partition(END)[0].strip().splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_table_is_of_the_run_records(small):
+    folder, trained = small
+    assert main(["table", "small", "--thorough", "float,xnor", "--thorough-seeds", "2"]) == 0
+    assert trained == [("float", 0), ("bwn", 0), ("xnor", 0), ("float", 1), ("xnor", 1)]
+    head, _, twin, other, xnor = cells(folder)
+    assert [row[0] for row in (twin, other, xnor)] == [
+        "[`float`](float.yaml)",
+        "[`bwn`](bwn.yaml)",
+        "[`xnor`](xnor.yaml)",
+    ]
+    found = dict(zip(head, xnor, strict=True))
+    assert found["method"] == "XNOR"
+    assert found["W / A bits"] == "1 / 1"
+    assert found["top-1 %"] == "67.50 ± 0.71"
+    assert found["seeds"] == "0: 68.00, 1: 67.00"
+    assert found["gap to the twin"] == "9.00"
+    assert found["step"] == "1.05"
+    assert found["remark"] == ""
+    found = dict(zip(head, other, strict=True))
+    assert found["top-1 %"] == "72.00", "one seed has no spread"
+    assert found["gap to the twin"] == "4.00", "to the twin of the same seed"
+    assert found["remark"] == "learns from float; differs in `model.losses`"
+    assert dict(zip(head, twin, strict=True))["gap to the twin"] == ""
+    text = (folder / "README.md").read_text()
+    assert text.startswith("# Small\n\nBefore.\n\n")
+    assert text.endswith("\n\nAfter.\n")
+    assert "old" not in text
+
+
+def test_a_second_call_trains_nothing_and_writes_the_same(small):
+    folder, trained = small
+    main(["table", "small", "--arms", "float,xnor"])
+    before, count = (folder / "README.md").read_text(), len(trained)
+    assert main(["table", "small", "--arms", "float,xnor"]) == 0
+    assert len(trained) == count
+    assert (folder / "README.md").read_text() == before
+
+
+def test_steps_are_measured_again_when_a_run_is_newer_or_another_arm_is_there(small, monkeypatch):
+    folder, _ = small
+    measurements, run = [], command.Process
+    monkeypatch.setattr(
+        command, "Process", lambda words, **more: (measurements.extend(words[3:4]), run(words, **more))[1]
+    )
+
+    def count(*words):
+        measurements.clear()
+        main(["table", "small", *words])
+        return measurements.count("steps")
+
+    assert count("--arms", "float,xnor") == 1
+    assert count("--arms", "float,xnor") == 0
+    assert count("--arms", "float,xnor", "--no-training") == 0
+    assert count("--arms", "float,xnor,bwn") == 1
+    assert [row[6] for row in cells(folder)[2:]] == ["1.00", "1.30", "1.05"]
+    newer = time.time() + 60
+    os.utime("runs/small/pair-0/xnor/seed-0/summary.json", (newer, newer))
+    assert count("--arms", "float,xnor,bwn", "--no-training") == 0
+    assert {row[6] for row in cells(folder)[2:]} == {"not measured"}
+    assert count("--arms", "float,xnor,bwn") == 1
+
+
+@pytest.mark.usefixtures("small")
+def test_a_damaged_file_of_steps_is_named(capsys):
+    main(["table", "small", "--arms", "float,xnor"])
+    Path("runs/small/pair-0/steps.json").write_text("[]")
+    assert main(["table", "small", "--arms", "float,xnor"]) == 2
+    assert "steps.json is not what xnorlit steps writes" in capsys.readouterr().err
+
+
+def test_a_search_measures_on_what_is_held_out_and_has_a_table_of_its_own(small, tmp_path, monkeypatch):
+    folder, _ = small
+    (folder / "search").mkdir()
+    (folder / "search" / "xnor.yaml").touch()
+    (folder / "search" / "README.md").write_text(f"{BEGIN}\n{END}\n")
+    commands, run = [], work.Process
+    monkeypatch.setattr(work, "Process", lambda words, **more: (commands.append(words), run(words, **more))[1])
+    assert main(["table", "small/search", "--holdout", "0.1", "--data", "photos"]) == 0
+    trainings = [words for words in commands if "fit" in words]
+    assert len(trainings) == 2
+    assert all(words[-4:] == ["--data.source", "photos", "--data.holdout", "0.1"] for words in trainings)
+    assert [row[0] for row in cells(folder / "search")[2:]] == ["[`float`](../float.yaml)", "[`xnor`](xnor.yaml)"]
+    assert "old" in (folder / "README.md").read_text()
+
+
+def test_a_failed_run_is_named_and_the_others_are_in_the_table(small, capsys):
+    folder, _ = small
+    assert main(["table", "small", "--arms", "float,bwn", "--seeds", "2"]) == 2
+    assert "1 of 4 runs failed: runs/small/pair-0/bwn/seed-1" in capsys.readouterr().err
+    assert [row[0] for row in cells(folder)[2:]] == ["[`float`](float.yaml)", "[`bwn`](bwn.yaml)"]
+
+
+def test_without_a_twin_or_a_run_or_a_place_there_is_no_table(small, capsys):
+    folder, _ = small
+    assert main(["table", "small", "--no-training"]) == 2
+    assert "so there is no table" in capsys.readouterr().err
+    assert main(["table", "small", "--arms", "xnor"]) == 2
+    assert "no float twin has finished" in capsys.readouterr().err
+    assert main(["table", "small", "--seeds", "0"]) == 2
+    assert "--seeds is 0. Expected" in capsys.readouterr().err
+    (folder / "README.md").write_text("# Small\n")
+    assert main(["table", "small", "--arms", "float"]) == 2
+    assert "has no place for the table" in capsys.readouterr().err
+
+
+def test_runs_on_other_images_are_no_table(small, tmp_path, capsys):
+    for arm, listing in (("float", "0" * 64), ("xnor", "1" * 64)):
+        write_run(tmp_path / "runs", arm, experiment="small", metadata={"listing_sha256": listing})
+    assert main(["table", "small", "--no-training", "--arms", "float,xnor"]) == 2
+    assert "were measured on different images" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_twin_is_trained_and_then_the_arm_that_learns_from_it(tmp_path, monkeypatch):
+    """The real recipes, one epoch on a dozen pictures."""
+    for split in ("train", "val"):
+        for number, name in enumerate(("ant", "bee")):
+            for copy in range(6):
+                file = tmp_path / "photos" / split / name / f"{copy}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (32, 32), (100 * number + copy, 50, 50)).save(file)
+    folder = tmp_path / "experiments" / "cifar10"
+    folder.mkdir(parents=True)
+    for arm in ("base", "float", "best"):
+        text = (RECIPES / f"{arm}.yaml").read_text().replace("max_epochs: 20", "max_epochs: 1")
+        (folder / f"{arm}.yaml").write_text(text.replace("batch_size: 64", "batch_size: 4\n  backend: folder"))
+    (folder / "README.md").write_text(f"{BEGIN}\n{END}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(RECIPES.parents[1]))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert main(["table", "cifar10", "--data", "photos"]) == 0
+    found = {row[0]: row for row in cells(folder)[2:]}
+    assert list(found) == ["[`float`](float.yaml)", "[`best`](best.yaml)"]
+    assert found["[`best`](best.yaml)"][2] == "1 / 1"
+    assert "`model.losses`" in found["[`best`](best.yaml)"][-1]
+    assert float(found["[`best`](best.yaml)"][-2]) < float(found["[`float`](float.yaml)"][-2]) / 20, "packed, in MiB"

@@ -1,0 +1,55 @@
+"""What a table needs: every arm and seed, the twin first."""
+
+import pytest
+
+from xnorlit.errors import UserError
+from xnorlit.runs.place import Place
+from xnorlit.sweep.table.plan import Recipe, jobs
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    folder = tmp_path / "experiments" / "small"
+    folder.mkdir(parents=True)
+    for name in ("base", "xnor", "best", "float"):
+        (folder / f"{name}.yaml").write_text("# Remark: not\n# Remark: run yet\n" if name == "best" else "")
+    return Recipe.find(folder)
+
+
+def listed(recipe, seeds, root, *options):
+    return list(jobs(recipe, seeds, Place(root, "small", "pair-0", "float", 0), options))
+
+
+def test_the_twin_of_a_seed_comes_before_the_arms_that_may_learn_from_it(recipe, tmp_path):
+    seeds = dict.fromkeys(recipe.chosen("xnor,float,best"), 1) | {"best": 2, "float": 2}
+    order = [(job.place.arm, job.place.seed) for job in listed(recipe, seeds, tmp_path)]
+    assert order == [("float", 0), ("best", 0), ("xnor", 0), ("float", 1), ("best", 1)]
+
+
+def test_a_job_is_a_fit_of_base_and_overlay_at_its_place(recipe, tmp_path):
+    (job,) = listed(recipe, {"xnor": 1}, tmp_path, "--data.source", "photos")
+    words = " ".join(job.command)
+    assert "-m xnorlit fit -c" in words
+    assert words.endswith(f"--run.root {tmp_path} --run.experiment small --run.pair pair-0 --data.source photos")
+    assert f"-c {recipe.base} -c {recipe.overlays['xnor']} --seed_everything 0" in words
+
+
+def test_an_unknown_arm_or_recipe_is_said_with_the_near_miss(recipe, tmp_path):
+    with pytest.raises(UserError, match=r"no arm xnorr\. Did you mean xnor\? Known: float, best, xnor"):
+        recipe.chosen("float,xnorr")
+    with pytest.raises(UserError, match=r"no recipe named smaller.* Did you mean small\? Known: small"):
+        Recipe.find(tmp_path / "experiments" / "smaller")
+
+
+def test_a_remark_is_read_from_the_overlay(recipe):
+    assert recipe.remark("best") == "not run yet"
+    assert recipe.remark("xnor") == ""
+
+
+def test_a_folder_without_a_base_adds_overlays_to_the_one_above(recipe):
+    search = recipe.folder / "search"
+    search.mkdir()
+    (search / "late.yaml").touch()
+    found = Recipe.find(search)
+    assert found.base == recipe.base
+    assert found.overlays == {"float": recipe.folder / "float.yaml", "late": search / "late.yaml"}

@@ -1,0 +1,76 @@
+"""One picture through a float network in torch, as a whole process: what `xnorlit classify` is measured against.
+
+    python -m xnorlit.bench.twin CHECKPOINT PICTURE --network alexnet-xnor --image-size 224 [--crop 0.875] [--top 5]
+
+The answer is that of `xnorlit classify`, in the same pixels, by the float twin. Nothing is imported that it can do
+without (no Lightning), the network is built without drawing weights first, and the checkpoint's memory is mapped, not
+copied: torch at its fastest.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from xnorlit.binarize.float import Float
+from xnorlit.models import build, network_named
+from xnorlit.pictures import as_validated
+
+
+def classify(checkpoint: Path, picture: Path, network: str, size: int, crop: float, squash: bool, top: int) -> str:
+    """The line that `xnorlit classify` prints, with the classes' numbers for their names.
+
+    Args:
+        checkpoint: Of a float arm: `{"state_dict": {"net.": ...}}`.
+        picture: Its file.
+        network: Name of the network.
+        size: Side of its images, pixels.
+        crop: Side of the central crop over the shorter side.
+        squash: Whether the crop is that share of each side.
+        top: Classes to name.
+    """
+    content = torch.load(checkpoint, weights_only=True, mmap=True, map_location="cpu")["state_dict"]
+    state = {key.removeprefix("net."): value for key, value in content.items() if key.startswith("net.")}
+    with _Undrawn():
+        model = build(network_named(network), Float(), classes=len(list(state.values())[-1]), image_size=size)
+    model.load_state_dict(state, assign=True)
+    model.eval()
+    pixels = torch.from_numpy(as_validated(picture, size, crop, squash).copy()).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        started = time.perf_counter()
+        logits = model(pixels)[0]
+        milliseconds = 1000 * (time.perf_counter() - started)
+    likeliest = logits.softmax(0).topk(min(top, len(logits)))
+    answers = [
+        f"{number} {100 * p:.1f} %" for number, p in zip(*map(torch.Tensor.tolist, likeliest[::-1]), strict=True)
+    ]
+    return f"{picture}   {'   '.join(answers)}     ({milliseconds:.1f} ms)"
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves out the drawing of initial weights; the meta device would do so too, and import half a compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def main() -> None:
+    """Reads the command line above."""
+    parser = argparse.ArgumentParser(description="One picture through a float network in torch.")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("picture", type=Path)
+    parser.add_argument("--network", required=True)
+    parser.add_argument("--image-size", dest="size", type=int, required=True)
+    parser.add_argument("--crop", type=float, default=1.0)
+    parser.add_argument("--squash", action="store_true")
+    parser.add_argument("--top", type=int, default=5)
+    print(classify(**vars(parser.parse_args())))  # noqa: T201 - a script's output
+
+
+if __name__ == "__main__":
+    main()

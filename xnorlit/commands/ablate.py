@@ -1,0 +1,117 @@
+"""The command `xnorlit ablate`: says what it is going to do, trains what is missing, prints what came of it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from xnorlit.errors import UserError
+from xnorlit.output.console import say, terminal
+from xnorlit.sweep.grid.duration import Duration, duration, spoken
+from xnorlit.sweep.grid.grid import Grid
+from xnorlit.sweep.grid.outcome import outcomes
+from xnorlit.sweep.grid.plan import Trial, checked, planned
+from xnorlit.sweep.grid.sheet import sheets, shown, write
+from xnorlit.sweep.grid.train import carry_through, told
+from xnorlit.sweep.grid.words import Base
+from xnorlit.sweep.work import threads
+
+
+def ablate(
+    file: str,
+    *,
+    dry_run: bool = False,
+    jobs: int = 1,
+    data: str | None = None,
+    experiment: str | None = None,
+    root: Path | None = None,
+    again: bool = False,
+) -> None:
+    """Trains every combination of a grid of settings, a sweep file of W&B with method: grid, and tabulates them.
+
+    Needs no account. What has finished is skipped, what was stopped goes on; Ctrl-C saves what is under way. Every
+    command line is checked before the first run begins. The same file runs on many machines with wandb sweep.
+
+    Args:
+        file: The grid: a file, or the name of one in experiments/ablations.
+        dry_run: List the runs with their state and expected time, and do nothing.
+        jobs: How many runs are trained at the same time; they share the cores.
+        data: Folder of images or named set, in place of the recipe's own.
+        experiment: Recipe in place of the grid's own, such as cifar10.
+        root: Folder of all runs, in place of the grid's own (runs).
+        again: Train runs again that lie there with another configuration than the grid now asks for; they are moved
+            aside.
+
+    Raises:
+        UserError: The grid cannot be run, or a run failed: the others were trained, and the tables hold them.
+    """
+    if jobs < 1:
+        raise UserError(f"--jobs is {jobs}. Expected how many runs are trained at the same time, 1 or more.")
+    grid = Grid.load(file)
+    trials = planned(grid, Base(data, experiment, root))
+    _introduce(grid, trials)
+    trials = checked(grid, trials)
+    expected = duration(trials, jobs)
+    _tell_what_is_left(trials, expected, jobs)
+    if dry_run:
+        terminal().print(_listed(grid, trials, expected))
+        return
+    failed, trials = carry_through(trials, jobs, again)
+    _conclude(grid, trials)
+    if failed:
+        raise UserError(told(failed, len(trials)))
+
+
+def _state(trial: Trial) -> str:
+    return "other configuration" if trial.other else trial.job.state
+
+
+def _introduce(grid: Grid, trials: Sequence[Trial]) -> None:
+    """What the grid asks and where its runs go, before their command lines are checked, which takes some seconds."""
+    varied = "; ".join(
+        f"{label} {', '.join(shown(value) for value in grid.parameters[name])}" for name, label in grid.labels.items()
+    )
+    title = f"{grid.name}: {grid.description}".removesuffix(": ")
+    runs = f"{grid.size} runs: {varied}" if varied else "1 run"
+    say("ablate", f"{title}\n{runs}\nin {_folder(trials)}")
+
+
+def _folder(trials: Sequence[Trial]) -> Path:
+    place = trials[0].job.place
+    return place.root.joinpath(*place.group)
+
+
+def _tell_what_is_left(trials: Sequence[Trial], expected: Duration, jobs: int) -> None:
+    states = Counter(_state(trial) for trial in trials)
+    say("state", ", ".join(f"{count} {state}" for state, count in states.items()))
+    if any(trial.job.state != "finished" for trial in trials):
+        cores = f"{jobs} at once, {threads(jobs)} threads each" if jobs > 1 else f"{threads(jobs)} threads"
+        known = expected.total is not None
+        say("time", f"about {spoken(expected.total)} ({cores}; {expected.source})" if known else expected.source)
+
+
+def _listed(grid: Grid, trials: Sequence[Trial], expected: Duration) -> Table:
+    table = Table("", *grid.labels.values(), "state", "time", box=None, pad_edge=False)
+    table.add_column("run", overflow="fold")
+    for number, (trial, seconds) in enumerate(zip(trials, expected.each, strict=True), start=1):
+        values = (shown(trial.parameters[name]) for name in grid.labels)
+        time = "" if trial.job.state == "finished" else spoken(seconds)
+        place = trial.job.place
+        table.add_row(str(number), *values, _state(trial), time, f"{place.arm}/{place.path.name}")
+    return table
+
+
+def _conclude(grid: Grid, trials: Sequence[Trial]) -> None:
+    found = outcomes(grid, trials)
+    if not found:
+        return
+    console = terminal()
+    for sheet in sheets(found):
+        console.print()
+        console.print(sheet.rich())
+    console.print()
+    files = write(grid, found, _folder(trials))
+    place = trials[0].job.place
+    say("done", f"{len(found)} of {len(trials)} runs: {files[0]}, {files[1].name}")
+    say("next", f"xnorlit compare --experiment {place.experiment} --pair {place.pair} --root {place.root}")

@@ -1,0 +1,179 @@
+"""The command `xnorlit classify`: pictures through a packed network, with numpy, Pillow and the kernels alone."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from xnorlit.commands.arguments import Parser, reader
+from xnorlit.errors import UserError
+from xnorlit.packed.engine import PackedNetwork, load
+from xnorlit.packed.threads import MOST_THREADS, available_processors
+from xnorlit.pictures import SUFFIXES, UnreadableImageError, as_validated, is_image
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a network says about a picture.
+
+    Attributes:
+        picture: Its file.
+        top: Likeliest classes first: their numbers.
+        probabilities: Of each, by softmax.
+        milliseconds: Of the network alone, the picture read and cut.
+    """
+
+    picture: Path
+    top: tuple[int, ...]
+    probabilities: tuple[float, ...]
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a picture was not classified."""
+
+    picture: Path
+    reason: str
+
+
+def classify(arguments: Sequence[str]) -> int:
+    """`xnorlit classify FILE PICTURE...`: prints the likeliest classes of each picture.
+
+    Args:
+        arguments: Words of the command line.
+
+    Returns:
+        Exit status: 1 when a picture could not be classified; the others were.
+
+    Raises:
+        UserError: The words are not understood, or the file is no packed network.
+    """
+    parser = Parser(
+        "xnorlit classify",
+        "Prints the likeliest classes of pictures, by a packed network. Pictures are turned, cut and resized as in "
+        "validation; the milliseconds are the network's, without reading the picture.",
+        "xnorlit classify runs/cifar10/pair-0/xnor/seed-0/packed.safetensors cat.jpg holidays/",
+    )
+    parser.add_argument("file", metavar="FILE", type=Path, help="what xnorlit pack wrote")
+    parser.add_argument("pictures", metavar="PICTURE", type=Path, nargs="+", help="picture, or folder of pictures")
+    parser.add_argument("--top", metavar="N", type=reader(int), default=5, help="classes to print (default: 5)")
+    parser.add_argument("--threads", metavar="N", type=reader(int), help="threads to compute with (default: all)")
+    parser.add_argument("--json", action="store_true", help="print the same as JSON")
+    try:
+        words = parser.parse_args(arguments)
+    except SystemExit:  # after --help
+        return 0
+    for option, most in (("top", None), ("threads", MOST_THREADS)):
+        value = getattr(words, option)
+        if value is not None and not 1 <= value <= (most or value):
+            raise UserError(f"--{option} is {value}. Expected {f'1 to {most}' if most else '1 or more'}.")
+    network = load(words.file)
+    found = classified(network, words.pictures, words.top, words.threads or available_processors())
+    show = _show_json if words.json else _show_lines
+    return show(found, network, words.file, words.pictures)
+
+
+def classified(network: PackedNetwork, paths: Sequence[Path], top: int, threads: int) -> Iterator[Answer | Failure]:
+    """What a network says about each picture, one after the other.
+
+    Args:
+        network: The network.
+        paths: Pictures, and folders that are searched for them at any depth.
+        top: Classes of each answer.
+        threads: To compute with.
+    """
+    graph = network.graph
+    for picture in pictures_of(paths):
+        if picture.is_dir():
+            yield Failure(picture, f"a folder without pictures ({', '.join(sorted(SUFFIXES))})")
+            continue
+        try:
+            pixels = as_validated(picture, graph.image_size, graph.crop, graph.squash)
+        except UnreadableImageError as error:
+            yield Failure(picture, error.reason)
+            continue
+        started = time.perf_counter()
+        logits = network(pixels[None], threads=threads)[0].astype(np.float64)
+        milliseconds = 1000 * (time.perf_counter() - started)
+        if not np.isfinite(logits).all():
+            yield Failure(picture, "the network's outputs are not finite numbers")
+            continue
+        odds = np.exp(logits - logits.max())
+        likeliest = np.argsort(-logits, kind="stable")[:top]
+        probabilities = (odds / odds.sum())[likeliest]
+        yield Answer(picture, tuple(likeliest.tolist()), tuple(probabilities.tolist()), milliseconds)
+
+
+def pictures_of(paths: Sequence[Path]) -> Iterator[Path]:
+    """Each path, a folder as the pictures in it, sorted; a folder without any as itself."""
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        inside = []
+        for folder, folders, names in os.walk(path):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            inside += [Path(folder, name) for name in names if is_image(name)]
+        yield from sorted(inside) or [path]
+
+
+def _show_lines(found: Iterator[Answer | Failure], network: PackedNetwork, file: Path, paths: Sequence[Path]) -> int:
+    graph = network.graph
+    classes = [printable(name) for name in graph.classes]
+    wide = max(len(printable(str(path))) for path in pictures_of(paths))
+    broad = max(len(name) for name in classes)
+    weighs = f"{file.stat().st_size / 2**20:.3g} MiB network"
+    failures = 0
+    if graph.source.weights == "random":
+        sys.stderr.write(f"note: the weights in {file} are random; what it answers means nothing\n")
+    for each in found:
+        name = printable(str(each.picture))
+        if isinstance(each, Failure):
+            failures += 1
+            sys.stderr.write(f"error: {name}: {printable(each.reason)}\n")
+            continue
+        shares = zip(each.top, each.probabilities, strict=True)
+        answers = "   ".join(f"{classes[number]:<{broad}} {100 * share:5.1f} %" for number, share in shares)
+        _write(f"{name:<{wide}}   {answers}     ({each.milliseconds:.1f} ms, {weighs})\n")
+    return int(failures > 0)
+
+
+def _show_json(found: Iterator[Answer | Failure], network: PackedNetwork, file: Path, _: Sequence[Path]) -> int:
+    graph, pictures, failures = network.graph, [], 0
+    for each in found:
+        if isinstance(each, Failure):
+            failures += 1
+            pictures.append({"picture": str(each.picture), "error": each.reason})
+            continue
+        top = [
+            {"class": graph.classes[number], "number": number, "probability": share}
+            for number, share in zip(each.top, each.probabilities, strict=True)
+        ]
+        pictures.append({"picture": str(each.picture), "top": top, "milliseconds": each.milliseconds})
+    about = {
+        "file": str(file),
+        "bytes": file.stat().st_size,
+        "network": graph.network,
+        "kernels": network.path,
+        "source": asdict(graph.source),
+        "accuracy": graph.accuracy and asdict(graph.accuracy),
+    }
+    _write(json.dumps({"network": about, "pictures": pictures}, indent=2) + "\n")
+    return int(failures > 0)
+
+
+def printable(text: str) -> str:
+    """A text without what would steer a terminal: names come from files that nobody vouches for."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def _write(text: str) -> None:
+    """Writes what the terminal's encoding has no character for as its code."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))

@@ -1,0 +1,263 @@
+"""`xnorlit fit|validate|test|predict`: LightningCLI on the one module and the one data module."""
+
+import logging
+import os
+import secrets
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, Namespace
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.trainer.states import TrainerStatus
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from typing_extensions import override
+
+from xnorlit.commands.help import Formatter, beginnings, binarizer_list
+from xnorlit.commands.wording import in_words
+from xnorlit.data import ImageData
+from xnorlit.errors import UserError
+from xnorlit.output.console import say
+from xnorlit.runs.arm import named
+from xnorlit.runs.config import flatten
+from xnorlit.runs.settings import config_files, read_config
+from xnorlit.training.checkpoints import Checkpoints, load
+from xnorlit.training.layer_curves import LayerCurves
+from xnorlit.training.loggers import MetricsFile, wandb_logger, wandb_mode
+from xnorlit.training.module import Classifier
+from xnorlit.training.place import RunPlace, claim, discard_if_empty, refuse_other_config
+from xnorlit.training.predictions import PredictionsFile
+from xnorlit.training.progress import progress
+from xnorlit.training.record import RunRecord
+from xnorlit.training.refusals import refuse
+
+# Said by Lightning about settings that are meant here, or about itself.
+QUIET = (
+    r"The '\w+' does not have many workers",
+    r".*`train_dataloader` is not an instance of|.*does not have `__len__`",
+    r"Checkpoint directory .* exists and is not empty",
+    r"The number of training batches .* is smaller than the logging interval",
+    r".*isinstance\(treespec, LeafSpec\)",
+    r"Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",
+    r"You're using the WeightAveraging callback with a model that overrides the configure_model",  # of no shards here
+    r"IProgress not found",  # tqdm's, in a notebook; nothing here draws its bars
+)
+
+
+class XnorlitCLI(LightningCLI):
+    """Adds to LightningCLI where a run is filed, what it leaves there, and messages in words."""
+
+    @override
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        parser = super().init_parser(**{"allow_abbrev": False, **kwargs})
+        for action in parser._actions:
+            if action.dest == "print_config":
+                action.metavar = "[=FLAGS]"  # In place of one that begins with a backspace.
+        return parser
+
+    @override
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        command, *words = sys.argv[1:]
+        files = list(config_files(words))
+        for file in files:
+            read_config(file)
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError as error:
+            options = [
+                name
+                for action in self._parser(command)._actions
+                for name in action.option_strings
+                if name.startswith("--")  # Links between settings are listed there, too.
+            ]
+            raise UserError(in_words(str(error), command, options, files)) from error
+        self.config[command].run.arm = named(self.config[command].run.arm, words)
+        refuse(command, self.config[command])
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning looks for a model's settings in its checkpoint; ours are in config.yaml."""
+
+    @override
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_class_arguments(RunPlace, "run")
+        parser.link_arguments("seed_everything", "data.seed")
+
+    @override
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "validate":
+            parser.add_argument(
+                "--packed", type=Path | None, default=None, help="measure this packed file in the checkpoint's place"
+            )
+        return parser
+
+    @override
+    def before_instantiate_classes(self) -> None:
+        config = self._config()
+        self.place: RunPlace = RunPlace(**config.run.as_dict())
+        if self.subcommand == "fit":
+            self._claim(config)
+
+    def _config(self) -> Namespace:
+        return self.config[self.subcommand]
+
+    def resolve(self, config: Namespace) -> str:
+        """The configuration as it is recorded, in YAML.
+
+        Args:
+            config: The command's, in which what decides about a run, which is not part of what it is, is reset.
+        """
+        config.run.resume, config.run.fresh = False, False
+        return self._parser(self.subcommand).dump(config, skip_unset=False)
+
+    def _claim(self, config: Namespace) -> None:
+        seed = int(config.seed_everything)
+        self.folder = self.place.at(seed)
+        resume, fresh = self.place.resume, self.place.fresh
+        self.resolved = self.resolve(config)
+        self.lock = claim(self.folder, resume=resume, fresh=fresh) if _first_process() else None
+        self.until_step, self.wandb_id, self.wandb = 0, secrets.token_hex(4), wandb_mode(self.place.wandb)
+        if resume:
+            last = self.folder / "checkpoints" / "last.ckpt"
+            theirs = yaml.safe_load((self.folder / "config.yaml").read_text())
+            refuse_other_config(flatten(yaml.safe_load(self.resolved)), flatten(theirs), self.folder)
+            former = load(last)
+            self.until_step = former["global_step"]
+            self.wandb_id = former["callbacks"]["RunRecord"]["wandb_id"] or self.wandb_id
+            config.ckpt_path = str(last)
+            config.model.init_from = None  # What came of it is in the checkpoint.
+            say("resume", f"{self.folder}: on from epoch {former['epoch'] + 1}, step {self.until_step}")
+
+    @override
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+            if packed := self._config().get("packed"):
+                from xnorlit.export.validation import PackedClassifier  # Training goes without the compiled engine.
+
+                self.model = PackedClassifier(packed)
+        except BaseException as error:
+            self._leave()
+            if isinstance(error.__cause__, UserError):  # The parser's, about which of some types would have fitted.
+                raise error.__cause__ from None
+            raise
+
+    @override
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except SystemExit:
+            if self.trainer.state.status == TrainerStatus.INTERRUPTED:  # Lightning ends the process with status 1.
+                raise KeyboardInterrupt from None
+            raise
+        finally:
+            self._leave()
+
+    def after_validate(self) -> None:
+        """Lightning calls it when it has printed what it measured."""
+        if self._config().get("packed"):
+            self.model.say_what_the_file_says()
+
+    def _leave(self) -> None:
+        """Gives the run's folder back, and removes it if the run never began."""
+        if self.subcommand == "fit":
+            discard_if_empty(self.folder)
+            if self.lock:
+                self.lock.close()
+
+    @override
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        trainer = self._trainer(**kwargs, enable_progress_bar=sys.stdout.isatty())
+        trainer.strategy.checkpoint_io = Checkpoints()
+        return trainer
+
+    def _trainer(self, **kwargs: Any) -> Trainer:
+        if self.subcommand != "fit":
+            # Beside the checkpoint, not in the run: `predictions.safetensors` there are of the last epoch.
+            beside = Path(self._config().ckpt_path or "predictions").with_suffix(".predictions.safetensors")
+            writers = [PredictionsFile(beside)] if self.subcommand == "predict" else []
+            return super().instantiate_trainer(logger=False, callbacks=writers, **kwargs)
+        flat = flatten(yaml.safe_load(self.resolved))
+        loggers: list[Logger] = [MetricsFile(self.folder, self.until_step)]
+        if self.wandb != "off" and _first_process():
+            seed = flat["seed_everything"]
+            loggers.append(wandb_logger(self.place, self.folder, seed, flat, self.wandb_id, self.wandb))
+        return super().instantiate_trainer(
+            logger=loggers,
+            default_root_dir=self.folder,
+            callbacks=[*self._aids(), *self._callbacks()],
+            **kwargs,
+        )
+
+    def _aids(self) -> list[Callback]:
+        """What the recipe lists under trainer.callbacks, one or several, and the layers' curves in any case."""
+        listed = self.config_init[self.subcommand].trainer.callbacks or []
+        listed = listed if isinstance(listed, list) else [listed]
+        return listed if any(isinstance(aid, LayerCurves) for aid in listed) else [*listed, LayerCurves()]
+
+    def _callbacks(self) -> list[Callback]:
+        wandb = None if self.wandb == "off" else {"id": self.wandb_id, "offline": self.wandb == "offline"}
+        return [
+            RunRecord(self.folder, self.resolved, wandb, resumed=bool(self.until_step)),
+            progress(),
+            _keep(self.folder, "best", monitor="val/top1", mode="max"),
+            # Lightning's save_last saves only when the best one is saved, too.
+            _keep(self.folder, "last"),
+        ]
+
+
+def _keep(folder: Path, name: str, **which: str) -> ModelCheckpoint:
+    """A checkpoint `<name>.ckpt` that is replaced after each epoch, or after each that is better."""
+    return ModelCheckpoint(dirpath=folder / "checkpoints", filename=name, enable_version_counter=False, **which)
+
+
+def _first_process() -> bool:
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def settings() -> dict[str, Any]:
+    """What LightningCLI is told about itself."""
+    return {
+        "seed_everything_default": 0,
+        "auto_configure_optimizers": False,
+        "load_from_checkpoint_support": False,
+        "save_config_callback": None,
+        "trainer_defaults": {"num_sanity_val_steps": 0, "enable_model_summary": False},
+        "parser_kwargs": {"prog": "xnorlit", "exit_on_error": False, "formatter_class": Formatter, **beginnings()},
+    }
+
+
+def quiet() -> None:
+    """Keeps Lightning from saying what is meant here."""
+    for pattern in QUIET:
+        warnings.filterwarnings("ignore", pattern)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Runs one LightningCLI command.
+
+    Args:
+        command: fit, validate, test or predict.
+        arguments: What follows it on the command line.
+
+    Raises:
+        UserError: The arguments or what they name are wrong.
+    """
+    quiet()
+    # Lightning's launchers start the other processes of a distributed run from sys.argv.
+    sys.argv[1:] = [command, *arguments]
+    if arguments and arguments[-1] == "--model.binarizer.help":
+        sys.stdout.write(binarizer_list(command))
+        return
+    try:
+        XnorlitCLI(Classifier, ImageData, **settings())
+    except MisconfigurationException as error:
+        raise UserError(f"{error} See xnorlit {command} --help.") from error

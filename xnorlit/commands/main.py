@@ -1,0 +1,171 @@
+"""The commands: names, help, errors; no work of their own.
+
+A command's room is imported when the command runs, so that `xnorlit --help` answers at once.
+"""
+
+import errno
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from xnorlit import __version__
+from xnorlit.errors import UserError, did_you_mean
+
+
+def _worded(module: str, function: str, *first: str) -> Callable[[Sequence[str]], int | None]:
+    """A command that reads its words itself, after those that are `first`."""
+
+    def command(words: Sequence[str]) -> int | None:
+        return getattr(importlib.import_module(module), function)(*first, words)
+
+    return command
+
+
+def _typed(module: str, function: str, example: str) -> Callable[[Sequence[str]], None]:
+    """A command whose arguments are a function's signature and whose help is its docstring."""
+
+    def command(words: Sequence[str]) -> None:
+        from xnorlit.commands.arguments import call
+
+        name = f"xnorlit {function}"
+        call(getattr(importlib.import_module(module), function), words, prog=name, example=f"{name} {example}")
+
+    return command
+
+
+COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int | None]]] = {
+    "train": ("train one arm with the recipe that fits the images", _worded("xnorlit.commands.train", "train")),
+    "fit": ("train with configuration files: -c base.yaml -c xnor.yaml", _worded("xnorlit.commands.fit", "run", "fit")),
+    "validate": (
+        "accuracy of a checkpoint on the validation split",
+        _worded("xnorlit.commands.fit", "run", "validate"),
+    ),
+    "test": ("accuracy of a checkpoint on the test split", _worded("xnorlit.commands.fit", "run", "test")),
+    "predict": ("logits of a checkpoint for the validation split", _worded("xnorlit.commands.fit", "run", "predict")),
+    "summary": ("what a network weighs and computes, layer by layer", _worded("xnorlit.commands.summary", "summary")),
+    "prepare": (
+        "images to .beton files, once, for the fast loader",
+        _typed("xnorlit.data.prepare", "prepare", "photos/ betons/ --shorter-side 256 --skip-bad"),
+    ),
+    "pack": (
+        "a trained network into bits: one small file, measured",
+        _typed("xnorlit.commands.pack", "pack", "runs/cifar10/pair-0/xnor/seed-0 --ends int8"),
+    ),
+    "classify": (
+        "pictures through a packed network: the likeliest classes",
+        _worded("xnorlit.commands.classify", "classify"),
+    ),
+    "compare": ("the table of a pair: what binarising cost and gave", _worded("xnorlit.commands.compare", "compare")),
+    "report": ("a pair's page: one HTML file with all of it", _worded("xnorlit.commands.dashboard", "report")),
+    "sync": (
+        "runs that were trained offline, to W&B",
+        _typed("xnorlit.report.wandb.sync", "sync", "runs/cifar10"),
+    ),
+    "dashboard": (
+        "a pair on W&B: a report and a saved view",
+        _typed("xnorlit.commands.dashboard", "dashboard", "cifar10/pair-0"),
+    ),
+    "table": (
+        "an experiment's arms, trained where missing, as a table",
+        _typed("xnorlit.commands.table", "table", "cifar10 --data photos/ --thorough float,xnor"),
+    ),
+    "ablate": (
+        "a grid of settings, a sweep file of W&B, trained and tabulated",
+        _typed("xnorlit.commands.ablate", "ablate", "scale-gradient --dry-run"),
+    ),
+    "steps": ("what a training step of each arm costs, over the first's", _worded("xnorlit.commands.steps", "steps")),
+    "bench": (
+        "how fast and small the packed network is, beside torch and onnxruntime",
+        _worded("xnorlit.commands.bench", "bench"),
+    ),
+}
+
+
+def usage() -> str:
+    """The text of `xnorlit --help`."""
+    commands = "\n".join(f"  {name:10}{about}" for name, (about, _) in COMMANDS.items())
+    return (
+        f"xnorlit {__version__}: what does a binary AlexNet cost, and what does it give?\n\n"
+        "usage: xnorlit COMMAND [OPTIONS]      xnorlit COMMAND --help\n\n"
+        f"commands:\n{commands}\n\n"
+        "options:\n"
+        "  --help    this text\n"
+        "  --version the version\n"
+        "  --debug   anywhere: show the traceback of an error\n"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: Words of the command line; those of this process by default.
+
+    Returns:
+        Exit status: 0 when the command did what was asked, 1 when it did a part of it or for a fault of this program,
+        2 for an error that the message explains, 130 for Ctrl-C.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    if not words or words[0] in ("--help", "-h", "help"):
+        sys.stdout.write(usage())
+        return 0
+    if words[0] == "--version":
+        sys.stdout.write(f"xnorlit {__version__}\n")
+        return 0
+    try:
+        if words[0] not in COMMANDS:
+            near = did_you_mean(words[0], COMMANDS)
+            raise UserError(f"no command named {words[0]}.{near} Known: {', '.join(COMMANDS)}. See xnorlit --help.")
+        status = COMMANDS[words[0]][1](words[1:])
+        sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            raise
+        return _told(error)
+    return status or 0
+
+
+def _told(error: BaseException) -> int:
+    """Says what happened in one message and gives the exit status."""
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    if isinstance(error, BrokenPipeError):  # `xnorlit ... | head` has read enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    if isinstance(error, UserError):
+        message, status = str(error), 2
+    elif isinstance(error, OSError) and error.errno is not None:
+        message, status = _os_error(error), 2
+    else:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        message, status = (f"unexpected: {what}. Run it again with --debug for the traceback, and please report it."), 1
+    sys.stderr.write(f"error: {message}\n")
+    return status
+
+
+def _os_error(error: OSError) -> str:
+    """`runs/cifar10: permission denied. Expected ...` of an error of the operating system."""
+    where = f"{error.filename}: " if error.filename else ""
+    remedy = _REMEDIES.get(error.errno or 0, "Run it again with --debug to see what was being done.")
+    return f"{where}{(error.strerror or str(error)).lower()}. {remedy}"
+
+
+_REMEDIES = {
+    errno.EACCES: "Expected to be allowed to use it; change its permissions or name another place.",
+    errno.EPERM: "Expected to be allowed to use it; change its permissions or name another place.",
+    errno.EROFS: "Expected a place that can be written to; name another one.",
+    errno.ENOSPC: "Free some space there, or name another place.",
+    errno.EDQUOT: "Free some of your quota there, or name another place.",
+    errno.ENOENT: "Expected it to exist; check the name.",
+    errno.EEXIST: "Expected a folder or a free name; choose another one.",
+    errno.ENOTDIR: "Expected a folder; check the name.",
+    errno.EISDIR: "Expected a file; check the name.",
+    errno.EMFILE: "Allow more open files (ulimit -n), or use fewer workers (--data.workers).",
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

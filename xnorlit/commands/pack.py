@@ -1,0 +1,182 @@
+"""The command `xnorlit pack`: from a run to a file, with what the file reached."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from xnorlit import __version__
+from xnorlit.data import CentreCrop
+from xnorlit.errors import UserError
+from xnorlit.export.measure import Answers, answers
+from xnorlit.export.pack import pack as pack_network
+from xnorlit.export.pack import write
+from xnorlit.export.random_weights import drawn_network
+from xnorlit.export.rebuild import Rebuilt, checkpoint_of, rebuild
+from xnorlit.export.validation import on_engine
+from xnorlit.export.weight import Weight, weigh
+from xnorlit.output.console import say
+from xnorlit.packed.engine import PackedNetwork
+from xnorlit.packed.graph import Graph
+from xnorlit.packed.origin import Source
+from xnorlit.runs import Run, find, newest, read
+
+CALIBRATION = 256  # training images that show how large the last layer's inputs become
+
+Ends = Literal["float", "int8"]
+Tensors = dict[str, np.ndarray]
+
+
+def pack(
+    run: Path | None = None,
+    *,
+    out: Path | None = None,
+    checkpoint: str = "last",
+    ends: Ends = "float",
+    root: Path = Path("runs"),
+    random_weights: bool = False,
+    or_random_weights: bool = False,
+    network: str = "alexnet-xnor",
+) -> None:
+    """Packs a trained network into bits: one file that `xnorlit classify` and `xnorlit bench` run without torch.
+
+    The packed network is measured on the run's validation images; the file says what it reached and where it comes
+    from.
+
+    Args:
+        run: Folder of a finished run; the newest one with binary layers unless given.
+        out: The file; RUN/packed.safetensors, or RUN/packed-int8.safetensors, unless given.
+        checkpoint: last, best, or a file of the run's; last is what the run reports.
+        ends: First and last layer in fp32, or in 8 bits, which is smaller and no longer exact.
+        root: Folder that is searched for the newest run.
+        random_weights: No run: a network with random weights, to measure speed and size with.
+        or_random_weights: The same, where there is no finished run with binary layers.
+        network: For random weights: name of the network.
+
+    Raises:
+        UserError: There is nothing to pack, or it cannot be packed; the message says why.
+    """
+    if random_weights and run is not None:
+        raise UserError(f"a run ({run}) was given together with --random-weights; give one or the other.")
+    if random_weights or (or_random_weights and run is None and not _has_binary_run(root)):
+        if not random_weights:
+            say("pack", f"{root} has no finished run with binary layers")
+        _pack_random(network, ends, out or root / "random-weights" / f"{network}{_suffix(ends)}.safetensors")
+        return
+    chosen = newest(root, with_codes=True) if run is None else read(run)
+    if not chosen.summary.has_codes:
+        raise UserError(
+            f"{chosen.path} has no binary layer, so there is nothing to pack into bits. Give a run of a binary arm: "
+            "make train-xnor trains one."
+        )
+    _pack_run(
+        chosen, checkpoint, ends, out or chosen.path / f"packed{_suffix(ends)}.safetensors", given=run is not None
+    )
+
+
+def _pack_run(run: Run, which: str, ends: Ends, out: Path, *, given: bool) -> None:
+    file = checkpoint_of(run, which)
+    say(
+        "pack", f"{run.path}{'' if given else ', the newest finished run with binary layers'}: {file.name}, {ends} ends"
+    )
+    rebuilt = rebuild(run, file)
+    packed = _packed(run, rebuilt, ends)
+    engine = PackedNetwork(*packed)
+    found = answers(partial(on_engine, engine), rebuilt.data, "accuracy on the engine")
+    graph = replace(packed[0], accuracy=found.accuracy(rebuilt.data))
+    write(out, graph, packed[1])
+    say("done", f"{out}: {_size(out, weigh(graph, packed[1]))}\n{_accuracy(graph, engine)}")
+    if ends == "int8":
+        exact = PackedNetwork(*_packed(run, rebuilt, "float"))
+        float_ends = answers(partial(on_engine, exact), rebuilt.data, "accuracy with float ends")
+        say("", _difference(found, float_ends, "with float ends"))
+    module, name = _answers_of_module(run, rebuilt)
+    say("", _difference(found, module, name))
+    _say_next(out)
+
+
+def _packed(run: Run, rebuilt: Rebuilt, ends: Ends) -> tuple[Graph, Tensors]:
+    data = rebuilt.data
+    crop = data.val_crop
+    if not isinstance(crop, CentreCrop):
+        raise UserError(
+            f"{run.path} validates with {crop}, which draws at random or moves the image; a packed file holds a "
+            "central crop. Train with data.val_crop: CentreCrop."
+        )
+    environment = run.environment
+    source = Source(
+        weights="trained",
+        run=replace(run.place, root=Path(run.place.root.name)).path.as_posix(),
+        checkpoint=rebuilt.checkpoint.name,
+        epoch=rebuilt.epochs,
+        commit=environment.commit or "",
+        changed=environment.dirty,
+        xnorlit=__version__,
+    )
+    return pack_network(
+        rebuilt.network,
+        image_size=data.image_size,
+        classes=data.classes,
+        ends=ends,
+        calibration=data.spread_pictures("train", CALIBRATION) if ends == "int8" else None,
+        crop=crop.ratio,
+        squash=crop.squash,
+        source=source,
+    )
+
+
+def _answers_of_module(run: Run, rebuilt: Rebuilt) -> tuple[Answers, str]:
+    """The module's own answers: those that the run stored, where they are of these weights and these images."""
+    stored = run.predictions
+    if rebuilt.epochs == run.summary.epochs and stored.listing_sha256 == rebuilt.data.listing_hash("val"):
+        return Answers(stored.label, stored.top5), "training's own evaluation"
+    name = f"the module's evaluation of epoch {rebuilt.epochs}, in torch"
+    return answers(rebuilt.network, rebuilt.data, "accuracy in torch"), name
+
+
+def _pack_random(network: str, ends: Ends, out: Path) -> None:
+    say("pack", f"RANDOM WEIGHTS: {network}, untrained, good for measuring speed and size and for nothing else")
+    graph, tensors = drawn_network(network, ends)
+    write(out, graph, tensors)
+    say("done", f"{out}: {_size(out, weigh(graph, tensors))}\nRANDOM WEIGHTS: what it answers means nothing")
+    _say_next(out)
+
+
+def _has_binary_run(root: Path) -> bool:
+    return root.is_dir() and any(isinstance(run, Run) and run.summary.has_codes for run in find(root))
+
+
+def _suffix(ends: Ends) -> str:
+    return "" if ends == "float" else f"-{ends}"
+
+
+def _size(file: Path, weight: Weight) -> str:
+    return (
+        f"{file.stat().st_size / 2**20:.3g} MiB; "
+        f"its {weight.layers} {weight.kind} layers {weight.packed / 2**20:.3g} MiB, {weight.ratio:.1f} times smaller "
+        f"than in fp32 ({weight.float32 / 2**20:.3g} MiB)"
+    )
+
+
+def _accuracy(graph: Graph, engine: PackedNetwork) -> str:
+    assert graph.accuracy is not None
+    found = graph.accuracy
+    return (
+        f"top-1 {100 * found.top1:.2f} %, top-5 {100 * found.top5:.2f} % of {found.images:,} validation images, "
+        f"computed by the packed network ({engine.path})"
+    )
+
+
+def _difference(ours: Answers, theirs: Answers, name: str) -> str:
+    differ = int((ours.top5 != theirs.top5).any(axis=1).sum())
+    points = 100 * (ours.share(1) - theirs.share(1))
+    return (
+        f"top-1 {100 * theirs.share(1):.2f} %, top-5 {100 * theirs.share(5):.2f} %: {name} ({points:+.2f} points); "
+        f"the five likeliest, in order, differ for {differ:,} of {len(ours.labels):,} images"
+    )
+
+
+def _say_next(file: Path) -> None:
+    say("next", f"xnorlit classify {file} PHOTO.jpg\nxnorlit bench {file}   (make bench)")

@@ -1,0 +1,95 @@
+"""`python -m xnorlit.commands.resolve`: what command lines of `xnorlit fit` stand for, many in one process.
+
+Reads a JSON list of command lines, each a list of words, and prints a JSON list of `{"config": ...}`, as a run would
+record it, or `{"error": ...}`. Nothing is trained, read or written.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import yaml
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from typing_extensions import override
+
+from xnorlit.commands.fit import XnorlitCLI, quiet, settings
+from xnorlit.data import ImageData
+from xnorlit.errors import UserError
+from xnorlit.models import build
+from xnorlit.training.module import Classifier
+from xnorlit.training.place import RunPlace
+
+
+class _Resolver(XnorlitCLI):
+    """The parser of `xnorlit fit`, which reads command lines and runs none of them."""
+
+    def __init__(self) -> None:
+        super().__init__(Classifier, ImageData, **settings())
+
+    @override
+    def parse_arguments(self, parser: Any, args: Any) -> None:
+        """Nothing is read when the parser is made, but which command's it is."""
+        self.config = {"subcommand": "fit"}
+
+    @override
+    def _set_seed(self) -> None: ...
+
+    @override
+    def before_instantiate_classes(self) -> None: ...
+
+    @override
+    def instantiate_classes(self) -> None: ...
+
+    @override
+    def _run_subcommand(self, subcommand: str) -> None: ...
+
+    def configuration(self, words: Sequence[str]) -> dict[str, Any]:
+        """The configuration that a run of this command line would record.
+
+        Args:
+            words: What follows `xnorlit fit`.
+
+        Raises:
+            UserError: The command line is refused, or the network cannot be built.
+        """
+        sys.argv[1:] = ["fit", *words]
+        super().parse_arguments(self.parser, None)
+        config = self.config["fit"]
+        RunPlace(**config.run.as_dict()).at(config.seed_everything)
+        _build(self.parser.instantiate_classes(self.config)["fit"].model, config.data.get("image_size"))
+        return yaml.safe_load(self.resolve(config))
+
+
+def _build(model: Classifier, image_size: int | None) -> None:
+    """Builds the network without numbers: what no network can be is refused here, and not when its turn has come."""
+    with torch.device("meta"):
+        build(
+            model.table,
+            model._binarizer[0],
+            classes=2,
+            image_size=image_size or model.table.image_size,
+            layers=model._layers,
+        )
+
+
+def resolved(lines: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+    """`{"config": ...}` or `{"error": ...}` of each command line.
+
+    Args:
+        lines: What follows `xnorlit fit`, word by word.
+    """
+    quiet()
+    resolver = _Resolver()
+    answers = []
+    for words in lines:
+        try:
+            answers.append({"config": resolver.configuration(words)})
+        except (UserError, MisconfigurationException) as error:
+            answers.append({"error": str(error)})
+    return answers
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(resolved(json.load(sys.stdin))) + "\n")

@@ -1,0 +1,168 @@
+"""What jsonargparse says about arguments and configuration files, in words: given, expected, near."""
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xnorlit.binarize import binarizers
+from xnorlit.data.augment import Crop
+from xnorlit.errors import did_you_mean
+from xnorlit.runs.settings import read_config
+from xnorlit.training.aids import AIDS
+from xnorlit.training.losses import Loss
+from xnorlit.training.schedule import Schedule
+
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+    "NoneType": "null",
+    "list": "a list",
+    "dict": "a mapping {key: value}",
+    "tuple": "a list",
+}
+
+
+def in_words(message: str, command: str, options: Iterable[str], files: Iterable[Path]) -> str:
+    """The parser's message as one that names what was given, what was expected, and the near miss.
+
+    Args:
+        message: What jsonargparse said.
+        command: fit, validate, test or predict.
+        options: All of its options, such as `--trainer.max_epochs`.
+        files: Its configuration files, to find a misspelt key in.
+    """
+    help_ = f"See xnorlit {command} --help."
+    options = list(options)
+    if found := re.search(r"unrecognized arguments: ([^\s=]+)", message):
+        return _unknown_word(found[1], command, options)
+    if found := re.search(r"does not accept option '([^']+)'", message):
+        near = did_you_mean(found[1], [option.lstrip("-") for option in options])
+        return f"{_holder(found[1], files)} no setting named {found[1]}.{near} {help_}"
+    if found := re.search(r"arguments are required: (.+)", message):
+        missing = found[1].replace(f"{command}.", "")
+        return (
+            f"not given: {missing}. Give a recipe, such as -c experiments/cifar10/base.yaml -c "
+            f"experiments/cifar10/xnor.yaml, or the options --{missing.replace(', ', ', --')}. {help_}"
+        )
+    keys = re.findall(r'Parser key "([^"]+)"', message)
+    if not keys:
+        return f"{message}\n{help_}"
+    key = ".".join(dict.fromkeys(keys))
+    if found := re.search(r"Unable to load config ['\"](.+)['\"]", message):
+        near = " Did you mean --data.source?" if key == "data" else ""
+        return (
+            f"--{key} takes a YAML file of {key} settings, not {found[1]}; one setting is --{key}.NAME.{near} {help_}"
+        )
+    return _mistyped_class(key, message, command) or _setting(key, message, command) or f"{message}\n{help_}"
+
+
+def _unknown_word(word: str, command: str, options: list[str]) -> str:
+    if word.startswith("-"):
+        return f"{command} has no option {word}.{did_you_mean(word, options)} See xnorlit {command} --help."
+    hint = f" Configuration files are given with -c: -c {word}." if Path(word).suffix in (".yaml", ".yml") else ""
+    return f"{word} is not understood: settings are given as --name value.{hint} See xnorlit {command} --help."
+
+
+def _holder(key: str, files: Iterable[Path]) -> str:
+    """`cifar10/base.yaml: there is` of the last file that says something about a dotted key."""
+    holder = "there is"
+    for file in files:
+        part: Any = read_config(file)
+        for name in key.split("."):
+            part = part.get(name, _ABSENT) if isinstance(part, dict) else _ABSENT
+        if part is not _ABSENT:
+            holder = f"{file}: there is"
+    return holder
+
+
+_ABSENT = object()
+
+
+def _mistyped_class(key: str, message: str, command: str) -> str | None:
+    """The message for a class name that is not one, with the near miss."""
+    found = re.search(r"dot import path string: (\S+)", message) or re.search(r"Import path (\S+) does not", message)
+    found = found or re.search(r"class_path '(\S+)':\s+(?:No module|module )", message)
+    kind = next((name for name in _CLASSES if key.startswith(name)), None)
+    if not found or kind is None or key.removeprefix(kind):
+        return None
+    what, known = _CLASSES[kind]
+    names = known()
+    near = did_you_mean(found[1].rpartition(".")[2], names)
+    return (
+        f"no {what} named {found[1]}.{near} Known: {', '.join(names)} (or a class path). "
+        f"See xnorlit {command} --{'model.binarizer' if what == 'binarizer' else kind}.help"
+    )
+
+
+def _setting(key: str, message: str, command: str) -> str | None:
+    """The message for a setting that does not exist or has a value of the wrong kind."""
+    see = f"See xnorlit {command} --help."
+    if key in ("seed_everything", "data.seed"):
+        key, message = "the seed", f"Expected a <class 'int'>. Got value: {message.split()[-1]}"
+    owner = re.search(r"class_path[= ]'([\w.]+)'", message)
+    if owner and key.partition(".")[0] in ("model", "data"):
+        setting = ".".join(key.split(".")[:2]).replace("model.layers", "model.binarizer")
+        see = f"See xnorlit {command} --{setting}.help {owner[1].rpartition('.')[2]}"
+    if found := re.search(r"Option '([^']+)' is not accepted", message):
+        return _unknown_setting(key, found[1], owner and owner[1], see)
+    given = re.findall(
+        r"(?:Given value|Got value): (?!NestedArg|Namespace)(.+?)(?:\. Got value: Namespace.*)?$", message, re.M
+    )
+    expected = list(dict.fromkeys(_kinds(message)))
+    expected = [kind for kind in expected if kind != "null"] or expected
+    if not given or not expected:
+        return None
+    return f"{key} is {given[0]}. Expected {' or '.join(expected)}. {see}"
+
+
+def _unknown_setting(key: str, name: str, owner: str | None, see: str) -> str:
+    module, _, cls = (owner or "").rpartition(".")
+    settings = list(inspect.signature(getattr(importlib.import_module(module), cls)).parameters) if owner else []
+    if settings in ([], ["args", "kwargs"]):
+        return f"{key}.{name} is a setting of a class that is not named yet: name it before, as --{key} NAME. {see}"
+    return f"{cls} has no setting {name} ({key}).{did_you_mean(name, settings)} Known: {', '.join(settings)}. {see}"
+
+
+def _kinds(message: str) -> Iterator[str]:
+    """What would have been right, as words: `a whole number`, `one of corrected, paper, ste`."""
+    pattern = r"Expected a (?:<class '([\w.]+)'>|typing\.Literal\[(.+?)\](?=\.|$|\s)|(tuple with \d+ elements))"
+    for name, choices, elements in re.findall(pattern, message):
+        if choices:
+            yield f"one of {choices.replace(chr(39), '')}"
+        elif elements:
+            yield f"a list of {elements.split()[2]} numbers"
+        else:
+            yield _KINDS.get(name, f"a {name}")
+
+
+def _below(base: type) -> list[str]:
+    """Names of the subclasses of an abstract class at any depth, sorted."""
+    found: set[str] = set()
+    waiting = [base]
+    while waiting:
+        for each in waiting.pop().__subclasses__():
+            waiting.append(each)
+            if not each.__name__.startswith("_"):
+                found.add(each.__name__)
+    return sorted(found)
+
+
+# What a setting's class may be, by the setting; `layers` holds binarizers too.
+_CLASSES: dict[str, tuple[str, Callable[[], list[str]]]] = {
+    "model.binarizer": ("binarizer", lambda: list(binarizers())),
+    "model.layers": ("binarizer", lambda: list(binarizers())),
+    "model.losses": ("loss", lambda: _below(Loss)),
+    "model.optimizer": ("optimizer", lambda: _below(torch.optim.Optimizer)),
+    "model.schedule": ("schedule", lambda: _below(Schedule)),
+    "model.weight_decay_schedule": ("schedule", lambda: _below(Schedule)),
+    "trainer.callbacks": ("callback", lambda: [aid.__name__ for aid in AIDS]),
+    "data.train_crop": ("crop", lambda: _below(Crop)),
+    "data.val_crop": ("crop", lambda: _below(Crop)),
+}

@@ -1,0 +1,143 @@
+"""What a comparison says, as typed records that print as JSON unchanged. Accuracies in percent, gaps in points."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from xnorlit.comparison.classes import ClassGap
+from xnorlit.comparison.difference import Difference
+from xnorlit.comparison.paper import CLAIMS, UFES, Claim, PublishedPair
+from xnorlit.comparison.statistics import Interval
+
+SCHEMA = 1
+"""Rises when a field of the JSON changes its meaning or goes; new fields leave it."""
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over seeds, and its standard deviation where there are several."""
+
+    mean: float
+    spread: float | None
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """One run: accuracies of the last epoch's weights on the validation images."""
+
+    seed: int
+    run: str
+    epochs: int
+    top1_percent: float
+    top1_interval: Interval
+    top5_percent: float
+    best_top1_percent: float
+    best_epoch: int
+    train_seconds: float
+    step_seconds: float
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One column: an arm's means over its seeds. Sizes are of all weights, in bits."""
+
+    label: str
+    binarizer: str
+    top1_percent: Mean
+    top5_percent: Mean
+    train_seconds: Mean
+    step_seconds: Mean
+    parameters: int
+    binary_parameters: int
+    bits_per_binary_weight: float | None
+    float_bits: int
+    packed_bits: int
+    seeds: tuple[SeedResult, ...]
+
+
+@dataclass(frozen=True)
+class SeedGap:
+    """The gap of two runs; only_reference and only_arm count the images that one of them alone gets right."""
+
+    seed: int
+    reference_seed: int
+    points: float
+    only_reference: int
+    only_arm: int
+    mcnemar_p: float
+
+
+@dataclass(frozen=True)
+class AccuracyGap:
+    """Reference minus arm, in points; the intervals are of 95 % and let vary what their names say."""
+
+    points: float
+    spread: float | None
+    over_images: Interval
+    over_seeds: Interval | None
+    over_both: Interval | None
+    seeds: tuple[SeedGap, ...]
+
+
+@dataclass(frozen=True)
+class PartGap:
+    """The gap on a random part of the images, in points, and its interval over images."""
+
+    images: int
+    points: float
+    over_images: Interval
+
+
+@dataclass(frozen=True)
+class Gap:
+    """An arm against the reference: how their configurations differ, what it loses and what it saves.
+
+    classes and parts are of top-1: the gap in each class, and on fewer and fewer images.
+    Factors are reference over arm for sizes (how many times smaller the arm is) and arm over reference for times (how
+    many times longer it takes); None where there is nothing to divide, or where times are of different machines.
+    """
+
+    arm: str
+    reference: str
+    difference: Difference
+    top1: AccuracyGap
+    top5: AccuracyGap
+    classes: tuple[ClassGap, ...]
+    parts: tuple[PartGap, ...]
+    train_time_factor: float | None
+    step_time_factor: float | None
+    binary_weights_factor: float | None
+    packed_size_factor: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two or more arms side by side, on the same validation images."""
+
+    experiment: str
+    pair: str
+    reference: str
+    source: str
+    synthetic: bool
+    split: str
+    images: int
+    classes: int
+    listing_sha256: str
+    arms: tuple[Arm, ...]
+    gaps: tuple[Gap, ...]
+    notes: tuple[str, ...]
+    published: PublishedPair = UFES
+    claims: tuple[Claim, ...] = CLAIMS
+    schema: int = field(default=SCHEMA)
+
+    @property
+    def matched(self) -> bool:
+        """Whether in every gap only the binarizer differs."""
+        return all(gap.difference.kind == "matched" for gap in self.gaps)
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as JSON types, with the verdict of each gap in words."""
+        record = asdict(self)
+        record["matched"] = self.matched
+        for gap, written in zip(self.gaps, record["gaps"], strict=True):
+            written["difference"]["verdict"] = gap.difference.verdict
+        return record

@@ -1,0 +1,76 @@
+"""What a reader of a comparison should know besides its numbers."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from xnorlit.comparison.pairing import Match, Pairing
+from xnorlit.comparison.statistics import disagreements
+from xnorlit.errors import UserError
+from xnorlit.runs import Run
+
+_FEW = 10
+"""Below this many disagreements the bootstrap has too little to resample; a rule of thumb of the sign test."""
+
+
+def notes_on(paired: Pairing) -> list[str]:
+    """One sentence for each thing that qualifies the numbers, without repeats."""
+    runs = [run for of_arm in paired.arms.values() for run in of_arm]
+    notes = [note for run in runs for note in _on_run(run)]
+    notes += [note for match in paired.matches for note in _on_match(match, paired)]
+    return list(dict.fromkeys(notes))
+
+
+def _on_run(run: Run) -> list[str]:
+    notes = []
+    measured, reported = 100 * float(run.predictions.correct(1).mean()), 100 * run.summary.top1
+    if abs(measured - reported) > 0.1:
+        notes.append(
+            f"{run.path}: its summary says top-1 {reported:.2f} %, its predictions {measured:.2f} %; the table shows "
+            "the latter."
+        )
+    try:
+        series_of = run.curves.series
+    except UserError as error:  # the accuracies are the predictions', so there is a comparison all the same
+        return [*notes, f"{error} Its curves are missing; accuracies and gaps are those of its predictions."]
+    reached = max((int(series.epoch[-1]) + 1 for series in series_of.values()), default=0)
+    if reached < run.summary.epochs:
+        notes.append(
+            f"{run.path / 'metrics.csv'} was cut short: it ends in epoch {reached} of {run.summary.epochs}, and so do "
+            "the curves."
+        )
+    for name, series in series_of.items():
+        diverged = np.isnan(series.value)
+        if diverged.any():
+            notes.append(f"{run.path}: {name} is NaN from step {series.step[diverged][0]:,}.")
+    return notes
+
+
+def _on_match(match: Match, paired: Pairing) -> list[str]:
+    notes = []
+    arms = f"{match.arm} and {paired.reference}"
+    environments = [run.environment for run in (*match.runs, *match.twins)]
+    if len({environment.machine for environment in environments}) > 1:
+        notes.append(f"{arms} were trained on different machines or numbers of threads: their times are not divided.")
+    if len({environment.backend for environment in environments}) > 1:
+        notes.append(f"{arms} were fed by different loaders ({_listed(e.backend for e in environments)}).")
+    if len({environment.commit for environment in environments}) > 1:
+        notes.append(f"{arms} were trained by different commits ({_listed(str(e.commit)[:9] for e in environments)}).")
+    if any(environment.dirty for environment in environments):
+        notes.append(f"{arms}: the code of a run had changes that no commit holds.")
+    for package in ("torch", "pytorch-lightning", "xnorlit"):
+        versions = {environment.packages.get(package, "none") for environment in environments}
+        if len(versions) > 1:
+            notes.append(f"{arms} were trained with different versions of {package} ({_listed(sorted(versions))}).")
+    for run, twin in zip(match.runs, match.twins, strict=True):
+        differ = sum(disagreements(twin.predictions.correct(1), run.predictions.correct(1)))
+        if differ < _FEW:
+            notes.append(
+                f"{arms} (seed {run.place.seed}) disagree on {differ} images only: too few for the interval to be "
+                "trusted; use McNemar's p."
+            )
+    return notes
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(names))

@@ -1,0 +1,162 @@
+"""One link of the chain as a layer of the packed graph and its tensors."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xnorlit.export.chain import Link
+from xnorlit.export.maps import affine_maps
+from xnorlit.export.operands import packed_bits, refuse, weight_planes
+from xnorlit.export.thresholds import FAR, Steps, integer_steps, real_steps
+from xnorlit.packed.graph import Ending, Layer, Map, Weights, Window
+
+Tensors = dict[str, np.ndarray]
+POINTS = 1025  # where what the max pool sees is checked to grow, or to fall, throughout
+
+
+@torch.no_grad()
+def packed_layer(link: Link, at: Map) -> tuple[Layer, Tensors]:
+    """The packed form of a link that reads the map `at`.
+
+    Args:
+        link: The layer and its way to the next.
+        at: What it reads, a flattened map in its unflattened extents.
+
+    Raises:
+        UserError: It has none.
+    """
+    codes = link.layer.binarizer.weight_codes(link.layer.weight).values
+    window = link.layer.window and Window(*(tuple(pair) for pair in link.layer.window))
+    # A linear layer reads the flattened map channel by channel; the engine's map is position by position.
+    shape = codes.shape[1:] if window else (at.channels, at.height, at.width)
+    rows = codes.view(-1, *shape).permute(0, 2, 3, 1).repeat(link.copies, 1, 1, 1)
+    real = link.layer.binarizer.weight_bits == 32
+    weights = Weights("float")
+    if not real:
+        planes, weights = weight_planes(rows, link.name)
+    layer = Layer(
+        link.name,
+        link.outputs,
+        link.operand,
+        weights,
+        Ending("reals", slopes=(1.0,)),
+        window,
+        getattr(link.layer, "groups", 1),
+        link.pool and (link.pool.kernel_size, link.pool.stride, link.pool.padding),  # type: ignore[arg-type]
+    )
+    after = layer.output(at)
+    averaged = link.averaged is not None and link.averaged != after[:2]
+    refuse(
+        averaged, link.name, f"an average pool of {_sides(after)} to {_sides(link.averaged)} follows it; use a max pool"
+    )
+    most = _largest_sum(layer, math.prod(shape))
+    toward = _orientation(link, most)
+    turned = toward.view(-1, 1, 1, 1)
+    weight = _floats(rows * turned) if real else packed_bits(planes ^ (turned < 0))
+    ending, tensors = (_reals if link.gives_reals else _codes)(link, layer, after, toward, most)
+    return replace(layer, ending=ending), {"weight": weight, **tensors}
+
+
+def _largest_sum(layer: Layer, products: int) -> float:
+    """A bound on the magnitude of a layer's sums."""
+    if not layer.integer:
+        return FAR
+    return products * (2**layer.operand.bits - 1) * sum(map(abs, layer.weights.factors)) // layer.weights.divisor
+
+
+def _orientation(link: Link, most: float) -> Tensor:
+    """+1 where what the max pool sees grows with the sum, -1 where it falls; `(O,)`.
+
+    The engine takes the maximum of the sums. Where a norm before the pool turns them around, the weights' signs are
+    turned around as well, and the maximum is right again.
+    """
+    toward = torch.ones(link.outputs)
+    if link.pool is None:
+        return toward
+    magnitudes = torch.logspace(0 if most < FAR else -30, math.log10(most), POINTS // 2)
+    points = torch.cat([-magnitudes.flip(0), torch.zeros(1), magnitudes])
+    seen = link.to_pool(points[:, None].expand(-1, link.outputs))
+    growth = seen.diff(dim=0)
+    toward = torch.where(seen[-1] < seen[0], -toward, toward)
+    both = (growth > 0).any(dim=0) & (growth < 0).any(dim=0)
+    refuse(
+        bool(both.any()),
+        link.name,
+        "what stands before its max pool grows and falls with its input (a PReLU of negative slope), so that the "
+        "largest value is not that of the largest sum; put it behind the pool",
+    )
+    return toward
+
+
+def _codes(link: Link, layer: Layer, after: Map, toward: Tensor, most: float) -> tuple[Ending, Tensors]:
+    """The ending in the codes that the next layer reads."""
+    assert link.reads is not None
+    positions = _positions(link, after)
+
+    def codes(sums: Tensor) -> Tensor:
+        each = toward if sums.shape[1] == 1 else toward.repeat_interleave(positions)
+        return link.codes(sums * each, positions)
+
+    features = link.outputs * positions
+    if layer.integer:
+        steps = integer_steps(codes, features, int(most), link.name)
+    else:
+        steps = real_steps(codes, features, link.name)
+    bits, levels = link.reads.bits, len(steps.threshold)
+    if positions > 1:
+        extents = (-1, link.outputs, after.height, after.width)
+        steps = Steps(*(np.ascontiguousarray(v.reshape(extents).transpose(0, 2, 3, 1)) for v in steps))
+    ending = Ending(link.reads.form, bits=bits, levels=levels, per_position=positions > 1)  # type: ignore[arg-type]
+    tensors = {"threshold": steps.threshold, "flip": _plane_bits(steps.start.reshape(1, -1), bits)[0]}
+    if levels > 1 or bits > 1:
+        tensors["change"] = _plane_bits(steps.change.reshape(levels, -1), bits)
+    return ending, tensors
+
+
+def _reals(link: Link, layer: Layer, after: Map, toward: Tensor, most: float) -> tuple[Ending, Tensors]:
+    """The ending in real numbers."""
+    modules = [*link.before_pool, *link.after_pool, *link.after_flatten]
+    if link.reads is not None and link.reads.form == "reals" and link.reader.binarizer.rectify:  # type: ignore[union-attr]
+        modules.append(nn.ReLU())
+    maps = affine_maps(link.scale * toward, link.bias, modules, flat=link.layer.window is None, name=link.name)
+    per_position = any(v.ndim == 2 for one in maps for v in one if isinstance(v, Tensor))
+    tensors = {}
+    for i, one in enumerate(maps):
+        for name, values in one._asdict().items():
+            if not isinstance(values, Tensor):
+                continue
+            if per_position:
+                values = values.view(link.outputs, -1).expand(-1, after.height * after.width)
+                values = values.reshape(-1, after.height, after.width).permute(1, 2, 0)
+            tensors[f"{name}{i}"] = _floats(values)
+    slopes = tuple(None if isinstance(one.slope, Tensor) else one.slope for one in maps)
+    return Ending("reals", slopes=slopes, per_position=per_position), tensors
+
+
+def _sides(extents: Sequence[int] | None) -> str:
+    return " x ".join(map(str, (extents or ())[:2]))
+
+
+def _positions(link: Link, after: Map) -> int:
+    """Positions that have thresholds of their own: behind a flattening with parameters for each, else 1."""
+    positions = after.height * after.width
+    reader = link.reader
+    if positions == 1 or reader is None or reader.window is not None:
+        return 1
+    own = [*reader.binarizer.parameters(), *reader.binarizer.buffers()]
+    features = link.outputs * positions
+    return positions if link.after_flatten or any(values.numel() == features for values in own) else 1
+
+
+def _plane_bits(codes: np.ndarray, bits: int) -> np.ndarray:
+    """Rows of codes as planes of octets, `(rows, bits, octets)`."""
+    planes = np.stack([codes >> p & 1 for p in range(bits)], axis=1)
+    return np.packbits(planes, axis=-1, bitorder="little")
+
+
+def _floats(values: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(values.detach().to(torch.float32).numpy())

@@ -1,0 +1,144 @@
+"""What leads from sums to real numbers, as affine maps with a kink at zero behind each."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from xnorlit.export.operands import refuse
+from xnorlit.layers import BatchNorm1d, BatchNorm2d
+from xnorlit.packed.check import MOST_MAPS
+
+FAR = (1e4, 2e4)  # where a module behind a layer is taken to be beyond its kink
+
+
+class Halves(nn.Module):
+    """A module that stands before its channels are copied, on each of the two copies."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, 2C, ...)`, each half by itself."""
+        return torch.cat([self.module(half) for half in x.chunk(2, dim=1)], dim=1)
+
+
+class AffineMap(NamedTuple):
+    """`n <- max(y, 0) + slope * min(y, 0)`, `y = n * scale + shift`; `(O,)`, or `(O, positions)` behind a flattening.
+
+    A slope is a number for all or a tensor of one for each.
+    """
+
+    scale: Tensor
+    shift: Tensor
+    slope: Tensor | float = 1.0
+
+
+def affine_maps(
+    scale: Tensor, bias: Tensor | None, modules: Sequence[nn.Module], *, flat: bool, name: str
+) -> list[AffineMap]:
+    """The maps of a scale, a bias and modules that each work on one value at a time.
+
+    Args:
+        scale: Of each output channel, `(O,)`.
+        bias: Likewise, or none.
+        modules: In order; one behind a flattening may have `O * positions` features.
+        flat: Whether what leaves the layer has no positions.
+        name: The layer's, for errors.
+
+    Raises:
+        UserError: A module is no such map, or there are too many.
+    """
+    maps = [AffineMap(scale.double(), torch.zeros(len(scale)).double() if bias is None else bias.double())]
+    for module in modules:
+        for part in _parts(module, len(scale), flat, name):
+            maps = _behind(maps, part)
+    refuse(len(maps) > MOST_MAPS, name, f"more than {MOST_MAPS} norms with a kink between lead to real numbers")
+    return maps
+
+
+def _parts(module: nn.Module, outputs: int, flat: bool, name: str) -> list[AffineMap]:
+    if isinstance(module, Halves):
+        halves = _parts(module.module, outputs // 2, flat, name)
+        return [AffineMap(*(torch.cat([v, v]) if isinstance(v, Tensor) else v for v in half)) for half in halves]
+    one, zero = torch.ones(outputs).double(), torch.zeros(outputs).double()
+    if isinstance(module, nn.ReLU):
+        return [AffineMap(one, zero, 0.0)]
+    if isinstance(module, nn.PReLU):
+        return [AffineMap(one, zero, _features(module.weight, outputs).expand(outputs))]
+    if isinstance(module, nn.Hardtanh):
+        # max(x, low) = relu(x - low) + low, and min(y, high) = high - relu(high - y)
+        return [
+            AffineMap(one, zero - module.min_val, 0.0),
+            AffineMap(-one, zero + module.max_val - module.min_val, 0.0),
+            AffineMap(-one, zero + module.max_val),
+        ]
+    if isinstance(module, BatchNorm1d | BatchNorm2d):
+        assert module.running_mean is not None
+        assert module.running_var is not None
+        varies = module.running_var > module.constant_below * module.eps
+        gamma = varies.double() if module.weight is None else module.weight.double() * varies
+        scale = gamma / (module.running_var.double() + module.eps).sqrt()
+        shift = -module.running_mean.double() * scale
+        shift = shift if module.bias is None else shift + module.bias.double()
+        return [AffineMap(_features(scale, outputs), _features(shift, outputs))]
+    return _kinked(module, outputs, flat, name)
+
+
+def _kinked(module: nn.Module, outputs: int, flat: bool, name: str) -> list[AffineMap]:
+    """Two straight lines that meet, found by evaluating a module far out on either side."""
+    module = module.double()
+
+    def at(values: Tensor) -> Tensor:
+        return module(values if flat else values[:, :, None, None]).flatten(1)
+
+    places = torch.tensor([-FAR[1], -FAR[0], FAR[0], FAR[1]]).double()
+    y = at(places[:, None].expand(-1, outputs))
+    left, right = (y[1] - y[0]) / (FAR[1] - FAR[0]), (y[3] - y[2]) / (FAR[1] - FAR[0])
+    below, above = y[1] + left * FAR[0], y[2] - right * FAR[0]  # the lines' values at 0
+    kink = torch.where(left == right, 0.0, (below - above) / torch.where(left == right, 1.0, right - left))
+    height = above + right * kink
+    # Of the two slopes the steeper one is taken out, so that neither has to be divided by zero.
+    turn = right.abs() < left.abs()
+    outer = torch.where(turn, -left, right)
+    slope = torch.where(turn, right, left) * torch.where(turn, -1.0, 1.0) / torch.where(outer == 0, 1.0, outer)
+    side = torch.where(turn, -1.0, 1.0).double()
+    maps = [AffineMap(side, -kink * side, slope), AffineMap(outer, height)]
+    probes = torch.randn(64, outputs, generator=torch.Generator().manual_seed(0)).double() * 5 + kink
+    found = probes
+    for part in maps:
+        found = part.scale * found + part.shift
+        found = found.clamp(min=0) + part.slope * found.clamp(max=0)
+    refuse(
+        not torch.allclose(at(probes), found, rtol=1e-5, atol=1e-5),
+        name,
+        f"{type(module).__name__} follows it, which is not two straight lines of each value; use a PReLU",
+    )
+    module.float()
+    return maps
+
+
+def _behind(maps: list[AffineMap], part: AffineMap) -> list[AffineMap]:
+    """The maps with one more behind them, taken into the last where that has no kink."""
+    last = maps[-1]
+    if not isinstance(last.slope, float) or last.slope != 1:
+        return [*maps, part]
+    scale, shift = _together(last.scale, part.scale), _together(last.shift, part.scale)
+    return [*maps[:-1], AffineMap(scale, sum(_alike(shift, part.shift)), part.slope)]
+
+
+def _together(first: Tensor, second: Tensor) -> Tensor:
+    first, second = _alike(first, second)
+    return first * second
+
+
+def _alike(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    return tuple(v[:, None] if v.ndim < max(first.ndim, second.ndim) else v for v in (first, second))  # type: ignore
+
+
+def _features(values: Tensor, outputs: int) -> Tensor:
+    """A number per channel, `(O,)`, or per channel and position, `(O, positions)`."""
+    values = values.double()
+    return values.view(outputs, -1) if values.numel() > outputs else values

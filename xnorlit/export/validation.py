@@ -1,0 +1,105 @@
+"""A packed network in the module's place, so that the accuracy reported for it is its own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from xnorlit.data import CentreCrop, ImageData
+from xnorlit.errors import UserError
+from xnorlit.output.console import say
+from xnorlit.packed import PackedNetwork, load
+from xnorlit.packed.graph import Graph
+from xnorlit.training.evaluation import Evaluation
+
+
+class PackedClassifier(Evaluation):
+    """Evaluates a packed file on its engine, with all processors of this process.
+
+    Args:
+        file: What `xnorlit pack` wrote.
+    """
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.file, self.network = file, load(file)
+
+    @override
+    def configure_model(self) -> None:
+        refuse_other_data(self.network.graph, self.trainer.datamodule, self.file)
+        self.count_right(self.trainer.datamodule.num_classes)
+
+    @override
+    def forward(self, images: Tensor) -> Tensor:
+        return on_engine(self.network, images).to(images.device)
+
+    def say_what_the_file_says(self) -> None:
+        """Prints what the file reached when it was packed, to stand beside what was measured now."""
+        graph = self.network.graph
+        source, accuracy = graph.source, graph.accuracy
+        origin = f"{source.run}, {source.checkpoint} of epoch {source.epoch}" if source.run else "of random weights"
+        if accuracy is None:
+            say("packed", f"{self.file}, {origin}: its accuracy was not measured when it was packed")
+            return
+        same = accuracy.listing_sha256 == self.trainer.datamodule.listing_hash("val")
+        say(
+            "packed",
+            f"{self.file}, {origin}\nwhen it was packed: top-1 {100 * accuracy.top1:.2f} %, "
+            f"top-5 {100 * accuracy.top5:.2f} % of {accuracy.images:,} images of {accuracy.data}, "
+            f"{'the same ones' if same else 'OTHER images than these'}",
+        )
+
+
+def on_engine(network: PackedNetwork, images: Tensor) -> Tensor:
+    """Logits of uint8 images, fp32 `(N, classes)` on the CPU.
+
+    Args:
+        network: Runs with all processors of this process.
+        images: `(N, 3, S, S)`.
+    """
+    return torch.from_numpy(network(images.permute(0, 2, 3, 1).cpu().numpy()))
+
+
+def refuse_other_data(graph: Graph, data: ImageData, file: Path) -> None:
+    """Refuses a packed network that was made for other classes or other pictures than the data module gives.
+
+    Args:
+        graph: The network.
+        data: Set up.
+        file: The network's, for the message.
+
+    Raises:
+        UserError: They differ; the message lists the values.
+    """
+    crop = data.val_crop
+    central = (crop.ratio, crop.squash) if isinstance(crop, CentreCrop) else crop
+    values = {
+        "data.image_size": (graph.image_size, data.image_size),
+        "data.mean": (_rounded(graph.mean), _rounded(data.mean)),
+        "data.std": (_rounded(graph.std), _rounded(data.std)),
+        "data.val_crop (ratio, squash)": ((graph.crop, graph.squash), central),
+        "classes": (graph.classes, tuple(data.classes)),
+    }
+    lines = [f"  {key}: {_short(theirs, ours)}" for key, (theirs, ours) in values.items() if theirs != ours]
+    if lines:
+        raise UserError(
+            f"{file} was packed for other data:\n" + "\n".join(lines) + "\nGive the configuration of the run that it "
+            f"is from, -c {graph.source.run or 'RUN'}/config.yaml, or pack this run: xnorlit pack RUN."
+        )
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    # The network holds them in fp32.
+    return [round(float(value), 4) for value in np.float32(values)]
+
+
+def _short(theirs: object, ours: object) -> str:
+    if isinstance(theirs, tuple) and isinstance(ours, tuple) and len(theirs) > 2 and len(theirs) == len(ours):
+        first = next(i for i, pair in enumerate(zip(theirs, ours, strict=True)) if pair[0] != pair[1])
+        return f"number {first} is {theirs[first]} in the file, {ours[first]} in the data"
+    if isinstance(theirs, tuple) and len(theirs) > 2:
+        return f"{len(theirs)} in the file, {len(ours)} in the data"  # type: ignore[arg-type]
+    return f"{theirs} in the file, {ours} in the data"

@@ -1,0 +1,1 @@
+"""What the program leaves behind: tagged lines on the terminal, files that are there whole or not at all."""

@@ -1,1 +1,0 @@
-"""From a run to a packed file: its network rebuilt, packed, and measured on the engine."""

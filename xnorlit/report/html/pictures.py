@@ -1,0 +1,175 @@
+"""The charts of a record."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from xnorlit.report.html import chart
+from xnorlit.report.html.cited import Cited
+from xnorlit.report.palette import places
+
+LAYER_AXES = {"flips": "% of weights", "saturated": "% of inputs", "dead": "% of channels"}
+LAYER_TITLES = {
+    "flips": "Share of the weights whose sign is another than at the report before",
+    "saturated": "Share of the inputs beyond −1 and 1, where a clipped estimator passes no gradient",
+    "dead": "Share of the input channels whose sign is constant",
+}
+
+
+def colours(arms: Sequence[str], reference: str) -> dict[str, str]:
+    """A CSS class for each arm: the reference always has the first colour."""
+    return {arm: f"arm-{place}" for arm, place in places(arms, reference).items()}
+
+
+def pictures(record: Cited, colour: Mapping[str, str]) -> dict[str, Any]:
+    """The page's charts by name; one that has nothing to show is None.
+
+    Args:
+        record: The page's record.
+        colour: CSS class of each arm.
+    """
+    found: dict[str, Any] = dict.fromkeys(("top1", "gap", "loss", "time"))
+    metrics, gaps = record.curves.metrics, record.curves.gaps
+    if "val/top1" in metrics.value:
+        found["top1"] = chart.lines(
+            "Validation top-1 by epoch",
+            "One line per arm, the mean over its seeds; thin lines are single seeds.",
+            _arm_lines(metrics["val/top1"], colour, seeds=True),
+            x="epoch", y="top-1 %", scale=100,
+        )  # fmt: skip
+    if len(gaps):
+        found["gap"] = chart.lines(
+            "Gap in validation top-1 by epoch",
+            "Reference minus arm in points, the mean over seeds; the band reaches from the least to the most of them.",
+            [
+                chart.Line(
+                    f"{gap.reference} − {gap.arm}", colour[gap.arm.value], gap.epoch.value, gap["value"].value,
+                    gap.pointer, least=gap.least.value, most=gap.most.value,
+                )
+                for gap in gaps
+            ],
+            x="epoch", y="points", zero=True,
+        )  # fmt: skip
+    kinds = {"val/loss": "mean", "train/loss_epoch": "dashed"}
+    losses = [name for name in kinds if name in metrics.value]
+    if losses:
+        found["loss"] = chart.lines(
+            "Loss by epoch",
+            "Validation in full lines, training dashed; means over seeds.",
+            [
+                line
+                for name, kind in kinds.items()
+                if name in losses
+                for line in _arm_lines(metrics[name], colour, kind=kind, of=f", {name.partition('/')[0]}")
+            ],
+            x="epoch", y="loss",
+        )  # fmt: skip
+    found["layers"] = [_layers(arm) for arm in record.layers]
+    return found | _frontiers(record, colour)
+
+
+def _arm_lines(
+    metric: Cited, colour: Mapping[str, str], *, seeds: bool = False, kind: str = "mean", of: str = ""
+) -> list[chart.Line]:
+    found = []
+    for arm in metric:
+        runs, mean = metric[arm].seeds, metric[arm].mean
+        if seeds and len(runs) > 1:
+            found += [
+                chart.Line(
+                    f"{arm}, seed {run.seed}", colour[arm], run.epoch.value, run["value"].value, run.pointer, "seed"
+                )
+                for run in runs
+            ]
+        found.append(chart.Line(f"{arm}{of}", colour[arm], mean.epoch.value, mean["value"].value, mean.pointer, kind))
+    return found
+
+
+def _layers(arm: Cited) -> dict[str, Any]:
+    return {
+        "arm": arm.arm.value,
+        "seed": arm.seed.value,
+        "charts": [
+            (
+                what,
+                chart.lines(
+                    f"{LAYER_TITLES[what]}: {arm.arm}",
+                    "One line per layer.",
+                    [
+                        chart.Line(layer, f"layer-{i % 8}", line.epoch.value, line["value"].value, line.pointer)
+                        for i, layer in enumerate(arm.what[what])
+                        for line in (arm.what[what][layer],)
+                    ],
+                    x="epoch",
+                    y=LAYER_AXES[what],
+                    scale=100,
+                    zero=True,
+                ),
+                [(layer, f"layer-{i % 8}") for i, layer in enumerate(arm.what[what])],
+            )
+            for what in arm.what
+        ],
+    }
+
+
+def _frontiers(record: Cited, colour: Mapping[str, str]) -> dict[str, Markup]:
+    arms = record.comparison.value["arms"]
+    sizes = [
+        chart.Point(
+            arm["label"] if arm["packed_bits"] == arm["float_bits"] else f"{arm['label']}, packed",
+            colour[arm["label"]], arm["packed_bits"] / 2**23, arm["top1_percent"]["mean"],
+        )
+        for arm in arms
+    ]  # fmt: skip
+    found = {"memory": chart.points(
+        "Accuracy against memory", "Each arm's mean top-1 over the size of its weights, as they are stored for use.",
+        sizes, x="MiB of weights", y="top-1 %",
+    )}  # fmt: skip
+    times = cpu_times(record.value)
+    if times:
+        found["time"] = chart.points(
+            "Accuracy against CPU time",
+            "Each arm's mean top-1 over the time of one image on one thread.",
+            [
+                chart.Point(label, colour[label], ms["median"], top1, ms["lower"], ms["upper"])
+                for label, seconds, top1 in times
+                for ms in ({key: 1000 * value for key, value in seconds.items()},)
+            ],
+            x="ms per image, one thread", y="top-1 %",
+        )  # fmt: skip
+    return found
+
+
+def cpu_times(record: Mapping[str, Any]) -> list[tuple[str, dict[str, float], float]]:
+    """(arm, seconds of an image on one thread, top-1 in percent); none of a bench of another network or of no use."""
+    bench, comparison = record["bench"], record["comparison"]
+    if not bench or record["networks"] != [bench["network"]]:
+        return []
+    row = next((r for r in bench["rows"] if is_alone(r)), None)
+    if row is None or is_scattered(row):
+        return []
+    return [
+        (arm["label"], row["fp32_seconds"] if arm["label"] == comparison["reference"] else row["seconds"],
+         arm["top1_percent"]["mean"])
+        for arm in comparison["arms"]
+        if arm["label"] == comparison["reference"] or is_one_bit(arm)
+    ]  # fmt: skip
+
+
+def is_alone(row: Mapping[str, Any]) -> bool:
+    """Whether a row of the bench is of the whole network with fp32 ends, one image, one thread."""
+    return (row["part"], row["batch"], row["threads"], row["ends"]) == ("network", 1, 1, "float")
+
+
+def is_scattered(row: Mapping[str, Any]) -> bool:
+    """Whether the two ways to a ratio contradict each other: its median over the rounds, and that of the medians.
+
+    On a quiet machine they agree within some percent; further apart, neither the ratio nor the times can be believed.
+    """
+    return not 0.75 < row["ratio"]["median"] / row["of_medians"] < 1.35
+
+
+def is_one_bit(arm: Mapping[str, Any]) -> bool:
+    """Whether an arm's inputs are signs too, so that the bench of the packed network is of its kind: XNOR's."""
+    return arm["binarizer"].split(", ")[0] == "XNOR"

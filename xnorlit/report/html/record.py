@@ -1,0 +1,144 @@
+"""Everything that the page shows, as one JSON record: each number on the page is cited from here."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from xnorlit import __version__
+from xnorlit.comparison.comparison import Comparison
+from xnorlit.comparison.difference import NOT_SET
+from xnorlit.report.html import confusion, measured, photographs
+from xnorlit.report.html.curves import curves, layer_curves
+from xnorlit.runs import Run, read
+
+
+def record(comparison: Comparison, *, bench: Path | None = None, data: Path | None = None) -> dict[str, Any]:
+    """The page's record.
+
+    Args:
+        comparison: Of the runs; they are read again for their curves and predictions.
+        bench: What `xnorlit bench --json` wrote.
+        data: Folder of the images, where it is not the one that the runs name.
+
+    Raises:
+        UserError: A file is damaged.
+    """
+    arms = {arm.label: [read(seed.run) for seed in arm.seeds] for arm in comparison.arms}
+    first = arms[comparison.reference][0]
+    sources = [data] if data else [Path(str(run.config.get("data", {}).get("source"))) for run in (first,)]
+    pictures = photographs.find(first.predictions, sources)
+    return {
+        "made": {"xnorlit": __version__, "at": datetime.now(timezone.utc).isoformat(timespec="seconds")},
+        "comparison": comparison.to_json(),
+        "paper_gap": comparison.published.float_top1 - comparison.published.binary_top1,
+        "classes": list(first.predictions.classes),
+        "curves": curves(arms, [(gap.arm, gap.reference) for gap in comparison.gaps]),
+        "layers": layer_curves(arms),
+        "packed": [
+            {"arm": label, **file}
+            for label, runs in arms.items()
+            for run in runs
+            for file in measured.packed_files(run)
+        ],
+        "bench": measured.read_bench(bench) if bench else None,
+        "networks": sorted({str(run.config.get("model", {}).get("network")) for runs in arms.values() for run in runs}),
+        "confusions": _confusions(arms, comparison),
+        "disputed": [
+            _disputed(arms[gap.arm], arms[gap.reference], gap.arm, gap.reference, pictures) for gap in comparison.gaps
+        ],
+        "pictures": {"shown": not isinstance(pictures, str), "why_not": pictures if isinstance(pictures, str) else ""},
+        "environments": _environments(arms),
+        "runs": [_run(label, run) for label, runs in arms.items() for run in runs],
+        "config": _config(arms),
+    }
+
+
+def _confusions(arms: Mapping[str, Sequence[Run]], comparison: Comparison) -> dict[str, Any]:
+    counts = {label: confusion.confusion([run.predictions for run in runs]) for label, runs in arms.items()}
+    return {
+        "of_arms": {label: count.tolist() for label, count in counts.items()}
+        if comparison.classes <= confusion.MOST_CLASSES
+        else None,
+        "changes": [
+            {
+                "arm": gap.arm,
+                "reference": gap.reference,
+                "pairs": confusion.largest_changes(counts[gap.arm], counts[gap.reference]),
+            }
+            for gap in comparison.gaps
+        ],
+    }
+
+
+def _disputed(
+    runs: Sequence[Run], twins: Sequence[Run], arm: str, reference: str, pictures: photographs.Photographs | str
+) -> dict[str, Any]:
+    ours, theirs = [run.predictions for run in runs], [run.predictions for run in twins]
+    if len(ours) != len(theirs):  # another arm has more seeds, and the reference with it
+        seeds = {run.place.seed for run in runs}
+        theirs = [twin.predictions for twin in twins if twin.place.seed in seeds] or theirs
+    sides = []
+    for winner, loser, won, lost in ((reference, arm, theirs, ours), (arm, reference, ours, theirs)):
+        images = confusion.disputed(won, lost)
+        for image in images:
+            image["url"] = pictures.as_url(image["index"]) if not isinstance(pictures, str) else None
+        sides.append({"winner": winner, "loser": loser, "images": images})
+    return {"arm": arm, "reference": reference, "seeds": len(ours), "sides": sides}
+
+
+def _run(label: str, run: Run) -> dict[str, Any]:
+    environment = run.environment
+    return {
+        "arm": label,
+        "seed": run.place.seed,
+        "run": str(run.path),
+        "command": environment.command,
+        "started": environment.started.astimezone(timezone.utc).isoformat(),
+        "python": environment.python,
+        "platform": environment.platform,
+        "cpu": environment.cpu,
+        "cores": environment.cores,
+        "threads": environment.threads,
+        "gpu": environment.gpu,
+        "packages": environment.packages,
+        "commit": environment.commit,
+        "dirty": environment.dirty,
+        "backend": environment.backend,
+    }
+
+
+def _environments(arms: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]:
+    """Each machine and code that trained some of the runs: `[{runs: [xnor/seed-0, ...], values: {title: value}}]`."""
+    found: dict[str, dict[str, Any]] = {}
+    packages = sorted({name for runs in arms.values() for run in runs for name in run.environment.packages})
+    for label, runs in arms.items():
+        for run in runs:
+            values = _environment(run, packages)
+            of = found.setdefault(json.dumps(values), {"runs": [], "values": values})
+            of["runs"].append(f"{label}/seed-{run.place.seed}")
+    return list(found.values())
+
+
+def _environment(run: Run, packages: Sequence[str]) -> dict[str, Any]:
+    environment = run.environment
+    commit = (environment.commit or "none")[:9] + (" changed" if environment.dirty else "")
+    return {
+        "processor": environment.cpu,
+        "GPU": environment.gpu or "none",
+        "cores": environment.cores,
+        "threads": environment.threads,
+        "platform": environment.platform,
+        "loader": environment.backend,
+        "commit": commit,
+        "Python": environment.python,
+        **{name: environment.packages.get(name, "none") for name in packages},
+    }
+
+
+def _config(arms: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]:
+    """Each key of the resolved configurations with its value in each arm, of the arm's first seed."""
+    flat = {label: runs[0].flat_config for label, runs in arms.items()}
+    keys = sorted(set().union(*flat.values()))
+    return [{"key": key, "values": [of.get(key, NOT_SET) for of in flat.values()]} for key in keys]

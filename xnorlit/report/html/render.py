@@ -1,0 +1,172 @@
+"""The record as one HTML file: the template, its filters, and what it asks for besides the record."""
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import PurePath
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
+
+from xnorlit.report.html import wording
+from xnorlit.report.html.cited import Cited, printed
+from xnorlit.report.html.pictures import LAYER_TITLES, colours, cpu_times, is_alone, is_one_bit, is_scattered, pictures
+
+_LOSSES = {"val/loss": "validation", "train/loss_epoch": "training"}
+_NUMBERS = {
+    "points": wording.points,
+    "gained": lambda value: wording.points(-value),
+    "whole": wording.whole,
+    "mebibytes": wording.mebibytes,
+    "mebibytes_of_bytes": wording.mebibytes_of_bytes,
+    "milliseconds": wording.milliseconds,
+    "duration": wording.duration,
+    "factor": wording.factor,
+    "p_value": wording.p_value,
+    "share": wording.share,
+    "loss": wording.loss,
+    "moment": wording.moment,
+    "quoted": wording.plain,
+}
+
+
+def render(record: dict[str, Any], words: Sequence[str]) -> str:
+    """The page.
+
+    Args:
+        record: Of `xnorlit.report.html.record`.
+        words: The command line that asks for this page again, without the program's name.
+    """
+    cited = Cited(record)
+    comparison = cited.comparison
+    arms = [arm["label"] for arm in comparison.value["arms"]]
+    colour = colours(arms, comparison.reference.value)
+    seeds = sorted({seed["seed"] for arm in comparison.value["arms"] for seed in arm["seeds"]})
+    return _environment().get_template("page.html.jinja").render(
+        record=cited,
+        json=_json(record),
+        style=Markup(_file("style.css")),
+        script=Markup(_file("script.js")),
+        colour=colour,
+        charts=pictures(cited, colour),
+        layer_titles=LAYER_TITLES,
+        classes=record["classes"],
+        networks=record["networks"],
+        source=PurePath(comparison.source.value).name,
+        seeds=seeds,
+        several=any(gap.top1.over_seeds for gap in comparison.gaps),
+        arm_of=lambda label: next(arm for arm in comparison.arms if arm.label == label),
+        is_timed=lambda arm: is_one_bit(arm.value),
+        top1_of=lambda arm, seed: _seed_of(comparison, arm, seed).top1_percent,
+        started_of=lambda path: next(run.started for run in cited.runs if run.run == path),
+        speed=_alone(cited) if cpu_times(record) else None,
+        scattered=row if (row := _alone(cited)) and is_scattered(row.value) else None,
+        layers_alone=_layers_alone(cited),
+        columns=lambda metric: _columns(cited, metric),
+        loss_columns=[
+            (f"{arm}, {kind}", line)
+            for metric, kind in _LOSSES.items()
+            for arm, line in _columns(cited, metric)
+        ],
+        loss_arms=list(dict.fromkeys(arm for name in _LOSSES for arm, _ in _columns(cited, name))),
+        epochs_of=lambda columns: sorted({epoch for _, line in columns for epoch in line.epoch.value}),
+        unlogged=[
+            arm for arm in arms
+            if arm != comparison.reference and arm not in {layers["arm"] for layers in record["layers"]}
+        ],
+        gap_columns=[(f"{gap.reference} − {gap.arm}", gap) for gap in cited.curves.gaps],
+        named=lambda labels: ", ".join(dict.fromkeys(record["classes"][label.value] for label in labels)),
+        commands=[*_commands(record), shlex.join(["xnorlit", *words])],
+        report_command=shlex.join(["xnorlit", *words]),
+        pack_command=f"xnorlit pack {shlex.quote(_binary_run(record))}",
+        bench_command=f"xnorlit bench {shlex.quote(_binary_run(record) + '/packed.safetensors')} --json bench.json",
+    )  # fmt: skip
+
+
+def _environment() -> Environment:
+    from jinja2 import FunctionLoader
+
+    environment = Environment(
+        loader=FunctionLoader(_file), autoescape=True, undefined=StrictUndefined, lstrip_blocks=True
+    )
+    shown = {name: printed(text) for name, text in _NUMBERS.items()}
+    environment.filters.update(shown)
+    environment.filters["number"] = lambda cited, name: shown[name](cited)
+    environment.filters["plain"] = wording.plain
+    environment.filters["breakable"] = _breakable
+    environment.filters["words"] = _words
+    environment.filters["unique_values"] = lambda values: len({json.dumps(value, default=str) for value in values})
+    return environment
+
+
+def _breakable(text: object) -> Markup:
+    """A dotted key or a path, which a narrow column may break behind a dot or a slash and nowhere else."""
+    return Markup(re.sub(r"([._/])(?=.)", r"\1<wbr>", str(escape(str(text)))))
+
+
+def _words(command: str) -> Markup:
+    """A command whose lines break between words, never behind the hyphens of an option."""
+    return Markup(" ").join(Markup('<span class="word">{}</span>').format(word) for word in command.split(" "))
+
+
+def _file(name: str) -> str:
+    return resources.files("xnorlit.report.html").joinpath(name).read_text(encoding="utf-8")
+
+
+def _json(record: dict[str, Any]) -> Markup:
+    """JSON that may stand inside of a script element: no `<` can end it."""
+    text = json.dumps(record, allow_nan=False, default=str, separators=(",", ":"))
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def _commands(record: dict[str, Any]) -> Iterator[str]:
+    """What made the runs and what was measured of them: their commit where they share one, each training, each file."""
+    commits = {run["commit"] for run in record["runs"]}
+    if len(commits) == 1 and None not in commits:
+        yield f"git checkout {commits.pop()}"
+    for run in record["runs"]:
+        program, _, words = run["command"].partition(" ")
+        # `python -m xnorlit` is recorded as the file that it runs.
+        yield f"xnorlit {words}" if program == "__main__.py" else run["command"]
+    for file in record["packed"]:
+        ends = ["--ends", file["ends"]] if file["ends"] != "float" else []
+        name = (file["checkpoint"] or "last").removesuffix(".ckpt")
+        checkpoint = ["--checkpoint", name] if name != "last" else []
+        yield shlex.join(["xnorlit", "pack", file["run"], *ends, *checkpoint])
+    if record["bench"] and record["packed"]:
+        first = record["packed"][0]
+        yield shlex.join(["xnorlit", "bench", f"{first['run']}/{first['file']}", "--json", record["bench"]["file"]])
+
+
+def _binary_run(record: dict[str, Any]) -> str:
+    """The path of a run that was packed; else of the first of one-bit inputs, else of the first with binary weights."""
+    if record["packed"]:
+        return record["packed"][0]["run"]
+    arms = record["comparison"]["arms"]
+    arm = max(arms, key=lambda arm: (is_one_bit(arm), arm["binary_parameters"] > 0))
+    return arm["seeds"][0]["run"]
+
+
+def _alone(cited: Cited) -> Cited | None:
+    """The bench's row of the whole network by itself, one image on one thread."""
+    return next((row for row in cited.bench.rows if is_alone(row.value)), None) if cited.bench else None
+
+
+def _columns(cited: Cited, metric: str) -> list[tuple[str, Cited]]:
+    """Each arm's mean curve of a metric; none where it was not logged."""
+    metrics = cited.curves.metrics
+    return [(arm, metrics[metric][arm].mean) for arm in metrics[metric]] if metric in metrics.value else []
+
+
+def _seed_of(comparison: Cited, arm: Cited, seed: Cited) -> Cited:
+    of_arm = next(found for found in comparison.arms if found.label == arm)
+    return next(found for found in of_arm.seeds if found.seed == seed)
+
+
+def _layers_alone(cited: Cited) -> list[Cited]:
+    """The bench's rows of single layers for one image on one thread."""
+    rows = cited.bench.rows if cited.bench else ()
+    return [row for row in rows if row.part != "network" and (row.batch.value, row.threads.value) == (1, 1)]

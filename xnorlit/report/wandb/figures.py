@@ -1,0 +1,111 @@
+r"""What a pair has beyond what its runs logged, as a run of its own: the gap by epoch, and sizes and times by arm.
+
+W&B's panels draw what runs logged, and no expression of theirs reaches from one run into another, so the gap between
+two runs can be drawn only if something logs it. Two ways were left aside: going on with a finished training run to add
+the gap to it would change a record of what was trained, and a custom chart over an uploaded table hides the numbers
+from W&B's own axes, smoothing and exports. So each pair has one run of job type `comparison`, which trained nothing and
+says so in its notes. Its rows are the record's, `curves.gaps` and `comparison.arms` of the HTML page: nothing is
+computed anew. Its name is fixed by the pair, so that a new upload takes the place of the former one.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from xnorlit.report.html.pictures import cpu_times
+from xnorlit.runs.wandb import COMPARISON
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A pair's own run.
+
+    Args:
+        pair: `EXPERIMENT/PAIR`.
+        rows: By epoch, counted from 0 as training logs it: `{"epoch": 0, "gap/xnor": points, ...}`.
+        bars: Single values by their names, `packed/xnor`.
+    """
+
+    pair: str
+    rows: list[dict[str, float]]
+    bars: dict[str, float]
+
+    @property
+    def id(self) -> str:
+        """W&B's id of the run: the same for the same pair, on any machine."""
+        return f"{COMPARISON}-{_digest(self.pair)[:12]}"
+
+    @property
+    def contents(self) -> str:
+        """A digest of all that the run says, by which an unchanged one is known and not uploaded again."""
+        return _digest([self.pair, self.rows, self.bars])
+
+
+def figures(record: Record) -> Figures:
+    """The run of a pair's record.
+
+    Args:
+        record: Of `xnorlit.report.html.record`.
+    """
+    rows: dict[int, dict[str, float]] = {}
+    for gap in record["curves"]["gaps"]:
+        for number, epoch in enumerate(gap["epoch"]):
+            row = rows.setdefault(epoch - 1, {"epoch": epoch - 1})
+            for name, key in zip(gap_names(gap["arm"]), ("value", "least", "most"), strict=True):
+                if gap[key][number] is not None:  # a loss that became NaN leaves a hole in the curve
+                    row[name] = gap[key][number]
+    return Figures(
+        pair=f"{record['comparison']['experiment']}/{record['comparison']['pair']}",
+        rows=[rows[epoch] for epoch in sorted(rows)],
+        bars={bar_name(kind, arm): value for kind in _BARS for arm, value in bars(record, kind)},
+    )
+
+
+def gap_names(arm: str) -> tuple[str, str, str]:
+    """What the gap's mean over seeds, its least and its most are logged as."""
+    return f"gap/{arm}", f"gap/{arm}/least", f"gap/{arm}/most"
+
+
+def bar_name(kind: str, arm: str) -> str:
+    """What an arm's size or time is logged as."""
+    return f"{kind}/{arm}"
+
+
+def bars(record: Record, kind: str) -> list[tuple[str, float]]:
+    """(arm, value) of each arm that has one: MiB of weights, ms of a step, minutes of training, ms of an image.
+
+    The time of an image is there for the arms that a bench is of, and for none without a bench.
+
+    Args:
+        record: Of `xnorlit.report.html.record`.
+        kind: One of `xnorlit.report.wandb.settings.BARS`.
+    """
+    return list(_BARS[kind](record))
+
+
+def _arms(field: Any) -> Any:
+    def of_arms(record: Record) -> Iterator[tuple[str, float]]:
+        return ((arm["label"], field(arm)) for arm in record["comparison"]["arms"])
+
+    return of_arms
+
+
+def _image(record: Record) -> Iterator[tuple[str, float]]:
+    return ((arm, 1000 * seconds["median"]) for arm, seconds, _ in cpu_times(record))
+
+
+_BARS = {
+    "packed": _arms(lambda arm: arm["packed_bits"] / 2**23),
+    "trained": _arms(lambda arm: arm["float_bits"] / 2**23),
+    "step": _arms(lambda arm: 1000 * arm["step_seconds"]["mean"]),
+    "training": _arms(lambda arm: arm["train_seconds"]["mean"] / 60),
+    "image": _image,
+}
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,130 @@
+"""The dashboard's blocks of text, in Markdown: a comparison in the words and figures of `compare` and of the page."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import PurePath
+
+from xnorlit.comparison.comparison import Comparison, Gap
+from xnorlit.comparison.rows import rows
+from xnorlit.comparison.table import ROLES, difference_rows
+from xnorlit.report.html import wording
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
+
+
+def text(kind: str, comparison: Comparison) -> str:
+    """A block of text.
+
+    Args:
+        kind: One of `xnorlit.report.wandb.settings.TEXTS`.
+        comparison: Whose figures it gives, as the page's record holds them.
+    """
+    return "\n".join(_TEXTS[kind](comparison))
+
+
+def _verdict(comparison: Comparison) -> Iterator[str]:
+    """What each arm costs, with the interval that covers most; then what it was measured on."""
+    for gap in comparison.gaps:
+        yield f"{_gained(gap, comparison)}\n"
+    data = "synthetic images (generated, not photographs)" if comparison.synthetic else PurePath(comparison.source).name
+    seeds = sorted({seed.seed for arm in comparison.arms for seed in arm.seeds})
+    images, classes = wording.whole(comparison.images), wording.whole(comparison.classes)
+    listed = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    yield f"{_plain(data)}, split {_plain(comparison.split)}: {images} images of {classes} classes; {listed}."
+
+
+def _gained(gap: Gap, comparison: Comparison) -> str:
+    arm, twin = (
+        next(a for a in comparison.arms if a.label == label).top1_percent.mean for label in (gap.arm, gap.reference)
+    )
+    sure = gap.top1.over_both or gap.top1.over_images
+    if sure.low > 0:
+        what = f"loses {wording.points(gap.top1.points)} points of top-1 to"
+    elif sure.high < 0:
+        what = f"gains {wording.points(-gap.top1.points)} points of top-1 on"
+    else:
+        what = f"(a gap of {wording.points(gap.top1.points)} points of top-1) cannot be told from"
+    smaller = f" It is {wording.factor(gap.packed_size_factor)} smaller." if gap.packed_size_factor != 1 else ""
+    return (
+        f"**{_plain(gap.arm)}** {what} **{_plain(gap.reference)}** (95 % interval [{wording.points(sure.low)}, "
+        f"{wording.points(sure.high)}]; {wording.points(arm)} % against {wording.points(twin)} %).{smaller} "
+        f"The pair is {_plain(gap.difference.verdict)}."
+    )
+
+
+def _comparison(comparison: Comparison) -> Iterator[str]:
+    """The table of `xnorlit compare`: a column for each arm, and one for each gap."""
+    arms, gaps = comparison.arms, comparison.gaps
+    yield from _table(
+        ["", *(arm.label for arm in arms), *(f"{gap.reference} minus {gap.arm}" for gap in gaps)],
+        ([row.title.strip(), *map(row.arm, arms), *map(row.gap, gaps)] for row in rows(comparison)),
+    )
+    yield (
+        "\nAccuracies are of the last epoch. Intervals are of 95 %: paired bootstrap over the images, for these "
+        "trained networks; over seeds, Student's t; over both, other images and other seeds. McNemar's test is exact, "
+        "and of one seed each."
+    )
+
+
+def _differences(comparison: Comparison) -> Iterator[str]:
+    """Each key in which the resolved configurations differ."""
+    for gap in comparison.gaps:
+        yield f"**{_plain(gap.arm)}** and **{_plain(gap.reference)}**: {_plain(gap.difference.verdict)}.\n"
+        found = [[key, a, b, ROLES[role]] for key, a, b, role in difference_rows(gap.difference)]
+        if found:
+            yield from _table(["key", gap.arm, gap.reference, ""], found)
+            yield ""
+
+
+def _paper(comparison: Comparison) -> Iterator[str]:
+    """The published pair, then this one."""
+    paper, gaps = comparison.published, {gap.arm: gap for gap in comparison.gaps}
+    data = "synthetic" if comparison.synthetic else PurePath(comparison.source).name
+    binary, twin = (wording.points(value, 3) for value in (paper.binary_top1, paper.float_top1))
+    yield from _table(
+        ["", "images", "top-1 %", "gap in top-1, points"],
+        [
+            ["AlexNet-XNOR, the paper's", paper.data, binary, wording.points(paper.float_top1 - paper.binary_top1, 3)],
+            ["AlexNet, the paper's", paper.data, twin, ""],
+            *(
+                [
+                    f"{arm.label}, here",
+                    data,
+                    wording.points(arm.top1_percent.mean),
+                    wording.points(gaps[arm.label].top1.points) if arm.label in gaps else "",
+                ]
+                for arm in comparison.arms
+            ),
+        ],
+    )
+    claims = " and ".join(f"{claim.factor:g} x {claim.what}" for claim in comparison.claims)
+    yield f"\n{_plain(paper.source)}. Claimed there, not measured: {claims}."
+
+
+def _notes(comparison: Comparison) -> Iterator[str]:
+    """What qualifies the figures."""
+    yield from (f"- {_plain(note)}" for note in comparison.notes or ("No note qualifies these figures.",))
+
+
+def _table(head: Sequence[str], body: Iterator[list[str]] | list[list[str]]) -> Iterator[str]:
+    yield _row(head)
+    yield _row(["---"] * len(head), plain=str)
+    yield from (_row(cells) for cells in body)
+
+
+def _row(cells: Sequence[str], plain: Callable[[str], str] | None = None) -> str:
+    return f"| {' | '.join((plain or _plain)(cell) for cell in cells)} |"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it stands: names come from files and are no markup."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+
+
+_TEXTS: dict[str, Callable[[Comparison], Iterator[str]]] = {
+    "verdict": _verdict,
+    "comparison": _comparison,
+    "differences": _differences,
+    "paper": _paper,
+    "notes": _notes,
+}

@@ -1,0 +1,116 @@
+"""What W&B wrote offline, part by part, and the upload of one part."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from xnorlit.report.wandb.server import be_patient, reason
+from xnorlit.runs.lock import is_under_way
+
+_NAME = re.compile(r"offline-run-(\d{8}_\d{6})-(.+)")
+
+
+@dataclass(frozen=True, order=True)
+class Part:
+    """An offline directory: one start of a run, the first or a resumption.
+
+    Args:
+        run: The run's directory.
+        started: `YYYYMMDD_HHMMSS`; parts of a run sort by it.
+        id: W&B's id of the run, which its parts share.
+        log: The transaction log.
+    """
+
+    run: Path
+    started: str
+    id: str
+    log: Path
+
+    @property
+    def note(self) -> Path:
+        """The empty file beside the log that says of it: all is on the server."""
+        return self.log.with_suffix(".wandb.synced")
+
+
+def parts(run: Path) -> Iterator[Part]:
+    """The offline directories of a run, oldest first.
+
+    Args:
+        run: The run's directory.
+    """
+    found = []
+    for log in run.glob("wandb/offline-run-*/run-*.wandb"):
+        named = _NAME.fullmatch(log.parent.name)
+        if named:
+            found.append(Part(run, named[1], named[2], log))
+    return iter(sorted(found))
+
+
+def waiting(root: Path) -> tuple[list[Part], list[Path]]:
+    """The parts under a folder that are to be uploaded, in their order, and the runs that are under way.
+
+    Runs that `--run.fresh` moved aside were given up on purpose, and stay.
+
+    Args:
+        root: A folder of runs, one run, or anything between.
+    """
+    runs = {log.parents[2] for log in root.rglob("wandb/offline-run-*/run-*.wandb") if ".until-" not in str(log)}
+    found = [part for run in sorted(runs) for part in parts(run) if not part.note.exists()]
+    under_way = sorted({part.run for part in found if is_under_way(part.run)})
+    return [part for part in found if part.run not in under_way], under_way
+
+
+def upload(part: Part) -> str:
+    """Uploads a part: empty when all of it is on the server, else why it is not.
+
+    The parts of a run are to come in their order: training logs with resume="allow", so that a later part goes on
+    where the server's run ends, under the same id. An upload that was cut off is begun again: rows that were sent twice
+    stand at the same trainer/global_step, where W&B draws one over the other and `xnorlit.runs` reads the later one.
+
+    `wandb sync` exits with 0 whatever happens, and notes the log as uploaded even if the server took none of its rows.
+    So it works on a copy, and what counts is the log that it writes about itself: the note beside the original is made
+    here, once there is no error in it. An interrupted upload therefore leaves no note.
+
+    Args:
+        part: The offline directory.
+    """
+    be_patient()
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(shutil.copytree(part.log.parent, Path(scratch, part.log.parent.name))) / part.log.name
+        copy.with_suffix(".wandb.synced").unlink(missing_ok=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "wandb", "sync", str(copy)],
+            env={**os.environ, "WANDB_DIR": scratch, "WANDB_SILENT": "false"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        told = [line.partition("ERROR ")[2] for line in done.stdout.splitlines() if "ERROR " in line]
+        errors = [*_errors(Path(scratch)), *told]
+        finished = copy.with_suffix(".wandb.synced").exists()
+    if finished and not errors:
+        part.note.touch()
+        return ""
+    return reason(" ".join(errors) or done.stdout or "wandb sync did not say why")
+
+
+def _errors(scratch: Path) -> Iterator[str]:
+    """The errors that `wandb sync` logged about the runs that it uploaded."""
+    for file in scratch.rglob("debug-sync.*.log"):
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                said = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(said, dict) and str(said.get("level")).startswith("ERROR") and "sync_path" in said:
+                yield str(said.get("msg"))

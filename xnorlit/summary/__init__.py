@@ -1,1 +1,0 @@
-"""What a network weighs and computes, on the terminal."""

@@ -1,0 +1,7 @@
+"""Ablations: grids of settings, in W&B's own sweep format, trained here with no account and read back as records."""
+
+from xnorlit.sweep.grid.grid import Grid, Value
+from xnorlit.sweep.grid.outcome import Outcome
+from xnorlit.sweep.grid.train import read, trained
+
+__all__ = ["Grid", "Outcome", "Value", "read", "trained"]

@@ -1,0 +1,97 @@
+"""How long the runs of a grid are going to take, from runs that were measured."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from xnorlit.errors import UserError
+from xnorlit.runs import Curves, Run, find
+from xnorlit.runs.settings import config_files
+from xnorlit.sweep.grid.plan import Trial
+from xnorlit.sweep.work import threads
+
+# What an epoch's time depends on, besides the machine and how weights become few-bit.
+_ALIKE = ("model.network", "data.source", "data.image_size", "data.batch_size")
+
+
+@dataclass(frozen=True)
+class Duration:
+    """Expected seconds of training.
+
+    Attributes:
+        each: Of each trial, in their order; 0 of one that has finished, None where nothing is known.
+        total: Of all of them, several at once; None where nothing is known.
+        source: How it is known, in words.
+    """
+
+    each: tuple[float | None, ...]
+    total: float | None
+    source: str
+
+
+def duration(trials: Sequence[Trial], at_once: int) -> Duration:
+    """The expected time of what is left to train.
+
+    An epoch takes the median of what it took finished runs of the grid, or else other finished runs of the same network
+    and images, for each core; a run that was stopped has the epochs left that it has not begun.
+
+    Args:
+        trials: A grid's runs, checked.
+        at_once: How many are trained at the same time.
+    """
+    measured, source = _measured(trials)
+    if not measured:
+        return Duration((None,) * len(trials), None, f"no run like these has finished here; {_recipe(trials[0])}")
+    epoch = statistics.median(_core_seconds(run) for run in measured) / threads(at_once)
+    each = tuple(0.0 if trial.job.state == "finished" else epoch * _epochs_left(trial) for trial in trials)
+    return Duration(each, max([sum(each) / at_once, *each]), source)
+
+
+def _measured(trials: Sequence[Trial]) -> tuple[list[Run], str]:
+    root, group = trials[0].job.place.root, trials[0].job.place.group
+    found = [run for run in (find(root) if root.is_dir() else []) if isinstance(run, Run)]
+    alike = [run for run in found if all(run.flat_config.get(key) == trials[0].config.get(key) for key in _ALIKE)]
+    ours = [run for run in found if run.place.group == group]
+    if ours:
+        return ours, f"as its {_count(ours)} took"
+    return alike, f"as {_count(alike)} of the same network and images took" if alike else ""
+
+
+def _count(runs: Sequence[Run]) -> str:
+    return f"{len(runs)} finished run{'s' if len(runs) > 1 else ''}"
+
+
+def _core_seconds(run: Run) -> float:
+    """Of an epoch, its validation included."""
+    return run.summary.train_seconds / max(1, run.summary.epochs) * max(1, run.environment.threads)
+
+
+def _epochs_left(trial: Trial) -> int:
+    epochs = int(trial.config["trainer.max_epochs"])
+    if trial.job.state != "unfinished":
+        return epochs
+    try:
+        curves = Curves.load(trial.job.place.path / "metrics.csv")
+        return max(0, epochs - max(int(series.epoch[-1]) for series in curves.series.values()) - 1)
+    except (UserError, ValueError):
+        return epochs
+
+
+def _recipe(trial: Trial) -> str:
+    """What the recipe's header says about its time."""
+    for file in config_files(trial.job.words):
+        for line in Path(trial.job.folder / file).read_text(encoding="utf-8").splitlines():
+            if line.startswith("# Hardware:"):
+                return f"its recipe, {file}, says: {line.removeprefix('# Hardware:').strip()}"
+    return "its recipe does not say how long it takes"
+
+
+def spoken(seconds: float | None) -> str:
+    """`41 s`, `3 min`, `2 h 5 min`; `?` where nothing is known."""
+    if seconds is None:
+        return "?"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,106 @@
+"""What a grid's runs came to: each combination over its seeds, and what each parameter does by itself."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from xnorlit.sweep.grid.grid import Value
+from xnorlit.sweep.grid.outcome import Outcome
+from xnorlit.sweep.table.rows import Row, row
+
+SEED = "seed"
+
+
+@dataclass(frozen=True)
+class Combination:
+    """A combination of the varied parameters but the seed, and what its runs came to.
+
+    Attributes:
+        varied: The parameters' values by their short names.
+        row: Accuracy by seed, the gap to the float twin, time and size.
+        twin: Whether it is the grid's float twin.
+    """
+
+    varied: dict[str, Value]
+    row: Row
+    twin: bool
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one value of one parameter does, all else being varied.
+
+    Attributes:
+        label: The parameter's short name.
+        value: One of its values.
+        runs: How many runs have it.
+        mean: Their mean top-1, percent.
+        change: Mean over pairs of runs that differ in this parameter alone of the top-1 with this value minus that with
+            the parameter's first value; None for the first value, or where no such pair has finished.
+        spread: Standard deviation over these pairs; None of fewer than two.
+        pairs: How many they are.
+    """
+
+    label: str
+    value: Value
+    runs: int
+    mean: float
+    change: float | None
+    spread: float | None
+    pairs: int
+
+
+def combinations(outcomes: Sequence[Outcome]) -> list[Combination]:
+    """Each combination of a grid's parameters, its seeds together, in the order of the outcomes.
+
+    The float twin is the one combination without few-bit weights or inputs; with several, or none, there are no gaps.
+
+    Args:
+        outcomes: Of one grid.
+    """
+    groups: dict[tuple, list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(_without(outcome, SEED), []).append(outcome)
+    floats = [key for key, group in groups.items() if not any(each.run.summary.has_codes for each in group)]
+    twins = [each.run for each in groups[floats[0]]] if len(floats) == 1 else []
+    return [
+        Combination(dict(key), row([each.run for each in group], twins), twin=floats == [key])
+        for key, group in groups.items()
+    ]
+
+
+def effects(outcomes: Sequence[Outcome]) -> list[Effect]:
+    """The effect of each value of each parameter but the seed.
+
+    Args:
+        outcomes: Of one grid.
+    """
+    labels = [label for label in (outcomes[0].varied if outcomes else ()) if label != SEED]
+    return [effect for label in labels for effect in _of_parameter(label, outcomes)]
+
+
+def _of_parameter(label: str, outcomes: Sequence[Outcome]) -> Iterable[Effect]:
+    values = dict.fromkeys(outcome.varied[label] for outcome in outcomes)
+    first = next(iter(values))
+    reference = {_without(each, label): _top1(each) for each in outcomes if each.varied[label] == first}
+    for value in values:
+        having = [each for each in outcomes if each.varied[label] == value]
+        changes = [_top1(each) - reference[others] for each in having if (others := _without(each, label)) in reference]
+        compared = changes if value != first else []
+        yield Effect(
+            label=label,
+            value=value,
+            runs=len(having),
+            mean=statistics.fmean(_top1(each) for each in having),
+            change=statistics.fmean(compared) if compared else None,
+            spread=statistics.stdev(compared) if len(compared) > 1 else None,
+            pairs=len(compared),
+        )
+
+
+def _top1(outcome: Outcome) -> float:
+    return 100 * outcome.run.summary.top1
+
+
+def _without(outcome: Outcome, label: str) -> tuple[tuple[str, Value], ...]:
+    return tuple((name, value) for name, value in outcome.varied.items() if name != label)

@@ -1,0 +1,160 @@
+"""A grid of settings: a sweep file of W&B whose method is `grid`, read and checked."""
+
+import itertools
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xnorlit.errors import UserError, did_you_mean
+from xnorlit.runs.settings import read_config
+
+Value = str | int | float | bool
+
+FOLDER = Path("experiments/ablations")
+SEED = "seed_everything"
+
+_SEE = "See docs/ablations.md."
+_KEYS = ("method", "parameters", "command", "name", "description", "metric", "program", "project", "entity")
+_CHOOSING = ("early_terminate", "run_cap", "scheduler", "controller", "job", "image_uri")
+_SCALARS = (str, int, float, bool)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Every combination of some values of some settings.
+
+    Attributes:
+        file: Where it was read.
+        name: The sweep's name, by default the file's.
+        description: What it asks.
+        parameters: The values of each option of `xnorlit fit`, in the file's order; a constant has one.
+        command: What is run for a combination, with `${args}` where its options go.
+    """
+
+    file: Path
+    name: str
+    description: str
+    parameters: dict[str, tuple[Value, ...]]
+    command: tuple[str, ...] = field(repr=False)
+
+    @staticmethod
+    def load(file: Path | str) -> "Grid":
+        """The grid in a file.
+
+        Args:
+            file: Its path, or the name of one in experiments/ablations, here or in a folder above.
+
+        Raises:
+            UserError: There is no such file, or it holds no grid that could be run.
+        """
+        path = _found(Path(file))
+        config = read_config(path)
+        _check_keys(config, path)
+        name, description = (str(config.get(key) or "").strip() for key in ("name", "description"))
+        return Grid(path, name or path.stem, description, _parameters(config, path), _command(config, path))
+
+    @property
+    def cells(self) -> list[dict[str, Value]]:
+        """Each combination, as options with their values; the last parameter changes fastest."""
+        names = list(self.parameters)
+        return [dict(zip(names, values, strict=True)) for values in itertools.product(*self.parameters.values())]
+
+    @property
+    def size(self) -> int:
+        """How many combinations there are."""
+        return math.prod(len(values) for values in self.parameters.values())
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """A short name for each parameter that varies: the last part of its own, or more of it where two share that."""
+        varied = [name for name, values in self.parameters.items() if len(values) > 1]
+        return {name: "seed" if name == SEED else _label(name, varied) for name in varied}
+
+
+def _label(name: str, names: list[str]) -> str:
+    parts = name.split(".")
+    for count in range(1, len(parts)):
+        label = ".".join(parts[-count:])
+        if sum(other == label or other.endswith(f".{label}") for other in names) == 1:
+            return label
+    return name
+
+
+def _found(given: Path) -> Path:
+    if given.is_file():
+        return given
+    folders = [above / FOLDER for above in (Path(), *Path.cwd().parents) if (above / FOLDER).is_dir()]
+    for path in ((folder / given).with_suffix(".yaml") for folder in folders):
+        if path.is_file():
+            return path
+    known = sorted(path.stem for folder in folders for path in folder.glob("*.yaml"))
+    near = did_you_mean(given.stem, known)
+    raise UserError(
+        f"there is no grid {given}.{near} Expected a file, or the name of one in {FOLDER}, which are: "
+        f"{', '.join(known) or 'none'}."
+    )
+
+
+def _check_keys(config: dict[str, Any], file: Path) -> None:
+    method = config.get("method")
+    if method in ("bayes", "random", "custom"):
+        raise UserError(
+            f"{file}: its method is {method}, which chooses values by what W&B's server has seen of other runs. "
+            f"Here only method: grid is run; list the values, or run this file with `wandb sweep {file}`."
+        )
+    if method != "grid":
+        raise UserError(f"{file}: its method is {method!r}. Expected `method: grid` and `parameters`. {_SEE}")
+    for key in config:
+        if key in _CHOOSING:
+            raise UserError(
+                f"{file}: {key} is for W&B's server; here every run of a grid is trained to its end. Leave it out, or "
+                f"run this file with `wandb sweep {file}`."
+            )
+        if key not in _KEYS:
+            raise UserError(f"{file}: there is no key {key}.{did_you_mean(str(key), _KEYS)} Known: {', '.join(_KEYS)}.")
+
+
+def _parameters(config: dict[str, Any], file: Path) -> dict[str, tuple[Value, ...]]:
+    listed = config.get("parameters")
+    if not isinstance(listed, dict) or not listed:
+        raise UserError(
+            f"{file}: the grid is empty. Expected `parameters`, each with `values: [...]` or `value: ...`. {_SEE}"
+        )
+    return {str(name): _values(str(name), about, file) for name, about in listed.items()}
+
+
+def _values(name: str, about: Any, file: Path) -> tuple[Value, ...]:
+    where = f"{file}: parameter {name}"
+    if not isinstance(about, dict) or len(about.keys() & {"values", "value"}) != 1:
+        raise UserError(f"{where} has no values. Expected `values: [...]`, or `value: ...` for a constant. {_SEE}")
+    if others := about.keys() - {"values", "value", "distribution"}:
+        raise UserError(f"{where} has {', '.join(map(str, sorted(others)))}. A grid takes `values` or `value` alone.")
+    values = about["values"] if "values" in about else [about["value"]]
+    if not isinstance(values, list) or not values:
+        raise UserError(f"{where} is given {values!r}. Expected `values: [...]` with one value or more. {_SEE}")
+    for value in values:
+        if not isinstance(value, _SCALARS):
+            raise UserError(
+                f"{where} has the value {value!r}. Expected a word, a number, true or false, as W&B's agent writes "
+                "them on a command line; what is more goes into quotes: '{class_path: DoReFa, init_args: {...}}', "
+                "'null'."
+            )
+    if len({str(value) for value in values}) < len(values):
+        raise UserError(f"{where} has a value twice: {', '.join(map(str, values))}. Leave one out.")
+    return tuple(values)
+
+
+def _command(config: dict[str, Any], file: Path) -> tuple[str, ...]:
+    command = config.get("command")
+    expected = 'Expected ["${env}", "${interpreter}", "-m", "xnorlit", "fit", "-c", ..., "${args}"].'
+    if not isinstance(command, list) or [str(word) for word in command[:5]] != _BEGINNING:
+        raise UserError(f"{file}: its command does not begin as one of xnorlit. {expected} {_SEE}")
+    words = tuple(str(word) for word in command)
+    macros = [word for word in words[2:] if word.startswith("${") or "${envvar:" in word]
+    if macros != ["${args}"]:
+        raise UserError(f"{file}: its command has {', '.join(macros) or 'no ${args}'}. {expected} {_SEE}")
+    return words
+
+
+_BEGINNING = ["${env}", "${interpreter}", "-m", "xnorlit", "fit"]

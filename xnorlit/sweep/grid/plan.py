@@ -1,0 +1,115 @@
+"""The runs that a grid needs: one for each combination, at a place of its own, its command line accepted."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from xnorlit.errors import UserError
+from xnorlit.runs.config import differing, flatten, load_config
+from xnorlit.sweep import Job
+from xnorlit.sweep.grid.grid import Grid, Value
+from xnorlit.sweep.grid.words import Base, home, place, words
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One combination of a grid, and the run that tries it.
+
+    Attributes:
+        parameters: Options with their values.
+        job: The run.
+        config: The run's configuration under dotted keys, once its command line was checked.
+        other: The keys in which a run that lies there was configured otherwise than the grid now asks, each with what
+            the run says and what the grid says.
+    """
+
+    parameters: dict[str, Value]
+    job: Job
+    config: dict[str, Any] = field(default_factory=dict)
+    other: tuple[str, ...] = ()
+
+
+def planned(grid: Grid, base: Base) -> list[Trial]:
+    """A grid's combinations and their runs, in the grid's order; nothing is written.
+
+    Args:
+        grid: The grid.
+        base: What it is run on.
+
+    Raises:
+        UserError: A command line is none of `xnorlit fit`, or two combinations share a place.
+    """
+    folder = home(grid)
+    base = base.beside(folder)
+    trials = []
+    for cell in grid.cells:
+        line = words(grid, cell, base, folder)
+        trials.append(Trial(cell, Job(place(line, folder), line, folder)))
+    _refuse_shared_places(grid, trials)
+    return trials
+
+
+def checked(grid: Grid, trials: Sequence[Trial]) -> list[Trial]:
+    """The trials, their command lines accepted by `xnorlit fit` and compared with the runs that lie there.
+
+    All of them are parsed in one process, before anything is trained.
+
+    Args:
+        grid: The grid.
+        trials: Its runs, planned.
+
+    Raises:
+        UserError: A command line was refused; the message is the parser's.
+    """
+    configs = [flatten(config) for config in _resolved(grid, trials)]
+    return [
+        replace(trial, config=config, other=_other(config, trial.job.place.path))
+        for trial, config in zip(trials, configs, strict=True)
+    ]
+
+
+def _refuse_shared_places(grid: Grid, trials: Sequence[Trial]) -> None:
+    counts = Counter(trial.job.place.path for trial in trials)
+    path, count = counts.most_common(1)[0]
+    if count > 1:
+        ours = [trial.parameters for trial in trials if trial.job.place.path == path][:2]
+        differ = [name for name in grid.parameters if ours[0][name] != ours[1][name]]
+        braces = "-".join(f"{{{name}}}" for name in differ)
+        raise UserError(
+            f"{grid.file}: {count} combinations would be filed as {path}, and runs are not mixed. They differ in "
+            f"{', '.join(differ)}: name the arm by it, --run.arm={braces} in the command."
+        )
+
+
+def _resolved(grid: Grid, trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """The configuration of each trial's run, as it would be recorded."""
+    done = subprocess.run(
+        [sys.executable, "-m", "xnorlit.commands.resolve"],
+        input=json.dumps([trial.job.words for trial in trials]),
+        cwd=trials[0].job.folder,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines() or ["no message"]
+        raise UserError(f"{grid.file}: its runs cannot be read by xnorlit fit: {said[-1]}")
+    answers = json.loads(done.stdout.splitlines()[-1])
+    for trial, answer in zip(trials, answers, strict=True):
+        if "error" in answer:
+            raise UserError(f"{grid.file}, {_spelled(trial)}: {answer['error']}")
+    return [answer["config"] for answer in answers]
+
+
+def _spelled(trial: Trial) -> str:
+    return ", ".join(f"{name} {value}" for name, value in trial.parameters.items())
+
+
+def _other(ours: dict[str, Any], path: Path) -> tuple[str, ...]:
+    if not (path / "config.yaml").is_file():
+        return ()
+    return differing(ours, flatten(load_config(path / "config.yaml")))

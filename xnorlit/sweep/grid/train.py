@@ -1,0 +1,111 @@
+"""A grid's runs, from Python: those that have finished, and those that are missing trained first."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from xnorlit.errors import UserError
+from xnorlit.output.console import say
+from xnorlit.sweep import Job
+from xnorlit.sweep.grid.grid import Grid
+from xnorlit.sweep.grid.outcome import Outcome, outcomes
+from xnorlit.sweep.grid.plan import Trial, checked, planned
+from xnorlit.sweep.grid.words import Base
+from xnorlit.sweep.work import carry_out
+
+
+def read(
+    grid: Grid | Path | str, *, data: str | None = None, experiment: str | None = None, root: Path | None = None
+) -> list[Outcome]:
+    """The runs of a grid that have finished; nothing is trained.
+
+    Args:
+        grid: The grid, its file, or the name of one in experiments/ablations.
+        data: Folder of images or named set, in place of the recipe's own.
+        experiment: Recipe in place of the grid's own.
+        root: Folder of all runs; the grid's own (runs) by default.
+
+    Raises:
+        UserError: There is no such grid, or its command lines are refused.
+    """
+    grid = _loaded(grid)
+    trials = planned(grid, Base(data, experiment, root))
+    if all(trial.job.state != "finished" for trial in trials):
+        return []
+    return outcomes(grid, checked(grid, trials))
+
+
+def trained(
+    grid: Grid | Path | str,
+    *,
+    data: str | None = None,
+    experiment: str | None = None,
+    root: Path | None = None,
+    jobs: int = 1,
+    again: bool = False,
+) -> list[Outcome]:
+    """Every run of a grid, trained where it is missing; runs that were stopped are gone on with.
+
+    Args:
+        grid: The grid, its file, or the name of one in experiments/ablations.
+        data: Folder of images or named set, in place of the recipe's own.
+        experiment: Recipe in place of the grid's own.
+        root: Folder of all runs; the grid's own (runs) by default.
+        jobs: How many are trained at the same time.
+        again: Train runs again that lie there with another configuration; they are moved aside.
+
+    Raises:
+        UserError: Command lines are refused; runs that lie there were configured otherwise; or some failed, after the
+            others were trained.
+    """
+    grid = _loaded(grid)
+    trials = checked(grid, planned(grid, Base(data, experiment, root)))
+    failed, trials = carry_through(trials, jobs, again)
+    if failed:
+        raise UserError(told(failed, len(trials)))
+    return outcomes(grid, trials)
+
+
+def carry_through(trials: Sequence[Trial], jobs: int, again: bool) -> tuple[list[Job], list[Trial]]:
+    """Trains what has not finished; gives the jobs that failed, and the trials as they are now.
+
+    Args:
+        trials: A grid's runs, checked.
+        jobs: How many are trained at the same time.
+        again: Train runs again that were begun with another configuration.
+
+    Raises:
+        UserError: There are such runs, and they are not to be trained again.
+    """
+    if not again:
+        refuse_others(trials)
+    todo = [replace(trial.job, again=bool(trial.other)) for trial in trials]
+    return carry_out(todo, at_once=jobs, tag="ablate"), [replace(trial, other=()) for trial in trials]
+
+
+def refuse_others(trials: Sequence[Trial]) -> None:
+    """Refuses to take runs that were configured otherwise for those that the grid asks for.
+
+    Raises:
+        UserError: There are such runs; the message names them and the keys.
+    """
+    others = [trial for trial in trials if trial.other]
+    for trial in others:
+        lines = "\n".join(trial.other[:4])
+        say("other", f"{trial.job.place.path} is not what the grid asks for now:\n{lines}")
+    if others:
+        raise UserError(
+            f"{len(others)} of {len(trials)} runs were begun with another configuration than the grid now asks for. "
+            "Train them again, the former ones moved aside (xnorlit ablate --again); or change the grid back, or the "
+            "--run.experiment in its command."
+        )
+
+
+def told(failed: Sequence[Job], count: int) -> str:
+    """Which runs failed, and where what they said is kept."""
+    lines = "\n".join(f"  {job.place.path}: see {job.log}" for job in failed)
+    return f"{len(failed)} of {count} runs failed:\n{lines}\nThe same command tries them again."
+
+
+def _loaded(grid: Grid | Path | str) -> Grid:
+    return grid if isinstance(grid, Grid) else Grid.load(grid)

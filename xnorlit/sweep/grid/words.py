@@ -1,0 +1,127 @@
+"""What is run for one combination of a grid: the words that an agent of W&B runs for it, but for the interpreter."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from xnorlit.errors import UserError, did_you_mean
+from xnorlit.runs.arm import named
+from xnorlit.runs.place import Place
+from xnorlit.runs.settings import config_files, given, merged
+from xnorlit.sweep.grid.grid import SEED, Grid, Value
+
+
+@dataclass(frozen=True)
+class Base:
+    """What a grid is run on, where that is not what its file says.
+
+    Attributes:
+        data: Folder of images, or named set.
+        experiment: Recipe, a folder beside that of the grid's own.
+        root: Folder of all runs.
+    """
+
+    data: str | None = None
+    experiment: str | None = None
+    root: Path | None = None
+
+    def beside(self, folder: Path) -> "Base":
+        """The same for commands that are run in another folder: paths are made absolute."""
+        if folder.resolve() == Path.cwd():
+            return self
+        data = str(Path(self.data).resolve()) if self.data and Path(self.data).exists() else self.data
+        return replace(self, data=data, root=self.root and self.root.resolve())
+
+
+def arguments(cell: Mapping[str, Value]) -> list[str]:
+    """The words that stand in the place of `${args}`: `--NAME=VALUE`, by name, as W&B's server sends them."""
+    return [f"--{name}={cell[name]}" for name in sorted(cell)]
+
+
+def words(grid: Grid, cell: Mapping[str, Value], base: Base, folder: Path) -> tuple[str, ...]:
+    """What follows `xnorlit fit`.
+
+    Args:
+        grid: The grid.
+        cell: One of its combinations.
+        base: What it is run on.
+        folder: Where it is run.
+    """
+    command = list(grid.command[5:])
+    if base.experiment:
+        command = [_on(base.experiment, word, folder) for word in command]
+    at = command.index("${args}")
+    found = [*command[:at], *arguments(cell), *command[at + 1 :]]
+    if base.data:
+        found.append(f"--data.source={base.data}")
+    if suffix := _suffix(base):
+        found.append(f"--run.experiment={_filed(found, 'experiment', folder) or grid.name}{suffix}")
+    if base.root:
+        found.append(f"--run.root={base.root}")
+    return tuple(found)
+
+
+def _suffix(base: Base) -> str:
+    """`@cifar10@photos`: runs of other images or another recipe are not mixed with those of the grid's own."""
+    data = Path(base.data).resolve().stem if base.data else None
+    return "".join(f"@{each}" for each in (base.experiment, data) if each)
+
+
+def _on(experiment: str, word: str, folder: Path) -> str:
+    """A recipe's file with another recipe's folder in the place of its own; any other word as it is."""
+    path = Path(word)
+    if path.suffix != ".yaml" or not (folder / path.parent / "base.yaml").is_file():
+        return word
+    other = path.parent.with_name(experiment) / path.name
+    if not (folder / other).is_file():
+        known = sorted(base.parent.name for base in (folder / path.parent.parent).glob(f"*/{path.name}"))
+        near = did_you_mean(experiment, known)
+        raise UserError(f"no recipe named {experiment} with a {path.name}.{near} Known: {', '.join(known)}.")
+    return str(other)
+
+
+def place(words: tuple[str, ...], folder: Path) -> Place:
+    """Where the run of a command line is filed; its root as seen from the working directory.
+
+    Args:
+        words: What follows `xnorlit fit`.
+        folder: Where it is run.
+    """
+    seed = given(words, SEED) or str(_config(words, folder).get(SEED, 0))
+    if not seed.isdecimal():
+        raise UserError(f"{SEED} is {seed}. Expected a whole number from 0, which names the run.")
+    root = Path(_filed(words, "root", folder) or "runs")
+    if folder.resolve() != Path.cwd():
+        root = folder / root
+    arm = named(_filed(words, "arm", folder) or "unnamed", words)
+    experiment, pair = (_filed(words, key, folder) for key in ("experiment", "pair"))
+    return Place(root, experiment or "unnamed", pair or "pair-0", arm, int(seed))
+
+
+def _filed(words: "tuple[str, ...] | list[str]", key: str, folder: Path) -> str | None:
+    """What a command line, or else its configuration files, say under `run`."""
+    return given(words, f"run.{key}") or (_config(words, folder).get("run") or {}).get(key)
+
+
+def _config(words: "tuple[str, ...] | list[str]", folder: Path) -> dict:
+    return merged(folder / file for file in config_files(words))
+
+
+def home(grid: Grid) -> Path:
+    """The folder that the paths in a grid's command are relative to.
+
+    The working directory where the command's configuration files are found from there, or else the nearest folder above
+    the grid's file from which they are.
+
+    Raises:
+        UserError: They are found from neither.
+    """
+    files = list(config_files(grid.command))
+    for folder in (Path(), *grid.file.resolve().parents):
+        if all((folder / file).is_file() for file in files):
+            return folder
+    missing = ", ".join(str(file) for file in files if not file.is_file())
+    raise UserError(
+        f"{grid.file}: its command names {missing}, found neither from here nor from a folder above the grid's file. "
+        "Run this from the checkout, or mend the path."
+    )

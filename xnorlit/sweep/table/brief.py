@@ -1,0 +1,98 @@
+"""Runs to look at: the newest that are stored or, where there are none, brief ones on the built-in images."""
+
+from pathlib import Path
+
+from xnorlit.errors import UserError
+from xnorlit.output.console import say
+from xnorlit.runs import Pair, Run, find, newest_pair
+from xnorlit.runs.place import Place
+from xnorlit.sweep.table.plan import TWIN, Recipe, jobs
+from xnorlit.sweep.work import carry_out
+
+EPOCHS = 4
+"""Enough for both arms to be far above chance and apart; far too few for either to be done."""
+
+OPTIONS = ("--trainer.max_epochs", str(EPOCHS), "--run.wandb", "off")
+"""What makes a recipe brief: further words of `xnorlit fit`."""
+
+RECIPE, NAME = "synthetic", "brief"
+
+
+def pair(stored: Path, brief: Path, *, experiments: Path = Path("experiments")) -> Pair:
+    """The newest pair among the stored runs; where there is none, a brief one is trained, and said to be.
+
+    Args:
+        stored: The folder of runs.
+        brief: The folder of runs for the brief pair, where it is found again.
+        experiments: Where the recipes are.
+
+    Raises:
+        UserError: The training failed.
+    """
+    try:
+        return newest_pair(stored)
+    except UserError as error:
+        why = str(error).partition("\n")[0]
+    return brief_pair(brief, why=why, experiments=experiments)
+
+
+def brief_pair(brief: Path, *, why: str = "", experiments: Path = Path("experiments")) -> Pair:
+    """The brief pair of xnor and float on the built-in images, trained unless it is there.
+
+    Args:
+        brief: Its folder of runs.
+        why: What is said before it is trained.
+        experiments: Where the recipes are.
+
+    Raises:
+        UserError: The training failed.
+    """
+    _train(brief, {TWIN: 1, "xnor": 1}, why, experiments)
+    return newest_pair(brief, experiment=NAME)
+
+
+def binary_run(stored: Path, brief: Path, *, experiments: Path = Path("experiments")) -> Run:
+    """The newest stored run with a layer that reads few-bit inputs; where there is none, the brief pair's.
+
+    Args:
+        stored: The folder of runs.
+        brief: The folder of runs for the brief pair, where it is found again.
+        experiments: Where the recipes are.
+
+    Raises:
+        UserError: The training failed.
+    """
+    runs = [run for run in find(stored) if isinstance(run, Run)] if stored.is_dir() else []
+    suitable = [run for run in runs if any(inputs < 32 for _, inputs in (run.summary.codes or {}).values())]
+    if suitable:
+        return max(suitable, key=lambda run: run.environment.started)
+    why = f"{stored} has no finished run with few-bit inputs."
+    return next(run for run in brief_pair(brief, why=why, experiments=experiments).runs if run.place.arm == "xnor")
+
+
+def words(arm: str, brief: Path, *, experiments: Path = Path("experiments")) -> list[str]:
+    """The words of an `xnorlit fit` that trains one more arm of a brief pair; its binarizer is still to be said.
+
+    Args:
+        arm: What the arm is to be called.
+        brief: Its folder of runs.
+        experiments: Where the recipes are.
+    """
+    base = Recipe.find(experiments / RECIPE).base
+    place = ["--run.root", str(brief), "--run.experiment", NAME, "--run.arm", arm]
+    return ["-c", str(base), *place, *OPTIONS]
+
+
+def _train(brief: Path, seeds: dict[str, int], why: str, experiments: Path) -> None:
+    recipe = Recipe.find(experiments / RECIPE)
+    todo = list(jobs(recipe, seeds, Place(brief, NAME, "pair-0", TWIN, 0), OPTIONS))
+    if all(job.state == "finished" for job in todo):
+        say("brief", f"{why} Those of before are shown: {brief / NAME}".strip())
+        return
+    say(
+        "brief",
+        f"{why} Now {' and '.join(seeds)} are trained for {EPOCHS} epochs on the built-in images, to have something to "
+        f"draw and not to measure anything: {brief / NAME}".strip(),
+    )
+    if failed := carry_out(todo, at_once=len(todo), tag="brief"):
+        raise UserError(f"{', '.join(str(job.place.path) for job in failed)} failed; what was said stands above.")

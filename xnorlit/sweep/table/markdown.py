@@ -1,0 +1,59 @@
+"""Rows as a Markdown table, put in place of the one that a README holds."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from xnorlit.errors import UserError
+from xnorlit.output import atomic
+from xnorlit.sweep.table.rows import Row
+
+BEGIN, END = "<!-- table: written by xnorlit table -->", "<!-- end of the table -->"
+
+_HEAD = ("arm", "method", "W / A bits", "top-1 %", "seeds", "gap to the twin", "step", "packed, MiB", "remark")
+
+
+def rendered(rows: Sequence[Row], files: Mapping[str, str], remarks: Mapping[str, str]) -> str:
+    """The table, in the order of the rows.
+
+    Args:
+        rows: One for each arm.
+        files: Path of each arm's overlay, as a link from the README.
+        remarks: What else is to be said about an arm, by its name.
+    """
+    lines = [_HEAD, ("---",) * len(_HEAD), *(_cells(row, files[row.arm], remarks.get(row.arm, "")) for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _cells(row: Row, file: str, remark: str) -> tuple[str, ...]:
+    spread = f" ± {row.spread:.2f}" if row.spread is not None else ""
+    differs = f"differs in {', '.join(f'`{key}`' for key in row.differs)}" if row.differs else ""
+    return (
+        f"[`{row.arm}`]({file})",
+        row.method,
+        row.bits or "not recorded",
+        f"{row.mean:.2f}{spread}",
+        ", ".join(f"{seed}: {top1:.2f}" for seed, top1 in row.top1.items()),
+        "" if row.gap is None else f"{row.gap:.2f}",
+        "not measured" if row.step is None else f"{row.step:.2f}",
+        "none" if row.packed is None else f"{row.packed:.3g}",
+        "; ".join(filter(None, (remark, differs))),
+    )
+
+
+def put(table: str, readme: Path) -> None:
+    """Replaces what stands between the two marks of a README.
+
+    Args:
+        table: Markdown.
+        readme: The file; it has the marks.
+
+    Raises:
+        UserError: It does not exist, or has no marks.
+    """
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise UserError(f"{readme} has no place for the table. Expected these two lines in it:\n{BEGIN}\n{END}")
+    with atomic.path(readme) as scratch:
+        scratch.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")

@@ -1,0 +1,89 @@
+"""From finished runs to the rows of a table."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xnorlit.comparison.difference import binarizer, difference
+from xnorlit.runs import Run
+
+MIB = 8 * 2**20
+
+
+@dataclass(frozen=True)
+class Row:
+    """What an arm's runs came to; accuracies in percent, times as a ratio, sizes in MiB.
+
+    Attributes:
+        arm: The arm.
+        method: Its binarizer's class.
+        bits: Bits of weights and inputs of its few-bit layers, `1 / 1`; empty where the run does not say.
+        top1: Last epoch's top-1 by seed.
+        gap: Mean of the twin's minus the arm's top-1 over the seeds that both have; None for the twin, or without one.
+        seconds: Median training step, in seconds: of separate runs, and so no ratio.
+        step: A training step relative to the twin's, measured by turns; None where it was not measured.
+        packed: Size of the packed network; None where it has no packed form.
+        differs: The keys, besides the binarizer, in which the arm's configuration differs from the twin's.
+    """
+
+    arm: str
+    method: str
+    bits: str
+    top1: dict[int, float]
+    gap: float | None
+    seconds: float
+    step: float | None
+    packed: float | None
+    differs: tuple[str, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean top-1 over the seeds."""
+        return statistics.fmean(self.top1.values())
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over the seeds; None of a single one."""
+        return statistics.stdev(self.top1.values()) if len(self.top1) > 1 else None
+
+
+def row(runs: Sequence[Run], twins: Sequence[Run], step: float | None = None) -> Row:
+    """The row of one arm.
+
+    Args:
+        runs: Its finished runs, one for each seed; at least one.
+        twins: Those of the float twin; the same runs for the twin itself, none where there is no twin.
+        step: What a step of it costs, relative to the twin's; None where that was not measured.
+    """
+    first = runs[0]
+    top1 = {run.place.seed: 100 * run.summary.top1 for run in runs}
+    theirs = {run.place.seed: 100 * run.summary.top1 for run in twins}
+    shared = top1.keys() & theirs.keys()
+    itself = bool(twins) and first.path == twins[0].path
+    return Row(
+        arm=first.place.arm,
+        method=binarizer(first.flat_config),
+        bits=_bits(first),
+        top1=dict(sorted(top1.items())),
+        gap=statistics.fmean(theirs[seed] - top1[seed] for seed in shared) if shared and not itself else None,
+        seconds=_seconds(runs),
+        step=step,
+        packed=None if first.summary.cannot_pack else first.summary.packed_bits / MIB,
+        differs=_differs(first, twins[0]) if twins and not itself else (),
+    )
+
+
+def _differs(run: Run, twin: Run) -> tuple[str, ...]:
+    compared = difference(run.flat_config, twin.flat_config, same=("seed_everything", "data.seed"))
+    return (*compared.named("declared"), *compared.named("undeclared"))
+
+
+def _bits(run: Run) -> str:
+    codes = run.summary.codes or {}
+    few = [pair for pair in codes.values() if min(pair) < 32]
+    kinds = dict.fromkeys(few or codes.values())
+    return ", ".join(f"{weights} / {inputs}" for weights, inputs in kinds)
+
+
+def _seconds(runs: Sequence[Run]) -> float:
+    return statistics.median(run.summary.step_seconds for run in runs)

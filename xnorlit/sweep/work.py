@@ -1,0 +1,143 @@
+"""Jobs carried out, several at once: each is begun, waited for, and told about in one line."""
+
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from xnorlit.errors import UserError
+from xnorlit.runs import read
+from xnorlit.sweep.display import Display
+from xnorlit.sweep.job import Job
+from xnorlit.sweep.process import Process, last_line
+
+PAUSE = 0.2  # seconds between two looks at what is running
+
+
+def carry_out(jobs: Sequence[Job], *, at_once: int, tag: str) -> list[Job]:
+    """Trains what has not finished and gives the jobs that failed; the others are trained nevertheless.
+
+    Ctrl-C, or a request to end, is passed on to what is running, which saves a checkpoint first, and is then raised.
+    A run that another process is training is waited for, not begun a second time.
+
+    Args:
+        jobs: The runs, in the order in which they are begun.
+        at_once: How many are trained at the same time; the cores are divided among them.
+        tag: The command's name, for the lines that it prints.
+    """
+    work = _Work(jobs, at_once, tag)
+    with _ends_as_interrupt():
+        try:
+            return work.done()
+        except BaseException:
+            work.stop()
+            raise
+
+
+def threads(at_once: int) -> int:
+    """Cores for each of several processes, at least 1: of those that this process may use, or OMP_NUM_THREADS says."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, (int(said) if said.isdecimal() and int(said) else mine) // at_once)
+
+
+class _Work:
+    def __init__(self, jobs: Sequence[Job], at_once: int, tag: str) -> None:
+        self.waiting = deque(job for job in jobs if job.state != "finished")
+        self.count, self.number = len(self.waiting), 0
+        self.at_once, self.tag = at_once, tag
+        self.running: dict[Job, Process] = {}
+        self.elsewhere: set[Job] = set()
+        self.failed: list[Job] = []
+        self.display = Display(self.running)
+
+    def done(self) -> list[Job]:
+        with self.display:
+            while self.waiting or self.running:
+                self._begin()
+                for job in [job for job, process in self.running.items() if process.ended() is not None]:
+                    self._end(job, self.running.pop(job).wait())
+                self.display.refresh()
+                time.sleep(PAUSE)
+        return self.failed
+
+    def stop(self) -> None:
+        for process in self.running.values():
+            process.interrupt()
+        if self.running:
+            self.display.say(self.tag, f"stopping: {len(self.running)} under way, which save first")
+        for process in self.running.values():
+            while True:
+                try:
+                    process.wait()
+                    break
+                except KeyboardInterrupt:
+                    for each in self.running.values():
+                        each.interrupt()
+
+    def _begin(self) -> None:
+        """Fills the free places with what is waiting; what another process trains goes to the end of the queue."""
+        for _ in range(len(self.waiting)):
+            if len(self.running) >= self.at_once:
+                return
+            job = self.waiting.popleft()
+            state = job.state
+            if state == "running":
+                if job not in self.elsewhere:
+                    self.elsewhere.add(job)
+                    self.display.say(self.tag, f"{_name(job)}: another process is training it, which is waited for")
+                self.waiting.append(job)
+                continue
+            self.number += 1
+            if state == "finished":
+                self._tell(job, "finished elsewhere")
+                continue
+            goes_on = "goes on" if state == "unfinished" else "begins"
+            self.display.say(self.tag, f"{self.number}/{self.count}  {_name(job)} {goes_on}; log: {job.log}")
+            self.running[job] = Process(
+                job.command, folder=job.folder, log=job.log.absolute(), threads=threads(self.at_once)
+            )
+
+    def _end(self, job: Job, status: int) -> None:
+        if status == 0:
+            self._tell(job, "done")
+            return
+        self.failed.append(job)
+        how = f"exit status {status}" if status > 0 else f"ended by {signal.Signals(-status).name}"
+        self.display.say("failed", f"{_name(job)}, {how}: {last_line(job.log)}\nlog: {job.log}")
+
+    def _tell(self, job: Job, what: str) -> None:
+        try:
+            top1 = read(job.place.path).summary.top1
+        except UserError as error:
+            self.failed.append(job)
+            self.display.say("failed", f"{_name(job)} left no finished run: {error}\nlog: {job.log}")
+            return
+        self.display.say(self.tag, f"{what}: {_name(job)}, top-1 {100 * top1:.2f} %: {job.place.path}")
+
+
+def _name(job: Job) -> str:
+    return f"{job.place.arm}, seed {job.place.seed}"
+
+
+@contextmanager
+def _ends_as_interrupt() -> Iterator[None]:
+    """Meanwhile a request to end this process (kill, a closed terminal) is a Ctrl-C: no child is left behind."""
+    if threading.current_thread() is not threading.main_thread():  # Only that one may set what signals do.
+        yield
+        return
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
