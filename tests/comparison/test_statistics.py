@@ -94,10 +94,6 @@ def test_networks_that_never_disagree_have_an_interval_of_no_width():
     assert (interval.low, interval.high) == (0, 0)
 
 
-def test_a_standard_error_of_2000_images_at_76_percent_is_a_point():
-    assert statistics.standard_error(0.76, 2000) == pytest.approx(0.00955, abs=1e-5)
-
-
 @pytest.mark.parametrize(("right", "images"), [(0, 10), (10, 10), (137, 200)])
 def test_wilson_is_that_of_statsmodels(right, images):
     interval = statistics.wilson_interval(right, images)

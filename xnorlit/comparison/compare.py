@@ -51,6 +51,7 @@ def compare(runs: Sequence[Run], *, strict: bool = True) -> Comparison:
         arms=tuple(_arm(label, of_arm) for label, of_arm in paired.arms.items()),
         gaps=tuple(_gap(match, paired) for match in paired.matches),
         notes=(*paired.notes, *notes_on(paired)),
+        runs=paired.arms,
     )
 
 

@@ -1,12 +1,14 @@
 """What a comparison says, as typed records that print as JSON unchanged. Accuracies in percent, gaps in points."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from xnorlit.comparison.classes import ClassGap
 from xnorlit.comparison.difference import Difference
 from xnorlit.comparison.paper import CLAIMS, UFES, Claim, PublishedPair
 from xnorlit.comparison.statistics import Interval
+from xnorlit.runs import Run
 
 SCHEMA = 1
 """Rises when a field of the JSON changes its meaning or goes; new fields leave it."""
@@ -111,7 +113,11 @@ class Gap:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two or more arms side by side, on the same validation images."""
+    """Two or more arms side by side, on the same validation images.
+
+    `runs` holds the runs of each arm in the order of its seeds, for callers that draw curves or show predictions. It is
+    no part of the JSON.
+    """
 
     experiment: str
     pair: str
@@ -128,6 +134,7 @@ class Comparison:
     published: PublishedPair = UFES
     claims: tuple[Claim, ...] = CLAIMS
     schema: int = field(default=SCHEMA)
+    runs: Mapping[str, tuple[Run, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def matched(self) -> bool:
@@ -136,7 +143,8 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """All fields as JSON types, with the verdict of each gap in words."""
-        record = asdict(self)
+        record = asdict(replace(self, runs={}))
+        del record["runs"]
         record["matched"] = self.matched
         for gap, written in zip(self.gaps, record["gaps"], strict=True):
             written["difference"]["verdict"] = gap.difference.verdict

@@ -134,11 +134,6 @@ def mcnemar_p(first: Correct, second: Correct) -> float:
     return float(stats.binomtest(only_first, only_first + only_second).pvalue)
 
 
-def standard_error(accuracy: float, images: int) -> float:
-    """sqrt(p (1 - p) / N): how far an accuracy on N images typically is from that on all images."""
-    return math.sqrt(accuracy * (1 - accuracy) / images)
-
-
 def wilson_interval(right: int, images: int, *, level: float = 0.95) -> Interval:
     """Wilson's score interval of one accuracy; unlike the normal one it stays right near 0 and 1.
 

@@ -7,8 +7,6 @@ An image is a pure function of (seed, index, size): any count and any size come 
 not depend on how many others are made. Coordinates run over [-1, 1]; U is uniform, N is normal.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -209,13 +207,3 @@ def _rgb(hue: Array, saturation: Array, value: Array) -> Array:
 
 def _sigmoid(x: Array) -> Array:
     return 0.5 + 0.5 * np.tanh(0.5 * x)
-
-
-def contact_sheet(columns: int = 10, size: int = 32, seed: int = 0) -> NDArray[np.uint8]:
-    """One column per class, `columns` rows of images with a border of a pixel, uint8 [H, W, 3]."""
-    images = generate(columns * len(CLASSES), size, seed)
-    tiles: Iterator[NDArray[np.uint8]] = (
-        np.pad(image, ((1, 1), (1, 1), (0, 0)), constant_values=255) for image in images
-    )
-    grid = np.stack(list(tiles)).reshape(columns, len(CLASSES), size + 2, size + 2, 3)
-    return grid.transpose(0, 2, 1, 3, 4).reshape(columns * (size + 2), -1, 3)

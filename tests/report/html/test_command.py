@@ -15,6 +15,7 @@ from tests.runs.factory import BINARY_PACKED_BITS, PACKED_BITS, PARAMETERS, writ
 from xnorlit.commands.dashboard import report
 from xnorlit.commands.report import main
 from xnorlit.errors import UserError
+from xnorlit.runs import Predictions
 
 PHOTOGRAPHS = Path(__file__).parents[4] / "shared" / "data" / "cifar10-12k"
 
@@ -160,6 +161,19 @@ def test_an_earlier_page_survives_a_pair_that_broke(pair):
     with pytest.raises(UserError, match="were evaluated on different images"):
         main()
     assert path.read_bytes() == before
+
+
+def test_the_files_of_a_run_are_read_once(pair, monkeypatch):
+    opened: list[str] = []
+    load = Predictions.load
+
+    def counted(file):
+        opened.append(str(file))
+        return load(file)
+
+    monkeypatch.setattr(Predictions, "load", staticmethod(counted))
+    main()
+    assert len(opened) == len(set(opened)) == 6
 
 
 def test_a_missing_arm_leaves_with_status_two(tmp_path):

@@ -11,21 +11,21 @@ from xnorlit.comparison.comparison import Comparison
 from xnorlit.comparison.difference import NOT_SET
 from xnorlit.report.html import confusion, measured, photographs
 from xnorlit.report.html.curves import curves, layer_curves
-from xnorlit.runs import Run, read
+from xnorlit.runs import Run
 
 
 def record(comparison: Comparison, *, bench: Path | None = None, data: Path | None = None) -> dict[str, Any]:
     """The page's record.
 
     Args:
-        comparison: Of the runs; they are read again for their curves and predictions.
+        comparison: The comparison, with its runs.
         bench: What `xnorlit bench --json` wrote.
         data: Folder of the images, where it is not the one that the runs name.
 
     Raises:
         UserError: A file is damaged.
     """
-    arms = {arm.label: [read(seed.run) for seed in arm.seeds] for arm in comparison.arms}
+    arms = comparison.runs
     first = arms[comparison.reference][0]
     sources = [data] if data else [Path(str(run.config.get("data", {}).get("source"))) for run in (first,)]
     pictures = photographs.find(first.predictions, sources)

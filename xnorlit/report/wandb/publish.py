@@ -15,7 +15,6 @@ from xnorlit.report.wandb.server import Server, said_in_words
 from xnorlit.report.wandb.settings import Settings
 from xnorlit.report.wandb.subject import Subject
 from xnorlit.report.wandb.upload import upload
-from xnorlit.runs import read
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,7 @@ def publish(comparison: Comparison, record: dict[str, Any], settings: Settings) 
 def _ids(comparison: Comparison) -> dict[str, dict[str, str | None]]:
     """W&B's id of each run compared, by arm and by `seed-N`; None for one that was not logged to W&B."""
     return {
-        arm.label: {f"seed-{seed.seed}": read(seed.run).summary.wandb_id for seed in arm.seeds}
-        for arm in comparison.arms
+        arm: {f"seed-{run.place.seed}": run.summary.wandb_id for run in runs} for arm, runs in comparison.runs.items()
     }
 
 
