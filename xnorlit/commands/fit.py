@@ -26,7 +26,7 @@ from xnorlit.errors import UserError
 from xnorlit.output.console import say
 from xnorlit.runs.arm import named
 from xnorlit.runs.config import flatten
-from xnorlit.runs.settings import config_files, read_config
+from xnorlit.runs.settings import config_files, read_config, with_recipes
 from xnorlit.training.checkpoints import Checkpoints, load
 from xnorlit.training.layer_curves import LayerCurves
 from xnorlit.training.loggers import MetricsFile, wandb_logger, wandb_mode
@@ -64,6 +64,8 @@ class XnorlitCLI(LightningCLI):
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         command, *words = sys.argv[1:]
+        words = with_recipes(words)
+        sys.argv[2:] = words
         files = list(config_files(words))
         for file in files:
             read_config(file)

@@ -8,10 +8,11 @@ from xnorlit.errors import UserError
 from xnorlit.output.console import say
 from xnorlit.runs import Run, read
 from xnorlit.runs.place import Place
+from xnorlit.runs.recipes import TWIN, Recipe
 from xnorlit.sweep import Job
 from xnorlit.sweep.process import Process
 from xnorlit.sweep.table.markdown import put, rendered
-from xnorlit.sweep.table.plan import TWIN, Recipe, jobs
+from xnorlit.sweep.table.plan import jobs
 from xnorlit.sweep.table.rows import Row, row
 from xnorlit.sweep.table.steps import measurement, ratios
 from xnorlit.sweep.work import carry_out, threads
@@ -28,12 +29,13 @@ def table(
     holdout: float = 0.0,
     root: Path = Path("runs"),
     pair: str = "pair-0",
-    experiments: Path = Path("experiments"),
+    experiments: Path | None = None,
     no_training: bool = False,
 ) -> None:
     """Trains an experiment's arms and writes their table into its README; finished runs are skipped, others resumed.
 
     One run after the other, each with a log beside it; Ctrl-C saves the one under way, and the same command goes on.
+    The table of a packaged recipe is written beside its runs.
 
     Args:
         experiment: A recipe, such as cifar10, or a folder of further overlays on it, such as cifar10/search.
@@ -45,13 +47,13 @@ def table(
         holdout: Share of the training images that is held out and measured on instead: for choosing among arms.
         root: Folder of all runs.
         pair: Name of the pair that the runs belong to.
-        experiments: Where the recipes are.
+        experiments: Folder of recipes; experiments here or in a folder above, then the packaged one, by default.
         no_training: Write the table from what has finished.
 
     Raises:
         UserError: There is no such recipe or arm, or a run failed: the table holds the others.
     """
-    recipe = Recipe.find(experiments / experiment)
+    recipe = Recipe.find(experiment, experiments)
     for option, count in (("seeds", seeds), ("thorough-seeds", thorough_seeds)):
         if count < 1:
             raise UserError(f"--{option} is {count}. Expected how many seeds, 1 or more.")
@@ -67,8 +69,8 @@ def table(
     if not by_arm:
         raise UserError(f"no run of {root / name / pair} has finished, so there is no table. Leave out --no-training.")
     rows = _rows(by_arm, _steps(by_arm, root / name / pair / "steps.json", measured=no_training))
-    readme = recipe.folder / "README.md"
-    files = {arm: os.path.relpath(recipe.overlays[arm], recipe.folder) for arm in counts}
+    readme = (recipe.folder if recipe.own else root / name / pair) / "README.md"
+    files = {arm: os.path.relpath(recipe.overlays[arm], readme.parent) for arm in counts}
     put(rendered(rows, files, {arm: recipe.remark(arm) for arm in counts}), readme)
     say("table", f"{len(rows)} of {len(counts)} arms: {readme}")
     if failed:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from xnorlit.commands.arguments import Parser, reader
 from xnorlit.data import probe
-from xnorlit.errors import UserError, did_you_mean
 from xnorlit.output.console import say
+from xnorlit.runs.recipes import Recipe, names
 
 SMALL_IMAGE = 64  # alexnet-small is made for images up to this side, pixels.
 
@@ -34,7 +34,10 @@ def train(arguments: Sequence[str]) -> None:
         "--experiment", metavar="NAME", help="recipe, a folder of --experiments (default: by the images' sizes)"
     )
     parser.add_argument(
-        "--experiments", metavar="DIR", type=Path, default=Path("experiments"), help="where the recipes are"
+        "--experiments",
+        metavar="DIR",
+        type=Path,
+        help="folder of recipes (default: experiments/ here or in a folder above, then the packaged one)",
     )
     parser.add_argument(
         "--seed", metavar="N", type=reader(int), default=0, help="seed of weights, order and augmentation (default: 0)"
@@ -43,28 +46,16 @@ def train(arguments: Sequence[str]) -> None:
         known, further = parser.parse_known_args(arguments)
     except SystemExit:  # after --help
         return
-    recipes = _recipes(known.experiments)
     chosen, why = (known.experiment, "as asked") if known.experiment else _fitting(known.data)
-    if chosen not in recipes:
-        raise UserError(f"no recipe named {chosen}.{did_you_mean(chosen, recipes)} Known: {', '.join(recipes)}.")
-    arms = recipes[chosen]
-    if known.arm not in arms:
-        raise UserError(
-            f"recipe {chosen} has no arm {known.arm}.{did_you_mean(known.arm, arms)} Known: {', '.join(arms)}."
-        )
-    words = [
-        "-c",
-        str(known.experiments / chosen / "base.yaml"),
-        "-c",
-        str(known.experiments / chosen / f"{known.arm}.yaml"),
-    ]
+    recipe = Recipe.find(chosen, known.experiments)
+    words = ["-c", str(recipe.base), "-c", str(recipe.overlay(known.arm))]
     words += ["--seed_everything", str(known.seed)]
     if known.data:
         words += ["--data.source", known.data]
         if Path(known.data).exists():
-            words += ["--run.experiment", f"{chosen}@{Path(known.data).resolve().stem}"]
+            words += ["--run.experiment", f"{recipe.base.parent.name}@{Path(known.data).resolve().stem}"]
     words += further
-    others = ", ".join(name for name in recipes if name != chosen)
+    others = ", ".join(name for name in names(known.experiments) if name != chosen)
     say(
         "recipe",
         f"{chosen}, {why}; others: {others} (--experiment NAME, make EXPERIMENT=NAME)\nxnorlit fit {shlex.join(words)}",
@@ -72,17 +63,6 @@ def train(arguments: Sequence[str]) -> None:
     from xnorlit.commands.fit import run
 
     run("fit", words)
-
-
-def _recipes(folder: Path) -> dict[str, list[str]]:
-    """`{"cifar10": ["bwn", "float", "xnor"], ...}`: folders with a base.yaml, and their overlays."""
-    bases = sorted(folder.glob("*/base.yaml"))
-    if not bases:
-        raise UserError(
-            f"there is no recipe in {folder.resolve()}: a folder NAME/base.yaml was expected. Run this from the "
-            "checkout, or say where the recipes are with --experiments DIR."
-        )
-    return {base.parent.name: sorted(f.stem for f in base.parent.glob("*.yaml") if f != base) for base in bases}
 
 
 def _fitting(data: str | None) -> tuple[str, str]:

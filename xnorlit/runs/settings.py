@@ -7,14 +7,30 @@ from typing import Any
 import yaml
 
 from xnorlit.errors import UserError, did_you_mean
+from xnorlit.runs.recipes import located
 
 
 def config_files(words: Sequence[str]) -> Iterator[Path]:
     """The files of `-c FILE`, `--config FILE` and `--config=FILE`, in order."""
-    for word, following in zip(words, [*words[1:], None], strict=False):
+    yield from (file for _, _, file in _config_words(words))
+
+
+def with_recipes(words: Sequence[str]) -> list[str]:
+    """A command line whose `-c experiments/...` name the files that `located` finds for them."""
+    found = list(words)
+    for index, option, file in _config_words(words):
+        found[index] = f"{option}{located(file)}"
+    return found
+
+
+def _config_words(words: Sequence[str]) -> Iterator[tuple[int, str, Path]]:
+    """Where a command line names a configuration file: the word's index, what precedes the file in it, and the file."""
+    for index, word in enumerate(words):
         name, sign, value = word.partition("=")
-        if name in ("-c", "--config") and (sign or following is not None):
-            yield Path(value if sign else str(following))
+        if name in ("-c", "--config") and sign:
+            yield index, f"{name}=", Path(value)
+        elif name in ("-c", "--config") and index + 1 < len(words):
+            yield index + 1, "", Path(words[index + 1])
 
 
 def given(words: Sequence[str], name: str) -> str | None:
@@ -33,11 +49,12 @@ def given(words: Sequence[str], name: str) -> str | None:
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """What a configuration file says.
+    """What a configuration file says; one named `experiments/...` may be a packaged recipe.
 
     Raises:
         UserError: It is missing, or not a YAML file of `key: value` lines.
     """
+    file = located(file)
     expected = "Expected a YAML file of settings, such as experiments/cifar10/base.yaml"
     if not file.is_file():
         what = "is a folder" if file.is_dir() else "does not exist"

@@ -4,7 +4,8 @@ import pytest
 
 from xnorlit.errors import UserError
 from xnorlit.runs.place import Place
-from xnorlit.sweep.table.plan import Recipe, jobs
+from xnorlit.runs.recipes import Recipe
+from xnorlit.sweep.table.plan import jobs
 
 
 @pytest.fixture
@@ -13,7 +14,7 @@ def recipe(tmp_path):
     folder.mkdir(parents=True)
     for name in ("base", "xnor", "best", "float"):
         (folder / f"{name}.yaml").write_text("# Remark: not\n# Remark: run yet\n" if name == "best" else "")
-    return Recipe.find(folder)
+    return Recipe.find("small", folder.parent)
 
 
 def listed(recipe, seeds, root, *options):
@@ -38,7 +39,7 @@ def test_an_unknown_arm_or_recipe_is_said_with_the_near_miss(recipe, tmp_path):
     with pytest.raises(UserError, match=r"no arm xnorr\. Did you mean xnor\? Known: float, best, xnor"):
         recipe.chosen("float,xnorr")
     with pytest.raises(UserError, match=r"no recipe named smaller.* Did you mean small\? Known: small"):
-        Recipe.find(tmp_path / "experiments" / "smaller")
+        Recipe.find("smaller", tmp_path / "experiments")
 
 
 def test_a_remark_is_read_from_the_overlay(recipe):
@@ -50,6 +51,6 @@ def test_a_folder_without_a_base_adds_overlays_to_the_one_above(recipe):
     search = recipe.folder / "search"
     search.mkdir()
     (search / "late.yaml").touch()
-    found = Recipe.find(search)
+    found = Recipe.find("small/search", recipe.folder.parent)
     assert found.base == recipe.base
     assert found.overlays == {"float": recipe.folder / "float.yaml", "late": search / "late.yaml"}

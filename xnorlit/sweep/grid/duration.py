@@ -3,10 +3,10 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from xnorlit.errors import UserError
 from xnorlit.runs import Curves, Run, find
+from xnorlit.runs.recipes import located
 from xnorlit.runs.settings import config_files
 from xnorlit.sweep.grid.plan import Trial
 from xnorlit.sweep.work import threads
@@ -81,7 +81,7 @@ def _epochs_left(trial: Trial) -> int:
 def _recipe(trial: Trial) -> str:
     """What the recipe's header says about its time."""
     for file in config_files(trial.job.words):
-        for line in Path(trial.job.folder / file).read_text(encoding="utf-8").splitlines():
+        for line in located(trial.job.folder / file).read_text(encoding="utf-8").splitlines():
             if line.startswith("# Hardware:"):
                 return f"its recipe, {file}, says: {line.removeprefix('# Hardware:').strip()}"
     return "its recipe does not say how long it takes"

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from xnorlit.errors import UserError, did_you_mean
+from xnorlit.runs.recipes import folders
 from xnorlit.runs.settings import read_config
 
 Value = str | int | float | bool
 
-FOLDER = Path("experiments/ablations")
 SEED = "seed_everything"
 
 _SEE = "See docs/ablations.md."
@@ -43,7 +43,7 @@ class Grid:
         """The grid in a file.
 
         Args:
-            file: Its path, or the name of one in experiments/ablations, here or in a folder above.
+            file: Its path, or the name of one in experiments/ablations: here, in a folder above, or packaged.
 
         Raises:
             UserError: There is no such file, or it holds no grid that could be run.
@@ -84,14 +84,14 @@ def _label(name: str, names: list[str]) -> str:
 def _found(given: Path) -> Path:
     if given.is_file():
         return given
-    folders = [above / FOLDER for above in (Path(), *Path.cwd().parents) if (above / FOLDER).is_dir()]
-    for path in ((folder / given).with_suffix(".yaml") for folder in folders):
+    homes = [folder / "ablations" for folder in folders()]
+    for path in ((home / given).with_suffix(".yaml") for home in homes):
         if path.is_file():
             return path
-    known = sorted(path.stem for folder in folders for path in folder.glob("*.yaml"))
+    known = sorted({path.stem for home in homes for path in home.glob("*.yaml")})
     near = did_you_mean(given.stem, known)
     raise UserError(
-        f"there is no grid {given}.{near} Expected a file, or the name of one in {FOLDER}, which are: "
+        f"there is no grid {given}.{near} Expected a file, or the name of one in experiments/ablations, which are: "
         f"{', '.join(known) or 'none'}."
     )
 

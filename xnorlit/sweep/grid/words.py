@@ -7,6 +7,7 @@ from pathlib import Path
 from xnorlit.errors import UserError, did_you_mean
 from xnorlit.runs.arm import named
 from xnorlit.runs.place import Place
+from xnorlit.runs.recipes import located, packaged
 from xnorlit.runs.settings import config_files, given, merged
 from xnorlit.sweep.grid.grid import SEED, Grid, Value
 
@@ -70,11 +71,12 @@ def _suffix(base: Base) -> str:
 def _on(experiment: str, word: str, folder: Path) -> str:
     """A recipe's file with another recipe's folder in the place of its own; any other word as it is."""
     path = Path(word)
-    if path.suffix != ".yaml" or not (folder / path.parent / "base.yaml").is_file():
+    base = located(folder / path.parent / "base.yaml")
+    if path.suffix != ".yaml" or not base.is_file():
         return word
     other = path.parent.with_name(experiment) / path.name
-    if not (folder / other).is_file():
-        known = sorted(base.parent.name for base in (folder / path.parent.parent).glob(f"*/{path.name}"))
+    if not located(folder / other).is_file():
+        known = sorted(found.parent.name for found in base.parent.parent.glob(f"*/{path.name}"))
         near = did_you_mean(experiment, known)
         raise UserError(f"no recipe named {experiment} with a {path.name}.{near} Known: {', '.join(known)}.")
     return str(other)
@@ -111,17 +113,21 @@ def home(grid: Grid) -> Path:
     """The folder that the paths in a grid's command are relative to.
 
     The working directory where the command's configuration files are found from there, or else the nearest folder above
-    the grid's file from which they are.
+    the grid's file from which they are. A packaged grid runs in the working directory, on the recipes that are found
+    from there.
 
     Raises:
         UserError: They are found from neither.
     """
-    files = list(config_files(grid.command))
+    files, theirs = list(config_files(grid.command)), packaged().parent
     for folder in (Path(), *grid.file.resolve().parents):
-        if all((folder / file).is_file() for file in files):
+        elsewhere = folder == theirs and not Path.cwd().is_relative_to(theirs)
+        if not elsewhere and all((folder / file).is_file() for file in files):
             return folder
-    missing = ", ".join(str(file) for file in files if not file.is_file())
+    if all(located(file).is_file() for file in files):
+        return Path()
+    missing = ", ".join(str(file) for file in files if not located(file).is_file())
     raise UserError(
-        f"{grid.file}: its command names {missing}, found neither from here nor from a folder above the grid's file. "
-        "Run this from the checkout, or mend the path."
+        f"{grid.file}: its command names {missing}, found neither from here nor from a folder above the grid's file, "
+        "and no recipe. Correct the path."
     )

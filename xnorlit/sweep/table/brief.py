@@ -6,7 +6,8 @@ from xnorlit.errors import UserError
 from xnorlit.output.console import say
 from xnorlit.runs import Pair, Run, find, newest_pair
 from xnorlit.runs.place import Place
-from xnorlit.sweep.table.plan import TWIN, Recipe, jobs
+from xnorlit.runs.recipes import TWIN, Recipe
+from xnorlit.sweep.table.plan import jobs
 from xnorlit.sweep.work import carry_out
 
 EPOCHS = 4
@@ -18,13 +19,13 @@ OPTIONS = ("--trainer.max_epochs", str(EPOCHS), "--run.wandb", "off")
 RECIPE, NAME = "synthetic", "brief"
 
 
-def pair(stored: Path, brief: Path, *, experiments: Path = Path("experiments")) -> Pair:
+def pair(stored: Path, brief: Path, *, experiments: Path | None = None) -> Pair:
     """The newest pair among the stored runs; where there is none, a brief one is trained, and said to be.
 
     Args:
         stored: The folder of runs.
         brief: The folder of runs for the brief pair, where it is found again.
-        experiments: Where the recipes are.
+        experiments: Folder of recipes; the user's own, then the packaged one, by default.
 
     Raises:
         UserError: The training failed.
@@ -36,13 +37,13 @@ def pair(stored: Path, brief: Path, *, experiments: Path = Path("experiments")) 
     return brief_pair(brief, why=why, experiments=experiments)
 
 
-def brief_pair(brief: Path, *, why: str = "", experiments: Path = Path("experiments")) -> Pair:
+def brief_pair(brief: Path, *, why: str = "", experiments: Path | None = None) -> Pair:
     """The brief pair of xnor and float on the built-in images, trained unless it is there.
 
     Args:
         brief: Its folder of runs.
         why: What is said before it is trained.
-        experiments: Where the recipes are.
+        experiments: Folder of recipes; the user's own, then the packaged one, by default.
 
     Raises:
         UserError: The training failed.
@@ -51,13 +52,13 @@ def brief_pair(brief: Path, *, why: str = "", experiments: Path = Path("experime
     return newest_pair(brief, experiment=NAME)
 
 
-def binary_run(stored: Path, brief: Path, *, experiments: Path = Path("experiments")) -> Run:
+def binary_run(stored: Path, brief: Path, *, experiments: Path | None = None) -> Run:
     """The newest stored run with a layer that reads few-bit inputs; where there is none, the brief pair's.
 
     Args:
         stored: The folder of runs.
         brief: The folder of runs for the brief pair, where it is found again.
-        experiments: Where the recipes are.
+        experiments: Folder of recipes; the user's own, then the packaged one, by default.
 
     Raises:
         UserError: The training failed.
@@ -70,21 +71,21 @@ def binary_run(stored: Path, brief: Path, *, experiments: Path = Path("experimen
     return next(run for run in brief_pair(brief, why=why, experiments=experiments).runs if run.place.arm == "xnor")
 
 
-def words(arm: str, brief: Path, *, experiments: Path = Path("experiments")) -> list[str]:
+def words(arm: str, brief: Path, *, experiments: Path | None = None) -> list[str]:
     """The words of an `xnorlit fit` that trains one more arm of a brief pair; its binarizer is still to be said.
 
     Args:
         arm: What the arm is to be called.
         brief: Its folder of runs.
-        experiments: Where the recipes are.
+        experiments: Folder of recipes; the user's own, then the packaged one, by default.
     """
-    base = Recipe.find(experiments / RECIPE).base
+    base = Recipe.find(RECIPE, experiments).base
     place = ["--run.root", str(brief), "--run.experiment", NAME, "--run.arm", arm]
     return ["-c", str(base), *place, *OPTIONS]
 
 
-def _train(brief: Path, seeds: dict[str, int], why: str, experiments: Path) -> None:
-    recipe = Recipe.find(experiments / RECIPE)
+def _train(brief: Path, seeds: dict[str, int], why: str, experiments: Path | None) -> None:
+    recipe = Recipe.find(RECIPE, experiments)
     todo = list(jobs(recipe, seeds, Place(brief, NAME, "pair-0", TWIN, 0), OPTIONS))
     if all(job.state == "finished" for job in todo):
         say("brief", f"{why} Those of before are shown: {brief / NAME}".strip())

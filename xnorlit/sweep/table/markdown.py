@@ -41,16 +41,16 @@ def _cells(row: Row, file: str, remark: str) -> tuple[str, ...]:
 
 
 def put(table: str, readme: Path) -> None:
-    """Replaces what stands between the two marks of a README.
+    """Replaces what stands between the two marks of a README, or writes a README of the table alone.
 
     Args:
         table: Markdown.
-        readme: The file; it has the marks.
+        readme: The file; if it exists, it has the marks.
 
     Raises:
-        UserError: It does not exist, or has no marks.
+        UserError: It exists and has no marks.
     """
-    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else f"# {readme.parent.name}\n\n{BEGIN}\n{END}\n"
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:

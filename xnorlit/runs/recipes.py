@@ -1,0 +1,140 @@
+"""The one place that finds recipes: in the user's own `experiments/` folder first, then in the one that came along."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from xnorlit.errors import UserError, did_you_mean
+
+FOLDER = "experiments"
+TWIN = "float"
+"""The arm that every gap is to, and that others may learn from."""
+
+
+def packaged() -> Path:
+    """The recipes that came with xnorlit: inside the installed package, or in the checkout around it."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / FOLDER
+    return installed if installed.is_dir() else package.with_name(FOLDER)
+
+
+def folders() -> list[Path]:
+    """Where recipes are looked for, in order: `experiments/` here, in each folder above, and the packaged one."""
+    found = {}
+    for folder in (Path(FOLDER), *(above / FOLDER for above in Path.cwd().parents), packaged()):
+        if folder.is_dir():
+            found.setdefault(folder.resolve(), folder)
+    return list(found.values())
+
+
+def located(file: Path) -> Path:
+    """A file as named, or where it is missing and named `experiments/...`, the first of that name among the recipes.
+
+    So `xnorlit fit -c experiments/cifar10/base.yaml` runs outside a checkout, too.
+
+    Args:
+        file: As a command line or a sweep names it.
+    """
+    if file.exists() or file.parts[:1] != (FOLDER,):
+        return file
+    found = (folder.joinpath(*file.parts[1:]) for folder in folders())
+    return next((path for path in found if path.exists()), file)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An experiment's files: `base`, and an overlay for each arm by name, the float twin first.
+
+    A folder with a `base.yaml` is whole. One without adds its overlays to another recipe and shares its base and float
+    twin: `cifar10/search` adds to `cifar10`, and a user's own `experiments/cifar10` to the packaged recipe of that name.
+
+    Attributes:
+        name: Path of the folder below `experiments/`, such as `cifar10`.
+        folder: Where the overlays were found.
+        base: The settings that all arms share.
+        overlays: One file for each arm.
+    """
+
+    name: str
+    folder: Path
+    base: Path
+    overlays: dict[str, Path]
+
+    @staticmethod
+    def find(name: str, experiments: Path | None = None) -> "Recipe":
+        """The recipe of a name.
+
+        Args:
+            name: A folder of recipes, such as `cifar10` or `cifar10/search`.
+            experiments: Where recipes are looked for; the user's own folder, then the packaged one, by default.
+
+        Raises:
+            UserError: There is none.
+        """
+        roots = [experiments] if experiments else folders()
+        found: list[Path] = []
+        for folder in (root / name for root in roots if (root / name).is_dir()):
+            found.append(folder)
+            for home in (folder, folder.parent):
+                if (home / "base.yaml").is_file():
+                    return Recipe(name, found[0], home / "base.yaml", _overlays(found, home / f"{TWIN}.yaml"))
+        known = names(experiments)
+        raise UserError(
+            f"no recipe named {name}: expected {name}/base.yaml in {_listed(roots)}.{did_you_mean(name, known)} "
+            f"Known: {', '.join(known) or 'none'}."
+        )
+
+    def chosen(self, arms: str | None) -> list[str]:
+        """The arms of a comma-separated list, in the order of the recipe; all of them for None.
+
+        Raises:
+            UserError: The recipe has no such arm.
+        """
+        if arms is None:
+            return list(self.overlays)
+        wanted = [word for word in arms.replace(" ", "").split(",") if word]
+        for word in wanted:
+            self.overlay(word)
+        return [arm for arm in self.overlays if arm in wanted]
+
+    def overlay(self, arm: str) -> Path:
+        """The file of an arm.
+
+        Raises:
+            UserError: The recipe has no such arm.
+        """
+        if arm not in self.overlays:
+            near = did_you_mean(arm, self.overlays)
+            raise UserError(f"recipe {self.name} has no arm {arm}.{near} Known: {', '.join(self.overlays)}.")
+        return self.overlays[arm]
+
+    def remark(self, arm: str) -> str:
+        """What the overlay's line `# Remark: ...` says about the arm; empty without one."""
+        lines = self.overlays[arm].read_text(encoding="utf-8").splitlines()
+        return " ".join(line.removeprefix("# Remark:").strip() for line in lines if line.startswith("# Remark:"))
+
+    @property
+    def own(self) -> bool:
+        """Whether the folder is the user's to write to, and not the one inside the installed package."""
+        return not self.folder.resolve().is_relative_to(Path(__file__).resolve().parents[1])
+
+
+def names(experiments: Path | None = None) -> list[str]:
+    """The recipes that have a base, by name.
+
+    Args:
+        experiments: Where recipes are looked for; the user's own folder, then the packaged one, by default.
+    """
+    roots = [experiments] if experiments else folders()
+    return sorted({base.parent.name for root in roots for base in root.glob("*/base.yaml")})
+
+
+def _overlays(homes: Sequence[Path], twin: Path) -> dict[str, Path]:
+    """The overlays in some folders by arm, the twin first; of two files for one arm, that of the earlier folder."""
+    files = [file for home in homes for file in home.glob("*.yaml") if file.stem != "base"]
+    arms = {file.stem: file for file in reversed([*files, *([twin] if twin.is_file() else [])])}
+    return {arm: arms[arm] for arm in sorted(arms, key=lambda arm: (arm != TWIN, arm))}
+
+
+def _listed(roots: Sequence[Path]) -> str:
+    return ", then ".join(str(root) for root in roots) or f"a folder {FOLDER}"
