@@ -98,6 +98,6 @@ endif
 ##   GRID        a file of experiments/ablations, by name or path; the smallest unless given
 ##   SEED        seed of weights, order and augmentation; 0 unless given
 ##   ARGS        passed on as it stands: make train-xnor ARGS='--help' lists what a training takes
-##   PYTHON      the Python 3.10+ that .venv is made from; python3 unless given
+##   PYTHON      the Python 3.11+ that .venv is made from; python3 unless given
 ## pip's own settings hold for the set-up: with an index of CPU-only builds of PyTorch in PIP_INDEX_URL or
 ## PIP_EXTRA_INDEX_URL, a machine without GPU gets by with far less disk space.

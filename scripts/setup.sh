@@ -51,11 +51,11 @@ apt_install() { # apt_install LOG PACKAGE...: the lists of a fresh container are
 check_python() {
   local found
   command -v "$python" >/dev/null ||
-    die "no Python called $python here; xnorlit needs 3.10 or newer." \
+    die "no Python called $python here; xnorlit needs 3.11 or newer." \
       "Install one (Debian, Ubuntu: apt-get install python3 python3-venv) or name one: make setup PYTHON=/path/to/python3.11"
   found=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])') || die "$python does not start; see above."
-  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
-    die "$python is Python $found; xnorlit needs 3.10 or newer." "Name a newer one: make setup PYTHON=python3.11"
+  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    die "$python is Python $found; xnorlit needs 3.11 or newer." "Name a newer one: make setup PYTHON=python3.11"
   python_version=$found
 }
 

@@ -254,7 +254,7 @@ def test_a_virtual_environment_made_by_hand_is_kept(clone):
 
 def test_an_old_python_is_refused_with_the_remedy(clone):
     output = clone.make("setup", status=2, OLD="1")
-    assert "Python 3.9; xnorlit needs 3.10" in output
+    assert "Python 3.9; xnorlit needs 3.11" in output
     assert "PYTHON=" in output
 
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from xnorlit.report import html as page
+from xnorlit.report import palette
 from xnorlit.report.html import pictures
 from xnorlit.report.palette import COLOURS, MARKERS, looks
 
@@ -14,7 +15,7 @@ def test_they_are_those_of_the_style_sheet():
 
 
 def test_the_notebooks_cycle_is_the_same():
-    style = (Path(__file__).parents[2] / "notebooks" / "style.mplstyle").read_text()
+    style = (Path(palette.__file__).parent / "style.mplstyle").read_text()
     colours, markers = re.findall(r"\[(.*?)\]", re.search(r"^axes.prop_cycle: (.*)$", style, re.M)[1])
     assert tuple(f"#{colour}" for colour in re.findall(r"\w{6}", colours)) == COLOURS
     assert tuple(re.findall(r'"(.)"', markers)) == MARKERS

@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ def test_a_finished_run_reads_back_what_was_written(tmp_path):
     assert run.flat_config["model.layers"] is None
     assert (run.summary.top1, run.summary.parameters, run.summary.binary_parameters) == (0.65, PARAMETERS, BINARY)
     assert run.summary.packed_bits == PACKED_BITS
-    assert run.environment.started == datetime(2026, 2, 3, 4, 5, 6, tzinfo=timezone.utc)
+    assert run.environment.started == datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
     assert run.environment.packages["torch"] == "2.4.0"
     assert run.environment.gpu is None
     assert run.predictions.correct(1).sum() == 650
@@ -162,7 +162,7 @@ def test_a_run_without_git_or_with_a_gpu_reads(tmp_path):
 @pytest.mark.parametrize("text", ["2026-02-03T04:05:06+0000", "2026-02-03T06:05:06+02:00", "2026-02-03T04:05:06"])
 def test_a_moment_is_read_in_each_spelling(tmp_path, text):
     run = read(write_run(tmp_path, "xnor", started=text))
-    assert run.environment.started == datetime(2026, 2, 3, 4, 5, 6, tzinfo=timezone.utc)
+    assert run.environment.started == datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
 
 
 def test_a_moment_that_is_none_is_named(tmp_path):

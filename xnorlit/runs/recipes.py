@@ -46,7 +46,7 @@ class Recipe:
     """An experiment's files: `base`, and an overlay for each arm by name, the float twin first.
 
     A folder with a `base.yaml` is whole. One without adds its overlays to another recipe and shares its base and float
-    twin: `cifar10/search` adds to `cifar10`, and a user's own `experiments/cifar10` to the packaged recipe of that name.
+    twin: `cifar10/search` adds to `cifar10`, a user's own `experiments/cifar10` to the packaged recipe of that name.
 
     Attributes:
         name: Path of the folder below `experiments/`, such as `cifar10`.
@@ -80,8 +80,8 @@ class Recipe:
                     return Recipe(name, found[0], home / "base.yaml", _overlays(found, home / f"{TWIN}.yaml"))
         known = names(experiments)
         raise UserError(
-            f"no recipe named {name}: expected {name}/base.yaml in {_listed(roots)}.{did_you_mean(name, known)} "
-            f"Known: {', '.join(known) or 'none'}."
+            f"no recipe named {name}.{did_you_mean(name, known)} Known: {', '.join(known) or 'none'}. A recipe is a "
+            f"folder with a base.yaml in {_listed(roots)}."
         )
 
     def chosen(self, arms: str | None) -> list[str]:

@@ -7,7 +7,7 @@ import csv
 import json
 import math
 import struct
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,7 @@ class Run:
     def environment(self, arm: str) -> dict[str, Any]:
         started = self.machine["started"].replace("Z", "+0000")
         pattern = "%Y-%m-%dT%H:%M:%S%z"  # with or without a colon in the offset
-        moment = datetime.strptime(started, pattern).astimezone(timezone.utc)
+        moment = datetime.strptime(started, pattern).astimezone(UTC)
         return {"arm": arm, "seed": self.seed, "started": moment.strftime("%Y-%m-%dT%H:%M:%S+00:00")}
 
 

@@ -2,7 +2,6 @@
 
 import pytest
 
-from xnorlit.errors import UserError
 from xnorlit.runs.place import Place
 from xnorlit.runs.recipes import Recipe
 from xnorlit.sweep.table.plan import jobs
@@ -33,24 +32,3 @@ def test_a_job_is_a_fit_of_base_and_overlay_at_its_place(recipe, tmp_path):
     assert "-m xnorlit fit -c" in words
     assert words.endswith(f"--run.root {tmp_path} --run.experiment small --run.pair pair-0 --data.source photos")
     assert f"-c {recipe.base} -c {recipe.overlays['xnor']} --seed_everything 0" in words
-
-
-def test_an_unknown_arm_or_recipe_is_said_with_the_near_miss(recipe, tmp_path):
-    with pytest.raises(UserError, match=r"no arm xnorr\. Did you mean xnor\? Known: float, best, xnor"):
-        recipe.chosen("float,xnorr")
-    with pytest.raises(UserError, match=r"no recipe named smaller.* Did you mean small\? Known: small"):
-        Recipe.find("smaller", tmp_path / "experiments")
-
-
-def test_a_remark_is_read_from_the_overlay(recipe):
-    assert recipe.remark("best") == "not run yet"
-    assert recipe.remark("xnor") == ""
-
-
-def test_a_folder_without_a_base_adds_overlays_to_the_one_above(recipe):
-    search = recipe.folder / "search"
-    search.mkdir()
-    (search / "late.yaml").touch()
-    found = Recipe.find("small/search", recipe.folder.parent)
-    assert found.base == recipe.base
-    assert found.overlays == {"float": recipe.folder / "float.yaml", "late": search / "late.yaml"}

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def record(comparison: Comparison, *, bench: Path | None = None, data: Path | No
     sources = [data] if data else [Path(str(run.config.get("data", {}).get("source"))) for run in (first,)]
     pictures = photographs.find(first.predictions, sources)
     return {
-        "made": {"xnorlit": __version__, "at": datetime.now(timezone.utc).isoformat(timespec="seconds")},
+        "made": {"xnorlit": __version__, "at": datetime.now(UTC).isoformat(timespec="seconds")},
         "comparison": comparison.to_json(),
         "paper_gap": comparison.published.float_top1 - comparison.published.binary_top1,
         "classes": list(first.predictions.classes),
@@ -95,7 +95,7 @@ def _run(label: str, run: Run) -> dict[str, Any]:
         "seed": run.place.seed,
         "run": str(run.path),
         "command": environment.command,
-        "started": environment.started.astimezone(timezone.utc).isoformat(),
+        "started": environment.started.astimezone(UTC).isoformat(),
         "python": environment.python,
         "platform": environment.platform,
         "cpu": environment.cpu,
