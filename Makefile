@@ -15,7 +15,7 @@ ON_DATA = $(1) $(if $(DATA),--data $(call quote,$(DATA))) $(if $(EXPERIMENT),--e
 TRAIN = $(call ON_DATA,$(XNORLIT) train $(1)) --seed $(SEED) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train-xnor train-float train-bwn compare report sync pack bench ablation cifar10-table notebooks test lint format clean FORCE
+.PHONY: help setup train-xnor train-float train-bwn compare report sync pack bench ablation cifar10-table notebooks docs test lint format clean FORCE
 
 help:
 	@awk '/^##/ { sub(/^## ?/, ""); print; next } \
@@ -55,6 +55,9 @@ cifar10-table: $(STAMP) ## experiments/cifar10/README.md: every arm trained wher
 notebooks: $(STAMP) ## execute the notebooks: pages in notebooks/results/ (ARGS=04 for one); where there are no runs, brief ones
 	@$(VENV)/bin/python scripts/notebooks.py $(ARGS)
 
+docs: $(STAMP) ## build the documentation site into site/; a broken link or reference is an error
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet $(ARGS)
+
 test: $(STAMP) ## the tests, without the slow ones (ARGS='-m slow' for those)
 	$(RUN) pytest -m "not slow and not gpu" $(ARGS)
 
@@ -72,7 +75,7 @@ format: $(STAMP) ## format the code, mend what ruff can mend, strip the notebook
 setup: $(STAMP) ## make .venv and install xnorlit into it; make -B setup does it again
 
 clean: ## remove what make made: .venv, build, caches; runs/ stays
-	rm -rf $(VENV) $(VENV).lock build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV).lock build dist site .pytest_cache .ruff_cache .hypothesis
 	find $(wildcard xnorlit tests benchmarks) -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf xnorlit/packed/_kernels.*.so $(addprefix xnorlit/packed/kernels/,.cmake CMakeFiles CMakeCache.txt CMakeInit.txt \
 	  build.ninja cmake_install.cmake .ninja_deps .ninja_log .skbuild-info.json libnanobind-static.a)

@@ -79,7 +79,7 @@ KEYS = (
 
 
 def as_markdown() -> str:
-    """The keys as benchmarks/README.md has them."""
+    """The keys as docs/benchmarks.md lists them."""
     lines = ["| key | what | must | aim |", "|---|---|---|---|"]
     for key in KEYS:
         aims = [] if key.aim is None else [f"{key.aim:g}", *(f"{aim:g} on {path}" for path, aim in key.aims)]

@@ -1,4 +1,4 @@
-"""A document on the terminal, or as Markdown for benchmarks/README.md."""
+"""A document on the terminal, or as Markdown for docs/benchmarks.md."""
 
 from collections.abc import Iterator
 from typing import Any

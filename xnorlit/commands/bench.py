@@ -72,7 +72,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--root", type=Path, default=Path("runs"), help="where the newest run is searched")
     parser.add_argument("--show", type=Path, metavar="JSON", help="print what an earlier --json wrote; measure nothing")
-    parser.add_argument("--markdown", action="store_true", help="print Markdown, as benchmarks/README.md has it")
+    parser.add_argument("--markdown", action="store_true", help="print Markdown, as in docs/benchmarks.md")
     return parser
 
 
