@@ -192,6 +192,8 @@ def test_a_wrong_value_is_named_with_what_was_expected(refused, options, message
         (b"model:\n  netwrk: alexnet", r"mine\.yaml: .* no setting named model\.netwrk\. Did you mean model\.network"),
         (b"mode1:\n  network: alexnet", r"mine\.yaml: there is no setting named mode1.*Did you mean model"),
         (b"model: [unclosed\n", r"mine\.yaml is not YAML, line 2"),
+        (b"model: {}\ndata: {}\nmodel: {}\n", r"mine\.yaml is not YAML, line 3: the key model is given twice"),
+        (b"model:\n  layers: {fc*: BWN, 'fc*': Float}", r"mine\.yaml is not YAML, line 2: the key fc\* is given twice"),
         (b"- a\n- b\n", r"mine\.yaml holds no settings"),
         (b"", r"mine\.yaml holds no settings"),
         (b"\x80\x81", r"mine\.yaml is not a text file"),

@@ -11,6 +11,7 @@ import pytest
 from tests.runs.factory import BINARY, PACKED_BITS, PARAMETERS, write_run
 from xnorlit.errors import UserError
 from xnorlit.runs import Place, Run, read
+from xnorlit.runs.config import load_config
 
 
 def test_a_finished_run_reads_back_what_was_written(tmp_path):
@@ -175,3 +176,11 @@ def test_fields_that_training_may_add_do_not_disturb(tmp_path):
     path = write_run(tmp_path, "xnor", summary={"new": [1]}, environment={"new": {}})
     assert json.loads((path / "summary.json").read_text())["new"] == [1]
     assert read(path).summary.epochs == 2
+
+
+@pytest.mark.parametrize("again", ["network: alexnet-small", "binarizer:\n    class_path: XNOR"])
+def test_a_key_that_is_given_twice_is_refused_in_a_recorded_configuration(tmp_path, again):
+    file = tmp_path / "config.yaml"
+    file.write_text(f"model:\n  network: alexnet\n  binarizer: Float\n  {again}\n")
+    with pytest.raises(UserError, match=rf"config\.yaml is damaged.*the key {again.split(':')[0]} is given twice"):
+        load_config(file)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError, Namespace
+from jsonargparse import ArgumentError, Namespace, get_loader, set_loader
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -25,7 +25,8 @@ from xnorlit.data import ImageData
 from xnorlit.errors import UserError
 from xnorlit.output.console import say
 from xnorlit.runs.arm import named
-from xnorlit.runs.config import flatten
+from xnorlit.runs.config import flatten, load_config, load_yaml
+from xnorlit.runs.moved import todays
 from xnorlit.runs.settings import config_files, read_config, with_recipes
 from xnorlit.training.checkpoints import Checkpoints, load
 from xnorlit.training.layer_curves import LayerCurves
@@ -64,8 +65,7 @@ class XnorlitCLI(LightningCLI):
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         command, *words = sys.argv[1:]
-        words = with_recipes(words)
-        sys.argv[2:] = words
+        words = sys.argv[2:] = [_todays_word(word) for word in with_recipes(words)]
         files = list(config_files(words))
         for file in files:
             read_config(file)
@@ -127,14 +127,23 @@ class XnorlitCLI(LightningCLI):
         self.until_step, self.wandb_id, self.wandb = 0, secrets.token_hex(4), wandb_mode(self.place.wandb)
         if resume:
             last = self.folder / "checkpoints" / "last.ckpt"
-            theirs = yaml.safe_load((self.folder / "config.yaml").read_text())
-            refuse_other_config(flatten(yaml.safe_load(self.resolved)), flatten(theirs), self.folder)
+            refuse_other_config(flatten(yaml.safe_load(self.resolved)), self._begun_with(), self.folder)
             former = load(last)
             self.until_step = former["global_step"]
             self.wandb_id = former["callbacks"]["RunRecord"]["wandb_id"] or self.wandb_id
             config.ckpt_path = str(last)
             config.model.init_from = None  # What came of it is in the checkpoint.
             say("resume", f"{self.folder}: on from epoch {former['epoch'] + 1}, step {self.until_step}")
+
+    def _begun_with(self) -> dict[str, Any]:
+        """The flat configuration of the run that is there; what its version had no setting for is as by default."""
+        file = self.folder / "config.yaml"
+        theirs = load_config(file)
+        try:
+            whole = self._parser(self.subcommand).parse_object(theirs)
+        except ArgumentError:  # It has settings that this version lacks: the difference is told key by key.
+            return flatten(theirs)
+        return flatten(yaml.safe_load(self.resolve(whole)))
 
     @override
     def instantiate_classes(self) -> None:
@@ -223,8 +232,26 @@ def _first_process() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
+_load_yaml = get_loader("yaml")
+
+
+def _load(text: str) -> Any:
+    """What the parser reads from a configuration file or an option: YAML without a key twice, class paths as today."""
+    value = _load_yaml(text)
+    if isinstance(value, dict | list):
+        load_yaml(text)
+    return todays(value, tell=True)
+
+
+def _todays_word(word: str) -> str:
+    """A word of the command line whose value, if it is a class path that has moved, is today's."""
+    option, sign, value = word.partition("=")
+    return f"{option}{sign}{todays(value, tell=True)}" if sign else todays(word, tell=True)
+
+
 def settings() -> dict[str, Any]:
     """What LightningCLI is told about itself."""
+    set_loader("yaml", _load, exceptions=(yaml.YAMLError,))
     return {
         "seed_everything_default": 0,
         "auto_configure_optimizers": False,

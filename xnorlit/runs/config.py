@@ -7,19 +7,45 @@ from typing import Any
 import yaml
 
 from xnorlit.errors import UserError
+from xnorlit.runs.moved import todays
+
+
+class _Distinct(yaml.SafeLoader):
+    """YAML in which a key that is given twice is an error; PyYAML drops the first value without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node."""
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            name = (key.tag, str(key.value))
+            if name in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value} is given twice in one block", key.start_mark
+                )
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
+def load_yaml(text: str) -> Any:
+    """The plain values that a YAML text spells.
+
+    Raises:
+        yaml.YAMLError: It is not YAML, or gives a key twice in one block.
+    """
+    return yaml.load(text, Loader=_Distinct)
 
 
 def load_config(file: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; no Python objects are built from it.
+    """The mapping in a YAML file, class paths that have moved replaced by today's; no Python objects are built from it.
 
     Raises:
         UserError: The file is missing, is not YAML, or is not a mapping.
     """
     try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        config = todays(load_yaml(file.read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror or error}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{file} is damaged: YAML was expected ({error}). Train the run again.") from error
     if not isinstance(config, dict):
         raise UserError(f"{file} holds no settings: a mapping (trainer, model, data, ...) was expected.")
@@ -27,7 +53,7 @@ def load_config(file: Path) -> dict[str, Any]:
 
 
 # What decides about a run, or where it lies, is not part of what it is.
-_DECISIONS = ("run.resume", "run.fresh", "run.root", "ckpt_path")
+_DECISIONS = ("run.resume", "run.fresh", "run.root", "run.wandb", "ckpt_path")
 
 
 def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> tuple[str, ...]:

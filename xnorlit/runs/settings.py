@@ -7,6 +7,8 @@ from typing import Any
 import yaml
 
 from xnorlit.errors import UserError, did_you_mean
+from xnorlit.runs.config import load_yaml
+from xnorlit.runs.moved import todays
 from xnorlit.runs.recipes import located
 
 
@@ -61,7 +63,7 @@ def read_config(file: Path) -> dict[str, Any]:
         near = did_you_mean(file.stem, [each.stem for each in file.parent.glob("*.yaml")]).replace("?", ".yaml?")
         raise UserError(f"the configuration file {file} {what}.{near} {expected}.")
     try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        config = todays(load_yaml(file.read_text(encoding="utf-8")))
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is not a text file. {expected}.") from error
     except yaml.YAMLError as error:

@@ -1,0 +1,56 @@
+"""`python tests/compat/tiny.py COMMAND ...`: xnorlit with one network more, whose checkpoints are small enough to keep.
+
+It works with the package at 294a848 and with this one: `make.py` makes the runs with the former, the tests go on with
+them in the latter.
+"""
+
+import importlib
+import os
+import pkgutil
+import signal
+import sys
+
+from xnorlit import models
+
+TINY = models.Network(
+    name="compat-tiny",
+    image_size=16,
+    source="the tests' own: alexnet-small's blocks at a hundredth of its weights",
+    init="torch",
+    blocks=(
+        models.Block("conv1", "conv norm relu pool", 6, kernel=3, padding=1, pool=(2, 2), binary=False),
+        models.Block("conv2", "norm conv pool", 8, kernel=3, padding=1, pool=(2, 2), eps=1e-4),
+        models.Block("fc3", "flatten norm linear", 16, eps=1e-4),
+        models.Block("fc4", "norm relu linear", binary=False),
+    ),
+)
+
+
+def register() -> None:
+    """Makes the network known to `--model.network`, which looks through the modules of `xnorlit.models`."""
+    module = next(iter(pkgutil.iter_modules(models.__path__)))
+    importlib.import_module(f"{models.__name__}.{module.name}").COMPAT_TINY = TINY
+
+
+def stop_before(step: int, number: int) -> None:
+    """Sends this process a signal within the training step of that number, counted from 0."""
+    from xnorlit.training.module import Classifier
+
+    whole = Classifier.training_step
+
+    def stopped(self, batch, batch_idx):
+        if self.global_step == step:
+            os.kill(os.getpid(), number)
+        return whole(self, batch, batch_idx)
+
+    Classifier.training_step = stopped
+
+
+if __name__ == "__main__":
+    from xnorlit.__main__ import main
+
+    register()
+    if stop := os.environ.get("COMPAT_STOP"):
+        step, name = stop.split(":")
+        stop_before(int(step), signal.Signals[name])
+    sys.exit(main(sys.argv[1:]))
