@@ -170,6 +170,7 @@ NAMED = re.compile(
     r"`(xnorlit(?:\.\w+)+|(?!xnorlit/experiments)(?:xnorlit|tests|scripts|benchmarks|experiments)/[\w./-]+)`"
 )
 NAMES = sorted({(page.relative_to(ROOT), name) for page in PAGES for name in NAMED.findall(page.read_text())})
+NAMES = [(page, name) for page, name in NAMES if not re.search(r"/(VERB|NAME)\.", name)]  # placeholders
 
 
 @pytest.mark.parametrize(("page", "name"), NAMES, ids=str)
