@@ -8,13 +8,12 @@ from xnorlit.binarize.bwn import BWN
 from xnorlit.binarize.float import Float
 from xnorlit.binarize.sign import sign
 from xnorlit.binarize.xnor import XNOR
-from xnorlit.layers import BatchNorm1d, BatchNorm2d, QuantConv2d, QuantLinear
+from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d, BinaryLinear
 
 
 def test_a_padded_tap_adds_nothing():
-    layer = QuantConv2d(2, 1, kernel=3, padding=1, bias=False)
+    layer = BinaryConv2d(2, 1, 3, padding=1, bias=False, binarizer=XNOR)
     nn.init.ones_(layer.weight)
-    layer.bind(XNOR(), rectify=True)
     x = torch.ones(1, 2, 3, 3)
     corner, centre = 2 * 4, 2 * 9  # taps inside the image, of two channels
     for mode in (True, False):
@@ -26,9 +25,7 @@ def test_a_padded_tap_adds_nothing():
 @pytest.mark.parametrize("stride", [1, 2, 4])
 @pytest.mark.parametrize("groups", [1, 2])
 def test_a_float_layer_is_torchs_convolution_behind_a_relu(stride, groups):
-    layer = QuantConv2d(4, 6, kernel=3, stride=stride, padding=1, groups=groups)
-    nn.init.normal_(layer.weight)
-    nn.init.normal_(layer.bias)
+    layer = BinaryConv2d(4, 6, 3, stride, 1, groups=groups, binarizer=Float)
     reference = nn.Conv2d(4, 6, 3, stride, 1, groups=groups)
     reference.load_state_dict(layer.state_dict())
     x = torch.randn(2, 4, 9, 9)
@@ -40,10 +37,9 @@ def test_a_float_layer_is_torchs_convolution_behind_a_relu(stride, groups):
 
 
 def test_the_bias_is_added_after_every_scale():
-    layer = QuantLinear(2, 1)
+    layer = BinaryLinear(2, 1, binarizer=XNOR(input_scale="K"))
     layer.weight.data = torch.tensor([[0.5, 0.5]])
     layer.bias.data = torch.tensor([10.0])
-    layer.bind(XNOR(input_scale="K"), rectify=True)
     x = torch.tensor([[3.0, 1.0]])  # signs sum to 2, alpha 0.5, K 2
     for mode in (True, False):
         assert layer.train(mode)(x).item() == 2 * 0.5 * 2 + 10
@@ -51,9 +47,7 @@ def test_the_bias_is_added_after_every_scale():
 
 def test_fc6_is_centred_per_output_and_position():
     channels, positions = 3, 4
-    layer = QuantLinear(channels * positions, 2, positions)
-    nn.init.normal_(layer.weight, std=0.1)
-    layer.bind(BWN(), rectify=True)
+    layer = BinaryLinear(channels * positions, 2, binarizer=BWN, positions=positions)
     as_convolution = layer.weight.detach().clone().view(2, channels, 2, 2)
     layer.after_step()
     as_convolution -= as_convolution.mean(dim=1, keepdim=True)
@@ -61,9 +55,8 @@ def test_fc6_is_centred_per_output_and_position():
 
 
 def test_dropout_acts_on_the_quantised_input_in_training_alone():
-    layer = QuantLinear(1000, 1, bias=False, dropout=0.5)
+    layer = BinaryLinear(1000, 1, bias=False, binarizer=XNOR, dropout=0.5)
     nn.init.ones_(layer.weight)
-    layer.bind(XNOR(), rectify=True)
     x = torch.full((1, 1000), 0.1)
     assert layer.eval()(x).item() == 1000
     kept = layer.train()(x).item() / 2  # what is kept is doubled

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """Something the user can mend: the message says what was given, what was expected and what to do.
 
-    The command line prints the message alone and exits with status 2; `--debug` shows the traceback.
+    The command line prints the message alone and exits with status 2; `--debug` shows the traceback. In Python it is a
+    `ValueError`.
     """
 
 

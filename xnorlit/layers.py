@@ -1,54 +1,100 @@
-"""A convolution and a linear layer that use a binarizer, and the batch norm in front of them."""
+"""A convolution and a linear layer that use a binarizer, steady batch norms, and what follows each optimizer step."""
 
+import math
+import warnings
+import weakref
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
 
-from xnorlit.binarize import Binarizer, Window
+from xnorlit.binarize import Binarizer, Window, binarizer_of
+from xnorlit.errors import UserError
 
 Operator = Callable[[Tensor, Tensor], Tensor]
 Operand = Literal["weights", "inputs"]
+Side = int | tuple[int, int]
+
+# Every live layer, so that an optimizer that steps one of them without `attach` can be told.
+_LAYERS: "weakref.WeakSet[BinaryLayer]" = weakref.WeakSet()
 
 
-class QuantLayer(nn.Module):
+class BinaryLayer(nn.Module):
     """What the convolution and the linear layer share: latent weights, a binarizer and the two forwards.
 
     Training computes `rescale(op(input(x), weight(W))) + bias`, evaluation
     `rescale(scale_x * scale_w * op(codes_x, codes_w)) + bias` in the latent weights' precision, autocast or not. Both
-    then pass the binarizer's `output`, and where it has a shortcut and the shapes agree, `x` is added.
+    then pass the binarizer's `output`; where it has a shortcut and the shapes agree, `x` is added; its post layer, if
+    any, comes last.
+
+    A sign hides a NaN: an input of NaN has the code -1. Under `torch.autograd.detect_anomaly()` a layer refuses inputs
+    that are not finite; otherwise they are not looked at, for that costs a pass over each input.
 
     Args:
-        weight: Latent weights, uninitialised: `(O, I, kh, kw)` or `(O, I)`.
+        shape: Shape of the latent weights, `(O, I, kh, kw)` or `(O, I)`.
         bias: Whether a bias is added after every scale.
         dropout: Probability that training zeroes an input after it was quantised.
+        post_layer: Whether the layer applies its binarizer's post layer itself. A built network puts it behind the
+            max pool instead.
+        device: Where the parameters are.
+        dtype: Their dtype.
     """
 
     window: Window | None = None
 
-    def __init__(self, weight: Tensor, bias: bool, dropout: float) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], bias: bool, *, dropout: float, post_layer: bool, device: Any, dtype: Any
+    ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(torch.zeros(len(weight))) if bias else None
+        self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.zeros(shape[0], device=device, dtype=dtype)) if bias else None
         self.dropout = nn.Dropout(dropout)
         self.binarizer = Binarizer()
-        self._held: dict[Operand, Binarizer] = {}
+        self.has_post_layer = post_layer
+        self.post_layer: nn.Module | None = None
+        self.tended = False  # Whether `after_step` was ever called.
+        self._real: dict[Operand, Binarizer] = {}
+        _LAYERS.add(self)
 
-    def bind(self, binarizer: Binarizer, *, rectify: bool, extent: tuple[int, ...] | None = None) -> None:
-        """Gives the layer its own copy of the binarizer; the latent weights are initialised by then."""
-        self.binarizer = binarizer.bound_to(self.weight, rectify=rectify, extent=extent, channels=self.channels)
+    @override
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        _LAYERS.add(self)  # A copy, or one from a pickle.
 
-    def hold_real(self, operand: Operand | None) -> None:
+    def bind(
+        self,
+        binarizer: Binarizer | type[Binarizer] | str,
+        *,
+        rectify: bool = False,
+        extent: tuple[int, ...] | None = None,
+    ) -> None:
+        """Attaches a private copy of another binarizer. Call it after the weights have changed by hand, too.
+
+        Args:
+            binarizer: An instance, a class or a name; what it learns for the layer starts afresh.
+            rectify: Whether a real-valued input passes a ReLU first. A block without a non-linearity of its own needs
+                one if its binarizer leaves inputs real; without it a layer is exactly torch's if nothing is quantised.
+            extent: Height and width of a convolution's output, which XNOR-Net++'s rank-1 scale needs.
+        """
+        chosen = binarizer_of(binarizer)
+        self.binarizer = chosen.for_layer(self.weight, rectify=rectify, extent=extent, channels=self.channels)
+        post = self.binarizer.post_layer(len(self.weight)) if self.has_post_layer else None
+        self.post_layer = None if post is None else post.to(self.weight.device, self.weight.dtype)
+
+    def keep_real(self, operand: Operand | None) -> None:
         """Keeps one operand real in training from now on, as a plain `Binarizer` has it; None ends that.
 
         Evaluation goes by the codes all along: what is validated, and saved as best, is the few-bit network.
         """
         plain = Binarizer()
         plain.rectify = self.binarizer.rectify
-        self._held = {} if operand is None else {operand: plain}
+        self._real = {} if operand is None else {operand: plain}
 
     @property
     def channels(self) -> int:
@@ -67,7 +113,8 @@ class QuantLayer(nn.Module):
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Lets the binarizer tend the latent weights and the bias after an optimizer step."""
+        """Lets the binarizer tend the latent weights and the bias after an optimizer step; `attach` calls it."""
+        self.tended = True
         self.binarizer.after_step(self.filters)
         if self.bias is not None:
             self.binarizer.after_bias_step(self.bias)
@@ -77,22 +124,29 @@ class QuantLayer(nn.Module):
         """The latent weights as those of a convolution where they are one, `(O, I, ...)`."""
         return self.weight
 
+    def framed(self, x: Tensor) -> Tensor:
+        """`x` with the zeros that the window's padding, alike on both sides, cannot state."""
+        return x
+
     def operate(self, x: Tensor, weight: Tensor) -> Tensor:
         """The bare convolution or matrix product."""
         raise NotImplementedError
 
     @override
     def forward(self, x: Tensor) -> Tensor:
+        self._check(x)
         y = self._trained(x) if self.training else self._evaluated(x)
         if self.bias is not None:
             y = y + self.binarizer.bias(self.bias).to(y.dtype).view(-1, *(1,) * (y.ndim - 2))
         y = self.binarizer.output(y)
-        return y + x.to(y.dtype) if self.shortcut else y
+        y = y + x.to(y.dtype) if self.shortcut else y
+        return y if self.post_layer is None else self.post_layer(y)
 
     def _trained(self, x: Tensor) -> Tensor:
-        inputs, weights = (self._held.get(operand, self.binarizer) for operand in ("inputs", "weights"))
+        inputs, weights = (self._real.get(operand, self.binarizer) for operand in ("inputs", "weights"))
         y = self.operate(self.dropout(inputs.input(x)), weights.weight(self.weight))
-        return inputs.rescale(y, x, self.window)  # XNOR-Net's K stands for magnitudes that real inputs still have.
+        # XNOR-Net's K stands for magnitudes that real inputs still have.
+        return inputs.rescale(y, self.framed(x), self.window)
 
     def _evaluated(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
@@ -103,7 +157,7 @@ class QuantLayer(nn.Module):
             else:
                 y = self.operate(inputs.values, weights.values)
             y = y * (inputs.scale * weights.scale).view(-1, *(1,) * (y.ndim - 2))
-            return self.binarizer.rescale(y, x, self.window)
+            return self.binarizer.rescale(y, self.framed(x), self.window)
 
     def _integers(self, x: Tensor, weight: Tensor) -> Tensor:
         """The sums of integer codes, exactly."""
@@ -114,39 +168,118 @@ class QuantLayer(nn.Module):
         # A Winograd or FFT algorithm may leave 1e-4 on what is an integer; the packed engine leaves nothing.
         return self.operate(x, weight).round()
 
+    def _check(self, x: Tensor) -> None:
+        """Refuses inputs that have no meaning here; a few comparisons of what Python knows already."""
+        if not x.is_floating_point():
+            raise UserError(
+                f"{type(self).__name__} received an input of {x.dtype}. Expected floating point: convert it first, "
+                "such as pixels by x.float() / 255."
+            )
+        if not torch.compiler.is_compiling() and torch.is_anomaly_enabled() and not bool(torch.isfinite(x).all()):
+            raise UserError(
+                f"{type(self).__name__}({self.extra_repr()}) received an input that is not finite, whose sign would "
+                "hide it. Look at the layers and the data in front of it."
+            )
+
+    @override
     def extra_repr(self) -> str:
-        """Shape of the latent weights and whether there is a bias."""
-        return f"{tuple(self.weight.shape)}, bias={self.bias is not None}, dropout={self.dropout.p}"
+        return _extras({"dropout": (self.dropout.p, 0), "rectify": (self.binarizer.rectify, False)})
 
 
-class QuantConv2d(QuantLayer):
-    """Convolution `(N, I, H, W) -> (N, O, H', W')` with a binarizer; zeros pad the quantised input.
+class BinaryConv2d(BinaryLayer):
+    """Convolution `(N, I, H, W) -> (N, O, H', W')` with a binarizer, in the place of `nn.Conv2d`.
+
+    Arguments have the names, places and meanings of `nn.Conv2d`'s, and the state dict has its keys. Zeros pad the
+    quantised input: a padded tap adds nothing to a sum of signs. A batch norm, or anything whose sign says something,
+    has to be in front; behind a ReLU every sign is +1.
 
     Args:
-        inputs: Input channels, I.
-        outputs: Output channels, O.
-        kernel: Side of the square kernel.
-        stride: Step between positions.
-        padding: Zeros on each side.
+        in_channels: Input channels, I.
+        out_channels: Output channels, O.
+        kernel_size: Height and width of the kernel, or one number for both.
+        stride: Step between positions, likewise.
+        padding: Zeros on each side, likewise; `"valid"` for none, or `"same"` for an output of the input's size.
+        dilation: 1; others are refused.
         groups: Groups of channels that see only each other.
         bias: Whether a bias is added after every scale.
+        padding_mode: `"zeros"`; others are refused.
+        device: Where the parameters are.
+        dtype: Their dtype.
+        binarizer: An instance, a class or a name such as `"XNOR"`; the layer has a private copy of it.
+        rectify: Whether an input that stays real passes a ReLU first. By default it does not, so that the layer with
+            `Float` is `nn.Conv2d`.
+        extent: Height and width of the output, which XNOR-Net++'s rank-1 scale needs.
         dropout: Probability that training zeroes an input after it was quantised.
+        post_layer: Whether the layer applies what its binarizer adds behind it (ReActNet's RPReLU, AdaBin's Maxout).
+        initialise: Draws the weights and sets the bias, in the place of torch's own distribution.
+
+    Raises:
+        UserError: An argument is out of its range, or this layer has no such setting.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> block = torch.nn.Sequential(
+        ...     torch.nn.BatchNorm2d(16), xl.BinaryConv2d(16, 32, 3, padding=1, binarizer="XNOR")
+        ... )
+        >>> block(torch.randn(2, 16, 8, 8)).shape
+        torch.Size([2, 32, 8, 8])
     """
+
+    window: Window
 
     def __init__(
         self,
-        inputs: int,
-        outputs: int,
-        kernel: int,
-        stride: int = 1,
-        padding: int = 0,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Side,
+        stride: Side = 1,
+        padding: Side | Literal["same", "valid"] = 0,
+        dilation: Side = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        binarizer: Binarizer | type[Binarizer] | str,
+        rectify: bool = False,
+        extent: tuple[int, ...] | None = None,
         dropout: float = 0.0,
+        post_layer: bool = True,
+        initialise: Callable[["BinaryConv2d"], None] | None = None,
     ) -> None:
-        super().__init__(torch.empty(outputs, inputs // groups, kernel, kernel), bias, dropout)
-        self.window = Window((kernel, kernel), (stride, stride), (padding, padding))
-        self.groups = groups
+        kernel, step = _pair("kernel_size", kernel_size), _pair("stride", stride)
+        if _pair("dilation", dilation) != (1, 1):
+            raise UserError(
+                f"BinaryConv2d: dilation is {dilation}. Expected 1: binary layers here have no other. Leave this "
+                "convolution real (binarize_(..., skip=[...]))."
+            )
+        if padding_mode != "zeros":
+            raise UserError(
+                f"BinaryConv2d: padding_mode is {padding_mode!r}. Expected 'zeros': padded taps add nothing to a "
+                "binary sum. Pad in front of the layer, or leave this convolution real."
+            )
+        for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
+            _whole("BinaryConv2d", name, value)
+            if value % groups:
+                raise UserError(f"BinaryConv2d: groups is {groups}, which does not divide {name}, {value}.")
+        super().__init__(
+            (out_channels, in_channels // groups, *kernel),
+            bias,
+            dropout=dropout,
+            post_layer=post_layer,
+            device=device,
+            dtype=dtype,
+        )
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size, self.stride, self.dilation, self.padding_mode = kernel, step, (1, 1), padding_mode
+        before, after = _padding(padding, kernel, step)
+        self.padding = padding if isinstance(padding, str) else before
+        self.window = Window(kernel, step, before)
+        self.trailing = after[0] - before[0], after[1] - before[1]  # One zero more, of "same" with an even kernel.
+        (initialise or _initialise)(self)
+        self.bind(binarizer, rectify=rectify, extent=extent)
 
     @property
     @override
@@ -157,30 +290,94 @@ class QuantConv2d(QuantLayer):
     @override
     def keeps_shape(self) -> bool:
         kernel, stride, padding = self.window
-        same = all(2 * zeros == side - 1 for side, zeros in zip(kernel, padding, strict=True))
-        return same and stride == (1, 1) and len(self.weight) == self.groups * self.weight.shape[1]
+        sides = zip(kernel, padding, self.trailing, strict=True)
+        same = all(2 * zeros + more == side - 1 for side, zeros, more in sides)
+        return same and stride == (1, 1) and len(self.weight) == self.channels
+
+    @override
+    def framed(self, x: Tensor) -> Tensor:
+        below, right = self.trailing
+        return F.pad(x, (0, right, 0, below)) if below or right else x
 
     @override
     def operate(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.conv2d(x, weight, None, self.window.stride, self.window.padding, 1, self.groups)
+        return F.conv2d(self.framed(x), weight, None, self.window.stride, self.window.padding, 1, self.groups)
+
+    @override
+    def _check(self, x: Tensor) -> None:
+        if x.ndim != 4 or x.shape[1] != self.channels:
+            batch = "; give a single image a batch dimension, x[None]" if x.ndim == 3 else ""
+            raise UserError(
+                f"BinaryConv2d received an input of shape {tuple(x.shape)}. Expected (N, {self.channels}, H, W){batch}."
+            )
+        super()._check(x)
+
+    @override
+    def extra_repr(self) -> str:
+        given = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        extras = {"padding": (self.padding, (0, 0)), "groups": (self.groups, 1), "bias": (self.bias is not None, True)}
+        return given + _extras(extras) + super().extra_repr()
 
 
-class QuantLinear(QuantLayer):
-    """Matrix product `(N, I) -> (N, O)` with a binarizer.
+class BinaryLinear(BinaryLayer):
+    """Matrix product `(N, ..., I) -> (N, ..., O)` with a binarizer, in the place of `nn.Linear`.
+
+    Arguments have the names, places and meanings of `nn.Linear`'s, and the state dict has its keys.
 
     Args:
-        inputs: Input features, I.
-        outputs: Output features, O.
+        in_features: Input features, I.
+        out_features: Output features, O.
+        bias: Whether a bias is added after every scale.
+        device: Where the parameters are.
+        dtype: Their dtype.
+        binarizer: An instance, a class or a name such as `"XNOR"`; the layer has a private copy of it.
         positions: How many positions of a flattened map each input channel brings: fc6 of AlexNet reads 256 channels
             at 36 positions. The binarizer tends the weights as the convolution that they are, `(O, I / positions,
             positions)`, so that centring takes one mean per output and position.
-        bias: Whether a bias is added after every scale.
+        rectify: Whether an input that stays real passes a ReLU first. By default it does not, so that the layer with
+            `Float` is `nn.Linear`.
         dropout: Probability that training zeroes an input after it was quantised.
+        post_layer: Whether the layer applies what its binarizer adds behind it (ReActNet's RPReLU, AdaBin's Maxout).
+        initialise: Draws the weights and sets the bias, in the place of torch's own distribution.
+
+    Raises:
+        UserError: An argument is out of its range.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> layer = xl.BinaryLinear(64, 10, binarizer=xl.XNOR(gradient="paper"))
+        >>> layer(torch.randn(5, 64)).shape
+        torch.Size([5, 10])
     """
 
-    def __init__(self, inputs: int, outputs: int, positions: int = 1, bias: bool = True, dropout: float = 0.0) -> None:
-        super().__init__(torch.empty(outputs, inputs), bias, dropout)
-        self.positions = positions
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        binarizer: Binarizer | type[Binarizer] | str,
+        positions: int = 1,
+        rectify: bool = False,
+        dropout: float = 0.0,
+        post_layer: bool = True,
+        initialise: Callable[["BinaryLinear"], None] | None = None,
+    ) -> None:
+        for name, value in (("in_features", in_features), ("out_features", out_features), ("positions", positions)):
+            _whole("BinaryLinear", name, value)
+        if in_features % positions:
+            raise UserError(
+                f"BinaryLinear: positions is {positions}, which does not divide {in_features}, its in_features."
+            )
+        super().__init__(
+            (out_features, in_features), bias, dropout=dropout, post_layer=post_layer, device=device, dtype=dtype
+        )
+        self.in_features, self.out_features, self.positions = in_features, out_features, positions
+        (initialise or _initialise)(self)
+        self.bind(binarizer, rectify=rectify)
 
     @property
     @override
@@ -193,6 +390,12 @@ class QuantLinear(QuantLayer):
         return self.weight.shape[0] == self.weight.shape[1]
 
     @override
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim == 2:
+            return super().forward(x)
+        return super().forward(x.reshape(-1, x.shape[-1] if x.ndim else 1)).reshape(*x.shape[:-1], -1)
+
+    @override
     def operate(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.linear(x, weight)
 
@@ -200,6 +403,62 @@ class QuantLinear(QuantLayer):
     @override
     def filters(self) -> Tensor:
         return self.weight.unflatten(1, (-1, self.positions))
+
+    @override
+    def _check(self, x: Tensor) -> None:
+        if x.shape[1] != self.weight.shape[1]:
+            raise UserError(
+                f"BinaryLinear received an input of {x.shape[1]} features. Expected {self.weight.shape[1]}; flatten "
+                "a map first."
+            )
+        super()._check(x)
+
+    @override
+    def extra_repr(self) -> str:
+        extras = {"bias": (self.bias is not None, True), "positions": (self.positions, 1)}
+        return f"{self.in_features}, {self.out_features}" + _extras(extras) + super().extra_repr()
+
+
+@torch.no_grad()
+def _initialise(layer: BinaryLayer) -> None:
+    """Torch's own start of a convolution or linear layer: uniform up to `1 / sqrt(fan_in)`, weights and bias."""
+    nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5))
+    if layer.bias is not None:
+        bound = 1 / math.sqrt(layer.weight[0].numel())
+        nn.init.uniform_(layer.bias, -bound, bound)
+
+
+def _extras(values: dict[str, tuple[Any, Any]]) -> str:
+    """`, name=value` of each value that is not its default."""
+    return "".join(f", {name}={value!r}" for name, (value, default) in values.items() if value != default)
+
+
+def _whole(kind: str, name: str, value: Any, least: int = 1) -> None:
+    if not isinstance(value, int) or value < least:
+        raise UserError(f"{kind}: {name} is {value!r}. Expected a whole number of {least} or more.")
+
+
+def _pair(name: str, value: Any, least: int = 1) -> tuple[int, int]:
+    """Height and width of an argument that may be one number for both."""
+    pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    if len(pair) != 2:
+        raise UserError(f"BinaryConv2d: {name} is {value!r}. Expected one whole number, or two (height, width).")
+    for side in pair:
+        _whole("BinaryConv2d", name, side, least)
+    return pair
+
+
+def _padding(padding: Any, kernel: tuple[int, int], stride: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Zeros above and left of a map, and those below and right of it."""
+    if padding == "valid":
+        return (0, 0), (0, 0)
+    if padding == "same":
+        if stride != (1, 1):
+            raise UserError(f"BinaryConv2d: padding is 'same' with a stride of {stride}. Expected a stride of 1.")
+        return ((kernel[0] - 1) // 2, (kernel[1] - 1) // 2), (kernel[0] // 2, kernel[1] // 2)
+    if isinstance(padding, str):
+        raise UserError(f"BinaryConv2d: padding is {padding!r}. Expected whole numbers, 'same' or 'valid'.")
+    return (_pair("padding", padding, 0),) * 2
 
 
 class _SteadyBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -229,3 +488,106 @@ class BatchNorm1d(_SteadyBatchNorm, nn.BatchNorm1d):
 
 class BatchNorm2d(_SteadyBatchNorm, nn.BatchNorm2d):
     """Batch norm over `(N, C, H, W)`, steady for constant channels."""
+
+
+class Attachment:
+    """What `attach` returns: it tends a model's binary layers until it is removed.
+
+    Args:
+        layers: The layers whose weights the optimizer steps.
+        handle: Of the optimizer's hook.
+    """
+
+    def __init__(self, layers: "list[BinaryLayer]", handle: RemovableHandle) -> None:
+        self.layers = layers
+        self._handle = handle
+
+    def on_epoch(self, epoch: int, epochs: int) -> None:
+        """Moves the schedules of IRNet, AdaBin, ReCU and the like. Call it at the start of each epoch.
+
+        Args:
+            epoch: From 0.
+            epochs: Of the whole training.
+        """
+        for layer in self.layers:
+            layer.binarizer.on_epoch(epoch, epochs)
+
+    def remove(self) -> None:
+        """Ends it: from now on nothing follows the optimizer's steps."""
+        self._handle.remove()
+
+
+def attach(optimizer: Optimizer, model: nn.Module) -> Attachment:
+    """Tends latent weights after each step of an optimizer: centres and clamps them, as their binarizers do.
+
+    Call it once, before training. A step of binary layers that nothing tends warns.
+
+    Args:
+        optimizer: One that steps the model's parameters.
+        model: A module with binary layers. With several optimizers, each is attached, and each tends what it steps.
+
+    Raises:
+        UserError: The model has no binary layers, or the optimizer steps none of them.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> net = torch.nn.Sequential(torch.nn.BatchNorm1d(8), xl.BinaryLinear(8, 4, binarizer="XNOR"))
+        >>> optimizer = torch.optim.Adam(net.parameters())
+        >>> tended = xl.attach(optimizer, net)
+        >>> net(torch.randn(16, 8)).square().mean().backward()
+        >>> optimizer.step()
+        >>> bool(net[1].weight.mean(dim=1).abs().max() < 1e-6)  # centred
+        True
+    """
+    layers = [module for module in model.modules() if isinstance(module, BinaryLayer)]
+    if not layers:
+        raise UserError(f"attach: {type(model).__name__} has no binary layers. Call binarize_(model, ...) first.")
+    stepped = _stepped(optimizer, layers)
+    if not stepped:
+        raise UserError(
+            f"attach: the optimizer {type(optimizer).__name__} steps no weight of the model's {len(layers)} binary "
+            "layers. Make it from model.parameters(), behind everything that replaces parameters."
+        )
+
+    def tend(*_: Any) -> None:
+        for layer in stepped:
+            layer.after_step()
+
+    _TENDED.setdefault(optimizer, weakref.WeakSet()).update(stepped)
+    return Attachment(stepped, optimizer.register_step_post_hook(tend))
+
+
+_TENDED: "weakref.WeakKeyDictionary[Optimizer, weakref.WeakSet[BinaryLayer]]" = weakref.WeakKeyDictionary()
+_SEEN: "weakref.WeakSet[Optimizer]" = weakref.WeakSet()
+
+
+def _stepped(optimizer: Optimizer, layers: "list[BinaryLayer]") -> "list[BinaryLayer]":
+    parameters = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    return [layer for layer in layers if id(layer.weight) in parameters]
+
+
+def _warn_of_untended(optimizer: Optimizer, *_: Any) -> None:
+    """At the first step of any optimizer, so that a forgotten `attach` costs no accuracy in silence."""
+    if optimizer in _SEEN:
+        return
+    _SEEN.add(optimizer)
+    tended = _TENDED.get(optimizer, ())
+    hooks = Binarizer.after_step, Binarizer.after_bias_step
+    forgotten = [
+        layer
+        for layer in _stepped(optimizer, list(_LAYERS))
+        if layer not in tended
+        and not layer.tended
+        and (type(layer.binarizer).after_step, type(layer.binarizer).after_bias_step) != hooks
+    ]
+    if forgotten:
+        warnings.warn(
+            f"{type(optimizer).__name__} has stepped {len(forgotten)} binary layers whose latent weights nothing tends "
+            f"(centre, clamp), such as {type(forgotten[0]).__name__}({forgotten[0].extra_repr()}) with "
+            f"{type(forgotten[0].binarizer).__name__}. Call xnorlit.attach(optimizer, model) once, before training.",
+            stacklevel=4,
+        )
+
+
+register_optimizer_step_post_hook(_warn_of_untended)

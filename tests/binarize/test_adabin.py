@@ -117,7 +117,7 @@ def test_a_constant_filter_is_its_centre_and_has_a_finite_gradient():
 
 
 def test_the_temperature_rises_by_the_epoch_and_is_saved():
-    bound = AdaBin().bound_to(torch.randn(2, 3), rectify=True)
+    bound = AdaBin().for_layer(torch.randn(2, 3), rectify=True)
     seen = []
     for epoch in (0, 10, 20):
         bound.on_epoch(epoch, 20)
@@ -128,7 +128,7 @@ def test_the_temperature_rises_by_the_epoch_and_is_saved():
 
 def test_a_step_leaves_the_distance_positive():
     weight = torch.randn(2, 3)
-    bound = AdaBin().bound_to(weight, rectify=True)
+    bound = AdaBin().for_layer(weight, rectify=True)
     with torch.no_grad():
         bound.distance.fill_(-2)
     bound.after_step(weight)
@@ -138,7 +138,7 @@ def test_a_step_leaves_the_distance_positive():
 def test_two_centres_are_refused_in_words_and_bad_temperatures_too():
     assert "centres other than 0" in AdaBin().cannot_pack
     assert not AdaBin().exact
-    assert AdaBin(maxout=False).behind(3) is None
+    assert AdaBin(maxout=False).post_layer(3) is None
     for bad in ({"t_min": 0}, {"t_min": 2, "t_max": 1}):
         with pytest.raises(UserError, match="Expected 0 < t_min <= t_max"):
             AdaBin(**bad)

@@ -37,7 +37,7 @@ class Thrown(Binarizer):
     def input_codes(self, x):
         return Codes(torch.where(x >= 0, 1.0, -1.0).to(x), x.new_ones(()))
 
-    def behind(self, outputs):
+    def post_layer(self, outputs):
         return nn.PReLU(outputs)
 
 
@@ -56,7 +56,7 @@ class Forgetful(Thrown):
     def output(self, y):
         return y + 10 * self.shift
 
-    def behind(self, outputs):
+    def post_layer(self, outputs):
         return None
 '''
 

@@ -8,15 +8,14 @@ from torch import nn
 
 from xnorlit.binarize.binary_connect import BinaryConnect, bounded_sign, glorot_bound
 from xnorlit.errors import UserError
-from xnorlit.layers import QuantLinear
+from xnorlit.layers import BinaryLinear
 
 WEIGHT = [[0.5, -1.5], [0.0, -0.25]]
 
 
 def bound_layer(weight=WEIGHT, **settings):
-    layer = QuantLinear(2, 2, bias=False)
+    layer = BinaryLinear(2, 2, bias=False, binarizer=BinaryConnect(**settings))
     layer.weight.data = torch.tensor(weight)
-    layer.bind(BinaryConnect(**settings), rectify=False)
     return layer
 
 

@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-from torch import nn
 
 from xnorlit.binarize.bireal import BiReal, plain_scaled_sign
 from xnorlit.binarize.sign import quadratic_sign
-from xnorlit.layers import QuantConv2d, QuantLinear
+from xnorlit.layers import BinaryConv2d, BinaryLinear
 
 
 def quadratic(x):
@@ -62,23 +61,20 @@ def test_under_autocast_the_plain_weights_come_in_its_dtype():
 @pytest.mark.parametrize(
     ("layer", "fits"),
     [
-        (lambda: QuantConv2d(4, 4, 3, padding=1), True),
-        (lambda: QuantConv2d(4, 4, 3, padding=1, groups=2), True),
-        (lambda: QuantConv2d(4, 4, 3), False),
-        (lambda: QuantConv2d(4, 4, 3, stride=2, padding=1), False),
-        (lambda: QuantConv2d(4, 6, 3, padding=1), False),
-        (lambda: QuantLinear(4, 4), True),
-        (lambda: QuantLinear(4, 6), False),
+        (lambda **given: BinaryConv2d(4, 4, 3, padding=1, **given), True),
+        (lambda **given: BinaryConv2d(4, 4, 3, padding=1, groups=2, **given), True),
+        (lambda **given: BinaryConv2d(4, 4, 3, **given), False),
+        (lambda **given: BinaryConv2d(4, 4, 3, stride=2, padding=1, **given), False),
+        (lambda **given: BinaryConv2d(4, 6, 3, padding=1, **given), False),
+        (lambda **given: BinaryLinear(4, 4, **given), True),
+        (lambda **given: BinaryLinear(4, 6, **given), False),
     ],
 )
 def test_the_real_input_is_added_where_the_layer_keeps_its_shape(layer, fits):
     torch.manual_seed(0)
-    real, plain = layer(), layer()
-    nn.init.normal_(real.weight)
+    real, plain = layer(binarizer=BiReal), layer(binarizer=BiReal(shortcut=False))
     plain.load_state_dict(real.state_dict())
-    real.bind(BiReal(), rectify=True)
-    plain.bind(BiReal(shortcut=False), rectify=True)
-    x = torch.randn(2, 4, 5, 5) if isinstance(real, QuantConv2d) else torch.randn(2, 4)
+    x = torch.randn(2, 4, 5, 5) if isinstance(real, BinaryConv2d) else torch.randn(2, 4)
     for mode in (True, False):
         expected = plain.train(mode)(x) + x if fits else plain.train(mode)(x)
         assert torch.equal(real.train(mode)(x), expected)

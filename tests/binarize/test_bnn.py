@@ -3,13 +3,12 @@
 import torch
 
 from xnorlit.binarize.bnn import BNN
-from xnorlit.layers import QuantLinear
+from xnorlit.layers import BinaryLinear
 
 
 def test_by_hand():
-    layer = QuantLinear(2, 2)
+    layer = BinaryLinear(2, 2, bias=False, binarizer=BNN)
     layer.weight.data = torch.tensor([[0.5, -1.5], [0.0, 3.0]])
-    layer.bind(BNN(), rectify=False)
     x = torch.tensor([[-0.5, 2.0], [1.0, -0.0]], requires_grad=True)
     # signs of the weights (+ -), (+ +), of the inputs (- +), (+ +)
     for mode in (True, False):

@@ -4,11 +4,10 @@ import math
 
 import pytest
 import torch
-from torch import nn
 
 from xnorlit.binarize.dorefa import DoReFa, clipped_levels, quantised_gradient, quantised_weights, weight_codes
 from xnorlit.errors import UserError
-from xnorlit.layers import QuantLinear
+from xnorlit.layers import BinaryLinear
 
 
 def rounded(r, bits):
@@ -111,23 +110,18 @@ def test_a_quantised_gradient_is_on_the_levels_and_right_on_average(dtype):
 
 def test_the_layers_output_gradient_is_quantised_before_it_reaches_the_weights():
     torch.manual_seed(0)
-    layer = QuantLinear(4, 6)
-    nn.init.normal_(layer.weight)
-    layer.bind(DoReFa(gradient_bits=1), rectify=True)
+    layer = BinaryLinear(4, 6, binarizer=DoReFa(gradient_bits=1))
     x, g = torch.rand(1, 4), torch.randn(1, 6)
     layer(x).backward(g)
     assert layer.bias.grad.abs().unique().tolist() == [pytest.approx(g.abs().max().item())]
-    exact = QuantLinear(4, 6)
-    exact.load_state_dict(layer.state_dict())
-    exact.bind(DoReFa(gradient_bits=32), rectify=True)
+    exact = BinaryLinear(4, 6, binarizer=DoReFa(gradient_bits=32))
     exact(x).backward(g)
     assert torch.equal(exact.bias.grad, g[0])
 
 
 def test_32_bits_are_real_numbers():
-    layer, x = QuantLinear(3, 2), torch.randn(5, 3)
-    nn.init.normal_(layer.weight)
-    layer.bind(DoReFa(32, 32, 32), rectify=True)
+    layer = BinaryLinear(3, 2, bias=False, binarizer=DoReFa(32, 32, 32), rectify=True)
+    x = torch.randn(5, 3)
     for mode in (True, False):
         torch.testing.assert_close(layer.train(mode)(x), x.relu() @ layer.weight.T)
 
@@ -142,9 +136,8 @@ def test_an_impossible_number_of_bits_is_refused(setting, bits):
 def test_long_sums_of_wide_codes_are_exact():
     """8 by 8 bits over 4,096 inputs: sums beyond 2^24, where fp32 would lose the last bits."""
     torch.manual_seed(0)
-    layer = QuantLinear(4096, 4)
+    layer = BinaryLinear(4096, 4, bias=False, binarizer=DoReFa(8, 8, 32))
     layer.weight.data.uniform_(0.9, 1)
-    layer.bind(DoReFa(8, 8, 32), rectify=True)
     x = torch.rand(3, 4096)
     weights, inputs = layer.binarizer.weight_codes(layer.weight), layer.binarizer.input_codes(x)
     sums = inputs.values.double() @ weights.values.double().T

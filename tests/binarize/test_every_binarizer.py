@@ -8,7 +8,7 @@ from torch import nn
 
 from xnorlit.binarize import binarizers
 from xnorlit.errors import UserError
-from xnorlit.layers import QuantConv2d, QuantLayer, QuantLinear
+from xnorlit.layers import BinaryConv2d, BinaryLayer, BinaryLinear
 from xnorlit.models import Block, Network, build
 from xnorlit.training.bop import Bop
 
@@ -17,12 +17,15 @@ ALL = binarizers()
 
 def conv(name, dtype=torch.float64, **settings):
     torch.manual_seed(0)
-    layer = QuantConv2d(4, 6, kernel=3, padding=1)
-    nn.init.normal_(layer.weight, std=0.3)
-    nn.init.normal_(layer.bias)
-    layer = layer.to(dtype)
-    layer.bind(ALL[name](**settings), rectify=True)
-    return layer
+
+    def initialise(layer):
+        nn.init.normal_(layer.weight, std=0.3)
+        nn.init.normal_(layer.bias)
+
+    binarizer = ALL[name](**settings)
+    return BinaryConv2d(
+        4, 6, 3, padding=1, dtype=dtype, binarizer=binarizer, rectify=True, post_layer=False, initialise=initialise
+    )
 
 
 def optimizer_of(module, binarizer, rate):
@@ -30,7 +33,7 @@ def optimizer_of(module, binarizer, rate):
     if not binarizer.flips:
         return torch.optim.Adam(module.parameters(), rate)
     groups = [{"params": [], "flips": flips} for flips in (False, True)]
-    flipped = {id(m.weight) for m in module.modules() if isinstance(m, QuantLayer) and m.binarizer.flips}
+    flipped = {id(m.weight) for m in module.modules() if isinstance(m, BinaryLayer) and m.binarizer.flips}
     for parameter in module.parameters():
         groups[id(parameter) in flipped]["params"].append(parameter)
     return Bop(groups, rate, gamma=rate, threshold=rate)  # So that few flip at a time.
@@ -124,7 +127,7 @@ def test_state_survives_saving(name, tmp_path):
 def test_each_layer_has_a_binarizer_of_its_own(name):
     settings = ALL[name]()
     before = copy.deepcopy(settings.__dict__)
-    first = settings.bound_to(torch.randn(2, 3), rectify=True)
+    first = settings.for_layer(torch.randn(2, 3), rectify=True)
     assert first is not settings
     assert settings.__dict__.keys() == before.keys()
     assert settings.rectify is False
@@ -151,11 +154,11 @@ def test_two_steps_change_the_weights_and_lower_the_loss(name):
 @pytest.mark.parametrize("name", ALL)
 def test_a_linear_layer_is_the_convolution_of_a_one_pixel_map(name):
     torch.manual_seed(0)
-    linear, convolution = QuantLinear(8, 5).double(), QuantConv2d(8, 5, kernel=1).double()
-    nn.init.normal_(linear.weight)
-    convolution.weight.data = linear.weight.data[:, :, None, None].clone()
-    for layer in (linear, convolution):
-        layer.bind(ALL[name](), rectify=True)
+    linear = BinaryLinear(8, 5, dtype=torch.float64, binarizer=name, rectify=True)
+    convolution = BinaryConv2d(8, 5, 1, dtype=torch.float64, binarizer=name, rectify=True)
+    linear.load_state_dict(
+        {key: value.view_as(linear.state_dict()[key]) for key, value in convolution.state_dict().items()}
+    )
     x = torch.randn(3, 8, dtype=torch.float64)
     for mode in (True, False):
         expected = convolution.train(mode)(x[:, :, None, None]).flatten(1)
@@ -273,9 +276,7 @@ def test_the_docstring_states_formula_and_source(name):
 
 def test_integer_sums_are_exact_for_long_dot_products():
     torch.manual_seed(0)
-    layer = QuantLinear(9216, 8)
-    nn.init.normal_(layer.weight)
-    layer.bind(ALL["XNOR"](), rectify=True)
+    layer = BinaryLinear(9216, 8, bias=False, binarizer="XNOR")
     x = torch.randn(3, 9216) + layer.weight.detach()[:3]
     sums = torch.where(x >= 0, 1, -1) @ torch.where(layer.weight >= 0, 1, -1).T
     assert sums.abs().max() > 256, "beyond what bfloat16 holds"

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from xnorlit.binarize.heaviside import Heaviside, clipped_heaviside
-from xnorlit.layers import QuantConv2d
+from xnorlit.layers import BinaryConv2d
 
 
 def test_by_hand():
@@ -24,12 +24,9 @@ def test_the_gradient_is_that_of_a_clip():
 
 
 def test_a_padded_tap_is_an_input_that_is_not_above_zero():
-    layer = QuantConv2d(2, 1, kernel=3, padding=1, bias=False)
-    nn.init.normal_(layer.weight)
-    layer.bind(Heaviside(), rectify=True)
+    layer = BinaryConv2d(2, 1, 3, padding=1, bias=False, binarizer=Heaviside)
     x = torch.randn(1, 2, 4, 4)
-    bare = QuantConv2d(2, 1, kernel=3, bias=False)
-    bare.weight.data = layer.weight.data
-    bare.bind(Heaviside(), rectify=True)
+    bare = BinaryConv2d(2, 1, 3, bias=False, binarizer=Heaviside)
+    bare.load_state_dict(layer.state_dict())
     padded = nn.functional.pad(x, (1, 1, 1, 1), value=-3.0)
     assert torch.equal(layer.eval()(x), bare.eval()(padded))

@@ -68,10 +68,10 @@ def test_the_scale_is_a_power_of_two_and_codes_are_balanced():
     torch.manual_seed(0)
     heavy = torch.zeros(2, 400)  # a few large weights: mean|v| is small
     heavy[:, :4] = torch.tensor([10.0, -10, 10, -10])
-    codes = IRNet().bound_to(heavy, rectify=True).weight_codes(heavy + 1e-3 * torch.randn(2, 400))
+    codes = IRNet().for_layer(heavy, rectify=True).weight_codes(heavy + 1e-3 * torch.randn(2, 400))
     assert codes.scale.tolist() == [0.125, 0.125]  # mean|v| is about sqrt(4 / 400) = 0.1
     shifted = torch.randn(8, 1000) + 5
-    values = IRNet().bound_to(shifted, rectify=True).weight_codes(shifted).values
+    values = IRNet().for_layer(shifted, rectify=True).weight_codes(shifted).values
     assert (values.mean(dim=1).abs() < 0.15).all(), "the mean of 5 is taken off"
 
 
@@ -90,11 +90,11 @@ def test_the_temperature_rises_evenly_through_the_powers_of_ten():
 
 def test_the_temperature_follows_the_epoch_and_is_saved():
     weight = torch.randn(2, 3)
-    binarizer = IRNet().bound_to(weight, rectify=True)
+    binarizer = IRNet().for_layer(weight, rectify=True)
     assert binarizer.t.item() == pytest.approx(1e-3)
     binarizer.on_epoch(15, 20)
     assert binarizer.t.item() == pytest.approx(1.0)
-    other = IRNet().bound_to(weight, rectify=True)
+    other = IRNet().for_layer(weight, rectify=True)
     other.load_state_dict(binarizer.state_dict())
     assert other.t == binarizer.t
 

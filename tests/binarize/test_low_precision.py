@@ -7,7 +7,7 @@ from torch import nn
 from xnorlit.binarize.fixed_point import fixed_point, move, overflow, range_of
 from xnorlit.binarize.low_precision import GROUPS, LowPrecision
 from xnorlit.errors import UserError
-from xnorlit.layers import QuantLinear
+from xnorlit.layers import BinaryLinear
 
 
 def number(value):
@@ -21,11 +21,12 @@ def q(v, integer_bits, bits):
 
 
 def bound_layer(weight, bias=None, **settings):
-    layer = QuantLinear(len(weight[0]), len(weight), bias=bias is not None).double()
+    layer = BinaryLinear(
+        len(weight[0]), len(weight), bias is not None, dtype=torch.float64, binarizer=LowPrecision(**settings)
+    )
     layer.weight.data = number(weight)
     if bias is not None:
         layer.bias.data = number(bias)
-    layer.bind(LowPrecision(**settings), rectify=False)
     return layer
 
 

@@ -63,7 +63,7 @@ def test_the_ends_belong_to_the_outside():
 def test_blocks_and_autocast_change_nothing_but_the_dtype(scope, monkeypatch):
     binarizer = LSQ(scope=scope, weight_bits=3)
     weight = torch.randn(7, 6, 3, 3).to(memory_format=torch.channels_last).requires_grad_()
-    bound = binarizer.bound_to(weight, rectify=True)
+    bound = binarizer.for_layer(weight, rectify=True)
     g = torch.randn(7, 6, 3, 3).bfloat16()
 
     def both():
@@ -81,7 +81,9 @@ def test_blocks_and_autocast_change_nothing_but_the_dtype(scope, monkeypatch):
 
 @pytest.mark.parametrize("count", ["sample", "batch"])
 def test_the_steps_gradient_is_scaled_by_count_and_largest_level(count):
-    bound = LSQ(weight_bits=3, input_bits=2, count=count).bound_to(torch.randn(4, 5, dtype=torch.float64), rectify=True)
+    bound = LSQ(weight_bits=3, input_bits=2, count=count).for_layer(
+        torch.randn(4, 5, dtype=torch.float64), rectify=True
+    )
     x = torch.randn(6, 5, dtype=torch.float64)
     bound.input(x)
     weight, g = torch.randn(4, 5, dtype=torch.float64), torch.randn(6, 5, dtype=torch.float64)
@@ -95,9 +97,9 @@ def test_the_steps_gradient_is_scaled_by_count_and_largest_level(count):
 
 def test_steps_start_from_the_weights_and_the_first_training_batch():
     weight = torch.tensor([[0.3, -0.1], [0.8, 0.4]])
-    bound = LSQ(weight_bits=2, input_bits=2).bound_to(weight, rectify=True)
+    bound = LSQ(weight_bits=2, input_bits=2).for_layer(weight, rectify=True)
     assert bound.weight_step.item() == pytest.approx(2 * 0.4)  # sqrt of the largest level, 1
-    filters = LSQ(weight_bits=3, scope="filter").bound_to(weight, rectify=True)
+    filters = LSQ(weight_bits=3, scope="filter").for_layer(weight, rectify=True)
     assert filters.weight_step.tolist() == pytest.approx([2 * 0.2 / math.sqrt(3), 2 * 0.6 / math.sqrt(3)])
     x = torch.tensor([[-1.0, 3.0]])
     assert "train it first" in bound.cannot_pack
@@ -115,14 +117,14 @@ def test_processes_that_share_a_batch_start_from_one_step(monkeypatch):
     monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
     monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
     monkeypatch.setattr("torch.distributed.all_reduce", all_reduce)
-    bound = LSQ(input_bits=1).bound_to(torch.randn(2, 2), rectify=True)
+    bound = LSQ(input_bits=1).for_layer(torch.randn(2, 2), rectify=True)
     bound.input(torch.tensor([[1.0, 2.0]]))
     assert bound.input_step.item() == (2 * 1.5 + 0.5) / 2
 
 
 def test_a_resumed_layer_does_not_start_again():
     weight, x = torch.randn(3, 4), torch.randn(5, 4)
-    first, resumed = (LSQ().bound_to(weight, rectify=True) for _ in range(2))
+    first, resumed = (LSQ().for_layer(weight, rectify=True) for _ in range(2))
     first.input(x)
     with torch.no_grad():
         first.input_step.mul_(2)
@@ -133,7 +135,7 @@ def test_a_resumed_layer_does_not_start_again():
 
 def test_a_step_of_the_optimizer_leaves_the_steps_positive():
     weight = torch.randn(3, 4)
-    bound = LSQ().bound_to(weight, rectify=True)
+    bound = LSQ().for_layer(weight, rectify=True)
     with torch.no_grad():
         bound.weight_step.fill_(-1)
         bound.input_step.fill_(0)
@@ -151,7 +153,7 @@ def test_one_signed_bit_is_refused():
 
 def test_either_operand_may_stay_real():
     weight, x = torch.randn(3, 4), torch.randn(5, 4)
-    bound = LSQ(weight_bits=32, input_bits=32).bound_to(weight, rectify=True)
+    bound = LSQ(weight_bits=32, input_bits=32).for_layer(weight, rectify=True)
     assert bound.weight(weight) is weight
     assert torch.equal(bound.input(x), x.relu())
     assert not list(bound.parameters())

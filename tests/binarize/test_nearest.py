@@ -29,7 +29,7 @@ def test_of_signs_it_is_alpha():
 def test_no_scaling_of_fitted_weights_lies_nearer(name):
     torch.manual_seed(0)
     weight = torch.randn(6, 40, dtype=torch.float64)
-    bound = binarizers()[name]().bound_to(torch.randn_like(weight), rectify=False).double()
+    bound = binarizers()[name]().for_layer(torch.randn_like(weight), rectify=False).double()
     bound.fit(weight)
     made = bound.weight(weight).detach()
     errors = {factor: (weight - factor * made).square().sum().item() for factor in (0.5, 0.98, 1.0, 1.02, 2.0)}
@@ -40,7 +40,7 @@ def test_no_scaling_of_fitted_weights_lies_nearer(name):
 def test_lsqs_step_is_the_best_of_many(scope):
     torch.manual_seed(0)
     weight = 3 * torch.randn(4, 500, dtype=torch.float64)
-    bound = LSQ(weight_bits=2, scope=scope).bound_to(torch.randn_like(weight), rectify=False)
+    bound = LSQ(weight_bits=2, scope=scope).for_layer(torch.randn_like(weight), rectify=False)
     bound.fit(weight)
     fitted = (weight - bound.weight(weight)).square().sum()
     for factor in torch.linspace(0.2, 3, 50):
@@ -51,6 +51,6 @@ def test_lsqs_step_is_the_best_of_many(scope):
 
 def test_ttqs_two_scales_are_the_means_of_their_sides():
     weight = torch.tensor([[1.0, 0.5, -0.25, 0.001]])
-    bound = TTQ().bound_to(weight, rectify=False)
+    bound = TTQ().for_layer(weight, rectify=False)
     bound.fit(weight)
     assert (bound.plus.item(), bound.minus.item()) == (0.75, 0.25)

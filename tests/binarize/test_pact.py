@@ -51,12 +51,12 @@ def test_the_ends_keep_their_gradient_and_the_upper_one_moves_the_clipping_value
 def test_weights_are_dorefas():
     weight = torch.randn(3, 4)
     for bits in (1, 2, 32):
-        ours, theirs = (cls(weight_bits=bits).bound_to(weight, rectify=True) for cls in (PACT, DoReFa))
+        ours, theirs = (cls(weight_bits=bits).for_layer(weight, rectify=True) for cls in (PACT, DoReFa))
         assert torch.equal(ours.weight(weight), theirs.weight(weight))
 
 
 def test_codes_are_levels_times_a_share_of_the_clipping_value():
-    bound = PACT(input_bits=2).bound_to(torch.randn(2, 3), rectify=True)
+    bound = PACT(input_bits=2).for_layer(torch.randn(2, 3), rectify=True)
     codes = bound.input_codes(torch.tensor([-1.0, 0.4, 1.2, 9.0]))
     assert codes.values.tolist() == [0, 1, 2, 3]
     assert codes.scale.item() == pytest.approx(2 / 3)
@@ -65,7 +65,7 @@ def test_codes_are_levels_times_a_share_of_the_clipping_value():
 
 def test_a_step_leaves_the_clipping_value_positive():
     weight = torch.randn(2, 3)
-    bound = PACT().bound_to(weight, rectify=True)
+    bound = PACT().for_layer(weight, rectify=True)
     with torch.no_grad():
         bound.top.fill_(-1)
     bound.after_step(weight)

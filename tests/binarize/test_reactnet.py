@@ -73,30 +73,30 @@ def test_gradients_are_autograds_through_the_written_formulas(shape, monkeypatch
 
 def test_a_fresh_one_is_bi_real_with_a_prelu():
     weight, x = torch.randn(4, 3, 3, 3), torch.randn(2, 3, 5, 5)
-    ours, bireal = (cls().bound_to(weight, rectify=True) for cls in (ReActNet, BiReal))
+    ours, bireal = (cls().for_layer(weight, rectify=True) for cls in (ReActNet, BiReal))
     assert torch.equal(ours.input(x), bireal.input(x))
     assert torch.equal(ours.weight(weight), bireal.weight(weight))
-    assert torch.equal(ours.behind(3)(x), F.prelu(x, torch.full((3,), 0.25)))
-    assert ReActNet(rprelu=False).behind(3) is None
+    assert torch.equal(ours.post_layer(3)(x), F.prelu(x, torch.full((3,), 0.25)))
+    assert ReActNet(rprelu=False).post_layer(3) is None
 
 
 def test_a_flattened_map_has_a_shift_for_each_channel_and_groups_have_their_own():
     channels, positions = 3, 4
-    bound = ReActNet().bound_to(torch.randn(2, channels * positions), rectify=True, channels=channels)
+    bound = ReActNet().for_layer(torch.randn(2, channels * positions), rectify=True, channels=channels)
     with torch.no_grad():
         bound.shift.copy_(torch.tensor([1.0, -1.0, 0.0]))
     x = torch.full((1, channels * positions), -0.5)
     expected = [[1] * positions + [-1] * 2 * positions]
     assert bound.input(x).tolist() == bound.input_codes(x).values.tolist() == expected
-    grouped = ReActNet().bound_to(torch.randn(4, 2, 3, 3), rectify=True, channels=4)
+    grouped = ReActNet().for_layer(torch.randn(4, 2, 3, 3), rectify=True, channels=4)
     assert grouped.input(torch.randn(1, 4, 3, 3)).shape == (1, 4, 3, 3)
 
 
 def test_slopes_stay_positive_unless_told_otherwise():
     weight = torch.randn(2, 3)
     for keep in (True, False):
-        bound = ReActNet(keep_slopes_positive=keep).bound_to(weight, rectify=True)
-        module = bound.behind(2)
+        bound = ReActNet(keep_slopes_positive=keep).for_layer(weight, rectify=True)
+        module = bound.post_layer(2)
         with torch.no_grad():
             module.slope.copy_(torch.tensor([-1.0, 0.5]))
         bound.after_step(weight)

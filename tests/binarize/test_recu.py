@@ -85,18 +85,18 @@ def test_blocks_share_one_bound(monkeypatch):
 
 def test_tau_follows_the_epoch_and_is_saved():
     weight = torch.randn(2, 3)
-    binarizer = ReCU().bound_to(weight, rectify=True)
+    binarizer = ReCU().for_layer(weight, rectify=True)
     assert binarizer.tau.item() == pytest.approx(0.85)
     binarizer.on_epoch(10, 20)
     # A exp(1/2) + B, A = 0.14 / (e - 1), B = 0.85 - A
     assert binarizer.tau.item() == pytest.approx(0.85 + 0.14 / (math.e - 1) * (math.exp(0.5) - 1))
-    other = ReCU().bound_to(weight, rectify=True)
+    other = ReCU().for_layer(weight, rectify=True)
     other.load_state_dict(binarizer.state_dict())
     assert other.tau == binarizer.tau
 
 
 def test_gains_start_between_zero_and_one_and_differ():
-    gains = ReCU().bound_to(torch.randn(100, 3), rectify=True).gain
+    gains = ReCU().for_layer(torch.randn(100, 3), rectify=True).gain
     assert 0 <= gains.min() < 0.2
     assert 0.8 < gains.max() <= 1
 

@@ -65,7 +65,7 @@ def test_blocks_of_filters_and_autocast_change_nothing_but_the_dtype(monkeypatch
 
 def test_a_step_leaves_the_scales_positive():
     weight = torch.randn(2, 3)
-    binarizer = TTQ().bound_to(weight, rectify=True)
+    binarizer = TTQ().for_layer(weight, rectify=True)
     with torch.no_grad():
         binarizer.plus.fill_(-0.3)
     binarizer.after_step(weight)

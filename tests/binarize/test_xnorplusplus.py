@@ -7,7 +7,7 @@ from torch import nn
 from xnorlit.binarize.gain import gained_sign
 from xnorlit.binarize.xnorplusplus import XNORPlusPlus
 from xnorlit.errors import UserError
-from xnorlit.layers import QuantConv2d, QuantLinear
+from xnorlit.layers import BinaryConv2d, BinaryLinear
 
 
 def ste_sign(z):
@@ -28,9 +28,9 @@ def test_by_hand():
 @pytest.mark.parametrize("scale", ["channel", "rank-1"])
 def test_the_gradients_are_autograds_through_the_written_formula(scale):
     torch.manual_seed(0)
-    layer = QuantConv2d(3, 4, kernel=3, padding=1, bias=False).double()
-    nn.init.normal_(layer.weight)
-    layer.bind(XNORPlusPlus(scale), rectify=True, extent=(5, 6))
+    layer = BinaryConv2d(
+        3, 4, 3, padding=1, bias=False, dtype=torch.float64, binarizer=XNORPlusPlus(scale), extent=(5, 6)
+    )
     for parameter in layer.binarizer.parameters():
         nn.init.normal_(parameter)
     x = torch.randn(2, 3, 5, 6, dtype=torch.float64, requires_grad=True)
@@ -49,10 +49,8 @@ def test_the_gradients_are_autograds_through_the_written_formula(scale):
 
 
 def test_scales_start_at_one_and_one_is_learned_per_channel_row_and_column():
-    conv, linear = QuantConv2d(3, 4, kernel=3), QuantLinear(3, 4)
-    for layer in (conv, linear):
-        nn.init.normal_(layer.weight)
-        layer.bind(XNORPlusPlus("rank-1"), rectify=True, extent=(5, 6))
+    conv = BinaryConv2d(3, 4, 3, binarizer=XNORPlusPlus("rank-1"), extent=(5, 6))
+    linear = BinaryLinear(3, 4, binarizer=XNORPlusPlus("rank-1"))
     assert {name: p.numel() for name, p in conv.binarizer.named_parameters()} == {"gain": 4, "height": 5, "width": 6}
     assert {name: p.numel() for name, p in linear.binarizer.named_parameters()} == {"gain": 4}
     assert all((p == 1).all() for p in conv.binarizer.parameters())
@@ -62,4 +60,4 @@ def test_scales_start_at_one_and_one_is_learned_per_channel_row_and_column():
 
 def test_rows_and_columns_without_an_extent_are_refused():
     with pytest.raises(UserError, match="rank-1 needs to know how large"):
-        XNORPlusPlus("rank-1").bound_to(torch.randn(4, 3, 3, 3), rectify=True)
+        XNORPlusPlus("rank-1").for_layer(torch.randn(4, 3, 3, 3), rectify=True)

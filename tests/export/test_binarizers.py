@@ -110,12 +110,12 @@ class Everywhere(nn.Module):
 class _Turning(XNOR):
     """Adds modules that fall and then rise, behind the pool where there is one."""
 
-    def behind(self, outputs):
+    def post_layer(self, outputs):
         return Everywhere(outputs)
 
 
 class _TurningReals(BWN):
-    def behind(self, outputs):
+    def post_layer(self, outputs):
         return Everywhere(outputs)
 
 

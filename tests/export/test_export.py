@@ -203,7 +203,7 @@ def test_what_has_no_packed_form_is_refused_by_name(binarizer, layers, message):
 def test_parameters_that_are_not_finite_are_refused_by_name():
     model = unkind(NETWORKS["pool-before-norm"])
     model.fc8.linear.weight.data[0, 0] = torch.nan
-    with pytest.raises(UserError, match="fc8 cannot be packed: weight of its QuantLinear is not finite"):
+    with pytest.raises(UserError, match="fc8 cannot be packed: weight of its BinaryLinear is not finite"):
         pack(model, image_size=20, classes=names(7))
     model = unkind(NETWORKS["pool-before-norm"])
     model.conv3.norm.running_var[3] = torch.inf

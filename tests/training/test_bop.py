@@ -10,7 +10,7 @@ from xnorlit.binarize.bnn import BNN
 from xnorlit.binarize.latent_free import LatentFree
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.errors import UserError
-from xnorlit.layers import QuantLinear
+from xnorlit.layers import BinaryLinear
 from xnorlit.training.bop import Bop
 
 
@@ -105,9 +105,8 @@ def test_impossible_settings_are_refused():
 
 def test_weights_without_latent_ones_are_signs_from_the_start_and_stay_so():
     torch.manual_seed(0)
-    layer, drawn = QuantLinear(6, 4), torch.randn(4, 6)
-    layer.weight.data = drawn.clone()
-    layer.bind(LatentFree(), rectify=True)
+    drawn = torch.randn(4, 6)
+    layer = BinaryLinear(6, 4, binarizer=LatentFree, initialise=lambda layer: layer.weight.copy_(drawn))
     assert torch.equal(layer.weight, torch.where(drawn >= 0, 1.0, -1.0))
     bop = Bop([{"params": [layer.weight], "flips": True}, {"params": [layer.bias]}], gamma=0.5, threshold=0.0)
     before = layer.weight.detach().clone()
@@ -129,9 +128,8 @@ def test_averaged_weights_are_evaluated_as_signs():
 def test_the_gradient_is_the_binary_weights_own():
     torch.manual_seed(0)
     x, g, drawn = torch.randn(5, 6, dtype=torch.float64), torch.randn(5, 4, dtype=torch.float64), torch.randn(4, 6)
-    layer = QuantLinear(6, 4).double()
-    layer.weight.data = drawn.double()
-    layer.bind(LatentFree(), rectify=True)
+    layer = BinaryLinear(6, 4, bias=False, dtype=torch.float64, binarizer=LatentFree)
+    layer.weight.data = drawn.double().sign()
     layer(x).backward(g)
     torch.testing.assert_close(layer.weight.grad, g.T @ torch.where(x >= 0, 1.0, -1.0).double())
 

@@ -52,10 +52,10 @@ def test_evaluation_goes_by_the_codes_in_either_stage(photos):
     fit(photos, module, limit_train_batches=1)
     x, layer = torch.randn(2, 96, 8, 8), module.net.conv3.conv
     binary = layer.eval()(x)
-    layer.hold_real("weights")
+    layer.keep_real("weights")
     assert torch.equal(layer(x), binary)
     assert not torch.allclose(layer.train()(x), binary)
-    layer.hold_real(None)
+    layer.keep_real(None)
     assert torch.allclose(layer(x), binary, atol=1e-5)
 
 

@@ -210,7 +210,7 @@ class AdaBin(Binarizer):
         self.register_buffer("t", weight.new_tensor(self.t_min))
 
     @override
-    def behind(self, outputs: int) -> nn.Module | None:
+    def post_layer(self, outputs: int) -> nn.Module | None:
         return Maxout(outputs) if self.maxout else None
 
     @override

@@ -1,6 +1,7 @@
 """What a binarizer is: codes times scale for both operands of a layer, and a gradient through the rounding."""
 
 import copy
+import inspect
 from typing import NamedTuple
 
 import torch
@@ -37,8 +38,8 @@ class Binarizer(nn.Module):
     `rescale(scale_x * scale_w * conv(codes_x, codes_w))`, whose integer sums are exact. In both, `output` then sees
     what leaves the layer, its bias included. A method states both forms and the tests hold them equal to rounding.
 
-    A configuration holds one *unbound* binarizer, which is the settings; each layer gets a copy of its own from
-    [bound_to][xnorlit.binarize.Binarizer.bound_to], with whatever parameters the method learns per layer.
+    One that you make is settings alone. Each layer gets a private copy from
+    [for_layer][xnorlit.binarize.Binarizer.for_layer], with whatever parameters the method learns per layer.
 
     Attributes:
         weight_bits: Bits of a weight code; 32 says that weights stay real.
@@ -48,7 +49,7 @@ class Binarizer(nn.Module):
         flips: Whether the weights are -1 and +1 themselves, for an optimizer that flips them; there are no latent ones.
         shortcut: Whether the layer's input, before it was quantised, is added to its output where both have one shape.
         cannot_pack: Why a layer of this method has no packed form and what to use instead; empty where it has one.
-        rectify: Whether a real-valued input passes a ReLU first, see `bound_to`.
+        rectify: Whether a real-valued input passes a ReLU first, see `for_layer`.
         extent: Height and width of the layer's output, `None` for a linear layer or where they are not known.
         channels: The layer's input channels, those of all groups; of a flattened map its channels, not its features.
     """
@@ -64,10 +65,15 @@ class Binarizer(nn.Module):
     extent: tuple[int, ...] | None = None
     channels: int = 0
 
-    def bound_to(
-        self, weight: Tensor, *, rectify: bool, extent: tuple[int, ...] | None = None, channels: int | None = None
+    def for_layer(
+        self,
+        weight: Tensor,
+        *,
+        rectify: bool = False,
+        extent: tuple[int, ...] | None = None,
+        channels: int | None = None,
     ) -> "Binarizer":
-        """This binarizer's settings as a new binarizer of one layer.
+        """A new binarizer with these settings, for one layer.
 
         Args:
             weight: The layer's latent weights, `(O, I, kh, kw)` or `(O, I)`.
@@ -92,11 +98,11 @@ class Binarizer(nn.Module):
             weight: The layer's latent weights, freshly initialised.
         """
 
-    def behind(self, outputs: int) -> nn.Module | None:
-        """A module that the method adds behind its layer, and behind a max pool that follows at once; none here.
+    def post_layer(self, outputs: int) -> nn.Module | None:
+        """A module that the method puts behind its layer; none here.
 
-        Behind the pool because what methods add there grows with its input (a PReLU), so that the order of the two
-        makes no difference but to the time: the map is a quarter as large.
+        A built network puts it behind a max pool that follows at once. What methods add grows with its input (a PReLU),
+        so the order makes no difference but to the time: the map is a quarter as large.
 
         Args:
             outputs: The layer's output channels or features.
@@ -184,3 +190,9 @@ class Binarizer(nn.Module):
 
     def on_epoch(self, epoch: int, epochs: int) -> None:
         """Moves a schedule of the method at the start of training epoch `epoch` of `epochs`; nothing here."""
+
+    def extra_repr(self) -> str:
+        """The settings that are not their defaults: `gradient='paper'`."""
+        settings = inspect.signature(type(self)).parameters.values()
+        found = ((each.name, self.__dict__.get(each.name, each.default), each.default) for each in settings)
+        return ", ".join(f"{name}={value!r}" for name, value, default in found if value != default)

@@ -129,10 +129,11 @@ class ReActNet(BiReal):
 
     @override
     def setup(self, weight: Tensor) -> None:
+        self._behind = ()
         self.shift = nn.Parameter(weight.new_zeros(self.channels))
 
     @override
-    def behind(self, outputs: int) -> nn.Module | None:
+    def post_layer(self, outputs: int) -> nn.Module | None:
         if self.rprelu and not self._behind:
             self._behind = (RPReLU(outputs),)
         return self._behind[0] if self._behind else None

@@ -28,11 +28,11 @@ class WeightsOnly(Binarizer):
     @override
     def setup(self, weight: Tensor) -> None:
         given = {"rectify": self.rectify, "extent": self.extent, "channels": self.channels}
-        self.method = self.method.bound_to(weight, **given)
+        self.method = self.method.for_layer(weight, **given)
 
     @override
-    def behind(self, outputs: int) -> nn.Module | None:
-        return self.method.behind(outputs)
+    def post_layer(self, outputs: int) -> nn.Module | None:
+        return self.method.post_layer(outputs)
 
     @override
     def output(self, y: Tensor) -> Tensor:

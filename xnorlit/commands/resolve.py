@@ -17,7 +17,6 @@ from typing_extensions import override
 from xnorlit.commands.fit import XnorlitCLI, quiet, settings
 from xnorlit.data import ImageData
 from xnorlit.errors import UserError
-from xnorlit.models import build
 from xnorlit.training.module import Classifier
 from xnorlit.training.place import RunPlace
 
@@ -65,13 +64,7 @@ class _Resolver(XnorlitCLI):
 def _build(model: Classifier, image_size: int | None) -> None:
     """Builds the network without numbers: what no network can be is refused here, and not when its turn has come."""
     with torch.device("meta"):
-        build(
-            model.table,
-            model._binarizer[0],
-            classes=2,
-            image_size=image_size or model.table.image_size,
-            layers=model._layers,
-        )
+        model.spec.build(classes=2, image_size=image_size)
 
 
 def resolved(lines: Sequence[Sequence[str]]) -> list[dict[str, Any]]:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from xnorlit.errors import UserError
 from xnorlit.export.maps import Halves
 from xnorlit.export.operands import operand_of, reads_plainly, refuse
-from xnorlit.layers import BatchNorm1d, BatchNorm2d, QuantLayer
+from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryLayer
 from xnorlit.models import AlexNet
-from xnorlit.models.builder import Twice
+from xnorlit.models.builder import DuplicateChannels
 from xnorlit.packed.graph import Operand
 
 # All are one value in, one value out.
@@ -38,14 +38,14 @@ class Link:
     """
 
     name: str
-    layer: QuantLayer
+    layer: BinaryLayer
     operand: Operand
     before_pool: tuple[nn.Module, ...]
     pool: nn.MaxPool2d | None
     after_pool: tuple[nn.Module, ...]
     after_flatten: tuple[nn.Module, ...]
     averaged: tuple[int, int] | None
-    reader: QuantLayer | None
+    reader: BinaryLayer | None
     reads: Operand | None
     copies: int
 
@@ -130,7 +130,7 @@ def links(model: AlexNet) -> list[Link]:
         UserError: Something in the network has no packed form.
     """
     steps = [(name, module) for name, block in model.named_children() if name != "normalize" for module in block]
-    places = [i for i, (_, module) in enumerate(steps) if isinstance(module, QuantLayer)]
+    places = [i for i, (_, module) in enumerate(steps) if isinstance(module, BinaryLayer)]
     refuse(places[0] > 0, steps[0][0], "something stands between the pixels and the first layer")
     for place in places:
         _check(*steps[place])
@@ -145,15 +145,15 @@ def links(model: AlexNet) -> list[Link]:
 
 def _link(
     name: str,
-    layer: QuantLayer,
+    layer: BinaryLayer,
     operand: Operand,
     between: Sequence[nn.Module],
-    reader: QuantLayer | None,
+    reader: BinaryLayer | None,
     reads: Operand | None,
 ) -> Link:
     parts: dict[str, list[nn.Module]] = {"before_pool": [], "after_pool": [], "after_flatten": []}
     at, pool, averaged, copies = "before_pool", None, None, 1
-    known = (*ELEMENTWISE, type(layer.binarizer.behind(len(layer.weight))))
+    known = (*ELEMENTWISE, type(layer.binarizer.post_layer(len(layer.weight))))
     for module in between:
         if isinstance(module, nn.Dropout | nn.Dropout2d):
             continue  # nothing in evaluation
@@ -164,7 +164,7 @@ def _link(
             pool, at = module, "after_pool"
         elif isinstance(module, nn.Flatten):
             at = "after_flatten"
-        elif isinstance(module, Twice):
+        elif isinstance(module, DuplicateChannels):
             refuse(getattr(layer, "groups", 1) > 1, name, "its channels are copied, and it has groups")
             parts = {part: [Halves(module) for module in found] for part, found in parts.items()}
             copies *= 2
@@ -186,7 +186,7 @@ def _link(
     return link
 
 
-def _check(name: str, layer: QuantLayer) -> None:
+def _check(name: str, layer: BinaryLayer) -> None:
     kind = type(layer.binarizer).__name__
     why = layer.binarizer.cannot_pack
     refuse(bool(why), name, f"{kind}: {why}")

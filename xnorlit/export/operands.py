@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xnorlit.binarize import Binarizer
 from xnorlit.errors import UserError
-from xnorlit.layers import QuantLayer
+from xnorlit.layers import BinaryLayer
 from xnorlit.packed.graph import Operand, Weights
 
 MOST_BITS = 8
@@ -23,7 +23,7 @@ class Planes(NamedTuple):
     weights: Weights
 
 
-def operand_of(layer: QuantLayer, name: str, *, first: bool) -> Operand:
+def operand_of(layer: BinaryLayer, name: str, *, first: bool) -> Operand:
     """What a layer's sums take in.
 
     Args:
@@ -51,7 +51,7 @@ def operand_of(layer: QuantLayer, name: str, *, first: bool) -> Operand:
     return Operand("codes", bits=bits)
 
 
-def scales_by_input(layer: QuantLayer, name: str) -> bool:
+def scales_by_input(layer: BinaryLayer, name: str) -> bool:
     """Whether a layer's sums are multiplied by K, the mean magnitude of the inputs under each position.
 
     Raises:

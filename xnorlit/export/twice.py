@@ -4,14 +4,14 @@ import torch
 from torch import Tensor, nn
 
 from xnorlit.export.operands import refuse
-from xnorlit.layers import QuantConv2d, QuantLayer
+from xnorlit.layers import BinaryConv2d, BinaryLayer
 from xnorlit.models import AlexNet
-from xnorlit.models.builder import Twice
+from xnorlit.models.builder import DuplicateChannels
 
 
 @torch.no_grad()
 def without_twice(model: AlexNet) -> None:
-    """Takes each `Twice` out of a network and gives the layer before it every output once more instead.
+    """Takes each `DuplicateChannels` out of a network and gives the layer before it every output once more instead.
 
     Args:
         model: A built network, changed in place into one of the same function.
@@ -22,22 +22,22 @@ def without_twice(model: AlexNet) -> None:
     since: list[tuple[str, nn.Module]] = []  # The last layer and all modules behind it.
     for name, block in model.named_children():
         for step, module in list(block.named_children()):
-            if isinstance(module, Twice):
+            if isinstance(module, DuplicateChannels):
                 for owner, part in since:
                     _repeat_outputs(owner, part)
                 delattr(block, step)
                 continue
-            if isinstance(module, QuantLayer):
+            if isinstance(module, BinaryLayer):
                 since = []
             since.append((name, module))
 
 
 def _repeat_outputs(name: str, module: nn.Module) -> None:
-    if isinstance(module, QuantLayer):
+    if isinstance(module, BinaryLayer):
         kind = type(module.binarizer).__name__
         learned = any(values.ndim for values in module.binarizer.state_dict().values())
         refuse(learned, name, f"its outputs occur twice, which {kind} does not allow for; use BinaryDuo")
-        grouped = isinstance(module, QuantConv2d) and module.groups > 1
+        grouped = isinstance(module, BinaryConv2d) and module.groups > 1
         refuse(grouped, name, "its outputs occur twice, and it has groups; use a network without")
     for part in module.modules():
         for key, values in part.named_parameters(recurse=False):

@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 
 from xnorlit.errors import UserError, did_you_mean
-from xnorlit.models.builder import AlexNet, build
+from xnorlit.models.builder import AlexNet, NetworkSpec, build
 from xnorlit.models.choice import choose, matching
 from xnorlit.models.network import Block, Network
 from xnorlit.models.recalibration import recalibrate
@@ -38,6 +38,7 @@ __all__ = [
     "Block",
     "LayerSummary",
     "Network",
+    "NetworkSpec",
     "Summary",
     "build",
     "choose",

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from xnorlit.binarize import Binarizer
 from xnorlit.errors import UserError
-from xnorlit.layers import BatchNorm1d, BatchNorm2d, QuantConv2d, QuantLayer, QuantLinear
+from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d, BinaryLayer, BinaryLinear
 from xnorlit.models.choice import choose
 from xnorlit.models.initial import initialise
 from xnorlit.models.network import Block, Network
@@ -38,7 +40,7 @@ class Normalize(nn.Module):
         return (pixels - self.mean) / self.std
 
 
-class Twice(nn.Module):
+class DuplicateChannels(nn.Module):
     """All channels, and behind them all once more: `(N, C, ...)` to `(N, 2C, ...)`."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,10 +59,10 @@ class AlexNet(nn.Sequential):
     network: Network
     outputs: dict[str, tuple[int, ...]]
 
-    def layers(self) -> Iterator[tuple[str, QuantLayer]]:
+    def layers(self) -> Iterator[tuple[str, BinaryLayer]]:
         """The convolutions and linear layers with their block's name, from the pixels to the logits."""
         for name, block in self.named_children():
-            yield from ((name, layer) for layer in block.modules() if isinstance(layer, QuantLayer))
+            yield from ((name, layer) for layer in block.modules() if isinstance(layer, BinaryLayer))
 
 
 def build(
@@ -100,6 +102,41 @@ def build(
     return model
 
 
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A network's table with the binarizers of its layers: all that `build` needs beside the images.
+
+    A binarizer is a module, so a module that keeps one as an attribute owns it; one that keeps a `NetworkSpec` owns no
+    parameters.
+
+    Args:
+        table: The table of blocks.
+        binarizer: Applies to every block that is not marked as float.
+        layers: Other binarizers for single layers, by name or pattern (`conv*`); the last match wins.
+
+    Raises:
+        UserError: A pattern matches no layer.
+    """
+
+    table: Network
+    binarizer: Binarizer
+    layers: Mapping[str, Binarizer] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        choose(self.table, self.binarizer, self.layers)
+
+    def build(self, *, classes: int, image_size: int | None = None, **normalisation: Sequence[float]) -> AlexNet:
+        """The network, see `build`.
+
+        Args:
+            classes: Number of classes.
+            image_size: Side of the square input, pixels; the table's own unless given.
+            normalisation: `mean` and `std`.
+        """
+        size = image_size or self.table.image_size
+        return build(self.table, self.binarizer, classes=classes, image_size=size, layers=self.layers, **normalisation)
+
+
 @dataclass
 class _Flow:
     """What is known of the tensor between two steps: its shape for one image, and what its sign would say."""
@@ -136,7 +173,7 @@ def _build(block: Block, network: Network, flow: _Flow, binarizer: Binarizer, cl
         elif step == "dropout":
             module = nn.Dropout2d(block.dropout) if len(flow.shape) == 3 else nn.Dropout(block.dropout)
         elif step == "twice":
-            module = Twice()
+            module = DuplicateChannels()
             flow.shape = (2 * flow.shape[0], *flow.shape[1:])
         elif step == "flatten":
             module = nn.Flatten()
@@ -150,11 +187,9 @@ def _build(block: Block, network: Network, flow: _Flow, binarizer: Binarizer, cl
             flow.shape = (flow.shape[0], AVERAGED, AVERAGED)
         else:
             _refuse_dead_sign(block, binarizer, flow)
-            module, flow.shape = _layer(block, step, flow.shape, positions, classes)
-            initialise(module, block, network)
-            module.bind(binarizer, rectify=not flow.rectified, extent=flow.shape[1:] or None)
+            module, flow.shape = _layer(block, network, flow, binarizer, positions, classes)
             flow.output, flow.rectified, flow.signed = flow.shape, False, True
-            behind = module.binarizer.behind(len(module.weight))
+            behind = module.binarizer.post_layer(len(module.weight))
         body.add_module(step, module)
     if behind is not None:
         _add_behind(body, behind, flow)
@@ -168,15 +203,22 @@ def _add_behind(body: nn.Sequential, module: nn.Module, flow: _Flow) -> None:
 
 
 def _layer(
-    block: Block, step: str, shape: tuple[int, ...], positions: int, classes: int
-) -> tuple[QuantLayer, tuple[int, ...]]:
-    outputs = classes if block.outputs is None else block.outputs
-    if step == "linear":
-        return QuantLinear(shape[0], outputs, positions, block.bias, block.input_dropout), (outputs,)
-    conv = QuantConv2d(
-        shape[0], outputs, block.kernel, block.stride, block.padding, block.groups, block.bias, block.input_dropout
-    )
-    sides = (_side(block, side + 2 * block.padding, block.kernel, block.stride) for side in shape[1:])
+    block: Block, network: Network, flow: _Flow, binarizer: Binarizer, positions: int, classes: int
+) -> tuple[BinaryLayer, tuple[int, ...]]:
+    inputs, outputs = flow.shape[0], classes if block.outputs is None else block.outputs
+    settings: dict[str, Any] = {
+        "bias": block.bias,
+        "binarizer": binarizer,
+        "rectify": not flow.rectified,
+        "dropout": block.input_dropout,
+        "post_layer": False,
+        "initialise": partial(initialise, block=block, network=network),
+    }
+    if block.layer == "linear":
+        return BinaryLinear(inputs, outputs, positions=positions, **settings), (outputs,)
+    window = block.kernel, block.stride, block.padding
+    sides = [_side(block, side + 2 * block.padding, block.kernel, block.stride) for side in flow.shape[1:]]
+    conv = BinaryConv2d(inputs, outputs, *window, groups=block.groups, extent=tuple(sides), **settings)
     return conv, (outputs, *sides)
 
 

@@ -5,12 +5,12 @@ import math
 import torch
 from torch import nn
 
-from xnorlit.layers import QuantConv2d, QuantLayer
+from xnorlit.layers import BinaryConv2d, BinaryLayer
 from xnorlit.models.network import Block, Network
 
 
 @torch.no_grad()
-def initialise(layer: QuantLayer, block: Block, network: Network) -> None:
+def initialise(layer: BinaryLayer, block: Block, network: Network) -> None:
     """Draws a layer's weights from torch's global generator and sets its bias.
 
     Normal, with a standard deviation of `sqrt(2 / fan_in)` (`he`), `2 / fan_in` (`narrow`), 0.01 (`fixed`) or
@@ -39,9 +39,9 @@ def initialise(layer: QuantLayer, block: Block, network: Network) -> None:
         layer.bias.fill_(block.bias_start)
 
 
-def _outputs_of_an_input(layer: QuantLayer) -> int:
+def _outputs_of_an_input(layer: BinaryLayer) -> int:
     """How many outputs read one input, a stride counted."""
-    if not isinstance(layer, QuantConv2d) or layer.window is None:
+    if not isinstance(layer, BinaryConv2d) or layer.window is None:
         return len(layer.weight)
     kernel, stride = layer.window.kernel, layer.window.stride
     return len(layer.weight) * math.prod(math.ceil(side / step) for side, step in zip(kernel, stride, strict=True))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from xnorlit.layers import QuantLayer
-from xnorlit.models.builder import AlexNet, Twice
+from xnorlit.layers import BinaryLayer
+from xnorlit.models.builder import AlexNet, DuplicateChannels
 
 REAL = 32  # bits of a number in fp32, and what a binarizer says of operands that stay real
 
@@ -125,12 +125,12 @@ def summarize(model: AlexNet) -> Summary:
     )
 
 
-def _links(model: AlexNet) -> Iterator[tuple[str, QuantLayer, list[nn.Module]]]:
+def _links(model: AlexNet) -> Iterator[tuple[str, BinaryLayer, list[nn.Module]]]:
     """Each layer with its name and the modules up to the next one."""
     name, layer, between = "", None, list[nn.Module]()
     for block_name, block in model.named_children():
         for module in block.children():
-            if isinstance(module, QuantLayer):
+            if isinstance(module, BinaryLayer):
                 if layer is not None:
                     yield name, layer, between
                 name, layer, between = block_name, module, []
@@ -140,8 +140,8 @@ def _links(model: AlexNet) -> Iterator[tuple[str, QuantLayer, list[nn.Module]]]:
     yield name, layer, between
 
 
-def _packed_bits(layer: QuantLayer, between: Sequence[nn.Module], reader: QuantLayer | None) -> int:
-    copies = 2 if any(isinstance(module, Twice) for module in between) else 1
+def _packed_bits(layer: BinaryLayer, between: Sequence[nn.Module], reader: BinaryLayer | None) -> int:
+    copies = 2 if any(isinstance(module, DuplicateChannels) for module in between) else 1
     codes = copies * layer.binarizer.weight_bits * layer.weight.numel()
     flat = [module.num_features for module in between if isinstance(module, nn.BatchNorm1d)]
     features = max([copies * len(layer.weight), *flat])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from xnorlit.errors import UserError
-from xnorlit.layers import QuantLayer
+from xnorlit.layers import BinaryLayer
 
 
 def saturated(x: Tensor) -> Tensor:
@@ -118,5 +118,5 @@ class LayerCurves(pl.Callback):
         return note
 
 
-def _few_bit_weights(pl_module: pl.LightningModule) -> list[tuple[str, QuantLayer]]:
+def _few_bit_weights(pl_module: pl.LightningModule) -> list[tuple[str, BinaryLayer]]:
     return [(name, layer) for name, layer in pl_module.net.layers() if layer.binarizer.weight_bits < 32]

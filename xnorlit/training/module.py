@@ -13,7 +13,8 @@ from typing_extensions import override
 from xnorlit.binarize import Binarizer
 from xnorlit.data import Batch, ImageData
 from xnorlit.errors import UserError
-from xnorlit.models import AlexNet, build, choose, matching, network_named
+from xnorlit.layers import attach
+from xnorlit.models import AlexNet, NetworkSpec, matching, network_named
 from xnorlit.training.bop import refuse_other_weights
 from xnorlit.training.evaluation import Evaluation
 from xnorlit.training.losses import Loss
@@ -70,9 +71,9 @@ class Classifier(Evaluation):
         compile: bool = False,
     ) -> None:
         super().__init__()
-        self.table = network_named(network)
-        self._binarizer, self._layers = (binarizer,), layers or {}  # In a tuple: it is settings, not a submodule.
-        choose(self.table, binarizer, self._layers)  # A name that is no layer's is refused before any image is read.
+        # A name that is no layer's is refused here, before any image is read.
+        self.spec = NetworkSpec(network_named(network), binarizer, layers or {})
+        self.table = self.spec.table
         self.init_from = init_from
         self.before_training: dict[str, Any] | None = None
         self.losses = losses or [CrossEntropy()]
@@ -117,14 +118,8 @@ class Classifier(Evaluation):
         # Drawn from the seed alone, not from a generator that loading data may have moved: both arms start alike.
         with torch.random.fork_rng():
             torch.manual_seed(torch.initial_seed() % 2**63)
-            self.net = build(
-                self.table,
-                self._binarizer[0],
-                classes=data.num_classes,
-                image_size=data.image_size,
-                mean=data.mean,
-                std=data.std,
-                layers=self._layers,
+            self.net = self.spec.build(
+                classes=data.num_classes, image_size=data.image_size, mean=data.mean, std=data.std
             )
         if self.channels_last:
             self.net.to(memory_format=torch.channels_last)
@@ -185,6 +180,7 @@ class Classifier(Evaluation):
     @override
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer()
+        attach(optimizer, self.net)
         rate = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
 
@@ -197,12 +193,6 @@ class Classifier(Evaluation):
         """
         steps = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
         return self.schedule(step / steps, self.trainer.max_epochs)
-
-    @override
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        super().optimizer_step(*args, **kwargs)
-        for _, layer in self.net.layers():
-            layer.after_step()
 
     @override
     def on_train_start(self) -> None:

@@ -9,7 +9,7 @@ from pytorch_lightning.cli import LightningArgumentParser
 
 from xnorlit.data import ImageData
 from xnorlit.errors import UserError
-from xnorlit.models import AlexNet, build
+from xnorlit.models import AlexNet
 
 
 def classifier(config: dict[str, Any], file: Path) -> Any:
@@ -52,10 +52,10 @@ def untrained(config: dict[str, Any], file: Path, *, classes: int) -> tuple[Alex
         UserError: As in `classifier`.
     """
     module = classifier(config, file)
-    size = int((config.get("data") or {}).get("image_size") or module.table.image_size)
+    size = int((config.get("data") or {}).get("image_size") or module.spec.table.image_size)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = build(module.table, module._binarizer[0], classes=classes, image_size=size, layers=module._layers)
+        net = module.spec.build(classes=classes, image_size=size)
     return net.eval(), size
 
 

@@ -48,6 +48,6 @@ class TwoStages(pl.Callback):
     def _hold(self, operand: Operand | None, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._held = operand
         for _, layer in pl_module.net.layers():
-            layer.hold_real(operand)
+            layer.keep_real(operand)
         which = f"the {operand} stay real in training" if operand else "weights and inputs in few bits"
         say("stage", f"{which}, from step {trainer.global_step:,}")

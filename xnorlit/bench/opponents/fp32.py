@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xnorlit.bench.turns import Call
-from xnorlit.layers import QuantConv2d, QuantLayer
+from xnorlit.layers import BinaryConv2d, BinaryLayer
 from xnorlit.models import AlexNet
 from xnorlit.packed.graph import Layer, Map
 
@@ -25,7 +25,7 @@ def plain(twin: AlexNet) -> nn.Sequential:
     modules: list[nn.Module] = []
     for block in twin.children():
         for module in block.children() if isinstance(block, nn.Sequential) else (block,):
-            if isinstance(module, QuantLayer):
+            if isinstance(module, BinaryLayer):
                 modules += [nn.ReLU()] if module.binarizer.rectify else []
                 modules.append(_layer(module))
             elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
@@ -35,9 +35,9 @@ def plain(twin: AlexNet) -> nn.Sequential:
     return nn.Sequential(*modules).eval()
 
 
-def _layer(layer: QuantLayer) -> nn.Conv2d | nn.Linear:
+def _layer(layer: BinaryLayer) -> nn.Conv2d | nn.Linear:
     outputs, biased = len(layer.weight), layer.bias is not None
-    if isinstance(layer, QuantConv2d):
+    if isinstance(layer, BinaryConv2d):
         window, groups = layer.window, layer.groups
         assert window is not None
         found: Any = nn.Conv2d(layer.weight.shape[1] * groups, outputs, *window, groups=groups, bias=biased)

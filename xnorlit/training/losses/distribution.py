@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from xnorlit.data import Batch, ImageData
 from xnorlit.errors import UserError
-from xnorlit.layers import BatchNorm1d, BatchNorm2d, QuantLayer
+from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryLayer
 from xnorlit.models import AlexNet
 from xnorlit.training.losses.base import Loss
 
@@ -85,7 +85,7 @@ def norms_before_quantised_inputs(net: AlexNet) -> list[BatchNorm]:
     for module in net.modules():
         if isinstance(module, BatchNorm):
             last = module
-        elif isinstance(module, QuantLayer):
+        elif isinstance(module, BinaryLayer):
             if last is not None and module.binarizer.input_bits < 32:
                 found.append(last)
             last = None
