@@ -33,6 +33,7 @@ from xnorlit.binarize.bwn import BWN
 from xnorlit.binarize.float import Float
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.commands.steps import seconds_of
+from xnorlit.layers import attach
 from xnorlit.models import AlexNet, Network, build, network_named
 from xnorlit.training.bop import Bop
 from xnorlit.training.environment import environment
@@ -101,6 +102,7 @@ def training(network: Network, binarizer: Binarizer, options: argparse.Namespace
     model = build(network, binarizer, classes=options.classes, image_size=network.image_size)
     model.to(memory_format=torch.channels_last)
     optimizer = adam(model)
+    attach(optimizer, model)
     shape = (options.batch, 3, network.image_size, network.image_size)
     images = torch.randint(256, shape, dtype=torch.uint8).to(memory_format=torch.channels_last)
     labels = torch.randint(options.classes, (options.batch,))
@@ -111,8 +113,6 @@ def training(network: Network, binarizer: Binarizer, options: argparse.Namespace
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        for _, layer in model.layers():
-            layer.after_step()
 
     return step
 

@@ -23,7 +23,6 @@ class Room(NamedTuple):
 
 # A new room is one line here, and one in the map of CONTRIBUTING.md.
 ROOMS = {
-    "__init__": Room(foreign=()),
     "errors": Room(foreign=()),
     "output": Room(foreign=("rich",)),
     "binarize": Room(foreign=("torch", "typing_extensions")),
@@ -44,8 +43,9 @@ ROOMS = {
     "sweep": Room(("comparison",), foreign=("rich",)),
     "commands": Room(("bench", "report", "sweep"), lazy=True),
     "__main__": Room(("commands",), foreign=()),
+    "__init__": Room(("export", "comparison"), foreign=(), lazy=True),
 }
-LEAVES = {"__init__", "errors", "output"}
+LEAVES = {"errors", "output"}
 HEAVY = {"torch", "pytorch_lightning", "lightning", "torchvision", "torchmetrics"}
 
 
@@ -145,9 +145,9 @@ def test_arrows_the_right_way_pass(tmp_path):
     package = made_up(
         tmp_path,
         {
-            "__init__.py": "__version__ = '1'",
+            "__init__.py": "def __getattr__(name):\n    import torch, xnorlit.data",
             "binarize/xnor.py": "import math\nimport torch\nfrom xnorlit.errors import UserError\nfrom .base import B",
-            "training/module.py": "from xnorlit import __version__, binarize\nfrom ..models import build\nimport torch",
+            "training/module.py": "from xnorlit import binarize\nfrom ..models import build\nimport torch",
             "report/pair.py": "from xnorlit.runs import Run\nfrom safetensors.numpy import load",
             "export/pack.py": "from xnorlit.packed.engine import run\nfrom xnorlit.models import build",
             "commands/main.py": "import sys\nfrom xnorlit import errors\ndef fit():\n    import torch, xnorlit.data",

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
-from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
 
 from xnorlit.binarize import Binarizer, Window, binarizer_of
@@ -278,7 +277,8 @@ class BinaryConv2d(BinaryLayer):
         self.padding = padding if isinstance(padding, str) else before
         self.window = Window(kernel, step, before)
         self.trailing = after[0] - before[0], after[1] - before[1]  # One zero more, of "same" with an even kernel.
-        (initialise or _initialise)(self)
+        with torch.no_grad():
+            (initialise or _initialise)(self)
         self.bind(binarizer, rectify=rectify, extent=extent)
 
     @property
@@ -376,7 +376,8 @@ class BinaryLinear(BinaryLayer):
             (out_features, in_features), bias, dropout=dropout, post_layer=post_layer, device=device, dtype=dtype
         )
         self.in_features, self.out_features, self.positions = in_features, out_features, positions
-        (initialise or _initialise)(self)
+        with torch.no_grad():
+            (initialise or _initialise)(self)
         self.bind(binarizer, rectify=rectify)
 
     @property
@@ -419,7 +420,6 @@ class BinaryLinear(BinaryLayer):
         return f"{self.in_features}, {self.out_features}" + _extras(extras) + super().extra_repr()
 
 
-@torch.no_grad()
 def _initialise(layer: BinaryLayer) -> None:
     """Torch's own start of a convolution or linear layer: uniform up to `1 / sqrt(fan_in)`, weights and bias."""
     nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5))
@@ -483,11 +483,25 @@ class _SteadyBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 class BatchNorm1d(_SteadyBatchNorm, nn.BatchNorm1d):
-    """Batch norm over `(N, C)`, steady for constant channels."""
+    """Batch norm over `(N, C)`, steady for constant channels.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> xl.BatchNorm1d(8)(torch.randn(4, 8)).shape
+        torch.Size([4, 8])
+    """
 
 
 class BatchNorm2d(_SteadyBatchNorm, nn.BatchNorm2d):
-    """Batch norm over `(N, C, H, W)`, steady for constant channels."""
+    """Batch norm over `(N, C, H, W)`, steady for constant channels.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> xl.BatchNorm2d(8)(torch.randn(4, 8, 5, 5)).shape
+        torch.Size([4, 8, 5, 5])
+    """
 
 
 class Attachment:
@@ -495,12 +509,18 @@ class Attachment:
 
     Args:
         layers: The layers whose weights the optimizer steps.
-        handle: Of the optimizer's hook.
+        optimizer: The optimizer.
     """
 
-    def __init__(self, layers: "list[BinaryLayer]", handle: RemovableHandle) -> None:
+    def __init__(self, layers: "list[BinaryLayer]", optimizer: Optimizer) -> None:
         self.layers = layers
-        self._handle = handle
+        self._tended = _TENDED.setdefault(optimizer, weakref.WeakSet())
+        self._tended.update(layers)
+        self._handle = optimizer.register_step_post_hook(self._tend)
+
+    def _tend(self, *_: Any) -> None:
+        for layer in self.layers:
+            layer.after_step()
 
     def on_epoch(self, epoch: int, epochs: int) -> None:
         """Moves the schedules of IRNet, AdaBin, ReCU and the like. Call it at the start of each epoch.
@@ -515,6 +535,7 @@ class Attachment:
     def remove(self) -> None:
         """Ends it: from now on nothing follows the optimizer's steps."""
         self._handle.remove()
+        self._tended -= set(self.layers)
 
 
 def attach(optimizer: Optimizer, model: nn.Module) -> Attachment:
@@ -549,13 +570,9 @@ def attach(optimizer: Optimizer, model: nn.Module) -> Attachment:
             f"attach: the optimizer {type(optimizer).__name__} steps no weight of the model's {len(layers)} binary "
             "layers. Make it from model.parameters(), behind everything that replaces parameters."
         )
-
-    def tend(*_: Any) -> None:
-        for layer in stepped:
-            layer.after_step()
-
-    _TENDED.setdefault(optimizer, weakref.WeakSet()).update(stepped)
-    return Attachment(stepped, optimizer.register_step_post_hook(tend))
+    if any(layer in _TENDED.get(optimizer, ()) for layer in stepped):
+        raise UserError("attach: this optimizer is attached to the model already. Call attach once for each optimizer.")
+    return Attachment(stepped, optimizer)
 
 
 _TENDED: "weakref.WeakKeyDictionary[Optimizer, weakref.WeakSet[BinaryLayer]]" = weakref.WeakKeyDictionary()

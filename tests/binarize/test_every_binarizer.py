@@ -8,7 +8,7 @@ from torch import nn
 
 from xnorlit.binarize import binarizers
 from xnorlit.errors import UserError
-from xnorlit.layers import BinaryConv2d, BinaryLayer, BinaryLinear
+from xnorlit.layers import BinaryConv2d, BinaryLayer, BinaryLinear, attach
 from xnorlit.models import Block, Network, build
 from xnorlit.training.bop import Bop
 
@@ -139,13 +139,13 @@ def test_two_steps_change_the_weights_and_lower_the_loss(name):
     target = torch.randn(2, 6, 5, 5, generator=torch.Generator().manual_seed(2))
     start = layer.weight.detach().clone()
     optimizer = optimizer_of(layer, layer.binarizer, 1e-2)
+    attach(optimizer, layer)
     losses = []
     for _ in range(30):
         loss = (layer(x) - target).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        layer.after_step()
         losses.append(loss.item())
     assert not torch.equal(layer.weight, start)
     assert losses[-1] < losses[0]
@@ -156,9 +156,8 @@ def test_a_linear_layer_is_the_convolution_of_a_one_pixel_map(name):
     torch.manual_seed(0)
     linear = BinaryLinear(8, 5, dtype=torch.float64, binarizer=name, rectify=True)
     convolution = BinaryConv2d(8, 5, 1, dtype=torch.float64, binarizer=name, rectify=True)
-    linear.load_state_dict(
-        {key: value.view_as(linear.state_dict()[key]) for key, value in convolution.state_dict().items()}
-    )
+    state = convolution.state_dict().items()
+    linear.load_state_dict({key: value.flatten(1) if value.ndim == 4 else value for key, value in state})
     x = torch.randn(3, 8, dtype=torch.float64)
     for mode in (True, False):
         expected = convolution.train(mode)(x[:, :, None, None]).flatten(1)
@@ -206,14 +205,12 @@ def trained(name, steps=2):
     """A network after some steps, each followed by what training does for a binarizer."""
     model = network(name)
     optimizer = optimizer_of(model, ALL[name](), 1e-3)
+    tended = attach(optimizer, model)
     for step in range(steps):
-        for _, layer in model.layers():
-            layer.binarizer.on_epoch(step, steps)
+        tended.on_epoch(step, steps)
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(images()), torch.arange(16) % 4).backward()
         optimizer.step()
-        for _, layer in model.layers():
-            layer.after_step()
     return model
 
 
@@ -277,6 +274,7 @@ def test_the_docstring_states_formula_and_source(name):
 def test_integer_sums_are_exact_for_long_dot_products():
     torch.manual_seed(0)
     layer = BinaryLinear(9216, 8, bias=False, binarizer="XNOR")
+    nn.init.normal_(layer.weight)
     x = torch.randn(3, 9216) + layer.weight.detach()[:3]
     sums = torch.where(x >= 0, 1, -1) @ torch.where(layer.weight >= 0, 1, -1).T
     assert sums.abs().max() > 256, "beyond what bfloat16 holds"

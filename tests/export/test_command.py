@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 from tests.export.conftest import CLASSES, TRAIN, VAL
 from tests.runs.factory import write_run
-from xnorlit import __version__, runs
+from xnorlit import runs
 from xnorlit.export.rebuild import checkpoint_of, rebuild
 from xnorlit.packed import load
 from xnorlit.packed.origin import Source
@@ -50,7 +51,7 @@ def test_the_newest_binary_run_is_packed_and_the_file_says_what_it_is(xnorlit, m
     assert (graph.image_size, graph.crop, graph.squash) == (32, 1.0, False)
     commit, changed = run.environment.commit or "", run.environment.dirty
     place = "runs/cifar10/pair-0/xnor/seed-0"
-    assert graph.source == Source("trained", place, "last.ckpt", 2, commit, changed, __version__)
+    assert graph.source == Source("trained", place, "last.ckpt", 2, commit, changed, version("xnorlit"))
     accuracy = graph.accuracy
     assert (accuracy.images, accuracy.data, accuracy.split) == (VAL, "photos", "val")
     assert (accuracy.top1, accuracy.top5) == pytest.approx((run.summary.top1, run.summary.top5))
@@ -123,7 +124,7 @@ def test_random_weights_are_said_to_be_random_on_the_terminal_and_in_the_file(xn
     assert status == 0
     assert out.count("RANDOM WEIGHTS") == 2
     graph = load(tmp_path / "none" / "random-weights" / "alexnet-small.safetensors").graph
-    assert graph.source == Source("random", xnorlit=__version__)
+    assert graph.source == Source("random", xnorlit=version("xnorlit"))
     assert graph.accuracy is None
 
 

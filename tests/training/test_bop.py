@@ -10,7 +10,7 @@ from xnorlit.binarize.bnn import BNN
 from xnorlit.binarize.latent_free import LatentFree
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.errors import UserError
-from xnorlit.layers import BinaryLinear
+from xnorlit.layers import BinaryLinear, attach
 from xnorlit.training.bop import Bop
 
 
@@ -109,12 +109,12 @@ def test_weights_without_latent_ones_are_signs_from_the_start_and_stay_so():
     layer = BinaryLinear(6, 4, binarizer=LatentFree, initialise=lambda layer: layer.weight.copy_(drawn))
     assert torch.equal(layer.weight, torch.where(drawn >= 0, 1.0, -1.0))
     bop = Bop([{"params": [layer.weight], "flips": True}, {"params": [layer.bias]}], gamma=0.5, threshold=0.0)
+    attach(bop, layer)
     before = layer.weight.detach().clone()
     for _ in range(3):
         bop.zero_grad()
         layer(torch.randn(5, 6)).square().sum().backward()
         bop.step()
-        layer.after_step()
         assert (layer.weight.abs() == 1).all()
     assert not torch.equal(layer.weight, before)
 

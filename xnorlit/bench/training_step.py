@@ -5,6 +5,7 @@ import torch
 from xnorlit.bench.turns import Call
 from xnorlit.data import Batch, ImageData
 from xnorlit.errors import UserError
+from xnorlit.layers import attach
 from xnorlit.runs import Run
 from xnorlit.training.recorded import classifier
 
@@ -36,6 +37,7 @@ def training_step(run: Run, data: ImageData, device: torch.device) -> Call:
     for loss in module.losses:
         loss.prepare(net, data, run.path)
     optimizer = module.optimizer()
+    attach(optimizer, net)
     batch = _made_up(data, device)
 
     def step() -> None:
@@ -45,8 +47,6 @@ def training_step(run: Run, data: ImageData, device: torch.device) -> Call:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        for _, layer in net.layers():
-            layer.after_step()
 
     return step if device.type == "cpu" else _awaited(step)
 

@@ -5,11 +5,11 @@ A command's room is imported when the command runs, so that `xnorlit --help` ans
 
 import errno
 import importlib
+import importlib.metadata
 import os
 import sys
 from collections.abc import Callable, Sequence
 
-from xnorlit import __version__
 from xnorlit.errors import UserError, did_you_mean
 
 
@@ -86,7 +86,7 @@ def usage() -> str:
     """The text of `xnorlit --help`."""
     commands = "\n".join(f"  {name:10}{about}" for name, (about, _) in COMMANDS.items())
     return (
-        f"xnorlit {__version__}: what does a binary AlexNet cost, and what does it give?\n\n"
+        f"xnorlit {importlib.metadata.version('xnorlit')}: what does a binary AlexNet cost, and what does it give?\n\n"
         "usage: xnorlit COMMAND [OPTIONS]      xnorlit COMMAND --help\n\n"
         f"commands:\n{commands}\n\n"
         "options:\n"
@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(usage())
         return 0
     if words[0] == "--version":
-        sys.stdout.write(f"xnorlit {__version__}\n")
+        sys.stdout.write(f"xnorlit {importlib.metadata.version('xnorlit')}\n")
         return 0
     try:
         if words[0] not in COMMANDS:

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from xnorlit import __version__
 from xnorlit.data import CentreCrop
 from xnorlit.errors import UserError
 from xnorlit.export.measure import Answers, answers
@@ -113,7 +113,7 @@ def _packed(run: Run, rebuilt: Rebuilt, ends: Ends) -> tuple[Graph, Tensors]:
         epoch=rebuilt.epochs,
         commit=environment.commit or "",
         changed=environment.dirty,
-        xnorlit=__version__,
+        xnorlit=version("xnorlit"),
     )
     return pack_network(
         rebuilt.network,

@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,6 @@ import numpy as np
 import torch
 from safetensors.numpy import save
 
-from xnorlit import __version__
 from xnorlit.errors import UserError
 from xnorlit.export.chain import Link, links
 from xnorlit.export.int8 import int8_conv, int8_linear
@@ -73,7 +73,7 @@ def pack(
         squash=squash,
         classes=tuple(classes),
         layers=tuple(layers),
-        source=source or Source(xnorlit=__version__),
+        source=source or Source(xnorlit=version("xnorlit")),
     )
     try:
         return parse(document(graph), tensors), tensors

@@ -1,11 +1,11 @@
 """A packed network with random weights: as large and as fast as a trained one, and good for nothing else."""
 
+from importlib.metadata import version
 from typing import Literal
 
 import numpy as np
 import torch
 
-from xnorlit import __version__
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.export.pack import pack
 from xnorlit.models import build, network_named
@@ -42,6 +42,6 @@ def drawn_network(
         torch.manual_seed(seed)
         model = build(network, XNOR(), classes=len(names), image_size=size)
     noise = np.random.default_rng(seed).integers(0, 256, (16, size, size, 3), np.uint8)
-    source = Source("random", xnorlit=__version__)
+    source = Source("random", xnorlit=version("xnorlit"))
     crop = 224 / 256 if size > _LARGE else 1.0
     return pack(model, image_size=size, classes=names, ends=ends, calibration=noise, crop=crop, source=source)

@@ -5,7 +5,9 @@ Every `Network` at the top of a module of this package is known to `--model.netw
 
 import importlib
 import pkgutil
+from collections.abc import Mapping, Sequence
 
+from xnorlit.binarize import Binarizer, binarizer_of
 from xnorlit.errors import UserError, did_you_mean
 from xnorlit.models.builder import AlexNet, NetworkSpec, build
 from xnorlit.models.choice import choose, matching
@@ -33,6 +35,55 @@ def network_named(name: str) -> Network:
     return known[name]
 
 
+def list_networks() -> list[str]:
+    """Names of all networks, sorted.
+
+    Example:
+        >>> import xnorlit as xl
+        >>> "alexnet-xnor" in xl.list_networks()
+        True
+    """
+    return list(networks())
+
+
+def create(
+    name: str,
+    *,
+    binarizer: Binarizer | type[Binarizer] | str,
+    classes: int,
+    image_size: int | None = None,
+    mean: Sequence[float] = (127.5, 127.5, 127.5),
+    std: Sequence[float] = (127.5, 127.5, 127.5),
+    layers: Mapping[str, Binarizer | type[Binarizer] | str] | None = None,
+) -> AlexNet:
+    """A network of the tables: uint8 pixels `(N, 3, S, S)` to logits `(N, classes)`, weights drawn afresh.
+
+    The same weights are drawn whatever the binarizer, so a pair of one seed starts from the same latent weights.
+
+    Args:
+        name: See `list_networks`.
+        binarizer: An instance, a class or a name such as `"XNOR"`, for every layer that the table does not keep real.
+        classes: Number of classes.
+        image_size: Side of the square images, pixels; the network's own unless given.
+        mean: Mean of each channel, 0 to 255, subtracted from the pixels.
+        std: Standard deviation of each channel, 0 to 255.
+        layers: Other binarizers for single layers, by name or pattern (`conv*`); the last match wins.
+
+    Raises:
+        UserError: There is no such network, binarizer or layer, or the images are too small.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> net = xl.create("alexnet-small", binarizer="XNOR", classes=10)
+        >>> net(torch.zeros(4, 3, 32, 32, dtype=torch.uint8)).shape
+        torch.Size([4, 10])
+    """
+    overrides = {pattern: binarizer_of(given) for pattern, given in (layers or {}).items()}
+    spec = NetworkSpec(network_named(name), binarizer_of(binarizer), overrides)
+    return spec.build(classes=classes, image_size=image_size, mean=mean, std=std)
+
+
 __all__ = [
     "AlexNet",
     "Block",
@@ -42,6 +93,8 @@ __all__ = [
     "Summary",
     "build",
     "choose",
+    "create",
+    "list_networks",
     "matching",
     "network_named",
     "networks",

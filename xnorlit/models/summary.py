@@ -168,3 +168,8 @@ def _numbers(between: Sequence[nn.Module]) -> int:
 
 def _count(*modules: nn.Module) -> int:
     return sum(parameter.numel() for module in modules for parameter in module.parameters())
+
+
+def summary(model: nn.Module, image_shape: Sequence[int] | None = None) -> Summary:
+    """Measures a network."""
+    return summarize(model)

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from xnorlit import __version__
 from xnorlit.comparison.comparison import Comparison
 from xnorlit.comparison.difference import NOT_SET
 from xnorlit.report.html import confusion, measured, photographs
@@ -30,7 +30,7 @@ def record(comparison: Comparison, *, bench: Path | None = None, data: Path | No
     sources = [data] if data else [Path(str(run.config.get("data", {}).get("source"))) for run in (first,)]
     pictures = photographs.find(first.predictions, sources)
     return {
-        "made": {"xnorlit": __version__, "at": datetime.now(UTC).isoformat(timespec="seconds")},
+        "made": {"xnorlit": version("xnorlit"), "at": datetime.now(UTC).isoformat(timespec="seconds")},
         "comparison": comparison.to_json(),
         "paper_gap": comparison.published.float_top1 - comparison.published.binary_top1,
         "classes": list(first.predictions.classes),

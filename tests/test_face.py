@@ -1,0 +1,88 @@
+"""`import xnorlit as xl` is fast and free of torch, and every name on it is found, typed and shown at work."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import xnorlit as xl
+from xnorlit.binarize import binarizers
+
+FACE = Path(xl.__file__)
+
+
+def run(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.strip()
+
+
+def test_importing_loads_nothing_else_and_takes_under_50_milliseconds():
+    timed = "import time, sys; before = set(sys.modules); start = time.perf_counter(); import xnorlit; "
+    timed += "print(time.perf_counter() - start, *(set(sys.modules) - before))"
+    seconds, *modules = min((run(timed).split() for _ in range(3)), key=lambda words: float(words[0]))
+    assert float(seconds) < 0.05
+    assert not [name for name in modules if name.partition(".")[0] not in {"xnorlit", *sys.stdlib_module_names}]
+
+
+def test_the_names_that_the_type_checker_sees_are_those_that_are_found():
+    tree = ast.parse(FACE.read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    typed = {
+        alias.asname: f"{node.module}.{alias.name}"
+        for node in block.body
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
+    assert typed == {name: f"xnorlit.{home}.{name}" for name, home in xl._HOME_OF.items()}
+    assert sorted(xl.__all__) == sorted(typed)
+    assert set(typed) <= set(dir(xl))
+
+
+@pytest.mark.parametrize("name", xl.__all__)
+def test_each_name_leads_to_its_object(name):
+    assert getattr(xl, name).__name__ == name
+
+
+def test_every_binarizer_is_on_the_face():
+    ours = {name: kind for name, kind in binarizers().items() if kind.__module__.startswith("xnorlit.")}
+    assert {name: getattr(xl, name) for name in ours} == ours
+
+
+def test_a_name_that_is_not_there_is_answered_with_the_near_miss():
+    with pytest.raises(AttributeError, match=r"no attribute 'XNORR'\. Did you mean XNOR\?"):
+        xl.XNORR  # noqa: B018
+
+
+def test_the_version_is_the_installed_packages():
+    assert xl.__version__ == version("xnorlit")
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (FACE.parent / "py.typed").exists()
+
+
+def test_a_packed_network_is_loaded_where_torch_cannot_be_imported():
+    code = "import sys; sys.modules['torch'] = None; import xnorlit as xl; print(xl.load.__name__)"
+    assert run(code) == "load"
+
+
+@pytest.mark.parametrize("name", xl.__all__)
+def test_the_example_of_each_name_runs(name):
+    """A binarizer's docstring states formula and source; the layers' examples show how one is used."""
+    found = getattr(xl, name)
+    module = importlib.import_module(found.__module__)
+    examples = doctest.DocTestFinder(recurse=False).find(found, name, module, globs={})
+    waiting = {"compare", "load", "pack", "summary"}  # Their examples come with their rooms.
+    if name not in {*binarizers(), "Binarizer", "UserError", *waiting}:
+        assert any(test.examples for test in examples), f"{name} has no example in its docstring"
+    assert inspect.getdoc(found)
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    for test in examples:
+        assert runner.run(test).failed == 0, f"see the printed difference of {name}"
