@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from xnorlit.comparison.classes import ClassGap
 from xnorlit.comparison.difference import Difference
@@ -79,6 +79,22 @@ class AccuracyGap:
     over_both: Interval | None
     seeds: tuple[SeedGap, ...]
 
+    @property
+    def deciding(self) -> Literal["over_both", "over_images"]:
+        """The name of the interval that the verdict uses.
+
+        With several seeds it is `over_both`. Where that one contains 0 and `over_images` does not, too few seeds were
+        trained to say anything about other trainings: the verdict is then about these networks only.
+        """
+        both, images = self.over_both, self.over_images
+        return "over_both" if both and (images.contains(0) or not both.contains(0)) else "over_images"
+
+    @property
+    def outcome(self) -> Literal["loses", "gains", "undecided"]:
+        """What the arm does against the reference, if the deciding interval excludes 0."""
+        interval: Interval = getattr(self, self.deciding)
+        return "undecided" if interval.contains(0) else "loses" if interval.low > 0 else "gains"
+
 
 @dataclass(frozen=True)
 class PartGap:
@@ -142,10 +158,12 @@ class Comparison:
         return all(gap.difference.kind == "matched" for gap in self.gaps)
 
     def to_json(self) -> dict[str, Any]:
-        """All fields as JSON types, with the verdict of each gap in words."""
+        """All fields as JSON types, with each gap's verdict, outcome and deciding interval."""
         record = asdict(replace(self, runs={}))
         del record["runs"]
         record["matched"] = self.matched
         for gap, written in zip(self.gaps, record["gaps"], strict=True):
             written["difference"]["verdict"] = gap.difference.verdict
+            for name, accuracy in (("top1", gap.top1), ("top5", gap.top5)):
+                written[name] |= {"deciding": accuracy.deciding, "outcome": accuracy.outcome}
         return record

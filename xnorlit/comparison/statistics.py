@@ -20,6 +20,10 @@ class Interval:
     high: float
     covers: str
 
+    def contains(self, value: float) -> bool:
+        """Whether the value lies inside, the ends included."""
+        return self.low <= value <= self.high
+
 
 def gap(first: Correct, second: Correct) -> float:
     """The difference of two accuracies, first minus second, as a fraction; over all seeds where there are several."""

@@ -76,6 +76,28 @@ def lines(svg: str) -> dict[tuple[str, str], list[tuple[float, float]]]:
     return found
 
 
+def estimates(svg: str) -> dict[str, dict[str, list[float]]]:
+    """By label, what a row shows in the units of the axis: its mean, seeds, interval and the value it is judged by."""
+    x0, v0, x1, v1 = ticks(svg, "middle")
+    found = {}
+    for row, label in re.findall(r'<g class="[\w -]+"><title>[^<]*</title>(.*?<text[^>]*>([^<]+)</text>)</g>', svg):
+        shapes = {
+            "mean": r'<circle cx="([\d.]+)"',
+            "seeds": r'<circle class="one" cx="([\d.]+)"',
+            "interval": r'class="interval" x1="([\d.]+)" x2="([\d.]+)"',
+            "against": r'class="against" x1="([\d.]+)"',
+        }
+        found[unescape(label)] = {
+            name: [
+                v0 + (float(x) - x0) * (v1 - v0) / (x1 - x0)
+                for match in re.finditer(shape, row)
+                for x in match.groups()
+            ]
+            for name, shape in shapes.items()
+        }
+    return found
+
+
 def networks(svg: str) -> dict[str, tuple[float, float]]:
     """The points of a picture with a logarithmic axis, by label."""
     x0, v0, x1, v1 = ticks(svg, "middle")

@@ -43,6 +43,7 @@ def recount(pair: Path, bench: Path | None = None) -> dict[str, Any]:
             "claims": [{"factor": 32}, {"factor": 58}],
         },
         "paper_gap": 54.623 - 43.112,
+        "seeds": {name: len(runs) for name, runs in arms.items()},
         "curves": _curves(arms, twins),
         "layers": [layers for name, runs in arms.items() if (layers := _layers(name, runs[0]))],
         "packed": [file for name, runs in arms.items() for run in runs for file in run.packed(name)],

@@ -58,7 +58,7 @@ def test_layers_are_drawn_where_they_were_logged(tmp_path, monkeypatch):
         "saturated": [0.4, 0.5],
     }
     html = main().read_text()
-    assert "Share of the weights whose sign is another than at the report before: xnor" in html
+    assert "Share of the weights whose sign changed since the previous report: xnor" in html
     assert Page.of(html).unclosed == []
 
 

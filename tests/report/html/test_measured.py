@@ -84,7 +84,7 @@ def test_a_bench_of_another_network_is_not_drawn_beside_these_accuracies(pair):
     Path("bench.json").write_text(json.dumps(bench("alexnet-xnor")))
     html = main(bench=Path("bench.json")).read_text()
     assert "Accuracy against CPU time" not in html
-    assert "The bench is of the network alexnet-xnor, these runs of alexnet-small" in html
+    assert "The bench measured the network alexnet-xnor, but these runs trained alexnet-small" in html
 
 
 def test_times_that_contradict_each_other_are_not_drawn_nor_cited_as_a_speed(pair):
@@ -96,7 +96,7 @@ def test_times_that_contradict_each_other_are_not_drawn_nor_cited_as_a_speed(pai
     assert "Accuracy against CPU time" not in html
     assert "as fast on one CPU thread" not in html
     text = " ".join(re.sub(r"<[^>]+>", "", html).split())
-    assert "the rounds say 6 × as fast (their median), the times' medians say 0.6 ×" in text
+    assert "6 × as fast by the median of the rounds, and 0.6 × by the ratio of the median times" in text
 
 
 def test_without_measurements_the_page_says_which_commands_make_them(pair):

@@ -5,10 +5,9 @@ from importlib import resources
 
 import pytest
 
+from xnorlit.report.palette import DARK, LIGHT
+
 STYLE = resources.files("xnorlit.report.html").joinpath("style.css").read_text()
-LIGHT, DARK = (
-    dict(re.findall(r"--([\w-]+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\}", STYLE, re.S)[:2]
-)
 
 
 def luminance(colour: str) -> float:

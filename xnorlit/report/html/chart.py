@@ -1,7 +1,7 @@
-"""Pictures of numbers, as SVG that stands in the page: lines over epochs, and points by size or time.
+"""Charts as inline SVG: lines over epochs, points by size or time, and accuracies with intervals.
 
-Written by hand: the smallest bundle of plotly that is shipped for Python is 4.6 MB, the page is to stay under 3 MB, and
-what is wanted of it, the values under the pointer, is sixty lines of script.js.
+Plotly's smallest bundle for Python is 4.6 MB and the page must stay below 3 MB. The one feature that the page needs of
+it, values under the pointer, takes sixty lines of script.js.
 """
 
 import json
@@ -14,7 +14,8 @@ from markupsafe import Markup
 
 WIDTH, HEIGHT = 640, 340
 LEFT, RIGHT, TOP, BOTTOM = 72, 16, 14, 58
-_LETTER, _LINE = 10, 20  # what a letter of a label takes, roughly: enough to keep labels apart
+_LETTER, _LINE = 10, 20  # rough size of a label's letter and line: enough to keep labels apart
+_ROW = 56  # the least height of an arm's row
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,19 @@ class Point:
     colour: str
     x: float
     y: float
+    least: float | None = None
+    most: float | None = None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An arm's accuracy: its mean, its seeds, an interval from `least` to `most`, and the value it is compared with."""
+
+    label: str
+    colour: str
+    mean: float
+    seeds: Sequence[float]
+    against: float
     least: float | None = None
     most: float | None = None
 
@@ -102,6 +116,32 @@ def points(title: str, text: str, found: Sequence[Point], *, x: str, y: str) -> 
     return _svg(title, text, "".join(body), None)
 
 
+def estimates(title: str, text: str, found: Sequence[Estimate], *, x: str) -> Markup:
+    """A row per arm on one linear axis: large dot for the mean, small dots for the seeds, a bar for the interval.
+
+    The dashed line is the value that each arm is compared with: a bar that crosses it leaves the difference open.
+    """
+    values = [v for e in found for v in (e.mean, e.against, e.least, e.most, *e.seeds) if v is not None]
+    xs = _ticks(min(values), max(values))
+    height = max(HEIGHT, TOP + BOTTOM + _ROW * len(found))
+    axes, row = _Axes(xs[0], xs[-1], 0, 1), (height - TOP - BOTTOM) / len(found)
+    body = [_grid(axes, xs, (), x, "", height=height, tall=True)]
+    for i, e in enumerate(found):
+        top, at = round(TOP + i * row, 1), round(TOP + (i + 0.6) * row, 1)
+        shapes = [_level("against", axes.x(e.against), axes.x(e.against), top, round(top + row, 1))]
+        if e.least is not None and e.most is not None:
+            shapes.append(_level("interval", axes.x(e.least), axes.x(e.most), at, at))
+        shapes += [f'<circle class="one" cx="{axes.x(seed)}" cy="{at}" r="4"/>' for seed in e.seeds if len(e.seeds) > 1]
+        shapes.append(f'<circle cx="{axes.x(e.mean)}" cy="{at}" r="7"/>')
+        shapes.append(f'<text x="{LEFT + 6}" y="{at - 14:.1f}">{escape(e.label)}</text>')
+        body.append(f'<g class="{e.colour}"><title>{escape(e.label)}: {e.mean:.2f}</title>{"".join(shapes)}</g>')
+    return _svg(title, text, "".join(body), None, height)
+
+
+def _level(kind: str, x1: float, x2: float, y1: float, y2: float) -> str:
+    return f'<line class="{kind}" x1="{x1}" x2="{x2}" y1="{y1}" y2="{y2}"/>'
+
+
 _Box = tuple[float, float, float, float]
 
 
@@ -137,18 +177,26 @@ class _Axes:
         return round(HEIGHT - BOTTOM - (value - self.y0) / (self.y1 - self.y0) * (HEIGHT - TOP - BOTTOM), 1)
 
 
-def _svg(title: str, text: str, body: str, about: dict | None) -> Markup:
+def _svg(title: str, text: str, body: str, about: dict | None, height: int = HEIGHT) -> Markup:
     data = f' tabindex="0" data-chart="{escape(json.dumps(about))}"' if about else ""
     return Markup(
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(f"{title}. {text}")}"{data}>'
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(f"{title}. {text}")}"{data}>'
         f"<title>{escape(title)}</title><desc>{escape(text)}</desc>{body}</svg>"
     )
 
 
 def _grid(
-    axes: _Axes, xs: Sequence[float], ys: Sequence[float], x: str, y: str, names: Sequence[str] | None = None
+    axes: _Axes,
+    xs: Sequence[float],
+    ys: Sequence[float],
+    x: str,
+    y: str,
+    names: Sequence[str] | None = None,
+    *,
+    height: int = HEIGHT,
+    tall: bool = False,
 ) -> str:
-    down = HEIGHT - BOTTOM
+    down = height - BOTTOM
     found = []
     for value in ys:
         at = axes.y(value)
@@ -156,12 +204,12 @@ def _grid(
         found.append(f'<text class="tick" x="{LEFT - 8}" y="{at + 6}" text-anchor="end">{_short(value)}</text>')
     for value, name in zip(xs, names or [_short(value) for value in xs], strict=True):
         at = axes.x(value)
-        found.append(f'<line class="grid" x1="{at}" x2="{at}" y1="{down}" y2="{down + 5}"/>')
+        found.append(f'<line class="grid" x1="{at}" x2="{at}" y1="{TOP if tall else down}" y2="{down + 5}"/>')
         found.append(f'<text class="tick" x="{at}" y="{down + 24}" text-anchor="middle">{name}</text>')
     middle = (TOP + down) / 2
     turned = f'transform="rotate(-90 18 {middle})" x="18" y="{middle}"'
     found.append(
-        f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x)}</text>'
+        f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{height - 6}" text-anchor="middle">{escape(x)}</text>'
     )
     found.append(f'<text class="axis" {turned} text-anchor="middle">{escape(y)}</text>')
     return f'<g aria-hidden="true">{"".join(found)}</g>'

@@ -1,4 +1,4 @@
-"""The charts of a record."""
+"""The charts of a record, with the palette's colours."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,8 +11,8 @@ from xnorlit.report.palette import places
 
 LAYER_AXES = {"flips": "% of weights", "saturated": "% of inputs", "dead": "% of channels"}
 LAYER_TITLES = {
-    "flips": "Share of the weights whose sign is another than at the report before",
-    "saturated": "Share of the inputs beyond −1 and 1, where a clipped estimator passes no gradient",
+    "flips": "Share of the weights whose sign changed since the previous report",
+    "saturated": "Share of the inputs outside −1 to 1, where a clipped estimator passes no gradient",
     "dead": "Share of the input channels whose sign is constant",
 }
 
@@ -34,14 +34,14 @@ def pictures(record: Cited, colour: Mapping[str, str]) -> dict[str, Any]:
     if "val/top1" in metrics.value:
         found["top1"] = chart.lines(
             "Validation top-1 by epoch",
-            "One line per arm, the mean over its seeds; thin lines are single seeds.",
+            "One line per arm: the mean over its seeds. Thin lines are single seeds.",
             _arm_lines(metrics["val/top1"], colour, seeds=True),
             x="epoch", y="top-1 %", scale=100,
         )  # fmt: skip
     if len(gaps):
         found["gap"] = chart.lines(
             "Gap in validation top-1 by epoch",
-            "Reference minus arm in points, the mean over seeds; the band reaches from the least to the most of them.",
+            "Reference minus arm in points: mean over seeds, with a band from the smallest to the largest.",
             [
                 chart.Line(
                     f"{gap.reference} − {gap.arm}", colour[gap.arm.value], gap.epoch.value, gap["value"].value,
@@ -56,7 +56,7 @@ def pictures(record: Cited, colour: Mapping[str, str]) -> dict[str, Any]:
     if losses:
         found["loss"] = chart.lines(
             "Loss by epoch",
-            "Validation in full lines, training dashed; means over seeds.",
+            "Validation as solid lines, training as dashed lines; means over seeds.",
             [
                 line
                 for name, kind in kinds.items()
@@ -115,6 +115,7 @@ def _layers(arm: Cited) -> dict[str, Any]:
 
 def _frontiers(record: Cited, colour: Mapping[str, str]) -> dict[str, Markup]:
     arms = record.comparison.value["arms"]
+    found = {"accuracy": _accuracies(record.comparison.value, colour)}
     sizes = [
         chart.Point(
             arm["label"] if arm["packed_bits"] == arm["float_bits"] else f"{arm['label']}, packed",
@@ -122,15 +123,15 @@ def _frontiers(record: Cited, colour: Mapping[str, str]) -> dict[str, Markup]:
         )
         for arm in arms
     ]  # fmt: skip
-    found = {"memory": chart.points(
-        "Accuracy against memory", "Each arm's mean top-1 over the size of its weights, as they are stored for use.",
+    found["memory"] = chart.points(
+        "Accuracy against memory", "Each arm's mean top-1 accuracy over the memory of its weights.",
         sizes, x="MiB of weights", y="top-1 %",
-    )}  # fmt: skip
+    )  # fmt: skip
     times = cpu_times(record.value)
     if times:
         found["time"] = chart.points(
             "Accuracy against CPU time",
-            "Each arm's mean top-1 over the time of one image on one thread.",
+            "Each arm's mean top-1 accuracy over the time for one image on one thread.",
             [
                 chart.Point(label, colour[label], ms["median"], top1, ms["lower"], ms["upper"])
                 for label, seconds, top1 in times
@@ -139,6 +140,27 @@ def _frontiers(record: Cited, colour: Mapping[str, str]) -> dict[str, Markup]:
             x="ms per image, one thread", y="top-1 %",
         )  # fmt: skip
     return found
+
+
+def _accuracies(comparison: Mapping[str, Any], colour: Mapping[str, str]) -> Markup:
+    """Each arm's accuracy; its bar is the deciding interval of its gap, measured from the reference's mean.
+
+    That mean is over the seeds that both have, so the gap and the two means agree whatever the reference has besides.
+    """
+    gaps = {gap["arm"]: gap["top1"] for gap in comparison["gaps"]}
+    found = []
+    for arm in comparison["arms"]:
+        mean, gap = arm["top1_percent"]["mean"], gaps.get(arm["label"])
+        against = mean + gap["points"] if gap else mean
+        interval = gap[gap["deciding"]] if gap else None
+        ends = (against - interval["high"], against - interval["low"]) if interval else (None, None)
+        seeds = [seed["top1_percent"] for seed in arm["seeds"]]
+        found.append(chart.Estimate(arm["label"], colour[arm["label"]], mean, seeds, against, *ends))
+    return chart.estimates(
+        "Accuracy with intervals",
+        f"Each arm's mean top-1 accuracy, its seeds, and the 95 % interval of its gap to {comparison['reference']}.",
+        found, x="top-1 %",
+    )  # fmt: skip
 
 
 def cpu_times(record: Mapping[str, Any]) -> list[tuple[str, dict[str, float], float]]:

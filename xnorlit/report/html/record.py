@@ -34,6 +34,7 @@ def record(comparison: Comparison, *, bench: Path | None = None, data: Path | No
         "comparison": comparison.to_json(),
         "paper_gap": comparison.published.float_top1 - comparison.published.binary_top1,
         "classes": list(first.predictions.classes),
+        "seeds": {label: len(runs) for label, runs in arms.items()},
         "curves": curves(arms, [(gap.arm, gap.reference) for gap in comparison.gaps]),
         "layers": layer_curves(arms),
         "packed": [

@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
+from xnorlit.report import palette
 from xnorlit.report.html import wording
 from xnorlit.report.html.cited import Cited, printed
 from xnorlit.report.html.pictures import LAYER_TITLES, colours, cpu_times, is_alone, is_one_bit, is_scattered, pictures
@@ -48,7 +49,7 @@ def render(record: dict[str, Any], words: Sequence[str]) -> str:
     return _environment().get_template("page.html.jinja").render(
         record=cited,
         json=_json(record),
-        style=Markup(_file("style.css")),
+        style=Markup(palette.style_sheet() + _file("style.css")),
         script=Markup(_file("script.js")),
         colour=colour,
         charts=pictures(cited, colour),
@@ -57,6 +58,7 @@ def render(record: dict[str, Any], words: Sequence[str]) -> str:
         networks=record["networks"],
         source=PurePath(comparison.source.value).name,
         seeds=seeds,
+        arm_counts=set(record["seeds"].values()),
         several=any(gap.top1.over_seeds for gap in comparison.gaps),
         arm_of=lambda label: next(arm for arm in comparison.arms if arm.label == label),
         is_timed=lambda arm: is_one_bit(arm.value),
