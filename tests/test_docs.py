@@ -9,6 +9,7 @@ import pytest
 from xnorlit.binarize import Binarizer, binarizers
 from xnorlit.commands.ablate import ablate
 from xnorlit.commands.arguments import parser_of
+from xnorlit.commands.main import COMMANDS
 from xnorlit.models import networks
 from xnorlit.runs.arm import readable
 from xnorlit.sweep.grid import Grid
@@ -79,3 +80,24 @@ def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = re.findall(r"(?:^|`)make ((?:[a-z0-9-]+ ?)+)", page.read_text(), re.MULTILINE)
     assert {word for words in named for word in words.split()} - targets == set()
+
+
+HEADERS = [
+    (file, command.strip())
+    for file in sorted((ROOT / "experiments").rglob("*.yaml"))
+    for command in re.findall(
+        r"^# Command: +((?:make|xnorlit) .*?)(?:  .*|;.*|, or .*)?$", file.read_text(), re.MULTILINE
+    )
+]
+
+
+@pytest.mark.parametrize(("file", "command"), HEADERS, ids=[f"{file.parent.name}/{file.name}" for file, _ in HEADERS])
+def test_the_command_in_a_recipes_header_exists(file: Path, command: str) -> None:
+    program, what, *others = command.split()
+    if program == "make":
+        assert re.search(rf"^{what}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    else:
+        assert what in COMMANDS
+    if what == "train":
+        assert file.stem in ("base", others[0])
+        assert file.parent.name == others[others.index("--experiment") + 1]
