@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import xnorlit
 from xnorlit.binarize import Binarizer, binarizers
 from xnorlit.commands.ablate import ablate
 from xnorlit.commands.arguments import parser_of
@@ -80,6 +81,12 @@ def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = re.findall(r"(?:^|`)make ((?:[a-z0-9-]+ ?)+)", page.read_text(), re.MULTILINE)
     assert {word for words in named for word in words.split()} - targets == set()
+
+
+def test_the_api_page_has_each_public_name() -> None:
+    page = (ROOT / "docs" / "api.md").read_text()
+    shown = set(re.findall(r"^::: xnorlit\.(\w+)$", page, re.MULTILINE))
+    assert shown == set(xnorlit.__all__) - {"Binarizer", *binarizers()}
 
 
 HEADERS = [
