@@ -22,7 +22,7 @@ help:
 	      /^[a-z0-9-]+:.*## / { name = $$1; sub(/:.*/, "", name); sub(/^.*## /, ""); printf "  make %-14s %s\n", name, $$0 }' \
 	  $(MAKEFILE_LIST)
 
-train-xnor: $(STAMP) ## train AlexNet-XNOR (the first target of all also sets up .venv: some minutes, once)
+train-xnor: $(STAMP) ## train AlexNet-XNOR (the first target you run also sets up .venv: some minutes, once)
 	@$(call TRAIN,xnor)
 
 train-float: $(STAMP) ## train its float twin
@@ -31,55 +31,55 @@ train-float: $(STAMP) ## train its float twin
 train-bwn: $(STAMP) ## train the arm with binary weights and float inputs
 	@$(call TRAIN,bwn)
 
-compare: $(STAMP) ## the newest pair's table, beside the paper's
+compare: $(STAMP) ## print the newest pair's table, next to the paper's
 	@$(XNORLIT) compare $(ARGS)
 
-report: $(STAMP) ## the newest pair's page, one HTML file, and its W&B page with a login: PAIR=experiment/pair, BENCH=file.json
+report: $(STAMP) ## write the newest pair's HTML page, and its W&B report if you are logged in: PAIR=experiment/pair, BENCH=file.json
 	@$(XNORLIT) report $(if $(PAIR),$(call quote,$(PAIR))) $(if $(BENCH),--bench $(call quote,$(BENCH))) $(ARGS)
 
-sync: $(STAMP) ## runs that were trained offline, to W&B: goes on where it was stopped (RUNS=folder for some of them)
+sync: $(STAMP) ## upload runs that were trained offline to W&B; repeat it to continue (RUNS=folder for some of them)
 	@$(XNORLIT) sync $(if $(RUNS),$(call quote,$(RUNS))) $(ARGS)
 
-pack: $(STAMP) ## the newest run in bits: its size and accuracy, measured; random weights where there is no run
+pack: $(STAMP) ## pack the newest run into bits and measure its size and accuracy; without a run, random weights
 	@$(XNORLIT) pack --or-random-weights $(ARGS)
 
-bench: $(STAMP) ## the newest run's packed network beside torch and onnxruntime; random weights where there is none
+bench: $(STAMP) ## measure the newest packed network against torch and onnxruntime; without one, random weights
 	@$(XNORLIT) bench $(ARGS)
 
-ablation: $(STAMP) ## a grid of settings, trained where it is missing, then its tables: GRID=smallest; ARGS=--dry-run lists it
+ablation: $(STAMP) ## train the missing runs of a grid of settings, then print its tables: GRID=smallest; ARGS=--dry-run lists them
 	@$(call ON_DATA,$(XNORLIT) ablate $(call quote,$(GRID))) $(ARGS)
 
-cifar10-table: $(STAMP) ## experiments/cifar10/README.md: every arm trained where it is missing (hours; goes on after Ctrl-C)
+cifar10-table: $(STAMP) ## train the missing arms of experiments/cifar10 and write its README's table (hours; repeat it to continue)
 	@$(XNORLIT) table cifar10 $(if $(DATA),--data $(call quote,$(DATA))) --thorough float,bwn,xnor,dorefa,best $(ARGS)
 
-notebooks: $(STAMP) ## execute the notebooks: pages in notebooks/results/ (ARGS=04 for one); where there are no runs, brief ones
+notebooks: $(STAMP) ## render the result notebooks as HTML in notebooks/results/ (ARGS=04 for one); without runs, on brief ones
 	@$(VENV)/bin/python scripts/notebooks.py $(ARGS)
 
 docs: $(STAMP) ## build the documentation site into site/; a broken link or reference is an error
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet $(ARGS)
 
-test: $(STAMP) ## the tests, without the slow ones (ARGS='-m slow' for those)
+test: $(STAMP) ## run the tests, without the slow ones (ARGS='-m slow' for those)
 	$(RUN) pytest -m "not slow and not gpu" $(ARGS)
 
-lint: $(STAMP) ## what CI checks besides the tests: ruff, pyright, codespell
+lint: $(STAMP) ## check the code: ruff, pyright, codespell
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) pyright --pythonpath $(VENV)/bin/python
 	$(RUN) codespell_lib
 
-format: $(STAMP) ## format the code, mend what ruff can mend, strip the notebooks
+format: $(STAMP) ## format the code, apply ruff's fixes, strip the notebooks' output
 	$(VENV)/bin/nbstripout notebooks/*.ipynb
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 
-setup: $(STAMP) ## make .venv and install xnorlit into it; make -B setup does it again
+setup: $(STAMP) ## create .venv and install xnorlit into it; make -B setup repeats it
 
-clean: ## remove what make made: .venv, build, caches; runs/ stays
+clean: ## remove .venv, build products and caches; runs/ stays
 	rm -rf $(VENV) $(VENV).lock build dist site .pytest_cache .ruff_cache .hypothesis
 	find $(wildcard xnorlit tests benchmarks) -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf xnorlit/packed/_kernels.*.so $(addprefix xnorlit/packed/kernels/,.cmake CMakeFiles CMakeCache.txt CMakeInit.txt \
 	  build.ninja cmake_install.cmake .ninja_deps .ninja_log .skbuild-info.json libnanobind-static.a)
-	@if [ -d runs ]; then echo "runs/ is kept: the results in it took time; remove it by hand if you mean to"; fi
+	@if [ -d runs ]; then echo "runs/ is kept, because its results took time; remove it by hand if you want to"; fi
 
 # The stamp is written last, so it stands for a finished set-up; it holds the folder that .venv was made for,
 # since the scripts in .venv/bin name that folder and a moved clone needs new ones.
@@ -95,12 +95,12 @@ endif
 
 ##
 ## Variables, as in make train-xnor DATA=photos SEED=1:
-##   DATA        synthetic (the default: drawn in seconds), cifar10, imagenette, imagenet, a folder of class folders
+##   DATA        synthetic (the default, generated in seconds), cifar10, imagenette, imagenet, a folder of class folders
 ##               (train/ and val/ or test/), or a folder of .beton files
-##   EXPERIMENT  a recipe of experiments/; without it the image sizes choose one
-##   GRID        a file of experiments/ablations, by name or path; the smallest unless given
-##   SEED        seed of weights, order and augmentation; 0 unless given
-##   ARGS        passed on as it stands: make train-xnor ARGS='--help' lists what a training takes
-##   PYTHON      the Python 3.11+ that .venv is made from; python3 unless given
-## pip's own settings hold for the set-up: with an index of CPU-only builds of PyTorch in PIP_INDEX_URL or
-## PIP_EXTRA_INDEX_URL, a machine without GPU gets by with far less disk space.
+##   EXPERIMENT  a recipe of experiments/; chosen by the size of the images by default
+##   GRID        a file of experiments/ablations, by name or path; default: smallest
+##   SEED        seed of weights, order and augmentation; default: 0
+##   ARGS        further options, passed on unchanged: make train-xnor ARGS='--help' lists them
+##   PYTHON      the Python 3.11+ that creates .venv; default: python3
+## The set-up respects pip's settings. On a machine without GPU, an index of CPU-only builds of PyTorch in PIP_INDEX_URL or
+## PIP_EXTRA_INDEX_URL saves much disk space.
