@@ -3,6 +3,7 @@
 PYTHON ?= python3
 SEED ?= 0
 GRID ?= smallest
+WORKERS ?= $(shell nproc)
 VENV := .venv
 STAMP := $(VENV)/.stamp
 XNORLIT := $(VENV)/bin/xnorlit
@@ -15,7 +16,7 @@ ON_DATA = $(1) $(if $(DATA),--data $(call quote,$(DATA))) $(if $(EXPERIMENT),--e
 TRAIN = $(call ON_DATA,$(XNORLIT) train $(1)) --seed $(SEED) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train-xnor train-float train-bwn compare report sync pack bench ablation cifar10-table notebooks docs test lint format clean FORCE
+.PHONY: help setup train-xnor train-float train-bwn compare report sync pack bench ablation cifar10-table notebooks docs test test-wheel test-lowest wheel lint format clean FORCE
 
 help:
 	@awk '/^##/ { sub(/^## ?/, ""); print; next } \
@@ -58,8 +59,19 @@ notebooks: $(STAMP) ## render the result notebooks as HTML in notebooks/results/
 docs: $(STAMP) ## build the documentation site into site/; a broken link or reference is an error
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet $(ARGS)
 
-test: $(STAMP) ## run the tests, without the slow ones (ARGS='-m slow' for those)
-	$(RUN) pytest -m "not slow and not gpu" $(ARGS)
+test: $(STAMP) ## run the tests, without the slow ones (ARGS='-m slow' for those), in as many processes as there are cores
+	OMP_NUM_THREADS=1 $(RUN) pytest -m "not slow and not gpu" -n $(WORKERS) --dist worksteal $(ARGS)
+
+test-wheel: $(STAMP) ## build the wheel and the sdist, install each outside the checkout, and use it there
+	$(RUN) pytest -m slow tests/test_wheel.py $(ARGS)
+
+test-lowest: $(STAMP) ## run the tests with the lowest versions that pyproject.toml declares, in .venv-lowest
+	$(VENV)/bin/uv venv --quiet --allow-existing --python $(PYTHON) .venv-lowest
+	$(VENV)/bin/uv pip install --quiet --python .venv-lowest --resolution lowest-direct --editable '.[dev]'
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -m "not slow and not gpu" -n $(WORKERS) --dist worksteal $(ARGS)
+
+wheel: $(STAMP) ## build the sdist, and the wheel from it, into dist/
+	$(RUN) build
 
 lint: $(STAMP) ## check the code: ruff, pyright, codespell
 	$(RUN) ruff check .
@@ -74,8 +86,8 @@ format: $(STAMP) ## format the code, apply ruff's fixes, strip the notebooks' ou
 
 setup: $(STAMP) ## create .venv and install xnorlit into it; make -B setup repeats it
 
-clean: ## remove .venv, build products and caches; runs/ stays
-	rm -rf $(VENV) $(VENV).lock build dist site .pytest_cache .ruff_cache .hypothesis
+clean: ## remove what make made: .venv, build, caches; runs/ stays
+	rm -rf $(VENV) $(VENV).lock .venv-lowest build dist site .pytest_cache .ruff_cache .hypothesis
 	find $(wildcard xnorlit tests benchmarks) -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf xnorlit/packed/_kernels.*.so $(addprefix xnorlit/packed/kernels/,.cmake CMakeFiles CMakeCache.txt CMakeInit.txt \
 	  build.ninja cmake_install.cmake .ninja_deps .ninja_log .skbuild-info.json libnanobind-static.a)
@@ -101,6 +113,7 @@ endif
 ##   GRID        a file of experiments/ablations, by name or path; default: smallest
 ##   SEED        seed of weights, order and augmentation; default: 0
 ##   ARGS        further options, passed on unchanged: make train-xnor ARGS='--help' lists them
+##   WORKERS     processes that run the tests; default: one per core
 ##   PYTHON      the Python 3.11+ that creates .venv; default: python3
 ## The set-up respects pip's settings. On a machine without GPU, an index of CPU-only builds of PyTorch in PIP_INDEX_URL or
 ## PIP_EXTRA_INDEX_URL saves much disk space.

@@ -1,9 +1,20 @@
-"""No test asks W&B's servers, not even on a machine where somebody is logged in."""
+"""No test asks W&B's servers, not even where somebody is logged in; each has a time limit."""
 
 import os
+
+import pytest
 
 os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_BASE_URL"] = "http://127.0.0.1:9"  # the port that discards
 os.environ["NETRC"] = os.devnull
 for name in ("WANDB_API_KEY", "WANDB_ENTITY", "WANDB_PROJECT"):
     os.environ.pop(name, None)
+
+
+SLOW_LIMIT = 1800  # Seconds; the limit of the other tests stands in pyproject.toml.
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_LIMIT))

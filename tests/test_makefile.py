@@ -313,4 +313,4 @@ def test_clean_keeps_the_runs(clone):
 def test_ci_runs_the_linters_the_documentation_then_the_tests():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    assert re.findall(r"^make .*?(\w+)$", script.read_text(), re.MULTILINE) == ["lint", "docs", "test"]
+    assert re.findall(r"^make .*?([\w-]+)$", script.read_text(), re.MULTILINE) == ["lint", "docs", "test-wheel", "test"]

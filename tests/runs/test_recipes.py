@@ -85,7 +85,7 @@ def test_the_folder_inside_the_installed_package_is_not_the_users_to_write_to(el
 
 
 def test_an_unknown_arm_or_recipe_is_said_with_the_near_miss(recipe, tmp_path):
-    with pytest.raises(UserError, match=r"no arm xnorr\. Did you mean xnor\? Known: float, best, xnor"):
+    with pytest.raises(UserError, match=r"no arm xnorr\. Did you mean xnor\? Known: best, float, xnor"):
         recipe.chosen("float,xnorr")
     with pytest.raises(UserError, match=r"no recipe named smaller.* Did you mean small\? Known: small"):
         Recipe.find("smaller", tmp_path / "experiments")

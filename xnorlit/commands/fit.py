@@ -148,7 +148,10 @@ class XnorlitCLI(LightningCLI):
     @override
     def instantiate_classes(self) -> None:
         try:
-            super().instantiate_classes()
+            # Lightning's own line calls what jsonargparse has deprecated.
+            self.config_init = self.parser.instantiate(self.config)
+            self.datamodule, self.model = (self._get(self.config_init, part) for part in ("data", "model"))
+            self.trainer = self.instantiate_trainer()
             if packed := self._config().get("packed"):
                 from xnorlit.export.validation import PackedClassifier  # Training goes without the compiled engine.
 

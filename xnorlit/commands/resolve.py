@@ -57,7 +57,7 @@ class _Resolver(XnorlitCLI):
         super().parse_arguments(self.parser, None)
         config = self.config["fit"]
         RunPlace(**config.run.as_dict()).at(config.seed_everything)
-        _build(self.parser.instantiate_classes(self.config)["fit"].model, config.data.get("image_size"))
+        _build(self.parser.instantiate(self.config)["fit"].model, config.data.get("image_size"))
         return yaml.safe_load(self.resolve(config))
 
 

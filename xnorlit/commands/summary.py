@@ -108,7 +108,7 @@ def _binarizers(network: Any, layers: Mapping[str, Any]) -> tuple[Binarizer, dic
     try:
         settings = parser.parse_args(["--binarizer", network if isinstance(network, str) else json.dumps(network)])
         settings.layers = parser.parse_object({"binarizer": "Float", "layers": dict(layers)}).layers
-        made = parser.instantiate_classes(settings)
+        made = parser.instantiate(settings)
     except jsonargparse.ArgumentError as error:
         raise UserError(_in_words(network, layers) or _of_the_parser(str(error))) from error
     return made.binarizer, made.layers or {}

@@ -105,7 +105,7 @@ class Recipe:
         """
         if arm not in self.overlays:
             near = did_you_mean(arm, self.overlays)
-            raise UserError(f"recipe {self.name} has no arm {arm}.{near} Known: {', '.join(self.overlays)}.")
+            raise UserError(f"recipe {self.name} has no arm {arm}.{near} Known: {', '.join(sorted(self.overlays))}.")
         return self.overlays[arm]
 
     def remark(self, arm: str) -> str:

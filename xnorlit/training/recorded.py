@@ -64,7 +64,7 @@ def _made(kind: type, key: str, config: dict[str, Any], file: Path) -> Any:
     parser.add_lightning_class_args(kind, key)
     settings = {key: config[key]} if config.get(key) else {}
     try:
-        return getattr(parser.instantiate_classes(parser.parse_object(settings)), key)
+        return getattr(parser.instantiate(parser.parse_object(settings)), key)
     except ArgumentError as error:
         raise UserError(
             f"{file} has settings that this version does not understand: {error} Use the version that trained the run, "
