@@ -1,10 +1,12 @@
 """Every kind of picture file becomes the same upright RGB, and the box that validation shows of it."""
 
+import os
 import pickle
+import struct
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from xnorlit import pictures
 from xnorlit.errors import UserError
@@ -65,6 +67,76 @@ def test_a_rotated_photograph_is_turned_upright(tmp_path):
     assert np.abs(upright[..., 0] - np.asarray(stored.rotate(-90, expand=True)).astype(int)).max() < 12
 
 
+def exif_of(*tags):
+    """The bytes of an EXIF block: little-endian, one directory of (tag, type, count, four bytes of value)."""
+    rows = b"".join(struct.pack("<HHI4s", *tag) for tag in tags)
+    return b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + rows + bytes(4)
+
+
+TURNED = (0x0112, 3, 1, b"\6\0\0\0")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize(
+    ("exif", "turned"),
+    [
+        (exif_of((0x011A, 2, 4, b"72x\0"), TURNED), True),  # an x-resolution that is text
+        (exif_of((0x011B, 3, 1, b"\7\0\0\0"), TURNED), True),  # ... that is no fraction
+        (exif_of((0x010F, 2, 4, b"\xff\xfe\0\0"), TURNED), True),  # a maker whose name is no text
+        (exif_of((0x9286, 99, 4, b"abcd"), TURNED), True),  # a value of no type
+        (exif_of(TURNED, (0x8769, 4, 1, b"\x08\0\0\0")), True),  # a directory that is its own child
+        (exif_of(TURNED, (0x8825, 4, 1, b"\xff\xff\xff\x7f")), True),  # ... that lies beyond the file
+        (exif_of((0x0112, 2, 2, b"6\0\0\0")), False),  # an orientation that is text
+        (exif_of((0x0112, 3, 1, b"\x09\0\0\0")), False),  # ... beyond 8
+        (exif_of((0x0112, 3, 0xFFFFFFFF, b"\6\0\0\0")), False),  # ... of four billion numbers
+        (b"Exif\0\0II*\0", False),  # cut
+        (b"Exif\0\0MM\0", False),
+        (b"Exif\0\0" + bytes(range(256)), False),
+    ],
+)
+def test_metadata_that_makes_no_sense_is_passed_over(tmp_path, exif, turned):
+    """Every viewer shows these pictures."""
+    path = tmp_path / "odd.jpg"
+    stored = Image.fromarray(np.tile(RAMP, (8, 2))).convert("RGB")
+    stored.save(path, exif=exif, quality=95)
+    shown = np.asarray(pictures.read_rgb(path)).astype(int)
+    expected = np.asarray(stored.rotate(-90, expand=True) if turned else stored).astype(int)
+    assert shown.shape == expected.shape
+    assert np.abs(shown - expected).max() < 12
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_each_orientation_is_turned_as_pillow_turns_it(tmp_path, kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"turned.{kind}"
+    Image.fromarray(np.arange(240, dtype=np.uint8).reshape(8, 10, 3)).save(path, exif=exif)
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    assert np.array_equal(np.asarray(pictures.read_rgb(path)), expected)
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError("a"), struct.error("b"), ZeroDivisionError(), MemoryError(), RecursionError()]
+)
+def test_whatever_a_plug_in_raises_names_the_file(tmp_path, monkeypatch, error):
+    Image.new("RGB", (4, 4)).save(tmp_path / "odd.png")
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(pictures, "to_rgb", fail)
+    with pytest.raises(pictures.UnreadableImageError, match=r"odd\.png cannot be read as an image: \w"):
+        pictures.read_rgb(tmp_path / "odd.png")
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(pictures.UnreadableImageError, match=r"pipe\.png .* pipe, socket or device"):
+        pictures.read_rgb(tmp_path / "pipe.png")
+
+
 @pytest.mark.parametrize("content", [b"", b"not an image", "cut"], ids=["empty", "garbage", "cut"])
 def test_an_unreadable_file_is_named(tmp_path, content):
     path = tmp_path / "broken.jpg"
@@ -73,8 +145,9 @@ def test_an_unreadable_file_is_named(tmp_path, content):
         Image.fromarray(noise).save(path)
         content = path.read_bytes()[: path.stat().st_size // 2]
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"broken\.jpg cannot be read as an image: .*--skip-bad"):
-        pictures.read_rgb(path)
+    for coarse in (False, True):
+        with pytest.raises(UserError, match=r"broken\.jpg cannot be read as an image: .*--skip-bad"):
+            pictures.read_rgb(path, coarse=coarse)
 
 
 @pytest.mark.parametrize(

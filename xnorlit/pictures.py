@@ -3,19 +3,37 @@
 The data module, the page and `xnorlit classify` share it; it needs Pillow and numpy alone.
 """
 
+import hashlib
 import os
-from collections.abc import Iterator
+import stat
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from xnorlit.errors import UserError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 
 _WIDE_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+
+# What a NAS, an archive made on a Mac and a recycle bin keep beside pictures: copies and thumbnails under their names.
+_NOT_PICTURES = frozenset({"@eadir", "@recycle", "#recycle", "#snapshot", "__macosx", "$recycle.bin", "lost+found"})
+
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom edge, in pixels."""
@@ -36,37 +54,120 @@ def is_image(name: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
 
 
+def is_folder_of_pictures(name: str) -> bool:
+    """Whether a folder of that name is looked into: not a hidden one, and none that a system keeps for itself."""
+    return not name.startswith(".") and name.casefold() not in _NOT_PICTURES
+
+
+def class_folders(folder: Path) -> dict[str, str]:
+    """The class and the name of each folder of pictures in a folder, sorted by class.
+
+    A class is called as its folder in composed characters (NFC): a Mac may store one name decomposed.
+
+    Raises:
+        UserError: A name is not UTF-8, or two folders are one class.
+    """
+    found: dict[str, str] = {}
+    for entry in os.scandir(folder):
+        if not _is_folder(entry) or not is_folder_of_pictures(entry.name):
+            continue
+        name = unicodedata.normalize("NFC", entry.name)
+        if not is_text(name):
+            raise UserError(f"the name of the folder {entry.path} is not UTF-8. Rename it: it names a class.")
+        if name in found:
+            raise UserError(
+                f"{folder} has two folders called {name}, one in composed and one in decomposed Unicode characters. "
+                "Put their pictures into one."
+            )
+        found[name] = entry.name
+    return dict(sorted(found.items()))
+
+
+def is_text(name: str) -> bool:
+    """Whether a name is Unicode text; Python hands out one whose bytes are no UTF-8 with surrogates in it."""
+    return not any("\ud800" <= char <= "\udfff" for char in name)
+
+
+def listing_sha256(classes: Sequence[str], names: Iterable[str], labels: Iterable[int]) -> str:
+    """SHA-256 of the names and labels of samples in order.
+
+    Args:
+        classes: Class names, by label.
+        names: One per sample; bytes of a file's name that are no UTF-8 count as they are on disk.
+        labels: One per sample.
+    """
+    digest = hashlib.sha256("\0".join(classes).encode())
+    for name, label in zip(names, labels, strict=True):
+        digest.update(f"\n{name}\0{label}".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
 def names_below(folder: Path, prefix: str) -> Iterator[str]:
-    """`PREFIX/name` of each image at any depth below a folder, in no order; hidden folders are left out.
+    """`PREFIX/name` of each image at any depth below a folder, in no order; `is_folder_of_pictures` says which folders.
 
     Args:
         folder: To look into.
         prefix: What it is called in the names.
+
+    Raises:
+        UserError: A link leads back to a folder that it lies in.
     """
+    above = folder.resolve()
+    yield from _names_below(folder, prefix, {_identity(each) for each in (above, *above.parents)})
+
+
+def _names_below(folder: Path, prefix: str, above: set[tuple[int, int]]) -> Iterator[str]:
     for entry in os.scandir(folder):
         name = f"{prefix}/{entry.name}"
-        if entry.is_dir() and not entry.name.startswith("."):
-            yield from names_below(Path(entry.path), name)
+        if _is_folder(entry):
+            if not is_folder_of_pictures(entry.name):
+                continue
+            inner = _identity(entry)
+            if inner in above:
+                raise UserError(
+                    f"{entry.path} links to {Path(entry.path).resolve()}, a folder that it lies in, so its pictures "
+                    "would have no end. Remove the link."
+                )
+            yield from _names_below(Path(entry.path), name, above | {inner})
         elif is_image(entry.name):
             yield name
 
 
-def read_rgb(path: Path) -> Image.Image:
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _identity(folder: Path | os.DirEntry) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def read_rgb(path: Path, *, coarse: bool = False) -> Image.Image:
     """An image file as 8-bit RGB, turned upright as its EXIF orientation says.
 
     Grey becomes three equal channels, CMYK is converted, 16 bits are scaled (not clipped) to 8, and what is
-    transparent shows white.
+    transparent shows white. Metadata that makes no sense is passed over, as every viewer does.
+
+    Args:
+        path: The file.
+        coarse: Decode a JPEG at an eighth of its size, which tells as well whether it can be read.
 
     Raises:
         UnreadableImageError: The file is missing, not an image, or cut short.
     """
     try:
+        if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
+            raise ValueError("it is a pipe, socket or device, not a file")  # Opening a pipe would wait for ever.
         with Image.open(path) as image:
+            if coarse:
+                image.draft(None, (1, 1))
             return to_rgb(image)
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError) as error:
-        # Pillow's format plug-ins raise all of these on broken files.
+    except Exception as error:  # Pillow's format plug-ins raise nearly everything on broken files.
         found = UnreadableImageError(
-            f"{path} cannot be read as an image: {error}. "
+            f"{path} cannot be read as an image: {_reason(error)}. "
             "Mend or remove it, or leave such files out with `xnorlit prepare --skip-bad`."
         )
         found.reason = _reason(error)
@@ -76,13 +177,24 @@ def read_rgb(path: Path) -> Image.Image:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not a picture of a kind that Pillow reads"
-    return getattr(error, "strerror", None) or str(error)
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def orientation(image: Image.Image) -> int:
+    """How an opened image is stored, 1 to 8 as EXIF counts; 1, upright, where its metadata is silent or broken."""
+    try:
+        said = image.getexif().get(_ORIENTATION)
+    except Exception:  # struct.error, SyntaxError, TypeError, ...: whatever the bytes make of it
+        return 1
+    return int(said) if isinstance(said, Real) and said in _UPRIGHT else 1
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """An opened image as 8-bit RGB, upright; see `read_rgb`."""
     image.load()
-    image = ImageOps.exif_transpose(image)
+    turn = _UPRIGHT.get(orientation(image))  # Pillow turns a TIFF itself when it loads it, and says so.
+    if turn is not None:
+        image = image.transpose(turn)
     if image.mode in _WIDE_GREY:
         grey = np.asarray(image).astype(np.float64)
         # Mode I holds what a 16-bit file had; a file that used 8 bits only is left alone.

@@ -1,7 +1,9 @@
 """`xnorlit classify`: validation's own pixels through a packed network, one line for each picture, started fast."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,11 +14,13 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.data.pictures import HOSTILE
 from tests.packed.networks import NETWORKS, unkind
 from xnorlit.commands import main as cli
-from xnorlit.commands.classify import pictures_of, printable
+from xnorlit.commands.classify import pictures_of
 from xnorlit.data import CentreCrop, ImageData
 from xnorlit.export.pack import pack, write
+from xnorlit.output.names import printable
 from xnorlit.packed import load
 from xnorlit.packed.origin import Source
 from xnorlit.pictures import as_validated
@@ -116,6 +120,31 @@ def test_what_cannot_be_read_is_named_with_the_reason_and_the_others_are_classif
     assert lines[2] == f"error: {pictures}/none.png: No such file or directory"
     assert lines[3].startswith(f"error: {pictures}/empty: a folder without pictures (.bmp, ")
     assert len(lines) == 4
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_picture_of_any_name_is_classified_and_named_in_one_line(classify, packed, pictures, name):
+    (pictures / "a.png").rename(pictures / os.fsdecode(name))
+    status, out, err = classify(packed, pictures)
+    assert (status, err, len(out.splitlines())) == (0, "", 3)
+    found = json.loads(classify(packed, pictures, "--json")[1])["pictures"]
+    assert str(pictures / os.fsdecode(name)) in [each["picture"] for each in found]
+
+
+def test_odd_metadata_does_not_end_the_list(classify, packed, pictures):
+    odd = b"Exif\0\0II*\0\x08\0\0\0\1\0\x1a\1\2\0\4\0\0\0" + b"72x\0" + bytes(4)
+    Image.new("RGB", (30, 30)).save(pictures / "0.jpg", exif=odd)
+    os.mkfifo(pictures / "1.jpg")
+    status, out, err = classify(packed, pictures)
+    assert [Path(line.split()[0]).name for line in out.splitlines()] == ["0.jpg", "a.png", "b.jpg", "c.bmp"]
+    assert err == f"error: {pictures}/1.jpg: it is a pipe, socket or device, not a file\n"
+    assert status == 1
+
+
+@pytest.mark.parametrize("name", ["@eaDir", "__MACOSX", ".thumbnails"])
+def test_the_copies_that_a_system_keeps_are_no_pictures(classify, packed, pictures, name):
+    shutil.copytree(pictures / "inner", pictures / "inner" / name)
+    assert len(classify(packed, pictures)[1].splitlines()) == 3
 
 
 def test_json_says_the_same_and_where_the_network_comes_from(classify, packed, pictures):

@@ -379,3 +379,48 @@ def test_a_notebook_is_no_terminal_whatever_its_kernel_sets(monkeypatch, capsys)
     assert not terminal().is_terminal
     say("tag", "text")
     assert capsys.readouterr().out == "[tag]     text\n"
+
+
+# --- `~` behind a `=` and closed streams ----------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("word", "read"),
+    [
+        ("~/a", "HOME/a"),
+        ("~", "HOME"),
+        ("--run.root=~/runs", "--run.root=HOME/runs"),
+        ("-c=~/my recipe.yaml", "-c=HOME/my recipe.yaml"),
+        ("--root=~", "--root=HOME"),
+        ("--run.root=~nobody-here/x", "--run.root=~nobody-here/x"),
+        ("a~/b", "a~/b"),
+        ("./~/b", "./~/b"),
+        ("--model.layers={fc*: ~}", "--model.layers={fc*: ~}"),
+        ("cat~", "cat~"),
+    ],
+)
+def test_the_folder_of_a_person_is_read_wherever_a_path_begins(monkeypatch, tmp_path, word, read):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    seen = []
+    monkeypatch.setitem(cli.COMMANDS, "compare", ("", lambda words: seen.extend(words)))
+    assert cli.main(["compare", word]) == 0
+    assert seen == [read.replace("HOME", str(tmp_path))]
+
+
+@pytest.mark.parametrize(
+    ("redirection", "command", "status", "message"),
+    [
+        (">&-", "compare", 2, "standard output is closed, and compare answers there"),
+        (">&-", "classify a b", 2, "standard output is closed, and classify answers there"),
+        (">&-", "sync nowhere", 2, "nowhere"),
+        ("<&- >&-", "sync nowhere", 2, "nowhere"),
+        ("2>&-", "compare --root nowhere", 2, ""),
+        ("<&- >&- 2>&-", "compare", 2, ""),
+    ],
+)
+def test_closed_streams_are_no_fault_of_the_program(tmp_path, redirection, command, status, message):
+    line = f"exec {sys.executable} -m xnorlit {command} {redirection}"
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == status
+    assert message in done.stderr
+    assert "unexpected" not in done.stderr
+    assert "Exception ignored" not in done.stderr

@@ -125,3 +125,22 @@ def test_a_class_that_train_lacks_is_named(root):
     (root / "val_labels.txt").write_text("".join(f"{file} n99999999\n" for file in FILES))
     with pytest.raises(UserError, match="names the class n99999999, which train/ does not have"):
         splits.find(root)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("LOC_val_solution.csv", b"Image,Class\n1,2\n"),
+        ("LOC_val_solution.csv", b"ImageId,PredictionString\nILSVRC2012_val_00000001,\n"),
+        ("val_labels.txt", b"\xff\xfe\x00"),
+        ("val.txt", b"one two\nthree\n"),
+        ("val_labels.txt", b"99\n" * 6),
+    ],
+)
+def test_a_labels_file_that_says_something_else_is_named(root, name, content):
+    devkit(root)
+    (root / "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt").unlink()
+    (root / "ILSVRC2012_devkit_t12/data/meta.mat").replace(root / "meta.mat")
+    (root / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name.replace('.', '[.]')} (does not say the classes|says nothing)"):
+        splits.find(root)

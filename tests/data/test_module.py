@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 from PIL import Image
 
+from tests.data.pictures import HOSTILE
 from xnorlit.data import ImageData, PadCrop, ResizedCrop, backends, sources
 from xnorlit.data.prepare import prepare
 from xnorlit.errors import UserError
@@ -300,3 +301,64 @@ def test_a_training_sample_is_how_the_first_epoch_begins_and_moves_nothing(tree,
     for left, right in zip([begun, *loader], untouched.train_dataloader(), strict=True):
         assert left.images.equal(right.images)
     assert sum(map(len, module.training_sample(10**6))) == 60
+
+
+# --- what files hold is known before training -----------------------------------------------------------------------
+@pytest.fixture
+def varied(tree):
+    """The tree with pictures of several sizes, which are read file by file."""
+    Image.new("RGB", (20, 30)).save(tree / "train/a/000.png")
+    return tree
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def replaced(path):
+    path.write_bytes(b"no picture")
+
+
+def gone(path):
+    path.unlink()
+    path.symlink_to("nowhere.png")
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("damage", [cut, replaced, gone])
+def test_a_picture_that_cannot_be_read_is_named_before_training(varied, tmp_path, split, damage):
+    damage(sorted((varied / split / "b").iterdir())[2])
+    with pytest.raises(UserError, match=rf"{split}/b/0\d\d\.png cannot be read as an image"):
+        data(varied, tmp_path).setup()
+
+
+def test_several_are_counted_and_the_first_named(varied, tmp_path):
+    for path in (varied / "train/c").iterdir():
+        replaced(path)
+    with pytest.raises(UserError, match=r"20 of 75 pictures cannot be read:\n.*train/c/002\.png"):
+        data(varied, tmp_path).setup()
+
+
+def test_pictures_are_checked_once_and_again_when_one_was_replaced(varied, tmp_path, capsys):
+    said = "checking once that 75 pictures can be read"
+    data(varied, tmp_path).setup()
+    assert said in capsys.readouterr().out
+    data(varied, tmp_path).setup()
+    assert said not in capsys.readouterr().out
+    replaced(varied / "val/a/000.png")
+    with pytest.raises(UserError, match=r"val/a/000\.png cannot be read"):
+        data(varied, tmp_path).setup()
+
+
+@pytest.mark.parametrize("several_sizes", [False, True])
+def test_a_picture_of_any_name_is_trained_on(tree, tmp_path, several_sizes):
+    if several_sizes:
+        Image.new("RGB", (20, 30)).save(tree / "train/a/000.png")
+    for split in ("train", "val"):
+        for name, path in zip(HOSTILE, sorted((tree / split / "b").iterdir()), strict=False):
+            path.rename(path.with_name(os.fsdecode(name)))
+    module = data(tree, tmp_path)
+    module.setup()
+    assert sum(len(batch.labels) for batch in module.train_dataloader()) >= 56
+    assert sum(len(batch.labels) for batch in module.val_dataloader()) == 15
+    assert len(module.listing_hash("val")) == 64

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.pictures import photographs
+from tests.data.pictures import HOSTILE, photographs
 from xnorlit.data import beton, beton_writer, sidecar
 from xnorlit.data.prepare import prepare
 from xnorlit.data.storage import Storage
 from xnorlit.errors import UserError
+from xnorlit.output.names import printable
 
 
 def stored_images(path):
@@ -116,6 +117,58 @@ def test_skip_bad_lists_and_counts_them(tree, tmp_path, capsys):
     assert "2 unreadable files were skipped" in printed
     assert "skipped b/031.png" in printed
     sidecar.verify(prepared.path)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_file_of_any_name_is_stored_or_skipped_and_its_name_printed(tree, tmp_path, capsys, split, name):
+    (tree / split / "a/000.png").rename(tree / split / "a" / os.fsdecode(name))
+    assert prepare(tree, tmp_path / "out")[split].samples == {"train": 60, "val": 15}[split]
+    (tree / split / "a" / os.fsdecode(name)).write_bytes(b"broken")
+    prepared = prepare(tree, tmp_path / "skipped", skip_bad=True)[split]
+    (skipped,) = sidecar.load(prepared.path).skipped
+    assert skipped["name"] == printable(f"a/{os.fsdecode(name)}")
+    printed = capsys.readouterr().out
+    assert f"skipped {skipped['name'].splitlines()[0]}" in printed
+    assert "\x1b" not in printed
+    with pytest.raises(UserError, match="cannot be read as an image"):
+        prepare(tree, tmp_path / "refused")
+
+
+def test_links_that_lead_nowhere_and_pipes_are_skipped(tree, tmp_path):
+    (tree / "train/a/gone.png").symlink_to("nowhere.png")
+    (tree / "train/a/self.png").symlink_to("self.png")
+    os.mkfifo(tree / "train/a/pipe.png")
+    prepared = prepare(tree, tmp_path / "out", skip_bad=True)["train"]
+    assert [each["name"] for each in prepared.skipped] == ["a/gone.png", "a/pipe.png", "a/self.png"]
+
+
+def test_odd_metadata_stops_nothing(tree, tmp_path):
+    odd = b"Exif\0\0II*\0\x08\0\0\0\1\0\x1a\1\2\0\4\0\0\0" + b"72x\0" + bytes(4)
+    Image.new("RGB", (16, 16)).save(tree / "train/a/odd.jpg", exif=odd)
+    assert prepare(tree, tmp_path / "out")["train"].samples == 61
+
+
+def test_a_stop_between_the_renames_leaves_no_sidecar_without_its_beton(tree, tmp_path, monkeypatch):
+    """A .beton without a sidecar is refused by name; a sidecar that describes nothing would pass for a prepared set."""
+    rename, done = Path.replace, []
+
+    def stopped(self, target):
+        if target.parent == tmp_path / "out" and len(done) == stop_after:
+            raise KeyboardInterrupt
+        done.append(target)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", stopped)
+    for stop_after in range(4):
+        done.clear()
+        with pytest.raises(KeyboardInterrupt):
+            prepare(tree, tmp_path / "out", overwrite=True)
+        left = set(listed(tmp_path / "out")) if (tmp_path / "out").exists() else set()
+        assert len(left) == stop_after
+        assert {name.removesuffix(".json") for name in left if name.endswith(".json")} <= left
+        for file in (tmp_path / "out").glob("*"):
+            file.unlink()
 
 
 def test_a_class_with_unreadable_images_only_is_named(tree, tmp_path):

@@ -1,12 +1,17 @@
 """A packed file is whole or it is refused, by the name of what is wrong, before any length in it is trusted."""
 
+import copy
 import json
+import multiprocessing
+import os
+import pickle
 import random
 import resource
 import struct
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +24,8 @@ from xnorlit.binarize.weights_only import WeightsOnly
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.errors import UserError
 from xnorlit.export.pack import pack, write
-from xnorlit.packed import load
-from xnorlit.packed.engine import METADATA
+from xnorlit.packed import load, tensorfile
+from xnorlit.packed.engine import METADATA, PackedNetwork
 from xnorlit.packed.origin import Accuracy, Source
 
 
@@ -389,3 +394,89 @@ def test_loading_and_running_needs_neither_torch_nor_safetensors(whole, tmp_path
         "assert not {'torch', 'pytorch_lightning', 'safetensors', 'scipy', 'PIL'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- pickled, as pools of processes do ------------------------------------------------------------------------------
+def logits_of(network, images):
+    return network(images)
+
+
+def images_for(network):
+    size = network.graph.image_size
+    return np.random.default_rng(0).integers(0, 256, (3, size, size, 3), np.uint8)
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_a_loaded_network_pickles_as_the_path_of_its_file(whole, tmp_path, protocol, monkeypatch):
+    path = tmp_path / "packed"
+    path.write_bytes(whole)
+    monkeypatch.chdir(tmp_path)
+    network = load("packed")
+    sent = pickle.dumps(network, protocol)
+    monkeypatch.chdir("/")
+    assert len(sent) < 1000
+    again = pickle.loads(sent)
+    assert again.graph == network.graph
+    assert np.array_equal(again(images_for(network)), network(images_for(network)))
+
+
+def test_a_network_that_was_put_together_pickles_with_its_tensors(whole, tmp_path):
+    path = tmp_path / "packed"
+    path.write_bytes(whole)
+    graph, tensors = load(path).graph, tensorfile.read(path)[1]
+    network = PackedNetwork(graph, tensors)
+    path.unlink()
+    for again in (pickle.loads(pickle.dumps(network)), copy.deepcopy(network)):
+        assert np.array_equal(again(images_for(network)), network(images_for(network)))
+
+
+def test_a_spawned_pool_answers_as_this_process(whole, tmp_path):
+    path = tmp_path / "packed"
+    path.write_bytes(whole)
+    network = load(path)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        answers = pool.apply(logits_of, (network, images_for(network)))
+    assert np.array_equal(answers, network(images_for(network)))
+
+
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: os.utime(path, ns=(0, 0))])
+def test_a_file_that_changed_before_the_other_process_read_it_is_refused(whole, tmp_path, change):
+    path = tmp_path / "packed"
+    path.write_bytes(whole)
+    sent = pickle.dumps(load(path))
+    change(path)
+    with pytest.raises(UserError, match=r"packed(: cannot be read| was written after)"):
+        pickle.loads(sent)
+
+
+def numbers_in(value, place=()):
+    if isinstance(value, dict | list):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from numbers_in(part, (*place, key))
+    elif type(value) in (int, float):
+        yield place
+
+
+def test_true_is_not_one(whole, mixed, tmp_path):
+    """JSON's true equals 1 in Python, so a field would take it for a number."""
+    refused = 0
+    for content in (whole, mixed):
+        header, graph, data = parts(content)
+        for place in numbers_in(graph):
+            document = json.loads(json.dumps(graph))
+            inner = document
+            for key in place[:-1]:
+                inner = inner[key]
+            inner[place[-1]] = True
+            message = refusal(tmp_path, together(header, document, data))
+            assert str(place[-1]) in message or "expected" in message
+            refused += 1
+    assert refused > 30
+
+
+def test_a_name_twice_in_the_graph_is_refused(whole, tmp_path):
+    header, graph, data = parts(whole)
+    text = json.dumps(graph)
+    field = '"size":'
+    assert text.count(field) == 1
+    assert "name twice" in refusal(tmp_path, together(header, text.replace(field, f"{field} 1, {field}"), data))

@@ -100,3 +100,16 @@ def test_an_arm_of_the_pair_means_its_last_checkpoint_with_the_same_seed_once_it
     assert checkpoint_of("float", run, role="the teacher") == begun / "checkpoints" / "last.ckpt"
     for path in ("elsewhere/a.ckpt", "alexnet.pth"):
         assert checkpoint_of(path, run, role="the teacher") == Path(path)
+
+
+def test_the_folder_of_a_person_is_read_in_a_configuration_too(tmp_path, monkeypatch):
+    """Lightning reads `~` in the folders that it is told, so half of a run would lie in a folder called `~`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert RunPlace(root=Path("~/runs")).at(0).is_relative_to(tmp_path / "runs")
+    assert checkpoint_of("~/a/last.ckpt", tmp_path / "arm" / "seed-0", role="the teacher") == tmp_path / "a/last.ckpt"
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[31m", "\udcff", "a\tb"])
+def test_a_name_that_no_terminal_shows_is_refused(name):
+    with pytest.raises(UserError, match=r"run\.pair is"):
+        RunPlace(pair=name).at(0)

@@ -12,9 +12,10 @@ import numpy as np
 
 from xnorlit.commands.arguments import Parser, reader
 from xnorlit.errors import UserError
+from xnorlit.output.names import printable
 from xnorlit.packed.engine import PackedNetwork, load
 from xnorlit.packed.threads import MOST_THREADS, available_processors
-from xnorlit.pictures import SUFFIXES, UnreadableImageError, as_validated, is_image
+from xnorlit.pictures import SUFFIXES, UnreadableImageError, as_validated, is_folder_of_pictures, is_image
 
 
 @dataclass(frozen=True)
@@ -118,25 +119,25 @@ def pictures_of(paths: Sequence[Path]) -> Iterator[Path]:
             continue
         inside = []
         for folder, folders, names in os.walk(path):
-            folders[:] = [name for name in folders if not name.startswith(".")]
+            folders[:] = filter(is_folder_of_pictures, folders)
             inside += [Path(folder, name) for name in names if is_image(name)]
         yield from sorted(inside) or [path]
 
 
 def _show_lines(found: Iterator[Answer | Failure], network: PackedNetwork, file: Path, paths: Sequence[Path]) -> int:
     graph = network.graph
-    classes = [printable(name) for name in graph.classes]
-    wide = max(len(printable(str(path))) for path in pictures_of(paths))
+    classes = [_one_line(name) for name in graph.classes]
+    wide = max(len(_one_line(str(path))) for path in pictures_of(paths))
     broad = max(len(name) for name in classes)
     weighs = f"{file.stat().st_size / 2**20:.3g} MiB network"
     failures = 0
     if graph.source.weights == "random":
         sys.stderr.write(f"note: the weights in {file} are random; what it answers means nothing\n")
     for each in found:
-        name = printable(str(each.picture))
+        name = _one_line(str(each.picture))
         if isinstance(each, Failure):
             failures += 1
-            sys.stderr.write(f"error: {name}: {printable(each.reason)}\n")
+            sys.stderr.write(f"error: {name}: {_one_line(each.reason)}\n")
             continue
         shares = zip(each.top, each.probabilities, strict=True)
         answers = "   ".join(f"{classes[number]:<{broad}} {100 * share:5.1f} %" for number, share in shares)
@@ -168,9 +169,8 @@ def _show_json(found: Iterator[Answer | Failure], network: PackedNetwork, file: 
     return int(failures > 0)
 
 
-def printable(text: str) -> str:
-    """A text without what would steer a terminal: names come from files that nobody vouches for."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+def _one_line(text: str) -> str:
+    return printable(text).replace("\n", "\\n")
 
 
 def _write(text: str) -> None:

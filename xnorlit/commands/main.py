@@ -7,10 +7,12 @@ import errno
 import importlib
 import importlib.metadata
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 
 from xnorlit.errors import UserError, did_you_mean
+from xnorlit.output.names import at_home, printable
 
 
 def _worded(module: str, function: str, *first: str) -> Callable[[Sequence[str]], int | None]:
@@ -108,7 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
+    words = [_HOME.sub(_at_home, word) for word in words if word != "--debug"]
+    closed = _open_standard_streams()
     if not words or words[0] in ("--help", "-h", "help"):
         sys.stdout.write(usage())
         return 0
@@ -119,6 +122,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words[0] not in COMMANDS:
             near = did_you_mean(words[0], COMMANDS)
             raise UserError(f"no command named {words[0]}.{near} Known: {', '.join(COMMANDS)}. See xnorlit --help.")
+        if closed and words[0] in _ANSWERING:
+            raise UserError(
+                f"standard output is closed, and {words[0]} answers there. Let it write into a file: > FILE."
+            )
         status = COMMANDS[words[0]][1](words[1:])
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
@@ -126,6 +133,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _told(error)
     return status or 0
+
+
+_ANSWERING = ("classify", "compare", "steps", "summary")
+"""Commands that do nothing but print."""
+
+_HOME = re.compile(r"^(--?[\w.-]+=)?(~[^/]*)(?=/|$)")
+
+
+def _at_home(found: re.Match[str]) -> str:
+    """The folder that `~` or `~somebody` stands for; a shell reads it at the beginning of a word, not behind a `=`."""
+    return f"{found[1] or ''}{at_home(found[2])}"
+
+
+def _open_standard_streams() -> bool:
+    """Opens what is closed of standard input, output and error to nothing; whether the output was.
+
+    A file that is opened next would get its number, and what some library prints would go into it.
+    """
+    silent = sys.stdout is None
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            try:
+                os.fstat(number)
+            except OSError:
+                os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+    return silent
 
 
 def _told(error: BaseException) -> int:
@@ -142,7 +176,7 @@ def _told(error: BaseException) -> int:
     else:
         what = " ".join(f"{type(error).__name__}: {error}".split())
         message, status = (f"unexpected: {what}. Run it again with --debug for the traceback, and please report it."), 1
-    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.write(f"error: {printable(message)}\n")
     return status
 
 

@@ -10,6 +10,7 @@ from rich.text import Text
 from xnorlit.comparison.comparison import Comparison, Gap
 from xnorlit.comparison.difference import NOT_SET, Difference
 from xnorlit.comparison.rows import rows
+from xnorlit.output.names import printable
 
 ROLES = {"binarizer": "", "declared": "declared", "undeclared": "not declared"}
 _STYLES = {"matched": "green", "declared": "yellow", "published": "yellow", "unmatched": "red", "identical": "red"}
@@ -39,9 +40,9 @@ def _heading(comparison: Comparison) -> Text:
     verdict = _verdict(comparison)
     name = f"{comparison.experiment}/{comparison.pair}"
     listed = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-    heading = Text(_printable(name), "bold")
-    heading.append(f" · {_printable(verdict[0])}", verdict[1])
-    return heading.append(_printable(f" · {data} · {listed} · {comparison.images:,} images"), "not bold")
+    heading = Text(printable(name), "bold")
+    heading.append(f" · {printable(verdict[0])}", verdict[1])
+    return heading.append(printable(f" · {data} · {listed} · {comparison.images:,} images"), "not bold")
 
 
 def _verdict(comparison: Comparison) -> tuple[str, str]:
@@ -142,9 +143,4 @@ def _value(value: object) -> str:
 
 def _text(text: str, style: str = "") -> Text:
     # A Text, so that "[6.9, 8.7]" is not read as markup.
-    return Text(_printable(text), style)
-
-
-def _printable(text: str) -> str:
-    # Names come from files: none of them may steer the terminal.
-    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
+    return Text(printable(text), style)

@@ -2,19 +2,23 @@
 
 import hashlib
 import math
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from xnorlit.data.augment import View
 from xnorlit.data.listing import Listing
 from xnorlit.data.memory import MemoryReader
-from xnorlit.data.prepare import write_splits
+from xnorlit.data.prepare import in_order, write_splits
 from xnorlit.data.reader import Reader
-from xnorlit.data.say import say
+from xnorlit.data.say import progress, say
 from xnorlit.data.sources import BetonFile, ImageArray, ImageFiles, Source, Split, open_beton
 from xnorlit.data.storage import Storage
 from xnorlit.errors import UserError
+from xnorlit.output import atomic
+from xnorlit.pictures import UnreadableImageError, read_rgb
 
 Name = Literal["auto", "ffcv", "folder"]
 
@@ -79,7 +83,9 @@ def choose(
     from xnorlit.data.folder import FolderReader
 
     reason = "as asked" if requested == "folder" else f"FFCV is missing: {missing}"
-    files = {id(part): FolderReader(part, workers) for part in parts.values() if isinstance(part, ImageFiles)}
+    trees = [part for part in {id(part): part for part in parts.values()}.values() if isinstance(part, ImageFiles)]
+    _refuse_unreadable(trees, cache, max(1, workers))
+    files = {id(part): FolderReader(part, workers) for part in trees}
     readers = {split: files[id(part)] for split, part in parts.items()}
     reason += f"; {workers} worker processes"
     return Choice("folder", reason, readers, {split: part.listing for split, part in parts.items()})
@@ -159,6 +165,42 @@ def _ffcv(parts: dict[str, Split], views: dict[str, View], batch_size: int, work
     return Choice("ffcv", reason, chosen, {split: part.listing for split, part in parts.items()})
 
 
+def _refuse_unreadable(trees: list[ImageFiles], cache: Path, threads: int) -> None:
+    """Decodes each picture once, and remembers that it could be read: what cannot is named before training, not in it.
+
+    Raises:
+        UserError: Some cannot be read.
+    """
+    digest = hashlib.sha256()
+    for files in trees:
+        digest.update(f"{files.root.resolve()}{files.listing.sha256}".encode(errors="surrogateescape"))
+        _add_files(digest, files)
+    note = cache / "readable" / digest.hexdigest()[:12]
+    if note.is_file():
+        return
+    total = sum(len(files.listing) for files in trees)
+    say(f"checking once that {total:,} pictures can be read")
+    bad: list[UnreadableImageError] = []
+    for files in trees:
+        found = in_order(partial(_unreadable, files), len(files.listing), threads)
+        bad += [error for error in progress(found, len(files.listing), "checking") if error]
+    if len(bad) == 1:
+        raise bad[0]
+    if bad:
+        listed = "\n".join(f"  {error}" for error in bad[:5])
+        raise UserError(f"{len(bad):,} of {total:,} pictures cannot be read:\n{listed}")
+    with suppress(OSError), atomic.path(note) as made:  # A read-only cache only costs the check next time.
+        made.touch()
+
+
+def _unreadable(files: ImageFiles, index: int) -> UnreadableImageError | None:
+    try:
+        read_rgb(files.path(index), coarse=True)
+    except UnreadableImageError as error:
+        return error
+    return None
+
+
 def storage_for(size: int) -> Storage:
     """How a set is stored for pictures of `size` pixels: shorter side 256 for 224, JPEG above 64 pixels."""
     return Storage(shorter_side=math.ceil(size * 8 / 7), jpeg=0.0 if size <= _SMALL else 1.0)
@@ -169,8 +211,19 @@ def _key(parts: dict[str, Split], storage: Storage) -> str:
     for split, part in parts.items():
         digest.update(f"{split}{part.listing.sha256}".encode())
         if isinstance(part, ImageFiles):
-            # Names alone would not notice files that were replaced.
-            for index in range(len(part.listing)):
-                status = part.path(index).stat()
-                digest.update(f"{status.st_size},{status.st_mtime_ns};".encode())
+            _add_files(digest, part)
     return digest.hexdigest()[:12]
+
+
+def _add_files(digest: Any, files: ImageFiles) -> None:
+    """Adds sizes and times of a split's files: names alone would not notice files that were replaced."""
+    for index in range(len(files.listing)):
+        path = files.path(index)
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be read as an image: {error.strerror}. Mend or remove it, or leave such files out with "
+                "`xnorlit prepare --skip-bad`."
+            ) from error
+        digest.update(f"{status.st_size},{status.st_mtime_ns};".encode())

@@ -47,7 +47,13 @@ def scan_flat(folder: Path, classes: tuple[str, ...], labels_file: Path | None, 
     """
     files = tree.flat_images(folder)
     path = labels_file or _find_labels(folder, around)
-    synsets = _read(path, files)
+    try:
+        synsets = _read(path, files)
+    except (KeyError, IndexError, TypeError, ValueError, csv.Error) as error:  # UnicodeDecodeError is a ValueError
+        raise UserError(
+            f"{path} does not say the classes of the validation images ({type(error).__name__}: {error}). Expected "
+            f"{GROUND_TRUTH} of the devkit, LOC_val_solution.csv, or lines of `file synset`."
+        ) from error
     missing = [name for name in files if name not in synsets]
     if missing:
         raise UserError(

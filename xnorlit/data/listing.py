@@ -8,6 +8,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from xnorlit.pictures import listing_sha256
+
 
 @dataclass(frozen=True, eq=False)
 class Listing:
@@ -32,10 +34,7 @@ class Listing:
         """SHA-256 of the names and labels in order: equal listings mean that predictions can be paired by index."""
         if self._digest is not None:
             return self._digest
-        digest = hashlib.sha256("\0".join(self.classes).encode())
-        for name, label in zip(self.names, self.labels.tolist(), strict=True):
-            digest.update(f"\n{name}\0{label}".encode())
-        return digest.hexdigest()
+        return listing_sha256(self.classes, self.names, self.labels.tolist())
 
     def counts(self) -> dict[str, int]:
         """Number of samples of each class."""

@@ -17,6 +17,7 @@ from xnorlit.data.listing import Listing, held_out
 from xnorlit.data.loader import BatchLoader, Samples
 from xnorlit.data.say import say
 from xnorlit.errors import UserError
+from xnorlit.output.names import at_home
 
 _SMALL = 64  # up to this size, pictures are cropped as CIFAR's are; above, as ImageNet's
 _SPLITS = ("train", "val", "test")
@@ -83,7 +84,7 @@ class ImageData(pl.LightningDataModule):
         small = image_size <= _SMALL
         self.source, self.image_size, self.batch_size = str(source), image_size, batch_size
         self.backend: backends.Name = backend
-        self.workers, self.holdout, self.root, self.seed = workers, holdout, Path(root), seed
+        self.workers, self.holdout, self.root, self.seed = workers, holdout, at_home(root), seed
         train_view = View(train_crop or (PadCrop() if small else ResizedCrop()), flip, image_size, seed)
         val_view = View(val_crop or CentreCrop(1.0 if small else 224 / 256), flip=False, size=image_size)
         self._views = {"train": train_view, "val": val_view, "test": val_view}

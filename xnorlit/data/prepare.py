@@ -21,6 +21,7 @@ from xnorlit.data.sidecar import Sidecar
 from xnorlit.data.storage import Storage
 from xnorlit.errors import UserError
 from xnorlit.output import atomic, console
+from xnorlit.output.names import printable
 from xnorlit.pictures import UnreadableImageError
 
 _SAMPLED = 48  # images encoded beforehand to estimate the space needed
@@ -173,19 +174,25 @@ def _write(
         return Encoded(listing.names[index], *encoded, int(listing.labels[index]))
 
     def kept() -> Generator[Encoded, None, None]:
-        results = progress(_in_order(encode, len(listing), threads), len(listing), f"preparing {split}")
+        results = progress(in_order(encode, len(listing), threads), len(listing), f"preparing {split}")
         for index, result in enumerate(results):
             if isinstance(result, Encoded):
                 yield result
             elif skipped is not None:
-                skipped.append((index, str(result.__cause__ or result)))
+                skipped.append((index, str(result.__cause__) or result.reason))
 
     with closing(kept()) as encoded:  # stops the threads at once when writing fails
         beton_writer.write(path, encoded, len(listing))
 
 
-def _in_order(function: Callable, count: int, threads: int) -> Iterator:
-    """function(0), function(1), ... computed ahead by threads; leaving early cancels the rest."""
+def in_order(function: Callable, count: int, threads: int) -> Iterator:
+    """function(0), function(1), ... computed ahead by threads; leaving early cancels the rest.
+
+    Args:
+        function: Of a position.
+        count: How many positions there are.
+        threads: That compute.
+    """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
     waiting: deque[Future] = deque()
     try:
@@ -217,7 +224,7 @@ def _describe(path: Path, listing: Listing, skipped: list[tuple[int, str]], stor
         beton_bytes=path.stat().st_size,
         options=asdict(storage),
         source=source,
-        skipped=[{"name": listing.names[index], "reason": reason} for index, reason in skipped],
+        skipped=[{"name": printable(listing.names[index]), "reason": printable(why)} for index, why in skipped],
     )
 
 

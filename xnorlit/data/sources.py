@@ -15,6 +15,8 @@ from xnorlit.data.beton import Beton
 from xnorlit.data.listing import Listing
 from xnorlit.data.tree import ImageFiles
 from xnorlit.errors import UserError, did_you_mean
+from xnorlit.output.names import at_home
+from xnorlit.pictures import is_text
 
 Triple = tuple[float, float, float]
 
@@ -94,7 +96,9 @@ def find(source: str, root: Path, *, image_size: int, need_val: bool = True) -> 
         return replace(_tree(_imagenette(root), need_val), name="imagenette", kind="named")
     if source == "imagenet":
         return replace(_tree(_imagenet(root), need_val), name="imagenet", kind="named")
-    path = Path(source).expanduser()
+    if not is_text(source):
+        raise UserError(f"the name of the folder {source} is not UTF-8. Rename it: a run's configuration names it.")
+    path = at_home(source)
     if not path.exists():
         raise UserError(
             f"There is no data set called {source}, and no such file or folder.{did_you_mean(source, NAMED)} "

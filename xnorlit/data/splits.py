@@ -5,6 +5,7 @@ from pathlib import Path
 from xnorlit.data import imagenet, tree
 from xnorlit.data.tree import ImageFiles
 from xnorlit.errors import UserError
+from xnorlit.pictures import class_folders
 
 # Where the folders lie within what people download, Kaggle's ImageNet for one.
 NESTED = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
@@ -27,7 +28,7 @@ def find(root: Path, val_labels: Path | None = None, *, need_val: bool = True) -
         raise UserError(f"{root} is not a folder. Expected one with train/ and val/ (or test/), a folder per class.")
     home = next((root / inner for inner in NESTED if tree.split_folder(root / inner, "train")), None)
     if home is None:
-        inside = ", ".join(tree.class_folders(root)[:5]) or "no folders"
+        inside = ", ".join(list(class_folders(root))[:5]) or "no folders"
         raise UserError(
             f"{root} has no train/ (it holds {inside}). Expected train/ and val/ (or test/), each "
             "with a folder per class."
@@ -39,7 +40,7 @@ def find(root: Path, val_labels: Path | None = None, *, need_val: bool = True) -
         folder = tree.split_folder(home, split)
         if folder is None:
             continue
-        if split == "test" and not tree.class_folders(folder):
+        if split == "test" and not class_folders(folder):
             continue  # ImageNet's test split has no public labels
         found[split] = _scan_like(folder, found["train"], val_labels, root)
     if "val" not in found and "test" in found:
@@ -54,7 +55,7 @@ def find(root: Path, val_labels: Path | None = None, *, need_val: bool = True) -
 
 def _scan_like(folder: Path, train: ImageFiles, val_labels: Path | None, root: Path) -> ImageFiles:
     classes = train.listing.classes
-    if not tree.class_folders(folder) and tree.flat_images(folder):
+    if not class_folders(folder) and tree.flat_images(folder):
         return imagenet.scan_flat(folder, classes, val_labels, root)
     files = tree.scan(folder)
     if files.listing.classes != classes:

@@ -11,7 +11,7 @@ from PIL import Image
 from xnorlit import pictures
 from xnorlit.data.listing import Listing
 from xnorlit.errors import UserError
-from xnorlit.pictures import SUFFIXES, is_image, names_below
+from xnorlit.pictures import SUFFIXES, class_folders, is_image, names_below
 
 SPLIT_FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 
@@ -43,8 +43,10 @@ class ImageFiles:
         try:
             with Image.open(self.path(index)) as image:
                 width, height = image.size
-                turned = image.getexif().get(0x0112, 1) >= 5
-        except (OSError, SyntaxError, ValueError):
+                turned = pictures.orientation(image) >= 5
+                if turned and image.format not in ("JPEG", "MPO", "PNG", "WEBP"):
+                    raise ValueError("Pillow's versions differ in whether the header's sides are turned already")
+        except Exception:  # Pillow's format plug-ins raise nearly everything on broken files.
             height, width = self.open(index).size[::-1]  # raises the error that names the file
             turned = False
         return (width, height) if turned else (height, width)
@@ -61,7 +63,8 @@ def scan(folder: Path) -> ImageFiles:
     Raises:
         UserError: Fewer than two classes, or a class without images.
     """
-    classes = class_folders(folder)
+    folders = class_folders(folder)
+    classes = tuple(folders)
     if len(classes) < 2:
         found = f"one class, {classes[0]}" if classes else "no class folder"
         raise UserError(
@@ -69,24 +72,19 @@ def scan(folder: Path) -> ImageFiles:
             f"such as {folder}/cat/*.jpg and {folder}/dog/*.jpg."
         )
     names: list[str] = []
+    files: list[str] = []
     labels: list[int] = []
-    for label, name in enumerate(classes):
-        images = sorted(names_below(folder / name, name))
+    for label, (name, inside) in enumerate(folders.items()):
+        images = sorted(names_below(folder / inside, name))
         if not images:
             raise UserError(
                 f"Class {name} of {folder} holds no image. Expected files ending in {', '.join(sorted(SUFFIXES))}; "
                 "add some or remove the folder."
             )
         names += images
+        files += [inside + image.removeprefix(name) for image in images]
         labels += [label] * len(images)
-    return ImageFiles(folder, Listing(classes, names, np.array(labels, np.int64)), names)
-
-
-def class_folders(folder: Path) -> tuple[str, ...]:
-    """Names of the subfolders, sorted."""
-    return tuple(
-        sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-    )
+    return ImageFiles(folder, Listing(classes, names, np.array(labels, np.int64)), files)
 
 
 def flat_images(folder: Path) -> list[str]:

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from xnorlit.output.names import printable
+
 _Item = TypeVar("_Item")
 
 
@@ -37,7 +39,7 @@ def say(tag: str, text: str) -> None:
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return
     label = escape(f"{f'[{tag}]' if tag else '':<10}")
-    lines = escape(text).replace("\n", f"\n{'':10}")
+    lines = escape(printable(text)).replace("\n", f"\n{'':10}")
     terminal(soft_wrap=True).print(f"[bold]{label}[/bold]{lines}")
 
 

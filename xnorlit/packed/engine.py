@@ -1,11 +1,13 @@
 """A packed network that runs: pixels in, logits out."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from xnorlit.errors import UserError
 from xnorlit.packed import _kernels, tensorfile
 from xnorlit.packed.assembly import add_layer
 from xnorlit.packed.document import parse
@@ -26,21 +28,47 @@ def load(path: Path | str) -> "PackedNetwork":
     Raises:
         UserError: The file cannot be read, or is not a whole packed network; the message names the field.
     """
+    path = Path(path)
     metadata, tensors = tensorfile.read(path)
     try:
-        found = json.loads(metadata.get(METADATA, "null"))
+        found = json.loads(metadata.get(METADATA, "null"), object_pairs_hook=tensorfile.distinct)
     except (ValueError, RecursionError) as error:
         raise tensorfile.damaged(path, f"metadata {METADATA}: not JSON ({error})") from None
     try:
-        return PackedNetwork(parse(found, tensors), tensors)
+        network = PackedNetwork(parse(found, tensors), tensors)
+        # The file stands for the tensors, which would lie in memory a second time beside the engine's.
+        network._again = _load_again, (path.resolve(), _stamp(path))
+        return network
     except (FieldError, ValueError) as error:
         raise tensorfile.damaged(path, str(error)) from None
     except RecursionError:  # deep enough for JSON to be read, too deep for a message to show it
         raise tensorfile.damaged(path, f"metadata {METADATA}: a value is nested too deeply") from None
 
 
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _load_again(path: Path, stamp: tuple[int, int]) -> "PackedNetwork":
+    """The network of a file that another process loaded, which pickles its path.
+
+    Raises:
+        UserError: The file is gone, or has been written since.
+    """
+    network = load(path)
+    if _stamp(path) != stamp:
+        raise UserError(
+            f"{path} was written after the network that another process sent had been loaded from it. Load it there "
+            "again, and keep the file until every process has."
+        )
+    return network
+
+
 class PackedNetwork:
     """Logits of uint8 images, `[N, H, W, 3] -> [N, classes]`; may be called from several threads at once.
+
+    It can be pickled, for other processes of the same machine: one that was loaded as the path of its file.
 
     The integers of every binary layer equal those of training's evaluation forward; the ends compute in fp32, or in
     8 bits where the file says so.
@@ -55,11 +83,15 @@ class PackedNetwork:
 
     def __init__(self, graph: Graph, tensors: Mapping[str, np.ndarray]) -> None:
         self.graph = graph
+        self._again: tuple[Callable[..., PackedNetwork], tuple[Any, ...]] = PackedNetwork, (graph, dict(tensors))
         self._engine = _kernels.Engine(chosen_path())
         at = graph.input
         for layer in graph.layers:
             add_layer(self._engine, layer, at, graph, tensors)
             at = layer.output(at)
+
+    def __reduce__(self) -> tuple[Callable[..., "PackedNetwork"], tuple[Any, ...]]:
+        return self._again
 
     @property
     def path(self) -> str:

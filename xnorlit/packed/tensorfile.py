@@ -66,7 +66,7 @@ def _header(file: BinaryIO, size: int, path: Path) -> tuple[dict[str, Any], int]
     if length > min(size - 8, LARGEST_HEADER):
         raise damaged(path, f"its header claims {length} bytes, the file has {size}")
     try:
-        header = json.loads(file.read(length), object_pairs_hook=_distinct)
+        header = json.loads(file.read(length), object_pairs_hook=distinct)
     except (ValueError, RecursionError) as error:
         raise damaged(path, f"its header is not JSON ({error})") from None
     if not isinstance(header, dict):
@@ -74,7 +74,7 @@ def _header(file: BinaryIO, size: int, path: Path) -> tuple[dict[str, Any], int]
     return header, 8 + length
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object whose names differ: of two equal ones a reader would silently take the last."""
     found = dict(pairs)
     if len(found) < len(pairs):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from xnorlit.errors import UserError
+from xnorlit.output.names import at_home
 from xnorlit.runs.config import differing
 from xnorlit.runs.place import Place
 
@@ -39,6 +40,9 @@ class RunPlace:
     fresh: bool = False
     wandb: Literal["auto", "online", "offline", "off"] = "auto"
 
+    def __post_init__(self) -> None:
+        self.root = at_home(self.root)  # Lightning reads `~` in the folders that it is told, too.
+
     def at(self, seed: int) -> Path:
         """The run's folder.
 
@@ -50,7 +54,7 @@ class RunPlace:
         """
         for key in ("experiment", "arm", "pair"):
             name = getattr(self, key)
-            if not name or name in (".", "..") or "/" in name or "\\" in name:
+            if not name or name in (".", "..") or "/" in name or "\\" in name or not name.isprintable():
                 raise UserError(f"run.{key} is {name!r}, but a single folder name was expected, such as 'pair-0'.")
         return Place(self.root, self.experiment, self.pair, self.arm, seed).path
 
@@ -115,7 +119,7 @@ def checkpoint_of(named: str, run: Path, *, role: str) -> Path:
         UserError: The arm's run has not finished.
     """
     if "/" in named or Path(named).suffix:
-        return Path(named)
+        return at_home(named)
     folder = run.parent.parent / named / run.name
     if not (folder / "summary.json").is_file():
         state = "is not finished" if (folder / "config.yaml").is_file() else "does not exist"

@@ -1,16 +1,15 @@
 """The validation pictures behind the predictions, where their folder is on this machine."""
 
 import base64
-import hashlib
 import io
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from xnorlit.pictures import UnreadableImageError, names_below, read_rgb
+from xnorlit.errors import UserError
+from xnorlit.pictures import UnreadableImageError, class_folders, listing_sha256, names_below, read_rgb
 from xnorlit.runs import Predictions
 
 _FOLDERS = ("val", "valid", "validation", "test", "testing")
@@ -23,7 +22,7 @@ class Photographs:
 
     Args:
         folder: Of the split.
-        names: By position in the split's listing, relative to the folder.
+        names: Files by position in the split's listing, relative to the folder.
     """
 
     folder: Path
@@ -59,11 +58,11 @@ def find(predictions: Predictions, sources: Sequence[Path]) -> Photographs | str
     tried = []
     for source in dict.fromkeys(sources):
         for folder in [*(source / name for name in _FOLDERS), source]:
-            if not folder.is_dir() or not _has_classes(folder, predictions.classes):
+            if not folder.is_dir() or (listed := _listed(folder, predictions.classes)) is None:
                 continue
-            names = list(_listed(folder, predictions.classes))
-            if _hash(names, predictions.classes) == predictions.listing_sha256:
-                return Photographs(folder, names)
+            files, digest = listed
+            if digest == predictions.listing_sha256:
+                return Photographs(folder, files)
             tried.append(str(folder))
     if tried:
         return f"{', '.join(tried)}: the names of the pictures there are not those of the runs' validation set."
@@ -71,21 +70,16 @@ def find(predictions: Predictions, sources: Sequence[Path]) -> Photographs | str
     return f"the validation pictures are not on disk as folders of classes ({looked} was looked into)."
 
 
-def _has_classes(folder: Path, classes: tuple[str, ...]) -> bool:
-    found = {entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")}
-    return found == set(classes)
-
-
-def _listed(folder: Path, classes: tuple[str, ...]) -> Iterator[str]:
-    """Names as the data module lists them: class by class, sorted, at any depth."""
-    for name in classes:
-        yield from sorted(names_below(folder / name, name))
-
-
-def _hash(names: Sequence[str], classes: tuple[str, ...]) -> str:
-    """`xnorlit.data.listing.Listing.sha256` of these names, whose first folder is the class."""
-    labels = {name: label for label, name in enumerate(classes)}
-    digest = hashlib.sha256("\0".join(classes).encode())
-    for name in names:
-        digest.update(f"\n{name}\0{labels[name.partition('/')[0]]}".encode())
-    return digest.hexdigest()
+def _listed(folder: Path, classes: tuple[str, ...]) -> tuple[list[str], str] | None:
+    """Each picture's file and the listing's hash, as the data module lists them; None where the classes are others."""
+    try:
+        folders = class_folders(folder)
+        if set(folders) != set(classes):
+            return None
+        of_class = [sorted(names_below(folder / folders[name], name)) for name in classes]
+    except (OSError, UserError):
+        return None
+    names = [name for listed in of_class for name in listed]
+    labels = [label for label, listed in enumerate(of_class) for _ in listed]
+    files = [folders[name.partition("/")[0]] + "/" + name.partition("/")[2] for name in names]
+    return files, listing_sha256(classes, names, labels)
