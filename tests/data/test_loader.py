@@ -6,6 +6,7 @@ import pytest
 from xnorlit.data.augment import CentreCrop, PadCrop, View
 from xnorlit.data.loader import BatchLoader, Samples
 from xnorlit.data.memory import MemoryReader
+from xnorlit.errors import UserError
 
 COUNT, SIZE = 50, 8
 IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, SIZE, SIZE, 3), np.uint8)
@@ -70,7 +71,7 @@ def test_stopping_at_the_last_batch_without_exhausting_starts_the_next_epoch():
     batches = iter(stopped)
     for _ in range(len(stopped)):
         next(batches)
-    assert stopped.state_dict() == {"epoch": 1, "position": 0}
+    assert stopped.state_dict() == {"epoch": 1, "sample": 0, "global_batch": 8}
 
 
 @pytest.mark.parametrize("position", [0, 1, 6, 7, 10])
@@ -88,19 +89,70 @@ def test_a_resumed_loader_goes_on_with_the_same_pictures(position):
     assert all(left.images.equal(right.images) for left, right in zip(got, expected[position:], strict=True))
 
 
+def steps(loaders):
+    """For each optimizer step of an epoch its samples and its pictures, whichever process has them."""
+    every = loaders[0].division.accumulate
+    found = []
+    for number, batches in enumerate(zip(*loaders, strict=True)):
+        if number % every == 0:
+            found.append({})
+        for batch in batches:
+            found[-1].update(zip(batch.indices.tolist(), batch.images, strict=True))
+    return found
+
+
+def crew(world, batch_size, global_batch=16):
+    return [loader(batch_size=batch_size, rank=rank, world=world, global_batch=global_batch) for rank in range(world)]
+
+
+@pytest.mark.parametrize(("world", "batch_size"), [(1, 16), (1, 8), (1, 5), (2, 8), (2, 3), (3, 6), (4, 4), (8, 2)])
+def test_steps_are_the_same_for_any_processes_and_batch_size(world, batch_size):
+    expected, found = steps([loader(batch_size=16)]), steps(crew(world, batch_size))
+    assert [step.keys() for step in found] == [step.keys() for step in expected]
+    assert all(found[n][i].equal(expected[n][i]) for n, step in enumerate(expected) for i in step)
+
+
+@pytest.mark.parametrize("steps_done", [0, 1, 3, 4, 6])
+@pytest.mark.parametrize(("before", "after"), [((1, 16), (2, 8)), ((2, 8), (1, 5)), ((4, 2), (3, 6)), ((1, 3), (8, 2))])
+def test_an_epoch_goes_on_with_other_processes_and_batch_size(before, after, steps_done):
+    whole = loader(batch_size=16)
+    expected = [step for _ in range(3) for step in steps([whole])]
+    first, second = crew(*before), crew(*after)
+    for one in first:
+        batches = (batch for _ in range(3) for batch in one)
+        left = steps_done
+        while left:  # an epoch of 50 samples has 4 steps of 16, the last of them in fewer parts
+            next(batches)
+            left = steps_done - (one.epoch * 4 + one.state_dict()["sample"] // 16)
+    assert len({str(one.state_dict()) for one in first}) == 1
+    for one in second:
+        one.load_state_dict(first[0].state_dict())
+    found = [step for _ in range(3) for step in steps(second)][: len(expected) - steps_done]
+    assert [step.keys() for step in found] == [step.keys() for step in expected[steps_done:]]
+    assert all(left[i].equal(right[i]) for left, right in zip(found, expected[steps_done:], strict=True) for i in left)
+
+
+def test_a_position_of_an_older_version_is_in_batches():
+    whole = seen(loader())
+    resumed = loader()
+    resumed.load_state_dict({"epoch": 0, "position": 3})
+    assert seen(resumed) == whole[3:]
+    assert resumed.state_dict()["epoch"] == 1
+
+
+def test_another_global_batch_is_refused_with_what_to_type():
+    resumed = loader(batch_size=8, world=2)
+    with pytest.raises(UserError, match=r"begun with 8 samples in each step.*now they are 16 .*--data.global_batch 8"):
+        resumed.load_state_dict(loader(batch_size=8).state_dict())
+
+
 @pytest.mark.parametrize("world", [2, 3, 8])
 def test_validation_over_ranks_neither_drops_nor_repeats(world):
     shares = [flat(seen(loader(shuffle=False, rank=rank, world=world))) for rank in range(world)]
     assert sorted(flat(shares)) == list(range(COUNT))
-
-
-def test_training_ranks_read_disjoint_samples_of_one_order_and_equally_many_batches():
-    shares = [seen(loader(rank=rank, world=3)) for rank in range(3)]
-    assert len({len(share) for share in shares}) == 1
-    everyone = flat(flat(shares))
-    assert len(everyone) == len(set(everyone)) == 48
-    single = flat(seen(loader(batch_size=COUNT)))
-    assert flat(shares[0]) == single[:48:3]
+    assert [len(loader(shuffle=False, rank=rank, world=world)) for rank in range(world)] == [
+        len(seen(loader(shuffle=False, rank=rank, world=world))) for rank in range(world)
+    ]
 
 
 def test_augmentation_does_not_depend_on_the_batch_or_the_rank():

@@ -63,7 +63,7 @@ class FfcvReader:
 
     Args:
         beton: A checked file.
-        batch_size: Samples in each batch but the last.
+        batch_size: Samples that are decoded together; batches may have any size.
         size: Height and width of the pictures.
         reflect: What a shifted window shows outside the image: the mirror image, or zeros.
         workers: Threads that decode; at most the number of cores.
@@ -90,13 +90,20 @@ class FfcvReader:
         rows = view.place(positions, epoch, Sizes(*(side[positions] for side in self._sizes)))
         reading = _Pass(self._loader, rows)
         try:
-            for _ in batches:
-                pictures, status = reading.next()
-                if status.any():
-                    raise self._damaged(int(positions[np.flatnonzero(status)[0]]))
-                # A copy: FFCV overwrites its buffers some batches later.
-                yield as_tensor(pictures.copy())
-                positions = positions[len(pictures) :]
+            pictures = np.empty((0, view.size, view.size, 3), np.uint8)
+            for batch in batches:
+                # A copy: FFCV overwrites its buffers some batches later, and its batches all have one size.
+                asked, filled = np.empty((len(batch), *pictures.shape[1:]), np.uint8), 0
+                while filled < len(batch):
+                    if not len(pictures):
+                        pictures, status = reading.next()
+                        if status.any():
+                            raise self._damaged(int(positions[np.flatnonzero(status)[0]]))
+                        positions = positions[len(pictures) :]
+                    taken = pictures[: len(batch) - filled]
+                    asked[filled : filled + len(taken)] = taken
+                    filled, pictures = filled + len(taken), pictures[len(taken) :]
+                yield as_tensor(asked)
         finally:
             reading.finish()
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from xnorlit.data import order
 from xnorlit.data.augment import View
 from xnorlit.data.reader import Reader
+from xnorlit.errors import UserError
 
 
 class Batch(NamedTuple):
@@ -23,6 +24,8 @@ class Batch(NamedTuple):
     """int64 [N]."""
     indices: Tensor
     """int64 [N], positions in the split's listing: the same in every epoch, for any workers and backend."""
+    weight: float = 1.0
+    """Factor on the mean training loss; not 1 only where a step's samples divide unevenly, see `order.Division`."""
 
 
 class Samples(NamedTuple):
@@ -36,7 +39,7 @@ class Samples(NamedTuple):
 
 
 class BatchLoader:
-    """Iterates over a split, one epoch per pass, and knows (epoch, position) so that a run resumes on the next sample.
+    """Iterates over a split, one epoch per pass, and knows (epoch, sample) so that a run resumes on the next sample.
 
     A pass that is abandoned counts as an epoch, except that the first pass after `load_state_dict` goes on where the
     saved one stood. The state is moved before a batch is handed out: whoever stops at `len()` batches without
@@ -45,13 +48,14 @@ class BatchLoader:
     Args:
         samples: What to read.
         view: How to show it.
-        batch_size: Per process.
-        shuffle: A training loader: order by (seed, epoch), equal shares for all ranks. Otherwise listing order, each
-            sample in exactly one rank's share.
+        batch_size: Samples that this process takes at once.
+        shuffle: A training loader: order by (seed, epoch), each step's samples divided over all processes. Otherwise
+            listing order, each sample in exactly one process.
         rank: This process.
         world: Number of processes.
+        global_batch: Samples of an optimizer step over all processes; `batch_size * world` unless given.
         pending: Number of batches that were handed out and are still being worked on: a run that is stopped within a
-            step resumes with that step's batch.
+            step resumes with that step's first batch.
     """
 
     def __init__(
@@ -63,14 +67,17 @@ class BatchLoader:
         shuffle: bool,
         rank: int = 0,
         world: int = 1,
+        global_batch: int | None = None,
         pending: Callable[[], int] = lambda: 0,
     ) -> None:
         self.samples, self.view, self.batch_size, self.shuffle = samples, view, batch_size, shuffle
         self.rank, self.world = rank, world
+        self.division = order.Division(global_batch or batch_size * world, batch_size, world)
         self.pending = pending
         self.epoch, self.position = 0, 0
         self._resuming = False
-        self._length = len(self._batches(0))
+        count = len(samples.labels)
+        self._length = self.division.batches(count) if shuffle else -(-len(range(rank, count, world)) // batch_size)
 
     def __len__(self) -> int:
         return self._length
@@ -81,31 +88,58 @@ class BatchLoader:
             self.epoch, self.position = self.epoch + 1, 0
         self._resuming = False
         epoch, first = self.epoch, self.position
-        batches = self._batches(epoch)[first:]
+        portions = self._portions(epoch, first)
         members, labels = self.samples.members, self.samples.labels
-        with closing(self.samples.reader.pictures([members[batch] for batch in batches], self.view, epoch)) as pictures:
-            for number, (batch, images) in enumerate(zip(batches, pictures, strict=True), start=1):
-                last = number == len(batches)
+        requests = [members[portion.samples] for portion in portions]
+        with closing(self.samples.reader.pictures(requests, self.view, epoch)) as pictures:
+            for number, (portion, images) in enumerate(zip(portions, pictures, strict=True), start=1):
+                last = number == len(portions)
                 if last:
                     # Frees the backend's threads now: the code after the last yield may never run.
                     pictures.close()
                 self.epoch, self.position = (epoch + 1, 0) if last else (epoch, first + number)
-                yield Batch(images, torch.from_numpy(labels[batch]), torch.from_numpy(batch))
+                indices = torch.from_numpy(portion.samples)
+                yield Batch(images, torch.from_numpy(labels[portion.samples]), indices, portion.weight)
                 if last:
                     return
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the first batch that has not been worked through comes from."""
+        """Where the first step that has not been worked through begins: `{epoch, sample, global_batch}`.
+
+        It is counted in samples of the epoch's order, over all processes: any number of them may go on from it.
+        """
         done = self.epoch * self._length + self.position - self.pending()
-        return {"epoch": done // self._length, "position": done % self._length}
+        step = done % self._length // self.division.accumulate
+        size = self.division.global_batch
+        return {"epoch": done // self._length, "sample": step * size, "global_batch": size}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Lets the next pass go on from a saved state."""
-        self.epoch, self.position = state["epoch"], state["position"]
+        """Lets the next pass go on from a saved state.
+
+        Args:
+            state: Of `state_dict`; or `{epoch, position}`, counted in batches of one process, of an older version.
+
+        Raises:
+            UserError: The state was saved with another global batch.
+        """
+        division = self.division
+        if state.get("global_batch", division.global_batch) != division.global_batch:
+            raise UserError(
+                f"the run was begun with {state['global_batch']} samples in each step, over all processes; now they "
+                f"are {division.global_batch} ({self.world} processes). Resume it with --data.global_batch "
+                f"{state['global_batch']}; the devices, the nodes and data.batch_size may change."
+            )
+        steps = state["sample"] // division.global_batch if "sample" in state else None
+        self.epoch = state["epoch"]
+        self.position = state["position"] if steps is None else steps * division.accumulate
         self._resuming = True
 
-    def _batches(self, epoch: int) -> list[NDArray[np.int64]]:
+    def _portions(self, epoch: int, first: int) -> list[order.Portion]:
+        """What this process reads in an epoch from its `first` batch on."""
         count = len(self.samples.labels)
-        everything = order.permutation(count, self.view.seed, epoch) if self.shuffle else np.arange(count)
-        mine = order.share(everything, self.rank, self.world, even=self.shuffle)
-        return order.batches(mine, self.batch_size, drop_single=self.shuffle)
+        if not self.shuffle:
+            batches = order.share(np.arange(count), self.rank, self.world, self.batch_size)
+            return [order.Portion(batch, 1.0) for batch in batches[first:]]
+        step, part = divmod(first, self.division.accumulate)
+        everything = order.permutation(count, self.view.seed, epoch)
+        return list(self.division.portions(everything, self.rank, step))[part:]

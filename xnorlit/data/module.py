@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xnorlit.data import backends, cores, counter, sources
+from xnorlit.data import backends, cores, counter, order, sources
 from xnorlit.data.augment import CentreCrop, Crop, PadCrop, ResizedCrop, View
 from xnorlit.data.listing import Listing, held_out
 from xnorlit.data.loader import BatchLoader, Samples
@@ -35,7 +35,11 @@ class ImageData(pl.LightningDataModule):
         backend: ffcv, folder (Pillow; small sets are held in memory), or auto: folders through FFCV where it is
             installed, made and downloaded sets from memory.
         image_size: Height and width of the pictures in pixels.
-        batch_size: Samples per process and step.
+        batch_size: Samples that a process takes at once.
+        global_batch: Samples of an optimizer step, over all processes. Given, the order of samples and every step's
+            samples are the same for any number of devices, nodes and any batch_size, all of which may change when a
+            run is resumed; gradients are accumulated where the devices hold less at once. By default batch_size times
+            the processes times trainer.accumulate_grad_batches.
         workers: Threads or processes that decode; by default the cores, shared among the processes of this machine.
         train_crop: PadCrop (the default up to 64 pixels), ResizedCrop (above), RandomCrop or CentreCrop.
         val_crop: CentreCrop by default, of the whole image up to 64 pixels, of 224/256 of the shorter side above.
@@ -61,6 +65,7 @@ class ImageData(pl.LightningDataModule):
         backend: backends.Name = "auto",
         image_size: int = 32,
         batch_size: int = 64,
+        global_batch: int | None = None,
         workers: int | None = None,
         train_crop: Crop | None = None,
         val_crop: Crop | None = None,
@@ -74,6 +79,7 @@ class ImageData(pl.LightningDataModule):
         super().__init__()
         _at_least("image_size", image_size, 1)
         _at_least("batch_size", batch_size, 1)
+        _at_least("global_batch", global_batch if global_batch is not None else 1, 1)
         _at_least("workers", workers if workers is not None else 0, 0)
         if not 0 <= holdout < 1:
             raise UserError(f"holdout is {holdout}. Expected the share of train to hold out: 0 (none) to less than 1.")
@@ -85,6 +91,7 @@ class ImageData(pl.LightningDataModule):
         self.source, self.image_size, self.batch_size = str(source), image_size, batch_size
         self.backend: backends.Name = backend
         self.workers, self.holdout, self.root, self.seed = workers, holdout, at_home(root), seed
+        self.global_batch = global_batch
         train_view = View(train_crop or (PadCrop() if small else ResizedCrop()), flip, image_size, seed)
         val_view = View(val_crop or CentreCrop(1.0 if small else 224 / 256), flip=False, size=image_size)
         self._views = {"train": train_view, "val": val_view, "test": val_view}
@@ -185,10 +192,34 @@ class ImageData(pl.LightningDataModule):
                 f"The {split} split has {len(samples.labels)} samples for {world} processes. Expected at least one for "
                 "each; use fewer devices."
             )
-        pending = self._steps_under_way if train else int
-        return BatchLoader(
-            samples, self._views[split], self.batch_size, shuffle=train, rank=rank, world=world, pending=pending
+        if not train:
+            return BatchLoader(samples, self._views[split], self.batch_size, shuffle=False, rank=rank, world=world)
+        loader = BatchLoader(
+            samples,
+            self._views[split],
+            self.batch_size,
+            shuffle=True,
+            rank=rank,
+            world=world,
+            global_batch=self._global_batch(world),
+            pending=self._steps_under_way,
         )
+        if self.trainer:
+            self.trainer.accumulate_grad_batches = loader.division.accumulate
+        return loader
+
+    def _global_batch(self, world: int) -> int:
+        """Samples of an optimizer step, over all processes."""
+        accumulate = self.trainer.accumulate_grad_batches if self.trainer else 1
+        if self.global_batch is None:
+            return self.batch_size * world * accumulate
+        needed = order.Division(self.global_batch, self.batch_size, world).accumulate
+        if accumulate not in (1, needed):
+            raise UserError(
+                f"trainer.accumulate_grad_batches is {accumulate}, but a data.global_batch of {self.global_batch} over "
+                f"{world} processes with data.batch_size {self.batch_size} takes {needed}. Leave it out."
+            )
+        return self.global_batch
 
     def _steps_under_way(self) -> int:
         if self.trainer is None:

@@ -1,9 +1,14 @@
-"""Which sample comes when: pure functions of (seed, epoch, rank)."""
+"""Which sample comes when: pure functions of (seed, epoch), and how each step's samples are divided over processes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xnorlit.data import counter
+from xnorlit.errors import UserError
 
 _PURPOSE = 1  # keeps the order's numbers apart from the augmentation's
 
@@ -20,29 +25,116 @@ def permutation(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.argsort(hashed, kind="stable")
 
 
-def share(order: NDArray[np.int64], rank: int, world: int, *, even: bool) -> NDArray[np.int64]:
-    """The part of an order that one of `world` processes reads: every `world`-th sample from `rank` on.
+def steps(count: int, global_batch: int) -> int:
+    """Optimizer steps of an epoch: `ceil(count / global_batch)`.
+
+    A last step of one sample is left out, since batch norm cannot take its variance; a set of one sample keeps it.
 
     Args:
-        order: The same on every rank.
-        rank: This process, 0..world-1.
+        count: Number of samples.
+        global_batch: Samples of one step, over all processes.
+    """
+    whole, rest = divmod(count, global_batch)
+    return whole + (rest > 1 or (rest == 1 and not whole))
+
+
+class Portion(NamedTuple):
+    """What one process reads at once."""
+
+    samples: NDArray[np.int64]
+    weight: float
+    """Factor on the mean loss of these samples, with which the gradient is the mean over the whole global batch."""
+
+
+@dataclass(frozen=True)
+class Division:
+    """How the samples of one optimizer step are divided: in time, then over the processes.
+
+    The order of an epoch is cut by the global batch, so neither the number of processes nor what fits into one of them
+    decides which samples make up a step, the last and smaller one included. A step's samples are cut into
+    `accumulate` parts of sizes that differ by at most one, one part after the other; of each part, process r of w
+    reads every w-th sample from the r-th on. Process r weighs its mean loss over n samples by `n w k / L`, for k parts
+    and L samples in the step: the mean over processes (DDP) and over k parts (Lightning) is then the mean over L.
+
+    A part too small to give each process two samples (one if `batch_size` is 1), which only an epoch's last step has,
+    is read whole by every process: batch norm takes no variance of one sample, and DDP needs all processes in a step.
+
+    Args:
+        global_batch: Samples of one step, over all processes.
+        batch_size: Samples that one process takes at once; one or two more where the division leaves a rest.
         world: Number of processes.
-        even: Training: all shares have one length, so that gradients can be averaged; the last `len(order) % world`
-            samples of this epoch's order wait for another epoch. Otherwise every sample is in exactly one share.
+
+    Raises:
+        UserError: There are more processes than the global batch feeds.
     """
-    end = len(order) // world * world if even else len(order)
-    return order[rank:end:world]
+
+    global_batch: int
+    batch_size: int
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if self.global_batch < self._least:
+            raise UserError(
+                f"data.global_batch is {self.global_batch} for {self.world} processes. Expected at least "
+                f"{self._least}, so that each process has a batch; use fewer devices or a larger global batch."
+            )
+
+    @property
+    def _least(self) -> int:
+        return self.world * min(2, self.batch_size)
+
+    @property
+    def accumulate(self) -> int:
+        """Parts of a full step, of which each process sums up the gradients."""
+        return min(-(-self.global_batch // (self.batch_size * self.world)), self.global_batch // self._least)
+
+    def parts(self, samples: int) -> int:
+        """Parts of a step.
+
+        Args:
+            samples: Of this step: `global_batch`, or fewer in an epoch's last one.
+        """
+        if samples == self.global_batch:
+            return self.accumulate
+        largest = -(-self.global_batch // self.accumulate)
+        return max(1, min(-(-samples // largest), samples // self._least))
+
+    def batches(self, count: int) -> int:
+        """Batches that each process reads in an epoch.
+
+        Args:
+            count: Samples of the epoch.
+        """
+        number = steps(count, self.global_batch)
+        last = min(count - (number - 1) * self.global_batch, self.global_batch)
+        return (number - 1) * self.accumulate + self.parts(last) if number else 0
+
+    def portions(self, order: NDArray[np.int64], rank: int, first: int = 0) -> Iterator[Portion]:
+        """What a process reads in an epoch, batch by batch.
+
+        Args:
+            order: The epoch's samples, the same on every process.
+            rank: The process, 0..world-1.
+            first: Step to begin with.
+        """
+        for number in range(first, steps(len(order), self.global_batch)):
+            step = order[number * self.global_batch : (number + 1) * self.global_batch]
+            for part in np.array_split(step, self.parts(len(step))):
+                if len(part) < self._least:
+                    yield Portion(part, len(part) * self.accumulate / len(step))
+                else:
+                    mine = part[rank :: self.world]
+                    yield Portion(mine, len(mine) * self.world * self.accumulate / len(step))
 
 
-def batches(order: NDArray[np.int64], batch_size: int, *, drop_single: bool) -> list[NDArray[np.int64]]:
-    """An order cut into batches; the last may be smaller.
+def share(order: NDArray[np.int64], rank: int, world: int, batch_size: int) -> list[NDArray[np.int64]]:
+    """The batches of an order that one process validates: every sample is in exactly one batch of one process.
 
     Args:
-        order: Samples of this rank.
-        batch_size: Samples in a batch.
-        drop_single: Training: leave out a last batch of one sample, of which batch norm cannot take a variance.
+        order: The same on every process.
+        rank: This process, 0..world-1, which takes every `world`-th sample from the `rank`-th on.
+        world: Number of processes.
+        batch_size: Samples in a batch; the last may have fewer.
     """
-    cut = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    if drop_single and batch_size > 1 and len(cut) > 1 and len(cut[-1]) == 1:
-        cut.pop()
-    return cut
+    mine = order[rank::world]
+    return [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
