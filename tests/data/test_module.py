@@ -248,6 +248,10 @@ class Recorder(pl.LightningModule):
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
+    def on_load_checkpoint(self, checkpoint):
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+        self.trainer.datamodule.recount(progress)
+
 
 def trainer(tmp_path, **options):
     return pl.Trainer(
@@ -277,6 +281,31 @@ def test_a_run_resumed_in_lightning_goes_on_with_the_same_pictures(tree, tmp_pat
         trainer(tmp_path).fit(first, data(tree, tmp_path, backend=backend))
     trainer(tmp_path).fit(second, data(tree, tmp_path, backend=backend), ckpt_path=f"{tmp_path}/stopped.ckpt")
     assert first.seen + second.seen == whole.seen
+
+
+@pytest.mark.parametrize("stop_at", [2, 4, 7])  # steps, of which an epoch of 60 samples has 4
+def test_a_run_resumed_in_lightning_with_another_batch_size_takes_the_same_steps(tree, tmp_path, stop_at):
+    whole, first, second = Recorder(), Recorder(2 * stop_at), Recorder()
+    trainer(tmp_path).fit(whole, data(tree, tmp_path, batch_size=16, global_batch=16))
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        trainer(tmp_path).fit(first, data(tree, tmp_path, batch_size=8, global_batch=16))
+    resumed = trainer(tmp_path)
+    resumed.fit(second, data(tree, tmp_path, batch_size=16, global_batch=16), ckpt_path=f"{tmp_path}/stopped.ckpt")
+    pairs = [left[0] + right[0] for left, right in zip(first.seen[::2], first.seen[1::2], strict=True)]
+    assert pairs + [indices for indices, _ in second.seen] == [indices for indices, _ in whole.seen]
+    assert resumed.global_step == 12
+
+
+def test_an_older_checkpoint_does_not_go_on_with_a_global_batch_that_it_did_not_note(tree, tmp_path):
+    module = data(tree, tmp_path, global_batch=16)
+    module.load_state_dict({"epoch": 0, "position": 3})
+    with pytest.raises(UserError, match="of an older version.*without data.global_batch"):
+        module.train_dataloader()
+
+
+def test_accumulation_that_contradicts_the_global_batch_is_refused(tree, tmp_path):
+    with pytest.raises(UserError, match=r"accumulate_grad_batches is 3, but a data.global_batch of 16 .* takes 2"):
+        trainer(tmp_path, accumulate_grad_batches=3).fit(Recorder(), data(tree, tmp_path, global_batch=16))
 
 
 def test_lightning_validates_every_sample_each_epoch(tree, tmp_path):

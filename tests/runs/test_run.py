@@ -11,7 +11,7 @@ import pytest
 from tests.runs.factory import BINARY, PACKED_BITS, PARAMETERS, write_run
 from xnorlit.errors import UserError
 from xnorlit.runs import Place, Run, read
-from xnorlit.runs.config import load_config
+from xnorlit.runs.config import differing, load_config
 
 
 def test_a_finished_run_reads_back_what_was_written(tmp_path):
@@ -184,3 +184,21 @@ def test_a_key_that_is_given_twice_is_refused_in_a_recorded_configuration(tmp_pa
     file.write_text(f"model:\n  network: alexnet\n  binarizer: Float\n  {again}\n")
     with pytest.raises(UserError, match=rf"config\.yaml is damaged.*the key {again.split(':')[0]} is given twice"):
         load_config(file)
+
+
+@pytest.mark.parametrize(
+    ("begun", "now", "differ"),
+    [
+        ({"data.global_batch": 64}, {"data.global_batch": 64, "trainer.devices": 2, "data.batch_size": 8}, []),
+        ({"data.global_batch": None}, {"data.global_batch": 64, "trainer.devices": 2}, []),
+        ({"data.global_batch": 64}, {"data.global_batch": 32}, ["data.global_batch: begun with 64, now 32"]),
+        ({"data.global_batch": 64}, {"data.global_batch": None}, ["data.global_batch: begun with 64, now None"]),
+        ({"data.global_batch": None}, {"data.global_batch": None, "trainer.devices": 2}, ["trainer.devices: begun"]),
+        ({"data.global_batch": 64}, {"data.global_batch": 64, "model.lr": 2}, ["model.lr: begun with 1, now 2"]),
+    ],
+)  # fmt: skip
+def test_a_run_may_go_on_with_other_devices_where_the_global_batch_stays(begun, now, differ):
+    common = {"trainer.devices": 1, "data.batch_size": 64, "model.lr": 1}
+    lines = differing({**common, **now}, {**common, **begun})
+    assert len(lines) == len(differ)
+    assert all(line.startswith(start) for line, start in zip(lines, differ, strict=True))

@@ -113,6 +113,11 @@ class ImageData(pl.LightningDataModule):
         """Batches in the order of (seed, epoch), augmented; a pass is an epoch."""
         loader = self._loader("train")
         if self._resume_at:
+            if "sample" not in self._resume_at and self.global_batch is not None:
+                raise UserError(
+                    "the checkpoint is of an older version, which did not note how many samples a step had. Resume it "
+                    "with the devices and the batch size it was begun with, and without data.global_batch."
+                )
             loader.load_state_dict(self._resume_at)
             self._resume_at = {}
         self._train_loader = loader
@@ -128,6 +133,21 @@ class ImageData(pl.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Lets the next training loader go on where the saved one stood."""
         self._resume_at = state_dict
+
+    def recount(self, progress: dict[str, int]) -> None:
+        """Counts the batches of an epoch under way as this process would have read them.
+
+        Lightning's counts are in batches of one process, which other devices or another batch_size make others of.
+
+        Args:
+            progress: Lightning's counts of the epoch's batches in the checkpoint that is resumed; changed in place.
+        """
+        division = self._division()
+        if self._resume_at.get("global_batch") != division.global_batch:
+            return  # None was noted by an older version, and the loader refuses another one.
+        done = self._resume_at["sample"] // division.global_batch * division.accumulate
+        if done and progress["completed"] != done:
+            progress.update(dict.fromkeys(("ready", "started", "processed", "completed"), done))
 
     def val_dataloader(self) -> BatchLoader:
         """Every validation sample once, in listing order."""
@@ -194,32 +214,32 @@ class ImageData(pl.LightningDataModule):
             )
         if not train:
             return BatchLoader(samples, self._views[split], self.batch_size, shuffle=False, rank=rank, world=world)
-        loader = BatchLoader(
+        division = self._division()
+        if self.trainer:
+            self.trainer.accumulate_grad_batches = division.accumulate
+        return BatchLoader(
             samples,
             self._views[split],
             self.batch_size,
             shuffle=True,
             rank=rank,
             world=world,
-            global_batch=self._global_batch(world),
+            global_batch=division.global_batch,
             pending=self._steps_under_way,
         )
-        if self.trainer:
-            self.trainer.accumulate_grad_batches = loader.division.accumulate
-        return loader
 
-    def _global_batch(self, world: int) -> int:
-        """Samples of an optimizer step, over all processes."""
-        accumulate = self.trainer.accumulate_grad_batches if self.trainer else 1
+    def _division(self) -> order.Division:
+        """How the samples of an optimizer step are divided over the trainer's processes."""
+        world, accumulate = (self.trainer.world_size, self.trainer.accumulate_grad_batches) if self.trainer else (1, 1)
         if self.global_batch is None:
-            return self.batch_size * world * accumulate
-        needed = order.Division(self.global_batch, self.batch_size, world).accumulate
-        if accumulate not in (1, needed):
+            return order.Division(self.batch_size * world * accumulate, self.batch_size, world)
+        division = order.Division(self.global_batch, self.batch_size, world)
+        if accumulate not in (1, division.accumulate):
             raise UserError(
                 f"trainer.accumulate_grad_batches is {accumulate}, but a data.global_batch of {self.global_batch} over "
-                f"{world} processes with data.batch_size {self.batch_size} takes {needed}. Leave it out."
+                f"{world} processes with data.batch_size {self.batch_size} takes {division.accumulate}. Leave it out."
             )
-        return self.global_batch
+        return division
 
     def _steps_under_way(self) -> int:
         if self.trainer is None:

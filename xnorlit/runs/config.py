@@ -54,19 +54,36 @@ def load_config(file: Path) -> dict[str, Any]:
 
 # What decides about a run, or where it lies, is not part of what it is.
 _DECISIONS = ("run.resume", "run.fresh", "run.root", "run.wandb", "ckpt_path")
+# How a step's samples are divided over devices and time: with one global batch, any of them computes the same.
+_GLOBAL_BATCH = "data.global_batch"
+_DIVISION = (
+    _GLOBAL_BATCH,
+    "data.batch_size",
+    "data.workers",
+    "trainer.accumulate_grad_batches",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+)
 
 
 def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> tuple[str, ...]:
     """A line for each key in which an earlier run's configuration is another than ours: `lr: begun with 1, now 2`.
 
+    With a `data.global_batch` the devices, the nodes and the batch size are not compared. A run that was begun without
+    one has noted in its checkpoint how many samples a step had, and the loader holds it to that.
+
     Args:
         ours: Dotted keys to values.
         theirs: Those of the run that is there.
     """
+    size = ours.get(_GLOBAL_BATCH)
+    elastic = size is not None and theirs.get(_GLOBAL_BATCH, 0) in (None, size)
+    left_out = (*_DECISIONS, *_DIVISION) if elastic else _DECISIONS
     return tuple(
         f"{key}: begun with {theirs.get(key)!r}, now {ours.get(key)!r}"
         for key in sorted(ours.keys() | theirs.keys())
-        if key not in _DECISIONS and ours.get(key) != theirs.get(key)
+        if key not in left_out and ours.get(key) != theirs.get(key)
     )
 
 

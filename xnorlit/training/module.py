@@ -141,7 +141,7 @@ class Classifier(Evaluation):
                 self.log(f"train/loss/{number}-{type(term).__name__}", value, on_step=False, on_epoch=True)
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True)
         self.log("train/top1", self.train_top1, on_step=False, on_epoch=True)
-        return loss
+        return loss if batch.weight == 1 else batch.weight * loss
 
     def optimizer(self) -> torch.optim.Optimizer:
         """The optimizer, with latent weights and what binarizers learn in groups of their own settings.
@@ -238,6 +238,8 @@ class Classifier(Evaluation):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses the checkpoint of another network in words, before torch lists every key."""
         self.before_training = checkpoint.get("xnorlit", {}).get("before_training")
+        if self._trainer and self.trainer.state.fn == TrainerFn.FITTING:
+            self.trainer.datamodule.recount(checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"])
         ours, theirs = self.state_dict(), checkpoint["state_dict"]
         wrong = [key for key in sorted(ours.keys() | theirs.keys()) if _shape(ours, key) != _shape(theirs, key)]
         if wrong:
