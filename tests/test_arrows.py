@@ -27,6 +27,7 @@ ROOMS = {
     "output": Room(foreign=("rich",)),
     "binarize": Room(foreign=("torch", "typing_extensions")),
     "layers": Room(("binarize",)),
+    "convert": Room(("layers",)),
     "models": Room(("layers",)),
     "pictures": Room(foreign=("numpy", "PIL")),
     "data": Room(("pictures",)),
@@ -43,7 +44,7 @@ ROOMS = {
     "sweep": Room(("comparison",), foreign=("rich",)),
     "commands": Room(("bench", "report", "sweep"), lazy=True),
     "__main__": Room(("commands",), foreign=()),
-    "__init__": Room(("export", "comparison"), foreign=(), lazy=True),
+    "__init__": Room(("export", "comparison", "convert"), foreign=(), lazy=True),
 }
 LEAVES = {"errors", "output"}
 HEAVY = {"torch", "pytorch_lightning", "lightning", "torchvision", "torchmetrics"}

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from xnorlit.binarize.xnor import XNOR as XNOR
     from xnorlit.binarize.xnorplusplus import XNORPlusPlus as XNORPlusPlus
     from xnorlit.comparison.compare import compare as compare
+    from xnorlit.convert import binarize_ as binarize_
     from xnorlit.errors import UserError as UserError
     from xnorlit.export.pack import pack as pack
     from xnorlit.layers import BatchNorm1d as BatchNorm1d
@@ -74,6 +75,7 @@ _HOMES = {
     "binarize.xnor": ("XNOR",),
     "binarize.xnorplusplus": ("XNORPlusPlus",),
     "comparison.compare": ("compare",),
+    "convert": ("binarize_",),
     "errors": ("UserError",),
     "export.pack": ("pack",),
     "layers": ("BatchNorm1d", "BatchNorm2d", "BinaryConv2d", "BinaryLinear", "attach"),

@@ -1,0 +1,729 @@
+"""`binarize_`: binary layers in the place of the convolutions and linear layers of any module."""
+
+import fnmatch
+import importlib
+import inspect
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.utils.parametrize import is_parametrized
+from typing_extensions import override
+
+from xnorlit.binarize import Binarizer, binarizer_of
+from xnorlit.errors import UserError, did_you_mean
+from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d, BinaryLayer, BinaryLinear
+
+Activation = Literal["prelu", "hardtanh", "identity", "keep"]
+Norm = Literal["keep", "missing"]
+STEADY: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm1d: BatchNorm1d, nn.BatchNorm2d: BatchNorm2d}
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of one module.
+
+    Attributes:
+        name: Where it is; of a function call the `forward` that has it.
+        before: What was there.
+        after: What is there now; the same where it was left.
+        note: Why.
+    """
+
+    name: str
+    before: str
+    after: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What `binarize_` did, in the order of the modules; printed, it is a table.
+
+    Attributes:
+        changes: A row for each layer, each norm and each activation that was changed, and each layer that was left.
+        untraced: Why torch.fx could not trace the module; empty where it could.
+    """
+
+    changes: tuple[Change, ...]
+    untraced: str = ""
+
+    @property
+    def binarized(self) -> list[str]:
+        """Names of the layers that are binary now."""
+        return [change.name for change in self.changes if change.after.startswith("Binary")]
+
+    @override
+    def __str__(self) -> str:
+        rows = [("module", "was", "is", ""), *((c.name, c.before, c.after, c.note) for c in self.changes)]
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        lines = ["  ".join([*map(str.ljust, row, widths), row[3]]).rstrip() for row in rows]
+        untraced = [f"torch.fx could not trace the module: {self.untraced}"] if self.untraced else []
+        return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], *untraced])
+
+
+def binarize_(
+    model: nn.Module,
+    binarizer: Binarizer | type[Binarizer] | str,
+    *,
+    skip: str | Iterable[str] = (),
+    layers: Mapping[str, Binarizer | type[Binarizer] | str] | None = None,
+    activation: Activation = "prelu",
+    norm: Norm = "keep",
+) -> Conversion:
+    """Puts binary layers in the place of every `nn.Conv2d` and `nn.Linear` of a module; the module is changed in place.
+
+    Weights and biases stay the same parameters under the same names, and what a binarizer learns of its weights begins
+    where it is nearest to them. Every `nn.BatchNorm1d` and `nn.BatchNorm2d` becomes the steady one of this package.
+
+    Behind a ReLU every sign is +1. A ReLU whose output a binary layer takes the sign of is therefore replaced, whether
+    it is a module or a function call in a `forward`: torch.fx finds them. A ReLU module that is used in several places
+    is replaced in all of them. With `norm="missing"` a layer without a norm between it and the layer before gets one
+    directly in front of it; that norm gives its input both signs, so a ReLU ahead of it stays.
+
+    The first layer of a network and its last one are better left real: skip them. Make the optimizer afterwards, for
+    activations and norms may bring parameters, and call `attach`.
+
+    Args:
+        model: The module.
+        binarizer: An instance, a class or a name such as `"XNOR"`.
+        skip: Layers that stay real, by name or pattern (`"layer1.*"`); a module's name means all layers within.
+        layers: Other binarizers for single layers, by name or pattern; the last match wins.
+        activation: What replaces a ReLU ahead of a sign: `"prelu"` (a slope for each channel where they are known, and
+            one otherwise), `"hardtanh"` or `"identity"`. `"keep"` replaces none, and is refused where a sign would be
+            dead.
+        norm: `"keep"` leaves norms where they are; `"missing"` puts one in front of each binary layer that has none.
+            Such a layer becomes a `Sequential` of `norm` and `layer`.
+
+    Returns:
+        A row for each module that was changed or left; print it.
+
+    Raises:
+        UserError: A layer cannot be binary (it is used twice, lazy, quantised, its sign would be dead, ...), a pattern
+            matches nothing, or the module has no such layer. The module is then as it was.
+
+    Example:
+        >>> import torchvision
+        >>> import xnorlit as xl
+        >>> net = torchvision.models.resnet18()
+        >>> table = xl.binarize_(net, "XNOR", skip=["conv1", "fc", "*.downsample"])
+        >>> len(table.binarized)
+        16
+        >>> net.layer1[0].relu
+        PReLU(num_parameters=64)
+    """
+    for name, value, known in (("activation", activation, Activation), ("norm", norm, Norm)):
+        if value not in known.__args__:
+            choices = ", ".join(map(repr, known.__args__))
+            raise UserError(f"binarize_: {name} is {value!r}. Expected one of {choices}.")
+    _refuse_whole(model)
+    found = _Layers(model)
+    chosen = found.choose(binarizer_of(binarizer), [skip] if isinstance(skip, str) else list(skip), layers or {})
+    views, untraced = _views(model)
+    for view in views:
+        view.refuse_repeated(chosen)
+    signed = [name for name, each in chosen.items() if each.signed_input]
+    insert = {name for name in chosen if norm == "missing" and _lacks_norm(name, views)}
+    rectifiers = _rectifiers([name for name in signed if name not in insert], views, untraced)
+    if rectifiers and activation == "keep":
+        layer = next(iter(rectifiers.values())).layer
+        raise UserError(
+            f"{layer}: {type(chosen[layer]).__name__} takes the sign of what leaves a ReLU, so every code would be +1. "
+            "Give activation='prelu', 'hardtanh' or 'identity', norm='missing', or skip the layer."
+        )
+    made = {name: _empty(found.modules[name], each) for name, each in chosen.items()}  # Refuses what it must.
+    rewritten = _rewritten(model, rectifiers, activation)
+    if untraced:
+        warnings.warn(
+            f"binarize_: torch.fx cannot trace {type(model).__name__} ({untraced}). Activations ahead of binary layers "
+            "were found within its parts alone.",
+            stacklevel=2,
+        )
+    changes = [*found.left]
+    for name in chosen:
+        changes += _replace_layer(model, name, found.modules[name], made[name], name in insert)
+    changes += _replace_activations(model, rectifiers, rewritten, activation)
+    changes += _steady(model)
+    order = {name: place for place, (name, _) in enumerate(model.named_modules())}
+    changes.sort(key=lambda change: order[change.name.removesuffix("forward").rstrip(".")])
+    return Conversion(tuple(changes), untraced)
+
+
+# --- which layers -----------------------------------------------------------------------------------------------------
+def _refuse_whole(model: nn.Module) -> None:
+    if isinstance(model, nn.Conv2d | nn.Linear):
+        raise UserError(
+            f"binarize_ changes the layers within a module, and this is one: {type(model).__name__}. Wrap it in "
+            "nn.Sequential, or make a BinaryConv2d or BinaryLinear."
+        )
+    kinds = (nn.parallel.DistributedDataParallel, nn.DataParallel, torch.jit.ScriptModule)
+    if isinstance(model, kinds):
+        raise UserError(f"binarize_ was given a {type(model).__name__}. Binarize the module before it is wrapped.")
+    for name, module in model.named_modules():
+        kind = type(module)
+        if ".quantized." in kind.__module__ or kind.__module__.startswith(("torch.ao.", "torchao.")):
+            raise UserError(f"binarize_: {name} is quantised already ({kind.__name__}). Give the float network.")
+
+
+class _Layers:
+    """The convolutions and linear layers of a module: those that can be binary, and those that cannot, with why."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.modules: dict[str, nn.Module] = {}
+        self.left: list[Change] = []
+        self._parameters: dict[int, list[str]] = {}
+        self._model = model
+        for name, module in model.named_modules(remove_duplicate=False):
+            for key, parameter in module._parameters.items():
+                if parameter is not None:
+                    self._parameters.setdefault(id(parameter), []).append(f"{name}.{key}".lstrip("."))
+            if why := self._why_left(name, module):
+                self.left.append(Change(name, type(module).__name__, type(module).__name__, why))
+            elif isinstance(module, nn.Conv2d | nn.Linear):
+                self.modules[name] = module
+
+    def _why_left(self, name: str, module: nn.Module) -> str:
+        kind = type(module)
+        if isinstance(module, nn.modules.conv._ConvTransposeNd):
+            return "transposed convolutions stay real"
+        if isinstance(module, nn.Conv1d | nn.Conv3d):
+            return "only 2-D convolutions and linear layers become binary"
+        if isinstance(module, nn.SyncBatchNorm):
+            return "stays as it is: there is no steady form of it"
+        if not isinstance(module, nn.Conv2d | nn.Linear) or _unusable(module):
+            return ""
+        if isinstance(module, nn.Conv2d) and module.dilation != (1, 1):
+            return "stays real: it is dilated"
+        if isinstance(module, nn.Conv2d) and module.padding_mode != "zeros":
+            return f"stays real: its padding is {module.padding_mode}"
+        parent = type(self._model.get_submodule(name.rpartition(".")[0]))
+        containers = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+        if parent.__module__.startswith("torch.nn") and parent not in containers:
+            return f"stays real: {parent.__name__} reads its weights itself"
+        if kind not in (nn.Conv2d, nn.Linear):
+            return f"stays real: {kind.__name__} has a forward of its own"
+        return ""
+
+    def choose(
+        self, binarizer: Binarizer, skip: list[str], layers: Mapping[str, Binarizer | type[Binarizer] | str]
+    ) -> dict[str, Binarizer]:
+        """A binarizer for each layer that becomes binary; the others' rows are added to those that are left."""
+        if not self.modules:
+            raise UserError(f"binarize_: {type(self._model).__name__} has no nn.Conv2d or nn.Linear to make binary.")
+        chosen = dict.fromkeys(self.modules, binarizer)
+        for pattern, other in layers.items():
+            chosen.update(dict.fromkeys(self._matching(pattern, "layers"), binarizer_of(other)))
+        skipped = {name for pattern in skip for name in self._matching(pattern, "skip")}
+        for name in skipped & chosen.keys():
+            del chosen[name]
+            kind = type(self.modules[name]).__name__
+            self.left.append(Change(name, kind, kind, "skipped"))
+        self.left = [change for change in self.left if change.name not in skipped or change.note == "skipped"]
+        if not chosen:
+            raise UserError("binarize_: skip leaves no layer to make binary. Skip fewer.")
+        for name in chosen:
+            self._refuse(name)
+        return chosen
+
+    def _matching(self, pattern: str, setting: str) -> list[str]:
+        names = [*self.modules, *(change.name for change in self.left)]
+        found = [name for name in names if any(fnmatch.fnmatchcase(part, pattern) for part in _ancestry(name))]
+        if not found:
+            near = did_you_mean(pattern, names)
+            raise UserError(
+                f"binarize_: {setting} has {pattern!r}, which matches no layer.{near} Layers: {', '.join(names)}; "
+                "patterns like 'layer1.*' are understood."
+            )
+        if setting == "layers" and (left := [change for change in self.left if change.name in found]):
+            raise UserError(f"binarize_: layers names {left[0].name}, which {left[0].note}.")
+        return found
+
+    def _refuse(self, name: str) -> None:
+        module = self.modules[name]
+        if why := _unusable(module):
+            raise UserError(f"binarize_: {name} {why}, or skip it.")
+        names = self._parameters[id(module.weight)]
+        if len(names) > 1:
+            raise UserError(
+                f"binarize_: {name} shares its weights ({' and '.join(names)} are one tensor), and a binary layer "
+                "cannot. Give each a copy of its own, or skip both."
+            )
+
+
+def _ancestry(name: str) -> Iterator[str]:
+    """The name itself and those of the modules around it."""
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
+
+
+def _unusable(module: nn.Module) -> str:
+    if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+        return "is lazy and has no weights yet. Run the module once first"
+    if is_parametrized(module) or hasattr(module, "weight_g"):
+        return "has a parametrised weight. Remove the parametrisation first (torch.nn.utils.parametrize)"
+    if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+        return "has hooks, which would be lost. Register them afterwards"
+    if not module.weight.is_floating_point():
+        return f"has weights of {module.weight.dtype}. Give the float network"
+    return ""
+
+
+def _empty(module: nn.Module, binarizer: Binarizer, **given: Any) -> BinaryLayer:
+    """The binary layer of a module's shape; without weights unless `given` says otherwise."""
+    given = {"bias": module.bias is not None, "device": "meta", "dtype": module.weight.dtype, **given}
+    if isinstance(module, nn.Conv2d):
+        window = module.kernel_size, module.stride, module.padding
+        places = module.in_channels, module.out_channels, *window
+        return BinaryConv2d(*places, groups=module.groups, binarizer=binarizer, **given)
+    return BinaryLinear(module.in_features, module.out_features, binarizer=binarizer, **given)
+
+
+# --- what is in front of them -----------------------------------------------------------------------------------------
+RECTIFIERS = {"relu", "relu_", "relu6", "threshold", "threshold_"}
+CLAMPS = {"clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_min_", "hardtanh", "hardtanh_"}
+NEVER_NEGATIVE = {"sigmoid", "hardsigmoid", "softmax", "softplus", "abs", "exp", "square"}
+NEVER_NEGATIVE_MODULES = (nn.Sigmoid, nn.Hardsigmoid, nn.Softmax, nn.Softmax2d, nn.Softplus)
+PASSING = {
+    *("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "lp_pool2d", "interpolate", "pad"),
+    *("dropout", "dropout2d", "feature_dropout", "alpha_dropout", "stochastic_depth", "local_response_norm"),
+    *("flatten", "reshape", "view", "view_as", "permute", "transpose", "contiguous", "squeeze", "unsqueeze", "clone"),
+    *("getitem", "chunk", "split", "mean", "amax", "to", "float", "half", "bfloat16", "double", "type_as", "repeat"),
+    *("expand", "unflatten", "pixel_shuffle", "channel_shuffle", "roll"),
+}
+PASSING_MODULES = (
+    *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.LPPool2d, nn.Dropout, nn.Dropout2d),
+    *(nn.Flatten, nn.Unflatten, nn.Identity, nn.Upsample, nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d),
+    *(nn.PixelShuffle, nn.ChannelShuffle, nn.LocalResponseNorm, nn.AlphaDropout),
+)
+SUMS = {"add", "add_", "iadd", "mul", "mul_", "imul", "truediv", "div", "div_"}
+JOINS = {"cat", "concat", "concatenate", "stack"}
+NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
+NORM_CALLS = {"batch_norm", "layer_norm", "group_norm", "instance_norm"}
+WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)
+
+
+class _Sign(NamedTuple):
+    """Whether a tensor is never negative; `sources` are the calls that make it so, `blocked` one that must stay.
+
+    `dead` is None where the tensor comes from outside of what was traced.
+    """
+
+    dead: bool | None = False
+    sources: frozenset[fx.Node] = frozenset()
+    blocked: str = ""
+
+
+class _Rectifier(NamedTuple):
+    """A call that has to be replaced: of a module, or of a function in the `forward` of a module.
+
+    Attributes:
+        layer: A binary layer whose sign it would kill.
+        channels: Of its input, where they are known.
+        uses: How many calls in the traced forward are of it.
+        call: What it is, in words.
+    """
+
+    layer: str
+    channels: int | None
+    uses: int
+    call: str
+
+
+class _Tracer(fx.Tracer):
+    """Stops at torch's modules, this package's, and those that it is told."""
+
+    def __init__(self, leaves: bool = False) -> None:
+        super().__init__()
+        self._leaves = leaves
+
+    @override
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        own = type(m).__module__.partition(".")[0] == "xnorlit" and not isinstance(m, nn.Sequential)
+        return (
+            own
+            or self._leaves
+            or isinstance(m, BinaryLayer | _BatchNorm)
+            or super().is_leaf_module(m, module_qualified_name)
+        )
+
+
+class _View:
+    """The graph of a module's forward, or of a part's.
+
+    Args:
+        module: What is traced.
+        prefix: Its name, with a dot behind it; empty for the whole.
+        graph: Its graph.
+    """
+
+    def __init__(self, module: nn.Module, prefix: str, graph: fx.Graph) -> None:
+        self.module, self.prefix, self.graph = module, prefix, graph
+        self.calls: dict[str, list[fx.Node]] = {}
+        for node in graph.nodes:
+            if node.op == "call_module":
+                self.calls.setdefault(prefix + node.target, []).append(node)
+        self._signs: dict[fx.Node, _Sign] = {}
+        self._lacks: dict[fx.Node, bool | None] = {}
+
+    def refuse_repeated(self, names: Iterable[str]) -> None:
+        for name in names:
+            if len(self.calls.get(name, ())) > 1:
+                raise UserError(
+                    f"binarize_: {name} is used {len(self.calls[name])} times in forward, so it shares its weights "
+                    "with itself, and what a binarizer learns of its inputs would be of several. Make a layer for each "
+                    "use, or skip it."
+                )
+
+    def sign_of(self, node: Any) -> _Sign:
+        """What the sign of a node's value can be, from the calls that lead to it."""
+        if not isinstance(node, fx.Node):
+            number = isinstance(node, int | float) and node >= 0
+            return _Sign(dead=number)
+        if node not in self._signs:
+            self._signs[node] = self._sign_of(node)
+        return self._signs[node]
+
+    def _sign_of(self, node: fx.Node) -> _Sign:
+        if node.op == "placeholder":
+            return _Sign(dead=None if self.prefix else False)
+        module, word = self._called(node)
+        if self.rectifies(node):
+            return _Sign(True, frozenset({node}))
+        if word in NEVER_NEGATIVE or isinstance(module, NEVER_NEGATIVE_MODULES):
+            return _Sign(True, blocked=word or type(module).__name__)
+        if word in PASSING or isinstance(module, PASSING_MODULES):
+            return self.sign_of(_input(node))
+        if word in JOINS:
+            parts = [self.sign_of(part) for part in node.args[0]]
+            dead = [part for part in parts if part.dead]
+            sources = frozenset().union(*(part.sources for part in dead))
+            blocked = next((part.blocked for part in dead if part.blocked), "")
+            unsure = any(part.dead is None for part in parts)
+            return _Sign(True if dead else None if unsure else False, sources, blocked)
+        if word in SUMS:
+            parts = [self.sign_of(part) for part in node.args]
+            if any(part.dead is False for part in parts):
+                return _Sign()
+            if any(part.dead is None for part in parts):
+                return _Sign(dead=None)
+            sources = frozenset().union(*(part.sources for part in parts))
+            return _Sign(True, sources, "" if sources else next((part.blocked for part in parts if part.blocked), ""))
+        known = module is None or type(module).__module__.startswith(("torch.nn", "xnorlit"))
+        return _Sign(dead=False if known else None)
+
+    def rectifies(self, node: fx.Node) -> bool:
+        """Whether a call is of a ReLU, or of what clips as one does."""
+        module, word = self._called(node)
+        if isinstance(module, nn.Hardtanh):  # ReLU6 is one.
+            return module.min_val >= 0
+        if word in CLAMPS:
+            least = node.kwargs.get("min", node.kwargs.get("min_val", node.args[1] if len(node.args) > 1 else None))
+            return isinstance(least, int | float) and least >= 0
+        return word in RECTIFIERS or isinstance(module, nn.ReLU | nn.Threshold)
+
+    def lacks_norm(self, node: Any) -> bool | None:
+        """Whether some way from the layer before to this value has no norm; None where that lies outside."""
+        if not isinstance(node, fx.Node):
+            return False
+        if node not in self._lacks:
+            self._lacks[node] = self._lacks_norm(node)
+        return self._lacks[node]
+
+    def _lacks_norm(self, node: fx.Node) -> bool | None:
+        module, word = self._called(node)
+        if word in NORM_CALLS or isinstance(module, NORMS):
+            return False
+        if node.op == "placeholder":
+            return None if self.prefix else True
+        if isinstance(module, (*WEIGHTED, BinaryLayer)) or not node.all_input_nodes:
+            return True
+        answers = [self.lacks_norm(part) for part in node.all_input_nodes]
+        return True if True in answers else None if None in answers else False
+
+    def channels(self, node: Any) -> int | None:
+        """Channels of a map, from the layer or the norm that made it."""
+        if not isinstance(node, fx.Node):
+            return None
+        module, word = self._called(node)
+        if isinstance(module, nn.BatchNorm2d):
+            return module.num_features
+        if isinstance(module, nn.Conv2d | BinaryConv2d):
+            return module.out_channels
+        through = word in {"add", "add_", "iadd", "max_pool2d", "avg_pool2d", "dropout"} or isinstance(
+            module, nn.MaxPool2d | nn.AvgPool2d | nn.Dropout | nn.Identity
+        )
+        return self.channels(_input(node)) if through else None
+
+    def owner(self, node: fx.Node) -> tuple[str, str]:
+        """Name of the module whose `forward` makes a call, and which run of that forward it is."""
+        stack = node.meta.get("nn_module_stack") or {}
+        call, name = list(stack.items())[-1] if stack else ("", ("",))
+        return (self.prefix + name[0]).rstrip("."), call
+
+    def _called(self, node: fx.Node) -> tuple[nn.Module | None, str]:
+        """The module that a node calls, or the name of a function or method."""
+        if node.op == "call_module":
+            return self.module.get_submodule(node.target), ""
+        if node.op in ("call_function", "call_method"):
+            return None, _word(node)
+        return None, ""
+
+
+def _word(node: fx.Node) -> str:
+    """The name of the function or method that a node calls."""
+    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+
+
+def _input(node: fx.Node) -> Any:
+    """What a call is of: its first tensor."""
+    return next(iter(node.all_input_nodes), None)
+
+
+def _trace(module: nn.Module, leaves: bool = False) -> fx.Graph:
+    """The graph of a forward; arguments with a default have it."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
+    return _Tracer(leaves).trace(module, concrete_args=defaults or None)
+
+
+def _views(model: nn.Module) -> tuple[list[_View], str]:
+    """Graphs of the module in training and in evaluation, or of those of its parts that can be traced; and why not."""
+    modes = {module: module.training for module in model.modules()}
+    views: list[_View] = []
+    why = ""
+    try:
+        for mode in (True, False):
+            model.train(mode)
+            why = _add_views(views, model, "") or why
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    return views, why
+
+
+def _add_views(views: list[_View], module: nn.Module, name: str) -> str:
+    prefix = f"{name}." if name else ""
+    try:
+        views.append(_View(module, prefix, _trace(module)))
+    except Exception as error:  # Whatever a stranger's forward does with what is no tensor.
+        if type(module) is nn.Sequential:
+            views.append(_View(module, prefix, _trace(module, leaves=True)))
+        for child, part in module.named_children():
+            if any(True for _ in part.children()):
+                _add_views(views, part, prefix + child)
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+    return ""
+
+
+def _lacks_norm(name: str, views: list[_View]) -> bool:
+    """Whether a layer has no norm in front of it, or none that is known of."""
+    answers = {view.lacks_norm(_input(node)) for view in views for node in view.calls.get(name, ())}
+    return not answers or False not in answers
+
+
+Key = tuple[str, int]
+"""A call's place: of a module its name and -1, of a function its owner's name and which rectifier of its forward."""
+
+
+def _rectifiers(names: list[str], views: list[_View], untraced: str) -> dict[Key, _Rectifier]:
+    """The calls that would leave a layer nothing but +1."""
+    found: dict[Key, _Rectifier] = {}
+    for name in names:
+        signs = [(view, view.sign_of(_input(node))) for view in views for node in view.calls.get(name, ())]
+        if untraced and all(sign.dead is None for _, sign in signs):
+            raise UserError(
+                f"binarize_: {name} takes signs, and what leads to it is not known: torch.fx cannot trace the module "
+                f"({untraced}). Behind a ReLU every sign would be +1. Put it into an nn.Sequential with what precedes "
+                "it, make forward traceable, give norm='missing', or skip the layer."
+            )
+        for view, sign in signs:
+            if sign.dead and sign.blocked:
+                raise UserError(
+                    f"binarize_: {name} would take the sign of what leaves {sign.blocked}, which is never negative, so "
+                    "every code would be +1. Give norm='missing', or skip the layer."
+                )
+            for node in [each for each in view.graph.nodes if sign.dead and each in sign.sources]:
+                for key, rectifier in _describe(view, node, name):
+                    before = found.get(key)
+                    same = before is None or before.channels == rectifier.channels
+                    found[key] = rectifier if same else rectifier._replace(channels=None)
+    return found
+
+
+def _describe(view: _View, node: fx.Node, layer: str) -> Iterator[tuple[Key, _Rectifier]]:
+    if node.op == "call_module":
+        calls = view.calls[view.prefix + node.target]
+        widths = {view.channels(_input(call)) for call in calls}
+        width = widths.pop() if len(widths) == 1 else None
+        module = view.module.get_submodule(node.target)
+        yield (view.prefix + node.target, -1), _Rectifier(layer, width, len(calls), type(module).__name__)
+        return
+    owner = view.owner(node)
+    alike = [each for each in view.graph.nodes if each.op != "call_module" and view.owner(each) == owner]
+    place = [each for each in alike if view.rectifies(each)].index(node)
+    yield (owner[0], place), _Rectifier(layer, view.channels(_input(node)), 1, f"{_word(node)}()")
+
+
+# --- changing the module ----------------------------------------------------------------------------------------------
+def _replacement(rectifier: _Rectifier, activation: Activation, like: Tensor) -> nn.Module:
+    if activation == "prelu":
+        return nn.PReLU(rectifier.channels or 1, device=like.device, dtype=like.dtype)
+    return nn.Hardtanh() if activation == "hardtanh" else nn.Identity()
+
+
+def _parent(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    outer, _, last = name.rpartition(".")
+    return model.get_submodule(outer), last
+
+
+def _replace_layer(model: nn.Module, name: str, module: nn.Module, empty: BinaryLayer, norm: bool) -> Iterator[Change]:
+    def keep(layer: Any) -> None:
+        layer.weight, layer.bias = module.weight, module.bias
+
+    given = {"device": module.weight.device, "initialise": keep}
+    layer = _empty(module, empty.binarizer, **given)
+    layer.binarizer.fit(layer.weight)
+    layer.train(module.training)
+    parent, last = _parent(model, name)
+    note = type(layer.binarizer).__name__
+    if norm:
+        width = layer.in_channels if isinstance(layer, BinaryConv2d) else layer.in_features
+        kind = BatchNorm2d if isinstance(layer, BinaryConv2d) else BatchNorm1d
+        batch_norm = kind(width, device=layer.weight.device, dtype=layer.weight.dtype).train(module.training)
+        setattr(parent, last, nn.Sequential(OrderedDict(norm=batch_norm, layer=layer)).train(module.training))
+        note += f"; with a norm in front, {name}.norm"
+    else:
+        setattr(parent, last, layer)
+    yield Change(name, type(module).__name__, type(layer).__name__, note)
+
+
+def _replace_activations(
+    model: nn.Module, rectifiers: Mapping[Key, _Rectifier], rewritten: Mapping[str, "_Forward"], activation: Activation
+) -> Iterator[Change]:
+    like = next(module for module in model.modules() if isinstance(module, BinaryLayer)).weight
+    for (name, place), rectifier in rectifiers.items():
+        new = _replacement(rectifier, activation, like)
+        note = f"a ReLU ahead of {rectifier.layer} would make every sign +1"
+        if place < 0:
+            old = model.get_submodule(name)
+            new.train(old.training)
+            for other, module in list(model.named_modules(remove_duplicate=False)):
+                if module is old:
+                    parent, last = _parent(model, other)
+                    setattr(parent, last, new)
+            note += f"; used {rectifier.uses} times" if rectifier.uses > 1 else ""
+        else:
+            owner = model.get_submodule(name)
+            owner.add_module(rewritten[name].names[place], new.train(owner.training))
+        where = name if place < 0 else f"{name}.forward".lstrip(".")
+        yield Change(where, rectifier.call, type(new).__name__, note)
+    for name, forward in rewritten.items():
+        forward.install(model.get_submodule(name))
+
+
+def _steady(model: nn.Module) -> Iterator[Change]:
+    for name, module in model.named_modules():
+        if steady := STEADY.get(type(module)):
+            before = type(module).__name__
+            module.__class__ = steady  # It differs in its evaluation alone: state, hooks and references stay.
+            yield Change(name, before, before, "steady: a constant channel gives beta in evaluation")
+
+
+@dataclass
+class _Forward:
+    """A module's `forward` as source, with calls of submodules in the place of function calls.
+
+    Attributes:
+        source: Of a function `forward`.
+        globals: What it refers to: whether each is a module, and then its name, otherwise the object.
+        names: Of the submodules, by the place of the call among the forward's rectifiers.
+    """
+
+    source: str
+    globals: dict[str, tuple[bool, Any]]
+    names: dict[int, str] = field(default_factory=dict)
+
+    def install(self, module: nn.Module) -> None:
+        """Gives a module this forward: it becomes of a class of its own, derived from the one that it had."""
+        module.__class__ = _with_forward(type(module), self.source, self.globals)
+
+
+def _with_forward(kind: type[nn.Module], source: str, names: dict[str, tuple[bool, Any]]) -> type[nn.Module]:
+    space = {key: importlib.import_module(value) if is_module else value for key, (is_module, value) in names.items()}
+    exec(source, space)  # What torch.fx wrote, as its own GraphModule does.
+
+    def reduce(self: nn.Module, protocol: int) -> tuple[Any, ...]:
+        return _revived, (kind, source, names), self.__dict__.copy()
+
+    body = {"forward": space["forward"], "__reduce_ex__": reduce, "__module__": kind.__module__}
+    return type(kind.__name__, (kind,), body)
+
+
+def _revived(kind: type[nn.Module], source: str, names: dict[str, tuple[bool, Any]]) -> nn.Module:
+    """An empty module of a class that `_with_forward` makes, for a pickle or a copy to fill."""
+    made = _with_forward(kind, source, names)
+    return made.__new__(made)
+
+
+def _rewritten(model: nn.Module, rectifiers: Mapping[Key, _Rectifier], activation: Activation) -> dict[str, _Forward]:
+    """The forward of each module that calls a function to be replaced."""
+    places: dict[str, list[int]] = {}
+    for name, place in rectifiers:
+        if place >= 0:
+            places.setdefault(name, []).append(place)
+    return {name: _rewrite(model.get_submodule(name), name, found, activation) for name, found in places.items()}
+
+
+def _rewrite(owner: nn.Module, name: str, places: list[int], activation: Activation) -> _Forward:
+    sources = []
+    for mode in (not owner.training, owner.training):
+        before = owner.training
+        owner.training = mode
+        try:
+            graph = _trace(owner, leaves=True)
+        finally:
+            owner.training = before
+        view = _View(owner, "", graph)
+        calls = [node for node in graph.nodes if node.op != "call_module" and view.rectifies(node)]
+        names = {}
+        for place in places:
+            node = calls[place]
+            if _word(node).endswith("_") or True in (node.kwargs.get("inplace"), *node.args[1:]):
+                _refuse_in_place(node, name)
+            attribute = f"activation{place}"
+            while hasattr(owner, attribute):
+                attribute += "_"
+            names[place] = attribute
+            with graph.inserting_before(node):
+                new = graph.create_node("call_module", attribute, (_input(node),))
+            node.replace_all_uses_with(new)
+            graph.erase_node(node)
+        code = graph.python_code("self")
+        # Modules by their names, so that a pickle can hold them.
+        found = {
+            key: (True, each.__name__) if inspect.ismodule(each) else (False, each)
+            for key, each in code.globals.items()
+        }
+        sources.append(_Forward(code.src, found, names))
+    if sources[0].source != sources[1].source:
+        raise UserError(
+            f"binarize_: the forward of {name or type(owner).__name__} calls a ReLU as a function ahead of a binary "
+            "layer, and differs between training and evaluation, so it cannot be rewritten. Make that ReLU a module "
+            "(self.relu = nn.ReLU()), give norm='missing', or skip the layer."
+        )
+    return sources[1]
+
+
+def _refuse_in_place(node: fx.Node, name: str) -> None:
+    if len(_input(node).users) > 1:
+        raise UserError(
+            f"binarize_: {name or 'forward'} has a ReLU that works in place on a value that is used elsewhere too. "
+            "Make it a module (self.relu = nn.ReLU()), or skip the layer behind it."
+        )
