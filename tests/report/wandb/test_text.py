@@ -56,14 +56,23 @@ def test_every_figure_of_the_verdict_and_of_the_paper_stands_on_the_page(compari
 
 @pytest.mark.parametrize(
     ("low", "high", "said"),
-    [(1.0, 2.0, "loses 1.50 points of top-1 to"), (-2.0, -1.0, "gains"), (-1.0, 2.0, "cannot be told from")],
+    [(1.0, 2.0, "loses 1.50 points of top-1 accuracy to"), (-2.0, -1.0, "gains"), (-1.0, 2.0, "cannot be told from")],
 )
 def test_the_verdict_goes_by_the_widest_interval(comparison, low, high, said):
     gap = comparison.gaps[0]
-    top1 = replace(gap.top1, points=1.5, over_both=Interval(low, high, "both"))
+    images = Interval(low / 2, high / 2, "images")  # also one that holds 0 where the wider one does
+    top1 = replace(gap.top1, points=1.5, over_both=Interval(low, high, "both"), over_images=images)
     shown = text("verdict", replace(comparison, gaps=(replace(gap, top1=top1),)))
-    assert f"**xnor** {said}" in shown.replace("(a gap of 1.50 points of top-1) ", "")
+    assert f"**xnor** {said}" in shown.replace("(a gap of 1.50 points of top-1 accuracy) ", "")
     assert f"[{low:.2f}, {high:.2f}]".replace("-", "−") in shown
+
+
+def test_the_verdict_says_where_too_few_seeds_were_trained_for_the_widest_interval(comparison):
+    gap = comparison.gaps[0]
+    top1 = replace(gap.top1, over_both=Interval(-9, 9, "both"), over_images=Interval(1, 2, "images"))
+    shown = text("verdict", replace(comparison, gaps=(replace(gap, top1=top1),)))
+    assert "**xnor** loses" in shown
+    assert "(95 % interval over images [1.00, 2.00]" in shown
 
 
 def test_names_from_files_are_no_markup(tmp_path):

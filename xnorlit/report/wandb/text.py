@@ -23,7 +23,7 @@ def text(kind: str, comparison: Comparison) -> str:
 
 
 def _verdict(comparison: Comparison) -> Iterator[str]:
-    """What each arm costs, with the interval that covers most; then what it was measured on."""
+    """What each arm costs, with the interval that decides; then the images and seeds."""
     for gap in comparison.gaps:
         yield f"{_gained(gap, comparison)}\n"
     data = "synthetic images (generated, not photographs)" if comparison.synthetic else PurePath(comparison.source).name
@@ -37,18 +37,21 @@ def _gained(gap: Gap, comparison: Comparison) -> str:
     arm, twin = (
         next(a for a in comparison.arms if a.label == label).top1_percent.mean for label in (gap.arm, gap.reference)
     )
-    sure = gap.top1.over_both or gap.top1.over_images
-    if sure.low > 0:
-        what = f"loses {wording.points(gap.top1.points)} points of top-1 to"
-    elif sure.high < 0:
-        what = f"gains {wording.points(-gap.top1.points)} points of top-1 on"
-    else:
-        what = f"(a gap of {wording.points(gap.top1.points)} points of top-1) cannot be told from"
-    smaller = f" It is {wording.factor(gap.packed_size_factor)} smaller." if gap.packed_size_factor != 1 else ""
+    top1 = gap.top1
+    interval = getattr(top1, top1.deciding)
+    covers = "over images " if top1.over_both and top1.deciding == "over_images" else ""
+    what = {
+        "loses": f"loses {wording.points(top1.points)} points of top-1 accuracy to",
+        "gains": f"gains {wording.points(-top1.points)} points of top-1 accuracy over",
+        "undecided": f"(a gap of {wording.points(top1.points)} points of top-1 accuracy) cannot be told from",
+    }[top1.outcome]
+    smaller = (
+        f" Its weights are {wording.factor(gap.packed_size_factor)} smaller." if gap.packed_size_factor != 1 else ""
+    )
     return (
-        f"**{_plain(gap.arm)}** {what} **{_plain(gap.reference)}** (95 % interval [{wording.points(sure.low)}, "
-        f"{wording.points(sure.high)}]; {wording.points(arm)} % against {wording.points(twin)} %).{smaller} "
-        f"The pair is {_plain(gap.difference.verdict)}."
+        f"**{_plain(gap.arm)}** {what} **{_plain(gap.reference)}** (95 % interval {covers}"
+        f"[{wording.points(interval.low)}, {wording.points(interval.high)}]; {wording.points(arm)} % against "
+        f"{wording.points(twin)} %).{smaller} The pair is {_plain(gap.difference.verdict)}."
     )
 
 
