@@ -24,6 +24,7 @@ class Room(NamedTuple):
 # A new room is one line here, and one in the map of CONTRIBUTING.md.
 ROOMS = {
     "errors": Room(foreign=()),
+    "fields": Room(foreign=()),
     "output": Room(foreign=("rich",)),
     "binarize": Room(foreign=("torch", "typing_extensions")),
     "layers": Room(("binarize",)),
@@ -46,7 +47,7 @@ ROOMS = {
     "__main__": Room(("commands",), foreign=()),
     "__init__": Room(("export", "comparison", "convert"), foreign=(), lazy=True),
 }
-LEAVES = {"errors", "output"}
+LEAVES = {"errors", "fields", "output"}
 HEAVY = {"torch", "pytorch_lightning", "lightning", "torchvision", "torchmetrics"}
 
 

@@ -108,7 +108,7 @@ def test_the_help_documents_every_key(capsys):
         (["a.safetensors", "--network", "alexnet-small"], "give one"),
         (["--network", "alexnet-smal"], "Did you mean alexnet-small"),
         (["missing.safetensors"], "missing.safetensors: cannot be read"),
-        (["--show", "missing.json"], "missing.json: cannot be read"),
+        (["--show", "missing.json"], "missing.json cannot be read"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_words(words, complaint):

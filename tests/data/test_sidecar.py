@@ -60,5 +60,5 @@ def test_a_missing_sidecar_is_named(prepared):
 )
 def test_a_foreign_sidecar_is_refused(prepared, content):
     sidecar.path_of(prepared).write_text(content)
-    with pytest.raises(UserError, match=r"train\.beton\.json is not a sidecar of `xnorlit prepare`"):
+    with pytest.raises(UserError, match=r"train\.beton\.json.* Write it again with `xnorlit prepare SRC DST`"):
         sidecar.verify(prepared)

@@ -10,6 +10,7 @@ from typing import Any
 from xnorlit.bench.keys import listed
 from xnorlit.commands.arguments import Parser
 from xnorlit.errors import UserError
+from xnorlit.fields import FieldError, Fields, read_json
 from xnorlit.output.console import terminal
 from xnorlit.packed.threads import MOST_THREADS, available_processors
 
@@ -111,15 +112,13 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}). Give a file that xnorlit bench --json wrote.") from None
-    if not isinstance(found, dict) or found.get("format") != 1:
-        raise UserError(
-            f"{path}: not what xnorlit bench --json writes. Measure once more: xnorlit bench --json {path}."
-        )
-    return found
+    return read_json(path, _document, advice=f"Measure again: xnorlit bench --json {path}.")
+
+
+def _document(fields: Fields) -> dict[str, Any]:
+    if (version := fields.integer("format")) != 1:
+        raise FieldError(f"format: expected 1, found {version}")
+    return {"format": version} | {name: fields.take(name) for name in fields.names()}
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

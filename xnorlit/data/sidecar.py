@@ -12,6 +12,7 @@ from xnorlit.data.beton import Beton, open_beton
 from xnorlit.data.listing import Listing
 from xnorlit.data.say import say
 from xnorlit.errors import UserError
+from xnorlit.fields import FieldError, Fields, read_json
 from xnorlit.output import atomic
 
 FORMAT = 1
@@ -56,20 +57,32 @@ def load(beton: Path) -> Sidecar:
         UserError: It is missing or not one of ours.
     """
     path = path_of(beton)
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        if fields["format"] != FORMAT:
-            raise ValueError(f"it is of format {fields['format']}, not {FORMAT}")
-        return Sidecar(**fields)
-    except FileNotFoundError:
+    if not path.exists():
         raise UserError(
             f"{beton} has no sidecar {path.name} (class names, hashes). Keep the two together, or write both with "
             "`xnorlit prepare SRC DST`."
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is not a sidecar of `xnorlit prepare`: {error}. Write it again with `xnorlit prepare SRC DST`."
-        ) from error
+        )
+    return read_json(path, _sidecar, advice="Write it again with `xnorlit prepare SRC DST`.")
+
+
+def _sidecar(fields: Fields) -> Sidecar:
+    if (version := fields.integer("format")) != FORMAT:
+        raise FieldError(f"format: expected {FORMAT}, found {version}")
+    counts = fields.object("counts")
+    found = Sidecar(
+        classes=list(fields.texts("classes")),
+        counts={name: counts.integer(name) for name in counts.names()},
+        samples=fields.integer("samples"),
+        listing_sha256=fields.text("listing_sha256"),
+        source_listing_sha256=fields.text("source_listing_sha256"),
+        beton_sha256=fields.text("beton_sha256"),
+        beton_bytes=fields.integer("beton_bytes"),
+        options=fields.take("options"),
+        source=fields.text("source"),
+        skipped=[{name: of.text(name) for name in of.names()} for of in fields.objects("skipped")],
+    )
+    fields.done()
+    return found
 
 
 def listing(beton: Beton, sidecar: Sidecar) -> Listing:

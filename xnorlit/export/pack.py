@@ -16,11 +16,11 @@ from xnorlit.export.chain import Link, links
 from xnorlit.export.int8 import int8_conv, int8_linear
 from xnorlit.export.layers import packed_layer
 from xnorlit.export.twice import without_twice
+from xnorlit.fields import FieldError
 from xnorlit.models import AlexNet
 from xnorlit.output import atomic
 from xnorlit.packed.document import document, parse
 from xnorlit.packed.engine import METADATA
-from xnorlit.packed.fields import FieldError
 from xnorlit.packed.graph import Graph, Map
 from xnorlit.packed.origin import Source
 

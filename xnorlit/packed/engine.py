@@ -11,7 +11,6 @@ from xnorlit.errors import UserError
 from xnorlit.packed import _kernels, tensorfile
 from xnorlit.packed.assembly import add_layer
 from xnorlit.packed.document import parse
-from xnorlit.packed.fields import FieldError
 from xnorlit.packed.graph import Graph
 from xnorlit.packed.path import chosen_path
 from xnorlit.packed.threads import checked_threads
@@ -39,7 +38,7 @@ def load(path: Path | str) -> "PackedNetwork":
         # The file stands for the tensors, which would lie in memory a second time beside the engine's.
         network._again = _load_again, (path.resolve(), _stamp(path))
         return network
-    except (FieldError, ValueError) as error:
+    except ValueError as error:
         raise tensorfile.damaged(path, str(error)) from None
     except RecursionError:  # deep enough for JSON to be read, too deep for a message to show it
         raise tensorfile.damaged(path, f"metadata {METADATA}: a value is nested too deeply") from None

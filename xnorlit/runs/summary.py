@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from xnorlit.errors import UserError
-from xnorlit.runs.document import Document
+from xnorlit.fields import FieldError, Fields, read_json
 
 
 @dataclass(frozen=True)
@@ -59,44 +58,42 @@ class Summary:
         Raises:
             UserError: The file is damaged, or contradicts itself.
         """
-        document = Document.load(file)
-        status = document.text("status")
-        if status != "finished":
-            raise UserError(
-                f"{file}: status is {status!r}, but 'finished' was expected. Resume or train the run again."
-            )
-        bits = document.inside("bits")
-        summary = Summary(
-            epochs=document.count("epochs"),
-            top1=document.fraction("top1"),
-            top5=document.fraction("top5"),
-            best_top1=document.fraction("best_top1"),
-            best_epoch=document.count("best_epoch"),
-            train_seconds=document.seconds("train_seconds"),
-            step_seconds=document.seconds("step_seconds"),
-            parameters=document.count("parameters"),
-            binary_parameters=document.count("binary_parameters"),
-            float_bits=bits.count("float"),
-            packed_bits=bits.count("packed"),
-            binary_packed_bits=bits.count("binary") if bits.has("binary") else None,
-            codes=_codes(document.inside("codes")) if document.has("codes") else None,
-            cannot_pack=document.text("cannot_pack") if document.has("cannot_pack") else None,
-            classes=document.count("classes"),
-            synthetic=document.flag("synthetic"),
-            wandb_id=document.inside("wandb").text("id") if document.has("wandb") else None,
+        return read_json(file, _summary, advice="Train the run again.")
+
+
+def _summary(fields: Fields) -> Summary:
+    status = fields.text("status")
+    if status != "finished":
+        raise FieldError(f"status: expected 'finished', found {status!r}")
+    bits = fields.object("bits")
+    summary = Summary(
+        epochs=fields.integer("epochs"),
+        top1=fields.fraction("top1"),
+        top5=fields.fraction("top5"),
+        best_top1=fields.fraction("best_top1"),
+        best_epoch=fields.integer("best_epoch"),
+        train_seconds=fields.number("train_seconds", 0),
+        step_seconds=fields.number("step_seconds", 0),
+        parameters=fields.integer("parameters", 1),
+        binary_parameters=fields.integer("binary_parameters"),
+        float_bits=bits.integer("float", 1),
+        packed_bits=bits.integer("packed", 1),
+        binary_packed_bits=bits.integer("binary") if bits.has("binary") else None,
+        codes=_codes(fields.object("codes")) if fields.has("codes") else None,
+        cannot_pack=fields.optional_text("cannot_pack"),
+        classes=fields.integer("classes"),
+        synthetic=fields.flag("synthetic"),
+        wandb_id=fields.object("wandb").text("id") if fields.has("wandb") else None,
+    )
+    if summary.binary_parameters > summary.parameters:
+        raise FieldError(
+            f"binary_parameters: expected at most {summary.parameters:,}, found {summary.binary_parameters:,}"
         )
-        if not 0 <= summary.binary_parameters <= summary.parameters or summary.parameters == 0:
-            raise UserError(
-                f"{file}: {summary.binary_parameters:,} binary parameters of {summary.parameters:,} cannot be. "
-                "Train the run again."
-            )
-        if summary.packed_bits == 0 or summary.float_bits == 0:
-            raise UserError(f"{file}: weights of 0 bits cannot be. Train the run again.")
-        return summary
+    return summary
 
 
-def _codes(document: Document) -> dict[str, tuple[int, int]]:
-    return {name: document.counts(name, 2) for name in document.fields}  # type: ignore[misc]
+def _codes(fields: Fields) -> dict[str, tuple[int, int]]:
+    return {name: fields.integers(name, 2) for name in fields.names()}  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
@@ -128,20 +125,23 @@ class Environment:
         Raises:
             UserError: The file is damaged.
         """
-        document = Document.load(file)
-        packages = document.inside("packages")
-        git = document.inside("git") if document.has("git") else None
-        return Environment(
-            python=document.text("python"),
-            platform=document.text("platform"),
-            cpu=document.text("cpu"),
-            cores=document.count("cores"),
-            threads=document.count("threads"),
-            gpu=document.text("gpu") if document.has("gpu") else None,
-            packages={name: packages.text(name) for name in packages.fields},
-            commit=git.text("commit") if git and git.has("commit") else None,
-            dirty=git.flag("dirty") if git and git.has("dirty") else False,
-            command=document.text("command"),
-            started=document.moment("started"),
-            backend=document.text("backend"),
-        )
+        return read_json(file, _environment, advice="Train the run again.")
+
+
+def _environment(fields: Fields) -> Environment:
+    packages = fields.object("packages")
+    git = fields.object("git") if fields.has("git") else None
+    return Environment(
+        python=fields.text("python"),
+        platform=fields.text("platform"),
+        cpu=fields.text("cpu"),
+        cores=fields.integer("cores"),
+        threads=fields.integer("threads"),
+        gpu=fields.optional_text("gpu"),
+        packages={name: packages.text(name) for name in packages.names()},
+        commit=git.optional_text("commit") if git else None,
+        dirty=git.flag("dirty") if git and git.has("dirty") else False,
+        command=fields.text("command"),
+        started=fields.moment("started"),
+        backend=fields.text("backend"),
+    )

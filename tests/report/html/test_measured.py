@@ -113,7 +113,7 @@ def test_without_measurements_the_page_says_which_commands_make_them(pair):
 )  # fmt: skip
 def test_a_file_that_no_bench_wrote_is_refused(tmp_path, text):
     (tmp_path / "bench.json").write_text(text)
-    with pytest.raises(UserError, match=r"bench\.json .*Measure once more: xnorlit bench --json"):
+    with pytest.raises(UserError, match=r"bench\.json.* Measure again: xnorlit bench --json"):
         read_bench(tmp_path / "bench.json")
 
 

@@ -139,7 +139,7 @@ def test_a_damaged_file_of_steps_is_named(capsys):
     main(["table", "small", "--arms", "float,xnor"])
     Path("runs/small/pair-0/steps.json").write_text("[]")
     assert main(["table", "small", "--arms", "float,xnor"]) == 2
-    assert "steps.json is not what xnorlit steps writes" in capsys.readouterr().err
+    assert "steps.json: expected an object, found []. Remove it" in capsys.readouterr().err
 
 
 def test_a_search_measures_on_what_is_held_out_and_has_a_table_of_its_own(small, tmp_path, monkeypatch):

@@ -1,13 +1,12 @@
 """What was measured of the packed network: the packed files of the runs, and the JSON of `xnorlit bench`."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from xnorlit.errors import UserError
+from xnorlit.fields import FieldError, Fields, read_json
 from xnorlit.runs import Run
 
 _METADATA = "xnorlit.packed"
@@ -32,15 +31,16 @@ def packed_files(run: Run) -> list[dict[str, Any]]:
 def _reached(file: Path) -> dict[str, Any]:
     try:
         with safe_open(file, framework="numpy") as tensors:
-            found = json.loads((tensors.metadata() or {}).get(_METADATA, "null"))
-        accuracy, source = found["accuracy"], found.get("source") or {}
+            found = Fields(json.loads((tensors.metadata() or {}).get(_METADATA, "null")))
         reached: dict[str, Any] | None = None
-        if accuracy is not None:
-            reached = {key: _number(accuracy[key]) for key in ("top1", "top5", "images")}
-            reached["listing_sha256"] = str(accuracy["listing_sha256"])
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        if found.has("accuracy") or found.take("accuracy"):
+            accuracy = found.object("accuracy")
+            reached = {key: accuracy.number(key, 0, 1) for key in ("top1", "top5")}
+            reached |= {"images": accuracy.integer("images"), "listing_sha256": accuracy.text("listing_sha256")}
+        checkpoint = found.object("source").optional_text("checkpoint") if found.has("source") else None
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         return {"accuracy": None, "checkpoint": None, "problem": f"it cannot be read ({error}); pack the run again"}
-    return {"accuracy": reached, "checkpoint": str(source.get("checkpoint") or "") or None, "problem": None}
+    return {"accuracy": reached, "checkpoint": checkpoint or None, "problem": None}
 
 
 def read_bench(file: Path) -> dict[str, Any]:
@@ -49,72 +49,66 @@ def read_bench(file: Path) -> dict[str, Any]:
     Raises:
         UserError: The file is missing, or not what `xnorlit bench --json` writes.
     """
-    again = f"Measure once more: xnorlit bench --json {file}."
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror or error}. {again}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is damaged: JSON was expected ({error}). {again}") from error
-    if not isinstance(found, dict) or found.get("format") != 1:
-        raise UserError(f"{file} is not what xnorlit bench --json writes. {again}")
-    try:
-        return {
-            "file": str(file),
-            "network": str(found["subject"]["network"]),
-            "weights": str(found["subject"]["weights"]),
-            "cpu": str(found["machine"].get("cpu", "")),
-            "rows": [part for row in found["rows"] for part in _rows(row)],
-            "files": {str(ends): int(size) for ends, size in found["memory"]["files"].items()},
-            "fp32": int(found["memory"]["fp32"]),
-            "binary_fp32": int(found["memory"]["binary_fp32"]),
-            "binary_disk": int(found["memory"]["binary_disk"]),
-            "binary_factor": int(found["memory"]["binary_fp32"]) / int(found["memory"]["binary_disk"]),
-            "warnings": [str(warning) for warning in found["warnings"]],
-        }
-    except (KeyError, TypeError, ValueError, AttributeError, StopIteration, ZeroDivisionError) as error:
-        raise UserError(f"{file} lacks what xnorlit bench --json writes ({error!r}). {again}") from error
+    found = read_json(file, _bench, advice=f"Measure again: xnorlit bench --json {file}.")
+    return {"file": str(file), **found}
 
 
-def _rows(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """Seconds of torch's best fp32 and of our fastest kernels with each kind of ends, and the ratio of the rounds.
-
-    The ratio is the median of the rounds' ratios, which on a busy machine may differ from the ratio of the medians.
-    """
-    ours = {side: _number(of["median"]) for side, of in row["seconds"].items() if _is_ours(side)}
-    kinds: dict[str, list[str]] = {}
-    for side in ours:
-        kinds.setdefault(next((ends for ends in ("float", "int8") if side.endswith(f"{ends} ends")), ""), []).append(
-            side
-        )
-    return [_row(row, ends, min(sides, key=lambda side: ours[side])) for ends, sides in kinds.items()]
-
-
-def _row(row: dict[str, Any], ends: str, side: str) -> dict[str, Any]:
-    ratio = next(found for found in row["ratios"] if found["over"] == _FP32 and found["ours"] == side)
+def _bench(fields: Fields) -> dict[str, Any]:
+    if (version := fields.integer("format")) != 1:
+        raise FieldError(f"format: expected 1, found {version}")
+    subject, machine, memory = fields.object("subject"), fields.object("machine"), fields.object("memory")
+    files, binary = memory.object("files"), memory.integer("binary_fp32")
+    on_disk = memory.integer("binary_disk", 1)
     return {
-        "part": str(row["part"]),
-        "batch": int(row["batch"]),
-        "threads": int(row["threads"]),
-        "ends": ends,
-        "side": side,
-        "seconds": _figure(row["seconds"][side]),
-        "fp32_seconds": _figure(row["seconds"][row["best_fp32"]]),
-        "ratio": _figure(ratio),
-        "of_medians": _number(row["seconds"][row["best_fp32"]]["median"]) / _number(row["seconds"][side]["median"]),
+        "network": subject.text("network"),
+        "weights": subject.text("weights"),
+        "cpu": machine.optional_text("cpu") or "",
+        "rows": [part for row in fields.objects("rows") for part in _rows(row)],
+        "files": {ends: files.integer(ends) for ends in files.names()},
+        "fp32": memory.integer("fp32"),
+        "binary_fp32": binary,
+        "binary_disk": on_disk,
+        "binary_factor": binary / on_disk,
+        "warnings": [str(warning) for warning in fields.take("warnings")],
     }
 
 
-def _figure(found: dict[str, Any]) -> dict[str, float]:
+def _rows(row: Fields) -> list[dict[str, Any]]:
+    """Seconds of torch's best fp32 and of our fastest kernels with each kind of ends, and the ratio of the rounds.
+
+    The ratio is the median of the rounds' ratios. On a busy machine it may differ from the ratio of the medians.
+    """
+    seconds = row.object("seconds")
+    fp32 = _figure(seconds.object(row.text("best_fp32")))
+    ours = {side: _figure(seconds.object(side)) for side in seconds.names() if _is_ours(side)}
+    ratios = {of.text("ours"): of for of in row.objects("ratios") if of.text("over") == _FP32}
+    shared = {"part": row.text("part"), "batch": row.integer("batch"), "threads": row.integer("threads")}
+    kinds: dict[str, list[str]] = {}
+    for side in ours:
+        kinds.setdefault(next((e for e in ("float", "int8") if side.endswith(f"{e} ends")), ""), []).append(side)
+    found = []
+    for ends, sides in kinds.items():
+        side = min(sides, key=lambda side: ours[side]["median"])
+        if side not in ratios:
+            raise FieldError(f"{row.at('ratios')}: expected one of {side} over {_FP32}, found none")
+        found.append(
+            {
+                **shared,
+                "ends": ends,
+                "side": side,
+                "seconds": ours[side],
+                "fp32_seconds": fp32,
+                "ratio": _figure(ratios[side]),
+                "of_medians": fp32["median"] / ours[side]["median"],
+            }
+        )
+    return found
+
+
+def _figure(found: Fields) -> dict[str, float]:
     """Median and quartiles over the rounds."""
-    return {key: _number(found[key]) for key in ("median", "lower", "upper")}
+    return {key: found.number(key, least=1e-12) for key in ("median", "lower", "upper")}
 
 
 def _is_ours(side: str) -> bool:
     return side.startswith("packed") and not side.endswith("one thread")
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"a number was expected, not {value!r}")
-    return value

@@ -1,12 +1,11 @@
 """What the dashboard shows: experiments/dashboard.yaml as typed settings."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
 
-from xnorlit.errors import UserError, did_you_mean
+from xnorlit.fields import FieldError, Fields, refused
 from xnorlit.runs.settings import read_config
 
 TEXTS = ("verdict", "comparison", "differences", "paper", "notes")
@@ -15,7 +14,6 @@ GAPS = ("val/top1",)
 
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _WHOSE = {"entity", "team", "user", "key", "api_key", "host", "base_url"}
-_NOT_HERE = " Who is logged in decides that: wandb login, and WANDB_ENTITY for a team."
 
 
 @dataclass(frozen=True)
@@ -61,89 +59,58 @@ class Settings:
         Raises:
             UserError: The file is missing or no YAML, a key is unknown or missing, or a value is not what is expected.
         """
-        whole = _mapping(read_config(file), _names(Settings), str(file))
-        colours = _mapping(whole["colours"], None, f"{file}, colours")
-        others = _list(whole["other_colours"], f"{file}, other_colours")
-        settings = Settings(
-            project=_text(whole["project"], f"{file}, project"),
-            title=_text(whole["title"], f"{file}, title"),
-            colours={arm: _colour(value, f"{file}, colours.{arm}") for arm, value in colours.items()},
-            other_colours=tuple(_colour(value, f"{file}, other_colours") for value in others),
-            sections=tuple(
-                _section(value, f"{file}, section {number}")
-                for number, value in enumerate(_list(whole["sections"], f"{file}, sections"), start=1)
-            ),
+        try:
+            return _settings(Fields(read_config(file)))
+        except FieldError as error:
+            raise refused(file, error, "See experiments/dashboard.yaml and docs/wandb.md.") from error
+
+
+def _settings(fields: Fields) -> Settings:
+    for key in _WHOSE & set(fields.names()):
+        raise FieldError(
+            f"{key}: expected no such key, since the login decides it (wandb login, WANDB_ENTITY for a team)"
         )
-        if not settings.sections or not set(settings.other_colours) - set(settings.colours.values()):
-            raise UserError(f"{file} needs one section at least, and one of other_colours that no arm has.")
-        return settings
-
-
-def _section(value: object, where: str) -> Section:
-    found = _mapping(value, _names(Section), where, needed=("title",))
-    texts = _list(found.get("text", []), f"{where}, text")
-    panels = _list(found.get("panels", []), f"{where}, panels")
-    return Section(
-        title=_text(found["title"], f"{where}, title"),
-        text=tuple(_one_of(text, TEXTS, f"{where}, text") for text in texts),
-        panels=tuple(_panel(panel, f"{where}, panel {number}") for number, panel in enumerate(panels, start=1)),
+    colours = fields.object("colours")
+    settings = Settings(
+        project=fields.text("project", blank=False),
+        title=fields.text("title", blank=False),
+        colours={arm: _colour(colours.at(arm), colours.take(arm)) for arm in colours.names()},
+        other_colours=tuple(_colour(fields.at("other_colours"), colour) for colour in fields.values("other_colours")),
+        sections=tuple(map(_section, fields.objects("sections"))),
     )
+    fields.done()
+    if not settings.sections:
+        raise FieldError("sections: expected at least one, found none")
+    if not set(settings.other_colours) - set(settings.colours.values()):
+        raise FieldError("other_colours: expected at least one that no arm has, found none")
+    return settings
 
 
-def _panel(value: object, where: str) -> Panel:
-    found = _mapping(value, _names(Panel), where, needed=())
-    kinds = [kind for kind in ("curve", "gap", "bars") if kind in found]
+def _section(fields: Fields) -> Section:
+    section = Section(
+        title=fields.text("title", blank=False),
+        text=fields.choices("text", TEXTS) if fields.has("text") else (),
+        panels=tuple(map(_panel, fields.objects("panels"))) if fields.has("panels") else (),
+    )
+    fields.done()
+    return section
+
+
+def _panel(fields: Fields) -> Panel:
+    kinds = [kind for kind in ("curve", "gap", "bars") if fields.has(kind)]
     if len(kinds) != 1:
-        given = " and ".join(kinds) or "none of them"
-        raise UserError(f"{where} is to have one of curve, gap and bars, and has {given}.")
-    words = {key: _text(text, f"{where}, {key}") for key, text in found.items()}
-    for kind, known in (("gap", GAPS), ("bars", BARS)):
-        if kind in words:
-            _one_of(words[kind], known, f"{where}, {kind}")
-    return Panel(**words)
+        raise FieldError(f"{fields.place}: expected one of curve, gap and bars, found {' and '.join(kinds) or 'none'}")
+    panel = Panel(
+        curve=fields.optional_text("curve") or "",
+        gap=fields.choice("gap", GAPS) if fields.has("gap") else "",
+        bars=fields.choice("bars", BARS) if fields.has("bars") else "",
+        title=fields.optional_text("title") or "",
+    )
+    fields.done()
+    return panel
 
 
-def _names(kind: type) -> list[str]:
-    return list(kind.__dataclass_fields__)  # type: ignore[attr-defined]
-
-
-def _mapping(
-    value: object, known: Collection[str] | None, where: str, needed: Collection[str] | None = None
-) -> dict[str, Any]:
-    """A mapping whose keys are all known, with none of the needed missing: all of the known, unless given."""
-    if not isinstance(value, dict):
-        _wrong(value, "`key: value` lines", where)
-    if known is not None:
-        for key in value:
-            if key not in known:
-                near = _NOT_HERE if key in _WHOSE else did_you_mean(str(key), known)
-                raise UserError(f"{where} has a key {key} that means nothing.{near} Known: {', '.join(known)}.")
-        missing = [key for key in (known if needed is None else needed) if key not in value]
-        if missing:
-            raise UserError(f"{where} lacks {', '.join(missing)}. See experiments/dashboard.yaml and docs/wandb.md.")
-    return {str(key): each for key, each in value.items()}
-
-
-def _list(value: object, where: str) -> list[Any]:
-    return value if isinstance(value, list) else _wrong(value, "a list", where)
-
-
-def _text(value: object, where: str) -> str:
-    return value if isinstance(value, str) and value.strip() else _wrong(value, "text", where)
-
-
-def _colour(value: object, where: str) -> str:
+def _colour(place: str, value: object) -> str:
     if not isinstance(value, str) or not _COLOUR.fullmatch(value):
-        _wrong(value, 'a colour such as "#0969da", in quotes', where)
+        raise FieldError(f'{place}: expected a colour such as "#0969da", in quotes, found {value!r}')
     return value
-
-
-def _one_of(value: object, known: Sequence[str], where: str) -> str:
-    if value not in known:
-        near = did_you_mean(str(value), known)
-        raise UserError(f"{where} is {value!r}.{near} Expected one of {', '.join(known)}.")
-    return str(value)
-
-
-def _wrong(value: object, expected: str, where: str) -> NoReturn:
-    raise UserError(f"{where} is {value!r}; {expected} was expected.")

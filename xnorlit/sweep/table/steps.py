@@ -1,11 +1,10 @@
 """What a step of each arm costs, as `xnorlit steps` measured it in one run: times of separate runs are no ratio."""
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xnorlit.errors import UserError
+from xnorlit.fields import Fields, read_json
 from xnorlit.runs import Run
 
 
@@ -21,18 +20,15 @@ def ratios(runs: Sequence[Run], file: Path) -> dict[str, float]:
     """
     if not file.is_file():
         return {}
-    try:
-        arms = {
-            arm: float(cost["ratio"]["median"])
-            for arm, cost in json.loads(file.read_text(encoding="utf-8"))["arms"].items()
-        }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{file} is not what xnorlit steps writes ({error!r}). Remove it, and it is made anew."
-        ) from error
+    arms = read_json(file, _medians, advice="Remove it; it is then measured again.")
     when = file.stat().st_mtime
     same = list(arms) == [run.place.arm for run in runs]
     return arms if same and all((run.path / "summary.json").stat().st_mtime < when for run in runs) else {}
+
+
+def _medians(fields: Fields) -> dict[str, float]:
+    arms = fields.object("arms")
+    return {arm: arms.object(arm).object("ratio").number("median") for arm in arms.names()}
 
 
 def measurement(runs: Sequence[Run], file: Path) -> list[str]:

@@ -1,0 +1,230 @@
+"""A JSON or YAML object whose values are checked one by one before they are used."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from xnorlit.errors import UserError, did_you_mean
+
+_Read = TypeVar("_Read")
+_MOST = 2**63 - 1
+
+
+class FieldError(ValueError):
+    """A value is missing, has another type or is out of range; the message begins with its place."""
+
+
+class Fields:
+    """The values of one object. Each is taken once, by type; `done` refuses those that nobody took.
+
+    Args:
+        found: What the file held.
+        place: Its place in the file, for messages: `layers[3]`.
+    """
+
+    def __init__(self, found: Any, place: str = "") -> None:
+        if not isinstance(found, dict):
+            raise FieldError(f"{place}{': ' if place else ''}expected an object, found {_short(found)}")
+        self._left = dict(found)
+        self._known: list[str] = []
+        self.place = place
+
+    def names(self) -> tuple[str, ...]:
+        """The keys that are not taken yet, for objects whose keys are names."""
+        return tuple(map(str, self._left))
+
+    def has(self, name: str) -> bool:
+        """Whether the value is there and not null."""
+        self._known.append(name)
+        return self._left.get(name) is not None
+
+    def take(self, name: str) -> Any:
+        """Any value."""
+        self._known.append(name)
+        if name not in self._left:
+            raise FieldError(f"{self.at(name)}: missing")
+        return self._left.pop(name)
+
+    def object(self, name: str) -> "Fields":
+        """The values of an object."""
+        return Fields(self.take(name), self.at(name))
+
+    def objects(self, name: str, most: int = _MOST) -> tuple["Fields", ...]:
+        """A list of at most that many objects."""
+        items = self._list(name, 0, most)
+        return tuple(Fields(item, f"{self.at(name)}[{i}]") for i, item in enumerate(items))
+
+    def values(self, name: str) -> list[Any]:
+        """A list of any values."""
+        return self._list(name, 0, _MOST)
+
+    def integer(self, name: str, least: int = 0, most: int = _MOST) -> int:
+        """A whole number within bounds."""
+        return _integer(self.at(name), self.take(name), least, most)
+
+    def integers(self, name: str, count: int, least: int = 0, most: int = _MOST) -> tuple[int, ...]:
+        """A list of that many whole numbers within bounds."""
+        items = self._list(name, count, count)
+        return tuple(_integer(f"{self.at(name)}[{i}]", item, least, most) for i, item in enumerate(items))
+
+    def some_integers(self, name: str, count: int, least: int, most: int) -> tuple[int, ...]:
+        """A list of 1 to that many whole numbers within bounds."""
+        items = self._list(name, 1, count)
+        return tuple(_integer(f"{self.at(name)}[{i}]", item, least, most) for i, item in enumerate(items))
+
+    def number(self, name: str, least: float = -math.inf, most: float = math.inf) -> float:
+        """A finite number within bounds."""
+        return _number(self.at(name), self.take(name), least, most)
+
+    def fraction(self, name: str) -> float:
+        """A number of 0 to 1, or NaN, which a diverged run reports."""
+        value = self.take(name)
+        return value if isinstance(value, float) and math.isnan(value) else _number(self.at(name), value, 0, 1)
+
+    def numbers(self, name: str, count: int, least: float, most: float) -> tuple[float, ...]:
+        """A list of that many numbers within bounds."""
+        items = self._list(name, count, count)
+        return tuple(_number(f"{self.at(name)}[{i}]", item, least, most) for i, item in enumerate(items))
+
+    def optional_numbers(self, name: str, count: int, least: float, most: float) -> tuple[float | None, ...]:
+        """A list of 1 to that many numbers within bounds, some of them `null`."""
+        return tuple(
+            None if item is None else _number(f"{self.at(name)}[{i}]", item, least, most)
+            for i, item in enumerate(self._list(name, 1, count))
+        )
+
+    def flag(self, name: str) -> bool:
+        """`true` or `false`."""
+        value = self.take(name)
+        if type(value) is not bool:
+            raise FieldError(f"{self.at(name)}: expected true or false, found {_short(value)}")
+        return value
+
+    def text(self, name: str, *, blank: bool = True) -> str:
+        """A string; one of spaces only where `blank` is true."""
+        value = self.take(name)
+        if not _writable(value) or not (blank or value.strip()):
+            raise FieldError(f"{self.at(name)}: expected text, found {_short(value)}")
+        return value
+
+    def optional_text(self, name: str) -> str | None:
+        """A string; None where there is none."""
+        return self.text(name) if self.has(name) else None
+
+    def texts(self, name: str, most: int = _MOST) -> tuple[str, ...]:
+        """A list of 1 to `most` strings."""
+        items = self._list(name, 1, most)
+        if not all(map(_writable, items)):
+            raise FieldError(f"{self.at(name)}: expected a list of texts, found {_short(items)}")
+        return tuple(items)
+
+    def choice(self, name: str, known: Sequence[str]) -> str:
+        """One of the known strings."""
+        return _choice(self.at(name), self.take(name), known)
+
+    def choices(self, name: str, known: Sequence[str]) -> tuple[str, ...]:
+        """A list of known strings."""
+        return tuple(_choice(f"{self.at(name)}[{i}]", item, known) for i, item in enumerate(self._list(name, 0, _MOST)))
+
+    def moment(self, name: str) -> datetime:
+        """A moment in ISO 8601; without a time zone it is in UTC."""
+        value = self.text(name)
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            problem = f"expected a moment such as 2026-01-31T12:00:00+00:00, found {_short(value)}"
+            raise FieldError(f"{self.at(name)}: {problem}") from None
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+    def done(self) -> None:
+        """Refuses what nobody took: a reader that ignores a key may compute something else than was meant."""
+        if self._left:
+            name = min(map(str, self._left))
+            place = f"{self.place}: " if self.place else ""
+            raise FieldError(f"{place}unknown key {_short(name)}{_near(name, self._known)}")
+
+    def at(self, name: str) -> str:
+        """The place of a value, for messages."""
+        return f"{self.place}.{name}" if self.place else name
+
+    def _list(self, name: str, least: int, most: int) -> list[Any]:
+        items = self.take(name)
+        if not isinstance(items, list) or not least <= len(items) <= most:
+            length = f"{least}" if least == most else f"{least} to {most}"
+            of = "" if most == _MOST else f" of {length}"
+            raise FieldError(f"{self.at(name)}: expected a list{of}, found {_short(items)}")
+        return items
+
+
+def read_json(file: Path, take: Callable[[Fields], _Read], *, advice: str) -> _Read:
+    """What `take` makes of the object in a JSON file.
+
+    Args:
+        file: The file.
+        take: Takes the values; whatever it raises as a `FieldError` becomes the message.
+        advice: What to do where the file is damaged.
+
+    Raises:
+        UserError: The file is missing, is not JSON in UTF-8, or holds something else than `take` expects.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror or error}. {advice}") from error
+    except (ValueError, RecursionError) as error:  # broken UTF-8 is a ValueError too
+        raise UserError(f"{file} is damaged: JSON was expected ({error}). {advice}") from error
+    try:
+        return take(Fields(found))
+    except FieldError as error:
+        raise refused(file, error, advice) from error
+
+
+def refused(file: Path, problem: FieldError, advice: str) -> UserError:
+    """The error for people: the file, what is wrong in it, and what to do."""
+    end = "" if str(problem).endswith("?") else "."
+    return UserError(f"{file}: {problem}{end} {advice}")
+
+
+def _integer(place: str, value: Any, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise FieldError(f"{place}: expected a whole number{_bounds(least, most)}, found {_short(value)}")
+    return value
+
+
+def _number(place: str, value: Any, least: float, most: float) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value) or not least <= value <= most:
+        raise FieldError(f"{place}: expected a number{_bounds(least, most)}, found {_short(value)}")
+    return float(value)
+
+
+def _bounds(least: float, most: float) -> str:
+    if most in (math.inf, _MOST):
+        return "" if least == -math.inf else f" of at least {least:g}"
+    return (
+        f" of {least} to {most}" if isinstance(least, int) and isinstance(most, int) else f" of {least:g} to {most:g}"
+    )
+
+
+def _choice(place: str, value: Any, known: Sequence[str]) -> str:
+    if not isinstance(value, str) or value not in known:
+        near = _near(value, known) if isinstance(value, str) else ""
+        raise FieldError(f"{place}: expected one of {', '.join(known)}, found {_short(value)}{near}")
+    return value
+
+
+def _near(given: str, known: Sequence[str]) -> str:
+    near = did_you_mean(given, known).removeprefix(" Did you mean ").rstrip("?")
+    return f"; did you mean {near!r}?" if near else ""
+
+
+def _writable(value: Any) -> bool:
+    """Whether it is text that can be written out: JSON may hold halves of characters, which no encoding knows."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
