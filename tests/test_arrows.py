@@ -25,6 +25,7 @@ class Room(NamedTuple):
 ROOMS = {
     "errors": Room(foreign=()),
     "fields": Room(foreign=()),
+    "processes": Room(foreign=()),
     "output": Room(foreign=("rich",)),
     "binarize": Room(foreign=("torch", "typing_extensions")),
     "layers": Room(("binarize",)),
@@ -47,7 +48,7 @@ ROOMS = {
     "__main__": Room(("commands",), foreign=()),
     "__init__": Room(("export", "comparison", "convert"), foreign=(), lazy=True),
 }
-LEAVES = {"errors", "fields", "output"}
+LEAVES = {"errors", "fields", "processes", "output"}
 HEAVY = {"torch", "pytorch_lightning", "lightning", "torchvision", "torchmetrics"}
 
 

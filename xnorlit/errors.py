@@ -1,4 +1,4 @@
-"""The one exception that is meant for the person at the keyboard."""
+"""The exceptions that are meant for the person at the keyboard."""
 
 from collections.abc import Iterable
 
@@ -9,6 +9,15 @@ class UserError(ValueError):
     The command line prints the message alone and exits with status 2; `--debug` shows the traceback. In Python it is a
     `ValueError`.
     """
+
+
+class Stopped(Exception):  # noqa: N818 - nothing went wrong
+    """A run was told to end and has: the message says what was saved and how it goes on.
+
+    The command line exits with status 75 (EX_TEMPFAIL), which asks a scheduler to run the same command again.
+    """
+
+    status = 75
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:

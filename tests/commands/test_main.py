@@ -171,7 +171,7 @@ def test_the_nearest_of_dotted_names_shares_the_last_part_or_the_parents():
         ("--model.optimizer.lr fast", r"model\.optimizer\.lr is fast\. Expected a number\."),
         ("--trainer.max_epochs 0", r"trainer\.max_epochs is 0\. Expected a whole number from 1"),
         ("--trainer.max_epochs=-1", r"trainer\.max_epochs is -1\. Expected"),
-        ("--trainer.limit_val_batches 0", r"no validation is going to happen"),
+        ("--trainer.limit_val_batches 0", r"trainer\.limit_val_batches is 0.* at least one batch"),
         ("--seed_everything=-1", r"the seed is -1\. Expected a whole number from 0"),
         ("--seed_everything 4294967296", r"the seed is 4294967296\. Expected a whole number from 0"),
         ("--seed_everything foo", r"the seed is foo\. Expected a whole number"),
@@ -280,7 +280,7 @@ def test_measuring_without_a_checkpoint_is_refused(refused):
 
 
 # --- the disk -------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(("full_at", "remedy"), [(1, "--run.fresh true"), (3, "--run.resume true")])
+@pytest.mark.parametrize(("full_at", "remedy"), [(1, "--run.fresh true"), (3, "--run.resume auto")])
 def test_a_disk_that_fills_up_leaves_a_run_that_goes_on(xnorlit, monkeypatch, full_at, remedy):
     save, saved = torch.save, []
 

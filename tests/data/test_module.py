@@ -196,7 +196,7 @@ def test_statistics_can_be_overridden(tmp_path, small_synthetic):
 
 
 def test_cores_are_shared_among_the_processes_of_a_machine(tmp_path, monkeypatch):
-    monkeypatch.setattr("xnorlit.data.cores.available", lambda: 8)
+    monkeypatch.setattr("xnorlit.data.module.cores", lambda: 8)
     for processes, expected in ((1, 8), (3, 2), (16, 1)):
         module = data("synthetic", tmp_path)
         module.trainer = type("T", (), {"num_devices": processes})()

@@ -38,7 +38,7 @@ def test_a_finished_run_is_neither_overwritten_nor_mixed(tmp_path):
 
 def test_an_unfinished_run_says_how_to_resume(tmp_path):
     place_run(tmp_path / "seed-0", checkpoint=True)
-    with pytest.raises(UserError, match=r"an unfinished run.*--run\.resume true.*--run\.fresh true"):
+    with pytest.raises(UserError, match=r"an unfinished run.*--run\.resume auto.*--run\.fresh true"):
         claim(tmp_path / "seed-0", resume=False, fresh=False)
     claim(tmp_path / "seed-0", resume=True, fresh=False).close()
 

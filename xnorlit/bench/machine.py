@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xnorlit.packed import _kernels
-from xnorlit.packed.threads import available_processors
+from xnorlit.processes import cores
 from xnorlit.training.environment import environment
 
 # What the kernels and their opponents choose by; the other hundred flags say nothing here.
@@ -24,7 +24,7 @@ def machine() -> dict[str, Any]:
         "cpu": found["cpu"],
         "flags": [flag for flag in FLAGS if flag in _flags()],
         "cores": found["cores"],
-        "usable_cores": available_processors(),
+        "usable_cores": cores(),
         "kernels": _kernels.paths(),
         "platform": found["platform"],
         "python": found["python"],

@@ -12,7 +12,8 @@ from xnorlit.commands.arguments import Parser
 from xnorlit.errors import UserError
 from xnorlit.fields import FieldError, Fields, read_json
 from xnorlit.output.console import terminal
-from xnorlit.packed.threads import MOST_THREADS, available_processors
+from xnorlit.packed.threads import MOST_THREADS
+from xnorlit.processes import cores
 
 ROUNDS, QUICK_ROUNDS = 15, 2
 NETWORK = "alexnet-xnor"
@@ -88,7 +89,7 @@ def _count(word: str) -> int:
 
 
 def _default_threads() -> list[int]:
-    everyone = available_processors()
+    everyone = cores()
     return sorted({1, min(2, everyone), everyone})
 
 

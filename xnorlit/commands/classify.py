@@ -14,8 +14,9 @@ from xnorlit.commands.arguments import Parser, reader
 from xnorlit.errors import UserError
 from xnorlit.output.names import printable
 from xnorlit.packed.engine import PackedNetwork, load
-from xnorlit.packed.threads import MOST_THREADS, available_processors
+from xnorlit.packed.threads import MOST_THREADS
 from xnorlit.pictures import SUFFIXES, UnreadableImageError, as_validated, is_folder_of_pictures, is_image
+from xnorlit.processes import cores
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def classify(arguments: Sequence[str]) -> int:
         if value is not None and not 1 <= value <= (most or value):
             raise UserError(f"--{option} is {value}. Expected {f'1 to {most}' if most else '1 or more'}.")
     network = load(words.file)
-    found = classified(network, words.pictures, words.top, words.threads or available_processors())
+    found = classified(network, words.pictures, words.top, words.threads or cores())
     show = _show_json if words.json else _show_lines
     return show(found, network, words.file, words.pictures)
 

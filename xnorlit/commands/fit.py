@@ -1,7 +1,6 @@
 """`xnorlit fit|validate|test|predict`: LightningCLI on the one module and the one data module."""
 
 import logging
-import os
 import secrets
 import sys
 import warnings
@@ -12,7 +11,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentError, Namespace, get_loader, set_loader
 from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerStatus
@@ -24,19 +23,22 @@ from xnorlit.commands.wording import in_words
 from xnorlit.data import ImageData
 from xnorlit.errors import UserError
 from xnorlit.output.console import say
+from xnorlit.processes import is_first
 from xnorlit.runs.arm import named
 from xnorlit.runs.config import flatten, load_config, load_yaml
+from xnorlit.runs.lock import CHECKPOINTS, state_of
 from xnorlit.runs.moved import todays
 from xnorlit.runs.settings import config_files, read_config, with_recipes
-from xnorlit.training.checkpoints import Checkpoints, load
+from xnorlit.training.checkpoints import Checkpoints, newest, where
 from xnorlit.training.layer_curves import LayerCurves
 from xnorlit.training.loggers import MetricsFile, wandb_logger, wandb_mode
 from xnorlit.training.module import Classifier
-from xnorlit.training.place import RunPlace, claim, discard_if_empty, refuse_other_config
+from xnorlit.training.place import RunPlace, claim, discard_if_empty, refuse_other_config, top1
 from xnorlit.training.predictions import PredictionsFile
 from xnorlit.training.progress import progress
 from xnorlit.training.record import RunRecord
 from xnorlit.training.refusals import refuse
+from xnorlit.training.saving import Saving
 
 # Said by Lightning about settings that are meant here, or about itself.
 QUIET = (
@@ -121,19 +123,25 @@ class XnorlitCLI(LightningCLI):
     def _claim(self, config: Namespace) -> None:
         seed = int(config.seed_everything)
         self.folder = self.place.at(seed)
-        resume, fresh = self.place.resume, self.place.fresh
+        fresh, auto = self.place.fresh, self.place.resume == "auto" and not self.place.fresh
         self.resolved = self.resolve(config)
-        self.lock = claim(self.folder, resume=resume, fresh=fresh) if _first_process() else None
+        state = state_of(self.folder)
+        resume = state == "unfinished" if auto else self.place.resume is True
+        finished = auto and state == "finished"
+        self.lock = claim(self.folder, resume=resume, fresh=fresh, again=auto) if is_first() and not finished else None
+        if resume or finished:
+            refuse_other_config(flatten(yaml.safe_load(self.resolved)), self._begun_with(), self.folder)
+        if finished:
+            (self.folder / "checkpoints" / CHECKPOINTS[1]).unlink(missing_ok=True)  # Killed before it did so itself.
+            raise _FinishedError(f"{self.folder} has finished ({top1(self.folder)}): there is nothing left to train")
         self.until_step, self.wandb_id, self.wandb = 0, secrets.token_hex(4), wandb_mode(self.place.wandb)
         if resume:
-            last = self.folder / "checkpoints" / "last.ckpt"
-            refuse_other_config(flatten(yaml.safe_load(self.resolved)), self._begun_with(), self.folder)
-            former = load(last)
+            newest_one, former = newest(self.folder / "checkpoints")
             self.until_step = former["global_step"]
             self.wandb_id = former["callbacks"]["RunRecord"]["wandb_id"] or self.wandb_id
-            config.ckpt_path = str(last)
+            config.ckpt_path = str(newest_one)
             config.model.init_from = None  # What came of it is in the checkpoint.
-            say("resume", f"{self.folder}: on from epoch {former['epoch'] + 1}, step {self.until_step}")
+            say("resume", f"{self.folder}: goes on {where(former)} of {config.trainer.max_epochs}")
 
     def _begun_with(self) -> dict[str, Any]:
         """The flat configuration of the run that is there; what its version had no setting for is as by default."""
@@ -187,7 +195,8 @@ class XnorlitCLI(LightningCLI):
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        trainer = self._trainer(**kwargs, enable_progress_bar=sys.stdout.isatty())
+        wanted = self._config().trainer.enable_progress_bar is not False
+        trainer = self._trainer(**kwargs, enable_progress_bar=wanted and sys.stdout.isatty())
         trainer.strategy.checkpoint_io = Checkpoints()
         return trainer
 
@@ -199,7 +208,7 @@ class XnorlitCLI(LightningCLI):
             return super().instantiate_trainer(logger=False, callbacks=writers, **kwargs)
         flat = flatten(yaml.safe_load(self.resolved))
         loggers: list[Logger] = [MetricsFile(self.folder, self.until_step)]
-        if self.wandb != "off" and _first_process():
+        if self.wandb != "off" and is_first():
             seed = flat["seed_everything"]
             loggers.append(wandb_logger(self.place, self.folder, seed, flat, self.wandb_id, self.wandb))
         return super().instantiate_trainer(
@@ -217,22 +226,16 @@ class XnorlitCLI(LightningCLI):
 
     def _callbacks(self) -> list[Callback]:
         wandb = None if self.wandb == "off" else {"id": self.wandb_id, "offline": self.wandb == "offline"}
+        record = RunRecord(self.folder, self.resolved, wandb, resumed=bool(self.until_step))
         return [
-            RunRecord(self.folder, self.resolved, wandb, resumed=bool(self.until_step)),
-            progress(),
-            _keep(self.folder, "best", monitor="val/top1", mode="max"),
-            # Lightning's save_last saves only when the best one is saved, too.
-            _keep(self.folder, "last"),
+            record,
+            progress(self._config().trainer.enable_progress_bar is not False),
+            Saving(record, self.place.checkpoint_minutes),
         ]
 
 
-def _keep(folder: Path, name: str, **which: str) -> ModelCheckpoint:
-    """A checkpoint `<name>.ckpt` that is replaced after each epoch, or after each that is better."""
-    return ModelCheckpoint(dirpath=folder / "checkpoints", filename=name, enable_version_counter=False, **which)
-
-
-def _first_process() -> bool:
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+class _FinishedError(Exception):
+    """The run that is to be gone on with is finished: its message says so, and nothing is wrong."""
 
 
 _load_yaml = get_loader("yaml")
@@ -291,5 +294,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         return
     try:
         XnorlitCLI(Classifier, ImageData, **settings())
+    except _FinishedError as finished:
+        say("done", str(finished))
     except MisconfigurationException as error:
         raise UserError(f"{error} See xnorlit {command} --help.") from error

@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 
-from xnorlit.errors import UserError, did_you_mean
+from xnorlit.errors import Stopped, UserError, did_you_mean
 from xnorlit.output.names import at_home, printable
 
 
@@ -106,7 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit status: 0 when the command did what was asked, 1 when it did a part of it or for a fault of this program,
-        2 for an error that the message explains, 130 for Ctrl-C.
+        2 for an error that the message explains, 75 for a training that was told to stop, saved, and can go on when
+        it is run again, 130 for Ctrl-C elsewhere.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
@@ -166,6 +167,9 @@ def _told(error: BaseException) -> int:
     """Says what happened in one message and gives the exit status."""
     if isinstance(error, KeyboardInterrupt):
         return 130
+    if isinstance(error, Stopped):
+        sys.stderr.write(f"stopped: {error}\n")
+        return error.status
     if isinstance(error, BrokenPipeError):  # `xnorlit ... | head` has read enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -24,7 +24,7 @@ _FILING = re.compile(
     "|".join(
         (
             # where the run is filed and logged, what was done about a former one there, and the declaration itself
-            r"run\.(root|experiment|pair|arm|pair_differs|resume|fresh|wandb)",
+            r"run\.(root|experiment|pair|arm|pair_differs|resume|fresh|checkpoint_minutes|wandb)",
             # where a run was resumed from: a resumed run continues the same sample order (tests/training holds it)
             r"ckpt_path",
             # where logs and checkpoints go, and what a logger calls the run

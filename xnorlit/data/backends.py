@@ -68,8 +68,9 @@ def choose(
             )
         return _prepared(source, parts, views, batch_size, workers, cache, "as asked")
 
-    missing = ffcv_missing()
     files = any(isinstance(part, ImageFiles) for part in parts.values())
+    # Importing FFCV compiles for seconds: it is not asked for what does without.
+    missing = ffcv_missing() if requested == "auto" and files else None
     if requested == "auto" and files and not missing:
         return _prepared(source, parts, views, batch_size, workers, cache, "FFCV is installed")
     held = _in_memory(parts, workers)

@@ -20,11 +20,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xnorlit.data import cores, resample
+from xnorlit.data import resample
 from xnorlit.data.augment import Sizes, View
 from xnorlit.data.beton import JPEG, Beton
 from xnorlit.data.reader import as_tensor
 from xnorlit.errors import UserError
+from xnorlit.processes import cores
 
 
 @contextmanager
@@ -75,7 +76,7 @@ class FfcvReader:
         self._loader = Loader(
             str(beton.path),
             batch_size,
-            num_workers=max(1, min(workers, cores.available(), numba.config.NUMBA_NUM_THREADS)),
+            num_workers=max(1, min(workers, cores(), numba.config.NUMBA_NUM_THREADS)),
             os_cache=True,
             seed=0,  # unused: the order is ours; without it FFCV draws one from numpy's global generator
             pipelines={"image": [_Decoder(size, reflect)], "label": None},

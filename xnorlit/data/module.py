@@ -11,13 +11,14 @@ import pytorch_lightning as pl
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xnorlit.data import backends, cores, counter, order, sources
+from xnorlit.data import backends, counter, order, sources
 from xnorlit.data.augment import CentreCrop, Crop, PadCrop, ResizedCrop, View
 from xnorlit.data.listing import Listing, held_out
 from xnorlit.data.loader import BatchLoader, Samples
 from xnorlit.data.say import say
 from xnorlit.errors import UserError
 from xnorlit.output.names import at_home
+from xnorlit.processes import cores
 
 _SMALL = 64  # up to this size, pictures are cropped as CIFAR's are; above, as ImageNet's
 _SPLITS = ("train", "val", "test")
@@ -127,8 +128,15 @@ class ImageData(pl.LightningDataModule):
         """Where training goes on, for the checkpoint.
 
         Lightning saves the loader's own state too, but gives it back only to a run that was stopped within an epoch.
+        An epoch that Lightning cuts short (limit_train_batches) is over for the loader, too.
         """
-        return self._train_loader.state_dict() if self._train_loader else {}
+        if self._train_loader is None:
+            return {}
+        state = self._train_loader.state_dict()
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress.current if self.trainer else None
+        if progress and state["sample"] and progress.processed >= self.trainer.num_training_batches:
+            return {**state, "epoch": state["epoch"] + 1, "sample": 0}
+        return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Lets the next training loader go on where the saved one stood."""
@@ -286,7 +294,7 @@ class ImageData(pl.LightningDataModule):
 
     def _threads(self) -> int:
         local = self.trainer.num_devices if self.trainer else 1
-        return cores.share(local) if self.workers is None else self.workers
+        return max(1, cores() // local) if self.workers is None else self.workers
 
     def _announce(self, source: sources.Source, seconds: float) -> None:
         train, val = (len(self._listings[split]) for split in ("train", "val"))

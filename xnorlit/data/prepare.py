@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from xnorlit.data import beton, beton_writer, cores, sidecar, splits
+from xnorlit.data import beton, beton_writer, sidecar, splits
 from xnorlit.data.beton_writer import Encoded
 from xnorlit.data.listing import Listing
 from xnorlit.data.say import progress, say
@@ -23,6 +23,7 @@ from xnorlit.errors import UserError
 from xnorlit.output import atomic, console
 from xnorlit.output.names import printable
 from xnorlit.pictures import UnreadableImageError
+from xnorlit.processes import cores
 
 _SAMPLED = 48  # images encoded beforehand to estimate the space needed
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -130,7 +131,7 @@ def write_splits(
     if not overwrite and (reused := _reusable(images, dst, storage)):
         say(f"{dst} holds these images already; nothing to do (--overwrite writes them anew)")
         return reused
-    threads = workers or cores.available()
+    threads = workers or cores()
     existed = dst.exists()
     try:
         with _space_errors(dst), ExitStack() as outputs:

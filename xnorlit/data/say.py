@@ -1,20 +1,19 @@
 """Lines and progress bars for the person at the terminal: once per run, and plain where nobody watches."""
 
 import logging
-import os
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from xnorlit.output import console
+from xnorlit.processes import is_first
 
 _log = logging.getLogger("xnorlit.data")
-_RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")  # as torchrun, Lightning and Slurm set them
 T = TypeVar("T")
 
 
 def say(text: str) -> None:
     """Prints a line with the tag [data] and logs it, on the first process of all machines only."""
-    if any(os.environ.get(rank, "0") != "0" for rank in _RANKS):
+    if not is_first():
         return
     console.say("data", text)
     _log.info(text)

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from xnorlit.output.names import printable
+from xnorlit.processes import is_first
 
 _Item = TypeVar("_Item")
 
@@ -36,7 +37,7 @@ def say(tag: str, text: str) -> None:
         tag: One word: what the line is about. Empty for a continued line.
         text: The rest of the line; further lines are indented below it.
     """
-    if os.environ.get("LOCAL_RANK", "0") != "0":
+    if not is_first():
         return
     label = escape(f"{f'[{tag}]' if tag else '':<10}")
     lines = escape(printable(text)).replace("\n", f"\n{'':10}")

@@ -1,13 +1,8 @@
 """How many threads a call computes with."""
 
-import os
+from xnorlit.processes import cores
 
 MOST_THREADS = 1024
-
-
-def available_processors() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def checked_threads(threads: int | None) -> int:
@@ -18,7 +13,7 @@ def checked_threads(threads: int | None) -> int:
         ValueError: It is less than 1, or more than 1024.
     """
     if threads is None:
-        return available_processors()
+        return cores()
     if not isinstance(threads, int) or isinstance(threads, bool):
         raise TypeError(f"threads: expected a whole number, found {threads!r}")
     if not 1 <= threads <= MOST_THREADS:

@@ -53,7 +53,7 @@ def load_config(file: Path) -> dict[str, Any]:
 
 
 # What decides about a run, or where it lies, is not part of what it is.
-_DECISIONS = ("run.resume", "run.fresh", "run.root", "run.wandb", "ckpt_path")
+_DECISIONS = ("run.resume", "run.fresh", "run.root", "run.checkpoint_minutes", "run.wandb", "ckpt_path")
 # How a step's samples are divided over devices and time: with one global batch, any of them computes the same.
 _GLOBAL_BATCH = "data.global_batch"
 _DIVISION = (

@@ -1,7 +1,53 @@
-"""Whether a process is writing a run just now."""
+"""How far a run has come, and the lock of the one process that may write it."""
 
 import fcntl
+import os
 from pathlib import Path
+from typing import IO, Literal
+
+State = Literal["missing", "begun", "unfinished", "finished"]
+CHECKPOINTS = ("last.ckpt", "previous.ckpt")  # the newest first
+
+
+def state_of(run: Path) -> State:
+    """What a run's folder holds, whatever ended the process that wrote it.
+
+    Args:
+        run: The run's directory. It holds nothing yet, a configuration and nothing trained (begun), a checkpoint to go
+            on from (unfinished), or a summary, which is written last.
+    """
+    if (run / "summary.json").is_file():
+        return "finished"
+    if any((run / "checkpoints" / name).is_file() for name in CHECKPOINTS):
+        return "unfinished"
+    return "begun" if (run / "config.yaml").is_file() else "missing"
+
+
+def take(run: Path) -> IO[str]:
+    """Takes a run's folder, which is made, for this process.
+
+    Args:
+        run: The run's directory.
+
+    Returns:
+        The open lock; the folder is this process's until it is closed or the process ends, however it does.
+
+    Raises:
+        BlockingIOError: Another process has it; the text says which.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    lock = (run / ".lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.seek(0)
+        owner = lock.read().strip()
+        lock.close()
+        raise BlockingIOError(owner or "unknown") from None
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()}")
+    lock.flush()
+    return lock
 
 
 def is_under_way(run: Path) -> bool:

@@ -1,11 +1,11 @@
 """One run to be trained: where it lies, the command that trains it, and how far it has got."""
 
-import fcntl
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from xnorlit.runs.lock import is_under_way, state_of
 from xnorlit.runs.place import Place
 
 State = Literal["finished", "running", "unfinished", "missing"]
@@ -30,14 +30,12 @@ class Job:
     @property
     def state(self) -> State:
         """Whether it has finished, is being trained now, has a checkpoint to go on from, or is to be begun."""
-        path = self.place.path
-        if _locked(path / ".lock"):
+        if is_under_way(self.place.path):
             return "running"
         if self.again:
             return "missing"
-        if (path / "summary.json").is_file():
-            return "finished"
-        return "unfinished" if (path / "checkpoints" / "last.ckpt").is_file() else "missing"
+        found = state_of(self.place.path)
+        return "missing" if found == "begun" else found
 
     @property
     def command(self) -> list[str]:
@@ -53,15 +51,3 @@ class Job:
     def log(self) -> Path:
         """Where what the command says is kept: beside the run, for it may be moved aside or never begin."""
         return self.place.path.with_name(f"{self.place.path.name}.log")
-
-
-def _locked(file: Path) -> bool:
-    """Whether a process holds a run's lock; it is gone with the process, however that ended."""
-    try:
-        with file.open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False

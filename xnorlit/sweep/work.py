@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from xnorlit.errors import UserError
+from xnorlit.processes import cores
 from xnorlit.runs import read
 from xnorlit.sweep.display import Display
 from xnorlit.sweep.job import Job
@@ -41,8 +42,7 @@ def carry_out(jobs: Sequence[Job], *, at_once: int, tag: str) -> list[Job]:
 def threads(at_once: int) -> int:
     """Cores for each of several processes, at least 1: of those that this process may use, or OMP_NUM_THREADS says."""
     said = os.environ.get("OMP_NUM_THREADS", "")
-    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, (int(said) if said.isdecimal() and int(said) else mine) // at_once)
+    return max(1, (int(said) if said.isdecimal() and int(said) else cores()) // at_once)
 
 
 class _Work:

@@ -1,8 +1,11 @@
-"""Checkpoints on disk: written whole or not at all, read as data and never as code."""
+"""Checkpoints on disk: written whole or not at all, checked when read, and read as data and never as code."""
 
 import errno
+import os
 import pickle
 import warnings
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,9 @@ from typing_extensions import override
 
 from xnorlit.errors import UserError
 from xnorlit.output import atomic
+from xnorlit.output.console import say
+from xnorlit.processes import is_first
+from xnorlit.runs.lock import CHECKPOINTS
 
 NETWORK = "net."  # how a checkpoint's names of the network's tensors begin
 
@@ -21,7 +27,7 @@ class Checkpoints(TorchCheckpointIO):
     """What Lightning writes and reads checkpoints with.
 
     Lightning's own writes in the folder for temporary files and moves the result: on another disk that is a copy, of
-    which half is left behind when the disk is full.
+    which half is left behind when the disk is full. `last.ckpt` becomes `previous.ckpt` when its successor is whole.
     """
 
     @override
@@ -30,12 +36,14 @@ class Checkpoints(TorchCheckpointIO):
         try:
             with atomic.path(path) as scratch, scratch.open("wb") as file:
                 torch.save(checkpoint, file)
+                if path.name == CHECKPOINTS[0] and path.is_file():
+                    _keep(path, path.with_name(CHECKPOINTS[1]))
         except (OSError, RuntimeError) as error:
             if not _disk_is_full(error):
                 raise
             former = f"the former {path.name} is whole" if path.is_file() else "nothing was left of it"
             resumable = path.with_name("last.ckpt").is_file()
-            remedy = "--run.resume true goes on from the last one" if resumable else "--run.fresh true starts again"
+            remedy = "--run.resume auto goes on from the last one" if resumable else "--run.fresh true starts again"
             raise UserError(
                 f"no space is left in {path.parent} for the checkpoint {path.name}; {former}. Free some, then the same "
                 f"command with {remedy}."
@@ -46,6 +54,50 @@ class Checkpoints(TorchCheckpointIO):
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         return load(path, weights_only=weights_only is not False)
+
+
+def _keep(last: Path, previous: Path) -> None:
+    """Gives a checkpoint its second name; the first one stays."""
+    scratch = previous.with_name(f".{previous.name}.partial")
+    scratch.unlink(missing_ok=True)
+    try:
+        os.link(last, scratch)
+    except OSError:  # A file system without hard links: for a moment only the second name is there.
+        last.replace(previous)
+    else:
+        scratch.replace(previous)
+
+
+def newest(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The newest checkpoint of an unfinished run and its content; a damaged one is said and passed over.
+
+    Args:
+        folder: The run's `checkpoints/`.
+
+    Raises:
+        UserError: Each one there is damaged.
+    """
+    damaged: list[UserError] = []
+    for name in CHECKPOINTS:
+        try:
+            if (folder / name).is_file():
+                content = load(folder / name)
+                for error in damaged:
+                    if is_first():  # So that it does not take the place of the good one at the next save.
+                        (folder / CHECKPOINTS[0]).replace(folder / "damaged.ckpt")
+                    say("damaged", f"{error}\nThe one before it is used: {folder / name}, {where(content)}")
+                return folder / name, content
+        except UserError as error:
+            damaged.append(error)
+    raise UserError("\n".join(map(str, damaged)) + "\nNothing can be resumed from. Start afresh: --run.fresh true.")
+
+
+def where(checkpoint: dict[str, Any]) -> str:
+    """`at step 1,200, in epoch 3`: what comes next after a checkpoint."""
+    batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
+    progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+    within = batches and progress["started"] > progress["processed"]
+    return f"at step {checkpoint['global_step']:,}, in epoch {checkpoint['epoch'] + (1 if within else 2)}"
 
 
 def load(path: str | Path, *, weights_only: bool = True) -> dict[str, Any]:
@@ -89,6 +141,10 @@ def _content(path: Path, weights_only: bool, remedy: str) -> Any:
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}. Runs keep theirs as RUN/checkpoints/best.ckpt and last.ckpt.")
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip() is not None:  # torch writes a CRC-32 of each tensor, and does not read it.
+                    raise _no_checkpoint(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # About formats of pickle that are refused a moment later.
             return torch.load(path, map_location="cpu", weights_only=weights_only)
@@ -99,7 +155,11 @@ def _content(path: Path, weights_only: bool, remedy: str) -> Any:
             f"{path} holds code besides weights, and loading it would run that code. Expected plain data, as in the "
             f"RUN/checkpoints/*.ckpt of xnorlit.{remedy}"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # zipfile's for a file that was cut off
+            raise
+        raise _no_checkpoint(path) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise _no_checkpoint(path) from error
 
 

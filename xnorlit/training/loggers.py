@@ -1,20 +1,23 @@
 """Where metrics go: metrics.csv always, W&B beside it."""
 
 import csv
-import warnings
 from pathlib import Path
 from typing import Any, Literal
 
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from typing_extensions import override
 
+from xnorlit.output import atomic
 from xnorlit.runs import login
 from xnorlit.training.place import RunPlace
 
 
-class MetricsFile(CSVLogger):
-    """Lightning's CSV logger on `<folder>/metrics.csv`, which goes on where a resumed run's checkpoint stands.
+class MetricsFile(Logger):
+    """`<folder>/metrics.csv`: a row for whatever is logged at a step, a column for each metric.
 
-    Lightning's own deletes the file of a former process.
+    Rows are added at the end. Where a metric is new, the whole file is written again and replaced in one step, so that
+    a process that is killed at any moment leaves every row but perhaps the last.
 
     Args:
         folder: The run's folder.
@@ -22,15 +25,55 @@ class MetricsFile(CSVLogger):
     """
 
     def __init__(self, folder: Path, until_step: int = 0) -> None:
-        former = folder / "metrics.csv"
-        rows = list(csv.DictReader(former.read_text().splitlines())) if former.is_file() else []
-        super().__init__(save_dir=folder, name="", version="")
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Experiment logs directory")
-            writer = self.experiment
-        kept = [row for row in rows if int(row["step"]) < until_step]
-        writer.metrics = [{key: value for key, value in row.items() if value != ""} for row in kept]
-        writer.save()
+        super().__init__()
+        self.file = folder / "metrics.csv"
+        self._rows: list[dict[str, Any]] = []
+        self._columns: list[str] = []
+        if self.file.is_file():
+            whole, _, _ = self.file.read_text().rpartition("\n")  # A line that was being written is no row.
+            former = csv.DictReader(whole.splitlines())
+            self._rows = [row for row in former if str(row["step"]).isdecimal() and int(row["step"]) < until_step]
+            self._rows = [{key: value for key, value in row.items() if value} for row in self._rows]
+
+    name, version = "", ""
+
+    @property
+    @override
+    def save_dir(self) -> str:
+        return str(self.file.parent)
+
+    @override
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Settings are in config.yaml."""
+
+    @override
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        self._rows.append({**metrics, "step": step})
+
+    @override
+    @rank_zero_only
+    def save(self) -> None:
+        if not self._rows:
+            return
+        new = {key for row in self._rows for key in row} - set(self._columns)
+        if not new:
+            with self.file.open("a", newline="") as file:
+                csv.DictWriter(file, self._columns).writerows(self._rows)
+        else:
+            if self._columns:
+                with self.file.open(newline="") as file:
+                    self._rows = [*csv.DictReader(file), *self._rows]
+            self._columns = sorted({*self._columns, *new})
+            with atomic.path(self.file) as scratch, scratch.open("w", newline="") as file:
+                writer = csv.DictWriter(file, self._columns)
+                writer.writeheader()
+                writer.writerows(self._rows)
+        self._rows = []
+
+    @override
+    def finalize(self, status: str) -> None:
+        self.save()
 
 
 def wandb_logger(place: RunPlace, folder: Path, seed: int, config: dict[str, Any], run_id: str, mode: str) -> Logger:

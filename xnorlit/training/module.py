@@ -7,6 +7,7 @@ import torch
 from pytorch_lightning.cli import OptimizerCallable
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
+from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 from typing_extensions import override
 
@@ -21,7 +22,7 @@ from xnorlit.training.losses import Loss
 from xnorlit.training.losses.cross_entropy import CrossEntropy
 from xnorlit.training.place import checkpoint_of
 from xnorlit.training.pretrained import accuracy, inherit
-from xnorlit.training.schedule import Constant, Schedule
+from xnorlit.training.schedule import Constant, Schedule, steps_per_epoch
 
 
 class Classifier(Evaluation):
@@ -125,6 +126,8 @@ class Classifier(Evaluation):
             self.net.to(memory_format=torch.channels_last)
         self.count_right(data.num_classes)
         self.train_top1 = MulticlassAccuracy(data.num_classes, average="micro", validate_args=False)
+        self.train_loss = MeanMetric(nan_strategy="disable")
+        self.train_terms = torch.nn.ModuleList(MeanMetric(nan_strategy="disable") for _ in self.losses)
 
     @override
     def forward(self, images: Tensor) -> Tensor:
@@ -135,13 +138,24 @@ class Classifier(Evaluation):
         logits = self(batch.images).float()
         terms = [term(self.net, batch, logits) for term in self.losses]
         loss = torch.stack(terms).sum()
-        self.train_top1(logits, batch.labels)
+        # Means over the epoch are sums of ours, which a checkpoint holds; Lightning's own begin anew at a resume.
+        each_epoch: dict[str, Any] = {"on_step": False, "on_epoch": True}
+        size = len(batch.labels)
         if len(terms) > 1:
             for number, (term, value) in enumerate(zip(self.losses, terms, strict=True)):
-                self.log(f"train/loss/{number}-{type(term).__name__}", value, on_step=False, on_epoch=True)
-        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True)
-        self.log("train/top1", self.train_top1, on_step=False, on_epoch=True)
+                self.train_terms[number].update(value.detach(), size)
+                self.log(f"train/loss/{number}-{type(term).__name__}", self.train_terms[number], **each_epoch)
+        self.train_loss.update(loss.detach(), size)
+        self.train_top1.update(logits, batch.labels)
+        self.log("train/loss_step", loss, prog_bar=True, on_step=True, on_epoch=False)
+        self.log("train/loss_epoch", self.train_loss, **each_epoch)
+        self.log("train/top1", self.train_top1, **each_epoch)
         return loss if batch.weight == 1 else batch.weight * loss
+
+    def _sums(self) -> dict[str, Metric]:
+        """What is summed over the epoch under way, by name."""
+        terms = {f"term-{number}": metric for number, metric in enumerate(self.train_terms)}
+        return {"loss": self.train_loss, "top1": self.train_top1, **terms}  # type: ignore[dict-item]
 
     def optimizer(self) -> torch.optim.Optimizer:
         """The optimizer, with latent weights and what binarizers learn in groups of their own settings.
@@ -191,8 +205,7 @@ class Classifier(Evaluation):
         then, before it has read from a checkpoint where they go on. Until it has, the number is infinite, and the
         step is 0.
         """
-        steps = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
-        return self.schedule(step / steps, self.trainer.max_epochs)
+        return self.schedule(step / steps_per_epoch(self.trainer), self.trainer.max_epochs)
 
     @override
     def on_train_start(self) -> None:
@@ -215,16 +228,6 @@ class Classifier(Evaluation):
             group["weight_decay"] = decay * group["initial_weight_decay"]
 
     @override
-    def on_train_epoch_end(self) -> None:
-        loss = self.trainer.callback_metrics.get("train/loss_epoch")
-        if loss is not None and not torch.isfinite(loss):
-            # A sign turns NaN into a finite value, so accuracy alone would not tell.
-            raise UserError(
-                f"the training loss is {loss.item()} after epoch {self.current_epoch}. Lower the learning rate "
-                "(--model.optimizer.init_args.lr), or look for the first bad tensor with --trainer.detect_anomaly true."
-            )
-
-    @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         data = self.trainer.datamodule
         checkpoint["xnorlit"] = {
@@ -233,11 +236,17 @@ class Classifier(Evaluation):
             "classes": list(data.classes),
             "before_training": self.before_training,
         }
+        reduce = self.trainer.strategy.reduce  # Each process has summed up its own batches.
+        checkpoint["train_sums"] = {
+            name: {key: reduce(state.clone(), reduce_op="sum") for key, state in metric.metric_state.items()}
+            for name, metric in self._sums().items()
+        }
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses the checkpoint of another network in words, before torch lists every key."""
         self.before_training = checkpoint.get("xnorlit", {}).get("before_training")
+        self._go_on_summing(checkpoint.get("train_sums", {}))
         if self._trainer and self.trainer.state.fn == TrainerFn.FITTING:
             self.trainer.datamodule.recount(checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"])
         ours, theirs = self.state_dict(), checkpoint["state_dict"]
@@ -250,6 +259,13 @@ class Classifier(Evaluation):
                 f"({len(wrong)} tensors differ):\n" + "\n".join(lines) + "\nGive the configuration that it was trained "
                 "with, RUN/config.yaml."
             )
+
+    def _go_on_summing(self, sums: dict[str, dict[str, Tensor]]) -> None:
+        """Takes over what had been summed up in the epoch under way; the first process holds it for all."""
+        for name, metric in self._sums().items() if self._trainer and self.trainer.is_global_zero else ():
+            for key, value in sums.get(name, {}).items():
+                setattr(metric, key, value.clone().to(metric.device))
+                metric._update_count = 1  # It has been updated, by the process before.
 
 
 def _parted(group: dict[str, Any], decayed: set[int]) -> list[dict[str, Any]]:

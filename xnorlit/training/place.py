@@ -1,8 +1,6 @@
 """Where a run is written, and the guard that no two runs are ever mixed there."""
 
-import fcntl
 import json
-import os
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -10,8 +8,10 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from xnorlit.errors import UserError
+from xnorlit.output import atomic
 from xnorlit.output.names import at_home
 from xnorlit.runs.config import differing
+from xnorlit.runs.lock import state_of, take
 from xnorlit.runs.place import Place
 
 
@@ -26,8 +26,10 @@ class RunPlace:
         pair: Runs of one pair are compared with each other, seed by seed.
         root: Folder of all runs.
         pair_differs: Further keys by which the arms of this pair mean to differ, such as model.optimizer.
-        resume: Go on with the unfinished run that is there, with the next sample in order.
+        resume: Go on with the unfinished run that is there, with the next sample in order. With auto, begin where
+            nothing has been saved yet, and do nothing where the run has finished: the same command for every state.
         fresh: Move what is there aside (to seed-<n>.until-<time>) and start afresh.
+        checkpoint_minutes: Save within an epoch, too, where the last checkpoint is older than that.
         wandb: Log to W&B: online where a login is found and offline otherwise (auto), or as said.
     """
 
@@ -36,8 +38,9 @@ class RunPlace:
     pair: str = "pair-0"
     root: Path = Path("runs")
     pair_differs: list[str] = field(default_factory=list)
-    resume: bool = False
+    resume: bool | Literal["auto"] = False
     fresh: bool = False
+    checkpoint_minutes: float = 15.0
     wandb: Literal["auto", "online", "offline", "off"] = "auto"
 
     def __post_init__(self) -> None:
@@ -59,13 +62,14 @@ class RunPlace:
         return Place(self.root, self.experiment, self.pair, self.arm, seed).path
 
 
-def claim(folder: Path, *, resume: bool, fresh: bool) -> IO[str]:
+def claim(folder: Path, *, resume: bool, fresh: bool, again: bool = False) -> IO[str]:
     """Takes a run's folder for this process, or says what is in the way.
 
     Args:
         folder: Where the run will be.
         resume: An unfinished run is expected there.
         fresh: Whatever is there is moved aside first.
+        again: A run that was begun and of which nothing was saved is begun once more.
 
     Returns:
         The open lock; the folder is this process's until it is closed or the process ends.
@@ -75,14 +79,16 @@ def claim(folder: Path, *, resume: bool, fresh: bool) -> IO[str]:
     """
     if resume and fresh:
         raise UserError("run.resume and run.fresh were both given; choose one.")
-    last = folder / "checkpoints" / "last.ckpt"
-    if resume and not last.is_file():
+    if resume and state_of(folder) != "unfinished":
         raise UserError(
-            f"there is nothing to resume: {last} does not exist. Runs save their first checkpoint after one epoch, or "
-            "when interrupted. Start afresh with --run.fresh true."
+            f"there is nothing to resume: {folder / 'checkpoints' / 'last.ckpt'} does not exist. Runs save their first "
+            "checkpoint after one epoch, after run.checkpoint_minutes, or when they are told to end. Start afresh with "
+            "--run.fresh true; --run.resume auto begins where there is nothing, and goes on where there is."
         )
     lock = _lock(folder)
-    if resume or not (folder / "config.yaml").exists():
+    atomic.sweep(folder)
+    state = state_of(folder)
+    if resume or state == "missing":
         return lock
     if fresh:
         # The lock goes with the folder; a new one is taken at the old place.
@@ -90,18 +96,28 @@ def claim(folder: Path, *, resume: bool, fresh: bool) -> IO[str]:
         folder.rename(aside)
         lock.close()
         return _lock(folder)
+    if state == "begun" and again:
+        return lock
     lock.close()
-    if (folder / "summary.json").is_file():
-        top1 = json.loads((folder / "summary.json").read_text())["top1"]
-        state, remedy = f"a finished run (top-1 {100 * top1:.2f} %)", ""
+    if state == "finished":
+        held, remedy = f"a finished run ({top1(folder)})", ""
     else:
-        state = "an unfinished run"
-        remedy = "go on with it: --run.resume true; " if last.is_file() else ""
+        held = "an unfinished run"
+        remedy = "go on with it: --run.resume auto; " if state == "unfinished" else ""
     raise UserError(
-        f"{folder} holds {state}, and a second run is neither mixed into it nor written over it. You can "
+        f"{folder} holds {held}, and a second run is neither mixed into it nor written over it. You can "
         f"{remedy}start afresh, moving it aside: --run.fresh true; or train another one: another seed "
         "(--seed_everything N, make SEED=N) or --run.pair NAME."
     )
+
+
+def top1(folder: Path) -> str:
+    """`top-1 43.11 %` of a finished run.
+
+    Args:
+        folder: The run's.
+    """
+    return f"top-1 {100 * json.loads((folder / 'summary.json').read_text())['top1']:.2f} %"
 
 
 def checkpoint_of(named: str, run: Path, *, role: str) -> Path:
@@ -147,22 +163,13 @@ def discard_if_empty(folder: Path) -> None:
 
 
 def _lock(folder: Path) -> IO[str]:
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = (folder / ".lock").open("a+")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.seek(0)
-        owner = lock.read().strip()
-        lock.close()
+        return take(folder)
+    except BlockingIOError as owner:
         raise UserError(
-            f"{folder} is being written by another process ({owner or 'unknown'}). Wait for it, or train another "
+            f"{folder} is being written by another process ({owner}). Wait for it, or train another "
             "seed (--seed_everything N, make SEED=N) or pair (--run.pair NAME)."
         ) from None
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()}")
-    lock.flush()
-    return lock
 
 
 def refuse_other_config(ours: dict[str, Any], theirs: dict[str, Any], folder: Path) -> None:
@@ -180,5 +187,5 @@ def refuse_other_config(ours: dict[str, Any], theirs: dict[str, Any], folder: Pa
         lines = "\n".join(f"  {line}" for line in differ[:8])
         raise UserError(
             f"{folder} was begun with another configuration ({len(differ)} keys differ):\n{lines}\n"
-            f"Resume it as it was (-c {folder / 'config.yaml'} --run.resume true), or start afresh (--run.fresh true)."
+            f"Resume it as it was (-c {folder / 'config.yaml'} --run.resume auto), or start afresh (--run.fresh true)."
         )

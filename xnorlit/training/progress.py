@@ -24,7 +24,12 @@ class EpochBar(RichProgressBar):
 
 
 class EpochLines(pl.Callback):
-    """`[epoch]  3/20  loss 1.234  val top-1 56.78 %  top-5 90.12 %  11.2 s`, one plain line per epoch."""
+    """`[epoch]  3/20  loss 1.234  val top-1 56.78 %  top-5 90.12 %  11.2 s`, one plain line per epoch.
+
+    Accuracies stand in the lines of epochs that were validated.
+    """
+
+    _validated = False
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -32,19 +37,29 @@ class EpochLines(pl.Callback):
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._clock = time.perf_counter()
+        self._clock, self._validated = time.perf_counter(), False
+
+    @override
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._validated = True
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         metrics = trainer.callback_metrics
-        words = [f"{trainer.current_epoch + 1}/{trainer.max_epochs}", f"loss {metrics['train/loss_epoch']:.3f}"]
+        words = [f"{trainer.current_epoch + 1}/{trainer.max_epochs}"]
+        if "train/loss_epoch" in metrics:
+            words.append(f"loss {metrics['train/loss_epoch']:.3f}")
         for key, label in (("val/top1", "val top-1"), ("val/top5", "top-5")):
-            if key in metrics:
+            if key in metrics and self._validated:
                 words.append(f"{label} {100 * metrics[key]:.2f} %")
         words.append(f"{time.perf_counter() - self._clock:.1f} s")
         say("epoch", "  ".join(words))
 
 
-def progress() -> pl.Callback:
-    """The bar for a terminal, the lines for anything else."""
-    return EpochBar() if sys.stdout.isatty() else EpochLines()
+def progress(bar: bool) -> pl.Callback:
+    """The bar for a terminal, the lines for anything else.
+
+    Args:
+        bar: Whether a bar is wanted where there is a terminal.
+    """
+    return EpochBar() if bar and sys.stdout.isatty() else EpochLines()

@@ -1,16 +1,16 @@
-"""The callback that leaves a run on disk: environment, predictions, summary, and a checkpoint when interrupted."""
+"""The callback that leaves a run on disk: configuration, environment, predictions and summary."""
 
 import json
-import signal
 import statistics
 import time
-from collections import Counter
+from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from typing_extensions import override
 
+from xnorlit.errors import UserError
 from xnorlit.models import AlexNet, Summary, summarize
 from xnorlit.output import atomic
 from xnorlit.output.console import say
@@ -23,7 +23,8 @@ MIB = 8 * 2**20
 class RunRecord(pl.Callback):
     """Writes what `xnorlit.runs` reads, and tells the person at the terminal what was trained and what came out.
 
-    Ctrl-C ends the run before the next batch, with a checkpoint from which it goes on with the very next sample.
+    What a validation gave is on the disk, or in the checkpoint, before the next checkpoint is: a run that is killed
+    after its last one is finished by resuming it, without training or measuring anything again.
 
     Args:
         folder: The run's folder, claimed by this process.
@@ -38,25 +39,25 @@ class RunRecord(pl.Callback):
         self.wandb = wandb
         self.resumed = resumed
         self.seconds = 0.0
-        self.step_seconds: list[float] = []
+        self.step_seconds: deque[float] = deque(maxlen=1000)
         self.best = {"top1": -1.0, "epoch": 0}
+        self.measured: dict[str, float] = {}
+        """Top-1 and top-5 of the last validation, and after which epoch it was."""
+        self.ended = False
+        """Whether training is over."""
         self._predictions = Predictions()
-        self._gathered: dict[str, Any] | None = None
-        self._clock = 0.0
-        self._interrupted = False
-        self._on_sigint: Any = signal.getsignal(signal.SIGINT)
+        self._clock: float | None = None
 
     # --- before -----------------------------------------------------------------------------------------------------
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # A rehearsal (--trainer.fast_dev_run) leaves nothing that would read back as a run.
         if trainer.is_global_zero and not self.resumed and not trainer.fast_dev_run:
-            _write_text(self.folder / "config.yaml", self.config)
             surroundings = environment(trainer.datamodule.used_backend)
             _write_text(self.folder / "environment.json", json.dumps(surroundings, indent=2))
+            _write_text(self.folder / "config.yaml", self.config)  # Last: with it a run has begun.
         size = summarize(pl_module.net)
         say("arm", describe(size, self.folder.parent.name))
-        signal.signal(signal.SIGINT, self._note_interrupt)
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -68,21 +69,16 @@ class RunRecord(pl.Callback):
 
     @override
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        if self._interrupted:
-            raise KeyboardInterrupt  # By now the last batch's metrics are logged, too.
         self._batch_clock = time.perf_counter()
 
     # --- during -----------------------------------------------------------------------------------------------------
     @override
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         self.step_seconds.append(time.perf_counter() - self._batch_clock)
-        if self._interrupted and not trainer.is_last_batch:  # An epoch's end saves by itself.
-            self._stop_clock()
-            trainer.save_checkpoint(self.folder / "checkpoints" / "last.ckpt")
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._stop_clock()
+        self.seconds, self._clock = self._seconds(), None
 
     @override
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -95,28 +91,43 @@ class RunRecord(pl.Callback):
         self._predictions.add(**outputs)
 
     @override
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._gathered = self._predictions.gathered()
-
-    @override
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        top1 = trainer.callback_metrics["val/top1"].item()
-        if top1 > self.best["top1"]:
-            self.best = {"top1": top1, "epoch": trainer.current_epoch + 1}
+        if trainer.sanity_checking:
+            return
+        epoch = trainer.current_epoch + 1
+        found = {key: trainer.callback_metrics[f"val/{key}"].item() for key in ("top1", "top5")}
+        self.measured = {**found, "epoch": epoch}
+        if found["top1"] > self.best["top1"]:
+            self.best = {"top1": found["top1"], "epoch": epoch}
+        gathered, data = self._predictions.gathered(), trainer.datamodule
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            write(
+                gathered,
+                self.folder / "predictions.safetensors",
+                classes=data.classes,
+                listing_sha256=data.listing_hash("val"),
+                split="val",
+                source=data.source,
+                epoch=epoch,
+            )
 
     # --- after ------------------------------------------------------------------------------------------------------
     @override
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        signal.signal(signal.SIGINT, self._on_sigint)
         if not trainer.is_global_zero:
             return
+        if self.measured.get("epoch") != trainer.current_epoch:
+            raise UserError(
+                f"{self.folder} was trained to its end by an earlier version, which was stopped before it had measured "
+                "it. xnorlit validate measures its last checkpoint; --run.fresh true trains it again."
+            )
         data = trainer.datamodule
         size = summarize(pl_module.net)
-        metrics = {key: trainer.callback_metrics[f"val/{key}"].item() for key in ("top1", "top5")}
         summary = {
             "status": "finished",
             "epochs": trainer.current_epoch,
-            **metrics,
+            "top1": self.measured["top1"],
+            "top5": self.measured["top5"],
             "best_top1": self.best["top1"],
             "best_epoch": self.best["epoch"],
             "train_seconds": self.seconds,
@@ -134,15 +145,6 @@ class RunRecord(pl.Callback):
         if trainer.fast_dev_run:
             say("done", "a rehearsal: nothing was kept")
             return
-        write(
-            self._gathered,
-            self.folder / "predictions.safetensors",
-            classes=data.classes,
-            listing_sha256=data.listing_hash("val"),
-            split="val",
-            source=data.source,
-            epoch=trainer.current_epoch,
-        )
         _write_text(self.folder / "summary.json", json.dumps(summary, indent=2))
         self._tell(summary, size)
 
@@ -169,35 +171,27 @@ class RunRecord(pl.Callback):
             say("", f"xnorlit pack {self.folder}   (make pack)")
 
     @override
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        signal.signal(signal.SIGINT, self._on_sigint)
-        if isinstance(exception, KeyboardInterrupt):
-            last = self.folder / "checkpoints" / "last.ckpt"
-            remedy = "The same command with --run.resume true goes on" if last.is_file() else "Nothing was saved yet"
-            say("stopped", f"interrupted in epoch {trainer.current_epoch + 1}. {remedy}; run: {self.folder}")
-
-    @override
     def state_dict(self) -> dict[str, Any]:
         return {
-            "seconds": self.seconds,
-            "step_seconds": self.step_seconds[-1000:],
+            "seconds": self._seconds(),
+            "step_seconds": list(self.step_seconds),
             "best": self.best,
+            "measured": self.measured,
+            "ended": self.ended,
             "wandb_id": self.wandb and self.wandb["id"],
         }
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds = state_dict["seconds"]
-        self.step_seconds = list(state_dict["step_seconds"])
+        self.step_seconds.extend(state_dict["step_seconds"])
         self.best = dict(state_dict["best"])
+        self.measured = dict(state_dict.get("measured", {}))  # Earlier versions had neither.
+        self.ended = state_dict.get("ended", False)
 
-    def _stop_clock(self) -> None:
-        self.seconds += time.perf_counter() - self._clock
-
-    def _note_interrupt(self, *_: Any) -> None:
-        if self._interrupted:  # The second Ctrl-C does not wait for the batch.
-            raise KeyboardInterrupt
-        self._interrupted = True
+    def _seconds(self) -> float:
+        """Seconds of training until now, those of former processes included."""
+        return self.seconds + (0.0 if self._clock is None else time.perf_counter() - self._clock)
 
 
 def describe(size: Summary, arm: str) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from xnorlit.errors import UserError
 from xnorlit.training.checkpoints import load_weights
+from xnorlit.training.options import refuse_options
 from xnorlit.training.place import RunPlace, checkpoint_of
 
 _LARGEST_SEED = 2**32 - 1  # numpy's
@@ -40,17 +41,9 @@ def refuse(command: str, config: Any) -> None:
                 "trained with: -c RUN/config.yaml."
             )
         return
-    if config.model.init_from is not None and not config.run.resume:
+    if config.model.init_from is not None and config.run.resume is False:
         run = RunPlace(**config.run.as_dict()).at(seed)
         load_weights(checkpoint_of(str(config.model.init_from), run, role="model.init_from"))
-    trainer = config.trainer
-    epochs = trainer.max_epochs
-    if epochs is None or epochs < 1:
-        raise UserError(
-            f"trainer.max_epochs is {'not given' if epochs is None else epochs}. Expected a whole number from 1."
-        )
-    if trainer.limit_val_batches == 0 or (trainer.check_val_every_n_epoch or 1) > epochs:
-        raise UserError(
-            "no validation is going to happen (trainer.limit_val_batches, trainer.check_val_every_n_epoch), so there "
-            "would be no accuracy to report. Expected at least one."
-        )
+    refuse_options(config.trainer.as_dict())
+    if config.run.checkpoint_minutes < 0:
+        raise UserError(f"run.checkpoint_minutes is {config.run.checkpoint_minutes}. Expected 0 (each step) or more.")

@@ -3,9 +3,20 @@
 import math
 from abc import ABC, abstractmethod
 
+import pytorch_lightning as pl
 from typing_extensions import override
 
 from xnorlit.errors import UserError
+
+
+def steps_per_epoch(trainer: pl.Trainer) -> float:
+    """Optimizer steps of an epoch; infinite until the loaders are set up.
+
+    Args:
+        trainer: It may accumulate gradients over several batches; an epoch's last batch always takes a step.
+    """
+    batches = trainer.num_training_batches
+    return batches if math.isinf(batches) else math.ceil(batches / trainer.accumulate_grad_batches)
 
 
 class Schedule(ABC):

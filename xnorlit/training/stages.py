@@ -6,6 +6,7 @@ from typing_extensions import override
 from xnorlit.errors import UserError
 from xnorlit.layers import Operand
 from xnorlit.output.console import say
+from xnorlit.training.schedule import steps_per_epoch
 
 
 class TwoStages(pl.Callback):
@@ -36,8 +37,7 @@ class TwoStages(pl.Callback):
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        steps = trainer.max_epochs * trainer.num_training_batches / trainer.accumulate_grad_batches
-        self._until = self.share * steps
+        self._until = self.share * trainer.max_epochs * steps_per_epoch(trainer)
         self._hold(self.real if trainer.global_step < self._until else None, trainer, pl_module)
 
     @override

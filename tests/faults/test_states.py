@@ -1,0 +1,209 @@
+"""Whatever ended a run, its folder holds nothing, an unfinished run, or a finished one; one command does for all."""
+
+import json
+import signal
+import time
+
+import pytest
+
+from tests.faults import forked
+from tests.faults.test_kills import OFTEN, finish, killed_at
+
+
+def killed(line, root, event="an epoch is saved", number=2):
+    training = forked.Training(line, root / "log", killed_at(event, number))
+    assert training.wait() == -signal.SIGKILL, training.said
+
+
+def ended(line, root):
+    training = forked.Training(line, root / "a.log")
+    status = training.wait()
+    said = training.said
+    training.log.unlink()
+    return status, said
+
+
+def test_what_has_finished_says_so_and_is_left_alone(photos, tmp_path):
+    line = forked.words(photos, tmp_path)
+    forked.train(line, tmp_path / "log")
+    run = forked.folder(tmp_path)
+    before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    status, said = ended(line, tmp_path)
+    assert (status, "has finished (top-1 " in said) == (0, True)
+    assert before == {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    status, said = ended([*line, "--trainer.max_epochs=9"], tmp_path)
+    assert (status, "max_epochs: begun with 3, now 9" in said) == (2, True)
+    status, said = ended([*line, "--run.resume=true"], tmp_path)
+    assert (status, "nothing to resume" in said) == (2, True)
+
+
+def test_a_run_of_which_nothing_was_saved_begins_again_whatever_it_was(photos, whole, tmp_path):
+    line = forked.words(photos, tmp_path, trainer__max_epochs=9)
+    killed(line, tmp_path, "metrics are written", 3)
+    assert (forked.folder(tmp_path) / "config.yaml").is_file()
+    finish(forked.words(photos, tmp_path), tmp_path, whole)
+
+
+def test_fresh_means_fresh(photos, whole, tmp_path):
+    line = forked.words(photos, tmp_path)
+    killed(line, tmp_path)
+    forked.train([*line, "--run.fresh=true"], tmp_path / "log")
+    assert forked.differences(whole, tmp_path / "unnamed" / "pair-0" / "unnamed" / "seed-0") == []
+    assert len(list(tmp_path.glob("*/*/*/seed-0.until-*"))) == 1
+
+
+@pytest.mark.parametrize("damage", [lambda old: old[: len(old) // 2], lambda old: _flipped(old), lambda _: b""])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(damage, photos, whole, tmp_path):
+    line = forked.words(photos, tmp_path)
+    killed(line, tmp_path, number=3)
+    last = forked.folder(tmp_path) / "checkpoints" / "last.ckpt"
+    last.write_bytes(damage(last.read_bytes()))
+    training = forked.train(line, tmp_path / "log")
+    assert f"{last} is not a checkpoint" in training.said
+    assert "The one before it is used:" in training.said
+    (last.parent / "damaged.ckpt").unlink()
+    finish(line, tmp_path, whole)
+
+
+def test_two_damaged_checkpoints_are_an_error_that_names_both(photos, tmp_path):
+    line = forked.words(photos, tmp_path)
+    killed(line, tmp_path, number=3)
+    for file in (forked.folder(tmp_path) / "checkpoints").glob("*.ckpt"):
+        file.write_bytes(_flipped(file.read_bytes()))
+    status, said = ended(line, tmp_path)
+    assert status == 2
+    assert "last.ckpt is not" in said
+    assert "previous.ckpt is not" in said
+    assert "--run.fresh true" in said
+
+
+def _flipped(content):
+    """One bit of a tensor is another one."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_says_how_to_go_on_and_asks_to_be_run_again(number, photos, whole, tmp_path):
+    line = forked.words(photos, tmp_path)
+
+    def in_the_fifth_step():
+        forked.xnorlit.commands.fit.Classifier.training_step = _signalling(number, 5)
+
+    training = forked.Training(line, tmp_path / "log", in_the_fifth_step)
+    assert training.wait() == 75, training.said
+    assert f"{number.name}: saved at step 5 (epoch 1 of 3)" in training.said
+    assert "--run.resume auto" in training.said
+    finish(line, tmp_path, whole)
+
+
+def _signalling(number, step):
+    import os
+
+    real = forked.xnorlit.commands.fit.Classifier.training_step
+
+    def training_step(self, batch, batch_idx):
+        if self.global_step == step - 1:
+            os.kill(os.getpid(), number)
+        return real(self, batch, batch_idx)
+
+    return training_step
+
+
+def test_a_second_signal_ends_it_at_once(photos, whole, tmp_path):
+    line = forked.words(photos, tmp_path)
+
+    def asleep():
+        forked.xnorlit.commands.fit.Classifier.training_step = lambda *_: time.sleep(60)
+
+    training = forked.Training(line, tmp_path / "log", asleep)
+    while not (list(tmp_path.glob("*/*/*/*/config.yaml"))):
+        time.sleep(0.05)
+    time.sleep(1)
+    training.send(signal.SIGTERM)
+    time.sleep(0.3)
+    training.send(signal.SIGTERM)
+    assert training.wait(5) == -signal.SIGTERM
+    assert "A second signal ends it at once" in training.said
+    finish(line, tmp_path, whole)
+
+
+def test_a_loss_that_is_not_a_number_stops_at_once_and_keeps_what_was_good(photos, tmp_path):
+    line = forked.words(photos, tmp_path)
+
+    def spoilt():
+        import torch
+
+        real = forked.xnorlit.commands.fit.Classifier.training_step
+
+        def training_step(self, batch, batch_idx):
+            if self.global_step == 11:
+                self.net.fc3.linear.register_forward_hook(lambda *given: given[2] / 0)
+                self.net.conv2.conv.register_forward_hook(lambda *given: torch.full_like(given[2], torch.nan))
+            return real(self, batch, batch_idx)
+
+        forked.xnorlit.commands.fit.Classifier.training_step = training_step
+
+    training = forked.Training(line, tmp_path / "log", spoilt)
+    assert training.wait() == 2
+    assert (
+        "the training loss at step 11 is not a finite number, first in net.conv2.conv: its output is" in training.said
+    )
+    assert "last.ckpt is of step 8" in training.said
+    kept = forked.torch.load(forked.folder(tmp_path) / "checkpoints" / "last.ckpt", weights_only=True)
+    assert kept["global_step"] == 8
+    assert all(value.isfinite().all() for value in kept["state_dict"].values())
+
+
+def test_weights_that_are_not_numbers_are_never_saved(photos, tmp_path):
+    """A sign makes a finite number of a NaN: the loss need not tell."""
+    line = forked.words(photos, tmp_path, run__checkpoint_minutes=0)
+
+    def spoilt():
+        real = forked.xnorlit.commands.fit.Classifier.optimizer_step
+
+        def optimizer_step(self, *given, **named):
+            real(self, *given, **named)
+            if self.global_step == 5:
+                self.net.conv2.conv.weight.data[0, 0, 0, 0] = forked.torch.nan
+
+        forked.xnorlit.commands.fit.Classifier.optimizer_step = optimizer_step
+
+    training = forked.Training(line, tmp_path / "log", spoilt)
+    assert training.wait() == 2
+    assert "net.conv2.conv: its weight is" in training.said
+    kept = forked.torch.load(forked.folder(tmp_path) / "checkpoints" / "last.ckpt", weights_only=True)
+    assert all(value.isfinite().all() for value in kept["state_dict"].values())
+
+
+def test_the_time_of_training_goes_on_after_a_resume(photos, tmp_path):
+    line = forked.words(photos, tmp_path)
+    killed(line, tmp_path, number=3)
+    run = forked.folder(tmp_path)
+    last = run / "checkpoints" / "last.ckpt"
+    content = forked.torch.load(last, weights_only=True)
+    content["callbacks"]["RunRecord"]["seconds"] = 1000.0
+    forked.torch.save(content, last)
+    forked.train(line, tmp_path / "log")
+    assert 1000 < json.loads((run / "summary.json").read_text())["train_seconds"] < 1100
+
+
+@pytest.mark.parametrize("falls", [True, False])
+def test_the_best_checkpoint_is_the_one_of_the_highest_accuracy(falls, photos, tmp_path):
+    def graded():
+        def found(trainer):
+            top1 = 1 - 0.1 * trainer.current_epoch if falls else 0.1 + 0.1 * trainer.current_epoch
+            return {"val/top1": forked.torch.tensor(top1), "val/top5": forked.torch.tensor(1.0)}
+
+        forked.xnorlit.commands.fit.Trainer.callback_metrics = property(found)
+
+    training = forked.Training(forked.words(photos, tmp_path), tmp_path / "log", graded)
+    assert training.wait() == 0, training.said
+    best = forked.torch.load(forked.folder(tmp_path) / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["global_step"] == (8 if falls else 24)
+
+
+def test_often_saved_is_saved_within_an_epoch(photos, tmp_path):
+    line = forked.words(photos, tmp_path, run__checkpoint_minutes=OFTEN)
+    killed(line, tmp_path, "a file has just got its name", 8)
+    assert (forked.folder(tmp_path) / "checkpoints" / "last.ckpt").is_file()

@@ -1,0 +1,142 @@
+"""Lightning's Trainer options in a training: each works, or is refused in words before anything is read."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import (
+    BatchSizeFinder,
+    Checkpoint,
+    EarlyStopping,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    Timer,
+)
+
+from xnorlit.errors import UserError
+
+Options = Mapping[str, Any]
+
+# Work, with right numbers, curves, checkpoints and resume; tests/training/test_options.py goes through them.
+WORK = {
+    "accelerator", "devices", "num_nodes", "fast_dev_run", "min_epochs", "limit_test_batches",
+    "limit_predict_batches", "num_sanity_val_steps", "log_every_n_steps", "enable_progress_bar",
+    "enable_model_summary", "gradient_clip_val", "gradient_clip_algorithm", "deterministic", "benchmark",
+    "inference_mode", "use_distributed_sampler", "profiler", "detect_anomaly", "enable_autolog_hparams",
+}  # fmt: skip
+
+# Refused whatever they say, and what to do instead.
+INSTEAD = {
+    "logger": "A run writes metrics.csv, and to W&B as run.wandb says.",
+    "default_root_dir": "A run is filed under run.root.",
+    "max_steps": "Schedules count epochs: give trainer.max_epochs, and trainer.limit_train_batches for shorter ones.",
+    "min_steps": "Give trainer.min_epochs.",
+    "max_time": "A run that ends by the clock cannot be repeated or paired: give trainer.max_epochs. To go on later, "
+    "end it with SIGTERM and run it again with run.resume auto.",
+    "overfit_batches": "Each epoch has its own order here: give trainer.limit_train_batches, or a small data.source.",
+    "enable_checkpointing": "A run without checkpoints cannot be resumed, packed or compared.",
+    "barebones": "It trains without checkpoints and metrics; trainer.fast_dev_run true rehearses a run.",
+    "plugins": "Give trainer.precision and trainer.strategy.",
+    "sync_batchnorm": "It would replace the networks' batch norms, which keep constant channels finite, by torch's. "
+    "Give a larger data.batch_size.",
+    "reload_dataloaders_every_n_epochs": "A loader that is made again begins with the first epoch's order.",
+    "model_registry": "A run's checkpoints are in its own folder.",
+}
+
+CALLBACKS: dict[type, str] = {
+    Checkpoint: "a run keeps its own best.ckpt and last.ckpt (run.checkpoint_minutes)",
+    Timer: "a run that ends by the clock cannot be repeated or paired",
+    GradientAccumulationScheduler: "schedules count on the same number of steps in each epoch",
+    BatchSizeFinder: "a found batch size is not recorded; give data.batch_size",
+    LearningRateFinder: "a found rate is not recorded; give model.optimizer.init_args.lr",
+}
+
+
+def _epochs(epochs: Any, options: Options) -> str | None:
+    return None if epochs is not None and epochs >= 1 else "Expected a whole number from 1."
+
+
+def _strategy(strategy: Any, options: Options) -> str | None:
+    if isinstance(strategy, str) and (strategy in ("auto", "ddp") or strategy.startswith("ddp_find_unused_parameters")):
+        return None
+    return "Expected auto, ddp or ddp_find_unused_parameters_true: others spread or change what a checkpoint holds."
+
+
+def _precision(precision: Any, options: Options) -> str | None:
+    if precision in (None, 32, "32", "32-true", "16-mixed", "bf16-mixed", "16", "bf16", 16):
+        return None
+    return "Expected 32-true, bf16-mixed or 16-mixed: weights and evaluation are in fp32."
+
+
+def _some(batches: Any, options: Options) -> str | None:
+    return "Expected at least one batch." if batches == 0 else None
+
+
+def _whole_epoch(interval: Any, options: Options) -> str | None:
+    if interval is None or (isinstance(interval, float) and interval == 1.0):
+        return None
+    return "A validation belongs to an epoch, which checkpoints and curves count: expected 1.0."
+
+
+def _every(number: Any, options: Options) -> str | None:
+    if number is None or number < 1 or number > (options.get("max_epochs") or number):
+        return f"Expected a whole number from 1 to trainer.max_epochs, {options.get('max_epochs')}."
+    if number > 1 and any(issubclass(kind, EarlyStopping) for kind in _kinds(options)):
+        return "EarlyStopping may end at an epoch that is not validated: expected 1."
+    return None
+
+
+def _accumulated(number: Any, options: Options) -> str | None:
+    return None if number >= 1 else "Expected a whole number from 1."
+
+
+def _callbacks(listed: Any, options: Options) -> str | None:
+    for kind in _kinds(options):
+        for refused, why in CALLBACKS.items():
+            if issubclass(kind, refused):
+                return f"{kind.__name__} is not for a run here: {why}."
+    return None
+
+
+CHECKED: dict[str, Callable[[Any, Options], str | None]] = {
+    "max_epochs": _epochs,
+    "strategy": _strategy,
+    "precision": _precision,
+    "limit_train_batches": _some,
+    "limit_val_batches": _some,
+    "val_check_interval": _whole_epoch,
+    "check_val_every_n_epoch": _every,
+    "accumulate_grad_batches": _accumulated,
+    "callbacks": _callbacks,
+}
+
+
+def refuse_options(options: Options) -> None:
+    """Says no to options of Lightning's Trainer that a training cannot keep its promises with.
+
+    Args:
+        options: `trainer.*` of a parsed configuration.
+
+    Raises:
+        UserError: An option is given that does not work here; the message says what to do instead.
+    """
+    usual = {name: parameter.default for name, parameter in inspect.signature(pl.Trainer).parameters.items()}
+    for name, value in options.items():
+        if name in CHECKED:
+            why = CHECKED[name](value, options)
+        elif name in WORK or value in (None, usual.get(name)) or (name == "enable_checkpointing" and value):
+            continue
+        else:
+            why = INSTEAD.get(name, f"It is new in Lightning {pl.__version__}, and untried here: leave it out.")
+        if why:
+            shown = "not given" if value is None else f"{value!r}" if name != "callbacks" else "what it is"
+            raise UserError(f"trainer.{name} is {shown}. {why}")
+
+
+def _kinds(options: Options) -> list[type]:
+    """The classes that trainer.callbacks lists."""
+    listed = options.get("callbacks") or []
+    paths = [each["class_path"].rpartition(".") for each in (listed if isinstance(listed, list) else [listed])]
+    return [getattr(importlib.import_module(module), name) for module, _, name in paths]

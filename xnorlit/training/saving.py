@@ -1,0 +1,298 @@
+"""When a run is saved and stopped: by epoch, by time, by signal, and before a loss that is not a number spoils it."""
+
+import os
+import random
+import signal
+import time
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+from torch import Tensor, nn
+from typing_extensions import override
+
+from xnorlit.errors import Stopped, UserError
+from xnorlit.output.atomic import sync
+from xnorlit.runs.lock import CHECKPOINTS
+from xnorlit.training.loggers import MetricsFile
+from xnorlit.training.record import RunRecord
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+LOOK = 25  # steps between two looks at the losses of a GPU, each of which waits for it
+
+
+class Saving(Checkpoint):
+    """Keeps `last.ckpt`, its predecessor and `best.ckpt`, from which a run goes on with the very next sample.
+
+    Everything is saved where an epoch or an optimizer step begins, since all of what came before is logged by then: a
+    checkpoint and `metrics.csv` always agree. Lightning's counters are saved as they stand between two epochs or two
+    steps, whichever of its hooks is running.
+
+    A signal (SIGINT, SIGTERM, SIGUSR1) saves before the next step and ends the run with `Stopped`; one that arrives in
+    the last batch of an epoch or in validation waits until that is over. A second one ends the process at once.
+
+    Args:
+        record: The run's record, which knows its folder and its best epoch.
+        minutes: A checkpoint is saved within an epoch where the last one is older than that.
+    """
+
+    def __init__(self, record: RunRecord, minutes: float) -> None:
+        self.record, self.minutes = record, minutes
+        self.folder = record.folder / "checkpoints"
+        self._signal: signal.Signals | None = None
+        self._handlers: dict[signal.Signals, Any] = {}
+        self._random: list[dict[str, Any]] = []
+        self._position: tuple[int, int] | None = None
+        self._saved_step, self._saved_at = 0, time.monotonic()
+        self._spoilt = torch.tensor(-1)
+        self._batch: Any = None
+
+    # --- beginning and end ------------------------------------------------------------------------------------------
+    @override
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        self._listen()
+        if self.record.ended:  # All of it was trained, and the process was killed before it could say so.
+            trainer.should_stop = True
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._listen()  # Lightning has put handlers of its own there meanwhile.
+        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+        self._spoilt = torch.full((), -1, device=pl_module.device)
+        self._validate_the_last(trainer)
+        if self._random:
+            _restore(self._random, trainer.global_rank, trainer.global_step, pl_module.device)
+            self._random = []
+        self._stop_if_told(trainer)
+
+    @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.record.ended = True
+        self._save_epoch(trainer, pl_module)
+
+    @override
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._listen_no_more()
+        if trainer.is_global_zero and (self.record.folder / "summary.json").is_file():
+            (self.folder / CHECKPOINTS[1]).unlink(missing_ok=True)
+
+    @override
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._listen_no_more()
+
+    # --- where something is saved -----------------------------------------------------------------------------------
+    @override
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._save_epoch(trainer, pl_module)
+        self._stop_if_told(trainer)
+        self._validate_the_last(trainer)
+
+    @override
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._batch = batch
+        done = trainer.fit_loop.epoch_loop.batch_progress.current.processed
+        if done % trainer.accumulate_grad_batches:
+            return  # Half of a gradient cannot be saved.
+        told = self._signal is not None
+        due = trainer.is_global_zero and time.monotonic() - self._saved_at >= 60 * self.minutes
+        look = pl_module.device.type == "cpu" or trainer.global_step % LOOK == 0
+        if trainer.world_size > 1:  # The same decision everywhere, for all of them save.
+            told, due = (trainer.strategy.reduce_boolean_decision(each, all=False) for each in (told, due))
+            if told and self._signal is None:
+                self._signal = signal.SIGTERM  # another process's
+        if look or told or due:
+            self._refuse_spoilt(trainer, pl_module)
+        if done and (told or due) and not trainer.fast_dev_run:
+            self._save(trainer, pl_module, "last", trainer.current_epoch, done)
+        self._stop_if_told(trainer)
+
+    def _save_epoch(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Saves the epochs that are done, the best one first: a run that is killed in between does the epoch again."""
+        if trainer.fast_dev_run or trainer.global_step == self._saved_step:
+            return
+        self._refuse_spoilt(trainer, module)
+        if self.record.best["epoch"] == trainer.current_epoch:
+            self._save(trainer, module, "best", trainer.current_epoch, 0)
+        self._save(trainer, module, "last", trainer.current_epoch, 0)
+
+    def _save(self, trainer: pl.Trainer, module: pl.LightningModule, name: str, epochs: int, batches: int) -> None:
+        if name == "last" and trainer.global_step == self._saved_step:
+            return
+        self._refuse_spoilt_weights(trainer, module)
+        for logger in trainer.loggers:
+            logger.save()
+            if trainer.is_global_zero and isinstance(logger, MetricsFile) and logger.file.is_file():
+                sync(logger.file)
+        self._position = epochs, batches
+        trainer.save_checkpoint(self.folder / f"{name}.ckpt")
+        self._position = None
+        if name == "last":
+            self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+
+    @override
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        states = [_random_state(pl_module.device)]
+        if trainer.world_size > 1:
+            states = [{}] * trainer.world_size
+            torch.distributed.all_gather_object(states, _random_state(pl_module.device))
+        checkpoint["random"] = states
+        if self._position is not None:
+            _stand_still(checkpoint, *self._position)
+
+    @override
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._random = checkpoint.get("random", [])
+
+    @staticmethod
+    def _validate_the_last(trainer: pl.Trainer) -> None:
+        """The last epoch is validated whatever check_val_every_n_epoch says: it is what the run reports."""
+        if trainer.current_epoch + 1 == trainer.max_epochs:
+            trainer.check_val_every_n_epoch = 1
+
+    # --- signals ----------------------------------------------------------------------------------------------------
+    def _listen(self) -> None:
+        for number in SIGNALS:
+            signal.signal(number, self._note)
+
+    def _listen_no_more(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def _note(self, number: int, _: Any) -> None:
+        name = signal.Signals(number).name
+        if self._signal is not None:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self._signal = signal.Signals(number)
+        # Not `say`: a handler may interrupt one that is printing.
+        text = f"{name}: the run saves before its next step, then ends. A second signal ends it at once.\n"
+        os.write(2, text.encode())
+
+    def _stop_if_told(self, trainer: pl.Trainer) -> None:
+        if self._signal is None:
+            return
+        config = self.record.folder / "config.yaml"
+        if trainer.fast_dev_run or not (self.folder / "last.ckpt").is_file():
+            saved = "nothing was saved yet; the same command begins again"
+        else:
+            saved = (
+                f"saved at step {self._saved_step:,} (epoch {trainer.current_epoch + 1} of {trainer.max_epochs}). It "
+                f"goes on with: xnorlit fit -c {config} --run.resume auto"
+            )
+        raise Stopped(f"{self._signal.name}: {saved}; run: {self.record.folder}")
+
+    # --- losses that are not a number -------------------------------------------------------------------------------
+    @override
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
+        step = torch.full_like(self._spoilt, trainer.global_step)
+        self._spoilt = torch.where((self._spoilt < 0) & ~torch.isfinite(loss.detach()), step, self._spoilt)
+        if pl_module.device.type == "cpu" and trainer.world_size == 1:  # No wait; the weights are still as they were.
+            self._refuse_spoilt(trainer, pl_module)
+
+    @override
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        self._batch = None
+
+    def _refuse_spoilt(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Ends the run where some step's loss was not a number: a sign makes any NaN finite, and accuracy is blind."""
+        step = float(self._spoilt)
+        if trainer.world_size > 1:
+            step = float(trainer.strategy.reduce(torch.tensor(step, device=module.device), reduce_op="max"))
+        if step >= 0:
+            where = _first_spoilt(trainer, module, self._batch) or "in the loss itself; every layer's output is finite"
+            raise UserError(self._about(f"the training loss at step {step:,.0f} is not a finite number", where))
+
+    def _refuse_spoilt_weights(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        finite = torch.stack([torch.isfinite(weight).all() for weight in module.parameters()]).all()
+        if not finite:
+            where = _first_spoilt(trainer, module, None)
+            raise UserError(self._about(f"a weight at step {trainer.global_step:,} is not a finite number", where))
+
+    def _about(self, what: str, where: str | None) -> str:
+        last = self.folder / "last.ckpt"
+        kept = f"{last} is of step {self._saved_step:,}" if last.is_file() else "nothing had been saved"
+        return (
+            f"{what}, first {where}. The run has ended; {kept}. Lower the learning rate "
+            "(--model.optimizer.init_args.lr) and start afresh (--run.fresh true), or look for the first bad gradient "
+            "with --trainer.detect_anomaly true."
+        )
+
+
+def _first_spoilt(trainer: pl.Trainer, module: pl.LightningModule, batch: Any) -> str | None:
+    """`in net.conv2.conv: its weights` of the first layer that holds or gives what is not a finite number."""
+    for name, parameter in module.named_parameters():
+        if not torch.isfinite(parameter).all():
+            return f"in {name.rpartition('.')[0]}: its {name.rpartition('.')[2]} is"
+    found: list[str] = []
+    if batch is None:
+        return None
+
+    def watch(name: str) -> Any:
+        def hook(_: nn.Module, __: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and not torch.isfinite(output).all():
+                found.append(f"in {name}: its output is")
+
+        return hook
+
+    handles = [layer.register_forward_hook(watch(name)) for name, layer in module.named_modules()]
+    try:
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            module(batch.images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return next(iter(found), None)
+
+
+def _stand_still(checkpoint: dict[str, Any], epochs: int, batches: int) -> None:
+    """Lightning's counters as they are with `epochs` done and `batches` of the next one, between all of its hooks."""
+    # As Lightning's own checkpoints count: the index of the epoch under way, or of the last one where none is.
+    checkpoint["epoch"] = epochs if batches else epochs - 1
+    fit = checkpoint["loops"]["fit_loop"]
+    fit["state_dict"].pop("combined_loader", None)  # The data module says where its loader goes on.
+    count = epochs + bool(batches)
+    for part in ("total", "current"):
+        fit["epoch_progress"][part].update(ready=count, started=count, processed=epochs, completed=epochs)
+    if batches:
+        progress = fit["epoch_loop.batch_progress"]
+        progress["is_last_batch"] = False
+        for part in ("total", "current"):
+            count = progress[part]["completed"]
+            progress[part].update(ready=count, started=count, processed=count)
+
+
+def _random_state(device: torch.device) -> dict[str, Any]:
+    """The state of every generator of this process, as plain data."""
+    _, keys, *rest = np.random.get_state()  # noqa: NPY002 - the global one, which a user's own code may draw from
+    version, internal, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "numpy": [torch.from_numpy(keys.astype(np.int64)), *rest],
+        "python": [version, list(internal), gauss],
+    }
+
+
+def _restore(states: list[dict[str, Any]], rank: int, step: int, device: torch.device) -> None:
+    """Sets the generators of this process; where more processes go on than were saved, theirs are seeded by rank."""
+    if rank >= len(states):
+        pl.seed_everything((torch.initial_seed() + 1_000_003 * rank + step) % 2**32, verbose=False)
+        return
+    mine = states[rank]
+    torch.set_rng_state(mine["torch"])
+    if mine["cuda"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(mine["cuda"], device)
+    keys, *rest = mine["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    version, internal, gauss = mine["python"]
+    random.setstate((version, tuple(internal), gauss))
