@@ -13,7 +13,7 @@ RUN := $(VENV)/bin/python -m
 quote = '$(subst ','\'',$(1))'
 
 ON_DATA = $(1) $(if $(DATA),--data $(call quote,$(DATA))) $(if $(EXPERIMENT),--experiment $(call quote,$(EXPERIMENT)))
-TRAIN = $(call ON_DATA,$(XNORLIT) train $(1)) --seed $(SEED) $(ARGS)
+TRAIN = $(call ON_DATA,$(XNORLIT) train $(1)) --seed $(SEED) --run.resume auto $(ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train-xnor train-float train-bwn compare report sync pack bench ablation cifar10-table notebooks docs test test-wheel test-lowest wheel lint format clean FORCE

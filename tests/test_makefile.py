@@ -140,14 +140,17 @@ def test_help_is_what_make_alone_prints_and_names_every_target_and_variable(clon
     assert clone.calls == []
 
 
+AUTO = ["--run.resume", "auto"]
+
+
 @pytest.mark.parametrize("arm", ["xnor", "float", "bwn"])
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ([], ["--seed", "0"]),
-        (["DATA=my photos", "SEED=3"], ["--data", "my photos", "--seed", "3"]),
-        (["DATA=it's; here"], ["--data", "it's; here", "--seed", "0"]),
-        (["EXPERIMENT=cifar10", "ARGS=-x 'a b'"], ["--experiment", "cifar10", "--seed", "0", "-x", "a b"]),
+        ([], ["--seed", "0", *AUTO]),
+        (["DATA=my photos", "SEED=3"], ["--data", "my photos", "--seed", "3", *AUTO]),
+        (["DATA=it's; here"], ["--data", "it's; here", "--seed", "0", *AUTO]),
+        (["EXPERIMENT=cifar10", "ARGS=-x 'a b'"], ["--experiment", "cifar10", "--seed", "0", *AUTO, "-x", "a b"]),
     ],
 )
 def test_a_training_target_passes_the_variables_on(clone, arm, variables, words):

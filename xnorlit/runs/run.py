@@ -76,7 +76,7 @@ def read(path: Path | str) -> Run:
         raise UserError(
             f"{path} is not finished: it has no summary.json, which a run writes last. It is still under way, was "
             f"stopped, or failed{_how_far(path)}. Resume it: the training command again with "
-            "--run.resume true; or start afresh: --run.fresh true."
+            "--run.resume auto; or start afresh: --run.fresh true."
         )
     config = load_config(path / "config.yaml")
     return Run(
