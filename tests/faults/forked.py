@@ -34,7 +34,6 @@ TINY = Network(
         Block("fc4", "norm relu dropout linear", binary=False),
     ),
 )
-xnorlit.models.small.TINY = TINY  # where `networks()` finds it
 
 Prepare = Callable[[], None]
 
@@ -92,6 +91,7 @@ class Training:
             os.dup2(output, 2)
             sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
             torch.set_num_threads(1)
+            xnorlit.models.small.TINY = TINY  # where `networks()` finds it
             if prepare:
                 prepare()
             status = main(line)
