@@ -171,7 +171,8 @@ def test_all_classes_are_named_where_more_are_asked_for(classify, packed, pictur
 
 
 def test_random_weights_are_said_to_be_random(classify, tmp_path, pictures):
-    write(tmp_path / "drawn", *pack(unkind(NETWORKS["binary-to-the-end"]), image_size=20, classes=CLASSES))
+    drawn = unkind(NETWORKS["binary-to-the-end"])
+    write(tmp_path / "drawn", *pack(drawn, image_size=20, classes=CLASSES, source=Source("random")))
     status, _, err = classify(tmp_path / "drawn", pictures / "a.png")
     assert status == 0
     assert err == f"note: the weights in {tmp_path}/drawn are random; what it answers means nothing\n"

@@ -175,7 +175,7 @@ def test_an_average_pool_that_finds_its_extents_does_nothing(side, fits):
     if fits:
         held(model, table, exact=True)
     else:
-        with pytest.raises(UserError, match=r"conv2 cannot be packed: an average pool of 20 x 20 to 6 x 6 follows it"):
+        with pytest.raises(UserError, match=r"fc8.average cannot be packed: an average pool of 20 x 20 to 6 x 6"):
             pack(model, image_size=side, classes=CLASSES)
 
 
@@ -195,8 +195,9 @@ def test_codes_of_reals_that_fall_and_rise_are_refused_by_name():
 
 
 @pytest.mark.parametrize("name", ["pool-before-norm", "norm-behind-flatten", "norm-before-pool"])
-def test_channels_that_are_copied_are_channels_of_the_layer(name):
+@pytest.mark.parametrize("binarizer", [ALL["BinaryDuo"]("decoupled"), ALL["ReActNet"](shortcut=False)], ids=repr)
+def test_channels_that_are_copied_are_channels_of_the_layer(name, binarizer):
     table = decoupled(NETWORKS[name])
-    model = unkind(table, binarizer=ALL["BinaryDuo"]("decoupled"))
+    model = unkind(table, binarizer=binarizer)
     graph = held(model, table, exact=True)
     assert graph.layers[0].outputs == 2 * len(model.conv1.conv.weight)

@@ -215,7 +215,7 @@ def test_parameters_that_are_not_finite_are_refused_by_name():
 def test_modules_that_have_no_packed_form_are_refused_by_name(module):
     model = unkind(NETWORKS["pool-before-norm"])
     model.conv2.add_module("odd", module)
-    with pytest.raises(UserError, match=f"conv2 cannot be packed: {type(module).__name__} follows it"):
+    with pytest.raises(UserError, match=f"conv2.odd cannot be packed: {type(module).__name__} has no packed form; use"):
         pack(model, image_size=20, classes=names(7))
 
 

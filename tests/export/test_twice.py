@@ -4,10 +4,7 @@ import pytest
 import torch
 
 from xnorlit.binarize.duo import BinaryDuo
-from xnorlit.binarize.reactnet import ReActNet
-from xnorlit.errors import UserError
 from xnorlit.export.pack import pack
-from xnorlit.export.twice import without_twice
 from xnorlit.models import build, network_named, summarize
 from xnorlit.models.decouple import decouple
 from xnorlit.packed import PackedNetwork
@@ -49,17 +46,3 @@ def test_the_packed_network_computes_the_decoupled_ones_logits_and_is_as_large_a
     assert tensors["conv1.weight"].shape[0] == 68
     packed = {layer.name: layer.packed_bits for layer in summarize(net).layers}
     assert 8 * tensors["conv1.weight"].nbytes + 33 * 68 == packed["conv1"]
-
-
-def test_the_network_without_is_the_same_function():
-    net, pixels = decoupled(), images()
-    with torch.no_grad():
-        expected = net(pixels)
-        without_twice(net)
-        torch.testing.assert_close(net(pixels), expected)
-
-
-def test_what_a_binarizer_has_learned_of_single_channels_is_refused():
-    net = build(network_named("alexnet-small-duo-decoupled"), ReActNet(), classes=2, image_size=32)
-    with pytest.raises(UserError, match=r"conv2 cannot be packed: its outputs occur twice, which ReActNet does not"):
-        without_twice(net)

@@ -10,7 +10,8 @@ from tests.packed.layers import run
 from xnorlit.binarize import Binarizer
 from xnorlit.binarize.reactnet import RPReLU
 from xnorlit.binarize.xnor import XNOR
-from xnorlit.models import Block, Network, build
+from xnorlit.layers import BinaryLayer
+from xnorlit.models import AlexNet, Block, Network, build
 from xnorlit.packed import _kernels
 from xnorlit.packed.assembly import add_layer
 from xnorlit.packed.graph import Operand
@@ -88,7 +89,7 @@ def unkind(table, *, image_size=None, classes=7, seed=0, binarizer=None, layers=
     model.train()(torch.randint(0, 256, (4, 3, size, size), dtype=torch.uint8))  # a first batch may set a scale
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            _unsettle(module)
+            unsettle(module)
         if isinstance(module, Binarizer | RPReLU | nn.PReLU):
             for values in module.parameters():
                 values.data.mul_(1 + 0.3 * torch.randn(values.shape)).add_(0.1 * torch.randn(values.shape))
@@ -98,7 +99,8 @@ def unkind(table, *, image_size=None, classes=7, seed=0, binarizer=None, layers=
     return model.eval()
 
 
-def _unsettle(norm):
+def unsettle(norm):
+    """Gives a norm statistics as unkind as training could leave them."""
     count = norm.num_features
     kind = torch.randint(0, 6, (count,))
     norm.running_mean.normal_(std=2)
@@ -132,6 +134,13 @@ def settle(model, images, *, variances=False):
         handle.remove()
 
 
+def layers_of(model):
+    """The layers of a built network by their blocks' names, those of any other module by their own."""
+    if isinstance(model, AlexNet):
+        return list(model.layers())
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, BinaryLayer)]
+
+
 def integers_of_module(model, images):
     """The integers of each binary layer in the evaluation forward, `{name: (N, H, W, O)}`."""
     found = {}
@@ -147,7 +156,7 @@ def integers_of_module(model, images):
 
         layer.operate = recording
 
-    binary = [(name, layer) for name, layer in model.layers() if layer.binarizer.exact]
+    binary = [(name, layer) for name, layer in layers_of(model) if layer.binarizer.exact]
     for name, layer in binary:
         record(name, layer)
     with torch.no_grad():
@@ -182,9 +191,9 @@ def turns(model, graph, tensors):
     """
     found = {}
     for layer in graph.layers:
-        module = dict(model.layers())[layer.name]
         if not layer.binary:
             continue
+        module = dict(layers_of(model))[layer.name]
         octets = tensors[f"{layer.name}.weight"]
         rows, columns = octets.shape[2:4]
         codes = module.binarizer.weight_codes(module.weight).values.detach()

@@ -33,8 +33,8 @@ from xnorlit.packed.origin import Accuracy, Source
 def whole(tmp_path_factory):
     """The bytes of a good file."""
     path = tmp_path_factory.mktemp("packed") / "good.xnor"
-    graph, tensors = pack(unkind(NETWORKS["pool-before-norm"]), image_size=20, classes=list("abcdefg"))
-    write(path, graph, tensors)
+    model = unkind(NETWORKS["pool-before-norm"])
+    write(path, *pack(model, image_size=20, classes=list("abcdefg"), source=Source("random")))
     return path.read_bytes()
 
 

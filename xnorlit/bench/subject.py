@@ -83,7 +83,7 @@ def of_file(path: Path) -> Subject:
         if ends not in both:
             size = graph.image_size
             both[ends] = drawn_network(graph.network, ends, classes=len(graph.classes), image_size=size)
-    weights = RANDOM if graph.source.weights == "random" else graph.source.run
+    weights = graph.source.run or graph.source.words
     return Subject(f"{path} ({weights})", both, plain(twin_of(graph)))
 
 

@@ -6,17 +6,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from xnorlit.data import CentreCrop
 from xnorlit.errors import UserError
 from xnorlit.export.measure import Answers, answers
+from xnorlit.export.pack import Packed, write
 from xnorlit.export.pack import pack as pack_network
-from xnorlit.export.pack import write
 from xnorlit.export.random_weights import drawn_network
 from xnorlit.export.rebuild import Rebuilt, checkpoint_of, rebuild
 from xnorlit.export.validation import on_engine
-from xnorlit.export.weight import Weight, weigh
 from xnorlit.output.console import say
 from xnorlit.packed.engine import PackedNetwork
 from xnorlit.packed.graph import Graph
@@ -26,7 +23,6 @@ from xnorlit.runs import Run, find, newest, read
 CALIBRATION = 256  # training images that show how large the last layer's inputs become
 
 Ends = Literal["float", "int8"]
-Tensors = dict[str, np.ndarray]
 
 
 def pack(
@@ -85,9 +81,9 @@ def _pack_run(run: Run, which: str, ends: Ends, out: Path, *, given: bool) -> No
     packed = _packed(run, rebuilt, ends)
     engine = PackedNetwork(*packed)
     found = answers(partial(on_engine, engine), rebuilt.data, "accuracy on the engine")
-    graph = replace(packed[0], accuracy=found.accuracy(rebuilt.data))
-    write(out, graph, packed[1])
-    say("done", f"{out}: {_size(out, weigh(graph, packed[1]))}\n{_accuracy(graph, engine)}")
+    packed = packed._replace(graph=replace(packed.graph, accuracy=found.accuracy(rebuilt.data)))
+    write(out, *packed)
+    say("done", f"{out}: {packed}\n{_accuracy(packed.graph, engine)}")
     if ends == "int8":
         exact = PackedNetwork(*_packed(run, rebuilt, "float"))
         float_ends = answers(partial(on_engine, exact), rebuilt.data, "accuracy with float ends")
@@ -97,7 +93,7 @@ def _pack_run(run: Run, which: str, ends: Ends, out: Path, *, given: bool) -> No
     _say_next(out)
 
 
-def _packed(run: Run, rebuilt: Rebuilt, ends: Ends) -> tuple[Graph, Tensors]:
+def _packed(run: Run, rebuilt: Rebuilt, ends: Ends) -> Packed:
     data = rebuilt.data
     crop = data.val_crop
     if not isinstance(crop, CentreCrop):
@@ -138,9 +134,9 @@ def _answers_of_module(run: Run, rebuilt: Rebuilt) -> tuple[Answers, str]:
 
 def _pack_random(network: str, ends: Ends, out: Path) -> None:
     say("pack", f"RANDOM WEIGHTS: {network}, untrained, good for measuring speed and size and for nothing else")
-    graph, tensors = drawn_network(network, ends)
-    write(out, graph, tensors)
-    say("done", f"{out}: {_size(out, weigh(graph, tensors))}\nRANDOM WEIGHTS: what it answers means nothing")
+    packed = drawn_network(network, ends)
+    write(out, *packed)
+    say("done", f"{out}: {packed}\nRANDOM WEIGHTS: what it answers means nothing")
     _say_next(out)
 
 
@@ -150,14 +146,6 @@ def _has_binary_run(root: Path) -> bool:
 
 def _suffix(ends: Ends) -> str:
     return "" if ends == "float" else f"-{ends}"
-
-
-def _size(file: Path, weight: Weight) -> str:
-    return (
-        f"{file.stat().st_size / 2**20:.3g} MiB; "
-        f"its {weight.layers} {weight.kind} layers {weight.packed / 2**20:.3g} MiB, {weight.ratio:.1f} times smaller "
-        f"than in fp32 ({weight.float32 / 2**20:.3g} MiB)"
-    )
 
 
 def _accuracy(graph: Graph, engine: PackedNetwork) -> str:

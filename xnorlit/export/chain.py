@@ -1,4 +1,4 @@
-"""A network as links: a layer, what lies between it and the next layer, and what the next layer makes of it."""
+"""A chain as links: a layer, what lies between it and the next layer, and what the next layer makes of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +10,10 @@ from torch import Tensor, nn
 from xnorlit.errors import UserError
 from xnorlit.export.maps import Halves
 from xnorlit.export.operands import operand_of, reads_plainly, refuse
-from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryLayer
-from xnorlit.models import AlexNet
+from xnorlit.export.trace import LAYERS, Step
+from xnorlit.layers import BinaryConv2d, BinaryLayer, BinaryLinear
 from xnorlit.models.builder import DuplicateChannels
 from xnorlit.packed.graph import Operand
-
-# All are one value in, one value out.
-ELEMENTWISE = (BatchNorm1d, BatchNorm2d, nn.ReLU, nn.PReLU, nn.Hardtanh)
 
 
 @dataclass(frozen=True)
@@ -24,14 +21,13 @@ class Link:
     """One layer and its way to the next.
 
     Attributes:
-        name: Name of the layer's block.
-        layer: The layer.
+        name: The layer's name in the packed network.
+        layer: The layer; one of torch's as one of ours.
         operand: What its sums take in.
         before_pool: Elementwise modules between the layer and the max pool, or the next layer where there is no pool.
-        pool: The max pool, if any.
+        pool: Side, stride and padding of the max pool, if any.
         after_pool: Elementwise modules behind the pool, before a flattening.
         after_flatten: Elementwise modules behind a flattening.
-        averaged: Extents that an average pool leaves, which has to find them.
         reader: The next layer; `None` behind the last one.
         reads: What that one's sums take in.
         copies: How often its output channels follow each other in what leaves: the packed layer has them all.
@@ -41,10 +37,9 @@ class Link:
     layer: BinaryLayer
     operand: Operand
     before_pool: tuple[nn.Module, ...]
-    pool: nn.MaxPool2d | None
+    pool: tuple[int, int, int] | None
     after_pool: tuple[nn.Module, ...]
     after_flatten: tuple[nn.Module, ...]
-    averaged: tuple[int, int] | None
     reader: BinaryLayer | None
     reads: Operand | None
     copies: int
@@ -123,62 +118,86 @@ class Link:
         return y
 
 
-def links(model: AlexNet) -> list[Link]:
-    """The links of a network, from the pixels to the logits.
+def links(steps: Sequence[Step]) -> list[Link]:
+    """The links of a chain, from the pixels to the logits.
+
+    Args:
+        steps: Of a traced network.
 
     Raises:
         UserError: Something in the network has no packed form.
     """
-    steps = [(name, module) for name, block in model.named_children() if name != "normalize" for module in block]
-    places = [i for i, (_, module) in enumerate(steps) if isinstance(module, BinaryLayer)]
-    refuse(places[0] > 0, steps[0][0], "something stands between the pixels and the first layer")
-    for place in places:
-        _check(*steps[place])
-    operands = {place: operand_of(steps[place][1], steps[place][0], first=place == places[0]) for place in places}
+    places = [i for i, step in enumerate(steps) if isinstance(step.module, LAYERS)]
+    if not places:
+        raise UserError("the network cannot be packed: it has no convolution and no linear layer.")
+    refuse(places[0] > 0, steps[0].name, "it stands between the pixels and the first layer")
+    layers = {place: _layer(steps[place]) for place in places}
+    operands = {
+        place: operand_of(layer, steps[place].name, first=place == places[0]) for place, layer in layers.items()
+    }
     found = []
     for place, end in zip(places, [*places[1:], len(steps)], strict=True):
-        reader = steps[end][1] if end < len(steps) else None
-        between = [module for _, module in steps[place + 1 : end]]
-        found.append(_link(*steps[place], operands[place], between, reader, operands.get(end)))
+        reads = layers.get(end), operands.get(end)
+        found.append(_link(steps[place], layers[place], operands[place], steps[place + 1 : end], *reads))
     return found
 
 
+def _layer(step: Step) -> BinaryLayer:
+    """A layer as one of ours; where it is one of torch's, with the same weights and real operands."""
+    name, module = step.name, step.module
+    _check_finite(module, name)
+    if isinstance(module, nn.Conv2d):
+        refuse(module.dilation != (1, 1), name, f"its dilation is {module.dilation}{step.place}; use 1")
+        refuse(module.padding_mode != "zeros", name, f"it pads by {module.padding_mode!r}{step.place}; use 'zeros'")
+        given = module.in_channels, module.out_channels, module.kernel_size, module.stride, module.padding
+        layer = BinaryConv2d(*given, groups=module.groups, binarizer="Float", initialise=lambda _: None)
+    elif isinstance(module, nn.Linear):
+        layer = BinaryLinear(module.in_features, module.out_features, binarizer="Float", initialise=lambda _: None)
+    else:
+        assert isinstance(module, BinaryLayer)
+        _check_binary(name, module)
+        layer = module
+    if layer is not module:
+        layer.weight = nn.Parameter(module.weight.detach())
+        layer.bias = None if module.bias is None else nn.Parameter(module.bias.detach())
+    if isinstance(layer, BinaryConv2d):
+        uneven = f"its padding of 'same' has one zero more on one side{step.place}; use an odd kernel"
+        refuse(layer.trailing != (0, 0), name, uneven)
+        kernel, _, padding = layer.window
+        wide = any(zeros >= side for zeros, side in zip(padding, kernel, strict=True))
+        refuse(wide, name, f"its padding {padding} is as wide as its kernel {kernel}{step.place}; use less")
+    return layer
+
+
 def _link(
-    name: str,
+    step: Step,
     layer: BinaryLayer,
     operand: Operand,
-    between: Sequence[nn.Module],
+    between: Sequence[Step],
     reader: BinaryLayer | None,
     reads: Operand | None,
 ) -> Link:
+    name = step.name
     parts: dict[str, list[nn.Module]] = {"before_pool": [], "after_pool": [], "after_flatten": []}
-    at, pool, averaged, copies = "before_pool", None, None, 1
-    known = (*ELEMENTWISE, type(layer.binarizer.post_layer(len(layer.weight))))
-    for module in between:
-        if isinstance(module, nn.Dropout | nn.Dropout2d):
-            continue  # nothing in evaluation
+    at, pool, copies = "before_pool", None, 1
+    if layer.post_layer is not None:
+        parts[at].append(layer.post_layer)
+    for _, module, place in between:
         if isinstance(module, nn.MaxPool2d):
-            refuse(at != "before_pool", name, "a second max pool, or one behind a flattening, follows it")
-            plain = isinstance(module.kernel_size, int) and module.dilation == 1 and not module.ceil_mode
-            refuse(not plain or not isinstance(module.padding, int), name, f"its max pool {module} is not square")
-            pool, at = module, "after_pool"
+            refuse(at != "before_pool", name, f"a second max pool, or one behind a flattening, follows it{place}")
+            pool, at = _square(module, name, place), "after_pool"
         elif isinstance(module, nn.Flatten):
             at = "after_flatten"
         elif isinstance(module, DuplicateChannels):
-            refuse(getattr(layer, "groups", 1) > 1, name, "its channels are copied, and it has groups")
+            grouped = getattr(layer, "groups", 1) > 1
+            refuse(grouped, name, f"its outputs occur twice{place}, and it has groups; use a network without")
             parts = {part: [Halves(module) for module in found] for part, found in parts.items()}
             copies *= 2
-        elif isinstance(module, nn.AdaptiveAvgPool2d) and at != "after_flatten":
-            averaged = (module.output_size,) * 2 if isinstance(module.output_size, int) else module.output_size
-        elif isinstance(module, known):
+        else:
             _check_finite(module, name)
             parts[at].append(module)
-        else:
-            remedy = "; use a max pool" if "Pool" in type(module).__name__ else ""
-            refuse(True, name, f"{type(module).__name__} follows it, which has no packed form{remedy}")
     modules = {part: tuple(found) for part, found in parts.items()}
-    others = {"averaged": averaged, "reader": reader, "reads": reads, "copies": copies}
-    link = Link(name, layer, operand, pool=pool, **others, **modules)
+    link = Link(name, layer, operand, pool=pool, reader=reader, reads=reads, copies=copies, **modules)
     if reader is not None and link.gives_reals:
         plain = reads_plainly(reader.binarizer, reader.channels, flat=reader.window is None)
         kind = type(reader.binarizer).__name__
@@ -186,12 +205,23 @@ def _link(
     return link
 
 
-def _check(name: str, layer: BinaryLayer) -> None:
+def _square(pool: nn.MaxPool2d, name: str, place: str) -> tuple[int, int, int]:
+    """Side, stride and padding of a max pool."""
+    pairs = [(value, value) if isinstance(value, int) else tuple(value) for value in (pool.kernel_size, pool.stride)]
+    pairs += [(pool.padding,) * 2 if isinstance(pool.padding, int) else tuple(pool.padding)]
+    square = all(len(set(pair)) == 1 for pair in pairs) and pool.dilation in (1, (1, 1))
+    plain = square and not pool.ceil_mode and not pool.return_indices
+    refuse(
+        not plain, name, f"its max pool {pool}{place} is not square, or has dilation, ceil_mode or indices; use none"
+    )
+    return tuple(int(pair[0]) for pair in pairs)  # type: ignore[return-value]
+
+
+def _check_binary(name: str, layer: BinaryLayer) -> None:
     kind = type(layer.binarizer).__name__
     why = layer.binarizer.cannot_pack
     refuse(bool(why), name, f"{kind}: {why}")
     refuse(layer.shortcut, name, f"{kind} adds its real input to its output; use a method without shortcuts")
-    _check_finite(layer, name)
 
 
 def _check_finite(module: nn.Module, name: str) -> None:

@@ -1,7 +1,6 @@
 """One link of the chain as a layer of the packed graph and its tensors."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -46,13 +45,9 @@ def packed_layer(link: Link, at: Map) -> tuple[Layer, Tensors]:
         Ending("reals", slopes=(1.0,)),
         window,
         getattr(link.layer, "groups", 1),
-        link.pool and (link.pool.kernel_size, link.pool.stride, link.pool.padding),  # type: ignore[arg-type]
+        link.pool,
     )
     after = layer.output(at)
-    averaged = link.averaged is not None and link.averaged != after[:2]
-    refuse(
-        averaged, link.name, f"an average pool of {_sides(after)} to {_sides(link.averaged)} follows it; use a max pool"
-    )
     most = _largest_sum(layer, math.prod(shape))
     toward = _orientation(link, most)
     turned = toward.view(-1, 1, 1, 1)
@@ -135,10 +130,6 @@ def _reals(link: Link, layer: Layer, after: Map, toward: Tensor, most: float) ->
             tensors[f"{name}{i}"] = _floats(values)
     slopes = tuple(None if isinstance(one.slope, Tensor) else one.slope for one in maps)
     return Ending("reals", slopes=slopes, per_position=per_position), tensors
-
-
-def _sides(extents: Sequence[int] | None) -> str:
-    return " x ".join(map(str, (extents or ())[:2]))
 
 
 def _positions(link: Link, after: Map) -> int:

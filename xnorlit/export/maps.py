@@ -1,13 +1,14 @@
 """What leads from sums to real numbers, as affine maps with a kink at zero behind each."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from xnorlit.export.operands import refuse
-from xnorlit.layers import BatchNorm1d, BatchNorm2d
 from xnorlit.packed.check import MOST_MAPS
 
 FAR = (1e4, 2e4)  # where a module behind a layer is taken to be beyond its kink
@@ -68,6 +69,8 @@ def _parts(module: nn.Module, outputs: int, flat: bool, name: str) -> list[Affin
         return [AffineMap(one, zero, 0.0)]
     if isinstance(module, nn.PReLU):
         return [AffineMap(one, zero, _features(module.weight, outputs).expand(outputs))]
+    if isinstance(module, nn.LeakyReLU):
+        return [AffineMap(one, zero, module.negative_slope)]
     if isinstance(module, nn.Hardtanh):
         # max(x, low) = relu(x - low) + low, and min(y, high) = high - relu(high - y)
         return [
@@ -75,10 +78,11 @@ def _parts(module: nn.Module, outputs: int, flat: bool, name: str) -> list[Affin
             AffineMap(-one, zero + module.max_val - module.min_val, 0.0),
             AffineMap(-one, zero + module.max_val),
         ]
-    if isinstance(module, BatchNorm1d | BatchNorm2d):
+    if isinstance(module, _BatchNorm):
         assert module.running_mean is not None
         assert module.running_var is not None
-        varies = module.running_var > module.constant_below * module.eps
+        # A steady norm gives beta alone where nothing varies; torch's own does not.
+        varies = module.running_var > getattr(module, "constant_below", -math.inf) * module.eps
         gamma = varies.double() if module.weight is None else module.weight.double() * varies
         scale = gamma / (module.running_var.double() + module.eps).sqrt()
         shift = -module.running_mean.double() * scale

@@ -1,107 +1,225 @@
 """From a trained module to a packed file: weights to bits, everything between two signs to integer thresholds."""
 
+import builtins
 import copy
 import json
+import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from safetensors.numpy import save
+from torch import nn
+from torch.nn.parameter import UninitializedTensorMixin
+from typing_extensions import override
 
 from xnorlit.errors import UserError
 from xnorlit.export.chain import Link, links
 from xnorlit.export.int8 import int8_conv, int8_linear
 from xnorlit.export.layers import packed_layer
-from xnorlit.export.twice import without_twice
+from xnorlit.export.operands import refuse
+from xnorlit.export.trace import Chain, traced
+from xnorlit.export.weight import Weight, weigh
 from xnorlit.fields import FieldError
 from xnorlit.models import AlexNet
 from xnorlit.output import atomic
 from xnorlit.packed.document import document, parse
 from xnorlit.packed.engine import METADATA
-from xnorlit.packed.graph import Graph, Map
+from xnorlit.packed.graph import Graph, Layer, Map
 from xnorlit.packed.origin import Source
+
+AT_ONCE = 32  # calibration images of one forward
+
+
+class Packed(NamedTuple):
+    """A packed network in memory; printed, it says how large it is.
+
+    Attributes:
+        graph: Preprocessing, class names, layers, source.
+        tensors: By name.
+    """
+
+    graph: Graph
+    tensors: dict[str, np.ndarray]
+
+    @property
+    def weight(self) -> Weight:
+        """What its few-bit layers weigh, and the same layers in fp32."""
+        return weigh(self.graph, self.tensors)
+
+    @property
+    def bytes(self) -> int:
+        """How long its file is."""
+        return len(self.content)
+
+    @property
+    def content(self) -> "builtins.bytes":
+        """The bytes of its file."""
+        return save(self.tensors, {METADATA: json.dumps(document(self.graph))})
+
+    @override
+    def __str__(self) -> str:
+        few = self.weight
+        if not few.layers:
+            return f"{self.bytes / 2**20:.3g} MiB; no layer of few-bit weights"
+        return (
+            f"{self.bytes / 2**20:.3g} MiB; its {few.layers} {few.kind} layers {few.packed / 2**20:.3g} MiB, "
+            f"{few.ratio:.1f} times smaller than in fp32 ({few.float32 / 2**20:.3g} MiB)"
+        )
+
+    @override
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.graph.network}: {self}>"
 
 
 def pack(
-    model: AlexNet,
+    model: nn.Module,
+    file: Path | str | None = None,
     *,
     image_size: int,
     classes: Sequence[str],
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     ends: Literal["float", "int8"] = "float",
     calibration: np.ndarray | None = None,
     crop: float = 1.0,
     squash: bool = False,
     source: Source | None = None,
-) -> tuple[Graph, dict[str, np.ndarray]]:
-    """The graph and the tensors of a network, whose binary layers compute the evaluation forward's integers.
+) -> Packed:
+    """Packs a network into bits, for an engine that needs neither PyTorch nor Python objects of the network's.
+
+    `packed(pixels) = model((pixels - mean) / std)` in evaluation: the integers of each binary layer are equal, given
+    equal inputs, and reals agree to the rounding of fp32. The module is traced by torch.fx; it may be any chain of
+    convolutions and linear layers, binary or torch's own, with batch norms, ReLU, PReLU, LeakyReLU, Hardtanh, max
+    pools, dropout and flattening between, as modules or as functions.
 
     Args:
-        model: A built network; its mode and weights are left as they are.
-        image_size: Side of the square image, pixels.
+        model: The network. It is left as it is, in its mode and on its device.
+        file: Where the packed network is written; an existing file is replaced, missing folders are made.
+        image_size: Side of the square images, pixels.
         classes: Names of the classes, in the order of the logits.
+        mean: Of each channel of the pixels, 0 to 255; left out where the network normalises by itself.
+        std: Likewise. What goes with images from 0 to 1 is multiplied by 255.
         ends: Whether the first and the last layer compute in fp32, or in 8 bits with some loss.
         calibration: For 8 bits, images that show how large the last layer's inputs become: uint8 `[N, S, S, 3]`.
-        crop: Side of validation's central crop over the image's shorter side.
+        crop: Side of validation's central crop over the image's shorter side; `xnorlit classify` cuts pictures so.
         squash: Whether it is that share of each side instead.
-        source: Where the network comes from; random weights unless given.
+        source: Where the network comes from; trained weights, and no run, unless given.
 
     Raises:
-        UserError: A layer cannot be packed; the message names it, says why and what to use instead.
+        UserError: A part of the network cannot be packed: the message names it, the line of code that calls it, and
+            what to use instead.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> net = torch.nn.Sequential(
+        ...     torch.nn.Conv2d(3, 16, 3, padding=1),
+        ...     torch.nn.BatchNorm2d(16),
+        ...     xl.BinaryConv2d(16, 32, 3, padding=1, binarizer="XNOR"),
+        ...     torch.nn.MaxPool2d(4),
+        ...     torch.nn.Flatten(),
+        ...     torch.nn.Linear(512, 2),
+        ... )
+        >>> packed = xl.pack(net, image_size=16, classes=["cat", "dog"], mean=[125, 123, 114], std=[63, 62, 67])
+        >>> packed.weight.layers, packed.weight.ratio > 20
+        (1, True)
     """
-    model = copy.deepcopy(model).cpu().float().eval()
-    without_twice(model)
-    mean, std = (values.flatten().tolist() for values in (model.normalize.mean, model.normalize.std))
+    model = _ready(model)
+    if type(image_size) is not int or image_size < 1:
+        raise UserError(f"image_size is {image_size!r}. Expected the side of the images, a whole number of pixels.")
+    name = model.network.name if isinstance(model, AlexNet) else type(model).__name__
+    chain = traced(model, image_size, mean, std)
+    if isinstance(classes, str) or len(classes) != chain.outputs:
+        given = repr(classes) if isinstance(classes, str) else f"{len(classes)} names"
+        raise UserError(
+            f"classes: {given} for {chain.outputs} outputs of the network. Expected a list, a name for each."
+        )
+    layers, tensors = _packed(chain, image_size, ends, calibration)
+    graph = Graph(
+        network=name,
+        image_size=image_size,
+        mean=tuple(chain.normalize.mean.flatten().tolist()),
+        std=tuple(chain.normalize.std.flatten().tolist()),
+        crop=crop,
+        squash=squash,
+        classes=tuple(classes),
+        layers=layers,
+        source=source or Source("trained", xnorlit=version("xnorlit")),
+    )
+    try:
+        packed = Packed(parse(document(graph), tensors), tensors)
+    except FieldError as error:
+        # The place in the file, layers[3], means nothing to whoever has the module.
+        told = re.sub(r"layers\[(\d+)\]", lambda found: layers[int(found[1])].name, str(error))
+        raise UserError(f"{name} cannot be packed: {told}. Check the checkpoint.") from None
+    if file is not None:
+        write(file, *packed)
+    return packed
+
+
+def _ready(model: nn.Module) -> nn.Module:
+    """A copy of a network to be traced: in fp32 on the CPU and in evaluation mode."""
+    if not isinstance(model, nn.Module):
+        raise UserError(f"the network is {type(model).__name__}. Expected an nn.Module.")
+    model = getattr(model, "_orig_mod", model)  # of torch.compile
+    model = model.module if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel) else model
+    for name, module in model.named_modules():
+        kind, name = type(module).__name__, name or type(module).__name__
+        for values in [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
+            lazy = isinstance(values, UninitializedTensorMixin)
+            refuse(lazy, name, f"{kind} has no weights yet; call the network once on a batch of images")
+            refuse(values.is_meta, name, f"{kind} is on the device meta, without values; load its weights")
+        hooked = bool(module._forward_hooks or module._forward_pre_hooks)
+        how = "remove it (register_forward_hook returns what has .remove(); prune.remove, remove_weight_norm)"
+        refuse(hooked, name, f"{kind} has a forward hook, which may change its values; {how}")
+        home = type(module).__module__
+        quantised = "quantized" in home or "torchao" in home
+        refuse(quantised, name, f"{kind} is quantised by PyTorch; give the float module")
+    return copy.deepcopy(model).cpu().float().eval()
+
+
+def _packed(
+    chain: Chain, image_size: int, ends: str, calibration: np.ndarray | None
+) -> tuple[tuple[Layer, ...], dict[str, np.ndarray]]:
+    """The layers of a chain and their tensors."""
+    mean, std = (values.flatten().tolist() for values in (chain.normalize.mean, chain.normalize.std))
     at, layers, tensors = Map(image_size, image_size, 3), [], {}
-    for link in links(model):
+    for link in links(chain.steps):
         layer, found = packed_layer(link, at)
         if ends == "int8" and layer.operand.form == "pixels" and layer.weights.form == "float":
             layer, found = int8_conv(layer, found, mean, std)
         elif ends == "int8" and link.reader is None and layer.operand.form == "reals" and layer.weights.form == "float":
-            layer, found = int8_linear(layer, found, _inputs(model, link, calibration))
+            layer, found = int8_linear(layer, found, _inputs(chain, link, calibration))
         layers.append(layer)
         tensors |= {f"{layer.name}.{name}": values for name, values in found.items()}
         at = layer.output(at)
-    graph = Graph(
-        network=model.network.name,
-        image_size=image_size,
-        mean=tuple(mean),
-        std=tuple(std),
-        crop=crop,
-        squash=squash,
-        classes=tuple(classes),
-        layers=tuple(layers),
-        source=source or Source(xnorlit=version("xnorlit")),
-    )
-    try:
-        return parse(document(graph), tensors), tensors
-    except FieldError as error:
-        raise UserError(f"{model.network.name} cannot be packed: {error}. Check the checkpoint.") from None
+    return tuple(layers), tensors
 
 
 @torch.no_grad()
-def _inputs(model: AlexNet, link: Link, images: np.ndarray | None) -> np.ndarray:
+def _inputs(chain: Chain, link: Link, images: np.ndarray | None) -> np.ndarray:
     """What a layer reads on some images, behind its binarizer."""
     if images is None:
         raise UserError(f"{link.name} needs calibration images to be packed in int8. Give some of the training images.")
-    seen: list[torch.Tensor] = []
-    handle = link.layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    for start in range(0, len(images), 32):
-        model(torch.from_numpy(np.ascontiguousarray(images[start : start + 32])).permute(0, 3, 1, 2))
-    handle.remove()
+    seen = [
+        chain.until(torch.from_numpy(np.ascontiguousarray(images[i : i + AT_ONCE])).permute(0, 3, 1, 2), link.name)
+        for i in range(0, len(images), AT_ONCE)
+    ]
     return link.layer.binarizer.input_codes(torch.cat(seen)).values.numpy()
 
 
-def write(path: Path | str, graph: Graph, tensors: Mapping[str, np.ndarray]) -> None:
+def write(file: Path | str, graph: Graph, tensors: Mapping[str, np.ndarray]) -> None:
     """Writes a packed network as one safetensors file, under a temporary name first.
 
     Args:
-        path: The file; an existing one is replaced.
+        file: An existing one is replaced; missing folders are made.
         graph: Goes into the metadata as JSON.
         tensors: By name.
     """
-    with atomic.path(path) as unfinished:
+    with atomic.path(file) as unfinished:
         # Not by save_file: that file could be read by its owner alone, and a full disk would be no OSError.
-        unfinished.write_bytes(save(dict(tensors), {METADATA: json.dumps(document(graph))}))
+        unfinished.write_bytes(Packed(graph, dict(tensors)).content)

@@ -7,9 +7,8 @@ import numpy as np
 import torch
 
 from xnorlit.binarize.xnor import XNOR
-from xnorlit.export.pack import pack
+from xnorlit.export.pack import Packed, pack
 from xnorlit.models import build, network_named
-from xnorlit.packed.graph import Graph
 from xnorlit.packed.origin import Source
 
 _LARGE = 64  # pixels: networks for larger images get ImageNet's number of classes
@@ -22,8 +21,8 @@ def drawn_network(
     *,
     classes: int | None = None,
     image_size: int | None = None,
-) -> tuple[Graph, dict[str, np.ndarray]]:
-    """The graph and the tensors of a network as it was initialised, with the binarizer XNOR.
+) -> Packed:
+    """A network as it was initialised, with the binarizer XNOR.
 
     Args:
         name: Of the network.

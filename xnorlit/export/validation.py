@@ -39,8 +39,7 @@ class PackedClassifier(Evaluation):
     def say_what_the_file_says(self) -> None:
         """Prints what the file reached when it was packed, to stand beside what was measured now."""
         graph = self.network.graph
-        source, accuracy = graph.source, graph.accuracy
-        origin = f"{source.run}, {source.checkpoint} of epoch {source.epoch}" if source.run else "of random weights"
+        origin, accuracy = graph.source.words, graph.accuracy
         if accuracy is None:
             say("packed", f"{self.file}, {origin}: its accuracy was not measured when it was packed")
             return

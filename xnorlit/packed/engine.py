@@ -26,6 +26,21 @@ def load(path: Path | str) -> "PackedNetwork":
 
     Raises:
         UserError: The file cannot be read, or is not a whole packed network; the message names the field.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> file = tempfile.mkdtemp() + "/net.safetensors"
+        >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 8), torch.nn.Flatten())
+        >>> xl.pack(net, file, image_size=8, classes=["cat", "dog"], mean=[125, 123, 114], std=[63, 62, 67])
+        <Packed Sequential: ... MiB; no layer of few-bit weights>
+        >>> packed = xl.load(file)  # from here on no torch is needed
+        >>> images = np.zeros((5, 8, 8, 3), np.uint8)
+        >>> packed(images).shape
+        (5, 2)
+        >>> names = [packed.classes[number] for number in packed.predict(images)]
     """
     path = Path(path)
     metadata, tensors = tensorfile.read(path)
@@ -101,6 +116,20 @@ class PackedNetwork:
     def resident_bytes(self) -> int:
         """Bytes of weights, thresholds and tables in memory."""
         return self._engine.resident_bytes
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the logits."""
+        return self.graph.classes
+
+    def predict(self, images: np.ndarray, *, threads: int | None = None) -> np.ndarray:
+        """The number of each image's likeliest class, int64 `[N]`; `classes` has its name.
+
+        Args:
+            images: As for a call, and likewise the threads.
+            threads: Threads to compute with.
+        """
+        return self(images, threads=threads).argmax(axis=1)
 
     def __call__(self, images: np.ndarray, *, threads: int | None = None) -> np.ndarray:
         """Logits of a batch, float32 `[N, classes]`.

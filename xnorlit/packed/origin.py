@@ -31,6 +31,13 @@ class Source:
     changed: bool = False
     xnorlit: str = ""
 
+    @property
+    def words(self) -> str:
+        """Where the weights come from, for people."""
+        if self.weights == "random":
+            return "random weights"
+        return f"{self.run}, {self.checkpoint} of epoch {self.epoch}" if self.run else "a network packed from Python"
+
     @staticmethod
     def of(found: Any) -> "Source":
         """The source in a file's JSON.

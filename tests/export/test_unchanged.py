@@ -1,0 +1,73 @@
+"""What a network packs to stays the same to the byte: files of one version are those of the next."""
+
+import hashlib
+import zlib
+
+import numpy as np
+import pytest
+import torch
+
+from xnorlit.binarize import binarizers
+from xnorlit.export.pack import pack, write
+from xnorlit.models import build, network_named
+from xnorlit.packed.origin import Source
+
+# SHA-256 of the files that commit 294a848 packed, their first 16 digits. Thresholds are found by running the modules,
+# so they round as PyTorch's AVX-512 kernels do.
+FILES = {
+    ("alexnet-small", "XNOR"): "fe10ff2d6c0e45de",
+    ("alexnet-small", "XNOR", ("input_scale", "K")): "64165cda7472e35c",
+    ("alexnet-small", "BWN"): "eced6f850edee0d1",
+    ("alexnet-small", "Float"): "f0fa768faf27f383",
+    ("alexnet-small", "DoReFa", ("weight_bits", 2), ("input_bits", 3)): "1766832564a5c3a8",
+    ("alexnet-small", "TWN", ("inputs", "sign")): "d8bed40d61688fe0",
+    ("alexnet-small", "IRNet"): "fdd65f8a81a4e312",
+    ("alexnet-small", "ReActNet", ("shortcut", False)): "60a152a20169086b",
+    ("alexnet-small-duo-decoupled", "BinaryDuo", ("stage", "decoupled")): "846a26ba4b729313",
+    ("alexnet-small-duo", "BinaryDuo"): "088a425029e99bbf",
+    ("alexnet-xnor", "XNOR"): "b0529b567ea23fb0",
+    ("alexnet-torchvision-norm", "XNOR"): "23ee8ae567002e89",
+    ("alexnet-dorefa", "DoReFa"): "ea69bab0ea7f0810",
+}
+pytestmark = pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"),
+    reason="other kernels round batch norms otherwise",
+)
+
+
+def settled(name, method, settings):
+    """A network with weights and statistics that depend on their names alone, whatever draws torch makes."""
+    table = network_named(name)
+    size = 32 if table.image_size < 64 else 224
+    chosen = binarizers()[method](**settings)
+    model = build(table, chosen, classes=5, image_size=size, mean=(125, 123, 114), std=(63, 62, 67))
+    with torch.no_grad():
+        for key, values in model.state_dict().items():
+            if not values.is_floating_point() or key.startswith("normalize."):
+                continue
+            drawn = np.random.default_rng(zlib.crc32(key.encode())).normal(size=tuple(values.shape))
+            if key.endswith("running_var"):
+                drawn = 5 * drawn**2
+            elif ".binarizer." in key or "behind" in key:
+                drawn = values.numpy() * (1 + drawn**2 / 10)
+            elif ".norm." not in key:
+                drawn = drawn / 10
+            values.copy_(torch.from_numpy(np.asarray(drawn)))
+    return model, size
+
+
+def cases():
+    """Each file; those of networks for large images take seconds."""
+    for case in FILES:
+        large = network_named(case[0]).image_size > 64
+        yield pytest.param(case, marks=[pytest.mark.slow] if large else [], id="-".join(map(str, case)))
+
+
+@pytest.mark.parametrize("case", cases())
+def test_a_network_packs_to_the_bytes_that_it_packed_to_before(case, tmp_path):
+    name, method, settings = case[0], case[1], dict(case[2:])
+    model, size = settled(name, method, settings)
+    source = Source("random", xnorlit="294a848")
+    file = tmp_path / "net.safetensors"
+    write(file, *pack(model, image_size=size, classes=list("abcde"), source=source))
+    assert hashlib.sha256(file.read_bytes()).hexdigest()[:16] == FILES[case]
