@@ -13,7 +13,6 @@ import jsonargparse
 import numpy as np
 import pytest
 
-import xnorlit
 from tests.export.conftest import photos, trained  # noqa: F401
 from tests.packed.networks import unkind
 from xnorlit.commands import main as commands
@@ -145,11 +144,24 @@ def test_shell_examples_name_targets_and_variables_that_exist(block):
             assert words[1] in commands.COMMANDS
 
 
-@pytest.mark.parametrize("page", PYTHON, ids=lambda page: page.name)
+# Pages whose examples use what is still to come. Strict: when a page runs, its line here has to go.
+AHEAD = {
+    "README.md": "summary and pack take built networks only",
+    "python.md": "summary and pack take built networks only",
+    "report.md": "compare takes runs, not their folders",
+}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.xfail(reason=AHEAD[page.name])) if page.name in AHEAD else page
+        for page in PYTHON
+    ],
+    ids=[page.name for page in PYTHON],
+)
 def test_the_python_of_a_page_runs_from_top_to_bottom(page, place):
     text = "".join(block.text for block in blocks("python") if block.page == page)
-    if not hasattr(xnorlit, "binarize_") and "xl." in text:
-        pytest.skip("the face of the package is not there yet")
     exec(compile(text, str(page), "exec"), {"__name__": "__main__"})
 
 
@@ -177,5 +189,5 @@ NAMES = [(page, name) for page, name in NAMES if not re.search(r"/(VERB|NAME)\."
 def test_what_a_page_names_exists(page, name):
     if "/" in name:
         assert (ROOT / name).exists()
-    elif hasattr(xnorlit, "binarize_"):  # else the face of the package is not there yet
+    else:
         resolve_name(name)

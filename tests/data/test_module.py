@@ -299,7 +299,7 @@ def test_a_run_resumed_in_lightning_with_another_batch_size_takes_the_same_steps
 def test_an_older_checkpoint_does_not_go_on_with_a_global_batch_that_it_did_not_note(tree, tmp_path):
     module = data(tree, tmp_path, global_batch=16)
     module.load_state_dict({"epoch": 0, "position": 3})
-    with pytest.raises(UserError, match="of an older version.*without data.global_batch"):
+    with pytest.raises(UserError, match=r"of an older version.*without data.global_batch"):
         module.train_dataloader()
 
 
