@@ -11,7 +11,7 @@ from xnorlit.bench.layers import binary_engine
 from xnorlit.bench.opponents.compiled import compiled
 from xnorlit.bench.row import OPPONENTS
 from xnorlit.bench.subject import of_file, of_random_weights, pixels
-from xnorlit.commands.bench import bench
+from xnorlit.commands.main import COMMANDS
 from xnorlit.errors import UserError
 from xnorlit.export.pack import write
 from xnorlit.packed import _kernels
@@ -35,7 +35,7 @@ def file(small, tmp_path_factory):
 @pytest.fixture(scope="module")
 def written(file):
     out = file.with_name("bench.json")
-    bench([str(file), "--quick", "--repeats", "1", "--threads", "1", "2", "--json", str(out)])
+    COMMANDS["bench"].run("bench", [str(file), "--quick", "--repeats", "1", "--threads", "1", "2", "--json", str(out)])
     return out
 
 
@@ -82,9 +82,9 @@ def test_memory_is_counted(document, file):
 
 
 def test_an_earlier_measurement_is_shown_again_for_people_and_as_markdown(written, document, capsys):
-    bench(["--show", str(written)])
+    COMMANDS["bench"].run("bench", ["--show", str(written)])
     people = capsys.readouterr().out
-    bench(["--show", str(written), "--markdown"])
+    COMMANDS["bench"].run("bench", ["--show", str(written), "--markdown"])
     markdown = capsys.readouterr().out
     for text in (people, markdown):
         assert "random weights" in text
@@ -95,8 +95,8 @@ def test_an_earlier_measurement_is_shown_again_for_people_and_as_markdown(writte
     assert "| --- | ---: |" in markdown
 
 
-def test_the_help_documents_every_key(capsys):
-    bench(["--help"])
+def test_every_key_is_documented(capsys):
+    COMMANDS["bench"].run("bench", ["--keys"])
     text = capsys.readouterr().out
     assert all(key.name in text and key.meaning in text for key in KEYS)
 
@@ -104,7 +104,7 @@ def test_the_help_documents_every_key(capsys):
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["--batches", "0"], "expected a whole number of 1 to 1024, not '0'"),
+        (["--batches", "0"], "expected a whole number, 1 to 1024, not '0'"),
         (["a.safetensors", "--network", "alexnet-small"], "give one"),
         (["--network", "alexnet-smal"], "Did you mean alexnet-small"),
         (["missing.safetensors"], "missing.safetensors: cannot be read"),
@@ -113,7 +113,7 @@ def test_the_help_documents_every_key(capsys):
 )
 def test_what_cannot_be_measured_is_refused_in_words(words, complaint):
     with pytest.raises(UserError, match=complaint):
-        bench([*words, "--quick"])
+        COMMANDS["bench"].run("bench", [*words, "--quick"])
 
 
 def test_a_file_is_measured_as_it_is(small, file):

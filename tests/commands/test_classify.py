@@ -204,10 +204,10 @@ def test_names_cannot_steer_the_terminal(classify, tmp_path, pictures):
         ((), "required: FILE, PICTURE. See xnorlit classify --help"),
         (("--top", "1"), "required: PICTURE"),
         (("a.png", "--tpo", "1"), "has no option --tpo. Did you mean --top?"),
-        (("a.png", "--top", "0"), "--top is 0. Expected 1 or more."),
-        (("a.png", "--top", "x"), "expected a whole number, not 'x'"),
-        (("a.png", "--threads", "0"), "--threads is 0. Expected 1 to 1024."),
-        (("a.png", "--threads", "9999"), "--threads is 9999. Expected 1 to 1024."),
+        (("a.png", "--top", "0"), "--top: expected a whole number, 1 or more, not '0'"),
+        (("a.png", "--top", "x"), "expected a whole number, 1 or more, not 'x'"),
+        (("a.png", "--threads", "0"), "--threads: expected a whole number, 1 to 1024, not '0'"),
+        (("a.png", "--threads", "9999"), "--threads: expected a whole number, 1 to 1024, not '9999'"),
     ],
 )
 def test_what_is_mistyped_is_answered_in_one_message(classify, packed, words, message):

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.runs.factory import write_run
-from xnorlit.commands.compare import compare, main
+from xnorlit.commands.compare import compare
+from xnorlit.commands.main import COMMANDS
 from xnorlit.errors import UserError
 
 LR = "model.optimizer.init_args.lr"
@@ -26,8 +27,13 @@ def pair(tmp_path, monkeypatch):
     return write_run(root, "xnor", right=650), write_run(root, "float", right=800)
 
 
+def xnorlit(*words: str) -> None:
+    """The command as the command line calls it."""
+    COMMANDS["compare"].run("compare", words)
+
+
 def printed(capsys, *args, **options) -> str:
-    main(*args, **options)
+    compare(*args, **options)
     return capsys.readouterr().out
 
 
@@ -138,21 +144,21 @@ def test_json_says_the_same_and_its_fields_are_stable(pair, capsys):
 
 def test_one_run_is_refused_and_a_search_takes_no_paths(pair):
     with pytest.raises(UserError, match="One run was given"):
-        main([pair[0]])
-    with pytest.raises(UserError, match="Run directories were given together with --experiment or --pair"):
-        main(pair, pair="pair-0")
+        compare([pair[0]])
+    with pytest.raises(UserError, match="together with --experiment or --pair"):
+        compare(pair, pair="pair-0")
 
 
 def test_the_words_of_a_command_line_reach_the_comparison(pair, capsys):
-    compare([])
+    xnorlit()
     newest = capsys.readouterr().out
-    compare([*map(str, pair)])
+    xnorlit(*map(str, pair))
     assert capsys.readouterr().out == newest
-    compare(["--json", "--experiment", "synthetic", "--pair", "pair-0", "--root", "runs"])
+    xnorlit("--json", "--experiment", "synthetic", "--pair", "pair-0", "--root", "runs")
     assert json.loads(capsys.readouterr().out)["matched"] is True
     with pytest.raises(UserError, match=r"xnorlit compare has no option --jsn\. Did you mean --json\?"):
-        compare(["--jsn"])
-    compare(["--help"])
+        xnorlit("--jsn")
+    xnorlit("--help")
     assert "RUN" in capsys.readouterr().out
 
 
@@ -161,8 +167,8 @@ def test_a_run_left_out_is_noted(pair, capsys):
     assert "note: runs/synthetic/pair-0/xnor/seed-7 is left out" in printed(capsys).replace("\n", " ")
 
 
-def run(folder: Path, code: str = "main()", **environment: str) -> subprocess.CompletedProcess:
-    script = f"from xnorlit.commands.compare import main\n{code}"
+def run(folder: Path, code: str = "compare()", **environment: str) -> subprocess.CompletedProcess:
+    script = f"from xnorlit.commands.compare import compare\n{code}"
     variables = os.environ | {"PYTHONPATH": str(REPOSITORY)} | environment
     return subprocess.run([sys.executable, "-c", script], cwd=folder, env=variables, capture_output=True, check=True)
 
@@ -170,7 +176,7 @@ def run(folder: Path, code: str = "main()", **environment: str) -> subprocess.Co
 def test_a_pipe_gets_neither_colours_nor_control_characters(pair, tmp_path):
     write_run(tmp_path / "runs", "xnor", 1, config={"trainer.precision": "\x1b[31mred\x07"})
     write_run(tmp_path / "runs", "float", 1)
-    code = "main(['runs/synthetic/pair-0/xnor/seed-1', 'runs/synthetic/pair-0/float/seed-1'])"
+    code = "compare(['runs/synthetic/pair-0/xnor/seed-1', 'runs/synthetic/pair-0/float/seed-1'])"
     text = run(tmp_path, code, PYTHONIOENCODING="utf-8").stdout.decode()
     assert "red" in text
     assert all(char.isprintable() or char == "\n" for char in text)

@@ -327,10 +327,10 @@ def test_a_folder_that_may_not_be_written_is_named(refused, monkeypatch):
 
 # --- errors of other kinds ------------------------------------------------------------------------------------------
 def raising(monkeypatch, error):
-    def command(_):
+    def fails(*_):
         raise error
 
-    monkeypatch.setitem(cli.COMMANDS, "compare", ("", command))
+    monkeypatch.setattr("xnorlit.commands.compare.compared", lambda *_, **__: fails())
 
 
 @pytest.mark.parametrize(
@@ -400,7 +400,7 @@ def test_a_notebook_is_no_terminal_whatever_its_kernel_sets(monkeypatch, capsys)
 def test_the_folder_of_a_person_is_read_wherever_a_path_begins(monkeypatch, tmp_path, word, read):
     monkeypatch.setenv("HOME", str(tmp_path))
     seen = []
-    monkeypatch.setitem(cli.COMMANDS, "compare", ("", lambda words: seen.extend(words)))
+    monkeypatch.setattr(cli.Command, "run", lambda _, verb, words: seen.extend(words) or 0)
     assert cli.main(["compare", word]) == 0
     assert seen == [read.replace("HOME", str(tmp_path))]
 

@@ -87,7 +87,7 @@ def test_a_step_is_the_runs_own(pair, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--rounds", "0"], "--rounds is 0. Expected how many, 1 or more."),
+        (["--rounds", "0"], "--rounds: expected a whole number, 1 or more, not '0'"),
         (["RUN"], "the runs are of the arms float, float. Expected one run of each arm."),
     ],
 )

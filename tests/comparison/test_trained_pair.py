@@ -7,8 +7,8 @@ import pytest
 
 from tests.report.html.recount import recount
 from tests.report.html.test_every_number import everything_wrong
-from xnorlit.commands.compare import main
-from xnorlit.commands.report import main as write_page
+from xnorlit.commands.compare import compare
+from xnorlit.commands.report import report as write_page
 from xnorlit.runs import read
 
 RECIPE = Path(__file__).parents[2] / "experiments" / "synthetic"
@@ -24,7 +24,7 @@ def test_a_pair_trained_for_two_steps_compares_as_matched_and_has_a_page_of_its_
         brief = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--data.backend", "folder"]
         run("fit", ["-c", str(RECIPE / "base.yaml"), *options, *brief])
     capsys.readouterr()
-    main(json=True)
+    compare(json=True)
     record = json.loads(capsys.readouterr().out)
     assert record["matched"], record["gaps"][0]["difference"]
     assert record["synthetic"]

@@ -10,8 +10,7 @@ import pytest
 import yaml
 
 from tests.training.conftest import CLASSES
-from xnorlit.commands.main import main
-from xnorlit.commands.train import train
+from xnorlit.commands.main import COMMANDS, main
 from xnorlit.comparison.difference import difference
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -137,13 +136,22 @@ def test_it_trains_two_steps(overlay, photos, big_photo, tmp_path, capsys):
     assert not list((tmp_path / "runs").glob(f"*/*/{overlay.stem}")), "a rehearsal leaves nothing"
 
 
+def train(*words: str) -> None:
+    """The command as the command line calls it."""
+    COMMANDS["train"].run("train", [*words, "--experiments", str(EXPERIMENTS)])
+
+
 def test_the_image_sizes_choose_the_recipe(photos, big_photo, tmp_path, capsys, monkeypatch):
     started = []
     monkeypatch.setattr("xnorlit.commands.fit.run", lambda command, words: started.append((command, words)))
-    train(["xnor", "--experiments", str(EXPERIMENTS)])
-    train(["float", "--experiments", str(EXPERIMENTS), "--data", str(photos), "--seed", "3"])
-    train(["xnor", "--experiments", str(EXPERIMENTS), "--data", str(big_photo), "--trainer.max_epochs", "1"])
-    train(["xnor", "--experiments", str(EXPERIMENTS), "--data", str(photos), "--experiment", "synthetic"])
+    train("xnor")
+    train("float", "--data", str(photos), "--seed", "3")
+    COMMANDS["train"].run(
+        "train", ["xnor", "--experiments", str(EXPERIMENTS), "--data", str(big_photo), "--trainer.max_epochs", "1"]
+    )
+    COMMANDS["train"].run(
+        "train", ["xnor", "--experiments", str(EXPERIMENTS), "--data", str(photos), "--experiment", "synthetic"]
+    )
     chosen = [Path(words[1]).parent.name for _, words in started]
     assert chosen == ["synthetic", "cifar10", "imagenet", "synthetic"]
     _, words = started[1]

@@ -1,17 +1,40 @@
-"""Command lines of typed functions, and parsers whose complaints suggest the nearest option."""
+"""Command lines of typed functions: the signature is the parser, the docstring is the help."""
 
 import argparse
 import inspect
 import re
 import types
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from xnorlit.errors import UserError, did_you_mean
 
 _METAVARS = {Path: "FILE", str: "NAME"}
 _WORDS = {int: "a whole number", float: "a number"}
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a number of an annotated parameter may be: `Annotated[int, Range(1)]`.
+
+    Args:
+        least: The smallest.
+        most: The largest; None for no limit.
+    """
+
+    least: int
+    most: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.least} to {self.most}" if self.most is not None else f"{self.least} or more"
+
+    def __contains__(self, value: float) -> bool:
+        return value >= self.least and (self.most is None or value <= self.most)
+
+
+Count = Annotated[int, Range(1)]
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,15 +63,16 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} See {self.prog} --help.")
 
 
-def call(function: Callable[..., object], words: Sequence[str], *, prog: str, example: str) -> None:
-    """Calls a function with the words of a command line; its signature is the parser, its docstring the help.
+def call(function: Callable[..., Any], words: Sequence[str], *, prog: str, example: str) -> Any:
+    """Calls a function with the words of a command line and returns what it returns.
 
-    Parameters that are not keyword-only are positional words, of which one with a default may be left out. The others
-    are options: `skip_bad` is `--skip-bad`, and a bool that is False by default is a flag.
+    Parameters that are not keyword-only are positional words; one with a default may be left out. The others are
+    options: `skip_bad` is `--skip-bad`, a bool that is False by default is a flag, and a sequence takes several words.
+    `*further` takes all words that no option claims; a function that has nothing else reads its words itself.
 
     Args:
-        function: Annotated with str, int, float, bool, Path or a Literal of words, or one of them or None; with a
-            Google docstring.
+        function: Annotated with str, int, float, bool, Path, a `Literal` of words, a number within a `Range`, a
+            sequence of one of them, or one of them or None; with a Google docstring.
         words: What follows the command's name.
         prog: The command, for its help.
         example: A whole command line, for its help.
@@ -56,68 +80,106 @@ def call(function: Callable[..., object], words: Sequence[str], *, prog: str, ex
     Raises:
         UserError: The words do not fit the signature.
     """
-    parser = parser_of(function, prog=prog, example=example)
+    parameters = inspect.signature(function).parameters
+    further = next((name for name, each in parameters.items() if each.kind is each.VAR_POSITIONAL), None)
+    if [further] == list(parameters):
+        return function(*words)
+    asked = not {"-h", "--help"}.isdisjoint(words)
+    parser = parser_of(function, prog=prog, example=example, explained=asked)
     try:
-        known = parser.parse_args(words)
+        known, left = parser.parse_known_args(words) if further else (parser.parse_args(words), [])
     except SystemExit:  # after --help
-        return
-    function(**vars(known))
+        return None
+    # A default sequence is not the parser's: words that are given would be added to it.
+    values = {name: parameters[name].default if value is None else value for name, value in vars(known).items()}
+    positional = [values.pop(name) for name, each in parameters.items() if each.kind is each.POSITIONAL_OR_KEYWORD]
+    return function(*positional, *left, **values)
 
 
-def parser_of(function: Callable[..., object], *, prog: str, example: str) -> Parser:
+def parser_of(function: Callable[..., Any], *, prog: str, example: str, explained: bool = True) -> Parser:
     """The parser of a function's arguments.
 
     Args:
         function: See `call`.
         prog: The command, for its help.
         example: A whole command line, for its help.
+        explained: Whether the docstring is read for the help; a command that starts fast leaves it out.
     """
-    import docstring_parser  # Not at the top: a command that starts fast has none to read.
-
-    text = docstring_parser.parse(function.__doc__ or "")
-    about = {each.arg_name: (each.description or "").replace("%", "%%") for each in text.params}
-    hints = get_type_hints(function)
-    parser = Parser(prog, " ".join(filter(None, (text.short_description, text.long_description))), example)
+    summary, about = _docstring(function) if explained else ("", {})
+    hints = get_type_hints(function, include_extras=True)
+    parser = Parser(prog, summary, example)
     for name, parameter in inspect.signature(function).parameters.items():
-        kind, option = _plain(hints[name]), f"--{name.replace('_', '-')}"
-        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
-            optional = {} if parameter.default is inspect.Parameter.empty else {"nargs": "?"}
-            parser.add_argument(name, metavar=name.upper(), type=reader(kind), help=about.get(name), **optional)
-        elif get_origin(kind) is Literal:
-            about_default = f"{about.get(name, '')} (default: {parameter.default})"
-            parser.add_argument(option, choices=get_args(kind), default=parameter.default, help=about_default)
-        elif kind is bool:
-            parser.add_argument(option, action="store_true", help=about.get(name))
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            parser.epilog = f"{parser.epilog}\n{about.get(name, '')}"
+        elif parameter.kind is parameter.KEYWORD_ONLY:
+            _add_option(parser, name, hints[name], parameter.default, about.get(name, ""))
         else:
-            default = "" if parameter.default is None else f" (default: {parameter.default})"
-            parser.add_argument(
-                option,
-                metavar=_METAVARS.get(kind, "N"),
-                type=reader(kind),
-                default=parameter.default,
-                help=about.get(name, "") + default,
-            )
+            _add_positional(parser, name, hints[name], parameter.default, about.get(name, ""))
     return parser
 
 
-def _plain(hint: Any) -> Any:
-    """`int` of `int` and of `int | None`."""
+def _docstring(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
+    """What a docstring says of the function, and of each argument."""
+    import docstring_parser  # Not at the top: only the help needs it.
+
+    text = docstring_parser.parse(function.__doc__ or "")
+    about = {each.arg_name.lstrip("*"): (each.description or "").replace("%", "%%") for each in text.params}
+    return " ".join(filter(None, (text.short_description, text.long_description))), about
+
+
+def _add_positional(parser: Parser, name: str, hint: Any, default: Any, about: str) -> None:
+    kind, several, limits = _plain(hint)
+    required = default is inspect.Parameter.empty
+    if several:
+        metavar, count = name.upper().removesuffix("S"), {"nargs": "+" if required else "*"}
+    else:
+        metavar, count = name.upper(), {} if required else {"nargs": "?", "default": default}
+    parser.add_argument(name, metavar=metavar, type=_reader(kind, limits), help=about, **count)
+
+
+def _add_option(parser: Parser, name: str, hint: Any, default: Any, about: str) -> None:
+    kind, several, limits = _plain(hint)
+    option = f"--{name.replace('_', '-')}"
+    shown = " ".join(map(str, default)) if several else default
+    about = about if shown in (None, "", False) else f"{about.removesuffix('.')} (default: {shown})."
+    if kind is bool:
+        parser.add_argument(option, action="store_true", help=about)
+    elif get_origin(kind) is Literal:
+        parser.add_argument(option, choices=get_args(kind), default=default, help=about)
+    else:
+        # `-c base.yaml -c xnor.yaml`, as LightningCLI has it; other options list their words.
+        names = ("-c", option) if name == "config" else (option,)
+        how = {"nargs": "+", "action": "extend"} if several else {"default": default}
+        parser.add_argument(
+            *names, metavar=_METAVARS.get(kind, "N"), type=_reader(kind, limits), help=about, dest=name, **how
+        )
+
+
+def _plain(hint: Any) -> tuple[Any, bool, Range | None]:
+    """`(int, False, None)` of `int | None`, `(Path, True, None)` of `Sequence[Path]`, with the range of a number."""
     if get_origin(hint) in (Union, types.UnionType):
         (hint,) = (each for each in get_args(hint) if each is not type(None))
-    return hint
+    if get_origin(hint) is not None and get_origin(hint) is not Literal and issubclass(get_origin(hint), Sequence):
+        kind, _, limits = _plain(get_args(hint)[0])
+        return kind, True, limits
+    if hasattr(hint, "__metadata__"):
+        return get_args(hint)[0], False, next((each for each in hint.__metadata__ if isinstance(each, Range)), None)
+    return hint, False, None
 
 
-def reader(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    """What reads a word as a kind of value and complains in words.
-
-    Args:
-        kind: int, float, str or Path.
-    """
+def _reader(kind: Callable[[str], Any], limits: Range | None) -> Callable[[str], Any]:
+    """What reads a word as a kind of value within its limits, and complains in words."""
 
     def read(word: str) -> Any:
+        expected = _WORDS.get(kind, getattr(kind, "__name__", str(kind)))
+        if limits is not None:
+            expected = f"{expected}, {limits}"
         try:
-            return kind(word)
+            value = kind(word)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"expected {_WORDS.get(kind, kind)}, not {word!r}") from None
+            value = None
+        if value is None or (limits is not None and value not in limits):
+            raise argparse.ArgumentTypeError(f"expected {expected}, not {word!r}")
+        return value
 
     return read

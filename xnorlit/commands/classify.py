@@ -1,17 +1,17 @@
 """The command `xnorlit classify`: pictures through a packed network, with numpy, Pillow and the kernels alone."""
 
-import json
+import json as json_format
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
-from xnorlit.commands.arguments import Parser, reader
-from xnorlit.errors import UserError
+from xnorlit.commands.arguments import Count, Range
 from xnorlit.output.names import printable
 from xnorlit.packed.engine import PackedNetwork, load
 from xnorlit.packed.threads import MOST_THREADS
@@ -44,41 +44,36 @@ class Failure:
     reason: str
 
 
-def classify(arguments: Sequence[str]) -> int:
-    """`xnorlit classify FILE PICTURE...`: prints the likeliest classes of each picture.
+def classify(
+    file: Path,
+    pictures: Sequence[Path],
+    *,
+    top: Count = 5,
+    threads: Annotated[int, Range(1, MOST_THREADS)] | None = None,
+    json: bool = False,
+) -> int:
+    """Prints the likeliest classes of pictures, by a packed network.
+
+    Pictures are turned, cut and resized as in validation; the milliseconds are the network's, without reading the
+    picture.
 
     Args:
-        arguments: Words of the command line.
+        file: What xnorlit pack wrote.
+        pictures: Pictures, or folders of pictures.
+        top: Classes to print for each picture.
+        threads: Threads to compute with (default: all).
+        json: Print the same as JSON.
 
     Returns:
         Exit status: 1 when a picture could not be classified; the others were.
 
     Raises:
-        UserError: The words are not understood, or the file is no packed network.
+        UserError: The file is no packed network.
     """
-    parser = Parser(
-        "xnorlit classify",
-        "Prints the likeliest classes of pictures, by a packed network. Pictures are turned, cut and resized as in "
-        "validation; the milliseconds are the network's, without reading the picture.",
-        "xnorlit classify runs/cifar10/pair-0/xnor/seed-0/packed.safetensors cat.jpg holidays/",
-    )
-    parser.add_argument("file", metavar="FILE", type=Path, help="what xnorlit pack wrote")
-    parser.add_argument("pictures", metavar="PICTURE", type=Path, nargs="+", help="picture, or folder of pictures")
-    parser.add_argument("--top", metavar="N", type=reader(int), default=5, help="classes to print (default: 5)")
-    parser.add_argument("--threads", metavar="N", type=reader(int), help="threads to compute with (default: all)")
-    parser.add_argument("--json", action="store_true", help="print the same as JSON")
-    try:
-        words = parser.parse_args(arguments)
-    except SystemExit:  # after --help
-        return 0
-    for option, most in (("top", None), ("threads", MOST_THREADS)):
-        value = getattr(words, option)
-        if value is not None and not 1 <= value <= (most or value):
-            raise UserError(f"--{option} is {value}. Expected {f'1 to {most}' if most else '1 or more'}.")
-    network = load(words.file)
-    found = classified(network, words.pictures, words.top, words.threads or cores())
-    show = _show_json if words.json else _show_lines
-    return show(found, network, words.file, words.pictures)
+    network = load(file)
+    found = classified(network, pictures, top, threads or cores())
+    show = _show_json if json else _show_lines
+    return show(found, network, file, pictures)
 
 
 def classified(network: PackedNetwork, paths: Sequence[Path], top: int, threads: int) -> Iterator[Answer | Failure]:
@@ -166,7 +161,7 @@ def _show_json(found: Iterator[Answer | Failure], network: PackedNetwork, file: 
         "source": asdict(graph.source),
         "accuracy": graph.accuracy and asdict(graph.accuracy),
     }
-    _write(json.dumps({"network": about, "pictures": pictures}, indent=2) + "\n")
+    _write(json_format.dumps({"network": about, "pictures": pictures}, indent=2) + "\n")
     return int(failures > 0)
 
 

@@ -298,3 +298,23 @@ def run(command: str, arguments: Sequence[str]) -> None:
         say("done", str(finished))
     except MisconfigurationException as error:
         raise UserError(f"{error} See xnorlit {command} --help.") from error
+
+
+def fit(*words: str) -> None:
+    """`xnorlit fit`, whose parser is LightningCLI's."""
+    run("fit", words)
+
+
+def validate(*words: str) -> None:
+    """`xnorlit validate`, whose parser is LightningCLI's."""
+    run("validate", words)
+
+
+def test(*words: str) -> None:
+    """`xnorlit test`, whose parser is LightningCLI's."""
+    run("test", words)
+
+
+def predict(*words: str) -> None:
+    """`xnorlit predict`, whose parser is LightningCLI's."""
+    run("predict", words)

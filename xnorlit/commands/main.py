@@ -9,84 +9,82 @@ import importlib.metadata
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from xnorlit.errors import Stopped, UserError, did_you_mean
 from xnorlit.output.names import at_home, printable
 
 
-def _worded(module: str, function: str, *first: str) -> Callable[[Sequence[str]], int | None]:
-    """A command that reads its words itself, after those that are `first`."""
+class Command(NamedTuple):
+    """One verb: a typed function of its name, in the module of its name.
 
-    def command(words: Sequence[str]) -> int | None:
-        return getattr(importlib.import_module(module), function)(*first, words)
+    Attributes:
+        about: What it does, for `xnorlit --help`.
+        example: What follows the verb in an example.
+        module: Where the function is, if it is not in `xnorlit.commands.VERB`.
+    """
 
-    return command
+    about: str
+    example: str = ""
+    module: str = ""
 
-
-def _typed(module: str, function: str, example: str) -> Callable[[Sequence[str]], None]:
-    """A command whose arguments are a function's signature and whose help is its docstring."""
-
-    def command(words: Sequence[str]) -> None:
+    def run(self, verb: str, words: Sequence[str]) -> int:
+        """Calls the verb's function with the words of the command line; gives its exit status."""
         from xnorlit.commands.arguments import call
 
-        name = f"xnorlit {function}"
-        call(getattr(importlib.import_module(module), function), words, prog=name, example=f"{name} {example}")
+        function = getattr(importlib.import_module(f"xnorlit.commands.{self.module or verb}"), verb)
+        status = call(function, words, prog=f"xnorlit {verb}", example=f"xnorlit {verb} {self.example}")
+        return status if isinstance(status, int) else 0
 
-    return command
 
-
-COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int | None]]] = {
-    "train": ("train one arm with the recipe that fits the images", _worded("xnorlit.commands.train", "train")),
-    "fit": ("train with configuration files: -c base.yaml -c xnor.yaml", _worded("xnorlit.commands.fit", "run", "fit")),
-    "validate": (
-        "accuracy of a checkpoint on the validation split",
-        _worded("xnorlit.commands.fit", "run", "validate"),
+COMMANDS: dict[str, Command] = {
+    "train": Command(
+        "train one arm with the recipe that fits the images", "xnor --data photos/ --seed 1 --trainer.max_epochs 5"
     ),
-    "test": ("accuracy of a checkpoint on the test split", _worded("xnorlit.commands.fit", "run", "test")),
-    "predict": ("logits of a checkpoint for the validation split", _worded("xnorlit.commands.fit", "run", "predict")),
-    "summary": ("what a network weighs and computes, layer by layer", _worded("xnorlit.commands.summary", "summary")),
-    "prepare": (
-        "images to .beton files, once, for the fast loader",
-        _typed("xnorlit.data.prepare", "prepare", "photos/ betons/ --shorter-side 256 --skip-bad"),
+    "fit": Command("train with configuration files: -c base.yaml -c xnor.yaml"),
+    "validate": Command("accuracy of a checkpoint on the validation split", module="fit"),
+    "test": Command("accuracy of a checkpoint on the test split", module="fit"),
+    "predict": Command("logits of a checkpoint for the validation split", module="fit"),
+    "summary": Command(
+        "what a network weighs and computes, layer by layer",
+        "--network alexnet-xnor --binarizer XNOR --classes 1000",
     ),
-    "pack": (
-        "a trained network into bits: one small file, measured",
-        _typed("xnorlit.commands.pack", "pack", "runs/cifar10/pair-0/xnor/seed-0 --ends int8"),
+    "prepare": Command(
+        "images to .beton files, once, for the fast loader", "photos/ betons/ --shorter-side 256 --skip-bad"
     ),
-    "classify": (
+    "pack": Command(
+        "a trained network into bits: one small file, measured", "runs/cifar10/pair-0/xnor/seed-0 --ends int8"
+    ),
+    "classify": Command(
         "pictures through a packed network: the likeliest classes",
-        _worded("xnorlit.commands.classify", "classify"),
+        "runs/cifar10/pair-0/xnor/seed-0/packed.safetensors cat.jpg holidays/",
     ),
-    "compare": ("the table of a pair: what binarising cost and gave", _worded("xnorlit.commands.compare", "compare")),
-    "report": ("a pair's page: one HTML file with all of it", _worded("xnorlit.commands.dashboard", "report")),
-    "sync": (
-        "runs that were trained offline, to W&B",
-        _typed("xnorlit.report.wandb.sync", "sync", "runs/cifar10"),
+    "compare": Command(
+        "the table of a pair: what binarisation costs and gives",
+        "runs/synthetic/pair-0/xnor/seed-0 runs/synthetic/pair-0/float/seed-0",
     ),
-    "dashboard": (
-        "a pair on W&B: a report and a saved view",
-        _typed("xnorlit.commands.dashboard", "dashboard", "cifar10/pair-0"),
+    "report": Command("the page of a pair: one HTML file", "synthetic/pair-0 --bench bench.json"),
+    "sync": Command("upload runs that were trained offline to W&B", "runs/cifar10"),
+    "dashboard": Command("a pair on W&B: a report and a saved view", "cifar10/pair-0"),
+    "table": Command(
+        "train the missing arms of an experiment, and write its table", "cifar10 --data photos/ --thorough float,xnor"
     ),
-    "table": (
-        "an experiment's arms, trained where missing, as a table",
-        _typed("xnorlit.commands.table", "table", "cifar10 --data photos/ --thorough float,xnor"),
+    "ablate": Command("train a grid of settings (a W&B sweep file), and tabulate it", "scale-gradient --dry-run"),
+    "steps": Command(
+        "what a training step of each arm costs, relative to the first",
+        "runs/cifar10/pair-0/float/seed-0 runs/cifar10/pair-0/xnor/seed-0",
     ),
-    "ablate": (
-        "a grid of settings, a sweep file of W&B, trained and tabulated",
-        _typed("xnorlit.commands.ablate", "ablate", "scale-gradient --dry-run"),
-    ),
-    "steps": ("what a training step of each arm costs, over the first's", _worded("xnorlit.commands.steps", "steps")),
-    "bench": (
-        "how fast and small the packed network is, beside torch and onnxruntime",
-        _worded("xnorlit.commands.bench", "bench"),
+    "bench": Command(
+        "speed and size of the packed network beside torch and onnxruntime",
+        "packed.safetensors --json bench.json --batches 1 32",
     ),
 }
 
 
 def usage() -> str:
     """The text of `xnorlit --help`."""
-    commands = "\n".join(f"  {name:10}{about}" for name, (about, _) in COMMANDS.items())
+    commands = "\n".join(f"  {name:10}{command.about}" for name, command in COMMANDS.items())
     return (
         f"xnorlit {importlib.metadata.version('xnorlit')}: what does a binary AlexNet cost, and what does it give?\n\n"
         "usage: xnorlit COMMAND [OPTIONS]      xnorlit COMMAND --help\n\n"
@@ -127,13 +125,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError(
                 f"standard output is closed, and {words[0]} answers there. Let it write into a file: > FILE."
             )
-        status = COMMANDS[words[0]][1](words[1:])
+        status = COMMANDS[words[0]].run(words[0], words[1:])
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             raise
         return _told(error)
-    return status or 0
+    return status
 
 
 _ANSWERING = ("classify", "compare", "steps", "summary")

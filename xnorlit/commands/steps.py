@@ -11,7 +11,7 @@ from rich.table import Table
 from xnorlit.bench.figures import Figure, ratio
 from xnorlit.bench.training_step import training_step
 from xnorlit.bench.turns import Call, Samples, by_turns
-from xnorlit.commands.arguments import Parser
+from xnorlit.commands.arguments import Count
 from xnorlit.errors import UserError
 from xnorlit.output import atomic
 from xnorlit.output.console import say, terminal
@@ -20,44 +20,21 @@ from xnorlit.training.environment import environment
 from xnorlit.training.recorded import images
 
 
-def steps(arguments: Sequence[str]) -> None:
-    """`xnorlit steps RUN [RUN ...] [--rounds N] [--steps N] [--json FILE]`.
+def steps(runs: Sequence[Path], *, rounds: Count = 15, steps: Count = 4, json: Path | None = None) -> None:
+    """Measures what a training step of finished runs costs, relative to the first run's.
 
-    Raises:
-        UserError: The words are not understood, or a run cannot be made again.
-    """
-    parser = Parser(
-        "xnorlit steps",
-        "Measures what a training step of finished runs costs, over the first run's: forward, losses, backward, "
-        "optimizer, on made-up images. The arms take turns, so that what else the machine does falls on all alike.",
-        "xnorlit steps runs/cifar10/pair-0/float/seed-0 runs/cifar10/pair-0/xnor/seed-0",
-    )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run of each arm, the float twin first")
-    parser.add_argument("--rounds", type=int, default=15, help="how often each arm has its turn (default: 15)")
-    parser.add_argument("--steps", type=int, default=4, help="steps that an arm takes in a turn (default: 4)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
-    try:
-        known = parser.parse_args(arguments)
-    except SystemExit:  # after --help
-        return
-    main(**vars(known))
-
-
-def main(runs: Sequence[Path], *, rounds: int = 15, steps: int = 4, json: Path | None = None) -> None:
-    """Measures a step of each run, prints the table, and writes it.
+    A step is forward, losses, backward and optimizer, on made-up images. The arms take turns, so that other load on the
+    machine slows all of them alike.
 
     Args:
-        runs: Finished runs of different arms on the same images; ratios are to the first.
+        runs: A finished run of each arm on the same images, the float twin first.
         rounds: How often each arm has its turn.
         steps: Steps that an arm takes in a turn.
-        json: Where to write the figures, with the machine and the command.
+        json: Write the figures to this file, with the machine and the command.
 
     Raises:
-        UserError: An arm is given twice, a number is below 1, or a run cannot be made again.
+        UserError: An arm is given twice, or a run cannot be rebuilt.
     """
-    for option, count in (("rounds", rounds), ("steps", steps)):
-        if count < 1:
-            raise UserError(f"--{option} is {count}. Expected how many, 1 or more.")
     found = [read(path) for path in runs]
     arms = [run.place.arm for run in found]
     if len(set(arms)) < len(arms):

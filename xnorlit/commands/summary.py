@@ -1,7 +1,7 @@
 """The command `xnorlit summary`: a network by its name or a recipe, layer by layer, before any training."""
 
 import inspect
-import json
+import json as json_format
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from xnorlit.binarize import Binarizer, binarizers
-from xnorlit.commands.arguments import Parser, reader
+from xnorlit.commands.arguments import Count
 from xnorlit.errors import UserError, did_you_mean
 from xnorlit.models import AlexNet, build, network_named, summarize
 from xnorlit.models.table import as_json, table
@@ -23,50 +23,43 @@ NETWORK, BINARIZER = "alexnet-xnor", "XNOR"
 SMALL_IMAGE = 64  # Up to this side, pixels, the usual sets have 10 classes; above, 1,000.
 
 
-def summary(arguments: Sequence[str]) -> None:
-    """Prints what a network weighs and computes, layer by layer.
+def summary(
+    *,
+    config: Sequence[Path] = (),
+    network: str | None = None,
+    binarizer: str | None = None,
+    image_size: Count | None = None,
+    classes: Count | None = None,
+    json: bool = False,
+) -> None:
+    """Prints a network layer by layer: shapes, bits, parameters, multiply-adds, memory as bits and as fp32, file size.
+
+    Nothing is trained, and nothing is read but the configuration.
 
     Args:
-        arguments: `[-c FILE ...] [--network NAME] [--binarizer NAME] [--image-size N] [--classes N] [--json]`.
+        config: A recipe; later ones override earlier ones.
+        network: Name of a network (default: the recipe's, or alexnet-xnor).
+        binarizer: Its binarizer, a name or '{class_path: NAME, init_args: ...}' (default: the recipe's, or XNOR).
+        image_size: Side of the images, pixels (default: the network's own).
+        classes: Number of classes (default: 1000, or 10 for images of at most 64 pixels).
+        json: Print the same as JSON.
 
     Raises:
-        UserError: The words are not understood, or the network cannot be built.
+        UserError: The network cannot be built.
     """
-    parser = Parser(
-        "xnorlit summary",
-        "Prints a network layer by layer: shapes, bits, parameters, multiply-adds, memory as bits and as fp32, and the "
-        "size of its packed file. Nothing is trained or read but the configuration.",
-        "xnorlit summary --network alexnet-xnor --binarizer XNOR --classes 1000",
-    )
-    parser.add_argument(
-        "-c", "--config", metavar="FILE", type=Path, action="append", default=[], help="a recipe; later ones override"
-    )
-    parser.add_argument("--network", metavar="NAME", help=f"name of a network (default: the recipe's, or {NETWORK})")
-    parser.add_argument(
-        "--binarizer",
-        metavar="NAME",
-        help=f"its binarizer, or '{{class_path: NAME, init_args: ...}}' (default: the recipe's, or {BINARIZER})",
-    )
-    parser.add_argument("--image-size", metavar="N", type=reader(int), help="side of the images (default: as designed)")
-    parser.add_argument("--classes", metavar="N", type=reader(int), help="number of classes (default: 1000, small: 10)")
-    parser.add_argument("--json", action="store_true", help="print the same as JSON")
-    try:
-        known = parser.parse_args(arguments)
-    except SystemExit:  # after --help
-        return
-    recipe = merged(known.config)
+    recipe = merged(config)
     model, data = _part(recipe, "model"), _part(recipe, "data")
-    network = network_named(known.network or model.get("network", NETWORK))
-    size = _positive("--image-size", _or(known.image_size, data.get("image_size", network.image_size)))
-    classes = _positive("--classes", _or(known.classes, 10 if size <= SMALL_IMAGE else 1000))
-    chosen, layers = _binarizers(known.binarizer or model.get("binarizer", BINARIZER), model.get("layers") or {})
+    chosen_network = network_named(network or model.get("network", NETWORK))
+    side = _positive("data.image_size", image_size or data.get("image_size", chosen_network.image_size))
+    classes = classes or (10 if side <= SMALL_IMAGE else 1000)
+    chosen, layers = _binarizers(binarizer or model.get("binarizer", BINARIZER), model.get("layers") or {})
     with torch.device("meta"):  # Shapes without numbers: nothing is drawn.
-        built = build(network, chosen, classes=classes, image_size=size, layers=layers)
+        built = build(chosen_network, chosen, classes=classes, image_size=side, layers=layers)
     found = summarize(built)
-    if known.json:
-        sys.stdout.write(json.dumps(as_json(found, network.name, size, classes), indent=2) + "\n")
+    if json:
+        sys.stdout.write(json_format.dumps(as_json(found, chosen_network.name, side, classes), indent=2) + "\n")
     else:
-        sys.stdout.write(f"{_heading(built, chosen, size, classes)}\n\n{table(found)}\n{_unpackable(built)}")
+        sys.stdout.write(f"{_heading(built, chosen, side, classes)}\n\n{table(found)}\n{_unpackable(built)}")
 
 
 def _heading(built: AlexNet, binarizer: Binarizer, size: int, classes: int) -> str:
@@ -90,10 +83,6 @@ def _part(recipe: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return part
 
 
-def _or(given: int | None, default: int) -> int:
-    return default if given is None else given
-
-
 def _positive(option: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UserError(f"{option} is {value}. Expected a whole number from 1.")
@@ -106,7 +95,9 @@ def _binarizers(network: Any, layers: Mapping[str, Any]) -> tuple[Binarizer, dic
     parser.add_argument("--binarizer", type=Binarizer)
     parser.add_argument("--layers", type=dict[str, Binarizer])
     try:
-        settings = parser.parse_args(["--binarizer", network if isinstance(network, str) else json.dumps(network)])
+        settings = parser.parse_args(
+            ["--binarizer", network if isinstance(network, str) else json_format.dumps(network)]
+        )
         settings.layers = parser.parse_object({"binarizer": "Float", "layers": dict(layers)}).layers
         made = parser.instantiate(settings)
     except jsonargparse.ArgumentError as error:

@@ -12,8 +12,8 @@ import pytest
 
 from tests.report.html.numbers import Page
 from tests.runs.factory import BINARY_PACKED_BITS, PACKED_BITS, PARAMETERS, write_run
-from xnorlit.commands.dashboard import report
-from xnorlit.commands.report import main
+from xnorlit.commands.main import COMMANDS
+from xnorlit.commands.report import report
 from xnorlit.errors import UserError
 from xnorlit.runs import Predictions
 
@@ -32,11 +32,11 @@ def pair(tmp_path, monkeypatch):
 
 
 def page_of(*words, **options) -> Page:
-    return Page.of(main(words, **options).read_text())
+    return Page.of(report(words, **options).read_text())
 
 
 def test_the_verdict_says_the_gap_its_interval_and_the_size(pair):
-    html = main().read_text()
+    html = report().read_text()
     verdict = re.search(r'<section class="verdict".*?</section>', html, re.DOTALL)[0]
     text = " ".join(re.sub(r"<[^>]+>", "", verdict).split())
     gap = json.loads(re.search(r'id="record">(.*?)</script>', html)[1])["comparison"]["gaps"][0]
@@ -53,7 +53,7 @@ def test_two_seeds_are_not_taken_for_proof_that_nothing_differs(tmp_path, monkey
     for seed, right in enumerate((600, 700)):
         write_run(Path("runs"), "xnor", seed, right=right)
         write_run(Path("runs"), "float", seed, right=800)
-    html = main().read_text()
+    html = report().read_text()
     text = " ".join(re.sub(r"<[^>]+>", "", html[html.index('aria-label="Verdict"') :]).split())
     assert "xnor loses 15.00 points of top-1 accuracy to float (95 % interval over images [" in text
     assert "This is about these 2 trained pairs only. Too few seeds were trained to predict another pair" in text
@@ -61,7 +61,7 @@ def test_two_seeds_are_not_taken_for_proof_that_nothing_differs(tmp_path, monkey
 
 def test_an_arm_of_fewer_seeds_is_set_against_those_that_both_have(pair):
     write_run(Path("runs"), "bwn", 1, right=700)
-    html = main().read_text()
+    html = report().read_text()
     text = " ".join(
         re.sub(r"<[^>]+>", "", html[html.index('aria-label="Verdict"') : html.index("What differs</h2>")]).split()
     )
@@ -72,7 +72,7 @@ def test_commands_are_those_that_a_shell_takes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for arm in ("xnor", "float"):
         write_run(Path("runs"), arm, environment={"command": f"__main__.py fit -c {arm}.yaml --seed_everything 0"})
-    html = main().read_text()
+    html = report().read_text()
     commands = re.sub(r"<[^>]+>", "", re.search(r"<pre.*?</pre>", html, re.DOTALL)[0]).splitlines()
     assert commands == [
         f"git checkout {'a' * 40}",
@@ -83,7 +83,7 @@ def test_commands_are_those_that_a_shell_takes(tmp_path, monkeypatch):
 
 
 def test_the_page_stands_alone_and_is_small(pair):
-    path = main()
+    path = report()
     html = path.read_text()
     assert path == Path("runs/synthetic/pair-0/report.html")
     assert path.stat().st_size < 3 * 2**20
@@ -120,7 +120,7 @@ def test_names_from_files_cannot_write_html(tmp_path, monkeypatch):
     names = (evil, *"abcdefghi")
     for arm in ("xnor", "float"):
         write_run(Path("runs"), arm, classes=names, config={"trainer.precision": evil}, environment={"cpu": evil})
-    html = main().read_text()
+    html = report().read_text()
     assert "<script>alert" not in html
     assert "<img src=x" not in html
     assert Page.of(html).record["classes"][0] == evil
@@ -130,7 +130,7 @@ def test_a_pair_is_named_in_several_ways(pair):
     for words in (["synthetic/pair-0"], ["pair-0"], ["runs/synthetic/pair-0"], []):
         assert page_of(*words).record["comparison"]["pair"] == "pair-0"
     seeds = [f"runs/synthetic/pair-0/{arm}/seed-1" for arm in ("xnor", "float")]
-    report([*seeds, "--out", "two.html"])
+    report(seeds, out=Path("two.html"))
     assert [len(arm["seeds"]) for arm in Page.of(Path("two.html").read_text()).record["comparison"]["arms"]] == [1, 1]
 
 
@@ -149,17 +149,17 @@ def test_a_pair_is_named_in_several_ways(pair):
 def test_what_cannot_be_done_is_said_and_nothing_is_written(pair, words, complaint):
     Path("mine.html").write_text("my own page")
     with pytest.raises(UserError, match=complaint):
-        report(words)
+        COMMANDS["report"].run("report", words)
     assert not Path("runs/synthetic/pair-0/report.html").exists()
     assert Path("mine.html").read_text() == "my own page"
 
 
 def test_an_earlier_page_survives_a_pair_that_broke(pair):
-    path = main()
+    path = report()
     before = path.read_bytes()
     write_run(Path("runs"), "bwn", 0, metadata={"listing_sha256": "f" * 64})
     with pytest.raises(UserError, match="were evaluated on different images"):
-        main()
+        report()
     assert path.read_bytes() == before
 
 
@@ -172,7 +172,7 @@ def test_the_files_of_a_run_are_read_once(pair, monkeypatch):
         return load(file)
 
     monkeypatch.setattr(Predictions, "load", staticmethod(counted))
-    main()
+    report()
     assert len(opened) == len(set(opened)) == 6
 
 
@@ -224,11 +224,11 @@ def test_predictions_of_no_image_and_of_other_classes_end_with_words(tmp_path, m
     write_run(Path("runs"), "xnor")
     write_run(Path("runs"), "float", classes=tuple("abcdefghij"))
     with pytest.raises(UserError, match="on classes of another list"):
-        main()
+        report()
     shutil.rmtree("runs/synthetic/pair-0/float")
     write_run(Path("runs"), "float", images=0, right=0)
     with pytest.raises(UserError, match=r"(?s)has no pair to compare.*holds predictions of no image at all"):
-        main()
+        report()
     assert not Path("runs/synthetic/pair-0/report.html").exists()
 
 
@@ -240,7 +240,7 @@ def test_three_seeds_of_50_000_images_take_under_a_gibibyte(tmp_path):
             write_run(tmp_path / "runs", arm, seed, images=50_000, right=rng.random(50_000) < share)
     code = (
         # Not getrusage: its maximum begins with the memory of the process that started this one.
-        "from xnorlit.commands.report import main\nmain()\n"
+        "from xnorlit.commands.report import report\nreport()\n"
         "print(next(int(line.split()[1]) for line in open('/proc/self/status') if 'VmHWM' in line) / 2**20)"
     )
     done = subprocess.run(

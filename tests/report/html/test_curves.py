@@ -7,7 +7,7 @@ import pytest
 
 from tests.report.html.numbers import Page
 from tests.runs.factory import write_run
-from xnorlit.commands.report import main
+from xnorlit.commands.report import report
 from xnorlit.report.html.curves import curves, layer_curves, mean
 from xnorlit.runs import read
 
@@ -57,7 +57,7 @@ def test_layers_are_drawn_where_they_were_logged(tmp_path, monkeypatch):
         "flips": [0.1, 0.05],
         "saturated": [0.4, 0.5],
     }
-    html = main().read_text()
+    html = report().read_text()
     assert "Share of the weights whose sign changed since the previous report: xnor" in html
     assert Page.of(html).unclosed == []
 
@@ -66,7 +66,7 @@ def test_an_arm_without_layer_curves_is_named_with_what_to_do(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     for arm in ("xnor", "float"):
         write_run(Path("runs"), arm)
-    html = main().read_text()
+    html = report().read_text()
     assert "xnor logged no flip rates and no saturation: an earlier version of xnorlit trained it" in html
 
 
@@ -75,4 +75,4 @@ def test_runs_that_logged_no_accuracy_have_a_page_all_the_same(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     for arm in ("xnor", "float"):
         (write_run(Path("runs"), arm) / "metrics.csv").write_text(left)
-    assert "No run logged its validation accuracy by epoch" in main().read_text()
+    assert "No run logged its validation accuracy by epoch" in report().read_text()

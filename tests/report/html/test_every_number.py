@@ -19,7 +19,7 @@ from tests.report.html.recount import recount
 from tests.report.html.test_measured import bench as made_bench
 from tests.report.html.test_measured import packed
 from tests.runs.factory import write_run
-from xnorlit.commands.report import main
+from xnorlit.commands.report import report
 
 DIGITS, RAISED = "0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"
 NEXT = {digit: row[(i + 1) % 10] for row in (DIGITS, RAISED) for i, digit in enumerate(row)}
@@ -232,7 +232,7 @@ def made(tmp_path_factory) -> tuple[str, dict]:
                 reached = {"top1": 0.6512, "top5": 0.9, "images": 1000, "listing_sha256": "0" * 64}
                 packed(path, json.dumps({"accuracy": reached, "source": {"checkpoint": "last.ckpt"}}))
     (root / "bench.json").write_text(json.dumps(made_bench()))
-    page = main(root=root / "runs", bench=root / "bench.json")
+    page = report(root=root / "runs", bench=root / "bench.json")
     return page.read_text(), recount(root / "runs" / "synthetic" / "pair-0", root / "bench.json")
 
 
@@ -282,5 +282,5 @@ def test_a_changed_record_line_point_or_word_is_found(made):
 def test_every_number_of_the_named_pair_is_found_again(tmp_path):
     pair = Path(os.environ["XNORLIT_PAIR"]).resolve()
     bench = Path(os.environ["XNORLIT_BENCH"]).resolve() if os.environ.get("XNORLIT_BENCH") else None
-    html = main([str(pair)], bench=bench, out=tmp_path / "report.html").read_text()
+    html = report([str(pair)], bench=bench, out=tmp_path / "report.html").read_text()
     assert everything_wrong(html, recount(pair, bench)) == []

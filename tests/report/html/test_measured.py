@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from tests.report.html.numbers import Page
 from tests.runs.factory import write_run
-from xnorlit.commands.report import main
+from xnorlit.commands.report import report
 from xnorlit.errors import UserError
 from xnorlit.report.html.measured import packed_files, read_bench
 from xnorlit.runs import read
@@ -55,7 +55,7 @@ def test_commands_make_what_was_measured_again(pair):
     for name in ("packed.safetensors", "packed-int8.safetensors"):
         source = {"checkpoint": "best.ckpt" if "int8" in name else "last.ckpt"}
         packed(Path("runs/synthetic/pair-0/xnor/seed-0"), json.dumps({"accuracy": None, "source": source}), name)
-    html = main(bench=Path("bench.json")).read_text()
+    html = report(bench=Path("bench.json")).read_text()
     commands = re.sub(r"<[^>]+>", "", re.search(r"<pre.*?</pre>", html, re.DOTALL)[0]).splitlines()
     run = "runs/synthetic/pair-0/xnor/seed-0"
     assert commands[-4:] == [
@@ -65,7 +65,7 @@ def test_commands_make_what_was_measured_again(pair):
 
 
 def test_times_of_a_bench_are_on_the_page_with_their_quartiles(pair):
-    html = main(bench=Path("bench.json")).read_text()
+    html = report(bench=Path("bench.json")).read_text()
     page = Page.of(html)
     (conv2, many, network) = page.record["bench"]["rows"]
     assert (network["seconds"]["median"], network["fp32_seconds"]["median"]) == (0.002, 0.012)
@@ -82,7 +82,7 @@ def test_times_of_a_bench_are_on_the_page_with_their_quartiles(pair):
 
 def test_a_bench_of_another_network_is_not_drawn_beside_these_accuracies(pair):
     Path("bench.json").write_text(json.dumps(bench("alexnet-xnor")))
-    html = main(bench=Path("bench.json")).read_text()
+    html = report(bench=Path("bench.json")).read_text()
     assert "Accuracy against CPU time" not in html
     assert "The bench measured the network alexnet-xnor, but these runs trained alexnet-small" in html
 
@@ -92,7 +92,7 @@ def test_times_that_contradict_each_other_are_not_drawn_nor_cited_as_a_speed(pai
     busy["rows"][-1]["seconds"]["packed avx512 float ends"] = figure(0.02)  # the rounds' ratios still say 6
     busy["rows"][-1]["seconds"]["packed avx2 float ends"] = figure(0.03)
     Path("bench.json").write_text(json.dumps(busy))
-    html = main(bench=Path("bench.json")).read_text()
+    html = report(bench=Path("bench.json")).read_text()
     assert "Accuracy against CPU time" not in html
     assert "as fast on one CPU thread" not in html
     text = " ".join(re.sub(r"<[^>]+>", "", html).split())
@@ -100,7 +100,7 @@ def test_times_that_contradict_each_other_are_not_drawn_nor_cited_as_a_speed(pai
 
 
 def test_without_measurements_the_page_says_which_commands_make_them(pair):
-    html = main().read_text()
+    html = report().read_text()
     assert "xnorlit pack runs/synthetic/pair-0/xnor/seed-0" in html
     assert "xnorlit bench runs/synthetic/pair-0/xnor/seed-0/packed.safetensors --json bench.json" in html
     assert "xnorlit report --bench bench.json" in html

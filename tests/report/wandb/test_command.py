@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from xnorlit.commands.dashboard import report
 from xnorlit.commands.main import main
+from xnorlit.commands.report import report
 from xnorlit.errors import UserError
 
 PAGE = Path("runs/synthetic/pair-0/report.html")
@@ -70,8 +70,8 @@ def test_off_asks_nobody(recipe, uploaded, capsys):
 
 def test_runs_named_one_by_one_are_no_dashboard_of_the_pair(recipe, uploaded, capsys):
     runs = [f"runs/synthetic/pair-0/{arm}/seed-1" for arm in ("xnor", "float")]
-    report([*runs, "--out", "two.html"])
+    report(runs, out=Path("two.html"))
     assert uploaded.asked == []
     with pytest.raises(UserError, match=r"The dashboard is of a whole pair, and runs were named one by one"):
-        report([*runs, "--out", "three.html", "--wandb", "on"])
+        report(runs, out=Path("three.html"), wandb="on")
     assert (Path("two.html").exists(), Path("three.html").exists()) == (True, False)

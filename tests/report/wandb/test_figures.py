@@ -7,14 +7,14 @@ import pytest
 
 from tests.report.html.test_measured import bench
 from tests.runs.factory import PACKED_BITS, PARAMETERS
-from xnorlit.commands.report import comparison_of
+from xnorlit.comparison.selection import compared
 from xnorlit.report.html.record import record
 from xnorlit.report.wandb.figures import Figures, bars, figures
 
 
 @pytest.fixture
 def shown(pair) -> dict:
-    return record(comparison_of([], Path("runs")))
+    return record(compared())
 
 
 def logged(run: str) -> list[float]:
@@ -59,7 +59,7 @@ def test_the_time_of_an_image_is_there_with_a_bench_of_this_network_only(pair):
     import json
 
     Path("bench.json").write_text(json.dumps(bench()))
-    comparison = comparison_of([], Path("runs"))
+    comparison = compared()
     assert bars(record(comparison, bench=Path("bench.json")), "image") == [("xnor", 2.0), ("float", 12.0)]
     Path("bench.json").write_text(json.dumps(bench("alexnet-xnor")))
     assert bars(record(comparison, bench=Path("bench.json")), "image") == []

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from xnorlit.commands.main import main
+from xnorlit.commands.sync import sync
 from xnorlit.errors import UserError
-from xnorlit.report.wandb.sync import sync
 from xnorlit.report.wandb.upload import parts, upload, waiting
 
 RUNS = Path("runs/synthetic/pair-0")
@@ -137,7 +137,7 @@ def test_a_run_under_way_and_one_that_was_given_up_are_left(runs, capsys):
     (RUNS / "float" / "seed-0").rename(RUNS / "float" / "seed-0.until-20260101-000000")
     with (RUNS / "xnor" / "seed-0" / ".lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        code = "from pathlib import Path; from xnorlit.report.wandb.sync import sync; sync()"
+        code = "from pathlib import Path; from xnorlit.commands.sync import sync; sync()"
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ), check=True
         )

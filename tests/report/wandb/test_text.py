@@ -2,15 +2,14 @@
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from tests.report.html.numbers import Page
 from tests.runs.factory import write_run
-from xnorlit.commands.compare import compared
-from xnorlit.commands.report import comparison_of, main
+from xnorlit.commands.report import report
 from xnorlit.comparison.comparison import Comparison
+from xnorlit.comparison.selection import compared
 from xnorlit.comparison.statistics import Interval
 from xnorlit.report.wandb.settings import TEXTS
 from xnorlit.report.wandb.text import text
@@ -18,7 +17,7 @@ from xnorlit.report.wandb.text import text
 
 @pytest.fixture
 def comparison(pair) -> Comparison:
-    return comparison_of([], Path("runs"))
+    return compared()
 
 
 def cells(markdown: str) -> dict[str, list[str]]:
@@ -45,7 +44,7 @@ def test_the_table_is_the_one_that_compare_prints(comparison, capsys):
 
 
 def test_every_figure_of_the_verdict_and_of_the_paper_stands_on_the_page(comparison):
-    page = Page.of(main().read_text())
+    page = Page.of(report().read_text())
     on_page = {re.sub(r"[ %×]", "", shown) for _, _, shown in page.numbers}
     for kind in ("verdict", "paper"):
         words = re.sub(r"pair-\d|XNOR-Net.*", "", text(kind, comparison).replace("95 %", ""))

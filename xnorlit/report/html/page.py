@@ -1,0 +1,72 @@
+"""A pair's page as a file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xnorlit.comparison.comparison import Comparison
+from xnorlit.errors import UserError
+from xnorlit.output import atomic
+from xnorlit.report.html.record import record
+from xnorlit.report.html.render import render
+
+_MARK = '<meta name="generator" content="xnorlit report">'
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page that was written.
+
+    Attributes:
+        path: Its file.
+        record: Every number on it.
+    """
+
+    path: Path
+    record: dict[str, Any]
+
+
+def write(
+    comparison: Comparison,
+    *,
+    out: Path | None = None,
+    bench: Path | None = None,
+    data: Path | None = None,
+    again: list[str] | None = None,
+) -> Page:
+    """Writes a pair's page.
+
+    Args:
+        comparison: Of the pair's runs.
+        out: The file; report.html in the pair's folder, or here where the runs are of several pairs, unless given.
+        bench: JSON of `xnorlit bench`.
+        data: Folder of the images.
+        again: Words of the command that makes the page again; it is printed on the page.
+
+    Raises:
+        UserError: `data` is no folder, or `out` is a file that is no such page.
+    """
+    if data is not None and not data.is_dir():
+        raise UserError(f"{data} is no folder. Expected the images: a folder with val/ or test/, or that split itself.")
+    out = out or _beside(comparison) / "report.html"
+    _refuse_other_file(out)
+    shown = record(comparison, bench=bench, data=data)
+    page = render(shown, again or ["report"])
+    with atomic.path(out) as scratch:
+        scratch.write_text(page, encoding="utf-8")
+    return Page(out, shown)
+
+
+def _beside(comparison: Comparison) -> Path:
+    """The folder of the pair that all runs are of; the current one where they are of several."""
+    folders = {Path(seed.run).parents[1] for arm in comparison.arms for seed in arm.seeds}
+    return folders.pop() if len(folders) == 1 else Path()
+
+
+def _refuse_other_file(out: Path) -> None:
+    if out.is_dir():
+        raise UserError(f"{out} is a folder; a file was expected, such as {out / 'report.html'}.")
+    if out.exists() and _MARK not in out.read_bytes()[:4096].decode("utf-8", "replace"):
+        raise UserError(
+            f"{out} exists and is no page of xnorlit report, so it is not written over. Give another --out."
+        )
