@@ -8,12 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from xnorlit.bench.training_step import training_step
 from xnorlit.commands import main as cli
 from xnorlit.errors import UserError
 from xnorlit.runs import read
 from xnorlit.training.losses import distillation
 from xnorlit.training.recorded import images
+from xnorlit.training.step import training_step
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "cifar10"
 

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 import torch
 
 from xnorlit.bench.figures import Figure
-from xnorlit.bench.opponents.fp32 import fp32_networks, plain
+from xnorlit.bench.opponents.fp32 import fp32_networks
 from xnorlit.bench.subject import pixels
 from xnorlit.bench.turns import Call, by_turns
 from xnorlit.errors import UserError
 from xnorlit.export.pack import pack
+from xnorlit.models.plain import plain
 from xnorlit.packed import PackedNetwork
 from xnorlit.runs import Run
 from xnorlit.training.recorded import untrained

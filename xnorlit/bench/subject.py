@@ -11,10 +11,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-from xnorlit.bench.opponents.fp32 import plain
-from xnorlit.binarize.float import Float
 from xnorlit.export.random_weights import drawn_network
-from xnorlit.models import AlexNet, build, network_named
+from xnorlit.models import AlexNet, create
+from xnorlit.models.plain import plain
 from xnorlit.packed import PackedNetwork, load, tensorfile
 from xnorlit.packed.document import parse
 from xnorlit.packed.engine import METADATA
@@ -99,10 +98,16 @@ def of_random_weights(network: str) -> Subject:
 
 def twin_of(graph: Graph) -> AlexNet:
     """The float twin of a packed network, with freshly initialised weights, in evaluation mode."""
-    table, size = network_named(graph.network), graph.image_size
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        twin = build(table, Float(), classes=len(graph.classes), image_size=size, mean=graph.mean, std=graph.std)
+        twin = create(
+            graph.network,
+            binarizer="Float",
+            classes=len(graph.classes),
+            image_size=graph.image_size,
+            mean=graph.mean,
+            std=graph.std,
+        )
     return twin.eval()
 
 

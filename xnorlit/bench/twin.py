@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from xnorlit.binarize.float import Float
-from xnorlit.models import build, network_named
+from xnorlit.models import create
 from xnorlit.pictures import as_validated
 
 
@@ -35,7 +34,7 @@ def classify(checkpoint: Path, picture: Path, network: str, size: int, crop: flo
     content = torch.load(checkpoint, weights_only=True, mmap=True, map_location="cpu")["state_dict"]
     state = {key.removeprefix("net."): value for key, value in content.items() if key.startswith("net.")}
     with _Undrawn():
-        model = build(network_named(network), Float(), classes=len(list(state.values())[-1]), image_size=size)
+        model = create(network, binarizer="Float", classes=len(list(state.values())[-1]), image_size=size)
     model.load_state_dict(state, assign=True)
     model.eval()
     pixels = torch.from_numpy(as_validated(picture, size, crop, squash).copy()).permute(2, 0, 1)[None]

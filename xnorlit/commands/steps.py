@@ -9,7 +9,6 @@ from rich.progress import Progress
 from rich.table import Table
 
 from xnorlit.bench.figures import Figure, ratio
-from xnorlit.bench.training_step import training_step
 from xnorlit.bench.turns import Call, Samples, by_turns
 from xnorlit.commands.arguments import Count
 from xnorlit.errors import UserError
@@ -18,6 +17,7 @@ from xnorlit.output.console import say, terminal
 from xnorlit.runs import read
 from xnorlit.training.environment import environment
 from xnorlit.training.recorded import images
+from xnorlit.training.step import training_step
 
 
 def steps(runs: Sequence[Path], *, rounds: Count = 15, steps: Count = 4, json: Path | None = None) -> None:

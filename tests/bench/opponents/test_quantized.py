@@ -5,11 +5,12 @@ import torch
 from torch import nn
 
 from xnorlit.bench.opponents import onnx_int8, torch_int8
-from xnorlit.bench.opponents.fp32 import apply, fp32_calls, fp32_networks, operands, plain
+from xnorlit.bench.opponents.fp32 import apply, fp32_calls, fp32_networks, operands
 from xnorlit.bench.opponents.quantized import Scale, folded, quantized_layer, quantized_network
 from xnorlit.bench.subject import pixels
 from xnorlit.binarize.float import Float
 from xnorlit.models import build, network_named
+from xnorlit.models.plain import plain
 from xnorlit.packed.graph import Ending, Layer, Map, Operand, Weights, Window
 
 SIGNS = {"operand": Operand("signs"), "weights": Weights("planes", (1,)), "ending": Ending("signs")}

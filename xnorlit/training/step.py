@@ -1,8 +1,9 @@
 """A run as a function that takes one training step."""
 
+from collections.abc import Callable
+
 import torch
 
-from xnorlit.bench.turns import Call
 from xnorlit.data import Batch, ImageData
 from xnorlit.errors import UserError
 from xnorlit.layers import attach
@@ -12,11 +13,11 @@ from xnorlit.training.recorded import classifier
 AUTOCAST = {"32-true": None, "32": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
-def training_step(run: Run, data: ImageData, device: torch.device) -> Call:
+def training_step(run: Run, data: ImageData, device: torch.device) -> Callable[[], None]:
     """What the run's training repeats, on made-up images: forward, losses, backward, optimizer, care of latent weights.
 
-    Reading and augmenting images is not in it, and of the training aids only the losses: a teacher is asked at each
-    step. After the first of two stages a step is as it is here.
+    It leaves out reading and augmenting images, and every training aid but the losses: a teacher is asked at each step.
+    A step of the second of two stages is as it is here.
 
     Args:
         run: Of any arm; its losses may name arms beside it.
@@ -59,8 +60,8 @@ def _made_up(data: ImageData, device: torch.device) -> Batch:
     return Batch(*(part.to(device) for part in parts))
 
 
-def _awaited(step: Call) -> Call:
-    """The step until the device has done it, which it else does while the clock is read."""
+def _awaited(step: Callable[[], None]) -> Callable[[], None]:
+    """The step, which returns when the device has finished it; otherwise the clock would be read too early."""
 
     def awaited() -> None:
         step()
