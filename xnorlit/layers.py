@@ -148,7 +148,7 @@ class BinaryLayer(nn.Module):
         return inputs.rescale(y, self.framed(x), self.window)
 
     def _evaluated(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
             x = x.to(self.weight.dtype)
             inputs, weights = self.binarizer.input_codes(x), self.binarizer.weight_codes(self.weight)
             if self.binarizer.exact:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from xnorlit.binarize.bireal import BiReal, plain_scaled_sign
-from xnorlit.binarize.sign import quadratic_sign
+from xnorlit.binarize.straight_through import quadratic_sign
 from xnorlit.layers import BinaryConv2d, BinaryLinear
 
 

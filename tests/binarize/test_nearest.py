@@ -7,7 +7,7 @@ from xnorlit.binarize import Binarizer, binarizers
 from xnorlit.binarize.bwn import alpha
 from xnorlit.binarize.lsq import LSQ
 from xnorlit.binarize.nearest import nearest_scale
-from xnorlit.binarize.sign import sign
+from xnorlit.binarize.straight_through import sign
 from xnorlit.binarize.ttq import TTQ
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from tests.packed.layers import EVERY_PATH
 from tests.packed.networks import NETWORKS, integers_of_engine, integers_of_module, settle, turns, unkind
 from xnorlit.binarize import Codes
-from xnorlit.binarize.sign import sign
+from xnorlit.binarize.straight_through import sign
 from xnorlit.binarize.ttq import TTQ
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.errors import UserError

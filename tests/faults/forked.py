@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import xnorlit.models.small
 from safetensors import safe_open
 
 import xnorlit.commands.fit
-import xnorlit.models.small
 from xnorlit.commands.main import main
 from xnorlit.models.network import Block, Network
 

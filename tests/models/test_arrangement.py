@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from xnorlit.binarize.float import Float
-from xnorlit.binarize.sign import sign
+from xnorlit.binarize.straight_through import sign
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.export.pack import pack
 from xnorlit.models import build, network_named, summarize

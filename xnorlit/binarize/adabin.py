@@ -10,9 +10,9 @@ from typing_extensions import override
 from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.channels import over_channels, per_channel
 from xnorlit.binarize.ede import ede_curve, ede_height, temperature
-from xnorlit.binarize.latent import by_filters, by_samples, compute_dtype
-from xnorlit.binarize.sign import sign
+from xnorlit.binarize.latent import by_filters, by_filters_with, by_samples, by_samples_with, compute_dtype
 from xnorlit.binarize.standard import filter_dims
+from xnorlit.binarize.straight_through import sign
 from xnorlit.errors import UserError
 
 Centre = Literal["added", "scaled"]
@@ -34,15 +34,8 @@ def _two_values(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 class _AdaptiveWeight(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, t: Tensor) -> Tensor:
-        parts: list[tuple[Tensor, Tensor]] = []
-
-        def formula(weight: Tensor) -> Tensor:
-            result, distance, centre = _two_values(weight)
-            parts.append((distance, centre))
-            return result
-
-        result = by_filters(formula, compute_dtype(weight), weight)
-        ctx.save_for_backward(weight, t.clone(), *(torch.cat(part) for part in zip(*parts, strict=True)))
+        result, *numbers = by_filters_with(_two_values, compute_dtype(weight), weight)
+        ctx.save_for_backward(weight, t.clone(), *numbers)
         return result
 
     @staticmethod
@@ -92,18 +85,16 @@ class _AdaptiveInput(torch.autograd.Function):
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, distance, centre = ctx.saved_tensors
         threshold = centre.to(x.dtype)  # as the forward pass compares
-        sums = []
 
-        def formula(x: Tensor, outer: Tensor) -> Tensor:
+        def formula(x: Tensor, outer: Tensor) -> tuple[Tensor, Tensor]:
             z = torch.sub(x, centre).div_(distance)
             inner = torch.sub(z.new_tensor(2), z.abs(), alpha=2).clamp_min_(0).mul_(outer)
             # A boolean times a number costs twenty times what this does.
             upper = torch.ge(x, threshold, out=torch.empty_like(x)).mul_(outer)
-            sums.append(torch.stack([v.sum(dtype=distance.dtype) for v in (outer, upper, inner, z.mul_(inner))]))
-            return inner
+            return inner, torch.stack([v.sum(dtype=distance.dtype) for v in (outer, upper, inner, z.mul_(inner))])
 
-        inner = by_samples(formula, x, outer)
-        whole, above, in_all, along = torch.stack(sums).sum(dim=0)
+        inner, sums = by_samples_with(formula, x, outer)
+        whole, above, in_all, along = sums
         of_distance, of_centre = 2 * above - whole - along, -in_all
         if ctx.form == "added":
             return inner, of_distance, of_centre + whole, None
@@ -139,16 +130,14 @@ class _Maxout(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
         x, positive, negative = ctx.saved_tensors
-        sums = []
 
-        def formula(x: Tensor, outer: Tensor) -> Tensor:
+        def formula(x: Tensor, outer: Tensor) -> tuple[Tensor, Tensor]:
             up, bend = over_channels(positive, x), over_channels(negative - positive, x)
             terms = (x * outer, torch.clamp_max(x, 0).mul_(outer))
-            sums.append(torch.stack([per_channel(term, positive.dtype) for term in terms]))
-            return torch.lt(x, 0, out=torch.empty_like(x)).mul_(bend).add_(up).mul_(outer)
+            sums = torch.stack([per_channel(term, positive.dtype) for term in terms])
+            return torch.lt(x, 0, out=torch.empty_like(x)).mul_(bend).add_(up).mul_(outer), sums
 
-        of_x = by_samples(formula, x, outer)
-        all_of_it, below = torch.stack(sums).sum(dim=0)
+        of_x, (all_of_it, below) = by_samples_with(formula, x, outer)
         return of_x, all_of_it - below, below
 
 

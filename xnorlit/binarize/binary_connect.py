@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.latent import by_filters, compute_dtype
-from xnorlit.binarize.sign import drawn_sign, sign
+from xnorlit.binarize.straight_through import drawn_sign, sign
 from xnorlit.errors import UserError
 
 Rounding = Literal["deterministic", "stochastic"]

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.bwn import alpha, scaled_sign
-from xnorlit.binarize.sign import clip_gradient, quadratic_sign, sign
+from xnorlit.binarize.straight_through import clip_gradient, quadratic_sign, sign
 
 
 class _PlainGradient(torch.autograd.Function):

@@ -6,7 +6,7 @@ from typing_extensions import override
 
 from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.binary_connect import Rounding, bounded_sign
-from xnorlit.binarize.sign import clipped_sign, sign, stochastic_sign
+from xnorlit.binarize.straight_through import clipped_sign, sign, stochastic_sign
 
 
 class BNN(Binarizer):

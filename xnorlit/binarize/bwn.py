@@ -7,8 +7,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from xnorlit.binarize.base import Binarizer, Codes
+from xnorlit.binarize.channels import over_filters
 from xnorlit.binarize.latent import BLOCK, by_filters, compute_dtype
-from xnorlit.binarize.sign import clip_gradient, sign
+from xnorlit.binarize.standard import filter_dims
+from xnorlit.binarize.straight_through import clip_gradient, sign
 
 WeightGradient = Literal["corrected", "paper", "ste"]
 WeightScale = Literal["alpha", "none"]
@@ -22,7 +24,7 @@ def alpha(weight: Tensor) -> Tensor:
     """
     # On a CPU four times as fast as a norm of order 1, as long as the magnitudes stay in cache.
     some = weight.split(max(1, BLOCK // weight[0].numel()))
-    return torch.cat([filters.abs().mean(dim=_filter_dims(weight)) for filters in some])
+    return torch.cat([filters.abs().mean(dim=filter_dims(weight)) for filters in some])
 
 
 def filter_scale(weight: Tensor, scale: WeightScale) -> Tensor:
@@ -33,10 +35,6 @@ def filter_scale(weight: Tensor, scale: WeightScale) -> Tensor:
         scale: Which.
     """
     return alpha(weight) if scale == "alpha" else weight.new_ones(len(weight))
-
-
-def _filter_dims(weight: Tensor) -> tuple[int, ...]:
-    return tuple(range(1, weight.ndim))
 
 
 def _binary(weight: Tensor, scale: Tensor) -> Tensor:
@@ -56,7 +54,7 @@ def _corrected(weight: Tensor, scale: Tensor, outer: Tensor) -> Tensor:
     # Everything but the signs in one tensor: sign(W) * (share + alpha * (g sign(W)) * 1[|W| <= 1]).
     signs = sign(weight)
     inner = outer * signs
-    share = inner.mean(dim=_filter_dims(weight), keepdim=True)
+    share = inner.mean(dim=filter_dims(weight), keepdim=True)
     return clip_gradient(inner, weight, out=inner).mul_(scale).add_(share).mul_(signs)
 
 
@@ -66,7 +64,7 @@ _GRADIENTS = {"corrected": _corrected, "paper": _paper, "ste": _ste}
 class _ScaledSign(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, gradient: WeightGradient, scale_of: WeightScale) -> Tensor:
-        scale = filter_scale(weight, scale_of).view(-1, *(1,) * (weight.ndim - 1))
+        scale = over_filters(filter_scale(weight, scale_of), weight)
         ctx.save_for_backward(weight, scale)
         ctx.gradient = _GRADIENTS[gradient if scale_of == "alpha" else "ste"]
         return by_filters(_binary, compute_dtype(weight), weight, scale)

@@ -1,4 +1,4 @@
-"""Numbers of each channel beside a map: spread over it, and summed from it."""
+"""Numbers of each channel or filter beside a tensor: spread over it, and summed from it."""
 
 import torch
 from torch import Tensor
@@ -12,6 +12,16 @@ def over_channels(values: Tensor, x: Tensor) -> Tensor:
         x: `(N, C, ...)`.
     """
     return values.view(-1, *(1,) * (x.ndim - 2)).to(x.dtype)
+
+
+def over_filters(values: Tensor, weight: Tensor) -> Tensor:
+    """`values` in the shape `(O, 1, ...)`, in which they meet the filters of `weight`.
+
+    Args:
+        values: `(O,)`.
+        weight: `(O, ...)`.
+    """
+    return values.view(-1, *(1,) * (weight.ndim - 1))
 
 
 def per_channel(x: Tensor, dtype: torch.dtype) -> Tensor:

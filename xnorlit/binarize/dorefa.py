@@ -11,9 +11,7 @@ from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.bits import REAL, checked
 from xnorlit.binarize.bwn import alpha
 from xnorlit.binarize.latent import by_filters, compute_dtype
-from xnorlit.binarize.sign import sign
-from xnorlit.binarize.straight_through import straight_through
-from xnorlit.binarize.unit import unit_gradient
+from xnorlit.binarize.straight_through import sign, straight_through, unit_gradient
 
 WeightGradient = Literal["tanh", "maximum", "identity"]
 
@@ -41,6 +39,7 @@ def weight_codes(weight: Tensor, bits: int) -> Codes:
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.
         bits: k, 1 to 8.
     """
+    weight = weight.detach()  # Rounding has no derivative.
     formula, scale = _formula(weight, bits)
     return Codes(by_filters(formula, weight.dtype, weight), scale)
 

@@ -8,8 +8,7 @@ from typing_extensions import override
 
 from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.dorefa import quantised_weights, weight_codes
-from xnorlit.binarize.straight_through import straight_through
-from xnorlit.binarize.unit import unit_gradient
+from xnorlit.binarize.straight_through import straight_through, unit_gradient
 from xnorlit.errors import UserError
 
 Stage = Literal["coupled", "decoupled"]

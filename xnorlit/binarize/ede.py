@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xnorlit.binarize.sign import sign
+from xnorlit.binarize.straight_through import sign
 
 
 def temperature(epoch: int, epochs: int, low: float = 1e-3, high: float = 1e1) -> float:

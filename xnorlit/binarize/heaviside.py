@@ -6,8 +6,7 @@ from typing_extensions import override
 
 from xnorlit.binarize.base import Codes
 from xnorlit.binarize.bwn import BWN
-from xnorlit.binarize.sign import clip_gradient
-from xnorlit.binarize.straight_through import straight_through
+from xnorlit.binarize.straight_through import clip_gradient, straight_through
 
 
 def heaviside(x: Tensor) -> Tensor:

@@ -9,8 +9,7 @@ from typing_extensions import override
 from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.bwn import alpha, scaled_sign
 from xnorlit.binarize.duo import exceeded
-from xnorlit.binarize.sign import sign
-from xnorlit.binarize.straight_through import straight_through
+from xnorlit.binarize.straight_through import sign, straight_through
 
 STEP = 0.538
 THRESHOLDS = (0.0, 1.5 * STEP, 2.5 * STEP)

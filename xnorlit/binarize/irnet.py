@@ -8,26 +8,23 @@ from typing_extensions import override
 
 from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.ede import ede_curve, ede_height, ede_sign, temperature
-from xnorlit.binarize.latent import by_filters, compute_dtype
-from xnorlit.binarize.sign import sign
+from xnorlit.binarize.latent import by_filters, by_filters_with, compute_dtype
 from xnorlit.binarize.standard import centred, filter_dims, through_standardised
+from xnorlit.binarize.straight_through import sign
 from xnorlit.errors import UserError
 
 
 class _Libra(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, t: Tensor) -> Tensor:
-        parts: list[tuple[Tensor, ...]] = []
-
-        def formula(weight: Tensor) -> Tensor:
+        def formula(weight: Tensor) -> tuple[Tensor, ...]:
             values, mean, deviation = centred(weight)
             magnitude = values.abs().mean(dim=filter_dims(values), keepdim=True).div_(deviation)
             power = magnitude.clamp_min_(torch.finfo(weight.dtype).tiny).log2_().round_().exp2_()
-            parts.append((mean, deviation, power))
-            return sign(values).mul_(power)
+            return sign(values).mul_(power), mean, deviation, power
 
-        balanced = by_filters(formula, compute_dtype(weight), weight)
-        ctx.save_for_backward(weight, t.clone(), *(torch.cat(part) for part in zip(*parts, strict=True)))
+        balanced, *numbers = by_filters_with(formula, compute_dtype(weight), weight)
+        ctx.save_for_backward(weight, t.clone(), *numbers)
         return balanced
 
     @staticmethod

@@ -19,7 +19,7 @@ def compute_dtype(weight: Tensor) -> torch.dtype:
     Weights that are written in it need no cast by autocast, nor does their gradient.
     """
     device = weight.device.type
-    if weight.dtype == torch.float32 and torch.is_autocast_enabled(device):
+    if weight.dtype == torch.float32 and device != "meta" and torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)
     return weight.dtype
 
@@ -43,6 +43,35 @@ def by_filters(formula: Callable[..., Tensor], dtype: torch.dtype, weight: Tenso
     return result
 
 
+def by_filters_with(
+    formula: Callable[..., tuple[Tensor, ...]], dtype: torch.dtype, weight: Tensor, *operands: Tensor
+) -> tuple[Tensor, ...]:
+    """`by_filters` of a formula that returns numbers of its filters besides, `(O, ...)` each: all of them.
+
+    Args:
+        formula: Computes filter `o` of its result and of each tensor of numbers.
+        dtype: As for `by_filters`.
+        weight: As for `by_filters`.
+        operands: As for `by_filters`.
+    """
+    values, parts = _collecting(formula)
+    return by_filters(values, dtype, weight, *operands), *map(torch.cat, zip(*parts, strict=True))
+
+
+def _collecting(
+    formula: Callable[..., tuple[Tensor, ...]],
+) -> tuple[Callable[..., Tensor], list[tuple[Tensor, ...]]]:
+    """The formula without the numbers besides, and a list that it puts those of each block into."""
+    parts: list[tuple[Tensor, ...]] = []
+
+    def values(*tensors: Tensor) -> Tensor:
+        result, *numbers = formula(*tensors)
+        parts.append(tuple(numbers))
+        return result
+
+    return values, parts
+
+
 def by_samples(formula: Callable[..., Tensor], x: Tensor, *operands: Tensor) -> Tensor:
     """`formula(x, *operands)` in the dtype of `x`, on a CPU in fp32 and for as many samples at a time as fit the cache.
 
@@ -59,3 +88,15 @@ def by_samples(formula: Callable[..., Tensor], x: Tensor, *operands: Tensor) -> 
     if not rounded or x.device.type != "cpu" or torch.compiler.is_compiling():
         return by_filters(formula, x.dtype, x, *operands)
     return by_filters(lambda *parts: formula(*(part.float() for part in parts)), x.dtype, x, *operands)
+
+
+def by_samples_with(formula: Callable[..., tuple[Tensor, ...]], x: Tensor, *operands: Tensor) -> tuple[Tensor, ...]:
+    """`by_samples` of a formula that returns sums over its samples besides: those over all samples.
+
+    Args:
+        formula: Computes sample `n` of its result, and sums over the samples that it was given.
+        x: As for `by_samples`.
+        operands: As for `by_samples`.
+    """
+    values, parts = _collecting(formula)
+    return by_samples(values, x, *operands), *(torch.stack(part).sum(dim=0) for part in zip(*parts, strict=True))

@@ -5,7 +5,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from xnorlit.binarize.base import Binarizer, Codes
-from xnorlit.binarize.sign import clipped_sign, sign
+from xnorlit.binarize.straight_through import clipped_sign, sign
 
 
 class LatentFree(Binarizer):

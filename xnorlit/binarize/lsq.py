@@ -10,8 +10,10 @@ from typing_extensions import override
 
 from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.bits import REAL, checked
-from xnorlit.binarize.latent import by_filters, compute_dtype
+from xnorlit.binarize.channels import over_filters
+from xnorlit.binarize.latent import by_filters, by_filters_with, compute_dtype
 from xnorlit.binarize.nearest import nearest_scale
+from xnorlit.binarize.standard import filter_dims
 from xnorlit.errors import UserError
 
 Scope = Literal["layer", "filter"]
@@ -31,7 +33,7 @@ def levels(x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
 class _LearnedStep(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, step: Tensor, low: int, high: int, share: float, dtype: torch.dtype) -> Tensor:
-        steps = step.view(-1, *(1,) * (x.ndim - 1)).expand(len(x), *(1,) * (x.ndim - 1))
+        steps = over_filters(step, x).expand(len(x), *(1,) * (x.ndim - 1))
         ctx.save_for_backward(x, steps)
         ctx.low, ctx.high, ctx.share, ctx.shape = low, high, share, step.shape
 
@@ -43,19 +45,17 @@ class _LearnedStep(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, steps = ctx.saved_tensors
-        sums = []
 
-        def formula(x: Tensor, step: Tensor, outer: Tensor) -> Tensor:
+        def formula(x: Tensor, step: Tensor, outer: Tensor) -> tuple[Tensor, Tensor]:
             outer = outer.to(x.dtype)
             v = torch.div(x, step)
             inner = torch.ops.aten.hardtanh_backward(outer, v, ctx.low, ctx.high)
             # g * level - inner * v: inside that is g * (round(v) - v), outside g * low or g * high.
             terms = v.clamp(ctx.low, ctx.high).round_().mul_(outer).addcmul_(v, inner, value=-1)
-            sums.append(terms.sum(dim=tuple(range(1, x.ndim)), dtype=step.dtype))
-            return inner
+            return inner, terms.sum(dim=filter_dims(x), dtype=step.dtype)
 
-        of_x = by_filters(formula, x.dtype, x, steps, outer)
-        of_step = torch.cat(sums).mul_(ctx.share)
+        of_x, of_step = by_filters_with(formula, x.dtype, x, steps, outer)
+        of_step.mul_(ctx.share)
         return of_x, of_step if ctx.shape else of_step.sum(), None, None, None, None
 
 
@@ -155,7 +155,7 @@ class LSQ(Binarizer):
         if self.weight_bits == REAL:
             return super().weight_codes(weight)
         steps = self.weight_step.detach()
-        column = steps.view(-1, *(1,) * (weight.ndim - 1)) if steps.ndim else steps
+        column = over_filters(steps, weight) if steps.ndim else steps
         return Codes(levels(weight.detach(), column, *self._weight_range), steps)
 
     # --- inputs -----------------------------------------------------------------------------------------------------
@@ -172,7 +172,10 @@ class LSQ(Binarizer):
     def input_codes(self, x: Tensor) -> Codes:
         if self.input_bits == REAL:
             return super().input_codes(x)
-        step = self.input_step.detach() if self.started else self._first_input_step(x)
+        if torch.compiler.is_compiling():  # A graph cannot branch on a number, and its passes are fused.
+            step = torch.where(self.started, self.input_step.detach(), self._first_input_step(x))
+        else:
+            step = self.input_step.detach() if self.started else self._first_input_step(x)
         return Codes(levels(x, step, *self._input_range), step)
 
     def _first_input_step(self, x: Tensor) -> Tensor:
@@ -181,13 +184,11 @@ class LSQ(Binarizer):
     @torch.no_grad()
     def _start(self, x: Tensor) -> None:
         self._may_start = False
-        if self.started:  # in the run that is resumed
-            return
         step = self._first_input_step(x)
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(step)  # Every process has seen another part of the batch, and all need the same step.
             step /= dist.get_world_size()
-        self.input_step.copy_(step)
+        self.input_step.copy_(torch.where(self.started, self.input_step, step))  # In a resumed run it has started.
         self.started.fill_(True)
 
     # --- hooks ------------------------------------------------------------------------------------------------------

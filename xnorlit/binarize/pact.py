@@ -9,7 +9,7 @@ from typing_extensions import override
 from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.bits import REAL, checked
 from xnorlit.binarize.dorefa import WeightGradient, quantised_weights, weight_codes
-from xnorlit.binarize.unit import unit_gradient
+from xnorlit.binarize.straight_through import unit_gradient
 from xnorlit.errors import UserError
 
 SMALLEST = 1e-3

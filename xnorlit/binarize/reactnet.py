@@ -10,7 +10,7 @@ from typing_extensions import override
 from xnorlit.binarize.base import Codes
 from xnorlit.binarize.bireal import BiReal
 from xnorlit.binarize.channels import over_channels, per_channel
-from xnorlit.binarize.latent import by_samples
+from xnorlit.binarize.latent import by_samples, by_samples_with
 
 SLOPE = 0.25  # torch's own start of a PReLU's slope
 
@@ -30,15 +30,14 @@ class _ShiftedSign(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         x, shift = ctx.saved_tensors
-        sums = []
 
-        def formula(x: Tensor, outer: Tensor) -> Tensor:
+        def formula(x: Tensor, outer: Tensor) -> tuple[Tensor, Tensor]:
             slope = torch.add(x, over_channels(shift, x)).abs_()
             inner = torch.sub(slope.new_tensor(2), slope, alpha=2, out=slope).clamp_min_(0).mul_(outer)
-            sums.append(per_channel(inner, shift.dtype))
-            return inner
+            return inner, per_channel(inner, shift.dtype)
 
-        return by_samples(formula, x, outer), torch.stack(sums).sum(dim=0)
+        of_x, of_shift = by_samples_with(formula, x, outer)
+        return of_x, of_shift
 
 
 def shifted_sign(x: Tensor, shift: Tensor) -> Tensor:
@@ -64,17 +63,15 @@ class _RPReLU(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
         x, slope, before = ctx.saved_tensors
-        sums = []
 
-        def formula(x: Tensor, outer: Tensor) -> Tensor:
+        def formula(x: Tensor, outer: Tensor) -> tuple[Tensor, Tensor]:
             z = torch.add(x, over_channels(before, x)).clamp_max_(0)
             negative = torch.lt(z, 0, out=torch.empty_like(z)).mul_(outer)
             terms = (z.mul_(outer), negative, outer)
-            sums.append(torch.stack([per_channel(term, slope.dtype) for term in terms]))
-            return torch.addcmul(outer, negative, over_channels(slope - 1, x))
+            sums = torch.stack([per_channel(term, slope.dtype) for term in terms])
+            return torch.addcmul(outer, negative, over_channels(slope - 1, x)), sums
 
-        of_x = by_samples(formula, x, outer)
-        of_slope, of_negative, of_all = torch.stack(sums).sum(dim=0)
+        of_x, (of_slope, of_negative, of_all) = by_samples_with(formula, x, outer)
         return of_x, of_slope, of_all + (slope - 1) * of_negative, of_all
 
 

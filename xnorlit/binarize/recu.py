@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from xnorlit.binarize.base import Binarizer, Codes
-from xnorlit.binarize.latent import by_filters, by_samples, compute_dtype
-from xnorlit.binarize.sign import clip_gradient, sign
+from xnorlit.binarize.channels import over_filters
+from xnorlit.binarize.latent import by_filters_with, by_samples, compute_dtype
 from xnorlit.binarize.standard import centred, filter_dims, through_standardised
-from xnorlit.binarize.straight_through import straight_through
+from xnorlit.binarize.straight_through import clip_gradient, sign, straight_through
 from xnorlit.errors import UserError
 
 EPS = 1e-5
@@ -21,16 +21,14 @@ EPS = 1e-5
 class _RectifiedSign(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, gain: Tensor, tau: Tensor) -> Tensor:
-        gains = gain.view(-1, *(1,) * (weight.ndim - 1))
-        parts: list[tuple[Tensor, ...]] = []
+        gains = over_filters(gain, weight)
 
-        def formula(weight: Tensor, gain: Tensor) -> Tensor:
+        def formula(weight: Tensor, gain: Tensor) -> tuple[Tensor, ...]:
             values, mean, deviation = centred(weight, EPS)
-            parts.append((mean, deviation, values.abs().mean(dim=filter_dims(values), keepdim=True).div_(deviation)))
-            return sign(values).mul_(gain)
+            magnitude = values.abs().mean(dim=filter_dims(values), keepdim=True).div_(deviation)
+            return sign(values).mul_(gain), mean, deviation, magnitude
 
-        binary = by_filters(formula, compute_dtype(weight), weight, gains)
-        means, deviations, magnitudes = (torch.cat(part) for part in zip(*parts, strict=True))
+        binary, means, deviations, magnitudes = by_filters_with(formula, compute_dtype(weight), weight, gains)
         # In units of 2 sqrt(2); the schedule moves tau in place, perhaps between the two passes of a step.
         bound = -magnitudes.mean() * torch.log(2 - 2 * tau.to(weight.dtype))
         ctx.save_for_backward(weight, gains, means, deviations, bound)
@@ -40,17 +38,15 @@ class _RectifiedSign(torch.autograd.Function):
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
         weight, gains, means, deviations, bound = ctx.saved_tensors
         bound = bound.clamp_min(torch.finfo(weight.dtype).tiny)
-        sums = []
 
-        def formula(weight: Tensor, gain: Tensor, mean: Tensor, deviation: Tensor, outer: Tensor) -> Tensor:
+        def formula(weight: Tensor, gain: Tensor, mean: Tensor, deviation: Tensor, outer: Tensor) -> tuple[Tensor, ...]:
             values = (weight - mean).div_(deviation * bound)  # So that the bounds of the clip are at 1.
             inner = sign(values).mul_(outer)
-            sums.append(inner.sum(dim=filter_dims(weight)))
+            of_gain = inner.sum(dim=filter_dims(weight))
             clip_gradient(outer.to(weight.dtype), values, out=inner)
-            return through_standardised(inner, values, bound, 2 * math.sqrt(2) * gain / deviation)
+            return through_standardised(inner, values, bound, 2 * math.sqrt(2) * gain / deviation), of_gain
 
-        gradient = by_filters(formula, weight.dtype, weight, gains, means, deviations, outer)
-        return gradient, torch.cat(sums), None
+        return *by_filters_with(formula, weight.dtype, weight, gains, means, deviations, outer), None
 
 
 def rectified_sign(weight: Tensor, gain: Tensor, tau: Tensor) -> Tensor:

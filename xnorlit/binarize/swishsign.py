@@ -6,8 +6,7 @@ from typing_extensions import override
 
 from xnorlit.binarize.bwn import WeightGradient
 from xnorlit.binarize.latent import by_samples
-from xnorlit.binarize.sign import sign
-from xnorlit.binarize.straight_through import straight_through
+from xnorlit.binarize.straight_through import sign, straight_through
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.errors import UserError
 

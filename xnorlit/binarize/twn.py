@@ -8,8 +8,10 @@ from typing_extensions import override
 
 from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.bwn import alpha
+from xnorlit.binarize.channels import over_filters
 from xnorlit.binarize.latent import BLOCK, by_filters, compute_dtype
-from xnorlit.binarize.sign import clip_gradient, clipped_sign, sign
+from xnorlit.binarize.standard import filter_dims
+from xnorlit.binarize.straight_through import clip_gradient, clipped_sign, sign
 from xnorlit.errors import UserError
 
 WeightGradient = Literal["identity", "clip"]
@@ -39,17 +41,17 @@ def threshold_and_scale(weight: Tensor, scope: Scope = "filter", factor: float =
     Returns:
         Both of shape `(O, 1, ...)`; alpha is 0 where every weight is.
     """
-    threshold = factor * alpha(weight).view(-1, *(1,) * (weight.ndim - 1))
+    threshold = factor * over_filters(alpha(weight), weight)
     if scope == "layer":
         threshold = threshold.mean().expand_as(threshold)
-    dims = tuple(range(1, weight.ndim))
-    sums, counts = torch.empty_like(threshold), torch.empty_like(threshold)
-    blocks = (tensor.split(max(1, BLOCK // weight[0].numel())) for tensor in (weight, threshold, sums, counts))
-    for filters, limit, kept, count in zip(*blocks, strict=True):
+    dims, parts = filter_dims(weight), []
+    blocks = (tensor.split(max(1, BLOCK // weight[0].numel())) for tensor in (weight, threshold))
+    for filters, limit in zip(*blocks, strict=True):
         magnitude = filters.abs()
         mask = torch.gt(magnitude, limit, out=torch.empty_like(magnitude))
-        torch.sum(mask, dims, keepdim=True, out=count)
-        torch.sum(magnitude.mul_(mask), dims, keepdim=True, out=kept)
+        count = mask.sum(dims, keepdim=True)
+        parts.append((magnitude.mul_(mask).sum(dims, keepdim=True), count))
+    sums, counts = map(torch.cat, zip(*parts, strict=True))
     if scope == "layer":
         sums, counts = sums.sum().expand_as(sums), counts.sum().expand_as(counts)
     return threshold, sums / counts.clamp(min=1)

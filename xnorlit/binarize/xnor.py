@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from xnorlit.binarize.base import Codes, Window
 from xnorlit.binarize.bwn import BWN, WeightGradient, WeightScale
-from xnorlit.binarize.sign import clipped_sign, sign
+from xnorlit.binarize.straight_through import clipped_sign, sign
 
 
 class _MeanMagnitude(torch.autograd.Function):

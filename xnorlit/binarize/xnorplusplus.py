@@ -9,7 +9,7 @@ from typing_extensions import override
 from xnorlit.binarize.base import Binarizer, Codes, Window
 from xnorlit.binarize.bwn import alpha
 from xnorlit.binarize.gain import gained_sign
-from xnorlit.binarize.sign import clipped_sign, sign
+from xnorlit.binarize.straight_through import clipped_sign, sign
 from xnorlit.errors import UserError
 
 

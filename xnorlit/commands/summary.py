@@ -15,8 +15,9 @@ import yaml
 from xnorlit.binarize import Binarizer, binarizers
 from xnorlit.commands.arguments import Count
 from xnorlit.errors import UserError, did_you_mean
-from xnorlit.models import AlexNet, build, network_named, summarize
-from xnorlit.models.table import as_json, table
+from xnorlit.models import AlexNet, build, network_named
+from xnorlit.models.summary import as_json
+from xnorlit.models.summary import summary as summary_of
 from xnorlit.runs.settings import merged
 
 NETWORK, BINARIZER = "alexnet-xnor", "XNOR"
@@ -55,11 +56,11 @@ def summary(
     chosen, layers = _binarizers(binarizer or model.get("binarizer", BINARIZER), model.get("layers") or {})
     with torch.device("meta"):  # Shapes without numbers: nothing is drawn.
         built = build(chosen_network, chosen, classes=classes, image_size=side, layers=layers)
-    found = summarize(built)
+    found = summary_of(built)
     if json:
         sys.stdout.write(json_format.dumps(as_json(found, chosen_network.name, side, classes), indent=2) + "\n")
     else:
-        sys.stdout.write(f"{_heading(built, chosen, side, classes)}\n\n{table(found)}\n{_unpackable(built)}")
+        sys.stdout.write(f"{_heading(built, chosen, side, classes)}\n\n{found}\n{_unpackable(built)}")
 
 
 def _heading(built: AlexNet, binarizer: Binarizer, size: int, classes: int) -> str:

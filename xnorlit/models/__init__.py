@@ -1,4 +1,4 @@
-"""AlexNets: each a table of blocks in a file of its own, one builder, and what they weigh.
+"""Networks: tables of blocks, a file for each family, one builder, and what they weigh.
 
 Every `Network` at the top of a module of this package is known to `--model.network` by its name.
 """

@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from typing_extensions import override
 
+from xnorlit.errors import UserError
 from xnorlit.layers import BinaryLayer
 from xnorlit.models.builder import AlexNet, DuplicateChannels
 
+LAYERS = (BinaryLayer, nn.modules.conv._ConvNd, nn.Linear)
 REAL = 32  # bits of a number in fp32, and what a binarizer says of operands that stay real
 
 
@@ -54,13 +58,20 @@ class LayerSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """A whole network.
+    """A whole network; printed, it is a table.
 
     Attributes:
         layers: Convolutions and linear layers, from the pixels to the logits.
+        folded: Whether packed sizes have what stands between two layers folded, as in a packed file; otherwise it is
+            counted in fp32.
     """
 
     layers: tuple[LayerSummary, ...]
+    folded: bool = True
+
+    @override
+    def __str__(self) -> str:
+        return table(self)
 
     @property
     def parameters(self) -> int:
@@ -170,6 +181,190 @@ def _count(*modules: nn.Module) -> int:
     return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
 
-def summary(model: nn.Module, image_shape: Sequence[int] | None = None) -> Summary:
-    """Measures a network."""
-    return summarize(model)
+def summary(model: nn.Module, input_shape: Sequence[int] | None = None) -> Summary:
+    """What a network weighs and computes for one image, layer by layer; printed, it is a table.
+
+    A network of the tables is measured as it would be packed, and nothing is computed. Of any other module the forward
+    runs once, in evaluation mode, on zeros: its convolutions and linear layers are listed in the order in which they
+    run, each with the parameters of the modules that follow it. Their packed size is then the weights in the bits of
+    their codes and all else in fp32.
+
+    Args:
+        model: The network.
+        input_shape: Shape of one input, such as `(3, 224, 224)`; a network of the tables needs none.
+
+    Raises:
+        UserError: The shape is missing, or the module has no convolution or linear layer that runs.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> net = torch.nn.Sequential(torch.nn.BatchNorm2d(8), xl.BinaryConv2d(8, 16, 3, bias=False, binarizer="XNOR"))
+        >>> found = xl.summary(net, (8, 12, 12))
+        >>> found.layers[0].weights, found.layers[0].macs, found.parameters
+        (1152, 115200, 1168)
+    """
+    if isinstance(model, AlexNet):
+        return summarize(model)
+    if input_shape is None:
+        raise UserError(
+            f"summary: {type(model).__name__} is no network of the tables, so the shape of one input is needed, such "
+            "as summary(net, (3, 224, 224))."
+        )
+    return _run(model, input_shape)
+
+
+def _run(model: nn.Module, shape: Sequence[int]) -> Summary:
+    """The summary of any module, from one run of its forward."""
+    names = {module: name for name, module in model.named_modules()}
+    ran: dict[nn.Module, list[int]] = {}
+    outputs: dict[nn.Module, tuple[int, ...]] = {}
+
+    def ends(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        runs = ran.setdefault(module, [])
+        if isinstance(module, LAYERS):
+            outputs[module] = tuple(output.shape[1:])
+            transposed = isinstance(module, nn.modules.conv._ConvTransposeNd)
+            runs.append(module.weight[0].numel() * (inputs[0] if transposed else output).numel())
+
+    within = {part for layer in names if isinstance(layer, BinaryLayer) for part in layer.modules()} - {
+        module for module in names if isinstance(module, BinaryLayer)
+    }
+    watched = [m for m in names if m not in within and (isinstance(m, LAYERS) or not any(m.children()))]
+    like = next((each for each in model.parameters()), torch.empty(0))
+    modes = {module: module.training for module in names}
+    handles = [module.register_forward_hook(ends) for module in watched]
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, *shape, device=like.device, dtype=like.dtype))
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, mode in modes.items():
+            module.training = mode
+    layers = [module for module in ran if isinstance(module, LAYERS)]
+    if not layers:
+        raise UserError(f"summary: {type(model).__name__} runs no convolution and no linear layer.")
+    counted: set[int] = set()
+    groups: dict[nn.Module, list[nn.Module]] = {layer: [] for layer in layers}
+    last = layers[0]
+    for module in [*ran, model]:  # The last has what no module that ran holds.
+        last = module if module in groups else last
+        groups[last].append(module)
+    found = []
+    for layer, modules in groups.items():
+        bits = (
+            (layer.binarizer.weight_bits, layer.binarizer.input_bits) if isinstance(layer, BinaryLayer) else (REAL,) * 2
+        )
+        fresh = {id(p): p.numel() for module in modules for p in module.parameters() if id(p) not in counted}
+        counted |= fresh.keys()
+        own = layer.weight.numel() if id(layer.weight) in fresh else 0
+        found.append(
+            LayerSummary(
+                names[layer],
+                tuple(layer.weight.shape),
+                outputs[layer],
+                *bits,
+                sum(ran[layer]),
+                sum(fresh.values()),
+                bits[0] * own + REAL * (sum(fresh.values()) - own),
+            )
+        )
+    return Summary(tuple(found), folded=False)
+
+
+# --- as text and as JSON ----------------------------------------------------------------------------------------------
+COUNTS, SIZES = ("parameters", "few-bit MACs", "float MACs"), ("codes", "as fp32", "packed")
+HEADER = ("layer", "weights", "output", "W / A", *COUNTS, *SIZES)
+LEFT = 4  # columns that begin at their left edge
+NOTE = """bits of W(eights) and A(ctivations, the layer's inputs), 32 for real ones; MACs for one image
+parameters: trained numbers of the layer and of what follows it up to the next one; KiB = 1,024 bytes
+codes: the weights in their bits; packed: with """
+FOLDED = """what the packed file holds besides, alpha, bias and norms folded into
+thresholds where codes follow, into scale and shift where real numbers do"""
+UNFOLDED = "all other trained numbers in fp32"
+
+
+def table(summary: Summary) -> str:
+    """The table, a line per layer and one of totals, then what its columns mean.
+
+    Args:
+        summary: The network's.
+    """
+    rows = [HEADER, *map(_row, summary.layers), ("total", "", "", "", *_cells(_totals(summary)))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    lines = ["  ".join(_padded(row, widths)).rstrip() for row in rows]
+    rule = "-" * len(lines[0])
+    ratio = summary.float_bits / summary.packed_bits
+    before, after = _mebibytes(summary.float_bits), _mebibytes(summary.packed_bits)
+    size = f"{before} as trained in fp32, {after} packed: {ratio:.1f} x smaller"
+    return "\n".join(
+        [lines[0], rule, *lines[1:-1], rule, lines[-1], "", size, "", NOTE + (FOLDED if summary.folded else UNFOLDED)]
+    )
+
+
+def as_json(summary: Summary, network: str, image_size: int, classes: int) -> dict[str, Any]:
+    """The same figures: sizes in bits.
+
+    Args:
+        summary: The network's.
+        network: Its name.
+        image_size: Side of the image, pixels.
+        classes: Number of classes.
+    """
+    return {
+        "network": network,
+        "image_size": image_size,
+        "classes": classes,
+        "layers": [
+            {
+                "name": layer.name,
+                "weight_shape": layer.weight,
+                "output_shape": layer.output,
+                "weight_bits": layer.weight_bits,
+                "input_bits": layer.input_bits,
+                **_figures(layer),
+            }
+            for layer in summary.layers
+        ],
+        "total": _totals(summary),
+    }
+
+
+def _figures(layer: LayerSummary) -> dict[str, int]:
+    return {
+        "weights": layer.weights,
+        "parameters": layer.parameters,
+        "few_bit_macs": layer.few_bit_macs,
+        "float_macs": layer.macs - layer.few_bit_macs,
+        "code_bits": layer.weight_bits * layer.weights,
+        "fp32_bits": layer.float_bits,
+        "packed_bits": layer.packed_bits,
+    }
+
+
+def _row(layer: LayerSummary) -> tuple[str, ...]:
+    shapes = ("x".join(map(str, shape)) for shape in (layer.weight, layer.output))
+    return layer.name, *shapes, f"{layer.weight_bits} / {layer.input_bits}", *_cells(_figures(layer))
+
+
+def _totals(summary: Summary) -> dict[str, int]:
+    figures = [_figures(layer) for layer in summary.layers]
+    return {key: sum(each[key] for each in figures) for key in figures[0]}
+
+
+def _cells(figures: dict[str, int]) -> Sequence[str]:
+    counts = (f"{figures[key]:,}" for key in ("parameters", "few_bit_macs", "float_macs"))
+    sizes = (f"{figures[key] / 8192:,.1f} KiB" for key in ("code_bits", "fp32_bits", "packed_bits"))
+    return *counts, *sizes
+
+
+def _padded(row: Sequence[str], widths: Sequence[int]) -> Sequence[str]:
+    return [
+        cell.ljust(width) if column < LEFT else cell.rjust(width)
+        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+
+
+def _mebibytes(bits: int) -> str:
+    return f"{bits / 2**23:.3g} MiB"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from xnorlit.binarize.sign import clipped_sign, sign
+from xnorlit.binarize.straight_through import clipped_sign, sign
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
