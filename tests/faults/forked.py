@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import xnorlit.models.small
+import xnorlit.models.alexnet
 from safetensors import safe_open
 
 import xnorlit.commands.fit
@@ -91,7 +91,7 @@ class Training:
             os.dup2(output, 2)
             sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
             torch.set_num_threads(1)
-            xnorlit.models.small.TINY = TINY  # where `networks()` finds it
+            xnorlit.models.alexnet.TINY = TINY  # where `networks()` finds it
             if prepare:
                 prepare()
             status = main(line)
