@@ -144,22 +144,7 @@ def test_shell_examples_name_targets_and_variables_that_exist(block):
             assert words[1] in commands.COMMANDS
 
 
-# Pages whose examples use what is still to come. Strict: when a page runs, its line here has to go.
-AHEAD = {
-    "README.md": "summary and pack take built networks only",
-    "python.md": "summary and pack take built networks only",
-    "report.md": "compare takes runs, not their folders",
-}
-
-
-@pytest.mark.parametrize(
-    "page",
-    [
-        pytest.param(page, marks=pytest.mark.xfail(reason=AHEAD[page.name])) if page.name in AHEAD else page
-        for page in PYTHON
-    ],
-    ids=[page.name for page in PYTHON],
-)
+@pytest.mark.parametrize("page", PYTHON, ids=lambda page: page.name)
 def test_the_python_of_a_page_runs_from_top_to_bottom(page, place):
     text = "".join(block.text for block in blocks("python") if block.page == page)
     exec(compile(text, str(page), "exec"), {"__name__": "__main__"})

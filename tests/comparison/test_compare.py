@@ -270,3 +270,18 @@ def test_a_loss_that_became_nan_is_noted_with_its_step(tmp_path):
     text = (binary / "metrics.csv").read_text()
     (binary / "metrics.csv").write_text(re.sub(r"1\.5", "nan", text))
     assert any(note.endswith("train/loss is NaN from step 149.") for note in compare(runs(binary, twin)).notes)
+
+
+def test_run_directories_are_read_and_a_pair_has_one_gap_in_words(tmp_path):
+    paths = write_run(tmp_path, "xnor", right=700), write_run(tmp_path, "float", right=760)
+    found = compare([str(paths[0]), paths[1]])
+    assert found == compare(runs(*paths))
+    assert found.gap is found.gaps[0]
+    assert str(found) == str(found.gap)
+    assert str(found.gap).startswith("xnor loses 6.00 points of top-1 against float (95 % over images: ")
+
+
+def test_of_several_gaps_none_is_the_gap(tmp_path):
+    found = compare([write_run(tmp_path, arm) for arm in ("xnor", "bwn", "float")])
+    with pytest.raises(UserError, match=r"several gaps, of .*Take one of its gaps"):
+        found.gap  # noqa: B018

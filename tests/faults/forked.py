@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import xnorlit.models.alexnet
 from safetensors import safe_open
 
 import xnorlit.commands.fit
+import xnorlit.models.alexnet
 from xnorlit.commands.main import main
 from xnorlit.models.network import Block, Network
 

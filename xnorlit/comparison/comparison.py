@@ -8,6 +8,7 @@ from xnorlit.comparison.classes import ClassGap
 from xnorlit.comparison.difference import Difference
 from xnorlit.comparison.paper import CLAIMS, UFES, Claim, PublishedPair
 from xnorlit.comparison.statistics import Interval
+from xnorlit.errors import UserError
 from xnorlit.runs import Run
 
 SCHEMA = 1
@@ -126,6 +127,14 @@ class Gap:
     binary_weights_factor: float | None
     packed_size_factor: float
 
+    def __str__(self) -> str:
+        lost = self.top1
+        what = f"loses {lost.points:.2f}" if lost.points >= 0 else f"gains {-lost.points:.2f}"
+        return (
+            f"{self.arm} {what} points of top-1 against {self.reference} (95 % over images: {lost.over_images.low:.2f} "
+            f"to {lost.over_images.high:.2f}); packed it is {self.packed_size_factor:.1f} times smaller"
+        )
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -151,6 +160,21 @@ class Comparison:
     claims: tuple[Claim, ...] = CLAIMS
     schema: int = field(default=SCHEMA)
     runs: Mapping[str, tuple[Run, ...]] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def gap(self) -> Gap:
+        """The gap of a pair: of the one arm that is compared with the reference.
+
+        Raises:
+            UserError: There are several.
+        """
+        if len(self.gaps) > 1:
+            arms = ", ".join(gap.arm for gap in self.gaps)
+            raise UserError(f"this comparison has several gaps, of {arms}. Take one of its gaps instead of its gap.")
+        return self.gaps[0]
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.gaps))
 
     @property
     def matched(self) -> bool:

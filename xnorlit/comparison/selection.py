@@ -7,7 +7,7 @@ from pathlib import Path
 from xnorlit.comparison.compare import compare
 from xnorlit.comparison.comparison import Comparison
 from xnorlit.errors import UserError
-from xnorlit.runs import newest_pair, read
+from xnorlit.runs import newest_pair
 
 
 def compared(
@@ -35,7 +35,7 @@ def compared(
             "other."
         )
     if len(what) > 1:
-        return compare([read(Path(run)) for run in what])
+        return compare(what)
     if what:
         root, experiment, pair = _pair(what[0], root)
     found = newest_pair(root, experiment=experiment, pair=pair)
