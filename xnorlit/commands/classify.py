@@ -122,7 +122,7 @@ def pictures_of(paths: Sequence[Path]) -> Iterator[Path]:
 
 def _show_lines(found: Iterator[Answer | Failure], network: PackedNetwork, file: Path, paths: Sequence[Path]) -> int:
     graph = network.graph
-    classes = [_one_line(name) for name in graph.classes]
+    classes = [_one_line(name) for name in network.classes]
     wide = max(len(_one_line(str(path))) for path in pictures_of(paths))
     broad = max(len(name) for name in classes)
     weighs = f"{file.stat().st_size / 2**20:.3g} MiB network"
@@ -149,7 +149,7 @@ def _show_json(found: Iterator[Answer | Failure], network: PackedNetwork, file: 
             pictures.append({"picture": str(each.picture), "error": each.reason})
             continue
         top = [
-            {"class": graph.classes[number], "number": number, "probability": share}
+            {"class": network.classes[number], "number": number, "probability": share}
             for number, share in zip(each.top, each.probabilities, strict=True)
         ]
         pictures.append({"picture": str(each.picture), "top": top, "milliseconds": each.milliseconds})

@@ -5,6 +5,7 @@ those of a forward pass. What has no packed form is refused by its name, with th
 """
 
 import inspect
+import math
 import os
 import re
 import traceback
@@ -369,22 +370,26 @@ def _normalization(mean: Sequence[float] | None, std: Sequence[float] | None, ow
         if mean is not None or std is not None:
             raise UserError("mean and std were given, and the network normalises pixels itself. Leave them out.")
         return own
-    given = {"mean": mean, "std": std}
-    for name, values in given.items():
-        wrong = values is None or isinstance(values, str) or len(values) != 3
-        if wrong or not all(torch.isfinite(torch.tensor(float(v))) for v in values):  # type: ignore[union-attr]
-            raise UserError(
-                f"{name} is {values}. Expected three numbers in the unit of the pixels, 0 to 255: the packed network "
-                "reads uint8 images and computes model((pixels - mean) / std)."
-            )
-    assert mean is not None
-    assert std is not None
-    if min(std) <= 0 or (max(std) < 1 and max(mean) <= 1):
+    centre, width = _three("mean", mean), _three("std", std)
+    if min(width) <= 0 or (max(width) < 1 and max(centre) <= 1):
         raise UserError(
-            f"mean is {list(mean)} and std is {list(std)}. Expected the unit of the pixels, 0 to 255, and std above 0: "
+            f"mean is {centre} and std is {width}. Expected the unit of the pixels, 0 to 255, and std above 0: "
             "multiply what goes with images from 0 to 1 by 255."
         )
-    return Normalize(tuple(map(float, mean)), tuple(map(float, std)))
+    return Normalize(centre, width)
+
+
+def _three(name: str, values: Sequence[float] | None) -> list[float]:
+    try:
+        found = [float(value) for value in (() if values is None else values)]
+    except (TypeError, ValueError):
+        found = []
+    if len(found) != 3 or not all(map(math.isfinite, found)):
+        raise UserError(
+            f"{name} is {values}. Expected three numbers in the unit of the pixels, 0 to 255: the packed network reads "
+            "uint8 images and computes model((pixels - mean) / std)."
+        )
+    return found
 
 
 # --- the user's line --------------------------------------------------------------------------------------------------
