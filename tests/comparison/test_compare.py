@@ -233,7 +233,7 @@ def test_an_accuracy_that_is_nan_is_refused(tmp_path, field):
 
 
 def test_a_run_of_no_images_is_refused(tmp_path):
-    refused("holds predictions of no image at all", *pair_of(tmp_path, arm={"images": 0}))
+    refused("holds no predictions", *pair_of(tmp_path, arm={"images": 0}))
 
 
 def test_a_summary_of_other_classes_than_the_predictions_is_refused(tmp_path):

@@ -150,7 +150,7 @@ def test_a_run_with_another_setting_is_not_gone_on_with(home, capsys):
     folder = PAIR / "killed" / "seed-0"
     words = ["fit", "-c", folder / "config.yaml", "--run.resume", "true", "--data.batch_size", "5"]
     assert main([str(word) for word in words]) == 2
-    assert "data.batch_size: begun with 4, now 5" in capsys.readouterr().err
+    assert "data.batch_size: started with 4, now 5" in capsys.readouterr().err
 
 
 def test_every_configuration_still_says_the_same(home, monkeypatch):

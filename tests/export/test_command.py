@@ -159,8 +159,8 @@ def test_an_unfinished_run_or_no_run_at_all_is_named(refused, mine, tmp_path):
     assert f"{path} is not finished" in refused(path)
     assert f"{path} is not finished" in refused("--root", tmp_path / "other")
     assert "is not a run" in refused(mine)
-    assert "There is no run" in refused(tmp_path / "nothing")
-    assert "There is no folder of runs" in refused("--root", tmp_path / "nothing")
+    assert "there is no run" in refused(tmp_path / "nothing")
+    assert "there is no folder of runs" in refused("--root", tmp_path / "nothing")
 
 
 def test_a_checkpoint_of_another_network_is_refused_with_what_differs(refused, mine, tmp_path):

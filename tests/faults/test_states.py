@@ -32,7 +32,7 @@ def test_what_has_finished_says_so_and_is_left_alone(photos, tmp_path):
     assert (status, "has finished (top-1 " in said) == (0, True)
     assert before == {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
     status, said = ended([*line, "--trainer.max_epochs=9"], tmp_path)
-    assert (status, "max_epochs: begun with 3, now 9" in said) == (2, True)
+    assert (status, "max_epochs: started with 3, now 9" in said) == (2, True)
     status, said = ended([*line, "--run.resume=true"], tmp_path)
     assert (status, "nothing to resume" in said) == (2, True)
 

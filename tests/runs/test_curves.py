@@ -47,7 +47,7 @@ def test_a_row_without_epoch_belongs_to_the_one_under_way(tmp_path):
 
 
 def test_an_unknown_metric_names_the_near_miss(tmp_path):
-    with pytest.raises(UserError, match=r"No metric named 'val/top_1' was logged\. Did you mean val/top1"):
+    with pytest.raises(UserError, match=r"no metric 'val/top_1' was logged\. Did you mean val/top1"):
         curves(tmp_path, "epoch,step,val/top1\n0,1,0.5\n")["val/top_1"]
 
 
@@ -56,7 +56,7 @@ def test_an_unknown_metric_names_the_near_miss(tmp_path):
     [
         ("", "has no column 'step'"),
         ("a,b\n1,2\n", "has no column 'step'"),
-        ("epoch,step,loss\n0,1,abc\n", "line 2: a step and numbers were expected, not '0,1,abc'"),
+        ("epoch,step,loss\n0,1,abc\n", "line 2: expected a step and numbers, found '0,1,abc'"),
         ("epoch,step,loss\n0,1,1\n0,,2\n", "line 3"),
         ("epoch,step,loss\n0,inf,1\n", "line 2"),
     ],

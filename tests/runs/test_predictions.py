@@ -46,23 +46,23 @@ def test_predictions_read_back(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"label": None}, "tensors .* were expected"),
-        ({"extra": np.zeros(1)}, "tensors .* were expected"),
-        ({"label": np.zeros(4, np.int32)}, "tensors .* were expected"),
-        ({"top5_logit": np.zeros((4, 3), np.float16)}, "tensors .* were expected"),
-        ({"index": np.array([[0, 2], [3, 7]])}, r"index should be a vector, not of the shape \(2, 2\)"),
-        ({"index": np.array(3)}, r"index should be a vector, not of the shape \(\)"),
-        ({"label": np.zeros(3, np.int64)}, r"label should have the shape \(4,\), not \(3,\)"),
-        ({"top5": np.zeros((4, 5), np.int64)}, r"top5 should have the shape \(4, 3\), not \(4, 5\)"),
-        ({"top5_logit": np.zeros((4, 2), np.float32)}, r"top5_logit should have the shape \(4, 3\)"),
-        ({"index": np.array([0, 3, 2, 7])}, "its images should come once each, in order"),
-        ({"index": np.array([0, 2, 2, 7])}, "its images should come once each, in order"),
-        ({"index": np.array([-1, 2, 3, 7])}, "its images should come once each, in order"),
+        ({"label": None}, "expected the tensors"),
+        ({"extra": np.zeros(1)}, "expected the tensors"),
+        ({"label": np.zeros(4, np.int32)}, "expected the tensors"),
+        ({"top5_logit": np.zeros((4, 3), np.float16)}, "expected the tensors"),
+        ({"index": np.array([[0, 2], [3, 7]])}, r"expected index to be a vector, found shape \(2, 2\)"),
+        ({"index": np.array(3)}, r"expected index to be a vector, found shape \(\)"),
+        ({"label": np.zeros(3, np.int64)}, r"expected label of shape \(4,\), found \(3,\)"),
+        ({"top5": np.zeros((4, 5), np.int64)}, r"expected top5 of shape \(4, 3\), found \(4, 5\)"),
+        ({"top5_logit": np.zeros((4, 2), np.float32)}, r"expected top5_logit of shape \(4, 3\)"),
+        ({"index": np.array([0, 3, 2, 7])}, "expected each image once, in order"),
+        ({"index": np.array([0, 2, 2, 7])}, "expected each image once, in order"),
+        ({"index": np.array([-1, 2, 3, 7])}, "expected each image once, in order"),
         ({"label": np.array([0, 1, 2, 3])}, "label names a class beyond the 3 listed"),
         ({"label": np.array([0, 1, 2, -1])}, "label names a class beyond the 3 listed"),
         ({"top5": np.array([[0, 1, 9]] * 4)}, "top5 names a class beyond the 3 listed"),
-        ({"top5": np.array([[0, 1, 1]] * 4)}, "top5 names a class twice for one image"),
-        ({"top5_logit": np.array([[1, 2, 3]] * 4, np.float32)}, "the likeliest class should come first"),
+        ({"top5": np.array([[0, 1, 1]] * 4)}, "top5 lists a class twice for one image"),
+        ({"top5_logit": np.array([[1, 2, 3]] * 4, np.float32)}, "expected the likeliest class first"),
     ],
 )
 def test_arrays_that_no_run_writes_are_refused(tmp_path, changes, message):
@@ -73,13 +73,13 @@ def test_arrays_that_no_run_writes_are_refused(tmp_path, changes, message):
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({"classes": "a, b, c"}, "name the classes as a JSON list of strings"),
-        ({"classes": "[1, 2, 3]"}, "name the classes as a JSON list of strings"),
-        ({"classes": "[]"}, "name the classes as a JSON list of strings"),
-        ({"classes": "[" * 100_000}, "name the classes as a JSON list of strings"),
-        ({"classes": '["a", "b", "a"]'}, "a class is named twice"),
+        ({"classes": "a, b, c"}, "the classes in its metadata as a JSON list of strings"),
+        ({"classes": "[1, 2, 3]"}, "the classes in its metadata as a JSON list of strings"),
+        ({"classes": "[]"}, "the classes in its metadata as a JSON list of strings"),
+        ({"classes": "[" * 100_000}, "the classes in its metadata as a JSON list of strings"),
+        ({"classes": '["a", "b", "a"]'}, "a class is listed twice"),
         ({"listing_sha256": ""}, "its metadata lacks listing_sha256"),
-        ({"epoch": "last"}, "the epoch should be a number, not 'last'"),
+        ({"epoch": "last"}, "expected a number as epoch, found 'last'"),
     ],
 )
 def test_metadata_that_no_run_writes_is_refused(tmp_path, metadata, message):
@@ -89,7 +89,7 @@ def test_metadata_that_no_run_writes_is_refused(tmp_path, metadata, message):
 
 def test_no_image_at_all_is_said_as_such(tmp_path):
     empty = {name: array[:0] for name, array in arrays().items()}
-    with pytest.raises(UserError, match=r"holds predictions of no image at all\. Give the run a validation set"):
+    with pytest.raises(UserError, match=r"holds no predictions\. Give the run a validation set"):
         Predictions.load(saved(tmp_path, empty))
 
 

@@ -38,7 +38,7 @@ def test_runs_are_listed_in_order_and_broken_ones_with_their_reason(tmp_path):
 
 
 def test_no_folder_of_runs_says_what_to_type(tmp_path):
-    with pytest.raises(UserError, match=r"There is no folder of runs .*none\. Train a pair first: make train-xnor"):
+    with pytest.raises(UserError, match=r"there is no folder of runs .*none\. Train a pair first: make train-xnor"):
         find(tmp_path / "none")
 
 
@@ -67,7 +67,7 @@ def test_all_seeds_that_two_arms_share_belong_to_a_pair_and_the_rest_is_named(tm
         ("xnor", 2),
     ]
     left_out, unfinished = pair.left_out
-    assert left_out.endswith("xnor/seed-0 is left out: no other arm has finished with seed 0.")
+    assert left_out.endswith("xnor/seed-0 is left out because no other arm has finished with seed 0.")
     assert "float/seed-0 is not finished" in unfinished
 
 
@@ -78,7 +78,7 @@ def test_a_newer_run_without_twin_is_named(tmp_path):
     pair = newest_pair(tmp_path)
     assert pair.pair == "pair-0"
     assert [note.rpartition("/pair-1/")[2] for note in pair.left_out] == [
-        "xnor/seed-0 is newer, but has no finished twin with seed 0."
+        "xnor/seed-0 is newer but has no finished twin with seed 0."
     ]
 
 
@@ -89,15 +89,15 @@ def test_a_missing_arm_says_what_is_there_and_what_to_train(tmp_path):
     with pytest.raises(UserError) as caught:
         newest_pair(tmp_path)
     message = str(caught.value)
-    assert "has no pair to compare: two arms of one pair, finished with the same seed, were expected" in message
+    assert "has no pair to compare. Expected two arms of one pair, finished with the same seed" in message
     assert "synthetic/pair-0 has float (seed 1), xnor (seed 0)." in message
     assert "bwn/seed-0 is not finished" in message
-    assert "make train-xnor, make train-float; SEED=n" in message
+    assert "make train-xnor or make train-float, SEED=n" in message
 
 
 def test_an_unknown_experiment_or_pair_names_the_near_miss(tmp_path):
     write_run(tmp_path, "xnor", experiment="cifar10")
-    with pytest.raises(UserError, match=r"has no experiment named cifar100\. Did you mean cifar10\? There: cifar10\."):
+    with pytest.raises(UserError, match=r"has no experiment named cifar100\. Did you mean cifar10\? Known: cifar10\."):
         newest_pair(tmp_path, experiment="cifar100")
     with pytest.raises(UserError, match=r"has no pair named pair-1\. Did you mean pair-0"):
         newest_pair(tmp_path, pair="pair-1")
@@ -146,7 +146,7 @@ def test_predictions_cut_short_leave_their_seed_out_with_the_reason(tmp_path):
     assert [run.place.seed for run in found.runs] == [0, 0]
     notes = "\n".join(found.left_out)
     assert f"{file} is damaged or cut short" in notes
-    assert "xnor/seed-1 is left out: no other arm has finished with seed 1" in notes
+    assert "xnor/seed-1 is left out because no other arm has finished with seed 1" in notes
 
 
 def test_a_pair_whose_every_prediction_is_damaged_gives_way_to_an_older_one(tmp_path):
@@ -168,6 +168,6 @@ def test_a_folder_that_is_no_seed_and_broken_runs_of_other_pairs_are_named(tmp_p
     write_run(tmp_path, "bwn").rename(tmp_path / "synthetic/pair-0/bwn/seed-x")
     first, second = newest_pair(tmp_path).left_out
     assert f"{tmp_path / 'synthetic/pair-0/bwn/seed-x'} does not end in a number" in first
-    assert second.startswith("Of other pairs, not finished or damaged: ")
+    assert second.startswith("Unfinished or damaged runs of other pairs: ")
     assert second.count("pair-1") == 2
     assert len(newest_pair(tmp_path, pair="pair-0").left_out) == 1

@@ -65,7 +65,7 @@ def test_a_killed_run_is_listed_with_what_it_logged(parts, tmp_path):
     cut.write_bytes(whole[: whole.rfind(b"val/top1")])
     (run,) = offline(tmp_path)
     assert run.state == "unfinished"
-    assert "ends without an exit code: the run is under way, or was killed" in run.reason
+    assert "has no exit code: the run is still running, or was killed" in run.reason
     assert 0 < len(run.curves["val/top1"].step) < 3
 
 
@@ -74,7 +74,7 @@ def test_a_run_that_failed_is_unfinished(parts, tmp_path):
     (tmp_path / first.name).write_bytes(first.read_bytes())
     (run,) = offline(tmp_path)
     assert (run.state, len(run.curves["val/top1"].step)) == ("unfinished", 3)
-    assert "ends with exit code 1" in run.reason
+    assert "has exit code 1" in run.reason
 
 
 @pytest.mark.parametrize("content", [b"", b"not a log of W&B at all"])
@@ -88,7 +88,7 @@ def test_a_damaged_log_is_listed_with_the_reason(tmp_path, content):
 
 def test_no_folder_is_an_error(tmp_path):
     assert offline(tmp_path) == []
-    with pytest.raises(UserError, match="There is no folder"):
+    with pytest.raises(UserError, match="there is no folder"):
         offline(tmp_path / "none")
 
 
@@ -128,7 +128,7 @@ def test_a_servers_run_is_the_same_record():
     assert np.isnan(finished.curves["val/loss"].value).tolist() == [True]
     assert set(finished.curves.series) == {"val/top1", "val/loss", "lr-Adam"}
     assert finished.config == CONFIG
-    assert (crashed.state, crashed.reason) == ("unfinished", "W&B says that the run is crashed.")
+    assert (crashed.state, crashed.reason) == ("unfinished", "W&B reports the run as crashed.")
 
 
 def test_the_pairs_own_comparison_on_the_server_is_no_arm_of_it():
@@ -137,7 +137,7 @@ def test_the_pairs_own_comparison_on_the_server_is_no_arm_of_it():
 
 
 def test_a_server_that_does_not_answer_is_said_in_words():
-    with pytest.raises(UserError, match=r"cannot be asked for the runs of me/xnorlit: API key expired\. Log in"):
+    with pytest.raises(UserError, match=r"cannot read the runs of me/xnorlit from W&B: API key expired\. Log in"):
         online(FakeApi(error=ValueError("API key expired")), "me/xnorlit")
 
 

@@ -83,7 +83,7 @@ def test_a_run_that_never_began_leaves_nothing(tmp_path):
 def test_resuming_with_another_configuration_names_the_keys(tmp_path):
     begun = {"model.network": "alexnet-small", "trainer.max_epochs": 20, "run.resume": False}
     refuse_other_config({**begun, "run.resume": True}, begun, tmp_path)
-    with pytest.raises(UserError, match=r"1 keys differ\):\n  trainer\.max_epochs: begun with 20, now 30"):
+    with pytest.raises(UserError, match=r"1 keys differ\):\n  trainer\.max_epochs: started with 20, now 30"):
         refuse_other_config({**begun, "trainer.max_epochs": 30}, begun, tmp_path)
 
 

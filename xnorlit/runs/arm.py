@@ -1,4 +1,4 @@
-"""An arm's name made of the settings that its command line gives."""
+"""An arm's name, built from the settings on its command line."""
 
 import re
 from collections.abc import Sequence
@@ -14,12 +14,13 @@ _OPTION = re.compile(r"--([^=]+)")
 
 
 def named(template: str, words: Sequence[str]) -> str:
-    """`{model.binarizer}-{model.binarizer.gradient}` with what the command line gives these options: `XNOR-ste`.
+    """The name with each option in braces replaced by its value on the command line.
 
-    A grid of settings has one command for all of its runs, and each of them needs a name of its own.
+    `{model.binarizer}-{model.binarizer.gradient}` becomes `XNOR-ste`. A grid has one command for all its runs, and each
+    run needs its own name.
 
     Args:
-        template: A name, with options in braces or without any.
+        template: A name, with or without options in braces.
         words: The command line.
 
     Raises:
@@ -33,14 +34,14 @@ def _value(name: str, words: Sequence[str], template: str) -> str:
     if value is None:
         options = [found[1] for word in words if (found := _OPTION.match(word))]
         raise UserError(
-            f"run.arm is {template!r}, but the command line does not give --{name}, whose value would stand there."
+            f"run.arm is {template!r}, but the command line does not give --{name}."
             f"{did_you_mean(name, options)} Expected a name, or options of the same command line in braces."
         )
     return value
 
 
 def readable(value: str) -> str:
-    """A value as a part of a folder's name: a class by its name and what it is given, `DoReFa-8-32`.
+    """A value as part of a folder's name; a class becomes its name and arguments, `DoReFa-8-32`.
 
     Args:
         value: As on a command line: a word, a number, or a mapping with `class_path` and `init_args`.
@@ -49,7 +50,7 @@ def readable(value: str) -> str:
 
 
 def _parsed(value: str) -> Any:
-    """The mapping or list that a value spells, or the value itself: `1e-20` stays as it was written."""
+    """The mapping or list that a value spells, or the value itself: `1e-20` stays as written."""
     if value.lstrip()[:1] not in ("{", "["):
         return value
     try:

@@ -11,7 +11,7 @@ from xnorlit.runs.moved import todays
 
 
 class _Distinct(yaml.SafeLoader):
-    """YAML in which a key that is given twice is an error; PyYAML drops the first value without a word."""
+    """YAML in which a repeated key is an error; PyYAML silently drops the first value."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """The mapping of a node."""
@@ -20,7 +20,7 @@ class _Distinct(yaml.SafeLoader):
             name = (key.tag, str(key.value))
             if name in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value} is given twice in one block", key.start_mark
+                    None, None, f"key {key.value!r} is given twice in one block", key.start_mark
                 )
             seen.add(name)
         return super().construct_mapping(node, deep)
@@ -30,7 +30,7 @@ def load_yaml(text: str) -> Any:
     """The plain values that a YAML text spells.
 
     Raises:
-        yaml.YAMLError: It is not YAML, or gives a key twice in one block.
+        yaml.YAMLError: It is not YAML, or repeats a key within one block.
     """
     return yaml.load(text, Loader=_Distinct)
 
@@ -46,13 +46,13 @@ def load_config(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror or error}.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} is damaged: YAML was expected ({error}). Train the run again.") from error
+        raise UserError(f"{file} is damaged ({error}). Expected YAML. Train the run again.") from error
     if not isinstance(config, dict):
-        raise UserError(f"{file} holds no settings: a mapping (trainer, model, data, ...) was expected.")
+        raise UserError(f"{file} holds no settings. Expected a mapping (trainer, model, data, ...).")
     return config
 
 
-# What decides about a run, or where it lies, is not part of what it is.
+# Keys that control a run or its location are not part of what the run computes.
 _DECISIONS = ("run.resume", "run.fresh", "run.root", "run.checkpoint_minutes", "run.wandb", "ckpt_path")
 # How a step's samples are divided over devices and time: with one global batch, any of them computes the same.
 _GLOBAL_BATCH = "data.global_batch"
@@ -68,20 +68,20 @@ _DIVISION = (
 
 
 def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> tuple[str, ...]:
-    """A line for each key in which an earlier run's configuration is another than ours: `lr: begun with 1, now 2`.
+    """One line for each key in which an earlier run's configuration differs: `lr: started with 1, now 2`.
 
     With a `data.global_batch` the devices, the nodes and the batch size are not compared. A run that was begun without
     one has noted in its checkpoint how many samples a step had, and the loader holds it to that.
 
     Args:
         ours: Dotted keys to values.
-        theirs: Those of the run that is there.
+        theirs: Those of the existing run.
     """
     size = ours.get(_GLOBAL_BATCH)
     elastic = size is not None and theirs.get(_GLOBAL_BATCH, 0) in (None, size)
     left_out = (*_DECISIONS, *_DIVISION) if elastic else _DECISIONS
     return tuple(
-        f"{key}: begun with {theirs.get(key)!r}, now {ours.get(key)!r}"
+        f"{key}: started with {theirs.get(key)!r}, now {ours.get(key)!r}"
         for key in sorted(ours.keys() | theirs.keys())
         if key not in left_out and ours.get(key) != theirs.get(key)
     )
@@ -90,8 +90,8 @@ def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> tuple[str, 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     """Every leaf under its dotted key: `{"model": {"lr": 1}}` becomes `{"model.lr": 1}`.
 
-    Mappings inside of lists are opened too (`trainer.callbacks.0.class_path`), so that two lists of callbacks differ
-    in the setting that differs; a list without mappings is one leaf, as are an empty mapping and an empty list.
+    Mappings inside lists are flattened too (`trainer.callbacks.0.class_path`), so two lists of callbacks differ only
+    in the settings that differ. A list without mappings is one leaf, as are an empty mapping and an empty list.
     """
     return dict(_leaves("", config))
 

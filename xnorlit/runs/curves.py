@@ -13,7 +13,7 @@ from xnorlit.errors import UserError, did_you_mean
 
 @dataclass(frozen=True)
 class Series:
-    """One metric over training: three arrays of one length, by rising step."""
+    """One metric over training: three arrays of equal length, by increasing step."""
 
     step: NDArray[np.int64]
     epoch: NDArray[np.int64]
@@ -39,7 +39,7 @@ class Curves:
         """
         if name not in self.series:
             known = ", ".join(self.series) or "none"
-            raise UserError(f"No metric named {name!r} was logged.{did_you_mean(name, self.series)} Logged: {known}.")
+            raise UserError(f"no metric {name!r} was logged.{did_you_mean(name, self.series)} Logged: {known}.")
         return self.series[name]
 
     def __contains__(self, name: str) -> bool:
@@ -49,7 +49,7 @@ class Curves:
         """The series `layer/NAME/WHAT` by the layer's name, in the order of the file: `flips`, `alpha`, `dead`, ...
 
         Args:
-            what: What was logged of each layer, see `xnorlit.training.layer_curves`.
+            what: The logged quantity, see `xnorlit.training.layer_curves`.
         """
         split = {name: name.split("/") for name in self.series}
         return {
@@ -63,9 +63,9 @@ class Curves:
         """The curves in a metrics.csv.
 
         The logger writes training and validation metrics of one step in different rows and leaves the other cells
-        blank; a blank cell is no value, while a written `nan` is one: a loss that became NaN. A run that was resumed
-        has steps twice: the later row, which belongs to the weights that went on, is the one kept. A last line without
-        its end was cut short, perhaps within a number, and is left out.
+        blank. A blank cell is no value; a written `nan` is one, from a loss that became NaN. A resumed run has some
+        steps twice; the later row is kept, because it belongs to the weights that training continued with. A last
+        line without a newline was cut short, perhaps within a number, and is ignored.
 
         Raises:
             UserError: The file is missing, has no step column, or holds what is not a number.
@@ -76,25 +76,25 @@ class Curves:
         except OSError as error:
             raise UserError(f"{file} cannot be read: {error.strerror or error}.") from error
         except (csv.Error, UnicodeDecodeError) as error:
-            raise UserError(f"{file} is damaged: comma-separated text was expected ({error}).") from error
+            raise UserError(f"{file} is damaged ({error}). Expected comma-separated text.") from error
 
 
 def _parse(rows: Iterator[list[str]], file: Path) -> Curves:
     header = next(rows, None)
     if header is None or "step" not in header:
-        raise UserError(f"{file} has no column 'step'; a file of Lightning's CSVLogger was expected.")
+        raise UserError(f"{file} has no column 'step'. Expected a file that Lightning's CSVLogger wrote.")
     points: dict[str, dict[int, tuple[int, float]]] = {name: {} for name in header if name not in ("step", "epoch")}
     epoch = 0
     for line, row in enumerate(rows, start=2):
         cells = {name: cell for name, cell in zip(header, row, strict=False) if cell != ""}
         try:
-            # Rows of the learning-rate monitor carry no epoch: they belong to the one under way.
+            # Rows of the learning-rate monitor have no epoch: they belong to the current one.
             epoch = int(float(cells.pop("epoch", epoch)))
             step = int(float(cells.pop("step")))
             for name, cell in cells.items():
                 points[name][step] = epoch, float(cell)
         except (KeyError, ValueError, OverflowError) as error:
-            raise UserError(f"{file}, line {line}: a step and numbers were expected, not {','.join(row)!r}.") from error
+            raise UserError(f"{file}, line {line}: expected a step and numbers, found {','.join(row)!r}.") from error
     return Curves({name: _series(at) for name, at in points.items() if at})
 
 

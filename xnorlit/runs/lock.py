@@ -1,4 +1,4 @@
-"""How far a run has come, and the lock of the one process that may write it."""
+"""The state of a run, and the lock of the one process that may write it."""
 
 import fcntl
 import os
@@ -24,16 +24,16 @@ def state_of(run: Path) -> State:
 
 
 def take(run: Path) -> IO[str]:
-    """Takes a run's folder, which is made, for this process.
+    """Claims a run's folder for this process; creates it if necessary.
 
     Args:
         run: The run's directory.
 
     Returns:
-        The open lock; the folder is this process's until it is closed or the process ends, however it does.
+        The open lock. It is held until it is closed or the process ends.
 
     Raises:
-        BlockingIOError: Another process has it; the text says which.
+        BlockingIOError: Another process holds it; the text says which.
     """
     run.mkdir(parents=True, exist_ok=True)
     lock = (run / ".lock").open("a+")
@@ -61,6 +61,6 @@ def is_under_way(run: Path) -> bool:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # no lock at all: a run that was copied here
+    except OSError:  # no lock file: a run that was copied here
         return False
     return False

@@ -1,4 +1,4 @@
-"""What a run logged, as one record whether it was read from its directory, from W&B's files or from W&B's server."""
+"""What a run logged, as one record, whether read from its directory, W&B's files or W&B's server."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 from xnorlit.runs.curves import Curves, Series
 from xnorlit.runs.run import Run
 
-MOST_STEPS = 2**53  # beyond it a float holds no whole numbers, and neither does a run
+MOST_STEPS = 2**53  # beyond it a float cannot hold every integer, and no run is that long
 
 State = Literal["finished", "unfinished", "damaged"]
 
@@ -23,9 +23,9 @@ class LoggedRun:
         id: W&B's id of the run; empty for a run directory.
         pair: `EXPERIMENT/PAIR`.
         arm: Name of the arm.
-        seed: Its seed; None where it is not known.
-        state: `finished`; `unfinished`: under way, stopped or killed; `damaged`: nothing of it could be read.
-        reason: Why it is not finished, in a sentence; empty for a finished one.
+        seed: Its seed; None if unknown.
+        state: `finished`; `unfinished`: running, stopped or killed; `damaged`: unreadable.
+        reason: Why it is not finished, in one sentence; empty for a finished run.
         config: The resolved configuration under dotted keys.
         curves: By metric, over optimizer steps.
     """
@@ -52,8 +52,8 @@ class LoggedRun:
 def curves_of(rows: Iterable[Mapping[str, Any]]) -> Curves:
     """The curves in W&B's history: rows of `{trainer/global_step, epoch, metric: number}`, oldest first.
 
-    A run that was resumed logged some steps twice: the later row is the one kept, as in metrics.csv. Rows without a
-    step, W&B's own keys and what is no number are passed over.
+    A resumed run logged some steps twice; the later row is kept, as in metrics.csv. Rows without a step, W&B's own keys
+    and values that are not numbers are ignored.
     """
     points: dict[str, dict[int, tuple[int, float]]] = {}
     epoch = 0
@@ -81,6 +81,6 @@ def _series(at: Mapping[int, tuple[int, float]]) -> Series:
 
 
 def _number(value: object) -> float | None:
-    if value in ("NaN", "Infinity", "-Infinity"):  # as W&B writes what JSON has no number for
+    if value in ("NaN", "Infinity", "-Infinity"):  # W&B's spelling of values that JSON has no number for
         return float(str(value))
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -10,7 +10,7 @@ _SEED = re.compile(r"seed-(\d+)")
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """The coordinates of a run, in the order in which folders nest; sorts by them, seeds as numbers."""
+    """The coordinates of a run, in folder order; sorts by them, with seeds as numbers."""
 
     root: Path
     experiment: str
@@ -25,12 +25,12 @@ class Place:
 
     @property
     def group(self) -> tuple[str, str]:
-        """What runs that may be compared share: (experiment, pair)."""
+        """What comparable runs share: (experiment, pair)."""
         return self.experiment, self.pair
 
     @staticmethod
     def of(path: Path) -> "Place | None":
-        """The place that a path's last four names spell, or None where they spell none.
+        """The place that a path's last four names spell, or None.
 
         Args:
             path: A folder; it need not exist.

@@ -17,7 +17,7 @@ _KINDS = {"index": "I64", "label": "I64", "top5": "I64", "top5_logit": "F32"}
 class Predictions:
     """The five likeliest classes of N validation images, and the true one.
 
-    index: position of the image in its split's listing, rising. label: the true class. top5, top5_logit: [N, k],
+    index: position of the image in its split's listing, increasing. label: the true class. top5, top5_logit: [N, k],
     likeliest first, k = min(5, number of classes).
     """
 
@@ -35,30 +35,30 @@ class Predictions:
         return len(self.index)
 
     def correct(self, k: int) -> NDArray[np.bool_]:
-        """[N], whether the true class is among the k likeliest; with fewer than k classes it always is."""
+        """[N], whether the true class is among the k likeliest; always True with fewer than k classes."""
         return (self.top5[:, :k] == self.label[:, None]).any(axis=1)
 
     @staticmethod
     def load(file: Path) -> "Predictions":
-        """The predictions in `file`, which is trusted in nothing: types, shapes, ranges and order are checked.
+        """The predictions in `file`, whose types, shapes, ranges and order are all checked.
 
         Raises:
-            UserError: The file is missing, cut short, or not what a run writes; or it holds no image; or NaN.
+            UserError: The file is missing, cut short, not what a run writes, without images, or contains NaN.
         """
         try:
             with safe_open(file, framework="numpy") as tensors:
                 found = {name: tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118
-                _expect(found == _KINDS, file, f"tensors {_KINDS} were expected, not {found}")
+                _expect(found == _KINDS, file, f"expected the tensors {_KINDS}, found {found}")
                 arrays = {name: tensors.get_tensor(name) for name in _KINDS}
                 metadata = tensors.metadata() or {}
         except FileNotFoundError as error:
-            raise UserError(f"{file} is missing: the run left no predictions. Train the run again.") from error
+            raise UserError(f"{file} is missing: the run wrote no predictions. Train the run again.") from error
         except (SafetensorError, OSError) as error:
             raise UserError(f"{file} is damaged or cut short ({error}). Train the run again.") from error
         classes = _classes(metadata, file)
         _check_arrays(arrays, len(classes), file)
         epoch = metadata.get("epoch", "")
-        _expect(epoch.isdecimal(), file, f"the epoch should be a number, not {epoch!r}")
+        _expect(epoch.isdecimal(), file, f"expected a number as epoch, found {epoch!r}")
         missing = [key for key in ("listing_sha256", "split", "source") if not metadata.get(key)]
         _expect(not missing, file, f"its metadata lacks {', '.join(missing)}")
         return Predictions(
@@ -79,26 +79,26 @@ def _classes(metadata: dict[str, str], file: Path) -> tuple[str, ...]:
     _expect(
         isinstance(classes, list) and bool(classes) and all(isinstance(name, str) for name in classes),
         file,
-        "its metadata should name the classes as a JSON list of strings",
+        "expected the classes in its metadata as a JSON list of strings",
     )
     assert isinstance(classes, list)
-    _expect(len(set(classes)) == len(classes), file, "a class is named twice")
+    _expect(len(set(classes)) == len(classes), file, "a class is listed twice")
     return tuple(classes)
 
 
 def _check_arrays(arrays: dict[str, NDArray], classes: int, file: Path) -> None:
     index, label, top5, logit = (arrays[name] for name in _KINDS)
-    _expect(index.ndim == 1, file, f"index should be a vector, not of the shape {index.shape}")
+    _expect(index.ndim == 1, file, f"expected index to be a vector, found shape {index.shape}")
     if index.size == 0:
         raise UserError(
-            f"{file} holds predictions of no image at all. Give the run a validation set (data.source with a val or "
+            f"{file} holds no predictions. Give the run a validation set (data.source with a val or "
             "test folder) and train it again."
         )
     n, k = index.shape[0], min(5, classes)
     for name, array, shape in (("index", index, (n,)), ("label", label, (n,)), ("top5", top5, (n, k))):
-        _expect(array.shape == shape, file, f"{name} should have the shape {shape}, not {array.shape}")
-    _expect(logit.shape == (n, k), file, f"top5_logit should have the shape {(n, k)}, not {logit.shape}")
-    _expect(index[0] >= 0 and bool((np.diff(index) > 0).all()), file, "its images should come once each, in order")
+        _expect(array.shape == shape, file, f"expected {name} of shape {shape}, found {array.shape}")
+    _expect(logit.shape == (n, k), file, f"expected top5_logit of shape {(n, k)}, found {logit.shape}")
+    _expect(index[0] >= 0 and bool((np.diff(index) > 0).all()), file, "expected each image once, in order")
     for name, array in (("label", label), ("top5", top5)):
         _expect(
             bool(((array >= 0) & (array < classes)).all()), file, f"{name} names a class beyond the {classes} listed"
@@ -109,9 +109,9 @@ def _check_arrays(arrays: dict[str, NDArray], classes: int, file: Path) -> None:
             f"{file}: the network's outputs are NaN or infinite for {int(diverged.sum()):,} of {n:,} images. "
             "The run diverged: lower the learning rate and train it again."
         )
-    _expect(bool((np.diff(logit, axis=1) <= 0).all()), file, "the likeliest class should come first")
+    _expect(bool((np.diff(logit, axis=1) <= 0).all()), file, "expected the likeliest class first")
     ranked = np.sort(top5, axis=1)
-    _expect(bool((np.diff(ranked, axis=1) > 0).all()), file, "top5 names a class twice for one image")
+    _expect(bool((np.diff(ranked, axis=1) > 0).all()), file, "top5 lists a class twice for one image")
 
 
 def _expect(holds: bool, file: Path, problem: str) -> None:

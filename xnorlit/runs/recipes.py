@@ -1,4 +1,4 @@
-"""The one place that finds recipes: in the user's own `experiments/` folder first, then in the one that came along."""
+"""Finds recipes: first in the user's own `experiments/` folder, then in the packaged one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from xnorlit.errors import UserError, did_you_mean
 
 FOLDER = "experiments"
 TWIN = "float"
-"""The arm that every gap is to, and that others may learn from."""
+"""The arm that every gap refers to and that other arms may learn from."""
 
 
 def packaged() -> Path:
-    """The recipes that came with xnorlit: inside the installed package, or in the checkout around it."""
+    """The recipes that ship with xnorlit: in the installed package, or in the checkout."""
     package = Path(__file__).resolve().parents[1]
     installed = package / FOLDER
     return installed if installed.is_dir() else package.with_name(FOLDER)
@@ -28,12 +28,12 @@ def folders() -> list[Path]:
 
 
 def located(file: Path) -> Path:
-    """A file as named, or where it is missing and named `experiments/...`, the first of that name among the recipes.
+    """The file as named; if it is missing and named `experiments/...`, the first recipe file of that name.
 
-    So `xnorlit fit -c experiments/cifar10/base.yaml` runs outside a checkout, too.
+    So `xnorlit fit -c experiments/cifar10/base.yaml` also runs outside a checkout.
 
     Args:
-        file: As a command line or a sweep names it.
+        file: As given on a command line or in a sweep.
     """
     if file.exists() or file.parts[:1] != (FOLDER,):
         return file
@@ -45,8 +45,9 @@ def located(file: Path) -> Path:
 class Recipe:
     """An experiment's files: `base`, and an overlay for each arm by name, the float twin first.
 
-    A folder with a `base.yaml` is whole. One without adds its overlays to another recipe and shares its base and float
-    twin: `cifar10/search` adds to `cifar10`, a user's own `experiments/cifar10` to the packaged recipe of that name.
+    A folder with a `base.yaml` is complete. One without it adds overlays to another recipe and shares that recipe's
+    base and float twin: `cifar10/search` adds to `cifar10`, a user's own `experiments/cifar10` to the packaged recipe
+    of that name.
 
     Attributes:
         name: Path of the folder below `experiments/`, such as `cifar10`.

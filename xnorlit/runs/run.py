@@ -15,13 +15,13 @@ from xnorlit.runs.summary import Environment, Summary
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run. The small files are read at once; curves and predictions when they are first asked for.
+    """A finished run. The small files are read at once, curves and predictions at first use.
 
     Args:
         path: The run's directory.
-        place: Where it was filed, from its path, or from its configuration when the directory was copied elsewhere.
+        place: Its place, from its path, or from its configuration if the directory was copied elsewhere.
         config: The resolved configuration, nested.
-        summary: What came out.
+        summary: Its outcome.
         environment: Where it was trained.
     """
 
@@ -49,13 +49,13 @@ class Run:
 
 @dataclass(frozen=True)
 class BrokenRun:
-    """A run directory that cannot be used: damaged, or of a run that has not finished.
+    """A run directory that cannot be used: damaged, or unfinished.
 
     Args:
         path: The run's directory.
-        place: Where it is filed, or None where its path does not say.
+        place: Its place, or None if its path does not tell.
         reason: One or two sentences for the reader.
-        unfinished: True when it may still be under way or be resumed, False when a file is damaged.
+        unfinished: True if it may still be running or can be resumed, False if a file is damaged.
     """
 
     path: Path
@@ -74,9 +74,9 @@ def read(path: Path | str) -> Run:
     _check_is_run(path)
     if not (path / "summary.json").exists():
         raise UserError(
-            f"{path} is not finished: it has no summary.json, which a run writes last. It is still under way, was "
-            f"stopped, or failed{_how_far(path)}. Resume it: the training command again with "
-            "--run.resume auto; or start afresh: --run.fresh true."
+            f"{path} is not finished: it has no summary.json, which a run writes last. It is still running, was "
+            f"stopped, or failed{_how_far(path)}. Resume it with the training command and "
+            "--run.resume auto, or start again with --run.fresh true."
         )
     config = load_config(path / "config.yaml")
     return Run(
@@ -89,7 +89,7 @@ def read(path: Path | str) -> Run:
 
 
 def _how_far(path: Path) -> str:
-    """`, in epoch 7 of 20` of an unfinished run; empty where it logged nothing that can be read."""
+    """`, in epoch 7 of 20` of an unfinished run; empty if it logged nothing readable."""
     try:
         reached = max(int(series.epoch[-1]) for series in Curves.load(path / "metrics.csv").series.values()) + 1
         planned = load_config(path / "config.yaml")["trainer"]["max_epochs"]
@@ -100,14 +100,14 @@ def _how_far(path: Path) -> str:
 
 def _check_is_run(path: Path) -> None:
     if not path.exists():
-        raise UserError(f"There is no run {path}.{_nearest(path)}")
+        raise UserError(f"there is no run {path}.{_nearest(path)}")
     if not path.is_dir():
-        raise UserError(f"{path} is a file; a run directory was expected, such as {path.parent}.")
+        raise UserError(f"{path} is a file. Expected a run directory, such as {path.parent}.")
     if not (path / "config.yaml").exists() and not (path / "summary.json").exists():
         below = sorted(found.parent for found in path.glob("**/seed-*/config.yaml"))
         if below:
             listed = ", ".join(str(run) for run in below[:4]) + (", ..." if len(below) > 4 else "")
-            raise UserError(f"{path} is not a run, but a folder of {len(below)}: give {listed}.")
+            raise UserError(f"{path} is not a run but a folder of runs ({len(below)}). Give one of them: {listed}.")
         raise UserError(
             f"{path} is not a run: it has no config.yaml. A run is a folder RUNS/EXPERIMENT/PAIR/ARM/seed-N that "
             "training wrote."
@@ -115,7 +115,7 @@ def _check_is_run(path: Path) -> None:
 
 
 def _nearest(path: Path) -> str:
-    """What exists beside the first part of a path that does not, and the nearest of it as a question."""
+    """The existing names next to the first missing part of a path, and the nearest as a question."""
     while not path.parent.is_dir():
         path = path.parent
     known = sorted(str(child) for child in path.parent.iterdir() if child.is_dir())
@@ -133,6 +133,6 @@ def _place(path: Path, config: dict[str, Any]) -> Place:
         if isinstance(experiment, str) and isinstance(pair, str) and isinstance(arm, str):
             return Place(Path(root or "runs"), experiment, pair, arm, seed)
     raise UserError(
-        f"{path / 'config.yaml'} does not say where the run is filed: run.experiment, run.pair, run.arm and "
-        "seed_everything were expected. Train the run again."
+        f"{path / 'config.yaml'} does not name the run's place. Expected run.experiment, run.pair, run.arm and "
+        "seed_everything. Train the run again."
     )

@@ -11,18 +11,18 @@ from xnorlit.runs.place import Place
 from xnorlit.runs.run import BrokenRun, Run, read
 
 _LISTED = 4
-"""Broken runs of other pairs that are named; more are counted."""
+"""How many broken runs of other pairs are named; the rest are counted."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The runs of one pair that belong side by side.
+    """The comparable runs of one pair.
 
     Args:
         experiment: Name of the experiment.
         pair: Name of the pair.
-        runs: Finished runs of at least two arms; every seed here is there in at least two arms.
-        left_out: One sentence for each run of the pair, or newer pair, that is not among `runs`.
+        runs: Finished runs of at least two arms; every seed occurs in at least two arms.
+        left_out: One sentence for each run of the pair, or of a newer pair, that is missing from `runs`.
     """
 
     experiment: str
@@ -32,19 +32,19 @@ class Pair:
 
 
 def find(root: Path | str) -> list[Run | BrokenRun]:
-    """Every run under `root`, ordered by place; a broken or unfinished one is listed with its reason.
+    """Every run under `root`, ordered by place; broken and unfinished runs with their reason.
 
-    Runs that `--run.fresh` moved aside (`seed-0.until-<time>`) were given up on purpose and are not listed.
+    Runs that `--run.fresh` moved aside (`seed-0.until-<time>`) are not listed.
 
     Raises:
         UserError: There is no folder `root`.
     """
     root = Path(root)
     if not root.is_dir():
-        raise UserError(f"There is no folder of runs {root}. Train a pair first: make train-xnor train-float.")
+        raise UserError(f"there is no folder of runs {root}. Train a pair first: make train-xnor train-float.")
     found: list[tuple[tuple, Run | BrokenRun]] = []
     for path in root.glob("*/*/*/seed-*"):
-        # Names with a dot belong to writers under way (xnorlit.output.atomic) and to tools, never to a run.
+        # Names with a dot belong to unfinished writes (xnorlit.output.atomic) and to tools, never to a run.
         hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
         if path.is_dir() and not hidden and ".until-" not in path.name:
             place = Place.of(path)
@@ -56,7 +56,7 @@ def find(root: Path | str) -> list[Run | BrokenRun]:
 def _read_or_explain(path: Path, place: Place | None) -> Run | BrokenRun:
     try:
         if place is None:
-            raise UserError(f"{path} does not end in a number: seed-0, seed-1, ... were expected.")
+            raise UserError(f"{path} does not end in a number. Expected seed-0, seed-1, ...")
         return read(path)
     except UserError as error:
         unfinished = place is not None and not (path / "summary.json").exists()
@@ -68,10 +68,10 @@ def newest(root: Path | str, *, with_codes: bool) -> Run:
 
     Args:
         root: The folder of runs.
-        with_codes: Pass over float networks, of which there is nothing to pack.
+        with_codes: Skip float networks, which have nothing to pack.
 
     Raises:
-        UserError: There is none; the message says what is there.
+        UserError: There is none; the message lists what exists.
     """
     found = find(root)
     finished = [run for run in found if isinstance(run, Run)]
@@ -86,7 +86,7 @@ def newest(root: Path | str, *, with_codes: bool) -> Run:
 
 
 def newest_pair(root: Path | str, *, experiment: str | None = None, pair: str | None = None) -> Pair:
-    """The pair of which a run started last, among those where two arms have finished with a same seed.
+    """The pair with the most recently started run, among pairs in which two arms finished with the same seed.
 
     Args:
         root: The folder of runs.
@@ -94,7 +94,7 @@ def newest_pair(root: Path | str, *, experiment: str | None = None, pair: str | 
         pair: Search among pairs of this name only.
 
     Raises:
-        UserError: No pair is complete; the message says what is missing.
+        UserError: No pair is complete; the message names what is missing.
     """
     found = _within(find(root), Path(root), experiment, pair)
     while True:
@@ -111,7 +111,7 @@ def newest_pair(root: Path | str, *, experiment: str | None = None, pair: str | 
     left_out = [
         *(_left_out(run) for run in groups[group] if run not in complete[group]),
         *(
-            f"{run.path} is newer, but has no finished twin with seed {run.place.seed}."
+            f"{run.path} is newer but has no finished twin with seed {run.place.seed}."
             for other, runs in groups.items()
             for run in runs
             if other not in complete and _started(run) > newest
@@ -132,7 +132,7 @@ def _finished(found: Sequence[Run | BrokenRun]) -> dict[tuple[str, str], list[Ru
 
 
 def _without_predictions(run: Run) -> BrokenRun | None:
-    """The run as a broken one, where its predictions cannot be read; they are read of a pair's runs only."""
+    """The run as a broken one if its predictions are unreadable; only those of a pair's runs are read."""
     try:
         _ = run.predictions
     except UserError as error:
@@ -141,31 +141,31 @@ def _without_predictions(run: Run) -> BrokenRun | None:
 
 
 def _broken_elsewhere(found: Sequence[Run | BrokenRun], group: tuple[str, str]) -> list[str]:
-    """One sentence about the broken runs of other pairs that were searched, however many they are."""
+    """One sentence about all broken runs of the other pairs."""
     paths = [str(run.path) for run in found if isinstance(run, BrokenRun) and _group(run) != group]
     if not paths:
         return []
     listed = ", ".join(paths[:_LISTED]) + (f", ... {len(paths)} in all" if len(paths) > _LISTED else "")
-    return [f"Of other pairs, not finished or damaged: {listed}."]
+    return [f"Unfinished or damaged runs of other pairs: {listed}."]
 
 
 def _within(
     found: list[Run | BrokenRun], root: Path, experiment: str | None, pair: str | None
 ) -> list[Run | BrokenRun]:
-    """The runs of that experiment and of pairs of that name; a name that nothing has is an error."""
+    """The runs of that experiment and of pairs of that name; an unknown name is an error."""
     for at, (kind, wanted) in enumerate((("experiment", experiment), ("pair", pair))):
         if wanted is None:
             continue
         known = {_group(run)[at] for run in found}
         if wanted not in known:
             listed = ", ".join(sorted(known)) or "none"
-            raise UserError(f"{root} has no {kind} named {wanted}.{did_you_mean(wanted, known)} There: {listed}.")
+            raise UserError(f"{root} has no {kind} named {wanted}.{did_you_mean(wanted, known)} Known: {listed}.")
         found = [run for run in found if _group(run)[at] == wanted]
     return found
 
 
 def _group(run: Run | BrokenRun) -> tuple[str, str]:
-    """(experiment, pair) of a run that `find` found: the names of the folders, so that seed-x has them too."""
+    """(experiment, pair) of a run that `find` found, from its folders, so that seed-x has them too."""
     experiment, pair = run.path.parts[-4:-2]
     return experiment, pair
 
@@ -178,19 +178,19 @@ def _seeds_in_two_arms(runs: Sequence[Run]) -> list[Run]:
 
 
 def _started(run: Run) -> datetime:
-    # What the run wrote about itself: a copy or a clone gives files other times.
+    # The run's own record: copying or cloning changes the files' times.
     return run.environment.started
 
 
 def _left_out(run: Run) -> str:
-    return f"{run.path} is left out: no other arm has finished with seed {run.place.seed}."
+    return f"{run.path} is left out because no other arm has finished with seed {run.place.seed}."
 
 
 def _nothing_to_compare(root: Path, found: list[Run | BrokenRun], groups: dict[tuple[str, str], list[Run]]) -> str:
-    lines = [f"{root} has no pair to compare: two arms of one pair, finished with the same seed, were expected."]
+    lines = [f"{root} has no pair to compare. Expected two arms of one pair, finished with the same seed."]
     for (experiment, pair), runs in groups.items():
         arms = ", ".join(f"{run.place.arm} (seed {run.place.seed})" for run in runs)
         lines.append(f"  {experiment}/{pair} has {arms}.")
     lines += [f"  {run.reason}" for run in found if isinstance(run, BrokenRun)]
-    lines.append("Train what is missing (make train-xnor, make train-float; SEED=n), or give two run directories.")
+    lines.append("Train the missing arm (make train-xnor or make train-float, SEED=n), or give two run directories.")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Settings: which files a command line names, what each says, what several say together, what the words say."""
+"""Settings: the files that a command line names, their content, and their combination."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ def with_recipes(words: Sequence[str]) -> list[str]:
 
 
 def _config_words(words: Sequence[str]) -> Iterator[tuple[int, str, Path]]:
-    """Where a command line names a configuration file: the word's index, what precedes the file in it, and the file."""
+    """Where a command line names a configuration file: the word's index, the prefix within it, and the file."""
     for index, word in enumerate(words):
         name, sign, value = word.partition("=")
         if name in ("-c", "--config") and sign:
@@ -36,7 +36,7 @@ def _config_words(words: Sequence[str]) -> Iterator[tuple[int, str, Path]]:
 
 
 def given(words: Sequence[str], name: str) -> str | None:
-    """The value that a command line gives an option, `--name VALUE` or `--name=VALUE`; the last one, or None.
+    """The last value that a command line gives an option (`--name VALUE` or `--name=VALUE`), or None.
 
     Args:
         words: The command line.
@@ -51,7 +51,7 @@ def given(words: Sequence[str], name: str) -> str | None:
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """What a configuration file says; one named `experiments/...` may be a packaged recipe.
+    """The content of a configuration file; one named `experiments/...` may be a packaged recipe.
 
     Raises:
         UserError: It is missing, or not a YAML file of `key: value` lines.
@@ -76,9 +76,9 @@ def read_config(file: Path) -> dict[str, Any]:
 
 
 def merged(files: Iterable[Path]) -> dict[str, Any]:
-    """What several files say together: later ones override earlier ones, key by key.
+    """The combination of several files: later ones override earlier ones, key by key.
 
-    A class that is named anew (`class_path`) starts with settings of its own.
+    A new `class_path` starts with its own settings.
 
     Raises:
         UserError: See `read_config`.

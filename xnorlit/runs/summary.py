@@ -1,4 +1,4 @@
-"""The two small JSON files of a run: what came out (`summary.json`) and where it ran (`environment.json`)."""
+"""The two small JSON files of a run: its outcome (`summary.json`) and where it ran (`environment.json`)."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,13 +9,13 @@ from xnorlit.fields import FieldError, Fields, read_json
 
 @dataclass(frozen=True)
 class Summary:
-    """What a finished run reports about itself; the file is written last, so a run without it is unfinished.
+    """A finished run's report. The file is written last, so a run without it is unfinished.
 
     Accuracies are fractions on the validation set; times are in seconds; sizes are of all weights, in bits:
-    `packed_bits` as a packed file holds them, `binary_packed_bits` the layers with one-bit weights in it. `codes` are
-    the bits of weights and inputs by layer, 32 for real ones; `cannot_pack` is why there is no packed file, or empty.
-    `wandb_id` is W&B's id of the run, None where it was not logged there.
-    What a run of an earlier version did not record is None.
+    `packed_bits` is the packed size; `binary_packed_bits` is the part for layers with one-bit weights. `codes` are the
+    bits of weights and inputs by layer, 32 for real ones. `cannot_pack` is why there is no packed form, or empty.
+    `wandb_id` is W&B's id of the run, None if it was not logged there. A field that an earlier version did not record
+    is None.
     """
 
     epochs: int
@@ -38,16 +38,16 @@ class Summary:
 
     @property
     def has_codes(self) -> bool:
-        """Whether some operand has few bits, so that there is something to pack; a float network has none."""
+        """Whether some operand has few bits, so that there is something to pack."""
         if self.codes is not None:
             return any(min(bits) < 32 for bits in self.codes.values())
         return self.packed_bits < self.float_bits
 
     @property
     def bits_per_binary_weight(self) -> float | None:
-        """Bits that a binary weight takes when packed, its share of alpha and thresholds included.
+        """Bits of a binary weight when packed, including its share of alpha and thresholds.
 
-        None where there is none, or where the run was recorded before this was counted.
+        None if there is none, or if the run predates this count.
         """
         return self.binary_packed_bits / self.binary_parameters if self.binary_packed_bits else None
 
@@ -98,7 +98,7 @@ def _codes(fields: Fields) -> dict[str, tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Environment:
-    """Where and on what a run was trained. What is not known is None or 0."""
+    """Where and on what a run was trained; unknown values are None or 0."""
 
     python: str
     platform: str
@@ -115,7 +115,7 @@ class Environment:
 
     @property
     def machine(self) -> tuple[str, int, int, str | None]:
-        """What must agree before times may be divided: (cpu, cores, threads, gpu)."""
+        """What must agree for times to be comparable: (cpu, cores, threads, gpu)."""
         return self.cpu, self.cores, self.threads, self.gpu
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Runs that W&B holds: its offline directories, several of which may be one run, and its server's."""
+"""Runs stored by W&B: in its offline directories, several of which may form one run, and on its server."""
 
 import json
 import subprocess
@@ -13,11 +13,11 @@ from xnorlit.runs.curves import Curves
 from xnorlit.runs.logged import LoggedRun, curves_of
 
 COMPARISON = "comparison"
-"""The job type of the run in which the dashboard keeps a pair's gap and sizes: no arm of the pair."""
+"""The job type of the run in which the dashboard stores a pair's gap and sizes; it is not an arm."""
 
 
 class ApiRun(Protocol):
-    """What is asked of a run of `wandb.Api()`."""
+    """The part of a run of `wandb.Api()` that is used here."""
 
     id: str
     state: str
@@ -32,7 +32,7 @@ class ApiRun(Protocol):
 
 
 class Api(Protocol):
-    """What is asked of `wandb.Api()`."""
+    """The part of `wandb.Api()` that is used here."""
 
     def runs(self, path: str) -> Iterable[ApiRun]:
         """The runs of `entity/project`."""
@@ -41,7 +41,7 @@ class Api(Protocol):
 
 @dataclass
 class _Part:
-    """One offline directory's share of a run."""
+    """The part of a run in one offline directory."""
 
     folder: Path
     run: Mapping[str, Any] = field(default_factory=dict)
@@ -52,10 +52,10 @@ class _Part:
 
 
 def offline(root: Path | str) -> list[LoggedRun]:
-    """The runs in W&B's directories anywhere under `root`, in the order of their pairs, arms and seeds.
+    """The runs in W&B's directories anywhere under `root`, ordered by pair, arm and seed.
 
-    A resumed run has a directory for each time it was gone on with: they are one record, later rows winning. A run
-    whose last directory has no exit code 0 is unfinished; a directory that cannot be read is a record of its own.
+    A resumed run has one directory for each part; together they form one record, in which later rows win. A run whose
+    last directory lacks exit code 0 is unfinished. An unreadable directory is a record of its own.
 
     Args:
         root: A folder of runs, one run, or a folder `wandb`.
@@ -65,7 +65,7 @@ def offline(root: Path | str) -> list[LoggedRun]:
     """
     root = Path(root)
     if not root.is_dir():
-        raise UserError(f"There is no folder {root}. Expected one that holds runs, or W&B's own folder wandb.")
+        raise UserError(f"there is no folder {root}. Expected one that holds runs, or W&B's own folder wandb.")
     files = sorted({*root.rglob("run-*.wandb")})
     parts: dict[str, list[_Part]] = {}
     damaged = []
@@ -83,7 +83,7 @@ def offline(root: Path | str) -> list[LoggedRun]:
 
 
 def online(api: Api, path: str) -> list[LoggedRun]:
-    """The runs of a W&B project, as the same records; a pair's own comparison, which trained nothing, is none of them.
+    """The runs of a W&B project, as the same records, without the pairs' comparison runs, which trained nothing.
 
     Args:
         api: `wandb.Api()`.
@@ -96,9 +96,9 @@ def online(api: Api, path: str) -> list[LoggedRun]:
         return [_of_server(run) for run in api.runs(path) if run.job_type != COMPARISON]
     except UserError:
         raise
-    except Exception as error:  # wandb raises errors of its own, of requests and of the standard library
+    except Exception as error:  # wandb raises its own errors and those of requests and of the standard library
         raise UserError(
-            f"W&B cannot be asked for the runs of {path}: {error}. Log in (wandb login), check the name, or read the "
+            f"cannot read the runs of {path} from W&B: {error}. Log in (wandb login), check the name, or read the "
             "run directories: they hold the same and need no network."
         ) from error
 
@@ -113,19 +113,19 @@ def _of_server(run: ApiRun) -> LoggedRun:
         arm=str(run.job_type or config.get("arm") or ""),
         seed=_seed(config),
         state="finished" if finished else "unfinished",
-        reason="" if finished else f"W&B says that the run is {run.state}.",
+        reason="" if finished else f"W&B reports the run as {run.state}.",
         config=config,
         curves=curves_of(run.scan_history()),
     )
 
 
 def _read(file: Path) -> _Part:
-    """What one transaction log holds, as `wandb leet inspect` prints it; an incomplete log gives what there is."""
+    """The content of one transaction log, as `wandb leet inspect` prints it; an incomplete log yields a part."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     part = _Part(file.parent)
     if "No module named" in done.stderr:
-        raise UserError("W&B's files are read by the wandb package, which is missing here: pip install wandb.")
+        raise UserError("reading W&B's files needs the wandb package: pip install wandb.")
     if done.returncode != 0:
         part.problem = " ".join(done.stderr.split()) or f"wandb leet inspect ended with status {done.returncode}"
     for kind, entry in _entries(done.stdout):
@@ -149,7 +149,7 @@ def _entries(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
             kind = record["type"]
             yield kind, _mapping(record[kind])
         except (ValueError, KeyError, TypeError, RecursionError):
-            continue  # a line that is no record says nothing
+            continue  # skip lines that are not records
 
 
 def _mapping(value: object) -> dict[str, Any]:
@@ -176,12 +176,12 @@ def _merged(run_id: str, parts: list[_Part]) -> LoggedRun:
 
 def _why_unfinished(part: _Part) -> str:
     if part.exit_code is None:
-        return f"{part.folder} ends without an exit code: the run is under way, or was killed."
-    return f"{part.folder} ends with exit code {part.exit_code}: the run was stopped, or failed."
+        return f"{part.folder} has no exit code: the run is still running, or was killed."
+    return f"{part.folder} has exit code {part.exit_code}: the run was stopped, or failed."
 
 
 def _damaged(part: _Part, file: Path) -> LoggedRun:
-    why = part.problem or "it holds no run"
+    why = part.problem or "it contains no run"
     return LoggedRun(str(part.folder), "", "", "", None, "damaged", f"{file} cannot be read: {why}.", {}, Curves({}))
 
 

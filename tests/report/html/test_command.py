@@ -204,7 +204,7 @@ def test_broken_runs_and_nan_losses_are_words_on_the_page(pair):
     ("left", "note"),
     [
         (None, r"metrics\.csv cannot be read: No such file or directory\. Its curves are missing"),
-        ("epoch,step,val/top1\n0,99,0.3\n1,1x\n", r"metrics\.csv, line 3: a step and numbers were expected"),
+        ("epoch,step,val/top1\n0,99,0.3\n1,1x\n", r"metrics\.csv, line 3: expected a step and numbers"),
         ("epoch,step,val/top1\n0,99,0.3\n", r"metrics\.csv was cut short: it ends in epoch 1 of 2"),
     ],
 )
@@ -227,7 +227,7 @@ def test_predictions_of_no_image_and_of_other_classes_end_with_words(tmp_path, m
         report()
     shutil.rmtree("runs/synthetic/pair-0/float")
     write_run(Path("runs"), "float", images=0, right=0)
-    with pytest.raises(UserError, match=r"(?s)has no pair to compare.*holds predictions of no image at all"):
+    with pytest.raises(UserError, match=r"(?s)has no pair to compare.*holds no predictions"):
         report()
     assert not Path("runs/synthetic/pair-0/report.html").exists()
 

@@ -136,7 +136,7 @@ def test_a_finished_run_of_another_configuration_is_not_taken_for_the_grids(trai
     out, err = capsys.readouterr()
     assert "4 other configuration" in out
     assert "runs/tiny/pair-0/XNOR/seed-1 is not what the grid asks for now" in out
-    assert "trainer.max_epochs: begun with 2, now 3" in out
+    assert "trainer.max_epochs: started with 2, now 3" in out
     assert "4 of 4 runs were begun with another configuration" in err
     assert ablation.read("tiny.yaml") == []
     assert len(trained) == 4

@@ -49,7 +49,7 @@ def test_a_brief_pair_is_trained_apart_said_to_be_one_and_found_again(trained, t
     assert all(f"--trainer.max_epochs {brief.EPOCHS} --run.wandb off" in line for line in commands.values())
     assert not (tmp_path / "runs").exists()
     said = " ".join(capsys.readouterr().out.split())
-    assert "There is no folder of runs" in said
+    assert "there is no folder of runs" in said
     assert "Now float and xnor are trained for 4 epochs" in said
     commands.clear()
     assert brief.pair(tmp_path / "runs", tmp_path / "brief") == found
