@@ -34,7 +34,7 @@ ROOMS = {
     "pictures": Room(foreign=("numpy", "PIL")),
     "data": Room(("pictures",)),
     "runs": Room(foreign=("numpy", "rich", "safetensors", "scipy", "statsmodels", "wandb", "yaml")),
-    "training": Room(("models", "data", "runs")),
+    "training": Room(("models", "convert", "data", "runs")),
     "packed": Room(foreign=("numpy",)),
     "export": Room(("training", "packed")),
     "bench": Room(("export",)),
@@ -46,7 +46,7 @@ ROOMS = {
     "sweep": Room(("comparison",), foreign=("rich",)),
     "commands": Room(("bench", "report", "sweep"), lazy=True),
     "__main__": Room(("commands",), foreign=()),
-    "__init__": Room(("export", "comparison", "convert"), foreign=(), lazy=True),
+    "__init__": Room(("export", "comparison"), foreign=(), lazy=True),
 }
 LEAVES = {"errors", "fields", "processes", "output"}
 HEAVY = {"torch", "pytorch_lightning", "lightning", "torchvision", "torchmetrics"}

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from xnorlit.binarize import Binarizer, binarizer_of
 from xnorlit.errors import UserError, did_you_mean
-from xnorlit.models.builder import AlexNet, NetworkSpec, build
+from xnorlit.models.builder import AlexNet, NetworkSpec, Normalize, build
 from xnorlit.models.choice import choose, matching
 from xnorlit.models.network import Block, Network
 from xnorlit.models.recalibration import recalibrate
@@ -90,6 +90,7 @@ __all__ = [
     "LayerSummary",
     "Network",
     "NetworkSpec",
+    "Normalize",
     "Summary",
     "build",
     "choose",

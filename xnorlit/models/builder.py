@@ -59,6 +59,16 @@ class AlexNet(nn.Sequential):
     network: Network
     outputs: dict[str, tuple[int, ...]]
 
+    @property
+    def name(self) -> str:
+        """What its table is called."""
+        return self.network.name
+
+    @property
+    def coupled(self) -> Network | None:
+        """See `Network.coupled`."""
+        return self.network.coupled
+
     def layers(self) -> Iterator[tuple[str, BinaryLayer]]:
         """The convolutions and linear layers with their block's name, from the pixels to the logits."""
         for name, block in self.named_children():
@@ -121,6 +131,11 @@ class NetworkSpec:
     table: Network
     binarizer: Binarizer
     layers: Mapping[str, Binarizer] = field(default_factory=dict)
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the images that the table was made for."""
+        return self.table.image_size
 
     def __post_init__(self) -> None:
         choose(self.table, self.binarizer, self.layers)

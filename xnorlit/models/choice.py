@@ -1,7 +1,7 @@
 """Which binarizer each layer of a network gets."""
 
 import fnmatch
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from xnorlit.binarize import Binarizer
 from xnorlit.binarize.float import Float
@@ -22,27 +22,28 @@ def choose(network: Network, binarizer: Binarizer, layers: Mapping[str, Binarize
         UserError: A pattern matches no layer.
     """
     chosen = {block.name: _of_the_network(block, binarizer) for block in network.blocks}
+    names = list(chosen)
     for pattern, override in layers.items():
-        chosen.update(dict.fromkeys(matching(network, pattern, "model.layers"), override))
+        chosen.update(dict.fromkeys(matching(names, network.name, pattern, "model.layers"), override))
     return chosen
 
 
-def matching(network: Network, pattern: str, setting: str) -> list[str]:
+def matching(names: Sequence[str], network: str, pattern: str, setting: str) -> list[str]:
     """The names of the layers that a name or a pattern means.
 
     Args:
-        network: The table of blocks.
+        names: Those of all layers.
+        network: What the message calls the network.
         pattern: `conv2`, or `conv*`.
         setting: Where it was given, for the message.
 
     Raises:
         UserError: There are none; the message suggests the nearest.
     """
-    names = [block.name for block in network.blocks]
     found = fnmatch.filter(names, pattern)
     if not found:
         raise UserError(
-            f"{setting}: no layer of {network.name} matches {pattern!r}.{did_you_mean(pattern, names)} "
+            f"{setting}: no layer of {network} matches {pattern!r}.{did_you_mean(pattern, names)} "
             f"Layers: {', '.join(names)}; patterns like 'conv*' are understood."
         )
     return found

@@ -1,12 +1,13 @@
 """The one LightningModule that trains every arm."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning.cli import OptimizerCallable
 from pytorch_lightning.trainer.states import TrainerFn
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 from typing_extensions import override
@@ -20,6 +21,7 @@ from xnorlit.training.bop import refuse_other_weights
 from xnorlit.training.evaluation import Evaluation
 from xnorlit.training.losses import Loss
 from xnorlit.training.losses.cross_entropy import CrossEntropy
+from xnorlit.training.own_network import Conversion, OwnNetwork, OwnSpec
 from xnorlit.training.place import checkpoint_of
 from xnorlit.training.pretrained import accuracy, inherit
 from xnorlit.training.schedule import Constant, Schedule, steps_per_epoch
@@ -31,10 +33,12 @@ class Classifier(Evaluation):
     The number of classes, the image size, mean and standard deviation are the data module's.
 
     Args:
-        network: Name of the table of blocks, such as alexnet-small or alexnet-xnor.
+        network: Name of a table of blocks, such as alexnet-small or alexnet-xnor; or your own: class_path and init_args
+            of any torch.nn.Module that maps normalised images (N, 3, S, S) to logits (N, classes).
         binarizer: How weights and inputs of the network's binary blocks become few-bit: a class name (XNOR, BWN,
             Float) or class_path with init_args. Float makes the float twin.
         layers: Other binarizers for single layers, by name or pattern: {conv2: Float, fc*: BWN}.
+        conversion: How the layers of a network of your own become binary.
         init_from: A trained network, whose weights are binarised, measured, and trained further: an arm of the same
             pair, such as float (its last checkpoint of the same seed), a checkpoint of a run of the same network, or
             torchvision's file of its trained AlexNet.
@@ -55,9 +59,10 @@ class Classifier(Evaluation):
 
     def __init__(
         self,
-        network: str,
+        network: str | Callable[[], nn.Module],
         binarizer: Binarizer,
         layers: dict[str, Binarizer] | None = None,
+        conversion: Conversion | None = None,
         init_from: Path | None = None,
         losses: list[Loss] | None = None,
         optimizer: OptimizerCallable = torch.optim.Adam,
@@ -73,8 +78,11 @@ class Classifier(Evaluation):
     ) -> None:
         super().__init__()
         # A name that is no layer's is refused here, before any image is read.
-        self.spec = NetworkSpec(network_named(network), binarizer, layers or {})
-        self.table = self.spec.table
+        self.spec: NetworkSpec | OwnSpec
+        if isinstance(network, str):
+            self.spec = NetworkSpec(network_named(network), binarizer, layers or {})
+        else:
+            self.spec = OwnSpec(network, binarizer, layers or {}, conversion or Conversion())
         self.init_from = init_from
         self.before_training: dict[str, Any] | None = None
         self.losses = losses or [CrossEntropy()]
@@ -85,11 +93,17 @@ class Classifier(Evaluation):
             "latent": {"eps": latent_eps, "weight_decay": latent_weight_decay},
             "learned": {"lr": learned_lr, "weight_decay": learned_weight_decay},
         }
-        patterns = decayed_layers or []
-        self.decayed = {name for each in patterns for name in matching(self.table, each, "model.decayed_layers")}
+        self.decayed_layers = decayed_layers or []
+        if isinstance(self.spec, NetworkSpec):
+            self._decayed([block.name for block in self.spec.table.blocks], self.spec.table.name)
         self.channels_last = channels_last
         self.compiled = compile
-        self.net: AlexNet | None = None
+        self.net: AlexNet | OwnNetwork | None = None
+
+    def _decayed(self, names: list[str], network: str) -> set[str]:
+        """The layers whose weights alone are decayed."""
+        patterns = self.decayed_layers
+        return {name for each in patterns for name in matching(names, network, each, "model.decayed_layers")}
 
     @override
     def configure_model(self) -> None:
@@ -122,6 +136,8 @@ class Classifier(Evaluation):
             self.net = self.spec.build(
                 classes=data.num_classes, image_size=data.image_size, mean=data.mean, std=data.std
             )
+        if isinstance(self.net, OwnNetwork):
+            self.net.check(data.num_classes, data.image_size)
         if self.channels_last:
             self.net.to(memory_format=torch.channels_last)
         self.count_right(data.num_classes)
@@ -174,8 +190,9 @@ class Classifier(Evaluation):
         for name, parameters in own.items():
             given = {key: value for key, value in self.own_settings[name].items() if value is not None}
             groups.append({"params": parameters, **given})
-        if self.decayed:
-            weights = {id(layer.weight) for name, layer in self.net.layers() if name in self.decayed}
+        if self.decayed_layers:
+            by_name = dict(self.net.layers())
+            weights = {id(by_name[name].weight) for name in self._decayed(list(by_name), self.net.name)}
             groups = [part for group in groups for part in _parted(group, weights)]
         groups.append({"params": flipped, "flips": True})
         optimizer = self.make_optimizer([group for group in groups if group["params"]])
@@ -231,7 +248,7 @@ class Classifier(Evaluation):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         data = self.trainer.datamodule
         checkpoint["xnorlit"] = {
-            "network": self.table.name,
+            "network": self.net.name,
             "image_size": data.image_size,
             "classes": list(data.classes),
             "before_training": self.before_training,
@@ -255,7 +272,7 @@ class Classifier(Evaluation):
             made_by = checkpoint.get("xnorlit", {"network": "another program"})
             lines = [f"  {key}: checkpoint {_shape(theirs, key)}, network {_shape(ours, key)}" for key in wrong[:5]]
             raise UserError(
-                f"the checkpoint holds {made_by['network']} and does not fit {self.table.name} "
+                f"the checkpoint holds {made_by['network']} and does not fit {self.net.name} "
                 f"({len(wrong)} tensors differ):\n" + "\n".join(lines) + "\nGive the configuration that it was trained "
                 "with, RUN/config.yaml."
             )

@@ -47,10 +47,10 @@ def inherit(net: AlexNet, file: Path) -> None:
     """
     theirs = {_our_name(key): value for key, value in load_weights(file).items()}
     ours = _without_pixels(net.state_dict())
-    coupled = net.network.coupled
+    coupled = net.coupled
     if coupled is not None and any(key in theirs and theirs[key].shape != ours[key].shape for key in ours):
         theirs = decouple(theirs, coupled)
-    taken = _matched(ours, _without_pixels(theirs), net.network.name, file)
+    taken = _matched(ours, _without_pixels(theirs), net.name, file)
     with torch.no_grad():
         for key in taken:
             ours[key].copy_(theirs[key])

@@ -11,7 +11,8 @@ import pytorch_lightning as pl
 from typing_extensions import override
 
 from xnorlit.errors import UserError
-from xnorlit.models import AlexNet, Summary, summarize
+from xnorlit.models import AlexNet, Summary
+from xnorlit.models.summary import summary
 from xnorlit.output import atomic
 from xnorlit.output.console import say
 from xnorlit.training.environment import environment
@@ -56,7 +57,7 @@ class RunRecord(pl.Callback):
             surroundings = environment(trainer.datamodule.used_backend)
             _write_text(self.folder / "environment.json", json.dumps(surroundings, indent=2))
             _write_text(self.folder / "config.yaml", self.config)  # Last: with it a run has begun.
-        size = summarize(pl_module.net)
+        size = summary(pl_module.net, (3, *[trainer.datamodule.image_size] * 2))
         say("arm", describe(size, self.folder.parent.name))
 
     @override
@@ -122,8 +123,8 @@ class RunRecord(pl.Callback):
                 "it. xnorlit validate measures its last checkpoint; --run.fresh true trains it again."
             )
         data = trainer.datamodule
-        size = summarize(pl_module.net)
-        summary = {
+        size = summary(pl_module.net, (3, *[trainer.datamodule.image_size] * 2))
+        found = {
             "status": "finished",
             "epochs": trainer.current_epoch,
             "top1": self.measured["top1"],
@@ -145,19 +146,19 @@ class RunRecord(pl.Callback):
         if trainer.fast_dev_run:
             say("done", "a rehearsal: nothing was kept")
             return
-        _write_text(self.folder / "summary.json", json.dumps(summary, indent=2))
-        self._tell(summary, size)
+        _write_text(self.folder / "summary.json", json.dumps(found, indent=2))
+        self._tell(found, size)
 
-    def _tell(self, summary: dict[str, Any], size: Summary) -> None:
-        best = f"best {100 * summary['best_top1']:.2f} at epoch {summary['best_epoch']}"
+    def _tell(self, found: dict[str, Any], size: Summary) -> None:
+        best = f"best {100 * found['best_top1']:.2f} at epoch {found['best_epoch']}"
         say(
             "done",
-            f"top-1 {100 * summary['top1']:.2f} %, top-5 {100 * summary['top5']:.2f} % ({best}), "
-            f"{summary['train_seconds']:.0f} s of training{', synthetic images' if summary['synthetic'] else ''}\n"
+            f"top-1 {100 * found['top1']:.2f} %, top-5 {100 * found['top5']:.2f} % ({best}), "
+            f"{found['train_seconds']:.0f} s of training{', synthetic images' if found['synthetic'] else ''}\n"
             f"weights: {weigh(size)}\n"
             f"run: {self.folder}",
         )
-        wandb = summary["wandb"]
+        wandb = found["wandb"]
         if wandb:
             say("", "W&B: offline (log in with: wandb login)" if wandb["offline"] else f"W&B: run {wandb['id']}")
         pair = self.folder.parents[1]
@@ -167,7 +168,7 @@ class RunRecord(pl.Callback):
         else:
             other = "float" if size.binary_weights else "xnor"
             say("next", f"train the other arm of the pair (make train-{other}), then make compare")
-        if summary["bits"]["packed"] < summary["bits"]["float"]:
+        if found["bits"]["packed"] < found["bits"]["float"]:
             say("", f"xnorlit pack {self.folder}   (make pack)")
 
     @override

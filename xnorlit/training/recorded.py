@@ -52,7 +52,7 @@ def untrained(config: dict[str, Any], file: Path, *, classes: int) -> tuple[Alex
         UserError: As in `classifier`.
     """
     module = classifier(config, file)
-    size = int((config.get("data") or {}).get("image_size") or module.spec.table.image_size)
+    size = int((config.get("data") or {}).get("image_size") or module.spec.image_size)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = module.spec.build(classes=classes, image_size=size)

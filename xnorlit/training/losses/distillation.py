@@ -46,7 +46,7 @@ class _Taught(Loss):
     def prepare(self, net: AlexNet, data: ImageData, run: Path) -> None:
         checkpoint = checkpoint_of(self.teacher, run, role="the teacher")
         self._network = trained_network(checkpoint, data)
-        say("teacher", f"{self._network.network.name}, {checkpoint}")
+        say("teacher", f"{self._network.name}, {checkpoint}")
 
     def taught(self, images: Tensor) -> Tensor:
         """The teacher's logits, without gradients."""

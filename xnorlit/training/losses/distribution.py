@@ -63,7 +63,7 @@ class DistributionLoss(Loss):
         self.norms = norms_before_quantised_inputs(net)
         if not self.norms:
             raise UserError(
-                f"DistributionLoss needs batch norms whose output is quantised, and {net.network.name} has none with "
+                f"DistributionLoss needs batch norms whose output is quantised, and {net.name} has none with "
                 "this binarizer. Leave the loss out, or choose a binarizer that quantises inputs (XNOR)."
             )
 

@@ -1,0 +1,141 @@
+"""A user's own network in a training: any module, its layers binary, behind the normalisation of the pixels."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from xnorlit.binarize import Binarizer
+from xnorlit.binarize.float import Float
+from xnorlit.convert import Activation, Norm, binarize_
+from xnorlit.errors import UserError
+from xnorlit.layers import BinaryLayer
+from xnorlit.models import Normalize, matching
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """How the layers of a module become binary, see `binarize_`.
+
+    Args:
+        skip: Layers that stay as they are, by name or pattern.
+        activation: What replaces a ReLU ahead of a sign: prelu, hardtanh or identity; keep refuses dead signs.
+        norm: Whether a layer without a norm in front of it gets one (missing), or not (keep).
+    """
+
+    skip: list[str] = field(default_factory=list)
+    activation: Activation = "prelu"
+    norm: Norm = "keep"
+
+
+class OwnNetwork(nn.Sequential):
+    """uint8 pixels `(N, 3, S, S)` to logits `(N, classes)`: the normalisation, and a user's module as `body`.
+
+    Attributes:
+        name: What messages and packed files call it.
+    """
+
+    name: str
+    coupled = None
+
+    @torch.no_grad()
+    def check(self, classes: int, size: int) -> None:
+        """Lets the network see two black images.
+
+        Args:
+            classes: Number of classes.
+            size: Side of the images, pixels.
+
+        Raises:
+            UserError: It does not take them, or gives something else than a logit for each class.
+        """
+        pixels = torch.zeros(2, 3, size, size, dtype=torch.uint8, device=self.normalize.mean.device)
+        try:
+            logits = self.eval()(pixels)
+        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(
+                f"model.network: {self.name} does not take images (N, 3, {size}, {size}) in fp32: {first}. Change "
+                "data.image_size, or the network."
+            ) from error
+        finally:
+            self.train()
+        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        if shape != (2, classes):
+            raise UserError(
+                f"model.network: {self.name} gives {shape} for two images of {classes} classes. Expected "
+                f"(2, {classes}): set the number of classes in model.network.init_args."
+            )
+
+    def layers(self) -> Iterator[tuple[str, BinaryLayer]]:
+        """The layers that have a binarizer, with their names in the user's module."""
+        yield from ((name, part) for name, part in self.body.named_modules() if isinstance(part, BinaryLayer))
+
+
+@dataclass(frozen=True)
+class OwnSpec:
+    """A user's module and the binarizers of its layers: all that `build` needs beside the images.
+
+    A module without layers of this package is binarised by `binarize_`. In one that has some, those that are not
+    `Float` get the binarizer, so that the same module makes both arms of a pair.
+
+    Args:
+        make: Gives the module, freshly initialised, or is one.
+        binarizer: Applies to every convolution and linear layer that is not skipped.
+        layers: Other binarizers for single layers, by name or pattern; the last match wins. Float keeps one real.
+        conversion: For `binarize_`.
+    """
+
+    make: Callable[[], nn.Module] | nn.Module
+    binarizer: Binarizer
+    layers: Mapping[str, Binarizer] = field(default_factory=dict)
+    conversion: Conversion = field(default_factory=Conversion)
+
+    image_size = None
+
+    def build(
+        self,
+        *,
+        classes: int,
+        image_size: int | None = None,
+        mean: Sequence[float] = (127.5, 127.5, 127.5),
+        std: Sequence[float] = (127.5, 127.5, 127.5),
+    ) -> OwnNetwork:
+        """The network; the module's weights are drawn before anything of the binarizer is.
+
+        Args:
+            classes: Unused: the module's own arguments say how many there are; see `OwnNetwork.check`.
+            image_size: Unused.
+            mean: Mean of each channel, 0 to 255.
+            std: Standard deviation of each channel, 0 to 255.
+
+        Raises:
+            UserError: It is no module, or a layer of it cannot be binary.
+        """
+        body = self.make if isinstance(self.make, nn.Module) else self.make()
+        if not isinstance(body, nn.Module):
+            raise UserError(f"model.network gives a {type(body).__name__}. Expected a torch.nn.Module.")
+        held = {name: part for name, part in body.named_modules() if isinstance(part, BinaryLayer)}
+        if held:
+            chosen = {name: part.binarizer for name, part in held.items() if not isinstance(part.binarizer, Float)}
+            chosen = dict.fromkeys(chosen, self.binarizer)
+            for pattern, other in self.layers.items():
+                chosen.update(dict.fromkeys(matching(list(held), type(body).__name__, pattern, "model.layers"), other))
+            for name, binarizer in chosen.items():
+                held[name].bind(binarizer)
+        else:
+            settings = self.conversion
+            binarize_(
+                body,
+                self.binarizer,
+                skip=settings.skip,
+                layers=self.layers,
+                activation=settings.activation,
+                norm=settings.norm,
+            )
+        net = OwnNetwork()
+        net.name = type(body).__name__
+        net.add_module("normalize", Normalize(mean, std))
+        net.add_module("body", body)
+        return net
