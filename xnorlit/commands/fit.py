@@ -22,6 +22,7 @@ from xnorlit.commands.help import Formatter, beginnings, binarizer_list
 from xnorlit.commands.wording import in_words
 from xnorlit.data import ImageData
 from xnorlit.errors import UserError
+from xnorlit.output import atomic
 from xnorlit.output.console import say
 from xnorlit.processes import is_first
 from xnorlit.runs.arm import named
@@ -132,7 +133,9 @@ class XnorlitCLI(LightningCLI):
         if resume or finished:
             refuse_other_config(flatten(yaml.safe_load(self.resolved)), self._begun_with(), self.folder)
         if finished:
-            (self.folder / "checkpoints" / CHECKPOINTS[1]).unlink(missing_ok=True)  # Killed before it did so itself.
+            # Where it was killed when it had all but ended, it could not do so itself.
+            (self.folder / "checkpoints" / CHECKPOINTS[1]).unlink(missing_ok=True)
+            atomic.sweep(self.folder)
             raise _FinishedError(f"{self.folder} has finished ({top1(self.folder)}): there is nothing left to train")
         self.until_step, self.wandb_id, self.wandb = 0, secrets.token_hex(4), wandb_mode(self.place.wandb)
         if resume:

@@ -111,6 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [_HOME.sub(_at_home, word) for word in words if word != "--debug"]
     closed = _open_standard_streams()
+    if os.getcwd() not in sys.path:  # noqa: PTH109 - pathlib is not needed for `--help`
+        sys.path.append(os.getcwd())  # noqa: PTH109 - a class path of a configuration may be of a file here
     if not words or words[0] in ("--help", "-h", "help"):
         sys.stdout.write(usage())
         return 0

@@ -24,7 +24,6 @@ from xnorlit.export.operands import refuse
 from xnorlit.export.trace import Chain, traced
 from xnorlit.export.weight import Weight, weigh
 from xnorlit.fields import FieldError
-from xnorlit.models import AlexNet
 from xnorlit.output import atomic
 from xnorlit.packed.document import document, parse
 from xnorlit.packed.engine import METADATA
@@ -131,7 +130,7 @@ def pack(
     model = _ready(model)
     if type(image_size) is not int or image_size < 1:
         raise UserError(f"image_size is {image_size!r}. Expected the side of the images, a whole number of pixels.")
-    name = model.network.name if isinstance(model, AlexNet) else type(model).__name__
+    name = getattr(model, "name", type(model).__name__)
     chain = traced(model, image_size, mean, std)
     if isinstance(classes, str) or len(classes) != chain.outputs:
         given = repr(classes) if isinstance(classes, str) else f"{len(classes)} names"

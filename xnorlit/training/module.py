@@ -1,6 +1,7 @@
 """The one LightningModule that trains every arm."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from xnorlit.binarize import Binarizer
 from xnorlit.data import Batch, ImageData
 from xnorlit.errors import UserError
 from xnorlit.layers import attach
-from xnorlit.models import AlexNet, NetworkSpec, matching, network_named
+from xnorlit.models import AlexNet, NetworkSpec, Summary, matching, network_named
+from xnorlit.models.summary import summary
 from xnorlit.training.bop import refuse_other_weights
 from xnorlit.training.evaluation import Evaluation
 from xnorlit.training.losses import Loss
 from xnorlit.training.losses.cross_entropy import CrossEntropy
-from xnorlit.training.own_network import Conversion, OwnNetwork, OwnSpec
+from xnorlit.training.own_network import BODY, Conversion, OwnNetwork, OwnSpec
 from xnorlit.training.place import checkpoint_of
 from xnorlit.training.pretrained import accuracy, inherit
 from xnorlit.training.schedule import Constant, Schedule, steps_per_epoch
@@ -144,6 +146,14 @@ class Classifier(Evaluation):
         self.train_top1 = MulticlassAccuracy(data.num_classes, average="micro", validate_args=False)
         self.train_loss = MeanMetric(nan_strategy="disable")
         self.train_terms = torch.nn.ModuleList(MeanMetric(nan_strategy="disable") for _ in self.losses)
+
+    def summary(self) -> Summary:
+        """What the network weighs and computes for one image of the data."""
+        size = self.trainer.datamodule.image_size
+        found = summary(self.net, (3, size, size))
+        # As `layers` calls them: without the part that holds a user's module.
+        layers = (replace(layer, name=layer.name.removeprefix(f"{BODY}.")) for layer in found.layers)
+        return replace(found, layers=tuple(layers))
 
     @override
     def forward(self, images: Tensor) -> Tensor:

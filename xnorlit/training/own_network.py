@@ -13,6 +13,8 @@ from xnorlit.errors import UserError
 from xnorlit.layers import BinaryLayer
 from xnorlit.models import Normalize, matching
 
+BODY = "body"  # what holds the user's module, in the names of tensors
+
 
 @dataclass(frozen=True)
 class Conversion:
@@ -137,5 +139,5 @@ class OwnSpec:
         net = OwnNetwork()
         net.name = type(body).__name__
         net.add_module("normalize", Normalize(mean, std))
-        net.add_module("body", body)
+        net.add_module(BODY, body)
         return net

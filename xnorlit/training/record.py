@@ -12,7 +12,6 @@ from typing_extensions import override
 
 from xnorlit.errors import UserError
 from xnorlit.models import AlexNet, Summary
-from xnorlit.models.summary import summary
 from xnorlit.output import atomic
 from xnorlit.output.console import say
 from xnorlit.training.environment import environment
@@ -57,7 +56,7 @@ class RunRecord(pl.Callback):
             surroundings = environment(trainer.datamodule.used_backend)
             _write_text(self.folder / "environment.json", json.dumps(surroundings, indent=2))
             _write_text(self.folder / "config.yaml", self.config)  # Last: with it a run has begun.
-        size = summary(pl_module.net, (3, *[trainer.datamodule.image_size] * 2))
+        size = pl_module.summary()
         say("arm", describe(size, self.folder.parent.name))
 
     @override
@@ -123,7 +122,7 @@ class RunRecord(pl.Callback):
                 "it. xnorlit validate measures its last checkpoint; --run.fresh true trains it again."
             )
         data = trainer.datamodule
-        size = summary(pl_module.net, (3, *[trainer.datamodule.image_size] * 2))
+        size = pl_module.summary()
         found = {
             "status": "finished",
             "epochs": trainer.current_epoch,

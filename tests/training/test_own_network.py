@@ -1,0 +1,156 @@
+"""A user's own module is trained, paired, packed and resumed by its class path as a network of the tables is."""
+
+import json
+import os
+import re
+import signal
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from tests.faults import forked
+from tests.faults.test_kills import OFTEN, killed_at
+from xnorlit import XNOR, BinaryConv2d, Float, UserError, compare, load, runs
+from xnorlit.layers import BinaryLayer
+from xnorlit.training.own_network import Conversion, OwnSpec
+
+
+class Net(nn.Module):
+    """Four layers with a ReLU ahead of one that will take signs."""
+
+    def __init__(self, classes: int, width: int = 8):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, stride=4, padding=1), nn.BatchNorm2d(width), nn.ReLU())
+        self.mid = nn.Conv2d(width, width, 3, padding=1)
+        self.norm = nn.BatchNorm2d(width)
+        self.act = nn.ReLU()
+        self.last = nn.Conv2d(width, width, 3, padding=1)
+        self.head = nn.Linear(64 * width, classes)
+
+    def forward(self, x):
+        return self.head(torch.flatten(self.last(self.act(self.norm(self.mid(self.stem(x))))), 1))
+
+
+class Held(nn.Module):
+    """Has a layer of this package, and one that it keeps real."""
+
+    def __init__(self):
+        super().__init__()
+        self.real = BinaryConv2d(3, 4, 3, binarizer=Float())
+        self.few = BinaryConv2d(4, 4, 3, binarizer="BNN")
+
+    def forward(self, x):
+        return self.few(self.real(x)).mean((2, 3))
+
+
+def made(classes: int = 3) -> nn.Module:
+    """A function may make the network, too."""
+    return Net(classes)
+
+
+def line(photos, root, tmp_path, arm, binarizer, network="Net", **more):
+    file = tmp_path / f"{arm}.yaml"
+    own = {"class_path": f"{__name__}.{network}", "init_args": {"classes": 3}}
+    file.write_text(yaml.safe_dump({"model": {"network": own, "conversion": {"skip": ["stem", "head"]}}}))
+    words = forked.words(photos, root, model__network=None, model__binarizer=binarizer, run__arm=arm, **more)
+    return ["fit", "-c", str(file), *words[1:]]
+
+
+@pytest.fixture(scope="module")
+def pair(photos, tmp_path_factory):
+    root = tmp_path_factory.mktemp("own")
+    for arm in ("XNOR", "Float"):
+        forked.train(line(photos, root, root, arm, arm), root / "log")
+    return [root / "unnamed" / "pair-0" / arm / "seed-0" for arm in ("XNOR", "Float")]
+
+
+def test_both_arms_of_a_pair_begin_with_the_same_weights_and_compare(pair):
+    one, other = (runs.read(run) for run in pair)
+    assert one.summary.codes == {"stem.0": (32, 32), "mid": (1, 1), "last": (1, 1), "head": (32, 32)}
+    assert other.summary.codes == dict.fromkeys(one.summary.codes, (32, 32))
+    assert one.flat_config["model.network.init_args.classes"] == 3
+    assert {"layer/mid/flips", "layer/last/alpha"} <= one.curves.series.keys()
+    found = compare([one, other])
+    assert not [note for note in found.notes if "differ" in note and "network" in note]
+
+
+def test_the_seed_alone_decides_what_both_arms_begin_with():
+    begun = []
+    for binarizer in (XNOR(), Float()):
+        torch.manual_seed(3)
+        begun.append(OwnSpec(lambda: Net(3), binarizer).build(classes=3, image_size=32).body)
+    for name in ("stem.0", "mid", "last", "head"):
+        assert torch.equal(*(body.get_submodule(name).weight for body in begun)), name
+
+
+def test_it_is_packed_and_answers_as_the_module_does(pair, tmp_path):
+    packing = forked.Training(["pack", str(pair[0])], tmp_path / "log")
+    assert packing.wait() == 0, packing.said
+    assert "the five likeliest, in order, differ for 0 of 7 images" in packing.said
+    network = load(pair[0] / "packed.safetensors")
+    assert network.graph.network == "Net"
+
+
+@pytest.mark.parametrize("network", ["Net", "made"])
+def test_a_killed_run_of_it_ends_as_an_undisturbed_one(network, photos, tmp_path):
+    begin = line(photos, tmp_path / "killed", tmp_path, "x", "XNOR", network, run__checkpoint_minutes=OFTEN)
+    killed = forked.Training(begin, tmp_path / "log", killed_at("a file has just got its name", 6))
+    assert killed.wait() == -signal.SIGKILL, killed.said
+    forked.train(begin, tmp_path / "log")
+    forked.train(line(photos, tmp_path / "whole", tmp_path, "x", "XNOR", network), tmp_path / "log")
+    assert forked.differences(*(forked.folder(tmp_path / root) for root in ("whole", "killed"))) == []
+
+
+def test_layers_of_this_package_get_the_arms_binarizer_and_real_ones_stay_real():
+    net = OwnSpec(Held, XNOR()).build(classes=4)
+    assert [type(layer.binarizer).__name__ for _, layer in net.layers()] == ["Float", "XNOR"]
+    twin = OwnSpec(Held, Float()).build(classes=4)
+    assert [type(layer.binarizer).__name__ for _, layer in twin.layers()] == ["Float", "Float"]
+    other = OwnSpec(Held, Float(), {"few": XNOR()}).build(classes=4)
+    assert dict(other.layers())["few"].binarizer.weight_bits == 1
+    with pytest.raises(UserError, match=r"model\.layers: no layer of Held matches 'fwe'\. Did you mean few\?"):
+        OwnSpec(Held, XNOR(), {"fwe": Float()}).build(classes=4)
+
+
+def test_a_relu_ahead_of_a_sign_is_replaced_in_the_binary_arm_alone():
+    settings = Conversion(skip=["stem", "head"])
+    binary, twin = (OwnSpec(lambda: Net(3), arm, {}, settings).build(classes=3).body for arm in (XNOR(), Float()))
+    assert isinstance(binary.act, nn.PReLU)
+    assert isinstance(twin.act, nn.ReLU)
+    assert not isinstance(binary.head, BinaryLayer)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"init_args": {"classes": 5}}, r"Net gives \(2, 5\) for two images of 3 classes\. Expected \(2, 3\)"),
+        ({"init_args": {"classes": 3, "wdth": 4}}, r"Net has no setting wdth .*Did you mean width"),
+        ({"class_path": f"{__name__}.Nett"}, r"model\.network.*Nett"),
+        ({"class_path": "json.dumps"}, r"model\.network"),
+        ({"image_size": 64}, r"Net does not take images \(N, 3, 64, 64\)"),
+    ],
+)
+def test_what_is_wrong_with_it_is_said_before_anything_is_trained(change, message, photos, tmp_path):
+    begin = line(photos, tmp_path / "runs", tmp_path, "x", "XNOR")
+    file = tmp_path / "x.yaml"
+    content = yaml.safe_load(file.read_text())
+    begin += [f"--data.image_size={change.pop('image_size')}"] if "image_size" in change else []
+    content["model"]["network"].update(change)
+    file.write_text(yaml.safe_dump(content))
+    training = forked.Training(begin, tmp_path / "log")
+    assert training.wait() == 2, training.said
+    assert re.search(message, training.said), training.said
+    assert "Traceback" not in training.said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_network_of_the_working_folder_is_found(photos, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("from tests.training.test_own_network import Net\n")
+    begin = line(photos, tmp_path / "runs", tmp_path, "x", "XNOR", trainer__max_epochs=1)
+    text = (tmp_path / "x.yaml").read_text()
+    (tmp_path / "x.yaml").write_text(text.replace(f"{__name__}.Net", "mine.Net"))
+    forked.train(begin, tmp_path / "log", lambda: os.chdir(tmp_path))
+    config = yaml.safe_load((forked.folder(tmp_path / "runs") / "config.yaml").read_text())
+    assert json.dumps(config["model"]["network"]).count("Net")
