@@ -13,7 +13,7 @@ from xnorlit.bench.row import OPPONENTS
 from xnorlit.bench.subject import of_file, of_random_weights, pixels
 from xnorlit.commands.main import COMMANDS
 from xnorlit.errors import UserError
-from xnorlit.export.pack import write
+from xnorlit.export.pack import pack, write
 from xnorlit.packed import _kernels
 
 LAYERS = ["conv2", "conv3", "conv4", "conv5", "fc6", "fc7"]
@@ -71,6 +71,13 @@ def test_the_json_says_where_and_how(document, file):
     assert torch.__version__.startswith(document["machine"]["packages"]["torch"])
     assert document["subject"]["weights"] == f"{file} (random weights)"
     assert document["subject"]["binary_macs"]["conv3"] == 8 * 8 * 128 * 96 * 9
+
+
+def test_a_module_that_has_no_table_is_refused_in_words(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 8), torch.nn.Flatten())
+    pack(model, tmp_path / "net", image_size=8, classes=["ant", "bee"], mean=[127] * 3, std=[64] * 3)
+    with pytest.raises(UserError, match="holds Sequential, a module that was packed from Python"):
+        of_file(tmp_path / "net")
 
 
 def test_memory_is_counted(document, file):

@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 import torch
 
+from xnorlit.errors import UserError
 from xnorlit.export.random_weights import drawn_network
-from xnorlit.models import AlexNet, create
+from xnorlit.models import AlexNet, create, list_networks
 from xnorlit.models.plain import plain
 from xnorlit.packed import PackedNetwork, load, tensorfile
 from xnorlit.packed.document import parse
@@ -76,6 +77,11 @@ def of_file(path: Path) -> Subject:
     load(path)
     metadata, tensors = tensorfile.read(path)
     graph = parse(json.loads(metadata[METADATA]), tensors)
+    if graph.network not in list_networks():
+        raise UserError(
+            f"{path} holds {graph.network}, a module that was packed from Python. The bench compares a network with its float "
+            "twin, which it builds by name: give what `xnorlit pack` wrote, or --network NAME."
+        )
     first = "int8" if any(layer.weights.form == "int8" for layer in graph.layers) else "float"
     both = {first: (graph, tensors)}
     for ends in ENDS:

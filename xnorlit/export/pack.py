@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 from typing_extensions import override
 
 from xnorlit.errors import UserError
@@ -169,8 +169,7 @@ def _ready(model: nn.Module) -> nn.Module:
     for name, module in model.named_modules():
         kind, name = type(module).__name__, name or type(module).__name__
         for values in [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
-            lazy = isinstance(values, UninitializedTensorMixin)
-            refuse(lazy, name, f"{kind} has no weights yet; call the network once on a batch of images")
+            refuse(is_lazy(values), name, f"{kind} has no weights yet; call the network once on a batch of images")
             refuse(values.is_meta, name, f"{kind} is on the device meta, without values; load its weights")
         hooked = bool(module._forward_hooks or module._forward_pre_hooks)
         how = "remove it (register_forward_hook returns what has .remove(); prune.remove, remove_weight_norm)"

@@ -122,7 +122,8 @@ def traced(
     pixels = torch.randint(PIXELS, (BATCH, 3, image_size, image_size), dtype=torch.uint8, generator=draw)
     images = pixels if own else normalize(pixels)
     shapes = _Shapes(model, graph, image_size).of(images)
-    names = {layer: name for name, layer in model.layers()} if isinstance(model, AlexNet) else {}
+    named = model.layers() if isinstance(model, AlexNet) else ()
+    names: dict[nn.Module, str] = {layer: name for name, layer in named}
     steps, used, path = [], set(), _path(graph, shapes)
     for before, node in pairwise(path):
         module = _module(node, modules, shapes[before], shapes[node])

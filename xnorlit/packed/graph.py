@@ -149,7 +149,7 @@ class Graph:
     """A whole packed network, without its tensors.
 
     Attributes:
-        network: Name of the table of blocks it was built from.
+        network: Name of the table of blocks it was built from, or of the class of another module.
         image_size: Side of the square image, pixels.
         mean: Per channel of R, G, B, 0 to 255, subtracted from the pixels.
         std: Per channel, 0 to 255.
