@@ -26,7 +26,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # How many pictures each draws, and words that must be among what it prints.
 SHOWN = {
-    "01_pair": (3, ("McNemar", "matched: the configurations differ in model.binarizer only")),
+    "01_pair": (3, ("McNemar", "matched: only model.binarizer differs")),
     "02_scale_gradient": (3, ("every combination", "XNOR-alpha-K", "One standard error of a cell: ")),
     "03_bits": (2, ("every combination", "weight_bits", "One standard error of a cell: ")),
     "04_inside": (4, ("% after 4 epochs", "conv2: ", "input channels are dead")),

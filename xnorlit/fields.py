@@ -140,11 +140,14 @@ class Fields:
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
     def done(self) -> None:
-        """Refuses what nobody took: a reader that ignores a key may compute something else than was meant."""
-        if self._left:
-            name = min(map(str, self._left))
+        """Refuse what nobody took: a reader that ignores a key may compute something else than was meant."""
+        self.only(self._known)
+
+    def only(self, known: Sequence[str]) -> None:
+        """Refuse keys that are not known; before the first is taken, so that a misspelt key is not called missing."""
+        for name in sorted(set(map(str, self._left)) - set(known)):
             place = f"{self.place}: " if self.place else ""
-            raise FieldError(f"{place}unknown key {_short(name)}{_near(name, self._known)}")
+            raise FieldError(f"{place}unknown key {_short(name)}{_near(name, known)}")
 
     def at(self, name: str) -> str:
         """The place of a value, for messages."""

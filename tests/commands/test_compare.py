@@ -41,7 +41,7 @@ def test_the_newest_pair_is_printed_with_the_difference_first(pair, capsys):
     lines = printed(capsys).splitlines()
     heading = " ".join(lines[:2])
     assert heading == (
-        "synthetic/pair-0 · matched: the configurations differ in model.binarizer only · "
+        "synthetic/pair-0 · matched: only model.binarizer differs · "
         "synthetic images (generated, not photographs) · seed 0 · 1,000 images"
     )
     assert [line.split() for line in lines[2:4]] == [
@@ -59,8 +59,8 @@ def test_the_newest_pair_is_printed_with_the_difference_first(pair, capsys):
     assert rows["network, trained"] == ["5.62", "MiB", "5.62", "MiB"]
     assert rows["network, packed"] == ["0.212", "MiB", "5.62", "MiB", "26.5", "x", "smaller"]
     text = " ".join(lines)
-    assert "the paper, ImageNet (published, not run here): 43.112 / 70.341 against 54.623 / 78.854" in text
-    assert "claimed there, not measured: 32 x less memory for the weights and 58 x faster" in text
+    assert "the paper on ImageNet (published, not run here): 43.112 / 70.341 against 54.623 / 78.854" in text
+    assert "claimed there but not measured: 32 x less memory for the weights and 58 x faster" in text
 
 
 def test_an_unmatched_pair_shows_both_values_of_each_key(pair, capsys):
@@ -127,7 +127,7 @@ def test_json_says_the_same_and_its_fields_are_stable(pair, capsys):
     record = json.loads(printed(capsys, json=True))
     assert record["schema"] == 1
     assert record["matched"] is True
-    assert record["gaps"][0]["difference"]["verdict"] == "matched: the configurations differ in model.binarizer only"
+    assert record["gaps"][0]["difference"]["verdict"] == "matched: only model.binarizer differs"
     assert record["gaps"][0]["top1"]["points"] == pytest.approx(15)
     assert record["published"]["binary_top1"] == 43.112
 

@@ -133,23 +133,23 @@ def refused(message, *paths):
 
 
 def test_fewer_than_two_runs_are_refused(tmp_path):
-    refused("No runs were given; two or more were expected")
-    refused("One run was given; two or more were expected. Give the twin", write_run(tmp_path, "xnor"))
+    refused("No runs were given; at least two are expected")
+    refused("One run was given; at least two are expected. Add the twin", write_run(tmp_path, "xnor"))
 
 
 def test_one_run_twice_is_refused(tmp_path):
     path = write_run(tmp_path, "xnor")
-    refused("was given twice; two different runs were expected", path, path.parent / "../xnor/seed-0")
+    refused("was given twice; different runs are expected", path, path.parent / "../xnor/seed-0")
 
 
 def test_a_missing_arm_is_refused(tmp_path):
     paths = [write_run(tmp_path, "xnor", seed) for seed in range(3)]
-    refused("All runs given are of the arm xnor; two arms were expected, such as xnor and float", *paths)
+    refused("All runs belong to the arm xnor; two arms are expected, such as xnor and float", *paths)
 
 
 def test_seeds_that_do_not_pair_up_are_refused(tmp_path):
     paths = [write_run(tmp_path, arm, seed) for arm, seeds in (("xnor", (0, 1)), ("float", (0, 2))) for seed in seeds]
-    refused(r"xnor \(seed 0, 1\) and float \(seed 0, 2\) do not pair up\. Give each arm's runs with the same", *paths)
+    refused(r"xnor \(seed 0, 1\) and float \(seed 0, 2\) do not pair up\. Give runs with the same seeds", *paths)
 
 
 def test_found_seeds_that_do_not_pair_up_are_noted_and_left_out(tmp_path):
@@ -165,12 +165,12 @@ def test_found_runs_of_other_seeds_are_never_paired(tmp_path):
     paths = [write_run(tmp_path, arm, seed, right=650 + 50 * seed) for arm in seeds for seed in seeds[arm]]
     found = compare(runs(*paths), strict=False)
     assert [arm.label for arm in found.arms] == ["bwn", "float"]
-    assert "xnor (seed 0) and float (seed 1) do not pair up: nothing of xnor is compared." in found.notes
+    assert "xnor (seed 0) and float (seed 1) do not pair up: no run of xnor is compared." in found.notes
 
 
 def test_found_arms_without_a_common_seed_are_refused(tmp_path):
     paths = [write_run(tmp_path, arm, seed) for arm, seeds in (("xnor", (0, 1)), ("float", (2, 3))) for seed in seeds]
-    with pytest.raises(UserError, match=r"nothing of xnor is compared\.\nNo two arms have a seed in common"):
+    with pytest.raises(UserError, match=r"no run of xnor is compared\.\nNo two arms share a seed"):
         compare(runs(*paths), strict=False)
 
 
@@ -178,8 +178,8 @@ def test_seeds_that_were_trained_in_several_ways_have_no_mean(tmp_path):
     paths = [write_run(tmp_path, arm, seed) for arm in ("xnor", "float") for seed in (0, 1)]
     paths += [write_run(tmp_path, arm, 2, config={"trainer.max_epochs": 9}) for arm in ("xnor", "float")]
     refused(
-        r"The seeds of (xnor|float) were not trained alike, so they have no mean: \w+/seed-0 and \w+/seed-2 differ in "
-        r"trainer\.max_epochs \(2 and 9\)",
+        r"The seeds of (xnor|float) were trained with different settings, so they have no mean: "
+        r"\w+/seed-0 and \w+/seed-2 differ in trainer\.max_epochs \(2 and 9\)",
         *paths,
     )
 
@@ -188,13 +188,13 @@ def test_several_float_arms_leave_the_reference_open(tmp_path):
     arms = {"xnor": {}, "bwn": {"model.binarizer": FLOAT}}
     paths = [write_run(tmp_path, arm, pair="a", config=config) for arm, config in arms.items()]
     paths.append(write_run(tmp_path, "float", pair="b"))
-    refused(r"Several arms are float networks: synthetic/a/bwn, synthetic/b/float\. Give two runs", *paths)
+    refused(r"Several arms are float networks: synthetic/a/bwn, synthetic/b/float; one is expected", *paths)
 
 
 def test_different_validation_images_are_refused(tmp_path):
     refused(
-        r"were evaluated on different images \(synthetic, val, listing 000000000000 against cifar10, val, listing "
-        r"ffffffffffff\).*train both arms with the same DATA",
+        r"were evaluated on different images \(synthetic, val, listing 000000000000; cifar10, val, listing "
+        r"ffffffffffff\).*Train both arms with the same DATA",
         *pair_of(tmp_path, twin={"metadata": {"listing_sha256": "f" * 64, "source": "cifar10"}}),
     )
 
@@ -204,15 +204,15 @@ def test_another_split_is_refused(tmp_path):
 
 
 def test_parts_of_one_listing_are_refused(tmp_path):
-    refused(r"on different parts of one listing \(1,000 images against 900\)", *pair_of(tmp_path, twin={"images": 900}))
+    refused(r"on different parts of one listing \(1,000 and 900 images\)", *pair_of(tmp_path, twin={"images": 900}))
 
 
 def test_other_class_lists_are_refused(tmp_path):
     swapped = (CLASSES[1], CLASSES[0], *CLASSES[2:])
-    refused("on classes in another order", *pair_of(tmp_path, twin={"classes": swapped}))
+    refused("on classes in a different order", *pair_of(tmp_path, twin={"classes": swapped}))
     listed = r"class-0, class-1, class-2, \.\.\."
     refused(
-        rf"on classes of another list \({listed} 10 against {listed} 7\)",
+        rf"on different classes \({listed} 10 and {listed} 7\)",
         *pair_of(tmp_path, arm={"pair": "pair-1"}, twin={"classes": CLASSES[:7], "pair": "pair-1"}),
     )
 
@@ -229,7 +229,7 @@ def test_other_labels_of_the_same_images_are_refused(tmp_path):
 
 @pytest.mark.parametrize("field", ["top1", "top5", "best_top1"])
 def test_an_accuracy_that_is_nan_is_refused(tmp_path, field):
-    refused(f"{field} is NaN, so the run diverged", *pair_of(tmp_path, arm={"summary": {field: float("nan")}}))
+    refused(f"{field} is NaN because the run diverged", *pair_of(tmp_path, arm={"summary": {field: float("nan")}}))
 
 
 def test_a_run_of_no_images_is_refused(tmp_path):
@@ -237,7 +237,7 @@ def test_a_run_of_no_images_is_refused(tmp_path):
 
 
 def test_a_summary_of_other_classes_than_the_predictions_is_refused(tmp_path):
-    refused("summary.json counts 7 classes", *pair_of(tmp_path, arm={"summary": {"classes": 7}}))
+    refused("has 7 classes in summary.json", *pair_of(tmp_path, arm={"summary": {"classes": 7}}))
 
 
 # --- noted -----------------------------------------------------------------------------------------------------------
@@ -246,13 +246,13 @@ def test_a_summary_of_other_classes_than_the_predictions_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("arm", "note"),
     [
-        ({"environment": {"cpu": "Another"}}, "different machines or numbers of threads: their times are not divided"),
-        ({"environment": {"backend": "ffcv"}}, "were fed by different loaders (ffcv, folder)"),
+        ({"environment": {"cpu": "Another"}}, "different machines or thread counts, so their times are not compared"),
+        ({"environment": {"backend": "ffcv"}}, "used different data loaders (ffcv, folder)"),
         ({"environment": {"git": {"commit": "b" * 40, "dirty": False}}}, "different commits (bbbbbbbbb, aaaaaaaaa)"),
-        ({"environment": {"git": {"commit": "a" * 40, "dirty": True}}}, "had changes that no commit holds"),
+        ({"environment": {"git": {"commit": "a" * 40, "dirty": True}}}, "from code with uncommitted changes"),
         ({"environment": {"packages": {"torch": "2.9"}}}, "different versions of torch (2.4.0, 2.9)"),
-        ({"summary": {"top1": 0.7}}, "its summary says top-1 70.00 %, its predictions 65.00 %"),
-        ({"right": 799}, "disagree on 1 images only: too few for the interval"),
+        ({"summary": {"top1": 0.7}}, "top-1 is 70.00 % in its summary but 65.00 % in its predictions"),
+        ({"right": 799}, "disagree on only 1 image, too few for a reliable interval"),
     ],
 )
 def test_what_qualifies_the_numbers_is_noted(tmp_path, arm, note):

@@ -27,7 +27,7 @@ LR = "model.optimizer.init_args.lr"
 def test_a_pair_that_differs_in_the_binarizer_only_is_matched():
     found = difference(BASE, TWIN)
     assert found.kind == "matched"
-    assert found.verdict == "matched: the configurations differ in model.binarizer only"
+    assert found.verdict == "matched: only model.binarizer differs"
     gradient = next(item for item in found.keys if item.key == "model.binarizer.init_args.gradient")
     assert (gradient.arm, gradient.reference, gradient.role) == ("ste", NOT_SET, "binarizer")
 
@@ -38,7 +38,7 @@ def test_a_layers_own_binarizer_is_a_binarizer(override):
     found = difference(layered, TWIN)
     assert found.kind == "matched"
     place = ".".join(override.split(".")[:3])
-    assert f"model.binarizer, model.layers and {place} only" in found.verdict
+    assert f"only model.binarizer, model.layers and {place} differ" in found.verdict
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_declared_key_softens_the_verdict_and_is_named(declaring_arm):
     twin = TWIN | {LR: 0.001} | (declaration if declaring_arm is TWIN else {})
     found = difference(arm, twin)
     assert found.kind == "declared"
-    assert found.verdict == f"matched but for the declared keys: {LR}"
+    assert found.verdict == f"matched except for declared differences: {LR}"
     assert [(item.arm, item.reference) for item in found.keys_of("declared")] == [(0.003, 0.001)]
 
 
@@ -119,7 +119,7 @@ def test_declared_networks_make_a_published_pair():
     found = difference(BASE, twin)
     assert found.kind == "published"
     assert found.verdict == (
-        f"published: each arm has its own network and recipe; declared to differ: model.network and {LR}"
+        f"published: each arm has its own network and recipe; declared differences: model.network and {LR}"
     )
 
 
@@ -136,7 +136,7 @@ def test_null_is_a_value_and_differs_from_not_set():
 def test_equal_configurations_are_no_pair():
     found = difference(BASE, {**BASE, "run.arm": "copy"})
     assert found.kind == "identical"
-    assert found.verdict == "not a pair: the configurations are the same"
+    assert found.verdict == "not a pair: the configurations are equal"
 
 
 def test_binarizers_are_found_by_place():
@@ -154,7 +154,7 @@ def test_a_key_that_one_arm_has_as_null_stands_for_what_the_other_has_below_it()
     found = difference(BASE | losses, TWIN | {"model.losses": None})
     assert found.named("declared") == ("model.losses",)
     assert len(found.keys_of("declared")) == 3
-    assert found.verdict == "matched but for the declared keys: model.losses"
+    assert found.verdict == "matched except for declared differences: model.losses"
 
 
 def test_another_class_stands_for_the_settings_that_come_with_it():

@@ -115,9 +115,9 @@ def test_seeds_by_hand():
 
 
 def test_other_images_or_none_are_refused():
-    with pytest.raises(ValueError, match="the same images were expected for both networks"):
+    with pytest.raises(ValueError, match="expected the same images for both networks"):
         statistics.gap(np.ones(3, bool), np.ones(4, bool))
-    with pytest.raises(ValueError, match="at least one image was expected"):
+    with pytest.raises(ValueError, match="expected at least one image"):
         statistics.gap_interval(np.ones(0, bool), np.ones(0, bool))
 
 

@@ -1,4 +1,4 @@
-"""The command `xnorlit compare`: finds the runs, prints the comparison."""
+"""The command `xnorlit compare`: find the runs, print the comparison."""
 
 import json as json_format
 import sys
@@ -23,29 +23,29 @@ def compare(
     pair: str | None = None,
     json: bool = False,
 ) -> None:
-    """Prints a pair's table: what differs, accuracies and their gap, times, sizes, and the paper's row.
+    """Print a pair's table: differences, accuracies and their gap, times, sizes, and the paper's results.
 
     Args:
-        runs: Run directories of two or more arms, such as runs/cifar10/pair-0/xnor/seed-0; or a pair, such as
-            cifar10/pair-0; none for the newest pair, with all seeds its arms have in common.
-        root: Folder that is searched for the newest pair.
-        experiment: Search the newest pair of this experiment only.
-        pair: Search the newest among pairs of this name only.
-        json: Print the same as JSON.
+        runs: Run directories of at least two arms, such as runs/cifar10/pair-0/xnor/seed-0, or a pair, such as
+            cifar10/pair-0; none for the newest pair, with all seeds that its arms share.
+        root: Folder to search for the newest pair.
+        experiment: Search only this experiment.
+        pair: Search only pairs of this name.
+        json: Print JSON instead of a table.
 
     Raises:
         UserError: There is nothing to compare.
     """
     comparison = compared(runs, root=root, experiment=experiment, pair=pair)
     if json:
-        # A NaN would not be JSON; compare() lets none through.
+        # NaN is not JSON; compare() refuses it.
         sys.stdout.write(json_format.dumps(comparison.to_json(), indent=2, allow_nan=False, default=str) + "\n")
     else:
         _print(render(comparison), sys.stdout)
 
 
 def _print(what: RenderableType, stream: TextIO) -> None:
-    """Colours on a terminal, plain text in a pipe, plain ASCII where the stream takes nothing else."""
+    """Print with colours on a terminal, as plain text to a pipe, and as ASCII to a stream that takes nothing else."""
     console = terminal(file=stream)
     with console.capture() as capture:
         console.print(what)

@@ -1,4 +1,4 @@
-"""The command `xnorlit dashboard`: a pair on W&B, a report and a saved view."""
+"""The command `xnorlit dashboard`: put a pair on W&B as a report and a saved view."""
 
 from pathlib import Path
 from typing import Any
@@ -20,19 +20,19 @@ def dashboard(
     settings: Path = SETTINGS,
     root: Path = Path("runs"),
 ) -> None:
-    """Builds a pair's dashboard on W&B, a report and a saved view, or brings the one that is there up to date.
+    """Build or update a pair's dashboard on W&B: a report and a saved view.
 
-    Its figures are those of `xnorlit report`. It shows the curves of the runs that are on W&B: `xnorlit sync` uploads
-    those that were trained offline.
+    The figures are those of `xnorlit report`. The curves are those of the runs on W&B; `xnorlit sync` uploads runs that
+    were trained offline.
 
     Args:
-        pair: EXPERIMENT/PAIR or its folder; the newest pair unless given.
-        bench: What `xnorlit bench --json` wrote, for CPU times.
-        settings: What is shown, and in which colours.
+        pair: EXPERIMENT/PAIR or its folder (default: the newest pair).
+        bench: Output of `xnorlit bench --json`, for CPU times.
+        settings: Sections and colours of the dashboard.
         root: Folder of all runs.
 
     Raises:
-        UserError: There is nothing to compare, nobody is logged in, or the server refuses.
+        UserError: There is nothing to compare, there is no login, or the server refuses.
     """
     shown = Settings.load(settings)
     comparison = compared([pair] if pair else [], root=root)
@@ -40,12 +40,12 @@ def dashboard(
 
 
 def put_on_wandb(comparison: Comparison, shown: dict[str, Any], settings: Settings) -> None:
-    """Builds the dashboard of a comparison, and says where it is.
+    """Build the dashboard of a comparison and print its address.
 
     Args:
-        comparison: Of the pair's runs.
-        shown: The record of its page.
-        settings: What is shown.
+        comparison: The comparison of the pair's runs.
+        shown: The record of the pair's page.
+        settings: The dashboard's settings.
 
     Raises:
         UserError: The server refuses.
@@ -53,4 +53,5 @@ def put_on_wandb(comparison: Comparison, shown: dict[str, Any], settings: Settin
     done = publish(comparison, shown, settings)
     say("W&B", f"{done.report}   (the report)\n{done.view}   (the saved view)")
     if done.missing:
-        say("", f"note: not on W&B, so without curves there: {', '.join(done.missing)}. Upload: make sync")
+        missing = ", ".join(done.missing)
+        say("", f"note: these runs are not on W&B and have no curves there: {missing}. Upload them: make sync")

@@ -1,4 +1,4 @@
-"""The command `xnorlit report`: a pair's page, and then, where somebody is logged in, its dashboard."""
+"""The command `xnorlit report`: write a pair's page, then build its dashboard if there is a login."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,34 +25,35 @@ def report(
     wandb: Literal["auto", "on", "off"] = "auto",
     settings: Path = SETTINGS,
 ) -> Path:
-    """Writes a pair's page: one HTML file with the comparison, its uncertainty, curves, sizes, and where arms disagree.
+    """Write a pair's page: one HTML file with the comparison, its uncertainty, curves, sizes and disagreements.
 
-    The page needs no network, to write or to read. With a W&B login, the dashboard there is built too.
+    Neither writing nor reading the page needs a network. With a W&B login, the command builds the dashboard there too.
 
     Args:
-        what: EXPERIMENT/PAIR or its folder; or run directories of two or more arms; none for the newest pair.
+        what: EXPERIMENT/PAIR, its folder, or run directories of at least two arms; none for the newest pair.
         out: The page (default: report.html in the pair's folder).
-        bench: What xnorlit bench --json wrote, for CPU times.
-        data: Folder of the images (default: where the runs found them).
+        bench: Output of xnorlit bench --json, for CPU times.
+        data: Folder of the images (default: the folder that the runs used).
         root: Folder of all runs.
-        wandb: The dashboard on W&B: for a whole pair where a login is found (auto), or as said; auto never fails.
-        settings: What the dashboard shows.
+        wandb: Build the dashboard on W&B; auto does so for a whole pair if there is a login, and never fails.
+        settings: The dashboard's settings.
 
     Returns:
         The page's file.
 
     Raises:
-        UserError: There is nothing to compare, or, with `--wandb on`, the dashboard could not be built: the page is
-            there all the same.
+        UserError: There is nothing to compare, or `--wandb on` could not build the dashboard; the page is written in
+            any case.
     """
     by_hand = len(what) > 1
     if wandb == "on" and by_hand:
         raise UserError(
-            "The dashboard is of a whole pair, and runs were named one by one. Name the pair, or --wandb off."
+            "Single runs were given with --wandb on, but a dashboard shows a whole pair. Name the pair, or use --wandb "
+            "off."
         )
     comparison = compared(what, root=root)
     page = write(comparison, out=out, bench=bench, data=data, again=_again(what, bench, data, root))
-    say("report", f"{page.path} ({page.path.stat().st_size / 2**20:.2g} MiB; any browser opens it, no network needed)")
+    say("report", f"{page.path} ({page.path.stat().st_size / 2**20:.2g} MiB; opens in any browser)")
     for note in comparison.notes:
         say("", f"note: {note}")
     if wandb == "on" or (wandb == "auto" and not by_hand):
@@ -61,16 +62,16 @@ def report(
 
 
 def _put_on_wandb(comparison: Comparison, page: Page, settings: Path, *, asked: bool) -> None:
-    """Builds the dashboard; where nobody asked for it, what stands in the way is said and no error."""
+    """Build the dashboard. If nobody asked for it, print what prevents it instead of raising an error."""
     if not asked and wandb_mode() != "online":
-        say("W&B", f"no login: for the pair's page there too, {LOG_IN}, then make sync report")
+        say("W&B", f"no login, so no dashboard; to build it, {LOG_IN}, then run make sync report")
         return
     try:
         put_on_wandb(comparison, page.record, Settings.load(settings))
     except UserError as error:
         if asked:
             raise
-        say("W&B", f"{error}\nThe page above is whole without it.")
+        say("W&B", f"{error}\nThe page above is complete without it.")
 
 
 def _again(what: Sequence[str], bench: Path | None, data: Path | None, root: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""In which classes two networks differ, with p-values that allow for asking about many classes at once."""
+"""The classes in which two networks differ, with p-values corrected for the number of classes."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,8 @@ from xnorlit.comparison.statistics import Correct
 class ClassGap:
     """First minus second in one class, in points; `holm_p` is `p` after Holm's correction for all classes.
 
-    only_reference and only_arm count the images for which the first, or the second, is right in more of the seeds.
-    points, p and holm_p are None for a class of no image.
+    `only_reference` counts the images that the first network classifies correctly in more seeds than the second;
+    `only_arm` counts the opposite. `points`, `p` and `holm_p` are None for a class without images.
     """
 
     name: str
@@ -32,14 +32,14 @@ def class_gaps(
 ) -> tuple[ClassGap, ...]:
     """The gap in each class, in the order of the names.
 
-    The test is the sign test over images: of those for which one network is right in more seeds than the other, each is
-    as likely the one if the two err equally often. For a single seed this is McNemar's exact test.
+    The sign test counts the images for which one network is right in more seeds than the other. If both err equally
+    often, each such image favours either network with probability 1/2. With one seed this is McNemar's exact test.
 
     Args:
-        first: [seeds, images] or [images], which images the first network gets right.
+        first: [seeds, images] or [images], which images the first network classifies correctly.
         second: The same for the second network.
         label: [images], the true classes.
-        names: Of the classes.
+        names: Names of the classes.
 
     Source: Holm, Scandinavian Journal of Statistics 6 (1979).
     """

@@ -1,4 +1,4 @@
-"""Runs in, comparison out: checks that the runs saw the same images, then counts."""
+"""From runs to a comparison: check that the runs saw the same images, then count."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -18,15 +18,15 @@ from xnorlit.runs import Run, read
 
 
 def compare(runs: Sequence[Run | Path | str], *, strict: bool = True) -> Comparison:
-    """The comparison of two or more runs; several seeds of an arm become one column of means.
+    """Compare two or more runs. Several seeds of an arm become one column of means.
 
     Args:
         runs: Runs of two or more arms, or their directories, in any order.
-        strict: Whether a run without a counterpart is an error (runs named by hand) or a note (runs found).
+        strict: Whether a run without a counterpart is an error (named runs) or a note (found runs).
 
     Raises:
-        UserError: There is nothing to compare: one arm only, other validation images or classes, an accuracy that is
-            NaN, seeds that do not pair up, or a damaged file.
+        UserError: There is only one arm, the images or classes differ, an accuracy is NaN, the seeds do not pair up, or
+            a file is damaged.
 
     Example:
         >>> import xnorlit as xl
@@ -39,8 +39,8 @@ def compare(runs: Sequence[Run | Path | str], *, strict: bool = True) -> Compari
     """
     if len(runs) < 2:
         raise UserError(
-            f"{'One run was' if runs else 'No runs were'} given; two or more were expected. Give the twin's run "
-            "directory too, or none at all to compare the newest pair."
+            f"{'One run was' if runs else 'No runs were'} given; at least two are expected. Add the twin's run "
+            "directory, or give none to compare the newest pair."
         )
     paired = pairing([run if isinstance(run, Run) else read(Path(run)) for run in runs], strict=strict)
     used = [run for of_arm in paired.arms.values() for run in of_arm]
@@ -70,35 +70,35 @@ def _check_accuracy(run: Run) -> None:
     for name in ("top1", "top5", "best_top1"):
         if math.isnan(getattr(summary, name)):
             raise UserError(
-                f"{run.path / 'summary.json'}: {name} is NaN, so the run diverged and has no accuracy to compare. "
-                "Lower the learning rate and train it again."
+                f"{run.path / 'summary.json'}: {name} is NaN because the run diverged; a number is expected. "
+                "Lower the learning rate and train again."
             )
     if summary.classes != len(run.predictions.classes):
         raise UserError(
-            f"{run.path} contradicts itself: summary.json counts {summary.classes} classes, predictions.safetensors "
-            f"names {len(run.predictions.classes)}. Train the run again."
+            f"{run.path} has {summary.classes} classes in summary.json but {len(run.predictions.classes)} in "
+            "predictions.safetensors; both must agree. Train the run again."
         )
 
 
 def _check_same_images(first: Run, other: Run) -> None:
     a, b = first.predictions, other.predictions
     if a.classes != b.classes:
-        how = "in another order" if set(a.classes) == set(b.classes) else "of another list"
-        problem = f"on classes {how} ({_some(a.classes)} against {_some(b.classes)})"
+        how = "classes in a different order" if set(a.classes) == set(b.classes) else "different classes"
+        problem = f"on {how} ({_some(a.classes)} and {_some(b.classes)})"
     elif (a.listing_sha256, a.split) != (b.listing_sha256, b.split):
         problem = (
-            f"on different images ({a.source}, {a.split}, listing {a.listing_sha256[:12]} against "
+            f"on different images ({a.source}, {a.split}, listing {a.listing_sha256[:12]}; "
             f"{b.source}, {b.split}, listing {b.listing_sha256[:12]})"
         )
     elif not np.array_equal(a.index, b.index):
-        problem = f"on different parts of one listing ({len(a):,} images against {len(b):,})"
+        problem = f"on different parts of one listing ({len(a):,} and {len(b):,} images)"
     elif not np.array_equal(a.label, b.label):
-        problem = "with different labels for the same images, so one of the files is damaged"
+        problem = "with different labels for the same images, so one file is damaged"
     else:
         return
     raise UserError(
-        f"{first.path} and {other.path} were evaluated {problem}. A gap needs the same images in the same order: "
-        "train both arms with the same DATA."
+        f"{first.path} and {other.path} were evaluated {problem}. A gap needs the same images in the same order. "
+        "Train both arms with the same DATA."
     )
 
 
@@ -163,7 +163,7 @@ def _gap(match: Match, paired: Pairing) -> Gap:
 
 
 def _right(match: Match, k: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """[seeds, images], whether the true class is among the k likeliest: for the twins, for the arm."""
+    """Whether the true class is among the k most likely, [seeds, images]: for the twins, then for the arm."""
     twins, arms = (np.stack([run.predictions.correct(k) for run in runs]) for runs in (match.twins, match.runs))
     return twins, arms
 

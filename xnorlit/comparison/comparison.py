@@ -1,4 +1,4 @@
-"""What a comparison says, as typed records that print as JSON unchanged. Accuracies in percent, gaps in points."""
+"""A comparison as typed records, which print as JSON unchanged. Accuracies are in percent, gaps in points."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -12,12 +12,12 @@ from xnorlit.errors import UserError
 from xnorlit.runs import Run
 
 SCHEMA = 1
-"""Rises when a field of the JSON changes its meaning or goes; new fields leave it."""
+"""Incremented when a JSON field is removed or changes its meaning; new fields do not count."""
 
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over seeds, and its standard deviation where there are several."""
+    """A mean over seeds, with the standard deviation if there are several."""
 
     mean: float
     spread: float | None
@@ -25,7 +25,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class SeedResult:
-    """One run: accuracies of the last epoch's weights on the validation images."""
+    """One run: validation accuracies of the weights after the last epoch."""
 
     seed: int
     run: str
@@ -41,7 +41,7 @@ class SeedResult:
 
 @dataclass(frozen=True)
 class Arm:
-    """One column: an arm's means over its seeds. Sizes are of all weights, in bits."""
+    """One column: an arm's means over its seeds. Sizes are in bits and cover all weights."""
 
     label: str
     binarizer: str
@@ -59,7 +59,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class SeedGap:
-    """The gap of two runs; only_reference and only_arm count the images that one of them alone gets right."""
+    """The gap of two runs; `only_reference` and `only_arm` count the images that only that run classifies correctly."""
 
     seed: int
     reference_seed: int
@@ -71,7 +71,7 @@ class SeedGap:
 
 @dataclass(frozen=True)
 class AccuracyGap:
-    """Reference minus arm, in points; the intervals are of 95 % and let vary what their names say."""
+    """Reference minus arm, in points, with 95 % intervals over what their names say."""
 
     points: float
     spread: float | None
@@ -99,7 +99,7 @@ class AccuracyGap:
 
 @dataclass(frozen=True)
 class PartGap:
-    """The gap on a random part of the images, in points, and its interval over images."""
+    """The gap on a random subset of the images, in points, with its interval over images."""
 
     images: int
     points: float
@@ -108,11 +108,11 @@ class PartGap:
 
 @dataclass(frozen=True)
 class Gap:
-    """An arm against the reference: how their configurations differ, what it loses and what it saves.
+    """An arm against the reference: how their configurations differ, what the arm loses and what it saves.
 
-    classes and parts are of top-1: the gap in each class, and on fewer and fewer images.
-    Factors are reference over arm for sizes (how many times smaller the arm is) and arm over reference for times (how
-    many times longer it takes); None where there is nothing to divide, or where times are of different machines.
+    `classes` and `parts` hold the top-1 gap by class and on smaller and smaller subsets of the images. A size factor is
+    reference over arm: how many times smaller the arm is. A time factor is arm over reference: how many times longer
+    the arm takes. A factor is None without a value to divide by, or if the times come from different machines.
     """
 
     arm: str
@@ -140,8 +140,8 @@ class Gap:
 class Comparison:
     """Two or more arms side by side, on the same validation images.
 
-    `runs` holds the runs of each arm in the order of its seeds, for callers that draw curves or show predictions. It is
-    no part of the JSON.
+    `runs` holds each arm's runs in the order of its seeds, for callers that draw curves or show predictions. It is not
+    part of the JSON.
     """
 
     experiment: str
@@ -178,7 +178,7 @@ class Comparison:
 
     @property
     def matched(self) -> bool:
-        """Whether in every gap only the binarizer differs."""
+        """Whether only the binarizer differs, in every gap."""
         return all(gap.difference.kind == "matched" for gap in self.gaps)
 
     def to_json(self) -> dict[str, Any]:

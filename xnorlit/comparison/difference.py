@@ -1,4 +1,4 @@
-"""What differs between two resolved configurations, and whether their runs may be called a matched pair."""
+"""The difference of two resolved configurations, and whether their runs are a matched pair."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -9,32 +9,32 @@ Kind = Literal["matched", "declared", "published", "unmatched", "identical"]
 Role = Literal["binarizer", "declared", "undeclared"]
 
 NOT_SET = "(not set)"
-"""Stands for a key that one of the configurations does not have; null is a value, and differs from it."""
+"""Stands for a key that a configuration does not have; null is a value and differs from it."""
 
 DECLARED = "run.pair_differs"
-"""The configuration key under which a pair lists further keys that it means to differ (each with all below it)."""
+"""The configuration key that lists a pair's intended differences; each covers all keys below it."""
 
-# The experiment itself: the network's binarizer, and those that single layers use instead of it. Whatever else may one
-# day be set for a layer is not the binarizer, and would make a pair unmatched.
+# The experiment itself: the network's binarizer and the binarizers of single layers. Any other setting of a layer is
+# not the binarizer and makes a pair unmatched.
 _BINARIZER = re.compile(r"model\.binarizer(\..+)?|model\.layers(\.[^.]+(\.(class_path|init_args)(\..+)?)?)?")
 
-# Keys that cannot change what is learnt. Everything not named here counts: a new setting is a difference until someone
-# argues in this list that it is none.
+# Keys that cannot change what is learned. Every other key counts: a new setting is a difference until this list says
+# why it is not.
 _FILING = re.compile(
     "|".join(
         (
-            # where the run is filed and logged, what was done about a former one there, and the declaration itself
+            # where the run is stored and logged, what happens to an earlier run there, and the declaration itself
             r"run\.(root|experiment|pair|arm|pair_differs|resume|fresh|checkpoint_minutes|wandb)",
-            # where a run was resumed from: a resumed run continues the same sample order (tests/training holds it)
+            # where a run was resumed: a resumed run continues the same sample order (tested in tests/training)
             r"ckpt_path",
-            # where logs and checkpoints go, and what a logger calls the run
+            # where logs and checkpoints go, and the logger's name for the run
             r"trainer\.(default_root_dir|logger(\..+)?|callbacks\.\d+\.init_args\.dirpath)",
-            # what is shown while training
+            # what training shows
             r"trainer\.(enable_progress_bar|enable_model_summary|log_every_n_steps)",
             r"trainer\.callbacks\.\d+\.init_args\.refresh_rate",
-            # where prepared images are kept: the listing's hash says whether they are the same images
+            # where prepared images are stored: the listing's hash shows whether they are the same images
             r"data\.cache_dir",
-            # order and augmentation of the samples are the same for any number of workers (tests/data holds it)
+            # sample order and augmentation do not depend on the number of workers (tested in tests/data)
             r"data\.workers",
         )
     )
@@ -43,7 +43,7 @@ _FILING = re.compile(
 
 @dataclass(frozen=True)
 class KeyDifference:
-    """A key on which two configurations differ, with both values and the part it plays in the pair."""
+    """A key in which two configurations differ, with both values and its role in the pair."""
 
     key: str
     arm: Any
@@ -53,21 +53,22 @@ class KeyDifference:
 
 @dataclass(frozen=True)
 class Difference:
-    """All differences that count between two configurations, and the verdict that follows from them.
+    """All relevant differences between two configurations, and the resulting verdict.
 
-    kind: "matched": only the binarizer differs. "declared": besides it only keys that the pair declares.
-    "published": the same, with the network among them: each arm has its own network and recipe.
-    "unmatched": some key differs that is neither. "identical": nothing differs.
+    `kind` is "matched" if only the binarizer differs, "declared" if also keys differ that the pair declares,
+    "published" if the network is one of them (each arm has its own network and recipe), "unmatched" if any other key
+    differs, and "identical" if nothing differs.
     """
 
     kind: Kind
     keys: tuple[KeyDifference, ...]
 
     def named(self, role: Role) -> tuple[str, ...]:
-        """The differing keys of that role; those of a binarizer as its place, such as `model.layers.conv2`.
+        """The differing keys of that role, in short form.
 
-        Of others a key stands for all below it: for `model.losses.0.weight` where `model.losses` is null in one arm;
-        and `model.optimizer` for its class and settings where the class differs.
+        A binarizer is named by its place, such as `model.layers.conv2`. Any other key stands for all keys below it:
+        `model.losses` for `model.losses.0.weight` if it is null in one arm, `model.optimizer` for its class and
+        settings if the class differs.
         """
         keys = [item.key for item in self.keys_of(role)]
         if role == "binarizer":
@@ -82,31 +83,32 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """One sentence without a full stop, such as `matched: the configurations differ in model.binarizer only`."""
+        """One sentence without a full stop, such as `matched: only model.binarizer differs`."""
         if self.kind == "identical":
-            return "not a pair: the configurations are the same"
+            return "not a pair: the configurations are equal"
         if self.kind == "matched":
-            return f"matched: the configurations differ in {_listed(self.named('binarizer'))} only"
+            places = self.named("binarizer")
+            return f"matched: only {_listed(places)} {'differs' if len(places) == 1 else 'differ'}"
         if self.kind == "unmatched":
             undeclared = self.named("undeclared")
             verb = "differs" if len(undeclared) == 1 else "differ"
             return f"not matched: {_listed(undeclared)} {verb}{' too' if self.named('binarizer') else ''}"
         declared = _listed(self.named("declared"))
         if self.kind == "published":
-            return f"published: each arm has its own network and recipe; declared to differ: {declared}"
-        return f"matched but for the declared keys: {declared}"
+            return f"published: each arm has its own network and recipe; declared differences: {declared}"
+        return f"matched except for declared differences: {declared}"
 
 
 def difference(arm: Mapping[str, Any], reference: Mapping[str, Any], *, same: Iterable[str] = ()) -> Difference:
     """The difference of two flat configurations.
 
-    A pair declares keys that it means to differ in either arm's configuration, `run.pair_differs: [model.optimizer]`;
-    such a key covers all below it. A declaration softens the verdict, which names the key, and hides nothing.
+    Either arm's configuration may declare intended differences, such as `run.pair_differs: [model.optimizer]`. A
+    declared key covers all keys below it. The verdict names declared keys; it does not hide them.
 
     Args:
-        arm: Dotted keys to values.
-        reference: Dotted keys to values.
-        same: Keys to leave out, such as the seed's when two seeds of one arm are compared.
+        arm: Values by dotted key.
+        reference: Values by dotted key.
+        same: Keys to ignore, such as the seed's when two seeds of one arm are compared.
     """
     declared = (*_declared(arm), *_declared(reference))
     keys = tuple(
@@ -119,7 +121,7 @@ def difference(arm: Mapping[str, Any], reference: Mapping[str, Any], *, same: It
 
 
 def binarizer(config: Mapping[str, Any], place: str = "model.binarizer") -> str:
-    """The class name of the binarizer at a place of a flat configuration: `XNOR`; `(not set)` where there is none."""
+    """The class name of the binarizer at a place of a flat configuration: `XNOR`, or `(not set)` without one."""
     for key in (f"{place}.class_path", place):
         if key in config:
             return str(config[key]).rpartition(".")[2]
@@ -127,7 +129,7 @@ def binarizer(config: Mapping[str, Any], place: str = "model.binarizer") -> str:
 
 
 def binarizers(config: Mapping[str, Any]) -> dict[str, str]:
-    """Every binarizer of a flat configuration by its place: the network's, then those of single layers."""
+    """Every binarizer of a flat configuration by place: the network's, then those of single layers."""
     places = dict.fromkeys(_binarizer_place(key) for key in config if _BINARIZER.fullmatch(key))
     return {place: binarizer(config, place) for place in places if config.get(place, True) not in (None, {})}
 

@@ -1,4 +1,4 @@
-"""What a reader of a comparison should know besides its numbers."""
+"""What readers of a comparison must know besides its numbers."""
 
 from collections.abc import Iterable
 
@@ -10,11 +10,11 @@ from xnorlit.errors import UserError
 from xnorlit.runs import Run
 
 _FEW = 10
-"""Below this many disagreements the bootstrap has too little to resample; a rule of thumb of the sign test."""
+"""With fewer disagreements the bootstrap has too little to resample; a rule of thumb of the sign test."""
 
 
 def notes_on(paired: Pairing) -> list[str]:
-    """One sentence for each thing that qualifies the numbers, without repeats."""
+    """One sentence for each fact that qualifies the numbers, without repeats."""
     runs = [run for of_arm in paired.arms.values() for run in of_arm]
     notes = [note for run in runs for note in _on_run(run)]
     notes += [note for match in paired.matches for note in _on_match(match, paired)]
@@ -26,18 +26,18 @@ def _on_run(run: Run) -> list[str]:
     measured, reported = 100 * float(run.predictions.correct(1).mean()), 100 * run.summary.top1
     if abs(measured - reported) > 0.1:
         notes.append(
-            f"{run.path}: its summary says top-1 {reported:.2f} %, its predictions {measured:.2f} %; the table shows "
-            "the latter."
+            f"{run.path}: top-1 is {reported:.2f} % in its summary but {measured:.2f} % in its predictions; the table "
+            "shows the latter."
         )
     try:
         series_of = run.curves.series
-    except UserError as error:  # the accuracies are the predictions', so there is a comparison all the same
-        return [*notes, f"{error} Its curves are missing; accuracies and gaps are those of its predictions."]
+    except UserError as error:  # accuracies come from the predictions, so the comparison does not need the curves
+        return [*notes, f"{error} Its curves are missing; its accuracies and gaps come from its predictions."]
     reached = max((int(series.epoch[-1]) + 1 for series in series_of.values()), default=0)
     if reached < run.summary.epochs:
         notes.append(
-            f"{run.path / 'metrics.csv'} was cut short: it ends in epoch {reached} of {run.summary.epochs}, and so do "
-            "the curves."
+            f"{run.path / 'metrics.csv'} is cut short: it and the curves end in epoch {reached} of "
+            f"{run.summary.epochs}."
         )
     for name, series in series_of.items():
         diverged = np.isnan(series.value)
@@ -51,13 +51,14 @@ def _on_match(match: Match, paired: Pairing) -> list[str]:
     arms = f"{match.arm} and {paired.reference}"
     environments = [run.environment for run in (*match.runs, *match.twins)]
     if len({environment.machine for environment in environments}) > 1:
-        notes.append(f"{arms} were trained on different machines or numbers of threads: their times are not divided.")
+        notes.append(f"{arms} were trained on different machines or thread counts, so their times are not compared.")
     if len({environment.backend for environment in environments}) > 1:
-        notes.append(f"{arms} were fed by different loaders ({_listed(e.backend for e in environments)}).")
+        notes.append(f"{arms} used different data loaders ({_listed(e.backend for e in environments)}).")
     if len({environment.commit for environment in environments}) > 1:
-        notes.append(f"{arms} were trained by different commits ({_listed(str(e.commit)[:9] for e in environments)}).")
+        commits = _listed((environment.commit or "unknown")[:9] for environment in environments)
+        notes.append(f"{arms} were trained from different commits ({commits}).")
     if any(environment.dirty for environment in environments):
-        notes.append(f"{arms}: the code of a run had changes that no commit holds.")
+        notes.append(f"{arms}: at least one run was trained from code with uncommitted changes.")
     for package in ("torch", "pytorch-lightning", "xnorlit"):
         versions = {environment.packages.get(package, "none") for environment in environments}
         if len(versions) > 1:
@@ -65,9 +66,10 @@ def _on_match(match: Match, paired: Pairing) -> list[str]:
     for run, twin in zip(match.runs, match.twins, strict=True):
         differ = sum(disagreements(twin.predictions.correct(1), run.predictions.correct(1)))
         if differ < _FEW:
+            images = f"{differ} image{'s' if differ != 1 else ''}"
             notes.append(
-                f"{arms} (seed {run.place.seed}) disagree on {differ} images only: too few for the interval to be "
-                "trusted; use McNemar's p."
+                f"{arms} (seed {run.place.seed}) disagree on only {images}, too few for a reliable interval. "
+                "Use McNemar's p."
             )
     return notes
 

@@ -1,4 +1,4 @@
-"""Which runs stand against which: arms, the reference among them, and their seeds."""
+"""Which runs are compared with which: arms, the reference, and their seeds."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ _SEEDS = ("seed_everything", "data.seed")
 
 @dataclass(frozen=True)
 class Match:
-    """An arm against the reference: `runs[i]` stands against `twins[i]`."""
+    """An arm against the reference: `runs[i]` is compared with `twins[i]`."""
 
     arm: str
     runs: tuple[Run, ...]
@@ -32,23 +32,24 @@ class Pairing:
 
 
 def pairing(runs: Sequence[Run], *, strict: bool) -> Pairing:
-    """Sorts runs into arms and pairs their seeds.
+    """Sort runs into arms and pair their seeds.
 
-    The reference is the float twin: the arm whose every binarizer is Float; its column comes last. Without one it is
-    the first arm, so that the gap of two binary arms is first minus second.
+    The reference is the float twin, the arm with nothing but Float binarizers, and its column comes last. Without a
+    float twin it is the first arm, so the gap of two binary arms is first minus second.
 
     Args:
         runs: Two or more runs.
-        strict: Whether a run without a counterpart is an error (runs named by hand) or a note (runs found).
+        strict: Whether a run without a counterpart is an error (named runs) or a note (found runs).
 
     Raises:
-        UserError: One arm only, a run given twice, seeds that do not pair up, or an arm trained in several ways.
+        UserError: There is only one arm, a run is given twice, the seeds do not pair up, or the runs of an arm were
+            trained differently.
     """
     arms = _arms(runs)
     if len(arms) < 2:
         raise UserError(
-            f"All runs given are of the arm {next(iter(arms))}; two arms were expected, such as xnor and float. "
-            "Give a run of each, or train the other one (make train-xnor, make train-float)."
+            f"All runs belong to the arm {next(iter(arms))}; two arms are expected, such as xnor and float. "
+            "Give a run of each, or train the other arm (make train-xnor, make train-float)."
         )
     reference = _reference(arms)
     if _is_float(arms[reference][0]):
@@ -60,25 +61,25 @@ def pairing(runs: Sequence[Run], *, strict: bool) -> Pairing:
         if unpaired:
             problem = f"{arm} ({_seeds(arms[arm])}) and {reference} ({_seeds(arms[reference])}) do not pair up"
             if strict:
-                raise UserError(f"{problem}. Give each arm's runs with the same seeds, or one run of each arm.")
-            notes.append(f"{problem}: {_seeds(match.runs) if match.runs else 'nothing'} of {arm} is compared.")
+                raise UserError(f"{problem}. Give runs with the same seeds for each arm, or one run of each arm.")
+            notes.append(f"{problem}: {_seeds(match.runs) if match.runs else 'no run'} of {arm} is compared.")
         if match.runs:
             matches.append(match)
     paired = {match.arm: match.runs for match in matches}
     twins = {run.path: run for match in matches for run in match.twins}
     paired[reference] = tuple(sorted(twins.values(), key=lambda run: run.place.seed))
     if not matches:
-        raise UserError("\n".join([*notes, "No two arms have a seed in common: nothing can be compared."]))
+        raise UserError("\n".join([*notes, "No two arms share a seed, so there is nothing to compare."]))
     for label, of_arm in paired.items():
         _check_trained_alike(label, of_arm)
     return Pairing({label: paired[label] for label in arms if label in paired}, reference, tuple(matches), tuple(notes))
 
 
 def _arms(runs: Sequence[Run]) -> dict[str, tuple[Run, ...]]:
-    """The runs by arm; two runs of one arm given by hand are two arms, told apart by what differs in their place."""
+    """The runs by arm. Two named runs of one arm count as two arms, labelled by the part of their path that differs."""
     repeated = [path for path, times in Counter(run.path.resolve() for run in runs).items() if times > 1]
     if repeated:
-        raise UserError(f"{repeated[0]} was given twice; two different runs were expected.")
+        raise UserError(f"{repeated[0]} was given twice; different runs are expected. Give each run once.")
     arms: dict[str, list[Run]] = defaultdict(list)
     label = _label_of_two(runs) if len(runs) == 2 else _label_of_many(runs)
     for run in runs:
@@ -87,7 +88,7 @@ def _arms(runs: Sequence[Run]) -> dict[str, tuple[Run, ...]]:
         seeds = Counter(run.place.seed for run in of_arm)
         if len(seeds) < len(of_arm):
             twice = " and ".join(str(run.path) for run in of_arm if seeds[run.place.seed] > 1)
-            raise UserError(f"{name} was given twice with one seed: {twice}. Give one of them.")
+            raise UserError(f"{name} has two runs with the same seed: {twice}. Give only one of them.")
     return {name: tuple(sorted(of_arm, key=lambda run: run.place.seed)) for name, of_arm in arms.items()}
 
 
@@ -110,11 +111,11 @@ def _label_of_many(runs: Sequence[Run]) -> Callable[[Run], str]:
 
 def _reference(arms: dict[str, tuple[Run, ...]]) -> str:
     floats = [label for label, runs in arms.items() if _is_float(runs[0])]
-    if len(floats) == len(arms):  # nothing but float networks: as with binary ones, the first
+    if len(floats) == len(arms):  # only float networks: the first, as with binary ones
         return next(iter(arms))
     if len(floats) > 1 and "float" not in floats:
         raise UserError(
-            f"Several arms are float networks: {', '.join(floats)}. Give two runs, to say which to compare."
+            f"Several arms are float networks: {', '.join(floats)}; one is expected. Name the two runs to compare."
         )
     return "float" if "float" in floats else (floats or list(arms))[0]
 
@@ -124,8 +125,8 @@ def _is_float(run: Run) -> bool:
 
 
 def _match(arm: str, runs: tuple[Run, ...], twins: tuple[Run, ...], strict: bool) -> tuple[Match, bool]:
-    """The runs that have a twin with their seed, and whether any run or twin has none."""
-    if strict and len(runs) == len(twins) == 1:  # named by hand: their seeds may differ, and the difference says so
+    """The runs that have a twin with the same seed, and whether any run or twin is left over."""
+    if strict and len(runs) == len(twins) == 1:  # named runs: their seeds may differ, and the difference says so
         return Match(arm, runs, twins), False
     by_seed = {twin.place.seed: twin for twin in twins}
     paired = tuple(run for run in runs if run.place.seed in by_seed)
@@ -138,15 +139,15 @@ def _seeds(runs: Sequence[Run]) -> str:
 
 
 def _check_trained_alike(arm: str, runs: tuple[Run, ...]) -> None:
-    """A mean over seeds is of one training repeated: nothing but the seed may differ within an arm."""
+    """Check that only the seed differs within an arm: a mean over seeds needs one training, repeated."""
     first: Run = runs[0]
     for run in runs[1:]:
         keys = difference(first.flat_config, run.flat_config, same=_SEEDS).keys
         if keys:
             listed = ", ".join(f"{item.key} ({item.arm} and {item.reference})" for item in keys)
             raise UserError(
-                f"The seeds of {arm} were not trained alike, so they have no mean: {_name(first.path)} and "
-                f"{_name(run.path)} differ in {listed}. Give two runs to compare one seed alone."
+                f"The seeds of {arm} were trained with different settings, so they have no mean: {_name(first.path)} "
+                f"and {_name(run.path)} differ in {listed}. Name two runs to compare a single seed."
             )
 
 

@@ -1,4 +1,4 @@
-"""What was published, beside which a pair is shown; nothing here was run by this project."""
+"""Published results that a pair is shown beside; this project ran none of them."""
 
 from dataclasses import dataclass
 
@@ -34,10 +34,10 @@ UFES = PublishedPair(
     float_top1=54.623,
     float_top5=78.854,
 )
-"""The paper's Table 1. It computed with binary values held in floats, so it saved neither memory nor time."""
+"""The paper's Table 1. The paper stored binary values as floats, so it saved neither memory nor time."""
 
 CLAIMS = (
     Claim("less memory for the weights", 32, "XNOR-Net (Rastegari et al., 2016), as quoted by the UFES paper"),
     Claim("faster convolution on a CPU", 58, "XNOR-Net (Rastegari et al., 2016), as quoted by the UFES paper"),
 )
-"""The original paper's factors, which the UFES paper quotes and did not measure."""
+"""Factors from the original paper, which the UFES paper quotes but did not measure."""

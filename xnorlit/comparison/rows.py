@@ -1,4 +1,4 @@
-"""The rows of a comparison's table: what stands in the cell of an arm, and in that of its gap."""
+"""The rows of a comparison's table: the text of each arm's cell and of each gap's cell."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ def _empty(_: Arm | Gap) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """A title, and the text of a cell as a function of the column's arm or of its gap."""
+    """A title, and the text of a cell as a function of the column's arm or gap."""
 
     title: str
     arm: Callable[[Arm], str] = _empty
@@ -21,13 +21,13 @@ class Row:
 
 
 def rows(comparison: Comparison) -> Iterator[Row]:
-    """The rows in their order; those that would be empty or true by construction are left out."""
+    """The rows in order, without those that would be empty or trivial."""
     yield Row("top-1 %", lambda arm: _mean(arm.top1_percent), lambda gap: _points(gap.top1))
     if any(gap.top1.over_seeds for gap in comparison.gaps):
         yield Row("  over seeds", gap=lambda gap: _interval(gap.top1.over_seeds))
         yield Row("  over both", gap=lambda gap: _interval(gap.top1.over_both))
     yield Row("  McNemar p", gap=lambda gap: _p_values(gap.top1))
-    if comparison.classes > 5:  # with five classes or fewer the true one is always among five
+    if comparison.classes > 5:  # with at most five classes the true one is always among the five
         yield Row("top-5 %", lambda arm: _mean(arm.top5_percent), lambda gap: _points(gap.top5))
     yield Row(
         "training time", lambda arm: _duration(arm.train_seconds.mean), lambda gap: _longer(gap.train_time_factor)
@@ -63,7 +63,7 @@ def _p_values(gap: AccuracyGap) -> str:
 def _weight_bits(arm: Arm) -> str:
     bits = arm.bits_per_binary_weight
     if bits is None:
-        return "32 bit" if arm.packed_bits == arm.float_bits else "none of 1 bit"
+        return "32 bit" if arm.packed_bits == arm.float_bits else "no 1-bit weights"
     return f"{bits:.3g} bit"
 
 

@@ -1,4 +1,4 @@
-"""Which runs are compared: those that are named, those of a named pair, or those of the newest pair."""
+"""The runs to compare: named runs, a named pair, or the newest pair."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,22 +17,22 @@ def compared(
     experiment: str | None = None,
     pair: str | None = None,
 ) -> Comparison:
-    """The comparison of the runs that are named, of a named pair, or of the newest pair under `root`.
+    """The comparison of named runs, of a named pair, or of the newest pair under `root`.
 
     Args:
-        what: Run directories of two or more arms; or one pair, `EXPERIMENT/PAIR` or its folder; none for the newest.
-        root: Folder of all runs, where a pair is searched.
-        experiment: Search for the newest pair of this experiment only.
-        pair: Search among the pairs of this name only.
+        what: Run directories of at least two arms, or one pair: `EXPERIMENT/PAIR` or its folder; none for the newest.
+        root: Folder of all runs.
+        experiment: Search only this experiment.
+        pair: Search only pairs of this name.
 
     Raises:
-        UserError: There is nothing to compare, or runs are named together with where to search for them.
+        UserError: There is nothing to compare, or both runs and a search for runs are given.
     """
     root = Path(root)
     if what and (experiment or pair):
         raise UserError(
-            "Runs or a pair were named together with --experiment or --pair, which search for them; give one or the "
-            "other."
+            "Runs or a pair were named together with --experiment or --pair, which search for runs; only one of them "
+            "is expected. Remove the other."
         )
     if len(what) > 1:
         return compare(what)
@@ -44,10 +44,10 @@ def compared(
 
 
 def _pair(what: str | Path, root: Path) -> tuple[Path, str | None, str | None]:
-    """Root, experiment and name of the pair that one word names."""
+    """Root, experiment and pair that one word names."""
     path = Path(what)
     if (path / "config.yaml").exists() or (path / "summary.json").exists():
-        raise UserError(f"One run was given, {path}; two or more were expected, or a pair: {path.parent.parent}.")
+        raise UserError(f"One run was given: {path}; at least two are expected, or a pair. Give {path.parent.parent}.")
     if path.is_dir() and any(path.glob("*/seed-*")):
         full = path.resolve()
         return full.parent.parent, full.parent.name, full.name

@@ -1,4 +1,4 @@
-"""How sure a gap between two networks is: pure functions of which images each of them gets right."""
+"""How sure a gap between two networks is, computed from the images that each classifies correctly."""
 
 import math
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Correct = NDArray[np.bool_]
-"""Which images are classified right: [images], or [seeds, images] for a pair that was trained several times."""
+"""Which images are classified correctly: [images], or [seeds, images] for several trainings."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A two-sided interval; `covers` names what it lets vary: "images", "seeds" or "images and seeds"."""
+    """A two-sided interval over what `covers` names: "images", "seeds" or "images and seeds"."""
 
     low: float
     high: float
@@ -26,7 +26,7 @@ class Interval:
 
 
 def gap(first: Correct, second: Correct) -> float:
-    """The difference of two accuracies, first minus second, as a fraction; over all seeds where there are several."""
+    """The difference of two accuracies, first minus second, as a fraction, over all seeds."""
     _check_paired(first, second)
     return float(first.mean() - second.mean())
 
@@ -37,16 +37,16 @@ def gap_interval(
     """The paired bootstrap's percentile interval of `gap` over images: other images, the same trained networks.
 
     Per image i, d_i = mean over the S seeds of (first right) - (second right) takes one of the 2S + 1 values
-    -1, -1 + 1/S, ..., 1. Drawing N images with replacement and averaging their d_i depends only on how often each
-    value is drawn, and those counts are multinomial(N, share of each value). Drawing the counts is therefore the
-    same bootstrap, not an approximation of it, and its cost does not grow with N.
+    -1, -1 + 1/S, ..., 1. The average of N images drawn with replacement depends only on how often each value is drawn,
+    and these counts are multinomial(N, share of each value). Drawing the counts is the same bootstrap, not an
+    approximation, and its cost does not grow with N.
 
     Args:
-        first: Which images the first network gets right.
+        first: Which images the first network classifies correctly.
         second: The same images in the same order, for the second network.
-        level: Probability that the interval should cover the gap.
+        level: Nominal coverage probability.
         draws: Number of resamples.
-        seed: Of the resampling; the same input always gives the same interval.
+        seed: Seed of the resampling; the same input always gives the same interval.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
     """
@@ -62,21 +62,21 @@ def gap_interval(
 
 
 def gap_interval_of_both(first: Correct, second: Correct, *, level: float = 0.95) -> Interval | None:
-    """An interval of `gap` that covers other images and other trainings alike; None for a single seed.
+    """An interval of `gap` over both other images and other trainings; None for a single seed.
 
-    With d[s, i] = (first right) - (second right), it is Student's interval of the seeds' gaps, widened by what images
-    share over the seeds: h^2 = t^2 var_seeds / S + z^2 max(0, var_images - var_rest / S) / N.
-    var_images is the variance of the images' means over seeds; of it var_rest / S, what varies in one seed only, is in
-    the seeds' gaps already.
+    With d[s, i] = (first right) - (second right), it is Student's interval of the seeds' gaps, widened by the part of
+    each image's gap that all seeds share: h^2 = t^2 var_seeds / S + z^2 max(0, var_images - var_rest / S) / N.
+    var_images is the variance of the images' means over seeds. Its part var_rest / S varies within one seed, and the
+    seeds' gaps contain it already.
 
-    Drawing seeds and then images with replacement, the nested bootstrap, covered 86 % to 100 % of simulated pairs of
-    three seeds: it draws too few seeds to show their spread, and where they do not differ it counts the images' part
-    twice. This one covers 94 % to 97 %, with two seeds, too.
+    The nested bootstrap, which draws seeds and then images, covered 86 % to 100 % of simulated pairs of three seeds: it
+    draws too few seeds to show their spread, and counts the images' part twice if the seeds do not differ. This
+    interval covers 94 % to 97 %, even with two seeds.
 
     Args:
-        first: [seeds, images], which images the first network gets right.
+        first: [seeds, images], which images the first network classifies correctly.
         second: The same for the second network.
-        level: Probability that the interval should cover the gap.
+        level: Nominal coverage probability.
 
     Source: Zou and Donner, Statistics in Medicine 27 (2008) for the squares; Searle, Casella and McCulloch, Variance
     Components (1992), chapter 4 for the parts.
@@ -97,14 +97,14 @@ def gap_interval_of_both(first: Correct, second: Correct, *, level: float = 0.95
 def by_number_of_images(
     first: Correct, second: Correct, *, halvings: int = 4, least: int = 50, seed: int = 0
 ) -> list[tuple[int, float, Interval]]:
-    """(images, gap, interval over images) of random parts of N / 2^halvings, ..., N / 2, N images, each in the next.
+    """(images, gap, interval) on nested random subsets of N / 2^halvings, ..., N / 2, N images.
 
     Args:
-        first: Which images the first network gets right.
+        first: Which images the first network classifies correctly.
         second: The same images, for the second network.
         halvings: How often the set is halved.
-        least: Parts of fewer images than this are left out, except the whole.
-        seed: Of the order in which images are taken.
+        least: Smaller subsets are left out; the whole set never is.
+        seed: Seed of the order in which images are taken.
     """
     _check_paired(first, second)
     first, second = np.atleast_2d(first), np.atleast_2d(second)
@@ -119,16 +119,16 @@ def by_number_of_images(
 
 
 def disagreements(first: Correct, second: Correct) -> tuple[int, int]:
-    """On how many images (only the first is right, only the second is right)."""
+    """The number of images on which (only the first, only the second) network is right."""
     _check_paired(first, second)
     return int((first & ~second).sum()), int((second & ~first).sum())
 
 
 def mcnemar_p(first: Correct, second: Correct) -> float:
-    """The exact two-sided p-value of McNemar's test that both networks err equally often.
+    """The exact two-sided p-value of McNemar's test that both networks err equally often; 1 if they never disagree.
 
-    Of the b + c images on which exactly one is right, the number b is binomial(b + c, 1/2) if they do; images on
-    which both are right or both wrong say nothing. 1 where they never disagree.
+    Under that hypothesis b, the number of images on which only the first is right, is binomial(b + c, 1/2), where c
+    counts those on which only the second is right. Images on which both agree carry no information.
 
     Source: McNemar, Psychometrika 12 (1947); the exact form is the sign test.
     """
@@ -139,7 +139,7 @@ def mcnemar_p(first: Correct, second: Correct) -> float:
 
 
 def wilson_interval(right: int, images: int, *, level: float = 0.95) -> Interval:
-    """Wilson's score interval of one accuracy; unlike the normal one it stays right near 0 and 1.
+    """Wilson's score interval of one accuracy; unlike the normal interval it is valid near 0 and 1.
 
     Source: Wilson, JASA 22 (1927).
     """
@@ -148,14 +148,14 @@ def wilson_interval(right: int, images: int, *, level: float = 0.95) -> Interval
 
 
 def spread(values: Sequence[float]) -> float | None:
-    """The standard deviation over seeds (n - 1 in the denominator), or None for a single one."""
+    """The standard deviation over seeds (denominator n - 1); None for a single seed."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def seed_interval(values: Sequence[float], *, level: float = 0.95) -> Interval | None:
-    """Student's t interval of the mean over seeds: other trainings, the same images. None for a single seed.
+    """Student's t interval of the mean over seeds: other trainings, the same images; None for a single seed.
 
-    With three seeds its half-width is 2.5 standard deviations: few seeds say little, and the interval shows it.
+    With three seeds its half-width is 2.5 standard deviations: few seeds say little.
     """
     deviation = spread(values)
     if deviation is None:
@@ -167,6 +167,6 @@ def seed_interval(values: Sequence[float], *, level: float = 0.95) -> Interval |
 
 def _check_paired(first: Correct, second: Correct) -> None:
     if first.shape != second.shape:
-        raise ValueError(f"the same images were expected for both networks, not {first.shape} and {second.shape}")
+        raise ValueError(f"expected the same images for both networks, found shapes {first.shape} and {second.shape}")
     if first.size == 0:
-        raise ValueError("at least one image was expected")
+        raise ValueError("expected at least one image, found none")

@@ -1,4 +1,4 @@
-"""A comparison for the terminal: what differs first, then the table, then the paper's row."""
+"""A comparison on the terminal: the differences, the table, the paper's results."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
@@ -17,7 +17,7 @@ _STYLES = {"matched": "green", "declared": "yellow", "published": "yellow", "unm
 
 
 def render(comparison: Comparison) -> RenderableType:
-    """The whole comparison, for a rich console of any width."""
+    """The whole comparison, for a Rich console of any width."""
     return Group(*_parts(comparison))
 
 
@@ -46,7 +46,7 @@ def _heading(comparison: Comparison) -> Text:
 
 
 def _verdict(comparison: Comparison) -> tuple[str, str]:
-    """The verdict that all gaps share, or a word for several, and its style."""
+    """The verdict that all gaps share, or a summary of several, with its style."""
     verdicts = {gap.difference.verdict: _STYLES[gap.difference.kind] for gap in comparison.gaps}
     if len(verdicts) == 1:
         return next(iter(verdicts.items()))
@@ -64,9 +64,9 @@ def _differences(gap: Gap, *, named: bool) -> Iterator[RenderableType]:
 
 
 def difference_rows(difference: Difference) -> Iterator[tuple[str, str, str, str]]:
-    """Key, the arm's value, the reference's value and role; a binarizer of another class is one row, not one a setting.
+    """Key, the arm's value, the reference's value and role. Binarizers of different classes take a single row.
 
-    Two classes have different settings by nature: that XNOR has a `gradient` and Float none says nothing more.
+    Two classes naturally have different settings: it is no news that XNOR has a `gradient` and Float does not.
     """
     for place in difference.named("binarizer"):
         items = [
@@ -82,7 +82,7 @@ def difference_rows(difference: Difference) -> Iterator[tuple[str, str, str, str
 
 
 def _table(comparison: Comparison) -> Table:
-    """Two arms have their gap in a column of its own; more have it in rows, under the arm that it is of."""
+    """Two arms have their gap in its own column; with more arms each gap has a row below its arm's."""
     arms, gaps = comparison.arms, {gap.arm: gap for gap in comparison.gaps}
     if len(arms) == 2:
         gap = comparison.gaps[0]
@@ -104,25 +104,25 @@ def _table(comparison: Comparison) -> Table:
 
 
 def _legend(comparison: Comparison) -> Iterator[Text]:
-    text = "Intervals are 95 %: paired bootstrap over the images, for these trained networks"
+    text = "Intervals are 95 %. Over images: paired bootstrap, for these trained networks"
     seeds = max(len(gap.top1.seeds) for gap in comparison.gaps)
     if seeds > 1:
         text += (
-            "; over seeds: Student's t, for these images; over both: other images and seeds. ± is the standard "
+            ". Over seeds: Student's t, for these images. Over both: other images and other seeds. ± is the standard "
             f"deviation over {seeds} seeds"
         )
-    yield _text(f"{text}. Accuracies are of the last epoch.", "dim")
+    yield _text(f"{text}. Accuracies are those after the last epoch.", "dim")
 
 
 def _published(comparison: Comparison) -> Iterator[Text]:
     paper = comparison.published
     yield _text(
-        f"the paper, {paper.data} (published, not run here): {paper.binary_top1} / {paper.binary_top5} against "
+        f"the paper on {paper.data} (published, not run here): {paper.binary_top1} / {paper.binary_top5} against "
         f"{paper.float_top1} / {paper.float_top5}, a gap of {paper.float_top1 - paper.binary_top1:.3f} / "
         f"{paper.float_top5 - paper.binary_top5:.3f}"
     )
     claims = " and ".join(f"{claim.factor:g} x {claim.what}" for claim in comparison.claims)
-    yield _text(f"claimed there, not measured: {claims}", "dim")
+    yield _text(f"claimed there but not measured: {claims}", "dim")
 
 
 def _plain_table(titles: Sequence[str]) -> Table:

@@ -54,7 +54,7 @@ def saved(tmp_path_factory) -> Iterator[Backend]:
 
 def test_the_report_has_the_sections_of_the_settings(saved):
     (report,) = saved.reports()
-    assert report["description"] == "Written by xnorlit dashboard for synthetic/pair-0. The next call writes over it."
+    assert report["description"] == "Written by xnorlit dashboard for synthetic/pair-0. The next call replaces it."
     assert report["displayName"] == "What binarising costs: synthetic/pair-0"
     assert (report["entityName"], report["projectName"]) == ("me", "xnorlit")
     heads = [block["children"][0]["text"] for block in report["spec"]["blocks"] if block["type"] == "heading"]
@@ -169,10 +169,10 @@ def test_runs_that_the_server_lacks_are_named_and_the_others_shown(uploaded):
 
 
 def test_a_pair_of_which_the_server_has_nothing_is_not_shown(server, pair):
-    with pytest.raises(UserError, match=r"no run of this pair in its project me/xnorlit; upload them: make sync"):
+    with pytest.raises(UserError, match=r"no run of this pair in the project me/xnorlit\. Upload them: make sync"):
         published()  # the project does not exist
     server.runs["other"] = {"history": [], "summary": {}}
-    with pytest.raises(UserError, match=r"no run of this pair in its project me/xnorlit; upload them: make sync"):
+    with pytest.raises(UserError, match=r"no run of this pair in the project me/xnorlit\. Upload them: make sync"):
         published()
     assert (server.views, list(server.runs)) == ({}, ["other"])
 
@@ -180,7 +180,7 @@ def test_a_pair_of_which_the_server_has_nothing_is_not_shown(server, pair):
 def test_a_refused_key_and_a_lost_network_are_said(uploaded):
     uploaded.refuses = lambda path, body: 401
     with pytest.raises(
-        UserError, match=r"Nothing was sent to W&B: the server refuses the key, .*: wandb login --relogin"
+        UserError, match=r"Nothing was sent to W&B: the server refuses the key, .* Run wandb login --relogin"
     ):
         published()
     uploaded.refuses = lambda path, body: 401 if "upsertView" in body else None
@@ -196,6 +196,6 @@ def test_no_file_of_the_runs_is_changed_and_none_is_left_behind(uploaded):
 
 
 def test_a_title_that_the_server_would_not_take_is_said_before_it_is_asked(uploaded):
-    with pytest.raises(UserError, match=r"title has 216 characters, and W&B takes 128"):
+    with pytest.raises(UserError, match=r"title has 216 characters, but W&B allows 128"):
         published(Settings(**{**vars(SETTINGS), "title": "x" * 200 + "{pair}"}))
     assert uploaded.asked == []

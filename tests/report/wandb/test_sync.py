@@ -75,7 +75,7 @@ def test_the_parts_of_a_resumed_run_become_one_run_and_nothing_is_uploaded_twice
     assert [note.stat().st_size for note in Path("runs").rglob("*.synced") if "latest-run" not in str(note)] == [0] * 3
     server.asked.clear()
     sync()
-    assert "nothing to upload: runs has no offline run that W&B lacks" in capsys.readouterr().out
+    assert "done: runs has no offline run to upload" in capsys.readouterr().out
     assert server.asked == []
     assert contents(Path("runs")) == before
 
@@ -90,10 +90,10 @@ def test_a_network_lost_in_mid_upload_is_said_and_the_next_call_goes_on(server, 
     with pytest.raises(UserError) as told:
         sync()
     message = str(told.value)
-    assert message.startswith("1 of 3 uploaded; these were not, and are as they were:\n")
+    assert message.startswith("1 of 3 uploaded; these were not, and are unchanged:\n")
     assert message.count(f"  {RUNS}/xnor/seed-0 (started ") == 2
     assert "Why: the server cannot be reached." in message
-    assert message.endswith("The same command goes on with them.")
+    assert message.endswith("Run the same command again to continue.")
     assert f"1/3  {RUNS}/float/seed-0" in capsys.readouterr().out
     assert contents(Path("runs")) == before
     server.refuses = lambda path, body: None
@@ -113,12 +113,10 @@ def test_a_key_that_expires_in_mid_upload_is_said(server, runs):
 
 def test_an_expired_key_and_no_network_are_said_before_anything_is_uploaded(server, runs, monkeypatch):
     server.refuses = lambda path, body: 401
-    with pytest.raises(UserError, match=r"refuses the key, .*\nNothing was uploaded, and 2 runs of runs wait for it"):
+    with pytest.raises(UserError, match=r"refuses the key, .*\nNothing was uploaded; 2 runs in runs are waiting"):
         sync()
     server.refuses = lambda path, body: 0
-    with pytest.raises(
-        UserError, match=r"cannot be reached\. .*\nNothing was uploaded, and 2 runs of runs wait for it"
-    ):
+    with pytest.raises(UserError, match=r"cannot be reached\. .*\nNothing was uploaded; 2 runs in runs are waiting"):
         sync()
     assert server.runs == {}
 
@@ -127,7 +125,7 @@ def test_without_a_login_one_line_says_what_to_do(server, runs, monkeypatch, cap
     monkeypatch.delenv("WANDB_API_KEY")
     assert main(["sync"]) == 2
     error = capsys.readouterr().err
-    assert "error: W&B is not asked, because nobody is logged in: log in once (wandb login" in error
+    assert "error: W&B was not contacted because there is no login: log in once (wandb login" in error
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert main(["sync"]) == 2
     assert "because WANDB_MODE is offline: unset it" in capsys.readouterr().err
@@ -141,8 +139,8 @@ def test_a_run_under_way_and_one_that_was_given_up_are_left(runs, capsys):
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ), check=True
         )
-    assert "xnor/seed-0 is being trained: give the same command again when it has ended" in done.stdout
-    assert "nothing to upload: runs has no other offline run" in done.stdout
+    assert "xnor/seed-0 is still training; run the same command again when it has ended" in done.stdout
+    assert "done: runs has no other offline run" in done.stdout
     found, under_way = waiting(Path("runs"))
     assert ([part.run for part in found], under_way) == ([RUNS / "xnor" / "seed-0"] * 2, [])
 
@@ -170,5 +168,5 @@ def test_an_interrupted_upload_leaves_no_note(runs, monkeypatch):
 
 
 def test_no_folder_is_said():
-    with pytest.raises(UserError, match=r"no folder of runs none\. Train first"):
+    with pytest.raises(UserError, match=r"none is not a folder; a folder of runs is expected\. Train first"):
         sync(Path("none"))

@@ -1,4 +1,4 @@
-"""A pair's page as a file."""
+"""Write a pair's page to a file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,20 +34,22 @@ def write(
     data: Path | None = None,
     again: list[str] | None = None,
 ) -> Page:
-    """Writes a pair's page.
+    """Write a pair's page.
 
     Args:
-        comparison: Of the pair's runs.
-        out: The file; report.html in the pair's folder, or here where the runs are of several pairs, unless given.
+        comparison: The comparison of the pair's runs.
+        out: The file. The default is report.html in the pair's folder, or here if the runs belong to several pairs.
         bench: JSON of `xnorlit bench`.
         data: Folder of the images.
-        again: Words of the command that makes the page again; it is printed on the page.
+        again: The command that writes the page again, printed on the page.
 
     Raises:
-        UserError: `data` is no folder, or `out` is a file that is no such page.
+        UserError: `data` is not a folder, or `out` is another kind of file.
     """
     if data is not None and not data.is_dir():
-        raise UserError(f"{data} is no folder. Expected the images: a folder with val/ or test/, or that split itself.")
+        raise UserError(
+            f"{data} is not a folder; the images are expected: a folder with val/ or test/, or that split itself."
+        )
     out = out or _beside(comparison) / "report.html"
     _refuse_other_file(out)
     shown = record(comparison, bench=bench, data=data)
@@ -58,15 +60,15 @@ def write(
 
 
 def _beside(comparison: Comparison) -> Path:
-    """The folder of the pair that all runs are of; the current one where they are of several."""
+    """The folder of the pair that holds all runs; the current folder if there are several pairs."""
     folders = {Path(seed.run).parents[1] for arm in comparison.arms for seed in arm.seeds}
     return folders.pop() if len(folders) == 1 else Path()
 
 
 def _refuse_other_file(out: Path) -> None:
     if out.is_dir():
-        raise UserError(f"{out} is a folder; a file was expected, such as {out / 'report.html'}.")
+        raise UserError(f"{out} is a folder; a file is expected. Give {out / 'report.html'}.")
     if out.exists() and _MARK not in out.read_bytes()[:4096].decode("utf-8", "replace"):
         raise UserError(
-            f"{out} exists and is no page of xnorlit report, so it is not written over. Give another --out."
+            f"{out} exists and is not a page of xnorlit report, so it is not overwritten. Give another --out."
         )

@@ -1,11 +1,10 @@
-r"""What a pair has beyond what its runs logged, as a run of its own: the gap by epoch, and sizes and times by arm.
+"""A pair's own W&B run: the gap by epoch, and sizes and times by arm.
 
-W&B's panels draw what runs logged, and no expression of theirs reaches from one run into another, so the gap between
-two runs can be drawn only if something logs it. Two ways were left aside: going on with a finished training run to add
-the gap to it would change a record of what was trained, and a custom chart over an uploaded table hides the numbers
-from W&B's own axes, smoothing and exports. So each pair has one run of job type `comparison`, which trained nothing and
-says so in its notes. Its rows are the record's, `curves.gaps` and `comparison.arms` of the HTML page: nothing is
-computed anew. Its name is fixed by the pair, so that a new upload takes the place of the former one.
+W&B's panels draw what runs logged, and their expressions cannot reach from one run into another. So the gap of two runs
+can only be drawn if something logs it. Appending it to a training run would change the record of a training. A custom
+chart over an uploaded table would hide the numbers from W&B's axes, smoothing and exports. So each pair has one run of
+job type `comparison`, whose notes say that it trained nothing. Its rows come from `curves.gaps` and `comparison.arms`
+of the HTML page's record. Its id depends only on the pair, so a new upload replaces the old one.
 """
 
 import hashlib
@@ -41,7 +40,7 @@ class Figures:
 
     @property
     def contents(self) -> str:
-        """A digest of all that the run says, by which an unchanged one is known and not uploaded again."""
+        """A digest of the run's contents: an unchanged run is not uploaded again."""
         return _digest([self.pair, self.rows, self.bars])
 
 
@@ -49,7 +48,7 @@ def figures(record: Record) -> Figures:
     """The run of a pair's record.
 
     Args:
-        record: Of `xnorlit.report.html.record`.
+        record: The page's record, of `xnorlit.report.html.record`.
     """
     rows: dict[int, dict[str, float]] = {}
     for gap in record["curves"]["gaps"]:
@@ -66,22 +65,22 @@ def figures(record: Record) -> Figures:
 
 
 def gap_names(arm: str) -> tuple[str, str, str]:
-    """What the gap's mean over seeds, its least and its most are logged as."""
+    """The logged names of the gap's mean, smallest and largest value over seeds."""
     return f"gap/{arm}", f"gap/{arm}/least", f"gap/{arm}/most"
 
 
 def bar_name(kind: str, arm: str) -> str:
-    """What an arm's size or time is logged as."""
+    """The logged name of an arm's size or time."""
     return f"{kind}/{arm}"
 
 
 def bars(record: Record, kind: str) -> list[tuple[str, float]]:
-    """(arm, value) of each arm that has one: MiB of weights, ms of a step, minutes of training, ms of an image.
+    """(arm, value) of each arm that has one: MiB of weights, ms per step, minutes of training, ms per image.
 
-    The time of an image is there for the arms that a bench is of, and for none without a bench.
+    Only the arms that a bench measured have a time per image.
 
     Args:
-        record: Of `xnorlit.report.html.record`.
+        record: The page's record, of `xnorlit.report.html.record`.
         kind: One of `xnorlit.report.wandb.settings.BARS`.
     """
     return list(_BARS[kind](record))

@@ -1,4 +1,4 @@
-"""A pair's own run as an offline log, whole on the disk."""
+"""Write a pair's own run as a complete offline log."""
 
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -9,20 +9,20 @@ from xnorlit.report.wandb.figures import Figures
 from xnorlit.report.wandb.upload import Part
 from xnorlit.runs.wandb import COMPARISON
 
-_NOTES = "No training: the gap by epoch, sizes and times of the pair, as xnorlit dashboard took them from its record."
+_NOTES = "No training: xnorlit dashboard took the gap by epoch, the sizes and the times from the pair's record."
 
 
 def log_offline(figures: Figures, project: str, folder: Path) -> Part:
-    """Logs the pair's own run into a folder.
+    """Log the pair's own run into a folder.
 
-    It is W&B's service that writes a log, and `finish` returns before it has: on a busy machine the file may still be
-    empty then. What a service was given is on the disk once it has ended. This process may have runs of its own under
-    way, in a notebook, so the run is logged in another one, with a service that ends with it.
+    W&B's service writes the log, and `finish` returns earlier: on a busy machine the file may still be empty then. The
+    log is complete once its service has ended. This process, such as a notebook, may have its own W&B runs, so another
+    process logs the pair's run, with a service that ends with it.
 
     Args:
-        figures: What the run says.
+        figures: The run's contents.
         project: `ENTITY/PROJECT`.
-        folder: Where W&B may make its directory.
+        folder: Where W&B creates its directory.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as child:
         log = child.submit(_log, figures, project, folder).result()
@@ -30,7 +30,7 @@ def log_offline(figures: Figures, project: str, folder: Path) -> Part:
 
 
 def _log(figures: Figures, project: str, folder: Path) -> Path:
-    os.environ.pop("WANDB_SERVICE", None)  # which leads to the service of the parent
+    os.environ.pop("WANDB_SERVICE", None)  # It would connect to the parent's service.
     import wandb
 
     run = wandb.init(

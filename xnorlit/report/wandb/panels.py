@@ -1,4 +1,4 @@
-"""Panels of the settings as W&B's: of the training runs, and of the pair's own run."""
+"""The panels of the settings as W&B panels, of the training runs and of the pair's own run."""
 
 import wandb_workspaces.reports.v2 as wr
 
@@ -7,11 +7,11 @@ from xnorlit.report.wandb.settings import Panel
 from xnorlit.report.wandb.subject import Subject
 
 EPOCH = "epoch"
-"""Every panel's x axis: logged with each value, and the same for two arms even if their batches are not."""
+"""Every panel's x axis: logged with each value, and comparable between arms with different batch sizes."""
 
 
 def curve(panel: Panel) -> wr.LinePlot:
-    """A metric of the training runs by epoch: the mean of each arm's seeds, and the range of them as a band."""
+    """A metric of the training runs by epoch: the mean over each arm's seeds, with their range as a band."""
     return wr.LinePlot(
         title=panel.title or panel.curve,
         x=EPOCH,
@@ -24,9 +24,9 @@ def curve(panel: Panel) -> wr.LinePlot:
 
 
 def gap(panel: Panel, subject: Subject) -> wr.LinePlot | None:
-    """The gap by epoch of the pair's own run: a line for each arm, dotted ones for its least and its most.
+    """The gap by epoch, from the pair's own run: a line per arm, with dotted lines for the smallest and largest seed.
 
-    None where no run logged its accuracy by epoch.
+    None if no run logged its accuracy by epoch.
     """
     names = {match["arm"]: gap_names(match["arm"]) for match in subject.record["curves"]["gaps"]}
     if not names:
@@ -51,7 +51,7 @@ def gap(panel: Panel, subject: Subject) -> wr.LinePlot | None:
 
 
 def bar(panel: Panel, subject: Subject) -> wr.BarPlot | None:
-    """A size or a time of the pair's own run: a bar for each arm; None where nothing measured it."""
+    """A size or a time from the pair's own run, with a bar per arm; None if it was not measured."""
     arms = [arm for arm, _ in bars(subject.record, panel.bars)]
     if not arms:
         return None
@@ -67,7 +67,7 @@ def bar(panel: Panel, subject: Subject) -> wr.BarPlot | None:
 
 
 def own(panel: Panel, subject: Subject) -> wr.LinePlot | wr.BarPlot | None:
-    """A panel of the pair's own run; None for a curve of the training runs, and for what there is nothing of."""
+    """A panel of the pair's own run; None for a curve of the training runs, or without data."""
     if panel.gap:
         return gap(panel, subject)
     return bar(panel, subject) if panel.bars else None

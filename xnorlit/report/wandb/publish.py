@@ -1,4 +1,4 @@
-"""A pair's comparison onto W&B: its own run, the view and the report, each written over where it is there."""
+"""Publish a pair's comparison on W&B: its own run, the view and the report. Existing ones are replaced."""
 
 import re
 import tempfile
@@ -19,7 +19,7 @@ from xnorlit.report.wandb.upload import upload
 
 @dataclass(frozen=True)
 class Published:
-    """Where the dashboard is, and the runs of the comparison whose curves it lacks, as `ARM/seed-N`."""
+    """The addresses of the dashboard, and the runs whose curves it lacks, as `ARM/seed-N`."""
 
     report: str
     view: str
@@ -27,17 +27,17 @@ class Published:
 
 
 def publish(comparison: Comparison, record: dict[str, Any], settings: Settings) -> Published:
-    """Builds a pair's dashboard on the server of the login, or brings the one that is there up to date.
+    """Build or update a pair's dashboard on the server of the login.
 
     Args:
-        comparison: Of the pair's runs.
-        record: The page's record of it.
-        settings: What is shown.
+        comparison: The comparison of the pair's runs.
+        record: The page's record of the comparison.
+        settings: What the dashboard shows.
 
     Raises:
-        UserError: Nobody is logged in, the server refuses or does not answer, or it has none of the pair's runs.
+        UserError: There is no login, the server refuses or does not answer, or it has none of the pair's runs.
     """
-    Subject.of(comparison, record, settings, {})  # what is wrong with the settings is said before anything is sent
+    Subject.of(comparison, record, settings, {})  # settings are checked before anything is sent
     server = Server.of_login()
     project = f"{server.entity}/{settings.project}"
     with said_in_words("The dashboard was not written"):
@@ -52,7 +52,7 @@ def publish(comparison: Comparison, record: dict[str, Any], settings: Settings) 
 
 
 def _ids(comparison: Comparison) -> dict[str, dict[str, str | None]]:
-    """W&B's id of each run compared, by arm and by `seed-N`; None for one that was not logged to W&B."""
+    """W&B's id of each run, by arm and by `seed-N`; None for a run that was not logged to W&B."""
     return {
         arm: {f"seed-{run.place.seed}": run.summary.wandb_id for run in runs} for arm, runs in comparison.runs.items()
     }
@@ -61,26 +61,26 @@ def _ids(comparison: Comparison) -> dict[str, dict[str, str | None]]:
 def _on_server(
     server: Server, project: str, ids: Mapping[str, Mapping[str, str | None]]
 ) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-    """The ids that the server has, by arm; and the names of the runs that it lacks."""
+    """The ids of the runs on the server, by arm, and the names of the missing runs."""
     logged = [run for of_arm in ids.values() for run in of_arm.values() if run]
     try:
         there = {run.id for run in server.api.runs(project, filters={"name": {"$in": logged}})} if logged else set()
-    except ValueError as error:  # wandb's word for a project that is not there
+    except ValueError as error:  # what wandb raises for a missing project
         if "Could not find project" not in str(error):
             raise
         there = set()
     if not there:
-        how = "upload them: make sync" if logged else "they were trained with --run.wandb off; train with W&B"
-        raise UserError(f"The dashboard was not written: W&B has no run of this pair in its project {project}; {how}.")
+        how = "Upload them: make sync." if logged else "They were trained with --run.wandb off; train with W&B."
+        raise UserError(f"The dashboard was not written: W&B has no run of this pair in the project {project}. {how}")
     found = {arm: tuple(run for run in of_arm.values() if run and run in there) for arm, of_arm in ids.items()}
     missing = [f"{arm}/{seed}" for arm, of_arm in ids.items() for seed, run in of_arm.items() if run not in there]
     return found, tuple(missing)
 
 
 def _put_figures(server: Server, project: str, figures: Figures) -> None:
-    """Uploads the pair's own run, unless the server has it as it is.
+    """Upload the pair's own run, unless the server has the same one.
 
-    Logged without `resume`, a run takes the place of the server's run of that id.
+    A run that is logged without `resume` replaces the server's run of the same id.
     """
     for run in server.api.runs(project, filters={"name": {"$in": [figures.id]}}, lazy=False):
         if run.id == figures.id and run.config.get("contents") == figures.contents:
@@ -88,7 +88,7 @@ def _put_figures(server: Server, project: str, figures: Figures) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         problem = upload(log_offline(figures, project, Path(scratch)))
     if problem:
-        raise UserError(f"The dashboard was not written: its figures could not be uploaded, for {problem}")
+        raise UserError(f"The dashboard was not written: its figures could not be uploaded: {problem}")
 
 
 def _save_report(server: Server, project: str, subject: Subject, settings: Settings) -> str:
@@ -98,7 +98,7 @@ def _save_report(server: Server, project: str, subject: Subject, settings: Setti
     former = [found for found in server.api.reports(project) if found.description == mark(subject.figures.pair)]
     if former:
         made.id = former[0].id
-    # W&B's own address of a report holds its title as it stands, and a slash in it leads nowhere.
+    # W&B puts the title into a report's address unescaped, so a slash in it would break the address.
     project_page = made.save().url.partition("/reports/")[0]
     slug = re.sub(r"[^A-Za-z0-9]+", "-", made.title)
     return f"{project_page}/reports/{slug}--{made.id.rstrip('=')}"

@@ -1,6 +1,6 @@
-"""The settings and a pair as a W&B report."""
+"""A pair as a W&B report, arranged by the settings."""
 
-# wandb_workspaces re-exports its classes without listing them:
+# wandb_workspaces re-exports its classes but does not list them:
 # pyright: reportPrivateImportUsage=false
 
 from collections.abc import Iterator, Sequence
@@ -20,12 +20,12 @@ _COLUMNS, _WIDTH, _HEIGHT = 2, 12, 8  # of 24 columns of a grid
 
 
 def report(subject: Subject, settings: Settings, entity: str) -> wr.Report:
-    """The report, which is not saved yet.
+    """The report, not yet saved.
 
     Args:
         subject: The pair.
-        settings: What is shown, section by section.
-        entity: Whose project it is.
+        settings: The sections to show.
+        entity: The owner of the project.
     """
     return wr.Report(
         entity=entity,
@@ -38,8 +38,8 @@ def report(subject: Subject, settings: Settings, entity: str) -> wr.Report:
 
 
 def mark(pair: str) -> str:
-    """The line below the report's title: for people what the page is, for the next call how to find it again."""
-    return f"Written by xnorlit dashboard for {pair}. The next call writes over it."
+    """The line below the report's title: it tells people what this is, and lets the next call find the report."""
+    return f"Written by xnorlit dashboard for {pair}. The next call replaces it."
 
 
 def _blocks(section: Section, subject: Subject, settings: Settings, entity: str) -> Iterator[Block]:
@@ -62,7 +62,7 @@ def _grid(shown: Sequence[wr.LinePlot | wr.BarPlot], runs: wr.Runset, colours: d
 
 
 def _trained(subject: Subject, settings: Settings, entity: str) -> wr.Runset:
-    """The runs compared and no others, even if the pair has runs that were given up; grouped by pair, then by arm."""
+    """The compared runs only, without abandoned runs of the pair; grouped by pair, then by arm."""
     return wr.Runset(
         entity=entity,
         project=settings.project,

@@ -1,4 +1,4 @@
-"""The W&B server that the login is for: who asks, how long an answer is waited for, and its refusals in words."""
+"""The W&B server of the login: its entity, how long to wait for it, and its errors in plain words."""
 
 import os
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ from typing import Any
 from xnorlit.errors import UserError
 from xnorlit.runs.login import logged_in, wandb_mode
 
-LOG_IN = "log in once (wandb login; a key of one's own server: wandb login --host ADDRESS)"
+LOG_IN = "log in once (wandb login, or wandb login --host ADDRESS for your own server)"
 
-REFUSED = "the server refuses the key, which has expired, was revoked, or may not write here: wandb login --relogin."
-UNREACHABLE = "the server cannot be reached. Look to the network, and give the same command again."
+REFUSED = "the server refuses the key, which has expired, was revoked or may not write here. Run wandb login --relogin."
+UNREACHABLE = "the server cannot be reached. Check the network."
 
-# W&B goes on trying for minutes, and for days in an upload. Here somebody waits, and the same command goes on later.
+# W&B retries for minutes, and for days in an upload. Here a person waits, and can run the same command later.
 _PATIENCE = {
     "X_GRAPHQL_RETRY_MAX": "1",
     "X_GRAPHQL_RETRY_WAIT_MIN_SECONDS": "0.5",
@@ -29,19 +29,19 @@ _PATIENCE = {
     "X_FILE_TRANSFER_RETRY_WAIT_MAX_SECONDS": "3",
     "X_FILE_TRANSFER_TIMEOUT_SECONDS": "30",
 }
-_LONGEST_ANSWER = 60  # seconds that one request may take with its repetitions
+_LONGEST_ANSWER = 60  # seconds for one request with its retries
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server that has accepted the login's key, and the entity (a person or a team) in whose name we ask."""
+    """A server that accepted the login's key, and the entity (a person or a team) that makes the requests."""
 
     api: Any
     entity: str
 
     @staticmethod
     def of_login() -> "Server":
-        """The server of this machine's login, asked once who we are.
+        """The server of this machine's login, which is asked once for the entity.
 
         Raises:
             UserError: There is no login, the key is refused, or the server does not answer.
@@ -50,20 +50,20 @@ class Server:
         mode = wandb_mode()
         if mode != "online" or not logged_in():
             said = "" if mode == "online" else os.environ.get("WANDB_MODE")
-            why = f"WANDB_MODE is {said}: unset it" if said else f"nobody is logged in: {LOG_IN}"
-            raise UserError(f"W&B is not asked, because {why}.")
+            why = f"WANDB_MODE is {said}: unset it" if said else f"there is no login: {LOG_IN}"
+            raise UserError(f"W&B was not contacted because {why}.")
         import wandb
 
         with said_in_words("Nothing was sent to W&B"):
             api = wandb.Api(timeout=_LONGEST_ANSWER)
             entity = os.environ.get("WANDB_ENTITY") or api.default_entity
         if not entity:
-            raise UserError("W&B's login belongs to no entity. Name one: WANDB_ENTITY=...")
+            raise UserError("The W&B login has no default entity; one is expected. Set WANDB_ENTITY=...")
         return Server(api, entity)
 
 
 def be_patient() -> None:
-    """Sets how often and how long W&B tries, for this process and those it starts; what is set already stays."""
+    """Limit W&B's retries in this process and its children, except where the environment sets them already."""
     for name, value in _PATIENCE.items():
         os.environ.setdefault(f"WANDB_{name}", value)
     os.environ.setdefault("WANDB_SILENT", "true")
@@ -71,24 +71,24 @@ def be_patient() -> None:
 
 @contextmanager
 def said_in_words(undone: str) -> Iterator[None]:
-    """Whatever W&B raises in the block becomes a UserError that says why, and what was left undone.
+    """Turn whatever W&B raises in the block into a UserError that says what was not done, and why.
 
     Args:
-        undone: A main clause without a full stop.
+        undone: What was not done: a main clause without a full stop.
     """
     try:
         yield
     except UserError:
         raise
-    except Exception as error:  # of wandb, of its service, of requests, of the standard library
+    except Exception as error:  # from wandb, its service, requests or the standard library
         raise UserError(f"{undone}: {reason(str(error) or type(error).__name__)}") from error
 
 
 def reason(message: str) -> str:
-    """Why W&B failed, and what to do about it.
+    """Why W&B failed, and what to do.
 
     Args:
-        message: Of an exception, or of the wandb command.
+        message: The message of an exception or of the wandb command.
     """
     low = message.lower()
     if any(word in low for word in _NO_ENTRY):
@@ -116,6 +116,6 @@ _NO_ANSWER = (
     "timed out",
     "deadline exceeded",
     "connection reset",
-    '": eof',  # Post "http://...": EOF; a log that is cut short ends in EOF, too
+    '": eof',  # Post "http://...": EOF; a truncated log ends in EOF as well
     "giving up after",
 )

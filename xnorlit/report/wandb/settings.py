@@ -1,8 +1,9 @@
-"""What the dashboard shows: experiments/dashboard.yaml as typed settings."""
+"""The dashboard's settings, experiments/dashboard.yaml, as typed records."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import fields as fields_of
 from pathlib import Path
 
 from xnorlit.fields import FieldError, Fields, refused
@@ -18,7 +19,7 @@ _WHOSE = {"entity", "team", "user", "key", "api_key", "host", "base_url"}
 
 @dataclass(frozen=True)
 class Panel:
-    """One of three: `curve`, a metric that training logs; `gap`, one of GAPS; `bars`, one of BARS."""
+    """A panel of one kind: `curve`, a metric that training logs; `gap`, one of GAPS; or `bars`, one of BARS."""
 
     curve: str = ""
     gap: str = ""
@@ -28,7 +29,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, the blocks of text below it (of TEXTS), and then the panels."""
+    """A heading, its blocks of text (each one of TEXTS), and its panels."""
 
     title: str
     text: tuple[str, ...] = ()
@@ -37,7 +38,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Settings:
-    """The whole file; `title` has `{pair}` where EXPERIMENT/PAIR is to stand, and colours are `#rrggbb`."""
+    """The whole file. `{pair}` in `title` stands for EXPERIMENT/PAIR; colours are `#rrggbb`."""
 
     project: str
     title: str
@@ -46,7 +47,7 @@ class Settings:
     sections: tuple[Section, ...]
 
     def colours_of(self, arms: Sequence[str]) -> dict[str, str]:
-        """A colour for each arm: its own, or the next of the others that no arm has."""
+        """A colour for each arm: its own, or the next unused one of `other_colours`."""
         taken = {self.colours[arm] for arm in arms if arm in self.colours}
         free = [colour for colour in self.other_colours if colour not in taken]
         named = [arm for arm in arms if arm not in self.colours]
@@ -57,7 +58,7 @@ class Settings:
         """The settings in a YAML file.
 
         Raises:
-            UserError: The file is missing or no YAML, a key is unknown or missing, or a value is not what is expected.
+            UserError: The file is missing or is not YAML, a key is unknown or missing, or a value is not as expected.
         """
         try:
             return _settings(Fields(read_config(file)))
@@ -70,6 +71,7 @@ def _settings(fields: Fields) -> Settings:
         raise FieldError(
             f"{key}: expected no such key, since the login decides it (wandb login, WANDB_ENTITY for a team)"
         )
+    fields.only(_names(Settings))
     colours = fields.object("colours")
     settings = Settings(
         project=fields.text("project", blank=False),
@@ -78,7 +80,6 @@ def _settings(fields: Fields) -> Settings:
         other_colours=tuple(_colour(fields.at("other_colours"), colour) for colour in fields.values("other_colours")),
         sections=tuple(map(_section, fields.objects("sections"))),
     )
-    fields.done()
     if not settings.sections:
         raise FieldError("sections: expected at least one, found none")
     if not set(settings.other_colours) - set(settings.colours.values()):
@@ -87,27 +88,29 @@ def _settings(fields: Fields) -> Settings:
 
 
 def _section(fields: Fields) -> Section:
-    section = Section(
+    fields.only(_names(Section))
+    return Section(
         title=fields.text("title", blank=False),
         text=fields.choices("text", TEXTS) if fields.has("text") else (),
         panels=tuple(map(_panel, fields.objects("panels"))) if fields.has("panels") else (),
     )
-    fields.done()
-    return section
 
 
 def _panel(fields: Fields) -> Panel:
+    fields.only(_names(Panel))
     kinds = [kind for kind in ("curve", "gap", "bars") if fields.has(kind)]
     if len(kinds) != 1:
         raise FieldError(f"{fields.place}: expected one of curve, gap and bars, found {' and '.join(kinds) or 'none'}")
-    panel = Panel(
+    return Panel(
         curve=fields.optional_text("curve") or "",
         gap=fields.choice("gap", GAPS) if fields.has("gap") else "",
         bars=fields.choice("bars", BARS) if fields.has("bars") else "",
         title=fields.optional_text("title") or "",
     )
-    fields.done()
-    return panel
+
+
+def _names(kind: type) -> list[str]:
+    return [field.name for field in fields_of(kind)]
 
 
 def _colour(place: str, value: object) -> str:

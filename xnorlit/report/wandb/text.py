@@ -1,4 +1,4 @@
-"""The dashboard's blocks of text, in Markdown: a comparison in the words and figures of `compare` and of the page."""
+"""The dashboard's blocks of Markdown: a comparison with the words and figures of `compare` and of the page."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ def text(kind: str, comparison: Comparison) -> str:
 
     Args:
         kind: One of `xnorlit.report.wandb.settings.TEXTS`.
-        comparison: Whose figures it gives, as the page's record holds them.
+        comparison: The comparison to describe.
     """
     return "\n".join(_TEXTS[kind](comparison))
 
@@ -56,21 +56,21 @@ def _gained(gap: Gap, comparison: Comparison) -> str:
 
 
 def _comparison(comparison: Comparison) -> Iterator[str]:
-    """The table of `xnorlit compare`: a column for each arm, and one for each gap."""
+    """The table of `xnorlit compare`, with a column per arm and per gap."""
     arms, gaps = comparison.arms, comparison.gaps
     yield from _table(
         ["", *(arm.label for arm in arms), *(f"{gap.reference} minus {gap.arm}" for gap in gaps)],
         ([row.title.strip(), *map(row.arm, arms), *map(row.gap, gaps)] for row in rows(comparison)),
     )
     yield (
-        "\nAccuracies are of the last epoch. Intervals are of 95 %: paired bootstrap over the images, for these "
-        "trained networks; over seeds, Student's t; over both, other images and other seeds. McNemar's test is exact, "
-        "and of one seed each."
+        "\nAccuracies are those after the last epoch. Intervals are 95 %. Over images: paired bootstrap, for these "
+        "trained networks. Over seeds: Student's t. Over both: other images and other seeds. McNemar's test is exact, "
+        "for each seed."
     )
 
 
 def _differences(comparison: Comparison) -> Iterator[str]:
-    """Each key in which the resolved configurations differ."""
+    """Every key in which the resolved configurations differ."""
     for gap in comparison.gaps:
         yield f"**{_plain(gap.arm)}** and **{_plain(gap.reference)}**: {_plain(gap.difference.verdict)}.\n"
         found = [[key, a, b, ROLES[role]] for key, a, b, role in difference_rows(gap.difference)]
@@ -87,8 +87,8 @@ def _paper(comparison: Comparison) -> Iterator[str]:
     yield from _table(
         ["", "images", "top-1 %", "gap in top-1, points"],
         [
-            ["AlexNet-XNOR, the paper's", paper.data, binary, wording.points(paper.float_top1 - paper.binary_top1, 3)],
-            ["AlexNet, the paper's", paper.data, twin, ""],
+            ["AlexNet-XNOR, paper", paper.data, binary, wording.points(paper.float_top1 - paper.binary_top1, 3)],
+            ["AlexNet, paper", paper.data, twin, ""],
             *(
                 [
                     f"{arm.label}, here",
@@ -101,12 +101,12 @@ def _paper(comparison: Comparison) -> Iterator[str]:
         ],
     )
     claims = " and ".join(f"{claim.factor:g} x {claim.what}" for claim in comparison.claims)
-    yield f"\n{_plain(paper.source)}. Claimed there, not measured: {claims}."
+    yield f"\n{_plain(paper.source)}. Claimed there but not measured: {claims}."
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
     """What qualifies the figures."""
-    yield from (f"- {_plain(note)}" for note in comparison.notes or ("No note qualifies these figures.",))
+    yield from (f"- {_plain(note)}" for note in comparison.notes or ("Nothing qualifies these figures.",))
 
 
 def _table(head: Sequence[str], body: Iterator[list[str]] | list[list[str]]) -> Iterator[str]:
@@ -120,7 +120,7 @@ def _row(cells: Sequence[str], plain: Callable[[str], str] | None = None) -> str
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown shows as it stands: names come from files and are no markup."""
+    """Text that Markdown shows verbatim: names come from files and are not markup."""
     return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
 
 

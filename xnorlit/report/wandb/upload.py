@@ -1,4 +1,4 @@
-"""What W&B wrote offline, part by part, and the upload of one part."""
+"""The offline logs of W&B, part by part, and the upload of one part."""
 
 import json
 import os
@@ -19,7 +19,7 @@ _NAME = re.compile(r"offline-run-(\d{8}_\d{6})-(.+)")
 
 @dataclass(frozen=True, order=True)
 class Part:
-    """An offline directory: one start of a run, the first or a resumption.
+    """An offline directory: one start of a run, either the first or a resumption.
 
     Args:
         run: The run's directory.
@@ -35,7 +35,7 @@ class Part:
 
     @property
     def note(self) -> Path:
-        """The empty file beside the log that says of it: all is on the server."""
+        """The empty file beside the log that marks it as uploaded."""
         return self.log.with_suffix(".wandb.synced")
 
 
@@ -54,9 +54,9 @@ def parts(run: Path) -> Iterator[Part]:
 
 
 def waiting(root: Path) -> tuple[list[Part], list[Path]]:
-    """The parts under a folder that are to be uploaded, in their order, and the runs that are under way.
+    """The parts under a folder to upload, in order, and the runs that are still training.
 
-    Runs that `--run.fresh` moved aside were given up on purpose, and stay.
+    Runs that `--run.fresh` moved aside were abandoned on purpose and are ignored.
 
     Args:
         root: A folder of runs, one run, or anything between.
@@ -68,15 +68,15 @@ def waiting(root: Path) -> tuple[list[Part], list[Path]]:
 
 
 def upload(part: Part) -> str:
-    """Uploads a part: empty when all of it is on the server, else why it is not.
+    """Upload a part; returns an empty text, or why not all of it is on the server.
 
-    The parts of a run are to come in their order: training logs with resume="allow", so that a later part goes on
-    where the server's run ends, under the same id. An upload that was cut off is begun again: rows that were sent twice
-    stand at the same trainer/global_step, where W&B draws one over the other and `xnorlit.runs` reads the later one.
+    Upload the parts of a run in order: training logs with resume="allow", so a later part continues the server's run
+    under the same id. An interrupted upload starts again. Rows that are sent twice have the same trainer/global_step,
+    where W&B draws one over the other and `xnorlit.runs` reads the later one.
 
-    `wandb sync` exits with 0 whatever happens, and notes the log as uploaded even if the server took none of its rows.
-    So it works on a copy, and what counts is the log that it writes about itself: the note beside the original is made
-    here, once there is no error in it. An interrupted upload therefore leaves no note.
+    `wandb sync` always exits with 0 and marks a log as uploaded even if the server took none of its rows. So it gets a
+    copy, and its own debug log decides: the original is marked here once that log has no error. An interrupted upload
+    therefore leaves no mark.
 
     Args:
         part: The offline directory.

@@ -1,4 +1,4 @@
-"""The settings and a pair as a saved view of W&B's workspace."""
+"""A pair as a saved view of the W&B workspace, arranged by the settings."""
 
 import hashlib
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ from xnorlit.report.wandb.text import text
 
 
 def view(subject: Subject, settings: Settings, entity: str) -> ws.Workspace:
-    """The view, which is not saved yet: the report's sections, over runs that stay live and can be picked apart.
+    """The view, not yet saved: the report's sections over live runs, which can be filtered and regrouped.
 
-    A workspace has one set of runs: those compared and the pair's own, grouped by pair and then by arm. Without the
-    filter on their ids it shows every pair of the project in the same panels.
+    A workspace has one set of runs. Here it is the compared runs and the pair's own, grouped by pair, then by arm.
+    Without the filter on ids every pair of the project would share the panels.
 
     Args:
         subject: The pair.
-        settings: What is shown, section by section.
-        entity: Whose project it is.
+        settings: The sections to show.
+        entity: The owner of the project.
     """
     pair, runs = subject.figures.pair, subject.colour_of_runs
     return ws.Workspace(
@@ -45,7 +45,7 @@ def view(subject: Subject, settings: Settings, entity: str) -> ws.Workspace:
 
 
 def name_of(pair: str) -> str:
-    """What the view is called in its address, `?nw=...`: fixed by the pair, so that the next call finds it again."""
+    """The view's name in its address, `?nw=...`: it depends only on the pair, so the next call finds it again."""
     return hashlib.sha256(f"xnorlit dashboard, {pair}".encode()).hexdigest()[:11]
 
 
