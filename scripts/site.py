@@ -107,12 +107,12 @@ def help_of(command: str) -> str:
 
 def _commands() -> str:
     parts = []
-    for name, (about, _) in cli.COMMANDS.items():
+    for name, command in cli.COMMANDS.items():
         fence = f"```text\n{help_of(name)}\n```"
         if name in FOLDED:
             indented = fence.replace("\n", "\n    ")
             fence = f'??? note "xnorlit {name} --help"\n\n    {indented}'
-        parts.append(f"## xnorlit {name}\n\n{about[0].upper()}{about[1:]}.\n\n{fence}\n")
+        parts.append(f"## xnorlit {name}\n\n{command.about[0].upper()}{command.about[1:]}.\n\n{fence}\n")
     return "\n".join(parts)
 
 

@@ -46,7 +46,7 @@ ROOMS = {
     "sweep": Room(("comparison",), foreign=("rich",)),
     "commands": Room(("bench", "report", "sweep"), lazy=True),
     "__main__": Room(("commands",), foreign=()),
-    "__init__": Room(("export", "comparison"), foreign=(), lazy=True),
+    "__init__": Room(("export", "comparison"), foreign=("lazy_loader",), lazy=True),
 }
 LEAVES = {"errors", "fields", "processes", "output"}
 HEAVY = {"torch", "pytorch_lightning", "lightning", "torchvision", "torchmetrics"}

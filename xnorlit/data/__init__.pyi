@@ -1,0 +1,10 @@
+from .augment import CentreCrop as CentreCrop
+from .augment import Crop as Crop
+from .augment import PadCrop as PadCrop
+from .augment import RandomCrop as RandomCrop
+from .augment import ResizedCrop as ResizedCrop
+from .loader import Batch as Batch
+from .loader import BatchLoader as BatchLoader
+from .module import ImageData as ImageData
+from .survey import Probe as Probe
+from .survey import probe as probe
