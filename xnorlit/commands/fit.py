@@ -32,7 +32,7 @@ from xnorlit.runs.moved import todays
 from xnorlit.runs.settings import config_files, read_config, with_recipes
 from xnorlit.training.checkpoints import Checkpoints, newest, where
 from xnorlit.training.layer_curves import LayerCurves
-from xnorlit.training.loggers import MetricsFile, wandb_logger, wandb_mode
+from xnorlit.training.loggers import MetricsFile
 from xnorlit.training.module import Classifier
 from xnorlit.training.place import RunPlace, claim, discard_if_empty, refuse_other_config, top1
 from xnorlit.training.predictions import PredictionsFile
@@ -40,6 +40,7 @@ from xnorlit.training.progress import progress
 from xnorlit.training.record import RunRecord
 from xnorlit.training.refusals import refuse
 from xnorlit.training.saving import Saving
+from xnorlit.training.tracking import tracked, tracking_mode
 
 # Said by Lightning about settings that are meant here, or about itself.
 QUIET = (
@@ -126,6 +127,7 @@ class XnorlitCLI(LightningCLI):
         self.folder = self.place.at(seed)
         fresh, auto = self.place.fresh, self.place.resume == "auto" and not self.place.fresh
         self.resolved = self.resolve(config)
+        self.wandb_mode = tracking_mode(self.place.wandb)  # Before the folder is claimed: it may be refused.
         state = state_of(self.folder)
         resume = state == "unfinished" if auto else self.place.resume is True
         finished = auto and state == "finished"
@@ -137,7 +139,7 @@ class XnorlitCLI(LightningCLI):
             (self.folder / "checkpoints" / CHECKPOINTS[1]).unlink(missing_ok=True)
             atomic.sweep(self.folder)
             raise _FinishedError(f"{self.folder} has finished ({top1(self.folder)}): there is nothing left to train")
-        self.until_step, self.wandb_id, self.wandb = 0, secrets.token_hex(4), wandb_mode(self.place.wandb)
+        self.until_step, self.wandb_id, self.wandb = 0, secrets.token_hex(4), None
         if resume:
             newest_one, former = newest(self.folder / "checkpoints")
             self.until_step = former["global_step"]
@@ -211,9 +213,11 @@ class XnorlitCLI(LightningCLI):
             return super().instantiate_trainer(logger=False, callbacks=writers, **kwargs)
         flat = flatten(yaml.safe_load(self.resolved))
         loggers: list[Logger] = [MetricsFile(self.folder, self.until_step)]
-        if self.wandb != "off" and is_first():
+        if self.wandb_mode != "off" and is_first():
             seed = flat["seed_everything"]
-            loggers.append(wandb_logger(self.place, self.folder, seed, flat, self.wandb_id, self.wandb))
+            tracker = tracked(self.place, self.folder, seed, flat, self.wandb_id, self.wandb_mode)
+            self.wandb = tracker.record
+            loggers.append(tracker)
         return super().instantiate_trainer(
             logger=loggers,
             default_root_dir=self.folder,
@@ -228,8 +232,7 @@ class XnorlitCLI(LightningCLI):
         return listed if any(isinstance(aid, LayerCurves) for aid in listed) else [*listed, LayerCurves()]
 
     def _callbacks(self) -> list[Callback]:
-        wandb = None if self.wandb == "off" else {"id": self.wandb_id, "offline": self.wandb == "offline"}
-        record = RunRecord(self.folder, self.resolved, wandb, resumed=bool(self.until_step))
+        record = RunRecord(self.folder, self.resolved, self.wandb, resumed=bool(self.until_step))
         return [
             record,
             progress(self._config().trainer.enable_progress_bar is not False),

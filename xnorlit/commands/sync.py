@@ -5,8 +5,9 @@ from pathlib import Path
 
 from xnorlit.errors import UserError
 from xnorlit.output.console import say
-from xnorlit.report.wandb.server import REFUSED, UNREACHABLE, Server
+from xnorlit.report.wandb.server import Server
 from xnorlit.report.wandb.upload import Part, upload, waiting
+from xnorlit.runs.login import REFUSED, UNREACHABLE
 
 
 def sync(where: Path | None = None, *, dry_run: bool = False) -> None:

@@ -1,25 +1,119 @@
-"""Whether W&B is to be asked, and whether somebody is logged in: one answer for training, the dashboard and sync."""
+"""Whether W&B is to be asked, who is logged in, and what its refusals mean: for training, the dashboard and sync."""
 
 import os
 from typing import Literal
 
+from xnorlit.errors import UserError, did_you_mean
+
+REFUSED = "the server refuses the key, which has expired, was revoked or may not write here. Run wandb login --relogin."
+UNREACHABLE = "the server cannot be reached. Check the network."
+
+UNSENT = ".unsent"
+"""Ends the name of the note beside an online run's log for as long as the server may lack some of it."""
+
+# WANDB_MODE as W&B understands it, and what it means here.
+_MODES: dict[str, Literal["online", "offline", "off"]] = {
+    "online": "online",
+    "run": "online",
+    "shared": "online",
+    "offline": "offline",
+    "dryrun": "offline",
+    "disabled": "off",
+}
+
 
 def wandb_mode() -> Literal["online", "offline", "off"]:
-    """WANDB_MODE where it is set; else online where a login is found on this machine, else offline.
+    """WANDB_MODE or WANDB_DISABLED where they are set; else online where a login is found here, else offline.
 
     The login is looked for, not tried: a key that has expired is one, and the server's answer says what it is.
+
+    Raises:
+        UserError: WANDB_MODE is no mode, or another variable means nothing to W&B.
     """
+    if os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on"):
+        return "off"
     said = os.environ.get("WANDB_MODE", "")
-    if said in ("online", "offline"):
-        return said  # type: ignore[return-value]
-    if said in ("disabled", "dryrun"):
-        return "off" if said == "disabled" else "offline"
+    if said:
+        check_environment()
+        return _MODES[said.lower()]
     return "online" if logged_in() else "offline"
 
 
+def check_environment() -> None:
+    """Refuses a WANDB_MODE that W&B does not know; it would answer with an error of its own once training is set up.
+
+    Raises:
+        UserError: WANDB_MODE is no mode.
+    """
+    said = os.environ.get("WANDB_MODE", "")
+    if said and said.lower() not in _MODES:
+        raise UserError(
+            f"WANDB_MODE is {said!r}.{did_you_mean(said, _MODES)} Expected {', '.join(_MODES)}. Set it to one of them, "
+            "or unset it."
+        )
+
+
 def logged_in() -> bool:
-    """Whether WANDB_API_KEY or an earlier `wandb login` gives a key; nothing is asked and nothing is sent."""
+    """Whether WANDB_API_KEY or an earlier `wandb login` gives a key; nothing is asked and nothing is sent.
+
+    Raises:
+        UserError: The key or another setting of W&B has no meaning.
+    """
+    check_environment()
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
-    return bool(wandb.login(prompt=False, verify=False))
+    try:
+        return bool(wandb.login(prompt=False, verify=False))
+    except Exception as error:  # of wandb, and of pydantic about WANDB_BASE_URL and the like
+        why = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"W&B's settings make no sense: {why}. Correct the environment's WANDB_... or log in again (wandb login); "
+            "--run.wandb off trains without it."
+        ) from error
+
+
+def project(named: str = "xnorlit") -> str:
+    """The project that runs belong to: WANDB_PROJECT where it is set.
+
+    Args:
+        named: The project otherwise.
+    """
+    return os.environ.get("WANDB_PROJECT") or named
+
+
+def reason(message: str) -> str:
+    """Why W&B failed, and what to do about it.
+
+    Args:
+        message: Of an exception, or of the wandb command.
+    """
+    low = message.lower()
+    if any(word in low for word in _NO_ENTRY):
+        return REFUSED
+    if any(word in low for word in _NO_ANSWER):
+        return UNREACHABLE
+    return f"{' '.join(message.split())[:300]}."
+
+
+_NO_ENTRY = (
+    "error 401",
+    "error 403",
+    "401 client",
+    "403 client",
+    "unauthorized",
+    "invalid api key",
+)
+_NO_ANSWER = (
+    "connection refused",
+    "no such host",
+    "network is unreachable",
+    "no route to host",
+    "did not respond",
+    "timeout",
+    "timed out",
+    "deadline exceeded",
+    "connection reset",
+    '": eof',  # Post "http://...": EOF; a log that is cut short ends in EOF, too
+    "giving up after",
+)

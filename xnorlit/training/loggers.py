@@ -1,16 +1,14 @@
-"""Where metrics go: metrics.csv always, W&B beside it."""
+"""metrics.csv, where every run's metrics go."""
 
 import csv
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from typing_extensions import override
 
 from xnorlit.output import atomic
-from xnorlit.runs import login
-from xnorlit.training.place import RunPlace
 
 
 class MetricsFile(Logger):
@@ -74,46 +72,3 @@ class MetricsFile(Logger):
     @override
     def finalize(self, status: str) -> None:
         self.save()
-
-
-def wandb_logger(place: RunPlace, folder: Path, seed: int, config: dict[str, Any], run_id: str, mode: str) -> Logger:
-    """W&B's logger for one arm of a pair: group = pair, job type = arm; nothing is ever asked.
-
-    Args:
-        place: Where the run is filed.
-        folder: The run's folder, which holds W&B's own offline files too.
-        seed: The run's seed.
-        config: Resolved configuration, flattened.
-        run_id: W&B's name of the run; a resumed run keeps it.
-        mode: online or offline.
-    """
-    import wandb
-
-    pair = f"{place.experiment}/{place.pair}"
-    run = wandb.init(
-        project="xnorlit",
-        name=f"{pair}/{place.arm}/seed-{seed}",
-        id=run_id,
-        resume="allow",
-        dir=folder,
-        mode=mode,
-        group=pair,
-        job_type=place.arm,
-        tags=[place.experiment, place.pair, place.arm],
-        config={"pair_id": pair, "arm": place.arm, "seed": seed, **config},
-        # W&B notes the machine's name by itself; a run says what it was trained on (environment.json), not on whose.
-        settings=wandb.Settings(silent=True, console="off", host="not recorded"),
-    )
-    # Lightning's step counts optimizer steps, W&B's counts calls; only the former joins the parts of a resumed run.
-    run.define_metric("trainer/global_step")
-    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-    return WandbLogger(experiment=run)
-
-
-def wandb_mode(wanted: Literal["auto", "online", "offline", "off"]) -> Literal["online", "offline", "off"]:
-    """What `auto` comes to: WANDB_MODE if it is set, else online where a login is found, else offline.
-
-    Args:
-        wanted: The run's setting.
-    """
-    return login.wandb_mode() if wanted == "auto" else wanted

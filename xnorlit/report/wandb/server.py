@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from xnorlit.errors import UserError
-from xnorlit.runs.login import logged_in, wandb_mode
+from xnorlit.runs.login import logged_in, reason, wandb_mode
 
 LOG_IN = "log in once (wandb login, or wandb login --host ADDRESS for your own server)"
-
-REFUSED = "the server refuses the key, which has expired, was revoked or may not write here. Run wandb login --relogin."
-UNREACHABLE = "the server cannot be reached. Check the network."
 
 # W&B retries for minutes, and for days in an upload. Here a person waits, and can run the same command later.
 _PATIENCE = {
@@ -49,9 +46,9 @@ class Server:
         be_patient()
         mode = wandb_mode()
         if mode != "online" or not logged_in():
-            said = "" if mode == "online" else os.environ.get("WANDB_MODE")
-            why = f"WANDB_MODE is {said}: unset it" if said else f"there is no login: {LOG_IN}"
-            raise UserError(f"W&B was not contacted because {why}.")
+            named = [name for name in ("WANDB_DISABLED", "WANDB_MODE") if os.environ.get(name)]
+            said = "" if mode == "online" or not named else f"{named[0]} is {os.environ[named[0]]}: unset it"
+            raise UserError(f"W&B was not contacted because {said or f'there is no login: {LOG_IN}'}.")
         import wandb
 
         with said_in_words("Nothing was sent to W&B"):
@@ -82,40 +79,3 @@ def said_in_words(undone: str) -> Iterator[None]:
         raise
     except Exception as error:  # from wandb, its service, requests or the standard library
         raise UserError(f"{undone}: {reason(str(error) or type(error).__name__)}") from error
-
-
-def reason(message: str) -> str:
-    """Why W&B failed, and what to do.
-
-    Args:
-        message: The message of an exception or of the wandb command.
-    """
-    low = message.lower()
-    if any(word in low for word in _NO_ENTRY):
-        return REFUSED
-    if any(word in low for word in _NO_ANSWER):
-        return UNREACHABLE
-    return f"{' '.join(message.split())[:300]}."
-
-
-_NO_ENTRY = (
-    "error 401",
-    "error 403",
-    "401 client",
-    "403 client",
-    "unauthorized",
-    "invalid api key",
-)
-_NO_ANSWER = (
-    "connection refused",
-    "no such host",
-    "network is unreachable",
-    "no route to host",
-    "did not respond",
-    "timeout",
-    "timed out",
-    "deadline exceeded",
-    "connection reset",
-    '": eof',  # Post "http://...": EOF; a truncated log ends in EOF as well
-    "giving up after",
-)

@@ -7,6 +7,7 @@ from dataclasses import fields as fields_of
 from pathlib import Path
 
 from xnorlit.fields import FieldError, Fields, refused
+from xnorlit.runs.login import project
 from xnorlit.runs.settings import read_config
 
 TEXTS = ("verdict", "comparison", "differences", "paper", "notes")
@@ -74,7 +75,7 @@ def _settings(fields: Fields) -> Settings:
     fields.only(_names(Settings))
     colours = fields.object("colours")
     settings = Settings(
-        project=fields.text("project", blank=False),
+        project=project(fields.text("project", blank=False)),
         title=fields.text("title", blank=False),
         colours={arm: _colour(colours.at(arm), colours.take(arm)) for arm in colours.names()},
         other_colours=tuple(_colour(fields.at("other_colours"), colour) for colour in fields.values("other_colours")),

@@ -11,15 +11,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from xnorlit.report.wandb.server import be_patient, reason
+from xnorlit.report.wandb.server import be_patient
 from xnorlit.runs.lock import is_under_way
+from xnorlit.runs.login import UNSENT, reason
 
-_NAME = re.compile(r"offline-run-(\d{8}_\d{6})-(.+)")
+_NAME = re.compile(r"(offline-)?run-(\d{8}_\d{6})-(.+)")
+_LOGS = "wandb/*run-*/run-*.wandb"
 
 
 @dataclass(frozen=True, order=True)
 class Part:
-    """An offline directory: one start of a run, either the first or a resumption.
+    """A directory of W&B: one start of a run, first or resumed, that was logged offline or not sent completely.
 
     Args:
         run: The run's directory.
@@ -40,17 +42,22 @@ class Part:
 
 
 def parts(run: Path) -> Iterator[Part]:
-    """The offline directories of a run, oldest first.
+    """The directories of a run that were logged offline, or whose server may lack some of it, oldest first.
 
     Args:
         run: The run's directory.
     """
     found = []
-    for log in run.glob("wandb/offline-run-*/run-*.wandb"):
+    for log in run.glob(_LOGS):
         named = _NAME.fullmatch(log.parent.name)
-        if named:
-            found.append(Part(run, named[1], named[2], log))
+        if named and (named[1] or _unsent(log).exists()):
+            found.append(Part(run, named[2], named[3], log))
     return iter(sorted(found))
+
+
+def _unsent(log: Path) -> Path:
+    """The note of training beside the log of an online run, which is taken away when the server has all of it."""
+    return log.with_name(log.name + UNSENT)
 
 
 def waiting(root: Path) -> tuple[list[Part], list[Path]]:
@@ -61,7 +68,7 @@ def waiting(root: Path) -> tuple[list[Part], list[Path]]:
     Args:
         root: A folder of runs, one run, or anything between.
     """
-    runs = {log.parents[2] for log in root.rglob("wandb/offline-run-*/run-*.wandb") if ".until-" not in str(log)}
+    runs = {log.parents[2] for log in root.rglob(_LOGS) if ".until-" not in str(log)}
     found = [part for run in sorted(runs) for part in parts(run) if not part.note.exists()]
     under_way = sorted({part.run for part in found if is_under_way(part.run)})
     return [part for part in found if part.run not in under_way], under_way
@@ -86,7 +93,7 @@ def upload(part: Part) -> str:
         copy = Path(shutil.copytree(part.log.parent, Path(scratch, part.log.parent.name))) / part.log.name
         copy.with_suffix(".wandb.synced").unlink(missing_ok=True)
         done = subprocess.run(
-            [sys.executable, "-m", "wandb", "sync", str(copy)],
+            [sys.executable, "-m", "wandb", "sync", "--no-skip-online", str(copy)],
             env={**os.environ, "WANDB_DIR": scratch, "WANDB_SILENT": "false"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -100,6 +107,7 @@ def upload(part: Part) -> str:
         finished = copy.with_suffix(".wandb.synced").exists()
     if finished and not errors:
         part.note.touch()
+        _unsent(part.log).unlink(missing_ok=True)
         return ""
     return reason(" ".join(errors) or done.stdout or "wandb sync did not say why")
 

@@ -1,0 +1,254 @@
+"""W&B may refuse, hang, answer nonsense or go away: training begins within seconds, goes on, and loses no row."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import wandb
+
+from tests.report.wandb.backend import serving
+from xnorlit.errors import UserError
+from xnorlit.report.wandb.sync import sync
+from xnorlit.report.wandb.upload import waiting
+from xnorlit.runs import login
+from xnorlit.runs.wandb import offline
+from xnorlit.training import tracking
+from xnorlit.training.place import RunPlace
+from xnorlit.training.tracking import tracked, tracking_mode
+
+
+@pytest.fixture
+def account(monkeypatch):
+    """A login at an address that the test names; patience is short."""
+    for name, seconds in (("ANSWER_SECONDS", 1), ("BEGIN_SECONDS", 4), ("FINISH_SECONDS", 3)):
+        monkeypatch.setattr(tracking, name, seconds)
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+
+    def at(address):
+        monkeypatch.setenv("WANDB_BASE_URL", address)
+        wandb.teardown()
+
+    yield at
+    wandb.teardown()
+
+
+def begin(folder, run_id="abc", mode="online"):
+    folder.mkdir(parents=True, exist_ok=True)
+    return tracked(RunPlace(experiment="e", arm="xnor"), folder, 0, {"model.network": "tiny"}, run_id, mode)
+
+
+def log(tracker, steps):
+    for step in steps:
+        tracker.log_metrics({"train/loss": 1.0 / (step + 1)}, step)
+
+
+def rows_of(folder):
+    (run,) = offline(folder)
+    return run.curves["train/loss"].step.tolist()
+
+
+@pytest.fixture
+def dead():
+    """An address at which nothing listens."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+    return f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def answering():
+    """Makes a server that accepts every connection and answers with these bytes, or with none."""
+    servers = []
+
+    def serve(answer):
+        server = socket.create_server(("127.0.0.1", 0))
+        servers.append(server)
+        held = []
+
+        def accept():
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                held.append(connection)
+                if answer:
+                    connection.recv(1 << 16)
+                    connection.sendall(answer)
+                    connection.close()
+
+        threading.Thread(target=accept, daemon=True).start()
+        return f"http://127.0.0.1:{server.getsockname()[1]}"
+
+    yield serve
+    for server in servers:
+        server.close()
+
+
+NO_SERVER = [None, b"", b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 503 Gone\r\nContent-Length: 0\r\n\r\n"]
+
+
+@pytest.mark.parametrize("answer", NO_SERVER, ids=["refused", "hangs", "nonsense", "503"])
+def test_what_is_no_server_leaves_a_run_that_is_logged_offline(account, dead, answering, tmp_path, capsys, answer):
+    account(dead if answer is None else answering(answer))
+    started = time.monotonic()
+    tracker = begin(tmp_path)
+    assert time.monotonic() - started < 15
+    assert tracker.record == {"id": "abc", "offline": True}
+    assert "logged offline: the server cannot be reached" in capsys.readouterr().out
+    log(tracker, range(5))
+    tracker.finalize("success")
+    assert rows_of(tmp_path) == list(range(5))
+
+
+def test_a_name_that_is_looked_up_for_ever_is_not_waited_for(account, monkeypatch, tmp_path):
+    account("http://somewhere.invalid")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(60))
+    started = time.monotonic()
+    assert begin(tmp_path).offline
+    assert time.monotonic() - started < 15
+
+
+def test_a_key_that_is_refused_leaves_a_run_that_is_logged_offline(account, tmp_path, capsys):
+    with serving() as backend:
+        backend.refuses = lambda path, body: 401 if path == "/graphql" else None
+        account(backend.address)
+        tracker = begin(tmp_path)
+        assert tracker.offline
+        assert "the server refuses the key" in capsys.readouterr().out
+        tracker.finalize("success")
+
+
+def test_a_run_that_was_sent_leaves_nothing_to_upload(account, tmp_path):
+    with serving() as backend:
+        account(backend.address)
+        tracker = begin(tmp_path)
+        assert tracker.record == {"id": "abc", "offline": False}
+        log(tracker, range(5))
+        assert len(waiting(tmp_path)[0]) == 1, "until it has ended"
+        tracker.finalize("success")
+        assert [row["trainer/global_step"] for row in backend.runs["abc"]["history"]] == list(range(5))
+    assert waiting(tmp_path) == ([], [])
+
+
+@pytest.mark.parametrize("failure", [0, 500])
+def test_a_server_that_dies_in_mid_run_costs_no_time_and_what_it_lacks_is_uploaded_later(
+    account, tmp_path, capsys, failure
+):
+    with serving() as backend:
+        account(backend.address)
+        tracker = begin(tmp_path)
+        log(tracker, range(5))
+        backend.refuses = lambda path, body: failure
+        started = time.monotonic()
+        log(tracker, range(5, 200))
+        assert time.monotonic() - started < 1
+        started = time.monotonic()
+        tracker.finalize("success")
+        assert time.monotonic() - started < 15
+        assert "not all is on the server" in capsys.readouterr().out
+        wandb.teardown()
+        (part,), _ = waiting(tmp_path)
+        assert (part.run, part.id) == (tmp_path, "abc")
+        backend.refuses = lambda path, body: None
+        sync(tmp_path)
+        steps = [row["trainer/global_step"] for row in backend.runs["abc"]["history"]]
+        assert sorted(set(steps)) == list(range(200))
+    assert waiting(tmp_path) == ([], [])
+
+
+def test_a_run_that_was_killed_is_uploaded_later(account, tmp_path):
+    with serving() as backend:
+        account(backend.address)
+        code = (
+            "import os, sys, time; from pathlib import Path; from tests.training.test_tracking import begin, log\n"
+            "log(begin(Path(sys.argv[1])), range(5)); time.sleep(1); os.kill(os.getpid(), 9)"
+        )
+        done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[2])
+        assert done.returncode == -9
+        assert [part.id for part in waiting(tmp_path)[0]] == ["abc"]
+
+
+def test_a_service_that_dies_ends_the_logging_and_not_the_training(account, tmp_path, capsys, monkeypatch):
+    account("http://127.0.0.1:9")
+    tracker = begin(tmp_path, mode="offline")
+
+    def broken(*_, **__):
+        raise BrokenPipeError("the service is gone")
+
+    monkeypatch.setattr(tracker.experiment, "log", broken)
+    log(tracker, range(3))
+    said = capsys.readouterr().out
+    assert said.count("no longer logged there (the service is gone)") == 1
+    tracker.finalize("success")
+
+
+def test_under_an_agent_the_run_has_the_agents_id_and_records_it(account, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    monkeypatch.setenv("WANDB_RUN_ID", "agents")
+    account("http://127.0.0.1:9")
+    tracker = begin(tmp_path, "ours", mode="offline")
+    assert tracker.record == {"id": "agents", "offline": True}
+    tracker.finalize("success")
+    assert [run.id for run in offline(tmp_path)] == ["agents"]
+
+
+def test_the_project_of_the_environment_is_used(account, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_PROJECT", "mine")
+    account("http://127.0.0.1:9")
+    tracker = begin(tmp_path, mode="offline")
+    assert tracker.experiment.settings.project == "mine"
+    tracker.finalize("success")
+
+
+@pytest.mark.parametrize("status", ["failed", "interrupted"])
+def test_a_run_that_failed_is_not_said_to_have_finished(account, tmp_path, status):
+    account("http://127.0.0.1:9")
+    tracker = begin(tmp_path, mode="offline")
+    log(tracker, range(2))
+    tracker.finalize(status)
+    (run,) = offline(tmp_path)
+    assert run.state == "unfinished"
+    assert "ends with exit code 1" in run.reason
+
+
+@pytest.mark.parametrize("wanted", ["auto", "online", "offline"])
+def test_a_mode_that_is_none_is_refused_by_name(monkeypatch, wanted):
+    monkeypatch.setenv("WANDB_MODE", "bogus")
+    with pytest.raises(UserError, match=r"WANDB_MODE is 'bogus'\. Expected online, run, .*unset it"):
+        tracking_mode(wanted)
+    assert tracking_mode("off") == "off"
+
+
+def test_a_near_miss_of_a_mode_is_named(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "ofline")
+    with pytest.raises(UserError, match="Did you mean offline"):
+        login.wandb_mode()
+
+
+@pytest.mark.parametrize(("said", "mode"), [("true", "off"), ("1", "off"), ("false", "offline")])
+def test_wandb_disabled_is_off(monkeypatch, said, mode):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DISABLED", said)
+    assert tracking_mode("auto") == mode
+
+
+@pytest.mark.parametrize(("name", "value"), [("WANDB_API_KEY", "short"), ("WANDB_BASE_URL", "bogus")])
+def test_a_setting_of_wandb_that_means_nothing_is_refused_by_name(name, value):
+    code = (
+        "from xnorlit.runs.login import wandb_mode\nfrom xnorlit.errors import UserError\n"
+        "try:\n    wandb_mode()\nexcept UserError as error:\n    print(error)"
+    )
+    kept = {key: text for key, text in os.environ.items() if not key.startswith("WANDB_")}
+    environment = {**kept, "WANDB_API_KEY": "a" * 40, name: value}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert "W&B's settings make no sense" in done.stdout, done.stderr
+    assert "--run.wandb off" in done.stdout
