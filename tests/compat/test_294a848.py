@@ -233,3 +233,10 @@ def test_a_run_recorded_with_a_moved_class_path_reads_and_resumes(home, moved, c
     assert load_config(file)["model"]["schedule"]["class_path"] == "xnorlit.training.schedule.WarmupCosine"
     xnorlit(capsys, "fit", "-c", file, "--run.resume", "true")
     assert runs.read(file.parent).summary.epochs == EPOCHS
+
+
+@pytest.mark.parametrize("path", ["xnorlit.DoReFa", "xnorlit.binarize.dorefa.DoReFa", "DoReFa"])
+def test_a_class_is_recorded_by_one_path_however_it_was_named(home, path):
+    words = ["-c", str(PAIR / "xnor" / "seed-0" / "config.yaml"), f"--model.binarizer={path}"]
+    (answer,) = resolve.resolved([words])
+    assert answer["config"]["model"]["binarizer"]["class_path"] == "xnorlit.binarize.dorefa.DoReFa"

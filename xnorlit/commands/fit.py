@@ -120,7 +120,8 @@ class XnorlitCLI(LightningCLI):
             config: The command's, in which what decides about a run, which is not part of what it is, is reset.
         """
         config.run.resume, config.run.fresh = False, False
-        return self._parser(self.subcommand).dump(config, skip_unset=False)
+        whole = todays(yaml.safe_load(self._parser(self.subcommand).dump(config, skip_unset=False)))
+        return yaml.safe_dump(whole, default_flow_style=False, allow_unicode=True, sort_keys=False)
 
     def _claim(self, config: Namespace) -> None:
         seed = int(config.seed_everything)
