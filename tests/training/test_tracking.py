@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import wandb
+from xnorlit.report.wandb.sync import sync
 
 from tests.report.wandb.backend import serving
 from xnorlit.errors import UserError
-from xnorlit.report.wandb.sync import sync
 from xnorlit.report.wandb.upload import waiting
 from xnorlit.runs import login
 from xnorlit.runs.wandb import offline
