@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import wandb
-from xnorlit.report.wandb.sync import sync
 
 from tests.report.wandb.backend import serving
+from xnorlit.commands.sync import sync
 from xnorlit.errors import UserError
 from xnorlit.report.wandb.upload import waiting
 from xnorlit.runs import login

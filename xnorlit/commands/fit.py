@@ -1,5 +1,6 @@
 """`xnorlit fit|validate|test|predict`: LightningCLI on the one module and the one data module."""
 
+import importlib
 import logging
 import secrets
 import sys
@@ -120,7 +121,7 @@ class XnorlitCLI(LightningCLI):
             config: The command's, in which what decides about a run, which is not part of what it is, is reset.
         """
         config.run.resume, config.run.fresh = False, False
-        whole = todays(yaml.safe_load(self._parser(self.subcommand).dump(config, skip_unset=False)))
+        whole = _by_home(yaml.safe_load(self._parser(self.subcommand).dump(config, skip_unset=False)))
         return yaml.safe_dump(whole, default_flow_style=False, allow_unicode=True, sort_keys=False)
 
     def _claim(self, config: Namespace) -> None:
@@ -254,6 +255,20 @@ def _load(text: str) -> Any:
     if isinstance(value, dict | list):
         load_yaml(text)
     return todays(value, tell=True)
+
+
+def _by_home(value: Any) -> Any:
+    """A configuration whose classes are named by the modules that define them, as runs have always recorded them.
+
+    The parser takes the shortest path, which the face of the package has made shorter.
+    """
+    if isinstance(value, dict):
+        return {key: _by_home(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_by_home(part) for part in value]
+    package, _, name = value.partition(".") if isinstance(value, str) else ("", "", "")
+    found = getattr(importlib.import_module(package), name, None) if package == "xnorlit" else None
+    return f"{found.__module__}.{name}" if isinstance(found, type) else value
 
 
 def _todays_word(word: str) -> str:

@@ -3,15 +3,10 @@
 from functools import cache
 from typing import Any
 
-import xnorlit
 from xnorlit.output.console import say
 
 MOVED: dict[str, str] = {}
 """Former dotted path -> today's, of a class or of a module that held classes which a configuration may name."""
-
-# The parser names a class by its shortest path, which the face of the package has made shorter; a recorded
-# configuration keeps the one that runs have always recorded, so that earlier and later runs do not differ in it.
-_HOMES = {f"{xnorlit.__name__}.{name}": f"{xnorlit.__name__}.{home}.{name}" for name, home in xnorlit._HOME_OF.items()}
 
 
 def todays(value: Any, *, tell: bool = False) -> Any:
@@ -28,7 +23,6 @@ def todays(value: Any, *, tell: bool = False) -> Any:
         return [todays(part, tell=tell) for part in value]
     if not isinstance(value, str) or not value.startswith("xnorlit."):
         return value
-    value = _HOMES.get(value, value)
     for former, now in MOVED.items():
         if value == former or value.startswith(f"{former}."):
             new = now + value.removeprefix(former)
