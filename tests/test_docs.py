@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,14 @@ def test_the_api_page_has_each_public_name() -> None:
     page = (ROOT / "docs" / "api.md").read_text()
     shown = set(re.findall(r"^::: xnorlit\.(\w+)$", page, re.MULTILINE))
     assert shown == set(xnorlit.__all__) - {"Binarizer", *binarizers()}
+
+
+def test_the_site_has_each_commands_help() -> None:
+    page = runpy.run_path(str(ROOT / "scripts" / "site.py"))["_commands"]()
+    for name in COMMANDS:
+        assert f"\n## xnorlit {name}\n" in f"\n{page}"
+        assert f"usage: xnorlit {name} " in page
+    assert str(ROOT) not in page
 
 
 HEADERS = [
