@@ -2,7 +2,6 @@
 
 import doctest
 import importlib
-import inspect
 import subprocess
 import sys
 from importlib.metadata import version
@@ -24,8 +23,8 @@ def run(code):
 
 
 def test_importing_loads_nothing_else_and_takes_under_50_milliseconds():
-    timed = "import time, sys; before = set(sys.modules); start = time.perf_counter(); import xnorlit; "
-    timed += "print(time.perf_counter() - start, *(set(sys.modules) - before))"
+    timed = "import time, sys; before = set(sys.modules); start = time.process_time(); import xnorlit; "
+    timed += "print(time.process_time() - start, *(set(sys.modules) - before))"
     seconds, *modules = min((run(timed).split() for _ in range(3)), key=lambda words: float(words[0]))
     assert float(seconds) < 0.05
     assert not [
@@ -63,16 +62,13 @@ def test_a_packed_network_is_loaded_where_torch_cannot_be_imported():
 
 @pytest.mark.parametrize("name", xl.__all__)
 def test_the_example_of_each_name_runs(name, tmp_path, monkeypatch):
-    """A binarizer's docstring states formula and source; the layers' examples show how one is used."""
     for arm, right in (("xnor", 700), ("float", 760)):
         write_run(tmp_path / "runs", arm, right=right)
     monkeypatch.chdir(tmp_path)
     found = getattr(xl, name)
     module = importlib.import_module(found.__module__)
     examples = doctest.DocTestFinder(recurse=False).find(found, name, module, globs={})
-    if name not in {*binarizers(), "Binarizer", "UserError"}:
-        assert any(test.examples for test in examples), f"{name} has no example in its docstring"
-    assert inspect.getdoc(found)
+    assert any(test.examples for test in examples), f"{name} has no example in its docstring"
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     for test in examples:
         assert runner.run(test).failed == 0, f"see the printed difference of {name}"

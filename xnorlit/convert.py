@@ -175,7 +175,7 @@ class _Layers:
     """The convolutions and linear layers of a module: those that can be binary, and those that cannot, with why."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.modules: dict[str, nn.Module] = {}
+        self.modules: dict[str, nn.Conv2d | nn.Linear] = {}
         self.left: list[Change] = []
         self._parameters: dict[int, list[str]] = {}
         self._model = model
@@ -263,8 +263,8 @@ def _ancestry(name: str) -> Iterator[str]:
         name = name.rpartition(".")[0]
 
 
-def _unusable(module: nn.Module) -> str:
-    if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+def _unusable(module: nn.Conv2d | nn.Linear) -> str:
+    if isinstance(module, LazyModuleMixin) and any(map(nn.parameter.is_lazy, module.parameters())):
         return "is lazy and has no weights yet. Run the module once first"
     if is_parametrized(module) or hasattr(module, "weight_g"):
         return "has a parametrised weight. Remove the parametrisation first (torch.nn.utils.parametrize)"
@@ -275,11 +275,11 @@ def _unusable(module: nn.Module) -> str:
     return ""
 
 
-def _empty(module: nn.Module, binarizer: Binarizer, **given: Any) -> BinaryLayer:
+def _empty(module: nn.Conv2d | nn.Linear, binarizer: Binarizer, **given: Any) -> BinaryLayer:
     """The binary layer of a module's shape; without weights unless `given` says otherwise."""
     given = {"bias": module.bias is not None, "device": "meta", "dtype": module.weight.dtype, **given}
     if isinstance(module, nn.Conv2d):
-        window = module.kernel_size, module.stride, module.padding
+        window: Any = module.kernel_size, module.stride, module.padding
         places = module.in_channels, module.out_channels, *window
         return BinaryConv2d(*places, groups=module.groups, binarizer=binarizer, **given)
     return BinaryLinear(module.in_features, module.out_features, binarizer=binarizer, **given)
@@ -368,7 +368,7 @@ class _View:
         self.calls: dict[str, list[fx.Node]] = {}
         for node in graph.nodes:
             if node.op == "call_module":
-                self.calls.setdefault(prefix + node.target, []).append(node)
+                self.calls.setdefault(f"{prefix}{node.target}", []).append(node)
         self._signs: dict[fx.Node, _Sign] = {}
         self._lacks: dict[fx.Node, bool | None] = {}
 
@@ -401,7 +401,7 @@ class _View:
         if word in PASSING or isinstance(module, PASSING_MODULES):
             return self.sign_of(_input(node))
         if word in JOINS:
-            parts = [self.sign_of(part) for part in node.args[0]]
+            parts = [self.sign_of(part) for part in node.all_input_nodes]
             dead = [part for part in parts if part.dead]
             sources = frozenset().union(*(part.sources for part in dead))
             blocked = next((part.blocked for part in dead if part.blocked), "")
@@ -470,7 +470,7 @@ class _View:
     def _called(self, node: fx.Node) -> tuple[nn.Module | None, str]:
         """The module that a node calls, or the name of a function or method."""
         if node.op == "call_module":
-            return self.module.get_submodule(node.target), ""
+            return self.module.get_submodule(str(node.target)), ""
         if node.op in ("call_function", "call_method"):
             return None, _word(node)
         return None, ""
@@ -559,11 +559,12 @@ def _rectifiers(names: list[str], views: list[_View], untraced: str) -> dict[Key
 
 def _describe(view: _View, node: fx.Node, layer: str) -> Iterator[tuple[Key, _Rectifier]]:
     if node.op == "call_module":
-        calls = view.calls[view.prefix + node.target]
+        name = f"{view.prefix}{node.target}"
+        calls = view.calls[name]
         widths = {view.channels(_input(call)) for call in calls}
         width = widths.pop() if len(widths) == 1 else None
-        module = view.module.get_submodule(node.target)
-        yield (view.prefix + node.target, -1), _Rectifier(layer, width, len(calls), type(module).__name__)
+        module = view.module.get_submodule(str(node.target))
+        yield (name, -1), _Rectifier(layer, width, len(calls), type(module).__name__)
         return
     owner = view.owner(node)
     alike = [each for each in view.graph.nodes if each.op != "call_module" and view.owner(each) == owner]
@@ -583,7 +584,9 @@ def _parent(model: nn.Module, name: str) -> tuple[nn.Module, str]:
     return model.get_submodule(outer), last
 
 
-def _replace_layer(model: nn.Module, name: str, module: nn.Module, empty: BinaryLayer, norm: bool) -> Iterator[Change]:
+def _replace_layer(
+    model: nn.Module, name: str, module: nn.Conv2d | nn.Linear, empty: BinaryLayer, norm: bool
+) -> Iterator[Change]:
     def keep(layer: Any) -> None:
         layer.weight, layer.bias = module.weight, module.bias
 
@@ -594,9 +597,8 @@ def _replace_layer(model: nn.Module, name: str, module: nn.Module, empty: Binary
     parent, last = _parent(model, name)
     note = type(layer.binarizer).__name__
     if norm:
-        width = layer.in_channels if isinstance(layer, BinaryConv2d) else layer.in_features
         kind = BatchNorm2d if isinstance(layer, BinaryConv2d) else BatchNorm1d
-        batch_norm = kind(width, device=layer.weight.device, dtype=layer.weight.dtype).train(module.training)
+        batch_norm = kind(layer.channels, device=layer.weight.device, dtype=layer.weight.dtype).train(module.training)
         setattr(parent, last, nn.Sequential(OrderedDict(norm=batch_norm, layer=layer)).train(module.training))
         note += f"; with a norm in front, {name}.norm"
     else:

@@ -8,6 +8,14 @@ class UserError(ValueError):
 
     The command line prints the message alone and exits with status 2; `--debug` shows the traceback. In Python it is a
     `ValueError`.
+
+    Example:
+        >>> import xnorlit as xl
+        >>> try:
+        ...     xl.create("alexnet-xnr", binarizer="XNOR", classes=10)
+        ... except xl.UserError as error:
+        ...     print(str(error).partition(" Known")[0])
+        no network named alexnet-xnr. Did you mean alexnet-xnor?
     """
 
 

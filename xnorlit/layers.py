@@ -225,8 +225,6 @@ class BinaryConv2d(BinaryLayer):
         torch.Size([2, 32, 8, 8])
     """
 
-    window: Window
-
     def __init__(
         self,
         in_channels: int,
@@ -275,7 +273,7 @@ class BinaryConv2d(BinaryLayer):
         self.kernel_size, self.stride, self.dilation, self.padding_mode = kernel, step, (1, 1), padding_mode
         before, after = _padding(padding, kernel, step)
         self.padding = padding if isinstance(padding, str) else before
-        self.window = Window(kernel, step, before)
+        self.window: Window = Window(kernel, step, before)  # pyright: ignore[reportIncompatibleVariableOverride]
         self.trailing = after[0] - before[0], after[1] - before[1]  # One zero more, of "same" with an even kernel.
         with torch.no_grad():
             (initialise or _initialise)(self)
@@ -458,7 +456,8 @@ def _padding(padding: Any, kernel: tuple[int, int], stride: tuple[int, int]) -> 
         return ((kernel[0] - 1) // 2, (kernel[1] - 1) // 2), (kernel[0] // 2, kernel[1] // 2)
     if isinstance(padding, str):
         raise UserError(f"BinaryConv2d: padding is {padding!r}. Expected whole numbers, 'same' or 'valid'.")
-    return (_pair("padding", padding, 0),) * 2
+    zeros = _pair("padding", padding, 0)
+    return zeros, zeros
 
 
 class _SteadyBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -474,12 +473,12 @@ class _SteadyBatchNorm(nn.modules.batchnorm._BatchNorm):
     constant_below = 1e-12
 
     @override
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         if self.training or self.running_var is None:
-            return super().forward(x)
+            return super().forward(input)
         varies = self.running_var > self.constant_below * self.eps
-        gamma = varies.to(x.dtype) if self.weight is None else self.weight * varies
-        return F.batch_norm(x, self.running_mean, self.running_var, gamma, self.bias, False, 0.0, self.eps)
+        gamma = varies.to(input.dtype) if self.weight is None else self.weight * varies
+        return F.batch_norm(input, self.running_mean, self.running_var, gamma, self.bias, False, 0.0, self.eps)
 
 
 class BatchNorm1d(_SteadyBatchNorm, nn.BatchNorm1d):

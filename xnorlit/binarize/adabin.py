@@ -173,6 +173,13 @@ class AdaBin(Binarizer):
         maxout: Whether the learned slopes stand behind the layer.
         t_min: Temperature in the first epoch, as in the released code.
         t_max: Temperature behind the last epoch.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])
+        >>> xl.AdaBin().for_layer(weight).weight_codes(weight)
+        Codes(values=tensor([[ 0.6404, -0.3904,  0.6404, -0.3904]]), scale=tensor(1.))
     """
 
     weight_bits = 1

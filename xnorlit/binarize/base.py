@@ -52,6 +52,18 @@ class Binarizer(nn.Module):
         rectify: Whether a real-valued input passes a ReLU first, see `for_layer`.
         extent: Height and width of the layer's output, `None` for a linear layer or where they are not known.
         channels: The layer's input channels, those of all groups; of a flattened map its channels, not its features.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> class Halves(xl.Binarizer):
+        ...     def weight(self, weight):
+        ...         return (2 * weight).round() / 2
+        ...
+        ...     def weight_codes(self, weight):
+        ...         return super().weight_codes(self.weight(weight))
+        >>> xl.BinaryLinear(2, 1, binarizer=Halves)(torch.ones(3, 2)).shape
+        torch.Size([3, 1])
     """
 
     weight_bits: int = 32

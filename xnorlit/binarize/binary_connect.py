@@ -67,6 +67,13 @@ class BinaryConnect(Binarizer):
             does where training drew them. Binary is the default, for it is what the method promises to deploy.
         bound: H. `glorot` is `sqrt(1.5 / (fan_in + fan_out))`, about where the weights start. The releases that have
             H = 1 multiply each step by 1/H of this formula; under Adam that moves W/H alike.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])
+        >>> xl.BinaryConnect().for_layer(weight).weight_codes(weight)
+        Codes(values=tensor([[ 1., -1.,  1., -1.]]), scale=tensor(0.5477))
     """
 
     weight_bits = 1

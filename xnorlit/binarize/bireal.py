@@ -48,6 +48,13 @@ class BiReal(Binarizer):
             as a constant, as in larq. Under Adam the constant cancels; plain is the authors' own.
         shortcut: Whether the real input is added to the output where both have one shape: in AlexNet around conv4 and
             fc7. The next layer then reads real sums, so that no packed form remains.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])
+        >>> xl.BiReal().for_layer(weight).input_codes(torch.tensor([[-0.6, 0.0, 0.4, 2.0]]))
+        Codes(values=tensor([[-1.,  1.,  1.,  1.]]), scale=tensor(1.))
     """
 
     weight_bits = 1

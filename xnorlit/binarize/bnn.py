@@ -22,6 +22,13 @@ class BNN(Binarizer):
     Args:
         weights: `deterministic` or `stochastic`.
         inputs: `deterministic` or `stochastic`. Neither operand is drawn by default: signs cost a draw less each.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])
+        >>> xl.BNN().for_layer(weight).input_codes(torch.tensor([[-0.6, 0.0, 0.4, 2.0]]))
+        Codes(values=tensor([[-1.,  1.,  1.,  1.]]), scale=tensor(1.))
     """
 
     weight_bits = 1

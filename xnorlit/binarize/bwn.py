@@ -121,6 +121,13 @@ class BWN(Binarizer):
             output channel and position.
         clip: Clamp the latent weights to [-1, 1] after each step; beyond 1 the gradient no longer reaches them.
         scale: `alpha`, or `none`: the plain sign, for which the three gradients are one.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])
+        >>> xl.BWN().for_layer(weight).weight_codes(weight)
+        Codes(values=tensor([[ 1., -1.,  1., -1.]]), scale=tensor([0.5000]))
     """
 
     weight_bits = 1

@@ -147,6 +147,13 @@ class DoReFa(Binarizer):
         weight_gradient: Where the gradient of weights of two bits and more passes: through the `tanh`, its maximum
             taken as a constant (larq's; the maximum's own gradient falls on one weight, as large as all the others'
             together), through the `maximum` too (tensorpack's), or as the `identity` (bitorch's).
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])
+        >>> xl.DoReFa().for_layer(weight).weight_codes(weight)
+        Codes(values=tensor([[ 1., -1.,  1., -1.]]), scale=tensor(0.5000))
     """
 
     def __init__(

@@ -52,6 +52,13 @@ class BinaryDuo(Binarizer):
     Args:
         stage: `coupled` or `decoupled`.
         clip: Latent weights are clamped to [-clip, clip] after each step; 0 for no clamp, as in the released runs.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])
+        >>> xl.BinaryDuo().for_layer(weight).input_codes(torch.tensor([[-0.6, 0.0, 0.4, 2.0]]))
+        Codes(values=tensor([[0., 0., 1., 2.]]), scale=tensor(0.5000))
     """
 
     weight_bits = 1

@@ -11,4 +11,11 @@ class Float(Binarizer):
     sign's place the network would be one linear map, hence the ReLU.
 
     Nothing here can be packed into bits.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])
+        >>> xl.Float().for_layer(weight).weight_codes(weight)
+        Codes(values=tensor([[ 0.5000, -0.2500,  0.7500, -0.5000]]), scale=tensor(1.))
     """

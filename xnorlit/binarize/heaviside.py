@@ -30,6 +30,13 @@ class Heaviside(BWN):
         gradient: Gradient of the latent weights, see `BWN`.
         center: Subtract from the latent weights, after each step, their mean over the input channels.
         clip: Clamp the latent weights to [-1, 1] after each step.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])
+        >>> xl.Heaviside().for_layer(weight).input_codes(torch.tensor([[-0.6, 0.0, 0.4, 2.0]]))
+        Codes(values=tensor([[0., 0., 1., 1.]]), scale=tensor(1.))
     """
 
     input_bits = 1

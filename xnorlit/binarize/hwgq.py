@@ -55,6 +55,13 @@ class HWGQ(Binarizer):
 
     Source: Cai et al. 2017, arXiv 1702.00953, section 4; zhaoweicai/hwgq, src/caffe/layers/quant_layer.cpp and
     examples/imagenet/alex-hwgq-3ne-clip-poly-320k.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])
+        >>> xl.HWGQ().for_layer(weight).input_codes(torch.tensor([[-0.6, 0.0, 0.4, 2.0]]))
+        Codes(values=tensor([[0., 0., 1., 3.]]), scale=tensor(0.5380))
     """
 
     weight_bits = 1

@@ -66,6 +66,13 @@ class IRNet(Binarizer):
     Args:
         t_min: t in the first epoch, see `temperature`; 1e-3 as in the released CIFAR trainer.
         t_max: t behind the last epoch.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])
+        >>> xl.IRNet().for_layer(weight).weight_codes(weight)
+        Codes(values=tensor([[ 1., -1.,  1., -1.]]), scale=tensor([1.]))
     """
 
     weight_bits = 1

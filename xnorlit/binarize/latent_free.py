@@ -15,6 +15,13 @@ class LatentFree(Binarizer):
     optimizer, turns into flips. There is no scale, so a norm has to follow.
 
     Source: Helwegen et al. 2019, arXiv 1906.02107.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])
+        >>> xl.LatentFree().for_layer(weight).input_codes(torch.tensor([[-0.6, 0.0, 0.4, 2.0]]))
+        Codes(values=tensor([[-1.,  1.,  1.,  1.]]), scale=tensor(1.))
     """
 
     weight_bits = 1

@@ -53,6 +53,13 @@ class LowPrecision(Binarizer):
             begins anew; the first batch tells a range to a bit or two.
         every: Steps between two moves of the dynamic ranges.
         overflow: Share of values that may overflow before a range moves up.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])
+        >>> xl.LowPrecision().for_layer(weight).weight_codes(weight)
+        Codes(values=tensor([[ 256., -128.,  384., -256.]]), scale=tensor(0.0020))
     """
 
     ranges: Tensor

@@ -103,7 +103,16 @@ class LSQ(Binarizer):
             is the published method.
         count: What `n` counts of the inputs: the values of one `sample`, as in the paper, or of the whole `batch`, as
             in the port. By sample the gradient does not depend on the batch.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])
+        >>> xl.LSQ().for_layer(weight).weight_codes(weight)
+        Codes(values=tensor([[0., -0., 1., -0.]]), scale=tensor(1.))
     """
+
+    started: Tensor
 
     def __init__(
         self,

@@ -64,6 +64,13 @@ class PACT(Binarizer):
         init: a at the start. 10 in bitorch, as for inputs that no batch norm has brought to a deviation of 1; behind
             one, next to nothing lies beyond 10, so that a would not learn and two bits would use two of their levels.
         weight_gradient: See `DoReFa`.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])
+        >>> xl.PACT().for_layer(weight).input_codes(torch.tensor([[-0.6, 0.0, 0.4, 2.0]]))
+        Codes(values=tensor([[0., 0., 1., 3.]]), scale=tensor(0.6667))
     """
 
     def __init__(

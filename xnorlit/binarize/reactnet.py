@@ -110,6 +110,13 @@ class ReActNet(BiReal):
         rprelu: Whether RPReLU stands behind the layer.
         keep_slopes_positive: Whether a step brings RPReLU's slopes back to 0 or more, which the release does not: with
             a falling part it is no threshold for the next layer's sign, so a network could not be packed.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])
+        >>> xl.ReActNet().for_layer(weight).input_codes(torch.tensor([[-0.6, 0.0, 0.4, 2.0]]))
+        Codes(values=tensor([[-1.,  1.,  1.,  1.]]), scale=tensor(1.))
     """
 
     def __init__(

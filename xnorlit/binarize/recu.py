@@ -46,7 +46,8 @@ class _RectifiedSign(torch.autograd.Function):
             clip_gradient(outer.to(weight.dtype), values, out=inner)
             return through_standardised(inner, values, bound, 2 * math.sqrt(2) * gain / deviation), of_gain
 
-        return *by_filters_with(formula, weight.dtype, weight, gains, means, deviations, outer), None
+        of_weight, of_gain = by_filters_with(formula, weight.dtype, weight, gains, means, deviations, outer)
+        return of_weight, of_gain, None
 
 
 def rectified_sign(weight: Tensor, gain: Tensor, tau: Tensor) -> Tensor:
@@ -105,6 +106,13 @@ class ReCU(Binarizer):
     Args:
         tau_min: tau in the first epoch, above 0.5.
         tau_max: tau behind the last epoch, below 1.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])
+        >>> xl.ReCU().for_layer(weight).input_codes(torch.tensor([[-0.6, 0.0, 0.4, 2.0]]))
+        Codes(values=tensor([[-1.,  1.,  1.,  1.]]), scale=tensor(1.))
     """
 
     weight_bits = 1

@@ -46,6 +46,13 @@ class SwishSign(XNOR):
         gradient: Gradient of the latent weights, see `XNOR`.
         center: Subtract from the latent weights, after each step, their mean over the input channels.
         clip: Clamp the latent weights to [-1, 1] after each step.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])
+        >>> xl.SwishSign().for_layer(weight).input_codes(torch.tensor([[-0.6, 0.0, 0.4, 2.0]]))
+        Codes(values=tensor([[-1.,  1.,  1.,  1.]]), scale=tensor(1.))
     """
 
     def __init__(

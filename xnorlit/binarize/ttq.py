@@ -75,6 +75,13 @@ class TTQ(Binarizer):
     Args:
         share: D over the largest magnitude of the layer; 0.05 in the paper's networks.
         init: Wp and Wn at the start; 1 in the released code.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])
+        >>> xl.TTQ().for_layer(weight).weight_codes(weight)
+        Codes(values=tensor([[ 1., -1.,  1., -1.]]), scale=tensor(1.))
     """
 
     weight_bits = 2

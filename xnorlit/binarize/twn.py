@@ -107,6 +107,13 @@ class TWN(Binarizer):
         factor: D over the mean magnitude: 0.7 in the paper, 0.75 in one of the authors' two PyTorch files.
         inputs: `real` as in the paper (rectified, see `Float`), or `sign` with the clipped gradient of `XNOR`, which
             makes a dot product two counts.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])
+        >>> xl.TWN().for_layer(weight).weight_codes(weight)
+        Codes(values=tensor([[ 1.,  0.,  1., -1.]]), scale=tensor([0.5833]))
     """
 
     weight_bits = 2

@@ -17,6 +17,13 @@ class WeightsOnly(Binarizer):
 
     Args:
         method: Whose weights; BWN's unless given.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])
+        >>> xl.WeightsOnly().for_layer(weight).weight_codes(weight)
+        Codes(values=tensor([[ 1., -1.,  1., -1.]]), scale=tensor([0.5000]))
     """
 
     def __init__(self, method: Binarizer | None = None) -> None:

@@ -64,6 +64,13 @@ class XNOR(BWN):
         input_scale: `K` multiplies each output position by the mean magnitude of the inputs under it, as in section
             3.2 and with its gradient; `none` as in the released networks, none of which has it.
         scale: `alpha`, or `none`: the plain sign of the weights, for which the three gradients are one.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])
+        >>> xl.XNOR().for_layer(weight).input_codes(torch.tensor([[-0.6, 0.0, 0.4, 2.0]]))
+        Codes(values=tensor([[-1.,  1.,  1.,  1.]]), scale=tensor(1.))
     """
 
     input_bits = 1

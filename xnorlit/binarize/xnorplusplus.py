@@ -27,6 +27,13 @@ class XNORPlusPlus(Binarizer):
             output; the network then takes images of one size, and has no packed form.
         center: Subtract from the latent weights, after each step, their mean over the input channels.
         clip: Clamp the latent weights to [-1, 1] after each step; beyond 1 the gradient no longer reaches them.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])
+        >>> xl.XNORPlusPlus().for_layer(weight).input_codes(torch.tensor([[-0.6, 0.0, 0.4, 2.0]]))
+        Codes(values=tensor([[-1.,  1.,  1.,  1.]]), scale=tensor(1.))
     """
 
     weight_bits = 1

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from xnorlit.binarize import Binarizer
 from xnorlit.errors import UserError
 from xnorlit.layers import BinaryLayer
 from xnorlit.models.builder import AlexNet, DuplicateChannels
@@ -225,7 +226,7 @@ def _run(model: nn.Module, shape: Sequence[int]) -> Summary:
         if isinstance(module, LAYERS):
             outputs[module] = tuple(output.shape[1:])
             transposed = isinstance(module, nn.modules.conv._ConvTransposeNd)
-            runs.append(module.weight[0].numel() * (inputs[0] if transposed else output).numel())
+            runs.append(cast(Tensor, module.weight)[0].numel() * (inputs[0] if transposed else output).numel())
 
     within = {part for layer in names if isinstance(layer, BinaryLayer) for part in layer.modules()} - {
         module for module in names if isinstance(module, BinaryLayer)
@@ -253,21 +254,21 @@ def _run(model: nn.Module, shape: Sequence[int]) -> Summary:
         groups[last].append(module)
     found = []
     for layer, modules in groups.items():
-        bits = (
-            (layer.binarizer.weight_bits, layer.binarizer.input_bits) if isinstance(layer, BinaryLayer) else (REAL,) * 2
-        )
+        binarizer = layer.binarizer if isinstance(layer, BinaryLayer) else Binarizer()
         fresh = {id(p): p.numel() for module in modules for p in module.parameters() if id(p) not in counted}
         counted |= fresh.keys()
-        own = layer.weight.numel() if id(layer.weight) in fresh else 0
+        count = sum(fresh.values())
+        own = fresh.get(id(layer.weight), 0)
         found.append(
             LayerSummary(
-                names[layer],
-                tuple(layer.weight.shape),
-                outputs[layer],
-                *bits,
-                sum(ran[layer]),
-                sum(fresh.values()),
-                bits[0] * own + REAL * (sum(fresh.values()) - own),
+                name=names[layer],
+                weight=tuple(cast(Tensor, layer.weight).shape),
+                output=outputs[layer],
+                weight_bits=binarizer.weight_bits,
+                input_bits=binarizer.input_bits,
+                macs=sum(ran[layer]),
+                parameters=count,
+                packed_bits=binarizer.weight_bits * own + REAL * (count - own),
             )
         )
     return Summary(tuple(found), folded=False)
