@@ -79,7 +79,7 @@ def of_file(path: Path) -> Subject:
     graph = parse(json.loads(metadata[METADATA]), tensors)
     if graph.network not in list_networks():
         raise UserError(
-            f"{path} holds {graph.network}, a module that was packed from Python. The bench compares a network with its "
+            f"{path} holds {graph.network}, a module packed from Python. The bench compares a network with its "
             "float twin, which it builds by name: give what `xnorlit pack` wrote, or --network NAME."
         )
     first = "int8" if any(layer.weights.form == "int8" for layer in graph.layers) else "float"
