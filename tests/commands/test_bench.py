@@ -76,7 +76,7 @@ def test_the_json_says_where_and_how(document, file):
 def test_a_module_that_has_no_table_is_refused_in_words(tmp_path):
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 8), torch.nn.Flatten())
     pack(model, tmp_path / "net", image_size=8, classes=["ant", "bee"], mean=[127] * 3, std=[64] * 3)
-    with pytest.raises(UserError, match="holds Sequential, a module that was packed from Python"):
+    with pytest.raises(UserError, match="holds Sequential, a module packed from Python"):
         of_file(tmp_path / "net")
 
 

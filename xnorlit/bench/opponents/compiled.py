@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._inductor import config
 
 from xnorlit.bench.turns import Call
 
 # Weights become constants of the graph: norms are folded and oneDNN lays the weights out once. Without caches the
 # seconds of compiling are those of a first time.
-OPTIONS = {"freezing": True, "force_disable_caches": True}
+OPTIONS = {"freezing": True}
+UNCACHED = {"force_disable_caches": True}
 
 
 class CompileError(Exception):
@@ -32,7 +34,7 @@ def compiled(function: Callable[[Tensor], Any], x: Tensor) -> tuple[Call, float]
     torch.compiler.reset()
     start = time.perf_counter()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), config.patch(UNCACHED):  # no option of torch.compile since PyTorch 2.14
             warnings.simplefilter("ignore")
             call = torch.compile(function, options=OPTIONS, dynamic=False)  # type: ignore[call-overload]
             call(x)
