@@ -128,11 +128,16 @@ class Gap:
     packed_size_factor: float
 
     def __str__(self) -> str:
-        lost = self.top1
-        what = f"loses {lost.points:.2f}" if lost.points >= 0 else f"gains {-lost.points:.2f}"
+        top1 = self.top1
+        interval: Interval = getattr(top1, top1.deciding)
+        what = {
+            "loses": f"loses {top1.points:.2f} points of top-1 against {self.reference}",
+            "gains": f"gains {-top1.points:.2f} points of top-1 against {self.reference}",
+            "undecided": f"cannot be told from {self.reference}, with a gap of {top1.points:.2f} points of top-1",
+        }[top1.outcome]
         return (
-            f"{self.arm} {what} points of top-1 against {self.reference} (95 % over images: {lost.over_images.low:.2f} "
-            f"to {lost.over_images.high:.2f}); packed it is {self.packed_size_factor:.1f} times smaller"
+            f"{self.arm} {what} (95 % over {interval.covers}: {interval.low:.2f} to {interval.high:.2f}); packed it is "
+            f"{self.packed_size_factor:.1f} times smaller"
         )
 
 

@@ -51,13 +51,13 @@ def test_the_pictures_are_those_of_the_data_modules_listing(folder):
 def test_other_pictures_of_the_same_classes_are_not_shown(folder):
     found = find(predictions([0], [0]), [folder])
     assert isinstance(found, str)
-    assert "the names of the pictures there are not those of the runs' validation set" in found
+    assert "file names differ from those of the runs' validation set" in found
 
 
 def test_no_pictures_are_said_in_words(tmp_path):
     found = find(predictions([0], [0]), [tmp_path / "none"])
     assert isinstance(found, str)
-    assert "are not on disk as folders of classes" in found
+    assert "no folder of classes with the validation images was found" in found
 
 
 def test_a_picture_that_cannot_be_read_is_left_out(folder):

@@ -1,1 +1,1 @@
-"""The page of a pair: one HTML file that needs no network, whose every number names its place in a record."""
+"""The page of a pair: one HTML file without network access, whose numbers all name their place in a record."""

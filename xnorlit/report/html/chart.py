@@ -20,7 +20,7 @@ _ROW = 56  # the least height of an arm's row
 
 @dataclass(frozen=True)
 class Line:
-    """A line over epochs: a CSS class for its colour, a kind (`mean`, `seed`, `dashed`), and where its values stand."""
+    """A line over epochs: CSS class of its colour, kind (`mean`, `seed`, `dashed`), and place in the record."""
 
     label: str
     colour: str
@@ -34,7 +34,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Point:
-    """A network: its label, colour and place; a bar from `least` to `most` where they are known."""
+    """A network: its label, colour and position, and a bar from `least` to `most` if they are known."""
 
     label: str
     colour: str
@@ -63,13 +63,13 @@ def lines(
     """Lines over epochs.
 
     Args:
-        title: What it shows, for those who hear the page.
-        text: What is to be seen in it, in a sentence.
-        found: The lines; a None among their values is a hole.
-        x: What the horizontal axis is.
-        y: What the vertical axis is, with its unit.
-        scale: From the values to what is shown: 100 for fractions in percent.
-        zero: Whether the vertical axis holds 0, with a line.
+        title: Title of the chart, for screen readers.
+        text: Description of the chart, in a sentence.
+        found: The lines; None among their values leaves a hole.
+        x: Label of the horizontal axis.
+        y: Label of the vertical axis, with its unit.
+        scale: Factor from the values to the axis: 100 for fractions shown in percent.
+        zero: Whether the vertical axis includes 0, with a line.
     """
     bounds = [v for line in found for v in (*line.value, *line.least, *line.most) if v is not None]
     low, high = scale * min(bounds, default=0), scale * max(bounds, default=1)
@@ -94,10 +94,10 @@ def lines(
 
 
 def points(title: str, text: str, found: Sequence[Point], *, x: str, y: str) -> Markup:
-    """Networks by a size or a time, on a logarithmic axis, and their accuracy."""
+    """Accuracy of networks against a size or a time, on a logarithmic axis."""
     xs = _powers(min(p.least or p.x for p in found), max(p.most or p.x for p in found))
     low, high = min(p.y for p in found), max(p.y for p in found)
-    room = 0.1 * (high - low)  # so that no network lies on the frame
+    room = 0.1 * (high - low)  # keeps networks off the frame
     ys = _ticks(low - room, high + room)
     axes = _Axes(math.log10(xs[0]), math.log10(xs[-1]), ys[0], ys[-1])
     body = [_grid(axes, [math.log10(v) for v in xs], ys, x, y, [_short(v) for v in xs])]
@@ -146,7 +146,7 @@ _Box = tuple[float, float, float, float]
 
 
 def _beside(label: str, x: float, y: float, taken: list[_Box]) -> tuple[float, float, str]:
-    """Where a point's label goes: above or below, to the side that has room, off the labels that are there already."""
+    """The position of a point's label: above or below, on the side with room, away from the other labels."""
     width = _LETTER * len(label)
     sides = [("start", 10, x + 10), ("end", -10, x - 10 - width)]
     inside = [side for side in sides if side[2] >= LEFT and side[2] + width <= WIDTH] or sides[:1]
@@ -224,7 +224,7 @@ def _path(axes: _Axes, line: Line, scale: float) -> str:
         steps.append(f"{pen}{axes.x(epoch)} {axes.y(scale * value)}")
         pen = "L"
     shape = f'<path d="{"".join(steps)}"/>'
-    if len(steps) == 1:  # a line of one point would not be seen
+    if len(steps) == 1:  # a line of one point would be invisible
         x, y = steps[0][1:].split()
         shape = f'<circle cx="{x}" cy="{y}" r="4"/>'
     return f'<g class="{line.colour} {line.kind}"><title>{escape(line.label)}</title>{shape}</g>'

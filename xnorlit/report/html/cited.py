@@ -1,4 +1,4 @@
-"""Values that know where in the page's record they stand, so that each printed number can name its place."""
+"""Values that know their place in the page's record, so that each printed number can name it."""
 
 from collections.abc import Callable, Iterator
 from html import escape
@@ -10,10 +10,10 @@ from xnorlit.report.html.wording import machine
 
 
 class Cited:
-    """A value of a JSON record and its JSON pointer; attributes and items are cited in turn.
+    """A value of a JSON record and its JSON pointer; its attributes and items are cited as well.
 
     Args:
-        value: The value: a mapping, a list, a number, text, or None.
+        value: A mapping, a list, a number, text or None.
         pointer: Its JSON pointer (RFC 6901) in the record, empty for the record itself.
     """
 
@@ -32,7 +32,7 @@ class Cited:
         return Cited(self.value[key], f"{self.pointer}/{step}")
 
     def __iter__(self) -> Iterator[Any]:
-        """The items of a list, each cited; the keys of a mapping."""
+        """The cited items of a list, or the keys of a mapping."""
         if isinstance(self.value, dict):
             return iter(self.value)
         return (self[index] for index in range(len(self.value)))
@@ -60,7 +60,7 @@ def printed(text: Callable[[Any], str]) -> Callable[[Cited], Markup]:
     """A template filter that prints a cited value as `<data value=... data-at=POINTER>text</data>`; None as a dash.
 
     Args:
-        text: From the value to what people read.
+        text: Formats the value for people.
     """
 
     def show(cited: Cited, *options: Any) -> Markup:

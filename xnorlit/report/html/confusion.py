@@ -1,4 +1,4 @@
-"""What the arms mistake for what, and the images on which they disagree most: counts of predictions."""
+"""The classes that arms confuse, and the images on which they disagree most."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 from xnorlit.runs import Predictions
 
 MOST_CLASSES = 20
-"""With more classes a matrix is no longer read, and only the largest confusions are listed."""
+"""With more classes a matrix is unreadable, so only the largest confusions are listed."""
 
 
 def confusion(predictions: Sequence[Predictions]) -> NDArray[np.int64]:
-    """[classes, classes], images by true and by likeliest class, summed over the seeds."""
+    """Images by true and by predicted class, summed over the seeds, [classes, classes]."""
     classes = len(predictions[0].classes)
     flat = sum(np.bincount(seed.label * classes + seed.top5[:, 0], minlength=classes * classes) for seed in predictions)
     return np.asarray(flat).reshape(classes, classes)
 
 
 def largest_changes(arm: NDArray[np.int64], reference: NDArray[np.int64], most: int = 10) -> list[dict[str, Any]]:
-    """The confusions (true, taken for) that one of the two makes more often, the largest difference first."""
+    """The confusions whose counts differ between the two, largest difference first."""
     change = arm - reference
     np.fill_diagonal(change, 0)
     order = np.argsort(-np.abs(change), axis=None, kind="stable")[:most]
@@ -33,14 +33,14 @@ def largest_changes(arm: NDArray[np.int64], reference: NDArray[np.int64], most: 
 
 
 def disputed(winners: Sequence[Predictions], losers: Sequence[Predictions], most: int = 12) -> list[dict[str, Any]]:
-    """The images that the winners get right in the most seeds more than the losers, the surest of them first.
+    """The images that the winners classify correctly in more seeds than the losers, by that number, then by confidence.
 
-    Sureness is the distance of the two largest logits, averaged over both sides and all seeds.
+    Confidence is the difference of the two largest logits, averaged over both sides and all seeds.
 
     Args:
-        winners: Of one arm, by seed.
-        losers: Of the other, by seed.
-        most: How many.
+        winners: One arm's predictions, by seed.
+        losers: The other arm's predictions, by seed.
+        most: The largest number of images.
     """
     lead = sum(p.correct(1).astype(int) for p in winners) - sum(p.correct(1).astype(int) for p in losers)
     sure = np.mean([_margin(p) for p in (*winners, *losers)], axis=0)

@@ -1,4 +1,4 @@
-"""The curves of a comparison: of each run by epoch, their means over seeds, and the gap's."""
+"""The curves of a comparison: each run by epoch, the means over seeds, and the gap."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,11 @@ SHOWN = ("val/top1", "val/loss", "train/loss_epoch")
 OF_LAYERS = ("flips", "saturated", "dead")
 
 Line = dict[str, list[Any]]
-"""`{"epoch": [1, 2, ...], "value": [...]}`; a value that is NaN or infinite is None, as JSON has neither."""
+"""`{"epoch": [1, 2, ...], "value": [...]}`; NaN and infinity become None, since JSON has neither."""
 
 
 def curves(arms: Mapping[str, Sequence[Run]], matches: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Each metric's curves: by arm and seed, the mean over seeds; and for val/top1 the gap in points.
+    """Each metric by arm and seed with the mean over seeds, and the gap in val/top1, in points.
 
     Args:
         arms: Runs by arm.
@@ -39,7 +39,7 @@ def curves(arms: Mapping[str, Sequence[Run]], matches: Sequence[tuple[str, str]]
 
 
 def layer_curves(arms: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]:
-    """What each arm's first seed logged of its layers: `[{arm, seed, run, what: {flips: {conv2: line}}}]`."""
+    """The layer curves of each arm's first seed: `[{arm, seed, run, what: {flips: {conv2: line}}}]`."""
     found = []
     for label, runs in arms.items():
         logged = Curves(dict(_series(runs[0])))
@@ -52,14 +52,14 @@ def layer_curves(arms: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]:
 
 
 def mean(lines: Sequence[Line]) -> Line:
-    """The mean over lines at the epochs that all of them have; None where one of them has no number."""
+    """The mean over lines at their shared epochs; None if one of them has no number there."""
     by_epoch = [dict(zip(line["epoch"], line["value"], strict=True)) for line in lines]
     shared = sorted(set.intersection(*map(set, by_epoch)))
     return {"epoch": shared, "value": [_average([of[epoch] for of in by_epoch]) for epoch in shared]}
 
 
 def _gap(runs: Sequence[Run], twins: Sequence[Run]) -> Line:
-    """The reference's minus the arm's validation top-1 in points: mean, least and most over the pairs of seeds."""
+    """Validation top-1 of the reference minus the arm, in points: mean, smallest and largest over the seeds."""
     of_seed = {run.place.seed: run for run in twins}
     pairs = [(run, of_seed.get(run.place.seed, twins[0] if len(twins) == len(runs) == 1 else None)) for run in runs]
     lines = []
@@ -90,7 +90,7 @@ def _gap(runs: Sequence[Run], twins: Sequence[Run]) -> Line:
 def _series(run: Run) -> Mapping[str, Series]:
     try:
         return run.curves.series
-    except UserError:  # said among the notes
+    except UserError:  # the notes say so
         return {}
 
 

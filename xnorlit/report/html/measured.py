@@ -1,4 +1,4 @@
-"""What was measured of the packed network: the packed files of the runs, and the JSON of `xnorlit bench`."""
+"""Measurements of the packed network: the runs' packed files, and the JSON of `xnorlit bench`."""
 
 import json
 from pathlib import Path
@@ -14,10 +14,9 @@ _FP32 = "torch's best fp32"
 
 
 def packed_files(run: Run) -> list[dict[str, Any]]:
-    """Each packed file of a run: its ends, bytes, checkpoint, and the accuracy it reached on its engine, if it says so.
+    """Each packed file of a run: its ends, bytes, checkpoint, and its accuracy on the engine if it records one.
 
-    `factor` is how many times fewer the bytes are than those of the weights in fp32. A file that cannot be
-    read is listed with the reason.
+    `factor` is the size of the weights in fp32 over the size of the file. An unreadable file is listed with the reason.
     """
     return [
         {"seed": run.place.seed, "run": str(run.path), "ends": ends, "file": name, "bytes": size}
@@ -44,7 +43,7 @@ def _reached(file: Path) -> dict[str, Any]:
 
 
 def read_bench(file: Path) -> dict[str, Any]:
-    """Times and bytes of a bench: the machine, the network's times, each layer's best ratio to fp32, the warnings.
+    """Times and bytes of a bench: machine, times of the network, best ratio of each layer to fp32, and warnings.
 
     Raises:
         UserError: The file is missing, or not what `xnorlit bench --json` writes.

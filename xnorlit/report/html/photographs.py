@@ -1,4 +1,4 @@
-"""The validation pictures behind the predictions, where their folder is on this machine."""
+"""The validation images behind the predictions, if their folder is on this machine."""
 
 import base64
 import io
@@ -13,15 +13,15 @@ from xnorlit.pictures import UnreadableImageError, class_folders, listing_sha256
 from xnorlit.runs import Predictions
 
 _FOLDERS = ("val", "valid", "validation", "test", "testing")
-_LARGEST = 128  # pixels of a side: two dozen pictures stay below 200 KiB
+_LARGEST = 128  # pixels per side: two dozen images stay below 200 KiB
 
 
 @dataclass(frozen=True)
 class Photographs:
-    """The picture of each prediction.
+    """The image of each prediction.
 
     Args:
-        folder: Of the split.
+        folder: The split's folder.
         names: Files by position in the split's listing, relative to the folder.
     """
 
@@ -29,7 +29,7 @@ class Photographs:
     names: Sequence[str]
 
     def as_url(self, index: int) -> str | None:
-        """A picture as a data URL, at most 128 pixels wide and high; None where its file cannot be read.
+        """An image as a data URL, at most 128 pixels wide and high; None if its file cannot be read.
 
         Args:
             index: Position in the listing.
@@ -38,7 +38,7 @@ class Photographs:
             image = read_rgb(self.folder / self.names[index])
         except UnreadableImageError:
             return None
-        small = max(image.size) <= 48  # JPEG would smear so few pixels, and PNG is as small
+        small = max(image.size) <= 48  # JPEG would blur so few pixels, and PNG is as small
         image.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
         file = io.BytesIO()
         image.save(file, *(("PNG",) if small else ("JPEG",)), **({} if small else {"quality": 85}))
@@ -47,13 +47,13 @@ class Photographs:
 
 
 def find(predictions: Predictions, sources: Sequence[Path]) -> Photographs | str:
-    """The pictures that were predicted, or in words why they are not shown.
+    """The predicted images, or the reason why they are not shown.
 
-    A folder counts only if its names and labels have the listing's hash: otherwise they are not the same pictures.
+    A folder counts only if its names and labels have the listing's hash; otherwise it holds other images.
 
     Args:
-        predictions: Of a run.
-        sources: Folders to look into: a set with val/ or test/, or that split itself.
+        predictions: The predictions of a run.
+        sources: Folders to search: a set with val/ or test/, or that split itself.
     """
     tried = []
     for source in dict.fromkeys(sources):
@@ -65,9 +65,9 @@ def find(predictions: Predictions, sources: Sequence[Path]) -> Photographs | str
                 return Photographs(folder, files)
             tried.append(str(folder))
     if tried:
-        return f"{', '.join(tried)}: the names of the pictures there are not those of the runs' validation set."
-    looked = ", ".join(map(str, dict.fromkeys(sources))) or "no folder"
-    return f"the validation pictures are not on disk as folders of classes ({looked} was looked into)."
+        return f"{', '.join(tried)}: file names differ from those of the runs' validation set."
+    searched = ", ".join(map(str, dict.fromkeys(sources))) or "no folder"
+    return f"no folder of classes with the validation images was found (searched: {searched})."
 
 
 def _listed(folder: Path, classes: tuple[str, ...]) -> tuple[list[str], str] | None:

@@ -18,12 +18,12 @@ LAYER_TITLES = {
 
 
 def colours(arms: Sequence[str], reference: str) -> dict[str, str]:
-    """A CSS class for each arm: the reference always has the first colour."""
+    """A CSS class for each arm; the reference always gets the first colour."""
     return {arm: f"arm-{place}" for arm, place in places(arms, reference).items()}
 
 
 def pictures(record: Cited, colour: Mapping[str, str]) -> dict[str, Any]:
-    """The page's charts by name; one that has nothing to show is None.
+    """The page's charts by name; None for a chart without data.
 
     Args:
         record: The page's record.
@@ -143,9 +143,9 @@ def _frontiers(record: Cited, colour: Mapping[str, str]) -> dict[str, Markup]:
 
 
 def _accuracies(comparison: Mapping[str, Any], colour: Mapping[str, str]) -> Markup:
-    """Each arm's accuracy; its bar is the deciding interval of its gap, measured from the reference's mean.
+    """Each arm's accuracy, with the deciding interval of its gap measured from the reference's mean.
 
-    That mean is over the seeds that both have, so the gap and the two means agree whatever the reference has besides.
+    That mean covers the shared seeds only, so it agrees with the gap even if the reference has more seeds.
     """
     gaps = {gap["arm"]: gap["top1"] for gap in comparison["gaps"]}
     found = []
@@ -164,7 +164,7 @@ def _accuracies(comparison: Mapping[str, Any], colour: Mapping[str, str]) -> Mar
 
 
 def cpu_times(record: Mapping[str, Any]) -> list[tuple[str, dict[str, float], float]]:
-    """(arm, seconds of an image on one thread, top-1 in percent); none of a bench of another network or of no use."""
+    """(arm, seconds per image on one thread, top-1 in percent); empty for a bench of another network or without use."""
     bench, comparison = record["bench"], record["comparison"]
     if not bench or record["networks"] != [bench["network"]]:
         return []
@@ -180,18 +180,18 @@ def cpu_times(record: Mapping[str, Any]) -> list[tuple[str, dict[str, float], fl
 
 
 def is_alone(row: Mapping[str, Any]) -> bool:
-    """Whether a row of the bench is of the whole network with fp32 ends, one image, one thread."""
+    """Whether a row of the bench measured the whole network with fp32 ends, one image and one thread."""
     return (row["part"], row["batch"], row["threads"], row["ends"]) == ("network", 1, 1, "float")
 
 
 def is_scattered(row: Mapping[str, Any]) -> bool:
-    """Whether the two ways to a ratio contradict each other: its median over the rounds, and that of the medians.
+    """Whether the median of the rounds' ratios contradicts the ratio of the median times.
 
-    On a quiet machine they agree within some percent; further apart, neither the ratio nor the times can be believed.
+    On a quiet machine they agree within some percent. Further apart, neither the ratio nor the times are reliable.
     """
     return not 0.75 < row["ratio"]["median"] / row["of_medians"] < 1.35
 
 
 def is_one_bit(arm: Mapping[str, Any]) -> bool:
-    """Whether an arm's inputs are signs too, so that the bench of the packed network is of its kind: XNOR's."""
+    """Whether an arm also has one-bit inputs, as XNOR does, so that the bench of the packed network applies to it."""
     return arm["binarizer"].split(", ")[0] == "XNOR"

@@ -1,4 +1,4 @@
-"""Everything that the page shows, as one JSON record: each number on the page is cited from here."""
+"""Everything on the page as one JSON record, from which each number on the page is cited."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ def record(comparison: Comparison, *, bench: Path | None = None, data: Path | No
 
     Args:
         comparison: The comparison, with its runs.
-        bench: What `xnorlit bench --json` wrote.
-        data: Folder of the images, where it is not the one that the runs name.
+        bench: Output of `xnorlit bench --json`.
+        data: Folder of the images, if it is not the one that the runs name.
 
     Raises:
         UserError: A file is damaged.
@@ -77,7 +77,7 @@ def _disputed(
     runs: Sequence[Run], twins: Sequence[Run], arm: str, reference: str, pictures: photographs.Photographs | str
 ) -> dict[str, Any]:
     ours, theirs = [run.predictions for run in runs], [run.predictions for run in twins]
-    if len(ours) != len(theirs):  # another arm has more seeds, and the reference with it
+    if len(ours) != len(theirs):  # the reference has seeds that this arm lacks
         seeds = {run.place.seed for run in runs}
         theirs = [twin.predictions for twin in twins if twin.place.seed in seeds] or theirs
     sides = []
@@ -111,7 +111,7 @@ def _run(label: str, run: Run) -> dict[str, Any]:
 
 
 def _environments(arms: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]:
-    """Each machine and code that trained some of the runs: `[{runs: [xnor/seed-0, ...], values: {title: value}}]`."""
+    """The machines and code versions of the runs: `[{runs: [xnor/seed-0, ...], values: {title: value}}]`."""
     found: dict[str, dict[str, Any]] = {}
     packages = sorted({name for runs in arms.values() for run in runs for name in run.environment.packages})
     for label, runs in arms.items():
@@ -139,7 +139,7 @@ def _environment(run: Run, packages: Sequence[str]) -> dict[str, Any]:
 
 
 def _config(arms: Mapping[str, Sequence[Run]]) -> list[dict[str, Any]]:
-    """Each key of the resolved configurations with its value in each arm, of the arm's first seed."""
+    """Each key of the resolved configurations, with its value in each arm's first seed."""
     flat = {label: runs[0].flat_config for label, runs in arms.items()}
     keys = sorted(set().union(*flat.values()))
     return [{"key": key, "values": [of.get(key, NOT_SET) for of in flat.values()]} for key in keys]

@@ -1,4 +1,4 @@
-"""The record as one HTML file: the template, its filters, and what it asks for besides the record."""
+"""The record as one HTML file: the template, its filters, and its helpers."""
 
 import json
 import re
@@ -35,11 +35,11 @@ _NUMBERS = {
 
 
 def render(record: dict[str, Any], words: Sequence[str]) -> str:
-    """The page.
+    """The page as HTML.
 
     Args:
-        record: Of `xnorlit.report.html.record`.
-        words: The command line that asks for this page again, without the program's name.
+        record: The record, of `xnorlit.report.html.record`.
+        words: The command line that writes this page again, without the program's name.
     """
     cited = Cited(record)
     comparison = cited.comparison
@@ -105,12 +105,12 @@ def _environment() -> Environment:
 
 
 def _breakable(text: object) -> Markup:
-    """A dotted key or a path, which a narrow column may break behind a dot or a slash and nowhere else."""
+    """A dotted key or a path that a narrow column may break only after a dot, an underscore or a slash."""
     return Markup(re.sub(r"([._/])(?=.)", r"\1<wbr>", str(escape(str(text)))))
 
 
 def _words(command: str) -> Markup:
-    """A command whose lines break between words, never behind the hyphens of an option."""
+    """A command whose lines break between words, never after the hyphens of an option."""
     return Markup(" ").join(Markup('<span class="word">{}</span>').format(word) for word in command.split(" "))
 
 
@@ -119,19 +119,19 @@ def _file(name: str) -> str:
 
 
 def _json(record: dict[str, Any]) -> Markup:
-    """JSON that may stand inside of a script element: no `<` can end it."""
+    """JSON that is safe inside a script element: it contains no `<`."""
     text = json.dumps(record, allow_nan=False, default=str, separators=(",", ":"))
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
 def _commands(record: dict[str, Any]) -> Iterator[str]:
-    """What made the runs and what was measured of them: their commit where they share one, each training, each file."""
+    """The commands that made and measured the runs: the shared commit, each training, each packed file."""
     commits = {run["commit"] for run in record["runs"]}
     if len(commits) == 1 and None not in commits:
         yield f"git checkout {commits.pop()}"
     for run in record["runs"]:
         program, _, words = run["command"].partition(" ")
-        # `python -m xnorlit` is recorded as the file that it runs.
+        # `python -m xnorlit` is recorded by the file that it runs.
         yield f"xnorlit {words}" if program == "__main__.py" else run["command"]
     for file in record["packed"]:
         ends = ["--ends", file["ends"]] if file["ends"] != "float" else []
@@ -144,7 +144,7 @@ def _commands(record: dict[str, Any]) -> Iterator[str]:
 
 
 def _binary_run(record: dict[str, Any]) -> str:
-    """The path of a run that was packed; else of the first of one-bit inputs, else of the first with binary weights."""
+    """The path of a packed run, else of the first run with one-bit inputs, else of the first with binary weights."""
     if record["packed"]:
         return record["packed"][0]["run"]
     arms = record["comparison"]["arms"]
@@ -153,12 +153,12 @@ def _binary_run(record: dict[str, Any]) -> str:
 
 
 def _alone(cited: Cited) -> Cited | None:
-    """The bench's row of the whole network by itself, one image on one thread."""
+    """The bench's row of the whole network, one image, one thread."""
     return next((row for row in cited.bench.rows if is_alone(row.value)), None) if cited.bench else None
 
 
 def _columns(cited: Cited, metric: str) -> list[tuple[str, Cited]]:
-    """Each arm's mean curve of a metric; none where it was not logged."""
+    """Each arm's mean curve of a metric; empty if it was not logged."""
     metrics = cited.curves.metrics
     return [(arm, metrics[metric][arm].mean) for arm in metrics[metric]] if metric in metrics.value else []
 
@@ -169,6 +169,6 @@ def _seed_of(comparison: Cited, arm: Cited, seed: Cited) -> Cited:
 
 
 def _layers_alone(cited: Cited) -> list[Cited]:
-    """The bench's rows of single layers for one image on one thread."""
+    """The bench's rows of single layers, one image, one thread."""
     rows = cited.bench.rows if cited.bench else ()
     return [row for row in rows if row.part != "network" and (row.batch.value, row.threads.value) == (1, 1)]

@@ -1,16 +1,16 @@
-"""How the page prints numbers."""
+"""The page's number formats."""
 
 import json
 from typing import Any
 
 
 def points(value: float, digits: int = 2) -> str:
-    """Two digits behind the point: accuracies in percent, gaps in points."""
+    """Accuracies in percent and gaps in points, with two decimals."""
     return f"{value:.{digits}f}".replace("-", "−")
 
 
 def whole(value: int) -> str:
-    """Thousands apart."""
+    """Whole numbers with separated thousands."""
     return f"{value:,}"
 
 
@@ -39,12 +39,12 @@ def duration(seconds: float) -> str:
 
 
 def factor(value: float) -> str:
-    """Three digits and a times sign."""
+    """Three significant digits and a times sign."""
     return f"{_three_digits(value)} ×"
 
 
 def p_value(value: float) -> str:
-    """Two digits; powers of ten below a thousandth."""
+    """Two significant digits, with a power of ten below 0.001."""
     if value >= 0.001:
         return f"{value:.2g}"
     if value < 1e-300:
@@ -59,7 +59,7 @@ def share(value: float) -> str:
 
 
 def loss(value: float) -> str:
-    """Four digits behind the point."""
+    """Four decimals."""
     return f"{value:.4f}"
 
 
@@ -74,12 +74,12 @@ def plain(value: object) -> str:
 
 
 def machine(value: Any) -> str:
-    """A value as an attribute holds it, for programs: JSON, which leaves no float a digit short."""
+    """A value for programs, as an attribute holds it: JSON, which keeps every digit of a float."""
     return json.dumps(value)
 
 
 def _three_digits(value: float) -> str:
-    """Three digits that count, without a power of ten: 0.227, 29.7, 1,230."""
+    """Three significant digits without a power of ten: 0.227, 29.7, 1,230."""
     return f"{float(f'{value:.3g}'):,.10g}"
 
 
