@@ -129,7 +129,7 @@ def test_it_draws_stored_runs(notebook, checkout, grids, tmp_path):
     count, words = SHOWN[notebook.stem]
     assert len(pictures) == count
     assert [word for word in words if word not in text] == []
-    assert "are trained for" not in text
+    assert "a demonstration, not a measurement" not in text
 
 
 @pytest.mark.slow

@@ -102,7 +102,7 @@ def test_a_run_that_another_process_trains_is_waited_for(tmp_path, capsys):
     assert work.carry_out(todo, at_once=1, tag="t") == []
     thread.join()
     told = capsys.readouterr().out
-    assert "another process is training it" in told
+    assert "another process that is training it" in told
     assert "finished elsewhere: xnor" in told
 
 

@@ -1,4 +1,4 @@
-"""Runs to be trained, each a process of its own: what is there already, and the rest carried out."""
+"""Planned runs, each a separate process: skips the finished ones and trains the rest."""
 
 from xnorlit.sweep.job import Job, State
 

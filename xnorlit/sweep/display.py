@@ -1,4 +1,4 @@
-"""What is being trained, on a terminal: a line for each run that says how far it is."""
+"""The current runs on a terminal: one progress line for each."""
 
 from collections.abc import Mapping
 
@@ -11,10 +11,10 @@ from xnorlit.sweep.process import Process
 
 
 class Display:
-    """Lines below everything else that is said, which are replaced; without a terminal there are none.
+    """Live lines below all other output; none without a terminal.
 
     Args:
-        running: What is being trained now; it is looked at each time.
+        running: The current jobs, read at each refresh.
     """
 
     def __init__(self, running: Mapping[Job, Process]) -> None:
@@ -32,7 +32,7 @@ class Display:
             self._live.stop()
 
     def say(self, tag: str, text: str) -> None:
-        """Says a line that stays, above those that are replaced; see `xnorlit.output.console.say`."""
+        """Prints a permanent line above the live ones; see `xnorlit.output.console.say`."""
         if self._live:
             self._live.update(Text(), refresh=True)
         say(tag, text)

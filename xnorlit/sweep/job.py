@@ -1,4 +1,4 @@
-"""One run to be trained: where it lies, the command that trains it, and how far it has got."""
+"""One run to train: its place, its command and its state."""
 
 import sys
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ State = Literal["finished", "running", "unfinished", "missing"]
 
 @dataclass(frozen=True)
 class Job:
-    """One run, and the words of the `xnorlit fit` that trains it.
+    """One run, and the `xnorlit fit` command line that trains it.
 
     Attributes:
-        place: Where the run is filed; what the words say about it is the same.
+        place: The run's place; its command line says the same.
         words: What follows `xnorlit fit`.
-        folder: Where the command is run; paths in its words are relative to it. The working directory by default.
-        again: Whether a run that is there is moved aside and trained again.
+        folder: Where the command runs; its paths are relative to it. Default: the working directory.
+        again: Whether an existing run is moved aside and retrained.
     """
 
     place: Place
@@ -29,7 +29,7 @@ class Job:
 
     @property
     def state(self) -> State:
-        """Whether it has finished, is being trained now, has a checkpoint to go on from, or is to be begun."""
+        """Whether it has finished, is training now, can resume from a checkpoint, or has not started."""
         if is_under_way(self.place.path):
             return "running"
         if self.again:
@@ -39,7 +39,7 @@ class Job:
 
     @property
     def command(self) -> list[str]:
-        """The program and words that train it, or go on with it."""
+        """The command that trains or resumes it."""
         started = (self.place.path / "config.yaml").is_file()
         more: dict[State, list[str]] = {
             "unfinished": ["--run.resume", "true"],
@@ -49,5 +49,5 @@ class Job:
 
     @property
     def log(self) -> Path:
-        """Where what the command says is kept: beside the run, for it may be moved aside or never begin."""
+        """The command's log: beside the run, which may be moved aside or never start."""
         return self.place.path.with_name(f"{self.place.path.name}.log")

@@ -1,4 +1,4 @@
-"""A command as a child process that keeps its words in a log and is interrupted once."""
+"""A command as a child process with a log, which is interrupted only once."""
 
 import os
 import shlex
@@ -9,15 +9,15 @@ from pathlib import Path
 
 
 class Process:
-    """A started command, in a process group of its own: Ctrl-C reaches it when its parent says so, and only once.
+    """A started command in its own process group, so that its parent passes on Ctrl-C exactly once.
 
-    A second Ctrl-C tells a training not to save first; a terminal sends one to a whole group, and its parent another.
+    A second Ctrl-C would tell a training not to save. A terminal sends one to the whole group, and the parent another.
 
     Args:
         command: Program and words.
-        folder: Where it is run.
-        log: File that its output is added to.
-        threads: Processor cores that it may keep busy.
+        folder: Where it runs.
+        log: File to append its output to.
+        threads: Number of processor cores that it may use.
     """
 
     def __init__(self, command: Sequence[str], *, folder: Path, log: Path, threads: int) -> None:
@@ -37,28 +37,28 @@ class Process:
             )
 
     def ended(self) -> int | None:
-        """Its exit status, or None while it runs."""
+        """Its exit status, or None while running."""
         return self._process.poll()
 
     def interrupt(self) -> None:
-        """Ctrl-C: a training saves a checkpoint and ends."""
+        """Sends Ctrl-C: a training saves a checkpoint and exits."""
         if self.ended() is None:
             self._process.send_signal(signal.SIGINT)
 
     def wait(self) -> int:
-        """Waits for its end and gives its exit status."""
+        """Waits until it exits; returns its exit status."""
         return self._process.wait()
 
     def last_line(self) -> str:
-        """The last line of the log that says something."""
+        """The last line of the log that is not blank."""
         return last_line(self.log)
 
 
 def last_line(log: Path) -> str:
-    """The last line of a file that is not blank; of its last 4 KiB, for it may be long.
+    """The last line of a file that is not blank, within its last 4 KiB.
 
     Args:
-        log: The file; empty where there is none.
+        log: The file; the result is empty if it is missing.
     """
     try:
         with log.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Jobs carried out, several at once: each is begun, waited for, and told about in one line."""
+"""Runs jobs, several at once; each is started, waited for, and reported in one line."""
 
 import os
 import signal
@@ -16,18 +16,18 @@ from xnorlit.sweep.display import Display
 from xnorlit.sweep.job import Job
 from xnorlit.sweep.process import Process, last_line
 
-PAUSE = 0.2  # seconds between two looks at what is running
+PAUSE = 0.2  # seconds between two polls
 
 
 def carry_out(jobs: Sequence[Job], *, at_once: int, tag: str) -> list[Job]:
-    """Trains what has not finished and gives the jobs that failed; the others are trained nevertheless.
+    """Trains the unfinished jobs and returns the failed ones; a failure does not stop the others.
 
-    Ctrl-C, or a request to end, is passed on to what is running, which saves a checkpoint first, and is then raised.
-    A run that another process is training is waited for, not begun a second time.
+    Ctrl-C or a termination request is passed on to the running jobs, which save a checkpoint first, and then raised.
+    A run that another process is training is waited for, not started twice.
 
     Args:
-        jobs: The runs, in the order in which they are begun.
-        at_once: How many are trained at the same time; the cores are divided among them.
+        jobs: The runs, in starting order.
+        at_once: How many train at the same time; they share the cores.
         tag: The command's name, for the lines that it prints.
     """
     work = _Work(jobs, at_once, tag)
@@ -69,7 +69,7 @@ class _Work:
         for process in self.running.values():
             process.interrupt()
         if self.running:
-            self.display.say(self.tag, f"stopping: {len(self.running)} under way, which save first")
+            self.display.say(self.tag, f"stopping: {len(self.running)} runs are saving a checkpoint")
         for process in self.running.values():
             while True:
                 try:
@@ -80,7 +80,7 @@ class _Work:
                         each.interrupt()
 
     def _begin(self) -> None:
-        """Fills the free places with what is waiting; what another process trains goes to the end of the queue."""
+        """Starts waiting jobs in the free places; a run that another process trains goes to the end of the queue."""
         for _ in range(len(self.waiting)):
             if len(self.running) >= self.at_once:
                 return
@@ -89,15 +89,15 @@ class _Work:
             if state == "running":
                 if job not in self.elsewhere:
                     self.elsewhere.add(job)
-                    self.display.say(self.tag, f"{_name(job)}: another process is training it, which is waited for")
+                    self.display.say(self.tag, f"{_name(job)}: waiting for another process that is training it")
                 self.waiting.append(job)
                 continue
             self.number += 1
             if state == "finished":
                 self._tell(job, "finished elsewhere")
                 continue
-            goes_on = "goes on" if state == "unfinished" else "begins"
-            self.display.say(self.tag, f"{self.number}/{self.count}  {_name(job)} {goes_on}; log: {job.log}")
+            does = "resumes" if state == "unfinished" else "starts"
+            self.display.say(self.tag, f"{self.number}/{self.count}  {_name(job)} {does}; log: {job.log}")
             self.running[job] = Process(
                 job.command, folder=job.folder, log=job.log.absolute(), threads=threads(self.at_once)
             )
@@ -126,8 +126,8 @@ def _name(job: Job) -> str:
 
 @contextmanager
 def _ends_as_interrupt() -> Iterator[None]:
-    """Meanwhile a request to end this process (kill, a closed terminal) is a Ctrl-C: no child is left behind."""
-    if threading.current_thread() is not threading.main_thread():  # Only that one may set what signals do.
+    """Treats termination requests (kill, a closed terminal) as Ctrl-C meanwhile, so that no child is left behind."""
+    if threading.current_thread() is not threading.main_thread():  # Only the main thread may set signal handlers.
         yield
         return
 

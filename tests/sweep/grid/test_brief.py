@@ -22,7 +22,7 @@ def test_stored_runs_are_shown_and_nothing_is_trained(asked, tmp_path, capsys):
     stored += ["one", "two"]
     assert brief.outcomes(FILE, tmp_path / "runs", tmp_path / "brief", keep={}) == ["one", "two"]
     assert [what for what, *_ in calls] == ["read"]
-    assert "2 of the 6 runs of smallest have finished" in capsys.readouterr().out
+    assert "2 of 6 runs of smallest have finished" in capsys.readouterr().out
 
 
 def test_where_none_is_stored_a_part_is_trained_apart_and_said_to_be_brief(asked, tmp_path, capsys):
@@ -36,10 +36,10 @@ def test_where_none_is_stored_a_part_is_trained_apart_and_said_to_be_brief(asked
         "model.binarizer": ("Float", "XNOR"), "seed_everything": (1,),
         "trainer.max_epochs": (brief.EPOCHS,), "run.wandb": ("off",),
     }  # fmt: skip
-    assert "Now 2 of them are trained for 2 epochs" in " ".join(capsys.readouterr().out.split())
+    assert "Training 2 of them for 2 epochs" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("keep", [{"model.binarizer": ("XNORR",)}, {"model.other": ("XNOR",)}, {"seed_everything": ()}])
 def test_values_that_the_grid_has_not_are_refused(keep):
-    with pytest.raises(UserError, match="smallest is to be kept with"):
+    with pytest.raises(UserError, match="smallest: cannot keep"):
         brief.shortened(Grid.load(FILE), keep)

@@ -89,7 +89,7 @@ def test_it_trains_what_is_missing_and_tabulates_everything(trained, capsys):
     assert main(["ablate", "tiny.yaml"]) == 0
     assert len(trained) == 4
     told = capsys.readouterr().out
-    assert "1/4  Float, seed 0 begins; log: runs/tiny/pair-0/Float/seed-0.log" in told
+    assert "1/4  Float, seed 0 starts; log: runs/tiny/pair-0/Float/seed-0.log" in told
     assert "done: XNOR, seed 1, top-1 67.00 %: runs/tiny/pair-0/XNOR/seed-1" in told
     text = (RUNS / "ablation.md").read_text()
     assert "| Float | 76.50 ± 0.71 | 0: 76.00, 1: 77.00 | float twin |" in text
@@ -135,9 +135,9 @@ def test_a_finished_run_of_another_configuration_is_not_taken_for_the_grids(trai
     assert main(["ablate", "tiny.yaml"]) == 2
     out, err = capsys.readouterr()
     assert "4 other configuration" in out
-    assert "runs/tiny/pair-0/XNOR/seed-1 is not what the grid asks for now" in out
+    assert "runs/tiny/pair-0/XNOR/seed-1 differs from what the grid now asks for" in out
     assert "trainer.max_epochs: started with 2, now 3" in out
-    assert "4 of 4 runs were begun with another configuration" in err
+    assert "4 of 4 runs were started with another configuration" in err
     assert ablation.read("tiny.yaml") == []
     assert len(trained) == 4
     assert main(["ablate", "tiny.yaml", "--again"]) == 0
@@ -159,7 +159,7 @@ def test_other_images_are_filed_apart(trained):
     ("parameters", "line", "message"),
     [
         ({"model.binarizr": {"value": "XNOR"}}, "", r"no option --model.binarizr. Did you mean --model.binarizer?"),
-        (None, "", "2 combinations would be filed as runs/tiny/pair-0/one/seed-0"),
+        (None, "", "2 combinations would share the place runs/tiny/pair-0/one/seed-0"),
         (None, "--jobs 0", "--jobs is 0. Expected how many runs"),
         (None, "--jobs two", "--jobs: expected a whole number, not 'two'"),
         (None, "--experiment nonesuch", "no recipe named nonesuch"),

@@ -48,8 +48,8 @@ def test_killed_and_started_again_it_redoes_only_the_unfinished_run(small):
     again = run("tiny.yaml")
     assert again.returncode == 0, again.stderr
     assert "1 finished, 1 unfinished" in again.stdout
-    assert "1/1  XNOR, seed 0 goes on" in again.stdout
-    assert "Float, seed 0 begins" not in again.stdout
+    assert "1/1  XNOR, seed 0 resumes" in again.stdout
+    assert "Float, seed 0 starts" not in again.stdout
     assert (RUNS / "Float" / "seed-0" / "summary.json").stat().st_mtime_ns == before
     assert "[resume]" in (RUNS / "XNOR" / "seed-0.log").read_text()
     assert len(ablation.read("tiny.yaml")) == 2

@@ -50,11 +50,11 @@ def test_a_brief_pair_is_trained_apart_said_to_be_one_and_found_again(trained, t
     assert not (tmp_path / "runs").exists()
     said = " ".join(capsys.readouterr().out.split())
     assert "there is no folder of runs" in said
-    assert "Now float and xnor are trained for 4 epochs" in said
+    assert "Training float and xnor for 4 epochs" in said
     commands.clear()
     assert brief.pair(tmp_path / "runs", tmp_path / "brief") == found
     assert commands == {}
-    assert "Those of before are shown" in capsys.readouterr().out
+    assert "Showing the earlier ones" in capsys.readouterr().out
 
 
 def test_the_newest_stored_run_with_few_bit_inputs_is_taken(trained, tmp_path):

@@ -139,7 +139,7 @@ def test_a_damaged_file_of_steps_is_named(capsys):
     main(["table", "small", "--arms", "float,xnor"])
     Path("runs/small/pair-0/steps.json").write_text("[]")
     assert main(["table", "small", "--arms", "float,xnor"]) == 2
-    assert "steps.json: expected an object, found []. Remove it" in capsys.readouterr().err
+    assert "steps.json: expected an object, found []. Delete it" in capsys.readouterr().err
 
 
 def test_a_search_measures_on_what_is_held_out_and_has_a_table_of_its_own(small, tmp_path, monkeypatch):
@@ -174,7 +174,7 @@ def test_without_a_twin_or_a_run_or_a_place_there_is_no_table(small, capsys):
     assert "--seeds is 0. Expected" in capsys.readouterr().err
     (folder / "README.md").write_text("# Small\n")
     assert main(["table", "small", "--arms", "float"]) == 2
-    assert "has no place for the table" in capsys.readouterr().err
+    assert "has no marks for the table" in capsys.readouterr().err
 
 
 def test_runs_on_other_images_are_no_table(small, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Ablations: grids of settings, in W&B's own sweep format, trained here with no account and read back as records."""
+"""Ablations: grids of settings in W&B's sweep format, trained without an account and read back as records."""
 
 from xnorlit.sweep.grid.grid import Grid, Value
 from xnorlit.sweep.grid.outcome import Outcome

@@ -1,4 +1,4 @@
-"""A grid to look at: its stored runs or, where there are none, a part of it trained briefly."""
+"""A grid to look at: its stored runs or, without any, a part of it trained briefly."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,17 +11,17 @@ from xnorlit.sweep.grid.outcome import Outcome
 from xnorlit.sweep.grid.train import read, trained
 
 EPOCHS = 2
-"""Of a brief grid: enough to be above chance, too few for an order of its members that would last."""
+"""Epochs of a brief grid: enough to beat chance, too few to rank its members."""
 
 
 def outcomes(name: str, stored: Path, brief: Path, *, keep: Mapping[str, Sequence[Value]]) -> list[Outcome]:
-    """The finished runs of a grid; where there are none, those of a part of it, trained briefly and said to be.
+    """The finished runs of a grid; without any, those of a part of it, trained briefly and announced as such.
 
     Args:
         name: The grid: a file, or the name of one in experiments/ablations.
         stored: The folder of runs.
-        brief: The folder of runs for the brief ones, where they are found again.
-        keep: Options of which the brief grid has these values alone.
+        brief: The folder of the brief runs, which are reused.
+        keep: The values of some options that the brief grid keeps.
 
     Raises:
         UserError: There is no such grid, it has no such values, or a training failed.
@@ -29,14 +29,14 @@ def outcomes(name: str, stored: Path, brief: Path, *, keep: Mapping[str, Sequenc
     grid = Grid.load(name)
     found = read(grid, root=stored)
     if found:
-        say("grid", f"{len(found)} of the {grid.size} runs of {grid.name} have finished: {stored / grid.name}")
+        say("grid", f"{len(found)} of {grid.size} runs of {grid.name} have finished: {stored / grid.name}")
         return found
     small = shortened(grid, keep)
     say(
         "brief",
-        f"no run of {grid.name} has finished under {stored} (xnorlit ablate {grid.name} trains all {grid.size}). Now "
-        f"{small.size} of them are trained for {EPOCHS} epochs unless they are there, to have something to draw and "
-        f"not to measure anything: {brief / grid.name}",
+        f"no run of {grid.name} has finished under {stored} (xnorlit ablate {grid.name} trains all {grid.size}). "
+        f"Training {small.size} of them for {EPOCHS} epochs, unless already done: a demonstration, not a "
+        f"measurement: {brief / grid.name}",
     )
     return trained(small, root=brief, jobs=2)
 
@@ -46,7 +46,7 @@ def shortened(grid: Grid, keep: Mapping[str, Sequence[Value]]) -> Grid:
 
     Args:
         grid: The grid.
-        keep: Options of which the part has these values alone.
+        keep: The values of some options that the part keeps.
 
     Raises:
         UserError: The grid has no such values.
@@ -55,6 +55,6 @@ def shortened(grid: Grid, keep: Mapping[str, Sequence[Value]]) -> Grid:
         others = [value for value in values if value not in grid.parameters.get(name, ())]
         if others or not values:
             there = ", ".join(map(str, grid.parameters.get(name, ()))) or "no such parameter"
-            raise UserError(f"{grid.name} is to be kept with {name} = {list(values)}, but it has {there}.")
+            raise UserError(f"{grid.name}: cannot keep {name} = {list(values)}; the grid has {there}.")
     brief: dict[str, tuple[Value, ...]] = {"trainer.max_epochs": (EPOCHS,), "run.wandb": ("off",)}
     return replace(grid, parameters=grid.parameters | {name: tuple(v) for name, v in keep.items()} | brief)

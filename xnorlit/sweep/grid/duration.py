@@ -1,4 +1,4 @@
-"""How long the runs of a grid are going to take, from runs that were measured."""
+"""The expected time of a grid's runs, from the times of finished runs."""
 
 import statistics
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from xnorlit.runs.settings import config_files
 from xnorlit.sweep.grid.plan import Trial
 from xnorlit.sweep.work import threads
 
-# What an epoch's time depends on, besides the machine and how weights become few-bit.
+# What an epoch's time depends on, besides the machine and the binarizer.
 _ALIKE = ("model.network", "data.source", "data.image_size", "data.batch_size")
 
 
@@ -20,9 +20,9 @@ class Duration:
     """Expected seconds of training.
 
     Attributes:
-        each: Of each trial, in their order; 0 of one that has finished, None where nothing is known.
-        total: Of all of them, several at once; None where nothing is known.
-        source: How it is known, in words.
+        each: Seconds of each trial, in order; 0 for a finished one, None if unknown.
+        total: Seconds of all of them, several at once; None if unknown.
+        source: Where the estimate comes from, in words.
     """
 
     each: tuple[float | None, ...]
@@ -31,18 +31,18 @@ class Duration:
 
 
 def duration(trials: Sequence[Trial], at_once: int) -> Duration:
-    """The expected time of what is left to train.
+    """The expected time of the remaining training.
 
-    An epoch takes the median of what it took finished runs of the grid, or else other finished runs of the same network
-    and images, for each core; a run that was stopped has the epochs left that it has not begun.
+    The time of an epoch is the median over finished runs of the grid, or else over other finished runs of the same
+    network and images, per core. A stopped run has the epochs left that it has not started.
 
     Args:
         trials: A grid's runs, checked.
-        at_once: How many are trained at the same time.
+        at_once: How many runs train at the same time.
     """
     measured, source = _measured(trials)
     if not measured:
-        return Duration((None,) * len(trials), None, f"no run like these has finished here; {_recipe(trials[0])}")
+        return Duration((None,) * len(trials), None, f"no comparable run has finished here; {_recipe(trials[0])}")
     epoch = statistics.median(_core_seconds(run) for run in measured) / threads(at_once)
     each = tuple(0.0 if trial.job.state == "finished" else epoch * _epochs_left(trial) for trial in trials)
     return Duration(each, max([sum(each) / at_once, *each]), source)
@@ -63,7 +63,7 @@ def _count(runs: Sequence[Run]) -> str:
 
 
 def _core_seconds(run: Run) -> float:
-    """Of an epoch, its validation included."""
+    """Of an epoch, including its validation."""
     return run.summary.train_seconds / max(1, run.summary.epochs) * max(1, run.environment.threads)
 
 
@@ -79,7 +79,7 @@ def _epochs_left(trial: Trial) -> int:
 
 
 def _recipe(trial: Trial) -> str:
-    """What the recipe's header says about its time."""
+    """What the recipe's header says about the training time."""
     for file in config_files(trial.job.words):
         for line in located(trial.job.folder / file).read_text(encoding="utf-8").splitlines():
             if line.startswith("# Hardware:"):
@@ -88,7 +88,7 @@ def _recipe(trial: Trial) -> str:
 
 
 def spoken(seconds: float | None) -> str:
-    """`41 s`, `3 min`, `2 h 5 min`; `?` where nothing is known."""
+    """`41 s`, `3 min`, `2 h 5 min`; `?` if unknown."""
     if seconds is None:
         return "?"
     if seconds < 100:

@@ -1,4 +1,4 @@
-"""What a grid's runs came to: each combination over its seeds, and what each parameter does by itself."""
+"""The results of a grid: each combination over its seeds, and the effect of each parameter by itself."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ SEED = "seed"
 
 @dataclass(frozen=True)
 class Combination:
-    """A combination of the varied parameters but the seed, and what its runs came to.
+    """A combination of the varied parameters except the seed, with the results of its runs.
 
     Attributes:
         varied: The parameters' values by their short names.
@@ -28,7 +28,7 @@ class Combination:
 
 @dataclass(frozen=True)
 class Effect:
-    """What one value of one parameter does, all else being varied.
+    """The effect of one value of one parameter, over all values of the others.
 
     Attributes:
         label: The parameter's short name.
@@ -36,9 +36,9 @@ class Effect:
         runs: How many runs have it.
         mean: Their mean top-1, percent.
         change: Mean over pairs of runs that differ in this parameter alone of the top-1 with this value minus that with
-            the parameter's first value; None for the first value, or where no such pair has finished.
-        spread: Standard deviation over these pairs; None of fewer than two.
-        pairs: How many they are.
+            the parameter's first value; None for the first value, or if no such pair has finished.
+        spread: Standard deviation over these pairs; None with fewer than two.
+        pairs: Number of these pairs.
     """
 
     label: str
@@ -51,9 +51,10 @@ class Effect:
 
 
 def combinations(outcomes: Sequence[Outcome]) -> list[Combination]:
-    """Each combination of a grid's parameters, its seeds together, in the order of the outcomes.
+    """Each combination of a grid's parameters, over its seeds, in the order of the outcomes.
 
-    The float twin is the one combination without few-bit weights or inputs; with several, or none, there are no gaps.
+    The float twin is the only combination without few-bit weights or inputs. With several such combinations, or none,
+    there are no gaps.
 
     Args:
         outcomes: Of one grid.
@@ -70,7 +71,7 @@ def combinations(outcomes: Sequence[Outcome]) -> list[Combination]:
 
 
 def effects(outcomes: Sequence[Outcome]) -> list[Effect]:
-    """The effect of each value of each parameter but the seed.
+    """The effect of each value of each parameter except the seed.
 
     Args:
         outcomes: Of one grid.

@@ -1,4 +1,4 @@
-"""A grid of settings: a sweep file of W&B whose method is `grid`, read and checked."""
+"""A grid of settings: a W&B sweep file with `method: grid`, read and checked."""
 
 import itertools
 import math
@@ -27,9 +27,9 @@ class Grid:
     Attributes:
         file: Where it was read.
         name: The sweep's name, by default the file's.
-        description: What it asks.
-        parameters: The values of each option of `xnorlit fit`, in the file's order; a constant has one.
-        command: What is run for a combination, with `${args}` where its options go.
+        description: The question that it asks.
+        parameters: The values of each option of `xnorlit fit`, in the file's order; a constant has one value.
+        command: The command of a combination, with `${args}` in place of its options.
     """
 
     file: Path
@@ -46,7 +46,7 @@ class Grid:
             file: Its path, or the name of one in experiments/ablations: here, in a folder above, or packaged.
 
         Raises:
-            UserError: There is no such file, or it holds no grid that could be run.
+            UserError: There is no such file, or it holds no valid grid.
         """
         path = _found(Path(file))
         config = read_config(path)
@@ -67,7 +67,7 @@ class Grid:
 
     @property
     def labels(self) -> dict[str, str]:
-        """A short name for each parameter that varies: the last part of its own, or more of it where two share that."""
+        """A short name for each varied parameter: the last part of its name, or more if two parameters share that."""
         varied = [name for name, values in self.parameters.items() if len(values) > 1]
         return {name: "seed" if name == SEED else _label(name, varied) for name in varied}
 
@@ -91,7 +91,7 @@ def _found(given: Path) -> Path:
     known = sorted({path.stem for home in homes for path in home.glob("*.yaml")})
     near = did_you_mean(given.stem, known)
     raise UserError(
-        f"there is no grid {given}.{near} Expected a file, or the name of one in experiments/ablations, which are: "
+        f"there is no grid {given}.{near} Expected a file, or one of experiments/ablations: "
         f"{', '.join(known) or 'none'}."
     )
 
@@ -100,19 +100,19 @@ def _check_keys(config: dict[str, Any], file: Path) -> None:
     method = config.get("method")
     if method in ("bayes", "random", "custom"):
         raise UserError(
-            f"{file}: its method is {method}, which chooses values by what W&B's server has seen of other runs. "
-            f"Here only method: grid is run; list the values, or run this file with `wandb sweep {file}`."
+            f"{file}: method is {method}, which lets W&B's server choose values from the results of other runs. "
+            f"Expected method: grid. List the values, or run this file with `wandb sweep {file}`."
         )
     if method != "grid":
-        raise UserError(f"{file}: its method is {method!r}. Expected `method: grid` and `parameters`. {_SEE}")
+        raise UserError(f"{file}: method is {method!r}. Expected `method: grid` and `parameters`. {_SEE}")
     for key in config:
         if key in _CHOOSING:
             raise UserError(
-                f"{file}: {key} is for W&B's server; here every run of a grid is trained to its end. Leave it out, or "
+                f"{file}: {key} is for W&B's server; here every run of a grid trains to its end. Remove it, or "
                 f"run this file with `wandb sweep {file}`."
             )
         if key not in _KEYS:
-            raise UserError(f"{file}: there is no key {key}.{did_you_mean(str(key), _KEYS)} Known: {', '.join(_KEYS)}.")
+            raise UserError(f"{file}: unknown key {key}.{did_you_mean(str(key), _KEYS)} Known: {', '.join(_KEYS)}.")
 
 
 def _parameters(config: dict[str, Any], file: Path) -> dict[str, tuple[Value, ...]]:
@@ -129,19 +129,19 @@ def _values(name: str, about: Any, file: Path) -> tuple[Value, ...]:
     if not isinstance(about, dict) or len(about.keys() & {"values", "value"}) != 1:
         raise UserError(f"{where} has no values. Expected `values: [...]`, or `value: ...` for a constant. {_SEE}")
     if others := about.keys() - {"values", "value", "distribution"}:
-        raise UserError(f"{where} has {', '.join(map(str, sorted(others)))}. A grid takes `values` or `value` alone.")
+        raise UserError(f"{where} has {', '.join(map(str, sorted(others)))}. Expected only `values` or `value`.")
     values = about["values"] if "values" in about else [about["value"]]
     if not isinstance(values, list) or not values:
-        raise UserError(f"{where} is given {values!r}. Expected `values: [...]` with one value or more. {_SEE}")
+        raise UserError(f"{where} is {values!r}. Expected `values: [...]` with at least one value. {_SEE}")
     for value in values:
         if not isinstance(value, _SCALARS):
             raise UserError(
                 f"{where} has the value {value!r}. Expected a word, a number, true or false, as W&B's agent writes "
-                "them on a command line; what is more goes into quotes: '{class_path: DoReFa, init_args: {...}}', "
+                "them on a command line. Quote anything else: '{class_path: DoReFa, init_args: {...}}', "
                 "'null'."
             )
     if len({str(value) for value in values}) < len(values):
-        raise UserError(f"{where} has a value twice: {', '.join(map(str, values))}. Leave one out.")
+        raise UserError(f"{where} repeats a value: {', '.join(map(str, values))}. Remove one.")
     return tuple(values)
 
 
@@ -149,7 +149,7 @@ def _command(config: dict[str, Any], file: Path) -> tuple[str, ...]:
     command = config.get("command")
     expected = 'Expected ["${env}", "${interpreter}", "-m", "xnorlit", "fit", "-c", ..., "${args}"].'
     if not isinstance(command, list) or [str(word) for word in command[:5]] != _BEGINNING:
-        raise UserError(f"{file}: its command does not begin as one of xnorlit. {expected} {_SEE}")
+        raise UserError(f"{file}: its command is not one of xnorlit. {expected} {_SEE}")
     words = tuple(str(word) for word in command)
     macros = [word for word in words[2:] if word.startswith("${") or "${envvar:" in word]
     if macros != ["${args}"]:

@@ -17,7 +17,7 @@ class Matrix:
     Attributes:
         rows: The values of the first, as text.
         columns: The values of the second, as text.
-        top1: Mean over the runs that have both values, percent; NaN where none has finished.
+        top1: Mean over the runs with both values, percent; NaN if none has finished.
     """
 
     rows: tuple[str, ...]
@@ -26,15 +26,15 @@ class Matrix:
 
 
 def matrix(outcomes: Sequence[Outcome], rows: str, columns: str) -> Matrix:
-    """The matrix of two parameters; whatever else varies, seeds among it, is averaged over.
+    """The matrix of two parameters, averaged over everything else that varies, seeds included.
 
     Args:
         outcomes: The finished runs of one grid.
-        rows: Short name of a parameter that varies.
+        rows: Short name of a varied parameter.
         columns: Short name of another one.
 
     Raises:
-        UserError: A name is of no parameter that varies.
+        UserError: A name is not that of a varied parameter.
     """
     known = list(outcomes[0].varied) if outcomes else []
     for label in (rows, columns):

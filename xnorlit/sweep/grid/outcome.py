@@ -1,4 +1,4 @@
-"""What has come of a grid's runs: parameters beside the finished run that tried them."""
+"""A grid's finished runs with their parameters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from xnorlit.sweep.grid.plan import Trial
 
 @dataclass(frozen=True)
 class Outcome:
-    """A combination of a grid that was trained to its end.
+    """A finished combination of a grid.
 
     Attributes:
         parameters: Options with their values, as in the grid's file.
-        varied: Those that the grid varies, by their short names; the seed's is `seed`.
+        varied: The varied ones by short name; that of the seed is `seed`.
         run: The finished run.
     """
 
@@ -24,7 +24,7 @@ class Outcome:
 
 
 def outcomes(grid: Grid, trials: Sequence[Trial]) -> list[Outcome]:
-    """The trials that have finished as the grid asks, in its order.
+    """The trials that have finished with the grid's settings, in its order.
 
     Args:
         grid: The grid.

@@ -1,4 +1,4 @@
-"""The runs that a grid needs: one for each combination, at a place of its own, its command line accepted."""
+"""The runs that a grid needs: one for each combination, with its own place and a valid command line."""
 
 import json
 import subprocess
@@ -18,14 +18,13 @@ from xnorlit.sweep.grid.words import Base, home, place, words
 
 @dataclass(frozen=True)
 class Trial:
-    """One combination of a grid, and the run that tries it.
+    """One combination of a grid, and its run.
 
     Attributes:
         parameters: Options with their values.
         job: The run.
-        config: The run's configuration under dotted keys, once its command line was checked.
-        other: The keys in which a run that lies there was configured otherwise than the grid now asks, each with what
-            the run says and what the grid says.
+        config: The run's configuration under dotted keys, once its command line is checked.
+        other: The keys in which an existing run differs from what the grid now asks, each with both values.
     """
 
     parameters: dict[str, Value]
@@ -35,14 +34,14 @@ class Trial:
 
 
 def planned(grid: Grid, base: Base) -> list[Trial]:
-    """A grid's combinations and their runs, in the grid's order; nothing is written.
+    """A grid's combinations and their runs, in the grid's order; writes nothing.
 
     Args:
         grid: The grid.
-        base: What it is run on.
+        base: What to run it on.
 
     Raises:
-        UserError: A command line is none of `xnorlit fit`, or two combinations share a place.
+        UserError: A command line is not one of `xnorlit fit`, or two combinations share a place.
     """
     folder = home(grid)
     base = base.beside(folder)
@@ -55,16 +54,16 @@ def planned(grid: Grid, base: Base) -> list[Trial]:
 
 
 def checked(grid: Grid, trials: Sequence[Trial]) -> list[Trial]:
-    """The trials, their command lines accepted by `xnorlit fit` and compared with the runs that lie there.
+    """The trials, with command lines checked by `xnorlit fit`'s parser and compared with the existing runs.
 
-    All of them are parsed in one process, before anything is trained.
+    One process parses them all before anything is trained.
 
     Args:
         grid: The grid.
         trials: Its runs, planned.
 
     Raises:
-        UserError: A command line was refused; the message is the parser's.
+        UserError: A command line is refused, with the parser's message.
     """
     configs = [flatten(config) for config in _resolved(grid, trials)]
     return [
@@ -81,13 +80,13 @@ def _refuse_shared_places(grid: Grid, trials: Sequence[Trial]) -> None:
         differ = [name for name in grid.parameters if ours[0][name] != ours[1][name]]
         braces = "-".join(f"{{{name}}}" for name in differ)
         raise UserError(
-            f"{grid.file}: {count} combinations would be filed as {path}, and runs are not mixed. They differ in "
-            f"{', '.join(differ)}: name the arm by it, --run.arm={braces} in the command."
+            f"{grid.file}: {count} combinations would share the place {path}. They differ in "
+            f"{', '.join(differ)}. Put that into the arm's name: --run.arm={braces} in the command."
         )
 
 
 def _resolved(grid: Grid, trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """The configuration of each trial's run, as it would be recorded."""
+    """The configuration that each trial's run would record."""
     done = subprocess.run(
         [sys.executable, "-m", "xnorlit.commands.resolve"],
         input=json.dumps([trial.job.words for trial in trials]),
@@ -97,7 +96,7 @@ def _resolved(grid: Grid, trials: Sequence[Trial]) -> list[dict[str, Any]]:
     )
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or ["no message"]
-        raise UserError(f"{grid.file}: its runs cannot be read by xnorlit fit: {said[-1]}")
+        raise UserError(f"{grid.file}: xnorlit fit refuses its runs: {said[-1]}")
     answers = json.loads(done.stdout.splitlines()[-1])
     for trial, answer in zip(trials, answers, strict=True):
         if "error" in answer:

@@ -22,7 +22,7 @@ class Sheet:
     """A heading and rows of text.
 
     Attributes:
-        title: What the table is of.
+        title: Its title.
         head: Its columns.
         rows: Its cells.
     """
@@ -45,7 +45,7 @@ class Sheet:
 
 
 def sheets(outcomes: Sequence[Outcome]) -> list[Sheet]:
-    """The combinations of a grid with what they came to, and the effect of each parameter.
+    """The results of each combination of a grid, and the effect of each parameter.
 
     Args:
         outcomes: The finished runs of one grid; at least one.
@@ -77,7 +77,7 @@ def _cells(each: Combination, gaps: bool) -> tuple[str, ...]:
 
 def _of_effects(found: Iterable[Effect]) -> Sheet:
     head = ("parameter", "value", "runs", "mean top-1 %", "change", "over pairs")
-    title = "each parameter: mean top-1, and its change from the first value, all else alike"
+    title = "each parameter: mean top-1, and its change from the first value, all else equal"
     return Sheet(title, head, tuple(map(_line, found)))
 
 
@@ -89,17 +89,17 @@ def _line(effect: Effect) -> tuple[str, ...]:
 
 
 def shown(value: Value) -> str:
-    """A value as short text: a class by its name and settings."""
+    """A value as short text; a class as its name and settings."""
     return readable(str(value))
 
 
 def write(grid: Grid, outcomes: Sequence[Outcome], folder: Path) -> tuple[Path, Path]:
-    """Writes the tables as Markdown, and a line for each run as CSV; gives both files.
+    """Writes the tables as Markdown and one line for each run as CSV; returns both files.
 
     Args:
         grid: The grid.
         outcomes: Its finished runs.
-        folder: Where its runs lie.
+        folder: The folder of its runs.
     """
     page, lines = folder / "ablation.md", folder / "ablation.csv"
     text = [f"# {grid.name}", "", grid.description, "", *(sheet.markdown() for sheet in sheets(outcomes))]

@@ -1,4 +1,4 @@
-"""A grid's runs, from Python: those that have finished, and those that are missing trained first."""
+"""A grid's runs in Python: read the finished ones, or train the missing ones first."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,12 +17,12 @@ from xnorlit.sweep.work import carry_out
 def read(
     grid: Grid | Path | str, *, data: str | None = None, experiment: str | None = None, root: Path | None = None
 ) -> list[Outcome]:
-    """The runs of a grid that have finished; nothing is trained.
+    """The finished runs of a grid; trains nothing.
 
     Args:
         grid: The grid, its file, or the name of one in experiments/ablations.
-        data: Folder of images or named set, in place of the recipe's own.
-        experiment: Recipe in place of the grid's own.
+        data: Folder of images or named set, instead of the recipe's own.
+        experiment: Recipe, instead of the grid's own.
         root: Folder of all runs; the grid's own (runs) by default.
 
     Raises:
@@ -44,19 +44,19 @@ def trained(
     jobs: int = 1,
     again: bool = False,
 ) -> list[Outcome]:
-    """Every run of a grid, trained where it is missing; runs that were stopped are gone on with.
+    """Every run of a grid; trains the missing ones and resumes the stopped ones.
 
     Args:
         grid: The grid, its file, or the name of one in experiments/ablations.
-        data: Folder of images or named set, in place of the recipe's own.
-        experiment: Recipe in place of the grid's own.
+        data: Folder of images or named set, instead of the recipe's own.
+        experiment: Recipe, instead of the grid's own.
         root: Folder of all runs; the grid's own (runs) by default.
-        jobs: How many are trained at the same time.
-        again: Train runs again that lie there with another configuration; they are moved aside.
+        jobs: How many runs train at the same time.
+        again: Move existing runs with another configuration aside, and retrain them.
 
     Raises:
-        UserError: Command lines are refused; runs that lie there were configured otherwise; or some failed, after the
-            others were trained.
+        UserError: Command lines are refused, existing runs have another configuration, or some runs failed (after the
+            others were trained).
     """
     grid = _loaded(grid)
     trials = checked(grid, planned(grid, Base(data, experiment, root)))
@@ -67,15 +67,15 @@ def trained(
 
 
 def carry_through(trials: Sequence[Trial], jobs: int, again: bool) -> tuple[list[Job], list[Trial]]:
-    """Trains what has not finished; gives the jobs that failed, and the trials as they are now.
+    """Trains the unfinished runs; returns the failed jobs and the updated trials.
 
     Args:
         trials: A grid's runs, checked.
-        jobs: How many are trained at the same time.
-        again: Train runs again that were begun with another configuration.
+        jobs: How many runs train at the same time.
+        again: Retrain runs that were started with another configuration.
 
     Raises:
-        UserError: There are such runs, and they are not to be trained again.
+        UserError: There are such runs, and `again` is false.
     """
     if not again:
         refuse_others(trials)
@@ -84,7 +84,7 @@ def carry_through(trials: Sequence[Trial], jobs: int, again: bool) -> tuple[list
 
 
 def refuse_others(trials: Sequence[Trial]) -> None:
-    """Refuses to take runs that were configured otherwise for those that the grid asks for.
+    """Refuses existing runs whose configuration differs from what the grid asks for.
 
     Raises:
         UserError: There are such runs; the message names them and the keys.
@@ -92,19 +92,19 @@ def refuse_others(trials: Sequence[Trial]) -> None:
     others = [trial for trial in trials if trial.other]
     for trial in others:
         lines = "\n".join(trial.other[:4])
-        say("other", f"{trial.job.place.path} is not what the grid asks for now:\n{lines}")
+        say("other", f"{trial.job.place.path} differs from what the grid now asks for:\n{lines}")
     if others:
         raise UserError(
-            f"{len(others)} of {len(trials)} runs were begun with another configuration than the grid now asks for. "
-            "Train them again, the former ones moved aside (xnorlit ablate --again); or change the grid back, or the "
+            f"{len(others)} of {len(trials)} runs were started with another configuration than the grid now asks for. "
+            "Move them aside and retrain them (xnorlit ablate --again), change the grid back, or change "
             "--run.experiment in its command."
         )
 
 
 def told(failed: Sequence[Job], count: int) -> str:
-    """Which runs failed, and where what they said is kept."""
+    """The failed runs and their logs."""
     lines = "\n".join(f"  {job.place.path}: see {job.log}" for job in failed)
-    return f"{len(failed)} of {count} runs failed:\n{lines}\nThe same command tries them again."
+    return f"{len(failed)} of {count} runs failed:\n{lines}\nRepeat the command to try them again."
 
 
 def _loaded(grid: Grid | Path | str) -> Grid:

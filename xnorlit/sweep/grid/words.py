@@ -1,4 +1,4 @@
-"""What is run for one combination of a grid: the words that an agent of W&B runs for it, but for the interpreter."""
+"""The command line of one combination of a grid: what W&B's agent runs for it, without the interpreter."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,11 +14,11 @@ from xnorlit.sweep.grid.grid import SEED, Grid, Value
 
 @dataclass(frozen=True)
 class Base:
-    """What a grid is run on, where that is not what its file says.
+    """What to run a grid on, where that differs from its file.
 
     Attributes:
         data: Folder of images, or named set.
-        experiment: Recipe, a folder beside that of the grid's own.
+        experiment: Recipe, instead of the grid's own.
         root: Folder of all runs.
     """
 
@@ -27,7 +27,7 @@ class Base:
     root: Path | None = None
 
     def beside(self, folder: Path) -> "Base":
-        """The same for commands that are run in another folder: paths are made absolute."""
+        """The same with absolute paths, for commands that run in another folder."""
         if folder.resolve() == Path.cwd():
             return self
         data = str(Path(self.data).resolve()) if self.data and Path(self.data).exists() else self.data
@@ -35,7 +35,7 @@ class Base:
 
 
 def arguments(cell: Mapping[str, Value]) -> list[str]:
-    """The words that stand in the place of `${args}`: `--NAME=VALUE`, by name, as W&B's server sends them."""
+    """The words that replace `${args}`: `--NAME=VALUE`, sorted by name, as W&B's server sends them."""
     return [f"--{name}={cell[name]}" for name in sorted(cell)]
 
 
@@ -45,8 +45,8 @@ def words(grid: Grid, cell: Mapping[str, Value], base: Base, folder: Path) -> tu
     Args:
         grid: The grid.
         cell: One of its combinations.
-        base: What it is run on.
-        folder: Where it is run.
+        base: What to run it on.
+        folder: Where it runs.
     """
     command = list(grid.command[5:])
     if base.experiment:
@@ -63,13 +63,13 @@ def words(grid: Grid, cell: Mapping[str, Value], base: Base, folder: Path) -> tu
 
 
 def _suffix(base: Base) -> str:
-    """`@cifar10@photos`: runs of other images or another recipe are not mixed with those of the grid's own."""
+    """`@cifar10@photos`: keeps runs with other images or another recipe apart from the grid's own."""
     data = Path(base.data).resolve().stem if base.data else None
     return "".join(f"@{each}" for each in (base.experiment, data) if each)
 
 
 def _on(experiment: str, word: str, folder: Path) -> str:
-    """A recipe's file with another recipe's folder in the place of its own; any other word as it is."""
+    """A recipe's file with its folder replaced by another recipe's; any other word unchanged."""
     path = Path(word)
     base = located(folder / path.parent / "base.yaml")
     if path.suffix != ".yaml" or not base.is_file():
@@ -83,15 +83,15 @@ def _on(experiment: str, word: str, folder: Path) -> str:
 
 
 def place(words: tuple[str, ...], folder: Path) -> Place:
-    """Where the run of a command line is filed; its root as seen from the working directory.
+    """The place of a command line's run, with its root relative to the working directory.
 
     Args:
         words: What follows `xnorlit fit`.
-        folder: Where it is run.
+        folder: Where it runs.
     """
     seed = given(words, SEED) or str(_config(words, folder).get(SEED, 0))
     if not seed.isdecimal():
-        raise UserError(f"{SEED} is {seed}. Expected a whole number from 0, which names the run.")
+        raise UserError(f"{SEED} is {seed}. Expected an integer of at least 0, which names the run.")
     root = Path(_filed(words, "root", folder) or "runs")
     if folder.resolve() != Path.cwd():
         root = folder / root
@@ -101,7 +101,7 @@ def place(words: tuple[str, ...], folder: Path) -> Place:
 
 
 def _filed(words: "tuple[str, ...] | list[str]", key: str, folder: Path) -> str | None:
-    """What a command line, or else its configuration files, say under `run`."""
+    """The settings under `run` of a command line, or else of its configuration files."""
     return given(words, f"run.{key}") or (_config(words, folder).get("run") or {}).get(key)
 
 
@@ -112,12 +112,11 @@ def _config(words: "tuple[str, ...] | list[str]", folder: Path) -> dict:
 def home(grid: Grid) -> Path:
     """The folder that the paths in a grid's command are relative to.
 
-    The working directory where the command's configuration files are found from there, or else the nearest folder above
-    the grid's file from which they are. A packaged grid runs in the working directory, on the recipes that are found
-    from there.
+    The working directory if it contains the command's configuration files, or else the nearest folder above the grid's
+    file that does. A packaged grid runs in the working directory, with the recipes found from there.
 
     Raises:
-        UserError: They are found from neither.
+        UserError: Neither contains them.
     """
     files, theirs = list(config_files(grid.command)), packaged().parent
     for folder in (Path(), *grid.file.resolve().parents):
@@ -128,6 +127,6 @@ def home(grid: Grid) -> Path:
         return Path()
     missing = ", ".join(str(file) for file in files if not located(file).is_file())
     raise UserError(
-        f"{grid.file}: its command names {missing}, found neither from here nor from a folder above the grid's file, "
-        "and no recipe. Correct the path."
+        f"{grid.file}: its command names {missing}, which exists neither here nor in a folder above the grid's file, "
+        "and is not a recipe. Correct the path."
     )

@@ -1,1 +1,1 @@
-"""An experiment's table: the runs of its arms and seeds, trained where they are missing, as rows of a README."""
+"""An experiment's table: trains the missing arms and seeds, and writes their rows into a README."""

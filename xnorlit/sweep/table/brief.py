@@ -1,4 +1,4 @@
-"""Runs to look at: the newest that are stored or, where there are none, brief ones on the built-in images."""
+"""Runs to look at: the newest stored ones or, without any, brief ones on the built-in images."""
 
 from pathlib import Path
 
@@ -11,20 +11,20 @@ from xnorlit.sweep.table.plan import jobs
 from xnorlit.sweep.work import carry_out
 
 EPOCHS = 4
-"""Enough for both arms to be far above chance and apart; far too few for either to be done."""
+"""Enough for both arms to beat chance clearly and to differ; too few for either to converge."""
 
 OPTIONS = ("--trainer.max_epochs", str(EPOCHS), "--run.wandb", "off")
-"""What makes a recipe brief: further words of `xnorlit fit`."""
+"""Options of `xnorlit fit` that make a recipe brief."""
 
 RECIPE, NAME = "synthetic", "brief"
 
 
 def pair(stored: Path, brief: Path, *, experiments: Path | None = None) -> Pair:
-    """The newest pair among the stored runs; where there is none, a brief one is trained, and said to be.
+    """The newest pair among the stored runs; without one, a brief pair, trained and announced as such.
 
     Args:
         stored: The folder of runs.
-        brief: The folder of runs for the brief pair, where it is found again.
+        brief: The folder of the brief pair, which is reused.
         experiments: Folder of recipes; the user's own, then the packaged one, by default.
 
     Raises:
@@ -38,11 +38,11 @@ def pair(stored: Path, brief: Path, *, experiments: Path | None = None) -> Pair:
 
 
 def brief_pair(brief: Path, *, why: str = "", experiments: Path | None = None) -> Pair:
-    """The brief pair of xnor and float on the built-in images, trained unless it is there.
+    """The brief pair of xnor and float on the built-in images, trained if missing.
 
     Args:
         brief: Its folder of runs.
-        why: What is said before it is trained.
+        why: Printed before it is trained.
         experiments: Folder of recipes; the user's own, then the packaged one, by default.
 
     Raises:
@@ -53,11 +53,11 @@ def brief_pair(brief: Path, *, why: str = "", experiments: Path | None = None) -
 
 
 def binary_run(stored: Path, brief: Path, *, experiments: Path | None = None) -> Run:
-    """The newest stored run with a layer that reads few-bit inputs; where there is none, the brief pair's.
+    """The newest stored run with a layer that reads few-bit inputs; without one, that of the brief pair.
 
     Args:
         stored: The folder of runs.
-        brief: The folder of runs for the brief pair, where it is found again.
+        brief: The folder of the brief pair, which is reused.
         experiments: Folder of recipes; the user's own, then the packaged one, by default.
 
     Raises:
@@ -72,10 +72,10 @@ def binary_run(stored: Path, brief: Path, *, experiments: Path | None = None) ->
 
 
 def words(arm: str, brief: Path, *, experiments: Path | None = None) -> list[str]:
-    """The words of an `xnorlit fit` that trains one more arm of a brief pair; its binarizer is still to be said.
+    """The `xnorlit fit` command line of one more arm of a brief pair, without its binarizer.
 
     Args:
-        arm: What the arm is to be called.
+        arm: The arm's name.
         brief: Its folder of runs.
         experiments: Folder of recipes; the user's own, then the packaged one, by default.
     """
@@ -88,12 +88,12 @@ def _train(brief: Path, seeds: dict[str, int], why: str, experiments: Path | Non
     recipe = Recipe.find(RECIPE, experiments)
     todo = list(jobs(recipe, seeds, Place(brief, NAME, "pair-0", TWIN, 0), OPTIONS))
     if all(job.state == "finished" for job in todo):
-        say("brief", f"{why} Those of before are shown: {brief / NAME}".strip())
+        say("brief", f"{why} Showing the earlier ones: {brief / NAME}".strip())
         return
     say(
         "brief",
-        f"{why} Now {' and '.join(seeds)} are trained for {EPOCHS} epochs on the built-in images, to have something to "
-        f"draw and not to measure anything: {brief / NAME}".strip(),
+        f"{why} Training {' and '.join(seeds)} for {EPOCHS} epochs on the built-in images: a demonstration, not a "
+        f"measurement: {brief / NAME}".strip(),
     )
     if failed := carry_out(todo, at_once=len(todo), tag="brief"):
-        raise UserError(f"{', '.join(str(job.place.path) for job in failed)} failed; what was said stands above.")
+        raise UserError(f"{', '.join(str(job.place.path) for job in failed)} failed; see the messages above.")

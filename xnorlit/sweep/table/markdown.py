@@ -1,4 +1,4 @@
-"""Rows as a Markdown table, put in place of the one that a README holds."""
+"""Rows as a Markdown table that replaces the one in a README."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ def rendered(rows: Sequence[Row], files: Mapping[str, str], remarks: Mapping[str
     Args:
         rows: One for each arm.
         files: Path of each arm's overlay, as a link from the README.
-        remarks: What else is to be said about an arm, by its name.
+        remarks: Further remarks on an arm, by its name.
     """
     lines = [_HEAD, ("---",) * len(_HEAD), *(_cells(row, files[row.arm], remarks.get(row.arm, "")) for row in rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
@@ -41,7 +41,7 @@ def _cells(row: Row, file: str, remark: str) -> tuple[str, ...]:
 
 
 def put(table: str, readme: Path) -> None:
-    """Replaces what stands between the two marks of a README, or writes a README of the table alone.
+    """Replaces the text between the two marks in a README, or writes a README with the table alone.
 
     Args:
         table: Markdown.
@@ -54,6 +54,6 @@ def put(table: str, readme: Path) -> None:
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise UserError(f"{readme} has no place for the table. Expected these two lines in it:\n{BEGIN}\n{END}")
+        raise UserError(f"{readme} has no marks for the table. Expected these two lines in it:\n{BEGIN}\n{END}")
     with atomic.path(readme) as scratch:
         scratch.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")

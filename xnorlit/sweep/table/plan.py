@@ -1,4 +1,4 @@
-"""Which runs an experiment's table needs, and which of them are there."""
+"""The runs that an experiment's table needs."""
 
 from collections.abc import Iterator
 
@@ -13,8 +13,8 @@ def jobs(recipe: Recipe, seeds: dict[str, int], place: Place, options: tuple[str
     Args:
         recipe: The experiment's files.
         seeds: How many seeds of each arm.
-        place: Root, experiment and pair of the runs; its arm and seed are not looked at.
-        options: Further words of each run's `xnorlit fit`.
+        place: Root, experiment and pair of the runs; its arm and seed are ignored.
+        options: Further options of each run's `xnorlit fit`.
     """
     for seed in range(max(seeds.values(), default=0)):
         for arm, count in seeds.items():

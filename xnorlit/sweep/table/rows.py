@@ -12,17 +12,17 @@ MIB = 8 * 2**20
 
 @dataclass(frozen=True)
 class Row:
-    """What an arm's runs came to; accuracies in percent, times as a ratio, sizes in MiB.
+    """The results of an arm's runs: accuracies in percent, times as a ratio, sizes in MiB.
 
     Attributes:
         arm: The arm.
         method: Its binarizer's class.
-        bits: Bits of weights and inputs of its few-bit layers, `1 / 1`; empty where the run does not say.
+        bits: Bits of weights and inputs of its few-bit layers, `1 / 1`; empty if the run does not record it.
         top1: Last epoch's top-1 by seed.
-        gap: Mean of the twin's minus the arm's top-1 over the seeds that both have; None for the twin, or without one.
-        seconds: Median training step, in seconds: of separate runs, and so no ratio.
-        step: A training step relative to the twin's, measured by turns; None where it was not measured.
-        packed: Size of the packed network; None where it has no packed form.
+        gap: Mean of the twin's minus the arm's top-1 over the seeds that both have; None for the twin or without one.
+        seconds: Median training step in seconds; comes from separate runs, so ratios of it are unreliable.
+        step: A training step relative to the twin's, measured in turns; None if not measured.
+        packed: Packed size; None without a packed form.
         differs: The keys, besides the binarizer, in which the arm's configuration differs from the twin's.
     """
 
@@ -43,7 +43,7 @@ class Row:
 
     @property
     def spread(self) -> float | None:
-        """Standard deviation over the seeds; None of a single one."""
+        """Standard deviation over the seeds; None for a single one."""
         return statistics.stdev(self.top1.values()) if len(self.top1) > 1 else None
 
 
@@ -52,8 +52,8 @@ def row(runs: Sequence[Run], twins: Sequence[Run], step: float | None = None) ->
 
     Args:
         runs: Its finished runs, one for each seed; at least one.
-        twins: Those of the float twin; the same runs for the twin itself, none where there is no twin.
-        step: What a step of it costs, relative to the twin's; None where that was not measured.
+        twins: Those of the float twin; the same runs for the twin itself, none without a twin.
+        step: The cost of a step relative to the twin's; None if not measured.
     """
     first = runs[0]
     top1 = {run.place.seed: 100 * run.summary.top1 for run in runs}

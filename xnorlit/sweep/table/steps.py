@@ -1,4 +1,4 @@
-"""What a step of each arm costs, as `xnorlit steps` measured it in one run: times of separate runs are no ratio."""
+"""The cost of a step of each arm, measured by `xnorlit steps` in one process; separate runs give no reliable ratio."""
 
 import sys
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from xnorlit.runs import Run
 
 
 def ratios(runs: Sequence[Run], file: Path) -> dict[str, float]:
-    """The ratio of each arm's step to the first arm's; empty where the file is missing, or older than one of the runs.
+    """The ratio of each arm's step to the first arm's; empty if the file is missing or older than a run.
 
     Args:
         runs: One of each arm, the twin first.
@@ -20,7 +20,7 @@ def ratios(runs: Sequence[Run], file: Path) -> dict[str, float]:
     """
     if not file.is_file():
         return {}
-    arms = read_json(file, _medians, advice="Remove it; it is then measured again.")
+    arms = read_json(file, _medians, advice="Delete it to measure again.")
     when = file.stat().st_mtime
     same = list(arms) == [run.place.arm for run in runs]
     return arms if same and all((run.path / "summary.json").stat().st_mtime < when for run in runs) else {}
@@ -32,10 +32,10 @@ def _medians(fields: Fields) -> dict[str, float]:
 
 
 def measurement(runs: Sequence[Run], file: Path) -> list[str]:
-    """The words of the command that measures the arms by turns.
+    """The command line that measures the arms in turns.
 
     Args:
         runs: As in `ratios`.
-        file: Where it writes.
+        file: Output file.
     """
     return [sys.executable, "-m", "xnorlit", "steps", *(str(run.path) for run in runs), "--json", str(file)]
