@@ -183,7 +183,7 @@ def test_a_resumed_run_keeps_what_was_measured_and_does_not_begin_anew(photos, t
         "2",
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("xnorlit.training.record.RunRecord.on_train_batch_start", _stop_in_the_second_epoch)
+        patch.setattr("xnorlit.training.saving.Saving.on_train_batch_start", _stop_in_the_second_epoch)
         assert fit(photos, tmp_path, *words) == 130
     first = capsys.readouterr().out
     assert "before any training" in first
@@ -194,6 +194,6 @@ def test_a_resumed_run_keeps_what_was_measured_and_does_not_begin_anew(photos, t
     assert summary["init"]["from"] == str(file)
 
 
-def _stop_in_the_second_epoch(record, trainer, *_):
+def _stop_in_the_second_epoch(_, trainer, *__):
     if trainer.current_epoch == 1:
         raise KeyboardInterrupt
