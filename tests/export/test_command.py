@@ -13,7 +13,7 @@ from PIL import Image
 from tests.export.conftest import CLASSES, TRAIN, VAL
 from tests.runs.factory import write_run
 from xnorlit import runs
-from xnorlit.export.rebuild import checkpoint_of, rebuild
+from xnorlit.export.rebuild import rebuild
 from xnorlit.packed import load
 from xnorlit.packed.origin import Source
 
@@ -105,7 +105,7 @@ def test_int8_ends_get_a_file_of_their_own_and_their_cost_is_printed(xnorlit, mi
 
 def test_calibration_sees_training_images_as_validation_would_show_them(run):
     found = runs.read(run)
-    data = rebuild(found, checkpoint_of(found, "last")).data
+    data = rebuild(found, found.checkpoint("last")).data
     pictures = data.spread_pictures("train", 6)
     first = Image.open(sorted((run.parents[4] / "photos" / "train" / "ant").iterdir())[0])
     side = min(first.size)

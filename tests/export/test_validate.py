@@ -14,7 +14,7 @@ from xnorlit import runs
 from xnorlit.commands import main as cli
 from xnorlit.export.measure import answers
 from xnorlit.export.pack import write
-from xnorlit.export.rebuild import checkpoint_of, rebuild
+from xnorlit.export.rebuild import rebuild
 from xnorlit.export.validation import on_engine
 from xnorlit.packed import load, tensorfile
 
@@ -81,7 +81,7 @@ def test_it_is_the_engine_that_is_measured(xnorlit, run, packed):
 
 def test_its_logits_are_the_modules_to_rounding_and_its_five_likeliest_the_same(run, packed):
     found = runs.read(run)
-    rebuilt = rebuild(found, checkpoint_of(found, "last"))
+    rebuilt = rebuild(found, found.checkpoint("last"))
     network = load(packed)
     for batch in rebuilt.data.val_dataloader():
         with torch.no_grad():

@@ -90,3 +90,18 @@ def test_what_was_measured_on_some_images_says_so(photos, tmp_path):
     run = trained(photos, tmp_path, trainer__limit_val_batches=1)
     assert run.predictions.index.tolist() == [0, 1, 2, 3]
     assert run.predictions.correct(1).mean() == pytest.approx(run.summary.top1)
+
+
+def test_a_run_measured_on_some_images_is_packed_and_measured_on_all(photos, tmp_path):
+    run = trained(photos, tmp_path, trainer__limit_val_batches=1, model__binarizer="XNOR")
+    packing = forked.Training(["pack", str(run.path)], tmp_path / "pack.log")
+    assert packing.wait() == 0, packing.said
+    assert "of 7 validation images" in packing.said
+    assert "in order, differ for 0 of 7 images" in packing.said
+
+
+def test_one_sample_a_step_is_refused_before_anything_is_trained(photos, tmp_path):
+    training = forked.Training(forked.words(photos, tmp_path / "runs", data__batch_size=1), tmp_path / "log")
+    assert training.wait() == 2
+    assert "data.batch_size is 1, and a batch norm cannot take the variance" in training.said
+    assert not (tmp_path / "runs").exists()

@@ -102,12 +102,30 @@ def _signalling(number, step):
 
     real = forked.xnorlit.commands.fit.Classifier.training_step
 
+    sent = []
+
     def training_step(self, batch, batch_idx):
-        if self.global_step == step - 1:
+        if self.global_step == step - 1 and not sent:
+            sent.append(number)
             os.kill(os.getpid(), number)
         return real(self, batch, batch_idx)
 
     return training_step
+
+
+def test_a_signal_within_an_accumulation_waits_for_the_whole_gradient(photos, tmp_path):
+    options = {"trainer__accumulate_grad_batches": 3}
+    forked.train(forked.words(photos, tmp_path / "whole", **options), tmp_path / "log")
+    line = forked.words(photos, tmp_path / "stopped", **options)
+
+    def in_the_second_step():
+        forked.xnorlit.commands.fit.Classifier.training_step = _signalling(signal.SIGINT, 2)
+
+    training = forked.Training(line, tmp_path / "log", in_the_second_step)
+    assert training.wait() == 75, training.said
+    assert "saved at step 2" in training.said
+    forked.train(line, tmp_path / "log")
+    assert forked.differences(*(forked.folder(tmp_path / root) for root in ("whole", "stopped"))) == []
 
 
 def test_a_second_signal_ends_it_at_once(photos, whole, tmp_path):

@@ -12,7 +12,7 @@ from xnorlit.export.measure import Answers, answers
 from xnorlit.export.pack import Packed, write
 from xnorlit.export.pack import pack as pack_network
 from xnorlit.export.random_weights import drawn_network
-from xnorlit.export.rebuild import Rebuilt, checkpoint_of, rebuild
+from xnorlit.export.rebuild import Rebuilt, rebuild
 from xnorlit.export.validation import on_engine
 from xnorlit.output.console import say
 from xnorlit.packed.engine import PackedNetwork
@@ -73,7 +73,7 @@ def pack(
 
 
 def _pack_run(run: Run, which: str, ends: Ends, out: Path, *, given: bool) -> None:
-    file = checkpoint_of(run, which)
+    file = run.checkpoint(which)
     say(
         "pack", f"{run.path}{'' if given else ', the newest finished run with binary layers'}: {file.name}, {ends} ends"
     )
@@ -125,8 +125,9 @@ def _packed(run: Run, rebuilt: Rebuilt, ends: Ends) -> Packed:
 
 def _answers_of_module(run: Run, rebuilt: Rebuilt) -> tuple[Answers, str]:
     """The module's own answers: those that the run stored, where they are of these weights and these images."""
-    stored = run.predictions
-    if rebuilt.epochs == run.summary.epochs and stored.listing_sha256 == rebuilt.data.listing_hash("val"):
+    stored, data = run.predictions, rebuilt.data
+    whole = stored.listing_sha256 == data.listing_hash("val") and len(stored.label) == data.count("val")
+    if rebuilt.epochs == run.summary.epochs and whole:
         return Answers(stored.label, stored.top5), "training's own evaluation"
     name = f"the module's evaluation of epoch {rebuilt.epochs}, in torch"
     return answers(rebuilt.network, rebuilt.data, "accuracy in torch"), name

@@ -202,6 +202,15 @@ class ImageData(pl.LightningDataModule):
         with closing(samples.reader.pictures(batches, self._views["val"], 0)) as pictures:
             return np.concatenate([batch.permute(0, 2, 3, 1).numpy() for batch in pictures])
 
+    def count(self, split: str) -> int:
+        """How many samples a split has.
+
+        Args:
+            split: train, val or test.
+        """
+        self._open()
+        return len(self._listings[split])
+
     def listing_hash(self, split: str) -> str:
         """SHA-256 of a split's sample names and labels, the same for every backend.
 

@@ -28,23 +28,6 @@ class Rebuilt:
     epochs: int
 
 
-def checkpoint_of(run: Run, which: str) -> Path:
-    """The file of a run's checkpoint.
-
-    Args:
-        run: The run.
-        which: `best`, `last`, or a path.
-
-    Raises:
-        UserError: There is no such file.
-    """
-    path = run.path / "checkpoints" / f"{which}.ckpt" if which in ("best", "last") else Path(which)
-    if not path.is_file():
-        there = ", ".join(sorted(file.name for file in (run.path / "checkpoints").glob("*.ckpt"))) or "none"
-        raise UserError(f"there is no checkpoint {path}. Expected best, last or a file; {run.path} has: {there}.")
-    return path
-
-
 def rebuild(run: Run, checkpoint: Path) -> Rebuilt:
     """The run's network from its configuration, with a checkpoint's weights; no code in the file is run.
 

@@ -36,6 +36,22 @@ class Run:
         """The resolved configuration under dotted keys, such as `model.optimizer.init_args.lr`."""
         return flatten(self.config)
 
+    def checkpoint(self, which: str) -> Path:
+        """The file of a checkpoint.
+
+        Args:
+            which: `best`, `last`, or a path.
+
+        Raises:
+            UserError: There is no such file.
+        """
+        folder = self.path / "checkpoints"
+        path = folder / f"{which}.ckpt" if which in ("best", "last") else Path(which)
+        if not path.is_file():
+            there = ", ".join(sorted(file.name for file in folder.glob("*.ckpt"))) or "none"
+            raise UserError(f"there is no checkpoint {path}. Expected best, last or a file; {self.path} has: {there}.")
+        return path
+
     @cached_property
     def curves(self) -> Curves:
         """The metrics over training."""

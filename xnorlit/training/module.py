@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning.cli import OptimizerCallable
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 from typing_extensions import override
@@ -114,6 +115,7 @@ class Classifier(Evaluation):
         data = self.trainer.datamodule
         self.build_for(data)
         if self.trainer.state.fn == TrainerFn.FITTING:
+            _refuse_single_samples(self.net, data)
             # Here and not when the fit starts: what it refuses leaves no run behind.
             if self.init_from:
                 inherit(self.net, self._beginning())
@@ -293,6 +295,14 @@ class Classifier(Evaluation):
             for key, value in sums.get(name, {}).items():
                 setattr(metric, key, value.clone().to(metric.device))
                 metric._update_count = 1  # It has been updated, by the process before.
+
+
+def _refuse_single_samples(net: nn.Module, data: ImageData) -> None:
+    if data.batch_size == 1 and any(isinstance(module, _BatchNorm) for module in net.modules()):
+        raise UserError(
+            "data.batch_size is 1, and a batch norm cannot take the variance of one sample. Expected 2 or more, or a "
+            "network without batch norms."
+        )
 
 
 def _parted(group: dict[str, Any], decayed: set[int]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments import SLURMEnvironment
 from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor, nn
 from typing_extensions import override
@@ -42,7 +43,6 @@ class Saving(Checkpoint):
         self.record, self.minutes = record, minutes
         self.folder = record.folder / "checkpoints"
         self._signal: signal.Signals | None = None
-        self._handlers: dict[signal.Signals, Any] = {}
         self._random: list[dict[str, Any]] = []
         self._position: tuple[int, int] | None = None
         self._saved_step, self._saved_at = 0, time.monotonic()
@@ -52,14 +52,19 @@ class Saving(Checkpoint):
     # --- beginning and end ------------------------------------------------------------------------------------------
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._handlers = {number: signal.getsignal(number) for number in SIGNALS}
-        self._listen()
+        environment = trainer._accelerator_connector.cluster_environment
+        if isinstance(environment, SLURMEnvironment):
+            environment.auto_requeue = False  # Lightning would save elsewhere, and go on from there.
         if self.record.ended:  # All of it was trained, and the process was killed before it could say so.
             trainer.should_stop = True
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._listen()  # Lightning has put handlers of its own there meanwhile.
+        # Lightning has put handlers of its own there, and gives back those before them when the run is over.
+        for number in SIGNALS:
+            signal.signal(number, self._note)
+        if trainer.received_sigterm:
+            self._signal = signal.SIGTERM
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
         self._spoilt = torch.full((), -1, device=pl_module.device)
         self._validate_the_last(trainer)
@@ -75,13 +80,8 @@ class Saving(Checkpoint):
 
     @override
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._listen_no_more()
         if trainer.is_global_zero and (self.record.folder / "summary.json").is_file():
             (self.folder / CHECKPOINTS[1]).unlink(missing_ok=True)
-
-    @override
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._listen_no_more()
 
     # --- where something is saved -----------------------------------------------------------------------------------
     @override
@@ -159,15 +159,6 @@ class Saving(Checkpoint):
             trainer.check_val_every_n_epoch = 1
 
     # --- signals ----------------------------------------------------------------------------------------------------
-    def _listen(self) -> None:
-        for number in SIGNALS:
-            signal.signal(number, self._note)
-
-    def _listen_no_more(self) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
-
     def _note(self, number: int, _: Any) -> None:
         name = signal.Signals(number).name
         if self._signal is not None:

@@ -1,0 +1,85 @@
+"""A long run keeps what it holds: memory, threads and open files are those of its second epoch."""
+
+import json
+import os
+import threading
+from pathlib import Path
+
+from tests.faults import forked
+
+EPOCHS = 50
+
+
+def held():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return {
+        "memory": pages * os.sysconf("SC_PAGESIZE"),
+        "threads": threading.active_count(),
+        "files": len(os.listdir("/proc/self/fd")),  # noqa: PTH208 - its own handle is closed when it is counted
+    }
+
+
+def watched(file):
+    def prepare():
+        import pytorch_lightning as pl
+
+        class Watch(pl.Callback):
+            def on_train_epoch_end(self, trainer, module):
+                with file.open("a") as rows:
+                    rows.write(json.dumps(held()) + "\n")
+
+        cli = forked.xnorlit.commands.fit.XnorlitCLI
+        callbacks = cli._callbacks
+        cli._callbacks = lambda self: [*callbacks(self), Watch()]
+
+    return prepare
+
+
+def test_fifty_epochs_hold_no_more_than_two(photos, tmp_path):
+    file = tmp_path / "held"
+    line = forked.words(photos, tmp_path / "runs", trainer__max_epochs=EPOCHS, trainer__limit_train_batches=4)
+    training = forked.Training(line, tmp_path / "log", watched(file))
+    assert training.wait() == 0, training.said
+    rows = [json.loads(row) for row in file.read_text().splitlines()]
+    assert len(rows) == EPOCHS
+    second, last = rows[1], rows[-1]
+    assert last["memory"] < 1.05 * second["memory"], rows
+    assert last["threads"] == second["threads"]
+    assert last["files"] == second["files"]
+
+
+def test_a_run_that_fails_or_stops_lets_go_of_its_folder_and_its_signals(photos, tmp_path):
+    """Another run may begin in the same process: nothing is still open or locked, and no handler is left."""
+    file = tmp_path / "after"
+
+    def prepare():
+        import signal
+
+        from xnorlit.training.saving import SIGNALS
+
+        real, main, calls = forked.xnorlit.commands.fit.Classifier.training_step, forked.main, []
+
+        def failing(self, batch, batch_idx):
+            calls.append(None)
+            if len(calls) == 5:
+                raise RuntimeError("a fault")
+            if len(calls) == 12:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return real(self, batch, batch_idx)
+
+        forked.xnorlit.commands.fit.Classifier.training_step = failing
+        line = forked.words(photos, tmp_path / "runs")
+        handlers = [signal.getsignal(number) for number in SIGNALS]
+        statuses, counts = [], []
+        for _ in range(3):
+            statuses.append(main(line))
+            counts.append(held())
+        same = handlers == [signal.getsignal(number) for number in SIGNALS]
+        file.write_text(json.dumps([statuses, counts, same]))
+
+    forked.Training(["--version"], tmp_path / "log", prepare).wait()
+    statuses, counts, same = json.loads(file.read_text())
+    assert statuses == [1, 75, 0]
+    assert same
+    assert counts[2]["threads"] == counts[0]["threads"]
+    assert counts[2]["files"] == counts[0]["files"]
