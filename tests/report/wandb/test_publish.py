@@ -15,6 +15,7 @@ from xnorlit.errors import UserError
 from xnorlit.report.html.record import record
 from xnorlit.report.wandb.figures import Figures, figures
 from xnorlit.report.wandb.publish import Published, publish
+from xnorlit.report.wandb.report import is_marked, mark
 from xnorlit.report.wandb.settings import Settings
 
 FILE = Path(__file__).parents[3] / "experiments" / "dashboard.yaml"
@@ -148,6 +149,17 @@ def test_a_second_call_changes_what_is_there_and_uploads_nothing_twice(uploaded)
     assert uploaded.runs[OWN]["summary"]["step/xnor"] == pytest.approx(31)
     assert len(uploaded.runs[OWN]["history"]) == 2
     assert "31.0 ms" in json.dumps(uploaded.reports()[0]["spec"])
+
+
+def test_a_report_that_an_earlier_version_wrote_is_found_again(uploaded):
+    published()
+    uploaded.reports()[0]["description"] = (
+        "Written by xnorlit dashboard for synthetic/pair-0. The next call writes over it."
+    )
+    published()
+    assert len(uploaded.reports()) == 1
+    assert not is_marked(mark("synthetic/pair-0.1"), "synthetic/pair-0")
+    assert not is_marked(None, "synthetic/pair-0")
 
 
 def test_others_are_left_alone_and_the_addresses_lead_to_ours(uploaded):

@@ -92,10 +92,10 @@ def _put_figures(server: Server, project: str, figures: Figures) -> None:
 
 
 def _save_report(server: Server, project: str, subject: Subject, settings: Settings) -> str:
-    from xnorlit.report.wandb.report import mark, report
+    from xnorlit.report.wandb.report import is_marked, report
 
     made = report(subject, settings, server.entity)
-    former = [found for found in server.api.reports(project) if found.description == mark(subject.figures.pair)]
+    former = [found for found in server.api.reports(project) if is_marked(found.description, subject.figures.pair)]
     if former:
         made.id = former[0].id
     # W&B puts the title into a report's address unescaped, so a slash in it would break the address.

@@ -39,7 +39,16 @@ def report(subject: Subject, settings: Settings, entity: str) -> wr.Report:
 
 def mark(pair: str) -> str:
     """The line below the report's title: it tells people what this is, and lets the next call find the report."""
-    return f"Written by xnorlit dashboard for {pair}. The next call replaces it."
+    return f"{_written_for(pair)}The next call replaces it."
+
+
+def is_marked(description: str | None, pair: str) -> bool:
+    """Whether a report's description is the mark of the pair, in this or an earlier version's words."""
+    return (description or "").startswith(_written_for(pair))
+
+
+def _written_for(pair: str) -> str:
+    return f"Written by xnorlit dashboard for {pair}. "
 
 
 def _blocks(section: Section, subject: Subject, settings: Settings, entity: str) -> Iterator[Block]:
