@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.packed.networks import integers_of_engine, integers_of_module, settle, turns, unsettle
+from xnorlit.binarize.reactnet import ReActNet
 from xnorlit.errors import UserError
 from xnorlit.export.pack import pack
 from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d, BinaryLinear
@@ -150,7 +151,8 @@ def chains(draw):
         sides = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip(side, kernel, stride, padding, strict=True)]
         return kind(inputs, outputs, kernel, stride, padding, bias=draw(st.booleans()), **more), tuple(sides)
 
-    binarizers = st.sampled_from(["XNOR", "DoReFa", "BNN", "IRNet", "HWGQ", "BinaryDuo"])
+    names = ["XNOR", "DoReFa", "BNN", "IRNet", "HWGQ", "BinaryDuo"]
+    binarizers = st.sampled_from([*names, ReActNet(shortcut=False)])  # which puts an RPReLU behind its layer
     channels, side = draw(st.sampled_from([6, 33])), (SIDE, SIDE)
     first, side = conv(nn.Conv2d, 3, side, channels, groups=draw(st.sampled_from([1, 3])))
     modules = [first]
@@ -294,6 +296,7 @@ class Refused(nn.Module):
     [
         (lambda m, x, y: torch.sigmoid(y), "sigmoid cannot be packed: it HERE has no packed form; use nn.ReLU"),
         (lambda m, x, y: y + x, "add cannot be packed: it HERE has no packed form; leave shortcuts and branches out"),
+        (lambda m, x, y: (y + x) * (y - x), "add cannot be packed: it HERE has no packed form"),
         (lambda m, x, y: torch.cat([x, y[:, :0]], 1), "cat cannot be packed: it HERE has no packed form"),
         (lambda m, x, y: y - m.shift, "sub cannot be packed: it HERE takes in shift, which no layer holds"),
         (lambda m, x, y: y * 2, "mul cannot be packed: it HERE has no packed form; leave scales to the layers"),
@@ -338,6 +341,19 @@ def test_a_function_without_a_packed_form_is_refused_by_its_line(behind, message
 def test_a_module_without_a_packed_form_is_refused_by_its_name(module, message):
     with pytest.raises(UserError, match=message):
         pack(chain(module), **OPTIONS)
+
+
+def test_logits_that_do_not_come_from_the_images_are_refused():
+    class Constant(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.logits = nn.Parameter(torch.ones(3, 5))
+
+        def forward(self, x):
+            return self.logits
+
+    with pytest.raises(UserError, match="logits cannot be packed"):
+        pack(Constant(), **OPTIONS)
 
 
 class _Doubled(nn.Conv2d):
@@ -409,7 +425,7 @@ class _Asks(nn.Module):
         (chain(), {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}, "multiply .* by 255"),
         (chain(), {"classes": ["a", "b"]}, "classes: 2 names for 5 outputs"),
         (chain(), {"classes": "abcde"}, "classes: 'abcde' for 5 outputs"),
-        (nn.Sequential(nn.Conv2d(3, 5, 3)), {}, r"it returns shape \(3, 5, 16, 16\). Expected one tensor of logits"),
+        (nn.Sequential(nn.Conv2d(3, 5, 3)), {}, r"it returns a tensor of shape \(3, 5, 16, 16\). Expected logits"),
         (nn.Sequential(nn.Conv2d(1, 5, 3)), {}, "0 cannot be packed: an image of 18 x 18 pixels and 3 channels"),
         (nn.Sequential(nn.Flatten()), {"classes": list(range(972))}, "it has no convolution and no linear layer"),
         (_Asks(), {}, "_Asks cannot be packed: its forward takes mask besides the images"),

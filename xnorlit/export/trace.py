@@ -249,26 +249,31 @@ def _first_line(error: Exception) -> str:
 def _path(graph: fx.Graph, shapes: dict[fx.Node, Any]) -> list[fx.Node]:
     """The nodes that the images pass on their way to the logits, the images first."""
     last = next(node for node in graph.nodes if node.op == "output").args[0]
-    logits = isinstance(last, fx.Node) and isinstance(shapes[last], tuple) and len(shapes[last]) == 2
-    if not logits:
-        given = (
-            f"shape {shapes[last]}" if isinstance(last, fx.Node) and shapes[last] not in (None, ...) else "no tensor"
-        )
-        raise UserError(
-            f"the network cannot be packed: it returns {given}. Expected one tensor of logits, (N, classes)."
-        )
+    shape = shapes[last] if isinstance(last, fx.Node) else None
+    if not isinstance(shape, tuple) or len(shape) != 2:
+        given = f"a tensor of shape {shape}" if isinstance(shape, tuple) else "something else"
+        raise UserError(f"the network cannot be packed: it returns {given}. Expected logits, one tensor (N, classes).")
     found = [last]
     while found[-1].op != "placeholder":
-        node = found[-1]
-        values = [value for value in node.all_input_nodes if shapes[value] is not None]
-        if len(values) == 1:
-            found.append(values[0])
-            continue
-        kind, what = _kind(node), _called(node)
-        own = [str(value.target) for value in values if value.op == "get_attr"]
-        refuse(bool(own), node.name, f"{what} takes in {' and '.join(own)}, which no layer holds; {_remedy(kind)}")
-        refuse(True, node.name, _no_form(kind, what))
+        values = _values(found[-1], shapes)
+        if len(values) != 1:
+            # The first one of the forward says more than the last.
+            calls = [node for node in graph.nodes if node.op.startswith("call") and shapes.get(node) is not None]
+            _refuse_join(next((node for node in calls if len(_values(node, shapes)) != 1), found[-1]), shapes)
+        found.append(values[0])
     return found[::-1]
+
+
+def _values(node: fx.Node, shapes: dict[fx.Node, Any]) -> list[fx.Node]:
+    """What a node takes in besides numbers and shapes."""
+    return [value for value in node.all_input_nodes if shapes[value] is not None]
+
+
+def _refuse_join(node: fx.Node, shapes: dict[fx.Node, Any]) -> None:
+    kind, what = _kind(node), _called(node)
+    own = [str(value.target) for value in _values(node, shapes) if value.op == "get_attr"]
+    refuse(bool(own), node.name, f"{what} takes in {' and '.join(own)}, which no layer holds; {_remedy(kind)}")
+    refuse(True, node.name, _no_form(kind, what))
 
 
 def _kind(node: fx.Node) -> str:
