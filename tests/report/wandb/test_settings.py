@@ -25,7 +25,7 @@ def test_the_file_of_the_repository_shows_everything_there_is():
     panels = [panel for section in settings.sections for panel in section.panels]
     assert {panel.bars for panel in panels if panel.bars} == set(BARS)
     assert {text for section in settings.sections for text in section.text} == set(TEXTS)
-    assert Panel(curve="val/top1", title="Validation top-1, mean over seeds and their range") in panels
+    assert Panel(curve="val/top1", title="Validation top-1, mean and range over seeds") in panels
     assert [panel.gap for panel in panels if panel.gap] == ["val/top1"]
 
 
