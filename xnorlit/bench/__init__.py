@@ -1,12 +1,12 @@
-"""How fast and how small the packed network is, beside torch and onnxruntime on the same machine.
+"""Speed and size of the packed network, compared with torch and onnxruntime on the same machine.
 
-Every figure is the median over rounds in which all sides took their turn, with its quartiles; every ratio is taken
-within a round, and then the median. A layer's time on the engine begins with real numbers: the packing of its input
-into bits is included, and it ends with the bits that the next layer reads. torch's time is that of the convolution or
-product alone; 8-bit sides quantise their input, as ours packs it. The weights of what it is measured against are
-random: no side's speed depends on them.
+Every figure is the median over rounds in which all sides take turns, with quartiles. Every ratio is taken within a
+round; then the median is taken. A layer's time on the engine starts with real numbers, so it includes packing the input
+into bits, and ends with the bits that the next layer reads. torch's time is that of the convolution or product alone;
+8-bit opponents quantise their input, as ours packs it. The opponents have random weights, because no side's speed
+depends on them.
 
-The limits: `fp32 peak` is a loop of multiply-adds on registers alone; `bits peak` the same of the kernels' own counting
-instructions; `tile` the inner kernel on data in the first-level cache. A layer's share is the part of the bits peak
-that the whole layer reaches.
+The limits: `fp32 peak` is a loop of multiply-adds on registers alone; `bits peak` is the same for the kernels' counting
+instructions; `tile` is the inner kernel on data in the first-level cache. A layer's share is the fraction of the bits
+peak that the whole layer reaches.
 """

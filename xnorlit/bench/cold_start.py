@@ -20,7 +20,7 @@ PHOTO_SIDE = 480
 
 @dataclass(frozen=True)
 class ColdStart:
-    """Seconds of whole processes, each of them begun, and ended, once per round.
+    """Seconds of whole processes, from start to exit, one each per round.
 
     Attributes:
         classify: `xnorlit classify FILE PHOTO`.
@@ -34,7 +34,7 @@ class ColdStart:
 
 
 def measure_cold_start(subject: Subject, rounds: int) -> ColdStart:
-    """The two processes by turns, with files that the system has read before and all threads that each likes to use.
+    """The two processes in turns, with files in the system's cache and as many threads as each chooses.
 
     Args:
         subject: The network and its twin; the photo is made up.

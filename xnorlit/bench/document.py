@@ -1,4 +1,4 @@
-"""The JSON of a run: what was measured, where, and the keys with their verdicts."""
+"""The JSON of a bench: the figures, the machine, and the keys with their verdicts."""
 
 from dataclasses import asdict
 from typing import Any
@@ -14,13 +14,13 @@ FORMAT = 1
 
 
 def document(subject: Subject, measured: Measured, machine: dict[str, Any], paths: list[str]) -> dict[str, Any]:
-    """Everything as JSON; each figure is `{median, lower, upper, least, rounds}`, lower and upper its quartiles.
+    """Everything as JSON; each figure is `{median, lower, upper, least, rounds}` with the quartiles lower and upper.
 
     Args:
         subject: What was measured.
         measured: The figures.
         machine: Where.
-        paths: Kernels that were measured, the fastest first.
+        paths: The measured kernels, fastest first.
     """
     graph, limits = subject.graph, measured.limits
     return {
@@ -52,12 +52,12 @@ def _has_targets(subject: Subject) -> bool:
 
 
 def _warnings(measured: Measured, machine: dict[str, Any]) -> list[str]:
-    """What a reader should know before believing the figures."""
+    """Warnings about the reliability of the figures."""
     found = []
     busy, cores = max(machine["load_average"]), machine["usable_cores"]
     if busy > cores:
         found.append(
-            f"load average {busy:.1f} on {cores} processors: others were at work, so believe ratios before times"
+            f"load average {busy:.1f} on {cores} processors: the machine was busy, so trust ratios more than times"
         )
     wide = [
         f"{row.part}, batch {row.batch}, {row.threads} threads: {side}"

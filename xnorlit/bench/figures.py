@@ -9,7 +9,7 @@ WIDE = 0.15
 
 @dataclass(frozen=True)
 class Figure:
-    """Median and quartiles of what the rounds gave.
+    """Median and quartiles over the rounds.
 
     Attributes:
         median: The figure.
@@ -45,7 +45,7 @@ class Figure:
 
 
 def exactly(value: float) -> Figure:
-    """A figure that was counted, not timed."""
+    """A figure that is counted, not timed."""
     return Figure(value, value, value, value, 1)
 
 

@@ -1,4 +1,4 @@
-"""Each key's figure, found among what was measured."""
+"""The figure of each key, among the measurements."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,17 +10,17 @@ from xnorlit.bench.network import NETWORK
 from xnorlit.bench.row import BEST_FP32, EAGER_FP32, ONNX_INT8, packed
 
 MEGABYTE = 10**6
-# The figure on some kernels; None where it was not measured.
+# The figure on some kernels; None if not measured.
 Find = Callable[[Measured, str], Figure | None]
 
 
 def judged(measured: Measured, paths: list[str], *, targets: bool) -> dict[str, dict[str, Any]]:
-    """Each key's name with what was measured, must, aim and verdict.
+    """Each key's name with its measured value, required value, aim and verdict.
 
     Args:
         measured: The figures.
-        paths: Kernels that were measured, the fastest first.
-        targets: Whether the targets are for this network.
+        paths: The measured kernels, fastest first.
+        targets: Whether the targets apply to this network.
     """
     return {key.name: _judged(key, measured, paths, targets) for key in KEYS}
 

@@ -1,8 +1,8 @@
-"""The ratios that this project holds itself to: what each means, what it must be and what it should be."""
+"""The targets of this project: what each ratio means, its required value and its aim."""
 
 from dataclasses import dataclass
 
-# The targets are for this network with as many classes; others have the figures without targets.
+# The targets apply to this network with this many classes; other networks have figures without targets.
 TARGET_NETWORK, TARGET_CLASSES = "alexnet-xnor", 1000
 
 
@@ -13,10 +13,10 @@ class Key:
     Attributes:
         name: In the JSON.
         meaning: One line.
-        must: The least that it has to be; with `less`, the most.
-        aim: What it should be; None where only `must` was set.
+        must: The required minimum; with `less`, the maximum.
+        aim: The aim; None if only `must` is set.
         aims: Other aims, by kernels.
-        only: The one path that the key is about; "" for the best that the processor has, the others beside it.
+        only: The only kernels that the key is about; "" for the fastest of the processor, with the others listed too.
         less: Whether less is better: sizes, in MB.
         timed: Whether it is a time that depends on the kernels.
     """
@@ -31,7 +31,7 @@ class Key:
     timed: bool = True
 
     def aim_on(self, path: str) -> float | None:
-        """What it should be on these kernels."""
+        """The aim on these kernels."""
         return dict(self.aims).get(path, self.aim)
 
     def verdict(self, value: float, path: str) -> str:

@@ -1,4 +1,4 @@
-"""The binary layers by themselves: real numbers in, the next layer's bits out."""
+"""Single binary layers: from real numbers to the bits that the next layer reads."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,7 +25,7 @@ def measure_layers(subject: Subject, settings: Settings, done: Callable[[str], N
     Args:
         subject: The network.
         settings: What to measure.
-        done: Is told the name of each row before it is measured.
+        done: Called with the name of each row before it is measured.
     """
     rows = []
     for layer, at in subject.binary_layers():
@@ -40,7 +40,7 @@ def measure_layers(subject: Subject, settings: Settings, done: Callable[[str], N
 
 
 def binary_engine(path: str, graph: Graph, layer: Layer, at: Map, weight: np.ndarray) -> _kernels.Engine:
-    """An engine of one layer: real numbers to the bits behind a threshold of 0, before any pool."""
+    """An engine of one layer: from real numbers to the bits after a threshold of 0, before any pool."""
     unpooled = replace(layer, operand=Operand("signs"), ending=Ending("signs"), pool=None)
     tensors = {
         f"{layer.name}.weight": weight,
@@ -77,7 +77,7 @@ def _row(
 def _opponents(
     layer: Layer, at: Map, batch: int, threads: int, settings: Settings
 ) -> tuple[dict[str, Call], dict[str, str], float]:
-    """The others' calls, why some are missing, and the seconds that compiling took."""
+    """The opponents' calls, why some are missing, and the seconds of compiling."""
     calls, absent, compile_seconds = fp32_calls(layer, at, batch), dict(settings.absent), 0.0
     x, weight = operands(layer, at, batch)
     if COMPILED not in absent:
@@ -101,7 +101,7 @@ def _opponents(
 
 
 class _Module(torch.nn.Module):
-    """The layer as a module, whose weights torch.compile may lay out as it likes."""
+    """The layer as a module, whose weights torch.compile may lay out freely."""
 
     def __init__(self, layer: Layer, weight: torch.Tensor) -> None:
         super().__init__()

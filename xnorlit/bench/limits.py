@@ -12,11 +12,11 @@ SPIN_SECONDS = 5e-4
 
 @dataclass(frozen=True)
 class Limits:
-    """Multiply-adds per second of one core, by kernels; the best of the rounds, for a limit is the most there is.
+    """Multiply-adds per second of one core, by kernels; the best of the rounds, since a limit is a maximum.
 
     Attributes:
         floats: A loop of fp32 multiply-adds on registers alone.
-        bits: The same of the kernels' own counting instructions, a binary product being a multiply-add.
+        bits: The same for the kernels' counting instructions, counting a binary product as a multiply-add.
         tile: The inner kernel on a tile in the first-level cache.
         tile_over_floats: `tile` over the best `floats` of the machine, round by round.
     """
@@ -28,15 +28,15 @@ class Limits:
 
     @property
     def fp32(self) -> float:
-        """The core's fp32 peak, with whichever instructions reach it."""
+        """The core's fp32 peak, with the best instructions."""
         return max(self.floats.values())
 
 
 def measure_limits(paths: list[str], rounds: int) -> Limits:
-    """The limits of each path.
+    """The limits of each set of kernels.
 
     Args:
-        paths: Names of kernels that this processor runs.
+        paths: Names of kernels that this processor supports.
         rounds: Rounds; each loop runs for half a millisecond in each.
     """
     loops = [(path, what) for path in paths for what in LOOPS]

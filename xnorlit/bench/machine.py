@@ -1,4 +1,4 @@
-"""Where something was measured: the processor, its instruction sets, versions, and how busy it was."""
+"""The machine: processor, instruction sets, versions, and load."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ from xnorlit.packed import _kernels
 from xnorlit.processes import cores
 from xnorlit.training.environment import environment
 
-# What the kernels and their opponents choose by; the other hundred flags say nothing here.
+# The flags by which the kernels and their opponents choose; the other hundred do not matter here.
 FLAGS = ("avx2", "fma", "avx512f", "avx512bw", "avx512_vpopcntdq", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8")
 PACKAGES = ("onnxruntime", "onnx")
 
@@ -37,7 +37,7 @@ def machine() -> dict[str, Any]:
 
 
 def load_average() -> float | None:
-    """Processes that wanted a processor in the last minute, on average; None where the system does not say."""
+    """The load average of the last minute; None if the system does not provide it."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 

@@ -12,7 +12,7 @@ from xnorlit.bench.row import Row
 
 @dataclass(frozen=True)
 class Measured:
-    """The figures before anybody judges them.
+    """The figures without verdicts.
 
     Attributes:
         limits: The machine's.
@@ -27,7 +27,7 @@ class Measured:
     cold_start: ColdStart
 
     def over(self, opponent: str, ours: str, part: str, batch: int, threads: int) -> Figure | None:
-        """How many times longer an opponent takes; None where that row or side was not measured."""
+        """How many times longer an opponent takes; None if that row or side was not measured."""
         for row in self.rows:
             if (row.part, row.batch, row.threads) == (part, batch, threads):
                 return row.over(opponent, ours)

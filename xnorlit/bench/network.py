@@ -23,7 +23,7 @@ def measure_network(subject: Subject, settings: Settings, done: Callable[[str], 
     Args:
         subject: The network and its twin.
         settings: What to measure.
-        done: Is told the name of each row before it is measured.
+        done: Called with the name of each row before it is measured.
     """
     size = subject.graph.image_size
     settings, steps = _in_8_bits(subject, settings)
@@ -46,7 +46,7 @@ def measure_network(subject: Subject, settings: Settings, done: Callable[[str], 
 
 
 def _in_8_bits(subject: Subject, settings: Settings) -> tuple[Settings, list[Step]]:
-    """The twin in 8 bits; where it has no such form, no steps, and the settings say why."""
+    """The twin in 8 bits; without such a form no steps, and the settings say why."""
     images = torch.from_numpy(pixels(CALIBRATION_IMAGES, subject.graph.image_size)).permute(0, 3, 1, 2)
     try:
         return settings, quantized_network(subject.twin, images)
@@ -57,7 +57,7 @@ def _in_8_bits(subject: Subject, settings: Settings) -> tuple[Settings, list[Ste
 def _opponents(
     subject: Subject, steps: list[Step], images: torch.Tensor, threads: int, settings: Settings
 ) -> tuple[dict[str, Call], dict[str, str], float]:
-    """The others' calls, why some are missing, and the seconds that compiling took.
+    """The opponents' calls, why some are missing, and the seconds of compiling.
 
     Args:
         subject: Has the twin.

@@ -1,4 +1,4 @@
-"""What one image costs on one thread: networks of runs on the engine, beside their float network in torch."""
+"""The time of one image on one thread: few-bit networks on the engine, their float network in torch."""
 
 from collections.abc import Mapping
 
@@ -17,13 +17,13 @@ from xnorlit.training.recorded import untrained
 
 
 def one_image(runs: Mapping[str, Run], rounds: int = 15) -> dict[str, Figure]:
-    """Seconds for one image on one thread, from its pixels to the logits, measured by turns.
+    """Seconds for one image on one thread, from pixels to logits, measured in turns.
 
-    A network with few-bit layers runs on the engine, the float twin in torch's faster memory format: each as it would
-    be used. Weights are random, for the time does not depend on them. What has no packed form is left out.
+    A network with few-bit layers runs on the engine, the float twin in torch's faster memory format: each as in actual
+    use. Weights are random, because the time does not depend on them. A network without a packed form is left out.
 
     Args:
-        runs: By the name that the times are to have.
+        runs: By the names of the times.
         rounds: Turns of each network.
     """
     calls: dict[str, dict[str, Call]] = {}

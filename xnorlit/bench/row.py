@@ -1,4 +1,4 @@
-"""One thing measured at one batch and thread count: all its sides, and every ratio between them."""
+"""One measurement at one batch size and thread count: all its sides, and the ratios between them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ OPPONENTS = (*FP32, COMPILED, ONNX_INT8, TORCH_INT8)
 
 
 def packed(path: str, *, ends: str = "", alone: bool = False) -> str:
-    """What the engine's side is called.
+    """The name of the engine's side.
 
     Args:
         path: Its kernels.
@@ -38,7 +38,7 @@ class Row:
         turns: Seconds by side, one per round.
         macs: Multiply-adds of the batch; 0 for the network.
         absent: Why a side was not measured.
-        compile_seconds: What torch.compile took before its first call; 0 where it was not measured.
+        compile_seconds: Seconds of torch.compile before its first call; 0 if not measured.
     """
 
     part: str
@@ -51,7 +51,7 @@ class Row:
 
     @property
     def samples(self) -> Samples:
-        """Seconds of a call as the side runs by itself."""
+        """Seconds of a call when the side runs repeatedly."""
         return self.turns.steady
 
     @property
@@ -64,14 +64,14 @@ class Row:
         return Figure.of(self.samples[side])
 
     def over(self, opponent: str, ours: str) -> Figure | None:
-        """How many times longer the opponent takes; None where one of the two was not measured."""
+        """How many times longer the opponent takes; None if one of the two was not measured."""
         opponent = self.best_fp32 if opponent == BEST_FP32 else opponent
         if opponent not in self.samples or ours not in self.samples:
             return None
         return ratio(self.samples[opponent], self.samples[ours])
 
     def first_over(self, opponent: str, ours: str) -> Figure:
-        """The same of the first calls of each turn, which find neither weights nor inputs in a cache."""
+        """The same for the first call of each turn, which finds neither weights nor inputs in a cache."""
         opponent = self.best_fp32 if opponent == BEST_FP32 else opponent
         return ratio(self.turns.first[opponent], self.turns.first[ours])
 

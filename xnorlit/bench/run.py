@@ -1,4 +1,4 @@
-"""One whole run: the subject, every measurement in turn, the document."""
+"""One whole bench: the subject, all measurements, the document."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,16 +35,16 @@ def measure(
     rounds: int,
     quick: bool = False,
 ) -> dict[str, Any]:
-    """Measures and gives the document; the process's settings of torch are left as they were.
+    """Measures, and returns the document; restores torch's settings.
 
     Args:
         file: A packed network; None for the newest under `root`.
-        network: Random weights of this network, whatever is under `root`.
+        network: Random weights of this network, whatever `root` contains.
         root: Folder of runs.
         batches: Images at a time.
         threads: Numbers of threads.
         rounds: Turns that each side takes.
-        quick: Leaves out what takes long.
+        quick: Leaves out the slow parts.
 
     Raises:
         UserError: The file is no packed network, or there is no network of that name.
@@ -81,7 +81,7 @@ def _newest_packed(root: Path) -> Path | None:
 
 @contextmanager
 def _progress(subject: Subject, settings: Settings) -> Iterator[Callable[[str], None]]:
-    """A bar on stderr that counts the rows and names the one under way."""
+    """A progress bar on stderr that names the current row."""
     rows = (len(list(subject.binary_layers())) + 1) * len(settings.batches) * len(settings.threads) + 3
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=terminal(stderr=True), transient=True) as bar:

@@ -1,4 +1,4 @@
-"""What to measure, and with which sides."""
+"""What to measure, and against what."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,14 +10,14 @@ from xnorlit.packed import _kernels
 
 @dataclass(frozen=True)
 class Settings:
-    """The choices of one run.
+    """The choices of one bench.
 
     Attributes:
         batches: Images at a time.
         threads: Numbers of threads.
         rounds: Turns that each side takes.
         paths: Kernels to measure, the fastest first.
-        absent: Sides that are left out, and why.
+        absent: Sides that are left out, with the reason.
     """
 
     batches: Sequence[int]
@@ -28,10 +28,10 @@ class Settings:
 
     @staticmethod
     def of(batches: Sequence[int], threads: Sequence[int], rounds: int, *, quick: bool) -> "Settings":
-        """The settings for this machine; what it lacks is left out with the reason."""
+        """The settings for this machine; sides that it lacks are left out with the reason."""
         absent = {}
         if quick:
-            absent[COMPILED] = "--quick leaves it out, for it takes long to compile"
+            absent[COMPILED] = "left out by --quick, because it compiles slowly"
         for side, why in ((ONNX_INT8, onnx_int8.missing()), (TORCH_INT8, torch_int8.missing())):
             if why:
                 absent[side] = why
@@ -39,6 +39,6 @@ class Settings:
 
 
 def measured_paths() -> list[str]:
-    """The kernels that this processor runs; the portable ones where there are no others."""
+    """The kernels that this processor supports; the portable ones if there are no others."""
     runnable = _kernels.paths()
     return [path for path in runnable if path != "portable"] or runnable

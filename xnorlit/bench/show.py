@@ -11,7 +11,7 @@ from xnorlit.bench.tables import Table, tables
 
 
 def heading(document: dict[str, Any]) -> Iterator[str]:
-    """Lines that say what was measured, where, and with what warnings."""
+    """Lines that state what was measured, where, and the warnings."""
     machine, subject = document["machine"], document["subject"]
     yield (f"{subject['network']}, {subject['image_size']} pixels, {subject['classes']} classes: {subject['weights']}")
     yield f"{machine['cpu']} ({', '.join(machine['flags'])}), {machine['usable_cores']} processors"
@@ -26,7 +26,7 @@ _SHOWN = ("xnorlit", "torch", "onnxruntime")
 
 
 def notes(document: dict[str, Any]) -> Iterator[str]:
-    """What was not measured and why, and what the figures are to be held against."""
+    """What was not measured and why, and the limits for the figures."""
     reasons: dict[str, str] = {}
     for row in document["rows"]:
         reasons |= row["not_measured"]
@@ -36,17 +36,17 @@ def notes(document: dict[str, Any]) -> Iterator[str]:
 
 
 def textbook_bound(document: dict[str, Any]) -> str:
-    """Where the paper's 58 comes from and what this machine could show of it."""
+    """Where the paper's 58 comes from, and its bound on this machine."""
     limits = document["limits"]
     best = max(limits["bits"], key=lambda path: limits["bits"][path])
     bound = limits["bits"][best] / limits["fp32_peak"]
     return (
-        "The paper's 58 counts 64 binary products as one operation, after 63 or 64 to a word, against 64 scalar "
-        "multiply-adds, and adds one real multiplication per output. No processor multiplies scalars one by one any "
-        "more: this one's vector unit does several fp32 multiply-adds in one instruction, and a word of signs costs an "
-        "exclusive or, a count and an addition. What remains is bits peak over fp32 peak, measured on registers alone: "
-        f"{bound:.1f} with {best}. It is the most that a layer could gain here over a perfect fp32 convolution; "
-        "a ratio above it says that the opponent is not perfect. The shares say how much of it each layer reaches."
+        "The paper's 58 counts 64 binary products as one operation, against 64 scalar multiply-adds, plus one real "
+        "multiplication per output. No processor multiplies scalars one at a time any more: the vector unit here does "
+        "several fp32 multiply-adds in one instruction, and a word of signs costs an exclusive or, a count and an "
+        "addition. What remains is bits peak over fp32 peak, measured on registers alone: "
+        f"{bound:.1f} with {best}. That is the most that a layer can gain here over a perfect fp32 convolution; "
+        "a higher ratio means that the opponent is not perfect. The shares state how much of it each layer reaches."
     )
 
 

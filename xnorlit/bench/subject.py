@@ -1,4 +1,4 @@
-"""What is measured: a packed file, or a network of random weights, beside its float twin."""
+"""What is measured: a packed file, or a network with random weights, and its float twin."""
 
 import json
 import os
@@ -29,11 +29,11 @@ CALIBRATION_IMAGES = 8
 
 @dataclass(frozen=True)
 class Subject:
-    """A packed network in one or both kinds of ends, and the float twin with weights of its own.
+    """A packed network with one or both kinds of ends, and the float twin with its own weights.
 
     Attributes:
-        weights: `random weights`, or the file they come from and what that says of their origin.
-        packed: Graph and tensors by kind of ends, `float` or `int8`; the first is the one that was asked for.
+        weights: `random weights`, or the source file and the origin that it states.
+        packed: Graph and tensors by kind of ends, `float` or `int8`; the first is the requested one.
         twin: The float twin of plain torch modules, uint8 `(N, 3, S, S)` to logits, in evaluation mode.
     """
 
@@ -43,7 +43,7 @@ class Subject:
 
     @property
     def graph(self) -> Graph:
-        """The graph that was asked for."""
+        """The requested graph."""
         return next(iter(self.packed.values()))[0]
 
     @property
@@ -57,19 +57,19 @@ class Subject:
             return PackedNetwork(*self.packed[ends])
 
     def layers(self) -> Iterator[tuple[Layer, Map]]:
-        """Every layer and what it reads."""
+        """Every layer and the map that it reads."""
         at = self.graph.input
         for layer in self.graph.layers:
             yield layer, at
             at = layer.output(at)
 
     def binary_layers(self) -> Iterator[tuple[Layer, Map]]:
-        """The layers that read signs, and what each reads: those that can be measured by themselves."""
+        """The layers that read signs, with the maps that they read: those that can be measured alone."""
         yield from ((layer, at) for layer, at in self.layers() if layer.binary and layer.operand.form == "signs")
 
 
 def of_file(path: Path) -> Subject:
-    """A packed file as it is; its other kind of ends is measured with random weights, which cost the same time.
+    """A packed file. Its other kind of ends is measured with random weights, which take the same time.
 
     Raises:
         UserError: It is not a packed network, or of a network that this version does not know.
@@ -93,7 +93,7 @@ def of_file(path: Path) -> Subject:
 
 
 def of_random_weights(network: str) -> Subject:
-    """A network as it is before training: the time does not depend on the weights.
+    """An untrained network: the time does not depend on the weights.
 
     Args:
         network: Name of its table.
@@ -118,13 +118,13 @@ def twin_of(graph: Graph) -> AlexNet:
 
 
 def pixels(count: int, size: int) -> np.ndarray:
-    """Made-up images, uint8 `[N, S, S, 3]`; the same ones at each call."""
+    """Random images, uint8 `[N, S, S, 3]`; the same at each call."""
     return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
 
 
 @contextmanager
 def kernels(path: str) -> Iterator[None]:
-    """Engines that are made meanwhile run on these kernels."""
+    """Engines created in this context run on these kernels."""
     before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = path
     try:

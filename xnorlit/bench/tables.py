@@ -1,4 +1,4 @@
-"""The document of a run as tables of plain cells, for the terminal and for Markdown alike."""
+"""The document as tables of plain cells, for the terminal and for Markdown."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ def tables(document: dict[str, Any], *, meanings: bool = False) -> Iterator[Tabl
 
     Args:
         document: Of a run.
-        meanings: Whether each key stands beside what it means, which takes a wide page.
+        meanings: Whether to list each key's meaning, which needs a wide page.
     """
     yield keys(document, meanings=meanings)
     yield limits(document)
@@ -118,7 +118,7 @@ def networks(document: dict[str, Any]) -> Table:
 
 
 def opponents(document: dict[str, Any], *, network: bool) -> Table:
-    """What the others took, and our ratio over each with the best kernels."""
+    """The opponents' times, and our ratio over each with the best kernels."""
     rows = []
     best = document["limits_path"]
     for row in _rows(document, network=network):

@@ -1,10 +1,9 @@
-"""One picture through a float network in torch, as a whole process: what `xnorlit classify` is measured against.
+"""One picture through a float network in torch, as a whole process: the opponent of `xnorlit classify`.
 
     python -m xnorlit.bench.twin CHECKPOINT PICTURE --network alexnet-xnor --image-size 224 [--crop 0.875] [--top 5]
 
-The answer is that of `xnorlit classify`, in the same pixels, by the float twin. Nothing is imported that it can do
-without (no Lightning), the network is built without drawing weights first, and the checkpoint's memory is mapped, not
-copied: torch at its fastest.
+It answers like `xnorlit classify`, from the same pixels, with the float twin. This is torch at its fastest: no needless
+imports (no Lightning), no random initial weights, and a memory-mapped checkpoint.
 """
 
 import argparse
@@ -20,7 +19,7 @@ from xnorlit.pictures import as_validated
 
 
 def classify(checkpoint: Path, picture: Path, network: str, size: int, crop: float, squash: bool, top: int) -> str:
-    """The line that `xnorlit classify` prints, with the classes' numbers for their names.
+    """The line that `xnorlit classify` prints, with class numbers instead of names.
 
     Args:
         checkpoint: Of a float arm: `{"state_dict": {"net.": ...}}`.
@@ -50,7 +49,7 @@ def classify(checkpoint: Path, picture: Path, network: str, size: int, crop: flo
 
 
 class _Undrawn(TorchFunctionMode):
-    """Leaves out the drawing of initial weights; the meta device would do so too, and import half a compiler."""
+    """Skips the random initial weights; the meta device would too, but import half a compiler."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__module__", "") == "torch.nn.init":
@@ -59,7 +58,7 @@ class _Undrawn(TorchFunctionMode):
 
 
 def main() -> None:
-    """Reads the command line above."""
+    """Parses the command line above."""
     parser = argparse.ArgumentParser(description="One picture through a float network in torch.")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("picture", type=Path)

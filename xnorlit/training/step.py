@@ -20,12 +20,12 @@ def training_step(run: Run, data: ImageData, device: torch.device) -> Callable[[
     A step of the second of two stages is as it is here.
 
     Args:
-        run: Of any arm; its losses may name arms beside it.
+        run: Of any arm; its losses may name other arms of the pair.
         data: Its images, set up.
         device: Where it is computed.
 
     Raises:
-        UserError: It was trained in a precision that is not known here.
+        UserError: It was trained in an unknown precision.
     """
     precision = str((run.config.get("trainer") or {}).get("precision") or "32-true")
     if precision not in AUTOCAST:

@@ -1,1 +1,1 @@
-"""The same computations by others: torch in fp32, compiled and in int8, onnxruntime in int8."""
+"""The opponents: torch in fp32, compiled and in int8, and onnxruntime in int8."""

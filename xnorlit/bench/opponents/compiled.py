@@ -1,4 +1,4 @@
-"""torch.compile: the float twin's kernels generated and its weights laid out beforehand."""
+"""torch.compile: generated kernels for the float twin, with its weights laid out beforehand."""
 
 import time
 import warnings
@@ -18,15 +18,15 @@ UNCACHED = {"force_disable_caches": True}
 
 
 class CompileError(Exception):
-    """Why torch.compile did not work here; a compiler is missing, as a rule."""
+    """Why torch.compile did not work here; usually a compiler is missing."""
 
 
 def compiled(function: Callable[[Tensor], Any], x: Tensor) -> tuple[Call, float]:
-    """The call of the compiled function, and the seconds that compiling took.
+    """The compiled function, and the seconds of compiling.
 
     Args:
         function: A module, or a function of a tensor.
-        x: Its input; the result is for this shape and for the number of threads set now.
+        x: Its input; the result is valid for this shape and the current number of threads.
 
     Raises:
         CompileError: It could not be compiled.
@@ -38,7 +38,7 @@ def compiled(function: Callable[[Tensor], Any], x: Tensor) -> tuple[Call, float]
             warnings.simplefilter("ignore")
             call = torch.compile(function, options=OPTIONS, dynamic=False)  # type: ignore[call-overload]
             call(x)
-    except Exception as error:  # the compiler's, the linker's, Triton's: anything
+    except Exception as error:  # of the compiler, the linker, Triton or anything else
         raise CompileError(f"cannot compile here: {type(error).__name__}: {_first_line(error)}") from None
     return lambda: call(x), time.perf_counter() - start
 

@@ -15,7 +15,7 @@ FORMATS = {"fp32": torch.contiguous_format, "fp32 channels_last": torch.channels
 def operands(layer: Layer, at: Map, batch: int) -> tuple[Tensor, Tensor]:
     """Random operands of a layer: `(N, C, H, W)` and `(O, C / groups, kh, kw)`, or `(N, I)` and `(O, I)`.
 
-    The input is as behind a ReLU, where the twin has one.
+    The input is non-negative, as after the twin's ReLU.
     """
     generator = torch.Generator().manual_seed(0)
     inputs = at.height * at.width * at.channels
@@ -35,7 +35,7 @@ def apply(layer: Layer, x: Tensor, weight: Tensor) -> Tensor:
 
 
 def fp32_calls(layer: Layer, at: Map, batch: int) -> dict[str, Call]:
-    """The layer in each memory format; a linear layer has but one."""
+    """The layer in each memory format; a linear layer has only one."""
     x, weight = operands(layer, at, batch)
     if layer.window is None:
         return {"fp32": lambda: apply(layer, x, weight)}
@@ -47,7 +47,7 @@ def fp32_networks(twin: nn.Sequential, images: Tensor) -> dict[str, Call]:
     """The whole twin in each memory format, from uint8 pixels to logits.
 
     Args:
-        twin: As `plain` gives it.
+        twin: As `plain` returns it.
         images: uint8 `(N, 3, S, S)`.
     """
     calls: dict[str, Call] = {}

@@ -7,12 +7,12 @@ import numpy as np
 
 from xnorlit.bench.opponents.quantized import Affine, Flatten, Pool, Product, Scale, Step
 
-# The operators' versions; what onnxruntime 1.16 and later run.
+# Operator versions that onnxruntime 1.16 and later support.
 OPSET, IR = 17, 8
 
 
 def missing() -> str:
-    """Why there is no onnxruntime to measure, or nothing."""
+    """Why onnxruntime cannot be measured; empty if it can."""
     absent = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
     return f"{' and '.join(absent)} not installed: pip install 'xnorlit[bench]'" if absent else ""
 
@@ -23,9 +23,9 @@ class OnnxNetwork:
     Args:
         steps: What it computes.
         shape: Of the input, the batch first.
-        reads: For a network that reads real numbers, their scale: they are quantised first. None for uint8 pixels.
+        reads: The scale of real inputs, which are quantised first; None for uint8 pixels.
         threads: Threads of the session.
-        real: Whether real numbers leave the last step; otherwise its levels.
+        real: Whether the last step returns real numbers instead of levels.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class OnnxNetwork:
 
 
 class _Graph:
-    """Writes the nodes one behind the other; `self.at` is the name of the last one's output."""
+    """Writes the nodes in sequence; `self.at` is the name of the last output."""
 
     def __init__(self, steps: list[Step], shape: tuple[int, ...], reads: Scale | None, *, real: bool) -> None:
         from onnx import TensorProto, helper
@@ -100,7 +100,7 @@ class _Graph:
         operands = [*self._scale(step.reads), *map(self._constant, (weight, step.weight_step, zeros))]
         bias, gives = self._constant(step.bias), self._scale(step.gives)
         if step.window is None:
-            # Without an output scale it gives real numbers.
+            # Without an output scale it returns real numbers.
             self._node("QGemm", [self.at, *operands, bias, *([] if logits else gives)], domain="com.microsoft")
             return
         pads = [*step.window["padding"]] * 2

@@ -1,9 +1,9 @@
-"""A float network as steps of 8-bit integers, for whichever library computes them.
+"""A float network as steps of 8-bit integers, for any library to compute.
 
-Static quantisation as libraries recommend it: one scale and zero point per activation, from what the float network
-gives on some images; weights symmetric with one scale per output channel, in 7 bits, for processors without VNNI add
-pairs of products in 16 bits and would saturate. Batch norms are folded into the layer before them wherever that is the
-same function, and a ReLU is the zero point 0 of what it gives: it costs nothing.
+Static quantisation as libraries recommend it: one scale and zero point per activation, calibrated on some images;
+symmetric weights with one scale per output channel. Weights have 7 bits, because processors without VNNI add pairs of
+products in 16 bits, which would saturate. Batch norms are folded into the preceding layer wherever that is the same
+function. A ReLU becomes the zero point 0 of its output and costs nothing.
 """
 
 import copy
@@ -21,7 +21,7 @@ LEVELS = 255
 
 
 class UnsupportedError(Exception):
-    """A module without a form in 8 bits; the message names it."""
+    """A module without an 8-bit form; the message names it."""
 
 
 LARGEST_WEIGHT = 63
@@ -29,14 +29,14 @@ LARGEST_WEIGHT = 63
 
 @dataclass(frozen=True)
 class Scale:
-    """What a level is worth: `value = step * (level - zero)`, levels 0 to 255."""
+    """The value of a level: `value = step * (level - zero)`, levels 0 to 255."""
 
     step: float
     zero: int
 
     @staticmethod
     def of(values: Tensor) -> "Scale":
-        """The scale whose levels cover all values, and 0."""
+        """The scale whose levels cover all values and 0."""
         low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
         step = (high - low) / LEVELS or 1.0
         return Scale(step, round(-low / step))
@@ -65,7 +65,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Affine:
-    """`x * factor + summand` in float between two quantised maps: a norm that could not be folded, or the pixels'.
+    """`x * factor + summand` in float between two quantised maps: a norm that cannot be folded, or that of the pixels.
 
     Attributes:
         factor: `(C, 1, 1)` or `(C,)`.
@@ -102,7 +102,7 @@ def quantized_network(twin: nn.Sequential, images: Tensor) -> list[Step]:
 
     Args:
         twin: Of plain modules, from `xnorlit.bench.opponents.fp32.plain`.
-        images: uint8 `(N, 3, S, S)` that show how large activations become.
+        images: uint8 `(N, 3, S, S)` for calibrating the ranges of the activations.
     """
     steps: list[Step] = []
     values: Tensor = images
@@ -129,9 +129,9 @@ def quantized_layer(x: Tensor, weight: Tensor, y: Tensor, window: dict[str, Any]
     """One layer without bias, and the scale of its input.
 
     Args:
-        x: Its input, to see its range.
+        x: Its input, for the range.
         weight: Its weights.
-        y: Its output, to see its range.
+        y: Its output, for the range.
         window: As in `Product`.
     """
     reads = Scale.of(x)
@@ -139,10 +139,10 @@ def quantized_layer(x: Tensor, weight: Tensor, y: Tensor, window: dict[str, Any]
 
 
 def folded(modules: Sequence[nn.Module]) -> list[nn.Module]:
-    """The same function with norms folded into the layer before, and ReLUs before what only chooses or moves values."""
+    """The same function with norms folded into the preceding layer, and ReLUs moved before pools and flattenings."""
     found: list[nn.Module] = []
     for module in copy.deepcopy(list(modules)):
-        behind = len(found)  # of the last module that does more than choose or move values
+        behind = len(found)  # of the last module that computes, not only selects or moves values
         while behind and isinstance(found[behind - 1], nn.MaxPool2d | nn.Flatten):
             behind -= 1
         before = found[behind - 1] if behind else None
@@ -157,7 +157,7 @@ def folded(modules: Sequence[nn.Module]) -> list[nn.Module]:
 
 
 def _folds(norm: nn.Module, before: nn.Module | None, moved: Sequence[nn.Module]) -> bool:
-    """Whether a norm can go into the layer before it; a maximum in between has to grow with what it is taken of."""
+    """Whether a norm can be folded into the layer before it; across a max pool only if its factors are positive."""
     if not isinstance(norm, nn.BatchNorm2d | nn.BatchNorm1d) or not isinstance(before, nn.Conv2d | nn.Linear):
         return False
     return len(norm.running_mean) == len(before.weight) and (not moved or bool((norm_terms(norm)[0] >= 0).all()))

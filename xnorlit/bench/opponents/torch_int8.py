@@ -1,4 +1,4 @@
-"""torch in 8 bits: its eager quantised operators, deprecated in favour of torch.compile but still there."""
+"""torch in 8 bits: its eager quantised operators, deprecated in favour of torch.compile but still available."""
 
 import warnings
 
@@ -10,7 +10,7 @@ from xnorlit.bench.opponents.quantized import Affine, Flatten, Pool, Product, Sc
 
 
 def missing() -> str:
-    """Why this torch has no 8-bit operators for the processor, or nothing."""
+    """Why this torch has no 8-bit operators for the processor; empty if it has."""
     engines = set(torch.backends.quantized.supported_engines) & {"x86", "onednn", "fbgemm", "qnnpack"}
     operators = hasattr(torch, "quantize_per_tensor") and hasattr(torch.ops.quantized, "conv2d_prepack")
     return "" if engines and operators else f"torch {torch.__version__} has no quantised operators for the CPU"
@@ -21,8 +21,8 @@ class TorchInt8:
 
     Args:
         steps: What it computes.
-        reads: For real numbers, their scale: they are quantised first. None for uint8 pixels.
-        real: Whether real numbers leave the last step; otherwise a quantised tensor.
+        reads: The scale of real inputs, which are quantised first; None for uint8 pixels.
+        real: Whether the last step returns real numbers instead of a quantised tensor.
     """
 
     def __init__(self, steps: list[Step], reads: Scale | None, *, real: bool) -> None:
@@ -37,7 +37,7 @@ class TorchInt8:
         }
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The output for one batch; maps are best given channels last."""
+        """The output for one batch; maps should be channels last."""
         if self._reads is not None:
             x = _quantize(x, self._reads)
         for i, step in enumerate(self._steps):
