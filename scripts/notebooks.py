@@ -18,8 +18,8 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert import HTMLExporter
 from typing_extensions import override
 
-from xnorlit.output import atomic
-from xnorlit.output.console import say
+from xnorlit.edge import atomic
+from xnorlit.edge.console import say
 
 _ELSEWHERE = ("require_js_url", "jquery_url", "mathjax_url", "mermaid_js_url", "mermaid_layout_elk_js_url")
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"

@@ -24,7 +24,6 @@ from .binarize.weights_only import WeightsOnly as WeightsOnly
 from .binarize.xnor import XNOR as XNOR
 from .binarize.xnorplusplus import XNORPlusPlus as XNORPlusPlus
 from .comparison.compare import compare as compare
-from .convert import binarize_ as binarize_
 from .errors import UserError as UserError
 from .export.pack import pack as pack
 from .layers import BatchNorm1d as BatchNorm1d
@@ -32,6 +31,7 @@ from .layers import BatchNorm2d as BatchNorm2d
 from .layers import BinaryConv2d as BinaryConv2d
 from .layers import BinaryLinear as BinaryLinear
 from .layers import attach as attach
+from .layers.convert import binarize_ as binarize_
 from .models import create as create
 from .models import list_networks as list_networks
 from .models.summary import summary as summary

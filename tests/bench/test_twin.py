@@ -10,8 +10,8 @@ from PIL import Image
 
 from tests.packed.networks import unkind
 from xnorlit.binarize.float import Float
+from xnorlit.data.pictures import as_validated
 from xnorlit.models import network_named
-from xnorlit.pictures import as_validated
 
 
 def test_its_five_likeliest_are_the_modules(tmp_path):

@@ -19,11 +19,11 @@ from tests.packed.networks import NETWORKS, unkind
 from xnorlit.commands import main as cli
 from xnorlit.commands.classify import pictures_of
 from xnorlit.data import CentreCrop, ImageData
+from xnorlit.data.pictures import as_validated
+from xnorlit.edge.names import printable
 from xnorlit.export.pack import pack, write
-from xnorlit.output.names import printable
 from xnorlit.packed import load
 from xnorlit.packed.origin import Source
-from xnorlit.pictures import as_validated
 
 CLASSES = ("ant", "bee", "caterpillar", "dog", "elk", "fox", "gnu")
 TRAINED = Source("trained", "runs/a/b/xnor/seed-0", "last.ckpt", 3)

@@ -362,7 +362,7 @@ def test_a_reader_that_stops_reading_is_no_error():
 
 
 def test_no_color_is_plain_text_on_a_terminal_too(monkeypatch, capsys):
-    from xnorlit.output.console import terminal
+    from xnorlit.edge.console import terminal
 
     for setting, styled in (("", True), ("1", False)):
         monkeypatch.setenv("NO_COLOR", setting)
@@ -371,7 +371,7 @@ def test_no_color_is_plain_text_on_a_terminal_too(monkeypatch, capsys):
 
 
 def test_a_notebook_is_no_terminal_whatever_its_kernel_sets(monkeypatch, capsys):
-    from xnorlit.output.console import say, terminal
+    from xnorlit.edge.console import say, terminal
 
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.delenv("NO_COLOR", raising=False)

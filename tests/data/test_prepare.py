@@ -16,8 +16,8 @@ from tests.data.pictures import HOSTILE, photographs
 from xnorlit.data import beton, beton_writer, sidecar
 from xnorlit.data.prepare import prepare
 from xnorlit.data.storage import Storage
+from xnorlit.edge.names import printable
 from xnorlit.errors import UserError
-from xnorlit.output.names import printable
 
 
 def stored_images(path):

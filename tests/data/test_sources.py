@@ -138,7 +138,7 @@ def test_a_probe_sees_sizes_classes_and_counts(tree, tmp_path):
 def test_a_probe_downloads_and_decodes_nothing(tree, monkeypatch):
     for function in ("cifar10", "imagenette"):
         monkeypatch.setattr(downloads, function, lambda *_, **__: pytest.fail("it downloads"))
-    monkeypatch.setattr("xnorlit.pictures.read_rgb", lambda path: pytest.fail("it decodes"))
+    monkeypatch.setattr("xnorlit.data.pictures.read_rgb", lambda path: pytest.fail("it decodes"))
     assert probe("cifar10").shorter_side == 32
     assert probe("imagenette").shorter_side == 320
     assert probe(str(tree)).shorter_side == 16

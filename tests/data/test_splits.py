@@ -8,8 +8,8 @@ from PIL import Image
 
 from tests.data.pictures import HOSTILE
 from xnorlit.data import splits
+from xnorlit.data.pictures import class_folders
 from xnorlit.errors import UserError
-from xnorlit.pictures import class_folders
 
 
 def test_a_tree_is_read_sorted_with_its_classes(tree):

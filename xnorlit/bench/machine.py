@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from xnorlit.edge.processes import cores
 from xnorlit.packed import _kernels
-from xnorlit.processes import cores
 from xnorlit.training.environment import environment
 
 # The flags by which the kernels and their opponents choose; the other hundred do not matter here.

@@ -18,7 +18,7 @@ from xnorlit.bench.memory import measure_memory
 from xnorlit.bench.network import measure_network
 from xnorlit.bench.settings import Settings
 from xnorlit.bench.subject import Subject, of_file, of_random_weights
-from xnorlit.output.console import say, terminal
+from xnorlit.edge.console import say, terminal
 
 DEFAULT_NETWORK = "alexnet-xnor"
 SPINS_PER_ROUND = 20

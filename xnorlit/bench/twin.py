@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from xnorlit.data.pictures import as_validated
 from xnorlit.models import create
-from xnorlit.pictures import as_validated
 
 
 def classify(checkpoint: Path, picture: Path, network: str, size: int, crop: float, squash: bool, top: int) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.table import Table
 
+from xnorlit.edge.console import say, terminal
 from xnorlit.errors import UserError
-from xnorlit.output.console import say, terminal
 from xnorlit.sweep.grid.duration import Duration, duration, spoken
 from xnorlit.sweep.grid.grid import Grid
 from xnorlit.sweep.grid.outcome import outcomes

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 from xnorlit.bench.keys import listed
 from xnorlit.commands.arguments import Range
+from xnorlit.edge.console import terminal
+from xnorlit.edge.fields import FieldError, Fields, read_json
+from xnorlit.edge.processes import cores
 from xnorlit.errors import UserError
-from xnorlit.fields import FieldError, Fields, read_json
-from xnorlit.output.console import terminal
 from xnorlit.packed.threads import MOST_THREADS
-from xnorlit.processes import cores
 
 ROUNDS, QUICK_ROUNDS = 15, 2
 WIDTH = 140
@@ -92,8 +92,8 @@ def _document(fields: Fields) -> dict[str, Any]:
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:
-    from xnorlit.output import atomic
-    from xnorlit.output.console import say
+    from xnorlit.edge import atomic
+    from xnorlit.edge.console import say
 
     with atomic.path(path) as unfinished:
         unfinished.write_text(json_format.dumps(document, indent=1, allow_nan=False) + "\n")

@@ -12,11 +12,11 @@ from typing import Annotated
 import numpy as np
 
 from xnorlit.commands.arguments import Count, Range
-from xnorlit.output.names import printable
+from xnorlit.data.pictures import SUFFIXES, UnreadableImageError, as_validated, is_folder_of_pictures, is_image
+from xnorlit.edge.names import printable
+from xnorlit.edge.processes import cores
 from xnorlit.packed.engine import PackedNetwork, load
 from xnorlit.packed.threads import MOST_THREADS
-from xnorlit.pictures import SUFFIXES, UnreadableImageError, as_validated, is_folder_of_pictures, is_image
-from xnorlit.processes import cores
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 
 from xnorlit.comparison.selection import compared
 from xnorlit.comparison.table import render
-from xnorlit.output.console import terminal
+from xnorlit.edge.console import terminal
 
 _ASCII = str.maketrans({"·": "-", "±": "+-"})
 

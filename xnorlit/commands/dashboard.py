@@ -5,7 +5,7 @@ from typing import Any
 
 from xnorlit.comparison.comparison import Comparison
 from xnorlit.comparison.selection import compared
-from xnorlit.output.console import say
+from xnorlit.edge.console import say
 from xnorlit.report.html.record import record
 from xnorlit.report.wandb.publish import publish
 from xnorlit.report.wandb.settings import Settings

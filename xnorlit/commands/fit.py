@@ -22,10 +22,10 @@ from typing_extensions import override
 from xnorlit.commands.help import Formatter, beginnings, binarizer_list
 from xnorlit.commands.wording import in_words
 from xnorlit.data import ImageData
+from xnorlit.edge import atomic
+from xnorlit.edge.console import say
+from xnorlit.edge.processes import is_first
 from xnorlit.errors import UserError
-from xnorlit.output import atomic
-from xnorlit.output.console import say
-from xnorlit.processes import is_first
 from xnorlit.runs.arm import named
 from xnorlit.runs.config import flatten, load_config, load_yaml
 from xnorlit.runs.lock import CHECKPOINTS, state_of

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from xnorlit.edge.names import at_home, printable
 from xnorlit.errors import Stopped, UserError, did_you_mean
-from xnorlit.output.names import at_home, printable
 
 
 class Command(NamedTuple):

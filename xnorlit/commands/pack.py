@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from xnorlit.data import CentreCrop
+from xnorlit.edge.console import say
 from xnorlit.errors import UserError
 from xnorlit.export.measure import Answers, answers
 from xnorlit.export.pack import Packed, write
@@ -14,7 +15,6 @@ from xnorlit.export.pack import pack as pack_network
 from xnorlit.export.random_weights import drawn_network
 from xnorlit.export.rebuild import Rebuilt, rebuild
 from xnorlit.export.validation import on_engine
-from xnorlit.output.console import say
 from xnorlit.packed.engine import PackedNetwork
 from xnorlit.packed.graph import Graph
 from xnorlit.packed.origin import Source

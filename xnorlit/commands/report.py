@@ -7,8 +7,8 @@ from typing import Literal
 from xnorlit.commands.dashboard import SETTINGS, put_on_wandb
 from xnorlit.comparison.comparison import Comparison
 from xnorlit.comparison.selection import compared
+from xnorlit.edge.console import say
 from xnorlit.errors import UserError
-from xnorlit.output.console import say
 from xnorlit.report.html.page import Page, write
 from xnorlit.report.wandb.server import LOG_IN
 from xnorlit.report.wandb.settings import Settings

@@ -11,9 +11,9 @@ from rich.table import Table
 from xnorlit.bench.figures import Figure, ratio
 from xnorlit.bench.turns import Call, Samples, by_turns
 from xnorlit.commands.arguments import Count
+from xnorlit.edge import atomic
+from xnorlit.edge.console import say, terminal
 from xnorlit.errors import UserError
-from xnorlit.output import atomic
-from xnorlit.output.console import say, terminal
 from xnorlit.runs import read
 from xnorlit.training.environment import environment
 from xnorlit.training.recorded import images

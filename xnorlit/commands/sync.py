@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from xnorlit.edge.console import say
 from xnorlit.errors import UserError
-from xnorlit.output.console import say
 from xnorlit.report.wandb.server import Server
 from xnorlit.report.wandb.upload import Part, upload, waiting
 from xnorlit.runs.login import REFUSED, UNREACHABLE

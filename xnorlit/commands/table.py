@@ -4,8 +4,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from xnorlit.edge.console import say
 from xnorlit.errors import UserError
-from xnorlit.output.console import say
 from xnorlit.runs import Run, read
 from xnorlit.runs.place import Place
 from xnorlit.runs.recipes import TWIN, Recipe

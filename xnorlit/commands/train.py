@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from xnorlit.data import probe
-from xnorlit.output.console import say
+from xnorlit.edge.console import say
 from xnorlit.runs.recipes import Recipe, names
 
 SMALL_IMAGE = 64  # alexnet-small is made for images up to this side, pixels.

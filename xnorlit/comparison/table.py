@@ -10,7 +10,7 @@ from rich.text import Text
 from xnorlit.comparison.comparison import Comparison, Gap
 from xnorlit.comparison.difference import NOT_SET, Difference
 from xnorlit.comparison.rows import rows
-from xnorlit.output.names import printable
+from xnorlit.edge.names import printable
 
 ROLES = {"binarizer": "", "declared": "declared", "undeclared": "not declared"}
 _STYLES = {"matched": "green", "declared": "yellow", "published": "yellow", "unmatched": "red", "identical": "red"}

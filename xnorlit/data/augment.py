@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xnorlit.data import counter
+from xnorlit.data.pictures import central, part
 from xnorlit.errors import UserError
-from xnorlit.pictures import central, part
 
 PLACEMENT = np.dtype(
     [

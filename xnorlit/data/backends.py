@@ -11,14 +11,14 @@ from typing import Any, Literal
 from xnorlit.data.augment import View
 from xnorlit.data.listing import Listing
 from xnorlit.data.memory import MemoryReader
+from xnorlit.data.pictures import UnreadableImageError, read_rgb
 from xnorlit.data.prepare import in_order, write_splits
 from xnorlit.data.reader import Reader
 from xnorlit.data.say import progress, say
 from xnorlit.data.sources import BetonFile, ImageArray, ImageFiles, Source, Split, open_beton
 from xnorlit.data.storage import Storage
+from xnorlit.edge import atomic
 from xnorlit.errors import UserError
-from xnorlit.output import atomic
-from xnorlit.pictures import UnreadableImageError, read_rgb
 
 Name = Literal["auto", "ffcv", "folder"]
 

@@ -24,8 +24,8 @@ from xnorlit.data import resample
 from xnorlit.data.augment import Sizes, View
 from xnorlit.data.beton import JPEG, Beton
 from xnorlit.data.reader import as_tensor
+from xnorlit.edge.processes import cores
 from xnorlit.errors import UserError
-from xnorlit.processes import cores
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from xnorlit.pictures import listing_sha256
+from xnorlit.data.pictures import listing_sha256
 
 
 @dataclass(frozen=True, eq=False)

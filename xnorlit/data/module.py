@@ -16,9 +16,9 @@ from xnorlit.data.augment import CentreCrop, Crop, PadCrop, ResizedCrop, View
 from xnorlit.data.listing import Listing, held_out
 from xnorlit.data.loader import BatchLoader, Samples
 from xnorlit.data.say import say
+from xnorlit.edge.names import at_home
+from xnorlit.edge.processes import cores
 from xnorlit.errors import UserError
-from xnorlit.output.names import at_home
-from xnorlit.processes import cores
 
 _SMALL = 64  # up to this size, pictures are cropped as CIFAR's are; above, as ImageNet's
 _SPLITS = ("train", "val", "test")

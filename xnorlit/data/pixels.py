@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xnorlit.pictures import cut
+from xnorlit.data.pictures import cut
 
 
 def render(image: Image.Image, row: np.void, size: int, reflect: bool) -> NDArray[np.uint8]:

@@ -16,14 +16,14 @@ from PIL import Image
 from xnorlit.data import beton, beton_writer, sidecar, splits
 from xnorlit.data.beton_writer import Encoded
 from xnorlit.data.listing import Listing
+from xnorlit.data.pictures import UnreadableImageError
 from xnorlit.data.say import progress, say
 from xnorlit.data.sidecar import Sidecar
 from xnorlit.data.storage import Storage
+from xnorlit.edge import atomic, console
+from xnorlit.edge.names import printable
+from xnorlit.edge.processes import cores
 from xnorlit.errors import UserError
-from xnorlit.output import atomic, console
-from xnorlit.output.names import printable
-from xnorlit.pictures import UnreadableImageError
-from xnorlit.processes import cores
 
 _SAMPLED = 48  # images encoded beforehand to estimate the space needed
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)

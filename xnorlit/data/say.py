@@ -4,8 +4,8 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from xnorlit.output import console
-from xnorlit.processes import is_first
+from xnorlit.edge import console
+from xnorlit.edge.processes import is_first
 
 _log = logging.getLogger("xnorlit.data")
 T = TypeVar("T")

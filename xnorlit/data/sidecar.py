@@ -11,9 +11,9 @@ import numpy as np
 from xnorlit.data.beton import Beton, open_beton
 from xnorlit.data.listing import Listing
 from xnorlit.data.say import say
+from xnorlit.edge import atomic
+from xnorlit.edge.fields import FieldError, Fields, read_json
 from xnorlit.errors import UserError
-from xnorlit.fields import FieldError, Fields, read_json
-from xnorlit.output import atomic
 
 FORMAT = 1
 _CHUNK = 1 << 22

@@ -13,10 +13,10 @@ from PIL import Image
 from xnorlit.data import sidecar, splits, synthetic, tree
 from xnorlit.data.beton import Beton
 from xnorlit.data.listing import Listing
+from xnorlit.data.pictures import is_text
 from xnorlit.data.tree import ImageFiles
+from xnorlit.edge.names import at_home
 from xnorlit.errors import UserError, did_you_mean
-from xnorlit.output.names import at_home
-from xnorlit.pictures import is_text
 
 Triple = tuple[float, float, float]
 

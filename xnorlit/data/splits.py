@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from xnorlit.data import imagenet, tree
+from xnorlit.data.pictures import class_folders
 from xnorlit.data.tree import ImageFiles
 from xnorlit.errors import UserError
-from xnorlit.pictures import class_folders
 
 # Where the folders lie within what people download, Kaggle's ImageNet for one.
 NESTED = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")

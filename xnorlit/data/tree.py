@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from xnorlit import pictures
+from xnorlit.data import pictures
 from xnorlit.data.listing import Listing
+from xnorlit.data.pictures import SUFFIXES, class_folders, is_image, names_below
 from xnorlit.errors import UserError
-from xnorlit.pictures import SUFFIXES, class_folders, is_image, names_below
 
 SPLIT_FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xnorlit.data import ImageData
-from xnorlit.output.console import progress
+from xnorlit.edge.console import progress
 from xnorlit.packed.origin import Accuracy
 from xnorlit.training.predictions import Predictions
 

@@ -16,6 +16,8 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from typing_extensions import override
 
+from xnorlit.edge import atomic
+from xnorlit.edge.fields import FieldError
 from xnorlit.errors import UserError
 from xnorlit.export.chain import Link, links
 from xnorlit.export.int8 import int8_conv, int8_linear
@@ -23,8 +25,6 @@ from xnorlit.export.layers import packed_layer
 from xnorlit.export.operands import refuse
 from xnorlit.export.trace import Chain, traced
 from xnorlit.export.weight import Weight, weigh
-from xnorlit.fields import FieldError
-from xnorlit.output import atomic
 from xnorlit.packed.document import document, parse
 from xnorlit.packed.engine import METADATA
 from xnorlit.packed.graph import Graph, Layer, Map

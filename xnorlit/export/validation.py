@@ -9,8 +9,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from xnorlit.data import CentreCrop, ImageData
+from xnorlit.edge.console import say
 from xnorlit.errors import UserError
-from xnorlit.output.console import say
 from xnorlit.packed import PackedNetwork, load
 from xnorlit.packed.graph import Graph
 from xnorlit.training.evaluation import Evaluation

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from xnorlit.fields import FieldError
+from xnorlit.edge.fields import FieldError
 from xnorlit.packed.graph import Graph, Layer, Map
 from xnorlit.packed.memory import input_bytes, loaded_bytes, scratch_bytes
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from xnorlit.fields import FieldError, Fields
+from xnorlit.edge.fields import FieldError, Fields
 from xnorlit.packed.check import LARGEST_SIDE, MOST_CLASSES, MOST_LEVELS, MOST_MAPS, MOST_PLANES, check
 from xnorlit.packed.graph import ENDINGS, OPERANDS, WEIGHTS, Ending, Graph, Layer, Operand, Weights, Window
 from xnorlit.packed.origin import Accuracy, Source, described

@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from xnorlit.fields import FieldError, Fields
+from xnorlit.edge.fields import FieldError, Fields
 
 MOST = 2**53  # of what is counted: the largest whole numbers that every JSON reader keeps
 

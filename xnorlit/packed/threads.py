@@ -1,6 +1,6 @@
 """How many threads a call computes with."""
 
-from xnorlit.processes import cores
+from xnorlit.edge.processes import cores
 
 MOST_THREADS = 1024
 

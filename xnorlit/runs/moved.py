@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from xnorlit.output.console import say
+from xnorlit.edge.console import say
 
 MOVED: dict[str, str] = {}
 """Former dotted path -> today's, of a class or of a module that held classes which a configuration may name."""

@@ -44,7 +44,7 @@ def find(root: Path | str) -> list[Run | BrokenRun]:
         raise UserError(f"there is no folder of runs {root}. Train a pair first: make train-xnor train-float.")
     found: list[tuple[tuple, Run | BrokenRun]] = []
     for path in root.glob("*/*/*/seed-*"):
-        # Names with a dot belong to unfinished writes (xnorlit.output.atomic) and to tools, never to a run.
+        # Names with a dot belong to unfinished writes (xnorlit.edge.atomic) and to tools, never to a run.
         hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
         if path.is_dir() and not hidden and ".until-" not in path.name:
             place = Place.of(path)

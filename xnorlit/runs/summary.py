@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from xnorlit.fields import FieldError, Fields, read_json
+from xnorlit.edge.fields import FieldError, Fields, read_json
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from rich.live import Live
 from rich.text import Text
 
-from xnorlit.output.console import say, terminal
+from xnorlit.edge.console import say, terminal
 from xnorlit.sweep.job import Job
 from xnorlit.sweep.process import Process
 
@@ -32,7 +32,7 @@ class Display:
             self._live.stop()
 
     def say(self, tag: str, text: str) -> None:
-        """Prints a permanent line above the live ones; see `xnorlit.output.console.say`."""
+        """Prints a permanent line above the live ones; see `xnorlit.edge.console.say`."""
         if self._live:
             self._live.update(Text(), refresh=True)
         say(tag, text)

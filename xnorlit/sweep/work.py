@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from xnorlit.edge.processes import cores
 from xnorlit.errors import UserError
-from xnorlit.processes import cores
 from xnorlit.runs import read
 from xnorlit.sweep.display import Display
 from xnorlit.sweep.job import Job

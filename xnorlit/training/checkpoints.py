@@ -14,10 +14,10 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import Tensor
 from typing_extensions import override
 
+from xnorlit.edge import atomic
+from xnorlit.edge.console import say
+from xnorlit.edge.processes import is_first
 from xnorlit.errors import UserError
-from xnorlit.output import atomic
-from xnorlit.output.console import say
-from xnorlit.processes import is_first
 from xnorlit.runs.lock import CHECKPOINTS
 
 NETWORK = "net."  # how a checkpoint's names of the network's tensors begin

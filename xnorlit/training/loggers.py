@@ -8,7 +8,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from typing_extensions import override
 
-from xnorlit.output import atomic
+from xnorlit.edge import atomic
 
 
 class MetricsFile(Logger):

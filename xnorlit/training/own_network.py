@@ -8,9 +8,9 @@ from torch import nn
 
 from xnorlit.binarize import Binarizer
 from xnorlit.binarize.float import Float
-from xnorlit.convert import Activation, Norm, binarize_
 from xnorlit.errors import UserError
 from xnorlit.layers import BinaryLayer
+from xnorlit.layers.convert import Activation, Norm, binarize_
 from xnorlit.models import Normalize, matching
 
 BODY = "body"  # what holds the user's module, in the names of tensors

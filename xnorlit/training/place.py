@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from xnorlit.edge import atomic
+from xnorlit.edge.names import at_home
 from xnorlit.errors import UserError
-from xnorlit.output import atomic
-from xnorlit.output.names import at_home
 from xnorlit.runs.config import differing
 from xnorlit.runs.lock import state_of, take
 from xnorlit.runs.place import Place

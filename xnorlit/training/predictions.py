@@ -10,8 +10,8 @@ from safetensors.torch import save
 from torch import Tensor
 from typing_extensions import override
 
-from xnorlit.output import atomic
-from xnorlit.output.console import say
+from xnorlit.edge import atomic
+from xnorlit.edge.console import say
 
 
 class Predictions:

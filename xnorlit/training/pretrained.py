@@ -10,10 +10,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from xnorlit.edge.console import say
 from xnorlit.errors import UserError
 from xnorlit.models import AlexNet
 from xnorlit.models.decouple import decouple
-from xnorlit.output.console import say
 from xnorlit.training.checkpoints import load_weights
 from xnorlit.training.recalibration import estimate
 

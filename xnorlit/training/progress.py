@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
 from typing_extensions import override
 
-from xnorlit.output.console import say
+from xnorlit.edge.console import say
 
 
 class EpochBar(RichProgressBar):

@@ -10,10 +10,10 @@ from typing import Any
 import pytorch_lightning as pl
 from typing_extensions import override
 
+from xnorlit.edge import atomic
+from xnorlit.edge.console import say
 from xnorlit.errors import UserError
 from xnorlit.models import AlexNet, Summary
-from xnorlit.output import atomic
-from xnorlit.output.console import say
 from xnorlit.training.environment import environment
 from xnorlit.training.predictions import Predictions, write
 

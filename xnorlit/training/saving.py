@@ -14,8 +14,8 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor, nn
 from typing_extensions import override
 
+from xnorlit.edge.atomic import sync
 from xnorlit.errors import Stopped, UserError
-from xnorlit.output.atomic import sync
 from xnorlit.runs.lock import CHECKPOINTS
 from xnorlit.training.loggers import MetricsFile
 from xnorlit.training.record import RunRecord

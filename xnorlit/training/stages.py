@@ -3,9 +3,9 @@
 import pytorch_lightning as pl
 from typing_extensions import override
 
+from xnorlit.edge.console import say
 from xnorlit.errors import UserError
 from xnorlit.layers import Operand
-from xnorlit.output.console import say
 from xnorlit.training.schedule import steps_per_epoch
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pytorch_lightning.loggers import WandbLogger
 from typing_extensions import override
 
-from xnorlit.output.console import say
+from xnorlit.edge.console import say
 from xnorlit.runs import login
 from xnorlit.training.place import RunPlace
 

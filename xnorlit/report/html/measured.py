@@ -6,7 +6,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from xnorlit.fields import FieldError, Fields, read_json
+from xnorlit.edge.fields import FieldError, Fields, read_json
 from xnorlit.runs import Run
 
 _METADATA = "xnorlit.packed"

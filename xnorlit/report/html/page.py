@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from xnorlit.comparison.comparison import Comparison
+from xnorlit.edge import atomic
 from xnorlit.errors import UserError
-from xnorlit.output import atomic
 from xnorlit.report.html.record import record
 from xnorlit.report.html.render import render
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from xnorlit.data.pictures import UnreadableImageError, class_folders, listing_sha256, names_below, read_rgb
 from xnorlit.errors import UserError
-from xnorlit.pictures import UnreadableImageError, class_folders, listing_sha256, names_below, read_rgb
 from xnorlit.runs import Predictions
 
 _FOLDERS = ("val", "valid", "validation", "test", "testing")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dataclasses import fields as fields_of
 from pathlib import Path
 
-from xnorlit.fields import FieldError, Fields, refused
+from xnorlit.edge.fields import FieldError, Fields, refused
 from xnorlit.runs.login import project
 from xnorlit.runs.settings import read_config
 

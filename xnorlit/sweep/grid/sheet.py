@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from xnorlit.output import atomic
+from xnorlit.edge import atomic
 from xnorlit.runs.arm import readable
 from xnorlit.sweep.grid.effects import Combination, Effect, combinations, effects
 from xnorlit.sweep.grid.grid import Grid, Value

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from xnorlit.edge.console import say
 from xnorlit.errors import UserError
-from xnorlit.output.console import say
 from xnorlit.sweep import Job
 from xnorlit.sweep.grid.grid import Grid
 from xnorlit.sweep.grid.outcome import Outcome, outcomes

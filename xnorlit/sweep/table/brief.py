@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from xnorlit.edge.console import say
 from xnorlit.errors import UserError
-from xnorlit.output.console import say
 from xnorlit.runs import Pair, Run, find, newest_pair
 from xnorlit.runs.place import Place
 from xnorlit.runs.recipes import TWIN, Recipe

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from xnorlit.edge import atomic
 from xnorlit.errors import UserError
-from xnorlit.output import atomic
 from xnorlit.sweep.table.rows import Row
 
 BEGIN, END = "<!-- table: written by xnorlit table -->", "<!-- end of the table -->"

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xnorlit.fields import Fields, read_json
+from xnorlit.edge.fields import Fields, read_json
 from xnorlit.runs import Run
 
 

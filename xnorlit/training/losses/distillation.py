@@ -8,9 +8,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from xnorlit.data import Batch, ImageData
+from xnorlit.edge.console import say
 from xnorlit.errors import UserError
 from xnorlit.models import AlexNet
-from xnorlit.output.console import say
 from xnorlit.training.losses.base import Loss
 from xnorlit.training.place import checkpoint_of
 from xnorlit.training.teacher import trained_network

@@ -5,8 +5,8 @@ import math
 
 import pytest
 
+from xnorlit.edge.fields import FieldError, Fields, read_json
 from xnorlit.errors import UserError
-from xnorlit.fields import FieldError, Fields, read_json
 
 
 @pytest.mark.parametrize(

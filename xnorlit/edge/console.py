@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from xnorlit.output.names import printable
-from xnorlit.processes import is_first
+from xnorlit.edge.names import printable
+from xnorlit.edge.processes import is_first
 
 _Item = TypeVar("_Item")
 

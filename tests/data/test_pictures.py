@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from xnorlit import pictures
+from xnorlit.data import pictures
 from xnorlit.errors import UserError
 
 RAMP = np.tile(np.arange(0, 256, 16, dtype=np.uint8), (8, 1))  # 8 rows of 0, 16, ..., 240

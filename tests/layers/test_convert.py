@@ -14,9 +14,9 @@ from xnorlit.binarize.latent_free import LatentFree
 from xnorlit.binarize.reactnet import ReActNet, RPReLU
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.binarize.xnorplusplus import XNORPlusPlus
-from xnorlit.convert import binarize_
 from xnorlit.errors import UserError
 from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d, BinaryLayer, BinaryLinear
+from xnorlit.layers.convert import binarize_
 
 
 def dead_signs(net, x):

@@ -1,0 +1,1 @@
+"""Where the program meets its machine and its user: terminal, files, checked objects, ranks and cores."""

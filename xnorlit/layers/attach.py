@@ -1,0 +1,119 @@
+"""What follows each optimizer step: binarizers tend the latent weights, and a step without that warns."""
+
+import warnings
+import weakref
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from xnorlit.binarize import Binarizer
+from xnorlit.errors import UserError
+from xnorlit.layers.binary import LAYERS, BinaryLayer
+
+
+class Attachment:
+    """What `attach` returns: it tends a model's binary layers until it is removed.
+
+    Args:
+        layers: The layers whose weights the optimizer steps.
+        optimizer: The optimizer.
+    """
+
+    def __init__(self, layers: "list[BinaryLayer]", optimizer: Optimizer) -> None:
+        self.layers = layers
+        self._tended = _TENDED.setdefault(optimizer, weakref.WeakSet())
+        self._tended.update(layers)
+        self._handle = optimizer.register_step_post_hook(self._tend)
+
+    def _tend(self, *_: Any) -> None:
+        for layer in self.layers:
+            layer.after_step()
+
+    def on_epoch(self, epoch: int, epochs: int) -> None:
+        """Moves the schedules of IRNet, AdaBin, ReCU and the like. Call it at the start of each epoch.
+
+        Args:
+            epoch: From 0.
+            epochs: Of the whole training.
+        """
+        for layer in self.layers:
+            layer.binarizer.on_epoch(epoch, epochs)
+
+    def remove(self) -> None:
+        """Ends it: from now on nothing follows the optimizer's steps."""
+        self._handle.remove()
+        self._tended -= set(self.layers)
+
+
+def attach(optimizer: Optimizer, model: nn.Module) -> Attachment:
+    """Tends latent weights after each step of an optimizer: centres and clamps them, as their binarizers do.
+
+    Call it once, before training. A step of binary layers that nothing tends warns.
+
+    Args:
+        optimizer: One that steps the model's parameters.
+        model: A module with binary layers. With several optimizers, each is attached, and each tends what it steps.
+
+    Raises:
+        UserError: The model has no binary layers, or the optimizer steps none of them.
+
+    Example:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> net = torch.nn.Sequential(torch.nn.BatchNorm1d(8), xl.BinaryLinear(8, 4, binarizer="XNOR"))
+        >>> optimizer = torch.optim.Adam(net.parameters())
+        >>> tended = xl.attach(optimizer, net)
+        >>> net(torch.randn(16, 8)).square().mean().backward()
+        >>> optimizer.step()
+        >>> bool(net[1].weight.mean(dim=1).abs().max() < 1e-6)  # centred
+        True
+    """
+    layers = [module for module in model.modules() if isinstance(module, BinaryLayer)]
+    if not layers:
+        raise UserError(f"attach: {type(model).__name__} has no binary layers. Call binarize_(model, ...) first.")
+    stepped = _stepped(optimizer, layers)
+    if not stepped:
+        raise UserError(
+            f"attach: the optimizer {type(optimizer).__name__} steps no weight of the model's {len(layers)} binary "
+            "layers. Make it from model.parameters(), behind everything that replaces parameters."
+        )
+    if any(layer in _TENDED.get(optimizer, ()) for layer in stepped):
+        raise UserError("attach: this optimizer is attached to the model already. Call attach once for each optimizer.")
+    return Attachment(stepped, optimizer)
+
+
+_TENDED: "weakref.WeakKeyDictionary[Optimizer, weakref.WeakSet[BinaryLayer]]" = weakref.WeakKeyDictionary()
+_SEEN: "weakref.WeakSet[Optimizer]" = weakref.WeakSet()
+
+
+def _stepped(optimizer: Optimizer, layers: "list[BinaryLayer]") -> "list[BinaryLayer]":
+    parameters = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    return [layer for layer in layers if id(layer.weight) in parameters]
+
+
+def _warn_of_untended(optimizer: Optimizer, *_: Any) -> None:
+    """At the first step of any optimizer, so that a forgotten `attach` costs no accuracy in silence."""
+    if optimizer in _SEEN:
+        return
+    _SEEN.add(optimizer)
+    tended = _TENDED.get(optimizer, ())
+    hooks = Binarizer.after_step, Binarizer.after_bias_step
+    forgotten = [
+        layer
+        for layer in _stepped(optimizer, list(LAYERS))
+        if layer not in tended
+        and not layer.tended
+        and (type(layer.binarizer).after_step, type(layer.binarizer).after_bias_step) != hooks
+    ]
+    if forgotten:
+        warnings.warn(
+            f"{type(optimizer).__name__} has stepped {len(forgotten)} binary layers whose latent weights nothing tends "
+            f"(centre, clamp), such as {type(forgotten[0]).__name__}({forgotten[0].extra_repr()}) with "
+            f"{type(forgotten[0].binarizer).__name__}. Call xnorlit.attach(optimizer, model) once, before training.",
+            stacklevel=4,
+        )
+
+
+register_optimizer_step_post_hook(_warn_of_untended)
