@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from jsonargparse import ArgumentError, Namespace, get_loader, set_loader
+from jsonargparse.typing import register_type
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -32,6 +34,7 @@ from xnorlit.runs.lock import CHECKPOINTS, state_of
 from xnorlit.runs.moved import todays
 from xnorlit.runs.settings import config_files, read_config, with_recipes
 from xnorlit.training.checkpoints import Checkpoints, newest, where
+from xnorlit.training.environment import changes_since
 from xnorlit.training.layer_curves import LayerCurves
 from xnorlit.training.loggers import MetricsFile
 from xnorlit.training.module import Classifier
@@ -42,6 +45,9 @@ from xnorlit.training.record import RunRecord
 from xnorlit.training.refusals import refuse
 from xnorlit.training.saving import Saving
 from xnorlit.training.tracking import tracked, tracking_mode
+
+_NO_TEXT = "Unable to serialize instance "
+"""What the parser writes in the place of a value that it cannot spell."""
 
 # Said by Lightning about settings that are meant here, or about itself.
 QUIET = (
@@ -122,6 +128,12 @@ class XnorlitCLI(LightningCLI):
         """
         config.run.resume, config.run.fresh = False, False
         whole = _by_home(yaml.safe_load(self._parser(self.subcommand).dump(config, skip_unset=False)))
+        for key, value in flatten(whole).items():
+            if str(value).startswith(_NO_TEXT):
+                raise UserError(
+                    f"{key} cannot be recorded, and the run not repeated: {value.removeprefix(_NO_TEXT)} has no "
+                    f"spelling. Give --{key} a text or a number."
+                )
         return yaml.safe_dump(whole, default_flow_style=False, allow_unicode=True, sort_keys=False)
 
     def _claim(self, config: Namespace) -> None:
@@ -149,6 +161,8 @@ class XnorlitCLI(LightningCLI):
             config.ckpt_path = str(newest_one)
             config.model.init_from = None  # What came of it is in the checkpoint.
             say("resume", f"{self.folder}: goes on {where(former)} of {config.trainer.max_epochs}")
+            if changed := changes_since(self.folder / "environment.json"):
+                say("", f"since it began: {changed}; what follows may differ in its last digits")
 
     def _begun_with(self) -> dict[str, Any]:
         """The flat configuration of the run that is there; what its version had no setting for is as by default."""
@@ -247,6 +261,8 @@ class _FinishedError(Exception):
 
 
 _load_yaml = get_loader("yaml")
+# A callback such as StochasticWeightAveraging has a device for a default, which its configuration spells.
+register_type(torch.device, str, torch.device, (ValueError, TypeError, RuntimeError))
 
 
 def _load(text: str) -> Any:

@@ -6,6 +6,7 @@ import pickle
 import warnings
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from xnorlit.edge.console import say
 from xnorlit.edge.processes import is_first
 from xnorlit.errors import UserError
 from xnorlit.runs.lock import CHECKPOINTS
+from xnorlit.training.trained_on import refuse_other_classes
 
 NETWORK = "net."  # how a checkpoint's names of the network's tensors begin
 
@@ -118,20 +120,24 @@ def load(path: str | Path, *, weights_only: bool = True) -> dict[str, Any]:
     return content
 
 
-def load_weights(path: str | Path) -> dict[str, Tensor]:
+def load_weights(path: str | Path, classes: Sequence[str] = ()) -> dict[str, Tensor]:
     """The network's tensors by name, of a run's checkpoint or of a file that holds nothing else.
 
     Args:
         path: A RUN/checkpoints/*.ckpt, or a state dict as `torch.save` writes it.
+        classes: Those of the images at hand, which a run's checkpoint must have been trained on; any unless given.
 
     Raises:
-        UserError: There is no such file, it holds neither, or more than data.
+        UserError: There is no such file, it holds neither or more than data, or it was trained on other classes.
     """
     path = Path(path)
     content = _content(path, True, " Save the state dict alone: torch.save(model.state_dict(), FILE).")
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise _no_checkpoint(path)
+    if classes and (made := content.get("xnorlit")):
+        remedy = "To begin with its weights all the same, save them alone: torch.save(state_dict, FILE)."
+        refuse_other_classes(made["classes"], classes, str(path), remedy)
     if state is content:
         return {str(key): value for key, value in state.items()}
     return {key.removeprefix(NETWORK): value for key, value in state.items() if key.startswith(NETWORK)}

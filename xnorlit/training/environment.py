@@ -1,6 +1,7 @@
 """What a result depends on besides its configuration: versions, hardware, git commit."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import shlex
@@ -34,6 +35,28 @@ def environment(backend: str) -> dict[str, Any]:
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "backend": backend,
     }
+
+
+def changes_since(file: Path) -> str:
+    """`torch 2.4.0 -> 2.5.1, git a1b2c3d -> e4f5a6b`: what is no longer as a run began, for a line about a resume.
+
+    Args:
+        file: The run's environment.json.
+    """
+    try:
+        then = json.loads(file.read_text(encoding="utf-8"))
+        packages, commit = dict(then["packages"]), str(then["git"]["commit"] or "")
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""  # Whoever reads the run says that it is damaged.
+    changed = [
+        f"{name} {packages.get(name, 'absent')} -> {_version(name) or 'absent'}"
+        for name in PACKAGES
+        if packages.get(name) != _version(name)
+    ]
+    now = str(git_state()["commit"] or "")
+    if commit and now and commit != now:
+        changed.append(f"git {commit[:7]} -> {now[:7]}")
+    return ", ".join(changed)
 
 
 def git_state() -> dict[str, Any]:

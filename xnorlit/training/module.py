@@ -28,6 +28,7 @@ from xnorlit.training.own_network import BODY, Conversion, OwnNetwork, OwnSpec
 from xnorlit.training.place import checkpoint_of
 from xnorlit.training.pretrained import accuracy, inherit
 from xnorlit.training.schedule import Constant, Schedule, steps_per_epoch
+from xnorlit.training.trained_on import images_of, refuse_other_classes, refuse_other_images
 
 
 class Classifier(Evaluation):
@@ -118,7 +119,7 @@ class Classifier(Evaluation):
             _refuse_single_samples(self.net, data)
             # Here and not when the fit starts: what it refuses leaves no run behind.
             if self.init_from:
-                inherit(self.net, self._beginning())
+                inherit(self.net, self._beginning(), data.classes)
             for loss in self.losses:
                 loss.prepare(self.net, data, Path(self.trainer.default_root_dir))
         if self.compiled:
@@ -144,6 +145,7 @@ class Classifier(Evaluation):
             self.net.check(data.num_classes, data.image_size)
         if self.channels_last:
             self.net.to(memory_format=torch.channels_last)
+        self.classes = data.classes
         self.count_right(data.num_classes)
         self.train_top1 = MulticlassAccuracy(data.num_classes, average="micro", validate_args=False)
         self.train_loss = MeanMetric(nan_strategy="disable")
@@ -263,6 +265,7 @@ class Classifier(Evaluation):
             "network": self.net.name,
             "image_size": data.image_size,
             "classes": list(data.classes),
+            "images": images_of(data),
             "before_training": self.before_training,
         }
         reduce = self.trainer.strategy.reduce  # Each process has summed up its own batches.
@@ -274,9 +277,13 @@ class Classifier(Evaluation):
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses the checkpoint of another network in words, before torch lists every key."""
-        self.before_training = checkpoint.get("xnorlit", {}).get("before_training")
+        made = checkpoint.get("xnorlit", {})
+        self.before_training = made.get("before_training")
+        if "classes" in made:
+            refuse_other_classes(made["classes"], self.classes, "the checkpoint", "Give the images it was trained on.")
         self._go_on_summing(checkpoint.get("train_sums", {}))
         if self._trainer and self.trainer.state.fn == TrainerFn.FITTING:
+            refuse_other_images(made.get("images", {}), self.trainer.datamodule)
             self.trainer.datamodule.recount(checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"])
         ours, theirs = self.state_dict(), checkpoint["state_dict"]
         wrong = [key for key in sorted(ours.keys() | theirs.keys()) if _shape(ours, key) != _shape(theirs, key)]

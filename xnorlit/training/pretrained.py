@@ -1,6 +1,6 @@
 """A training's start from a trained network: names mapped, weights taken over, scales fitted, norms estimated anew."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -32,7 +32,7 @@ SAMPLE = 4096  # training images that batch norms are estimated from
 SHOWN = 16  # tensors that a message lists
 
 
-def inherit(net: AlexNet, file: Path) -> None:
+def inherit(net: AlexNet, file: Path, classes: Sequence[str] = ()) -> None:
     """Gives a fresh network the weights of a trained one and fits each binarizer's learned scales to them.
 
     Pixels stay normalised as this run's data are. Where the file knows no batch norm at all, ours stay fresh. Where the
@@ -41,11 +41,13 @@ def inherit(net: AlexNet, file: Path) -> None:
     Args:
         net: The network, changed in place.
         file: Checkpoint of a run, or torchvision's file of its AlexNet.
+        classes: Those of the images, which the checkpoint of a run must have been trained on; any unless given.
 
     Raises:
-        UserError: The file cannot be read, or its tensors are not this network's; the message lists them.
+        UserError: The file cannot be read, was trained on other classes, or its tensors are not this network's; the
+            message lists them.
     """
-    theirs = {_our_name(key): value for key, value in load_weights(file).items()}
+    theirs = {_our_name(key): value for key, value in load_weights(file, classes).items()}
     ours = _without_pixels(net.state_dict())
     coupled = net.coupled
     if coupled is not None and any(key in theirs and theirs[key].shape != ours[key].shape for key in ours):

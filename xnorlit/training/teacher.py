@@ -1,7 +1,6 @@
 """A trained network that another one learns from."""
 
 from pathlib import Path
-from typing import Any
 
 from xnorlit.data import ImageData
 from xnorlit.errors import UserError
@@ -9,6 +8,7 @@ from xnorlit.models import AlexNet
 from xnorlit.runs.config import load_config
 from xnorlit.training.checkpoints import load
 from xnorlit.training.recorded import classifier
+from xnorlit.training.trained_on import refuse_other_classes
 
 
 def trained_network(checkpoint: Path, data: ImageData) -> AlexNet:
@@ -25,8 +25,8 @@ def trained_network(checkpoint: Path, data: ImageData) -> AlexNet:
     made = content.get("xnorlit")
     if made is None:
         raise UserError(f"{checkpoint} does not say what it was trained on. Expected a RUN/checkpoints/last.ckpt.")
-    if list(made["classes"]) != list(data.classes):
-        raise UserError(f"the teacher {checkpoint} was trained on {_classes(made['classes'], data.classes)}")
+    remedy = "Choose a teacher of the same classes, such as the float twin."
+    refuse_other_classes(made["classes"], data.classes, f"the teacher {checkpoint}", remedy)
     if made["image_size"] != data.image_size:
         raise UserError(
             f"the teacher {checkpoint} was trained on images of {made['image_size']} pixels, and this run has "
@@ -38,15 +38,3 @@ def trained_network(checkpoint: Path, data: ImageData) -> AlexNet:
     module.on_load_checkpoint(content)  # Refuses weights of other shapes in words.
     module.load_state_dict(content["state_dict"])
     return module.net.eval().requires_grad_(False)
-
-
-def _classes(theirs: Any, ours: Any) -> str:
-    sides = [
-        f"{whose} has {', '.join(sorted(only)[:5])}{', ...' if len(only) > 5 else ''}"
-        for whose, only in (("the teacher alone", set(theirs) - set(ours)), ("this run alone", set(ours) - set(theirs)))
-        if only
-    ]
-    return (
-        f"{len(theirs)} classes, and this run has {len(ours)} ({'; '.join(sides) or 'in another order'}). Choose a "
-        "teacher of the same classes, such as the float twin."
-    )

@@ -106,7 +106,7 @@ def test_a_teacher_of_other_classes_is_refused_before_training(pair, tmp_path, c
     teacher = pair / "runs" / "cifar10" / "pair-0" / "float" / "seed-0" / "checkpoints" / "last.ckpt"
     assert fit(tmp_path, *TRAINER, *DATA, "--data.source", str(other), *taught(teacher)) == 2
     told = capsys.readouterr().err
-    assert "was trained on 3 classes, and this run has 3 (the teacher alone has cat; this run alone has dog)" in told
+    assert "was trained on 3 classes, and the images have 3 (only there: cat; only here: dog)" in told
     assert not (tmp_path / "runs").exists()
 
 

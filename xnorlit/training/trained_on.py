@@ -1,0 +1,64 @@
+"""What a checkpoint was trained on, held against the images at hand: labels are numbers, and fit any set of so many."""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from xnorlit.data import ImageData
+from xnorlit.errors import UserError
+
+_SHOWN = 5  # class names of each side in a message
+
+
+def images_of(data: ImageData) -> dict[str, Any]:
+    """`{split: {samples, sha256}}` of the training and the validation images, for the checkpoint.
+
+    Args:
+        data: Set up.
+    """
+    return {split: {"samples": data.count(split), "sha256": data.listing_hash(split)} for split in ("train", "val")}
+
+
+def refuse_other_images(then: Mapping[str, Any], data: ImageData) -> None:
+    """Refuses to go on with other images than a run was begun with.
+
+    Args:
+        then: What `images_of` gave when the checkpoint was saved; empty from an earlier version.
+        data: Set up.
+
+    Raises:
+        UserError: A split has other names or labels than it had.
+    """
+    for split, before in then.items():
+        if before["sha256"] != data.listing_hash(split):
+            raise UserError(
+                f"the {split} images are not those that the run was begun with: {before['samples']:,} then, "
+                f"{data.count(split):,} now, with other names or classes. Restore them, or start afresh: "
+                "--run.fresh true."
+            )
+
+
+def refuse_other_classes(theirs: Sequence[str], ours: Sequence[str], whose: str, remedy: str) -> None:
+    """Refuses weights of other classes, or of the same in another order.
+
+    Args:
+        theirs: What the checkpoint was trained on, by label.
+        ours: Those of the images at hand.
+        whose: The checkpoint, as the message begins: "the teacher runs/...".
+        remedy: What to do about it, a sentence.
+
+    Raises:
+        UserError: They differ.
+    """
+    theirs = [unicodedata.normalize("NFC", name) for name in theirs]  # Earlier versions recorded what the disk said.
+    if theirs == list(ours):
+        return
+    sides = [
+        f"only {where}: {', '.join(sorted(only)[:_SHOWN])}{', ...' if len(only) > _SHOWN else ''}"
+        for where, only in (("there", set(theirs) - set(ours)), ("here", set(ours) - set(theirs)))
+        if only
+    ]
+    raise UserError(
+        f"{whose} was trained on {len(theirs)} classes, and the images have {len(ours)} "
+        f"({'; '.join(sides) or 'the same in another order'}). {remedy}"
+    )
