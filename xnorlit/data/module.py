@@ -220,15 +220,6 @@ class ImageData(pl.LightningDataModule):
         self._open()
         return self._listings[split].sha256
 
-    def count(self, split: str) -> int:
-        """How many samples a split has.
-
-        Args:
-            split: train, val or test.
-        """
-        self._open()
-        return len(self._listings[split])
-
     def _loader(self, split: str) -> BatchLoader:
         self._open()
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
