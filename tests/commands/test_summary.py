@@ -85,8 +85,11 @@ def test_a_method_without_a_packed_form_says_why(summary):
     [
         ("--network alexnet-smal", "no network named alexnet-smal. Did you mean alexnet-small?"),
         ("--binarizer XNR", "no binarizer named XNR. Did you mean XNOR? Known: "),
-        (f"--binarizer {SETTING % 'gradiet'}", "XNOR has no setting gradiet. Did you mean gradient? Known: gradient, "),
-        (f"--binarizer {SETTING % 'gradient'}", "binarizer.gradient is not understood. Expected one of corrected"),
+        (
+            f"--binarizer {SETTING % 'gradiet'}",
+            "XNOR has no setting gradiet (model.binarizer). Did you mean gradient? ",
+        ),
+        (f"--binarizer {SETTING % 'gradient'}", "model.binarizer.gradient is st. Expected one of corrected, paper"),
         ("--classes 0", "--classes: expected a whole number, 1 or more, not '0'"),
         ("--image-size many", "--image-size: expected a whole number, 1 or more, not 'many'"),
         ("--netwrk alexnet", "xnorlit summary has no option --netwrk. Did you mean --network?"),

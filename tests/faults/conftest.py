@@ -1,7 +1,18 @@
+from pathlib import Path
+from typing import NamedTuple
+
 import pytest
 
 from tests.faults import forked
 from tests.training.conftest import no_account, photos
+
+
+class Whole(NamedTuple):
+    """A run, and how long it took from the first word to the last."""
+
+    folder: Path
+    seconds: float
+
 
 __all__ = ["no_account", "photos"]
 
@@ -10,5 +21,5 @@ __all__ = ["no_account", "photos"]
 def whole(photos, tmp_path_factory):
     """A run that nothing disturbed."""
     root = tmp_path_factory.mktemp("whole")
-    forked.train(forked.words(photos, root), root / "log")
-    return forked.folder(root)
+    training = forked.train(forked.words(photos, root), root / "log")
+    return Whole(forked.folder(root), training.seconds)

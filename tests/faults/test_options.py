@@ -32,7 +32,12 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+FEW = ("limit_train_batches", "check_val_every_n_epoch", "accumulate and limit", "an average of weights")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in OPTIONS]
+)
 def test_a_run_killed_with_this_option_ends_as_an_undisturbed_one(name, photos, tmp_path):
     options = OPTIONS[name]
     forked.train(forked.words(photos, tmp_path / "whole", **options), tmp_path / "log")

@@ -48,7 +48,7 @@ def test_fresh_means_fresh(photos, whole, tmp_path):
     line = forked.words(photos, tmp_path)
     killed(line, tmp_path)
     forked.train([*line, "--run.fresh=true"], tmp_path / "log")
-    assert forked.differences(whole, tmp_path / "unnamed" / "pair-0" / "unnamed" / "seed-0") == []
+    assert forked.differences(whole.folder, tmp_path / "unnamed" / "pair-0" / "unnamed" / "seed-0") == []
     assert len(list(tmp_path.glob("*/*/*/seed-0.until-*"))) == 1
 
 

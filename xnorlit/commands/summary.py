@@ -1,8 +1,6 @@
 """The command `xnorlit summary`: a network by its name or a recipe, layer by layer, before any training."""
 
-import inspect
 import json as json_format
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,11 +8,10 @@ from typing import Any
 
 import jsonargparse
 import torch
-import yaml
 
-from xnorlit.binarize import Binarizer, binarizers
+from xnorlit.binarize import Binarizer
 from xnorlit.commands.arguments import Count
-from xnorlit.errors import UserError, did_you_mean
+from xnorlit.errors import UserError
 from xnorlit.models import AlexNet, build, network_named
 from xnorlit.models.summary import as_json
 from xnorlit.models.summary import summary as summary_of
@@ -93,37 +90,16 @@ def _positive(option: str, value: Any) -> int:
 def _binarizers(network: Any, layers: Mapping[str, Any]) -> tuple[Binarizer, dict[str, Binarizer]]:
     """The network's and each layer's binarizer from what a recipe says: a name, or class_path with init_args."""
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_argument("--binarizer", type=Binarizer)
-    parser.add_argument("--layers", type=dict[str, Binarizer])
+    parser.add_argument("--model.binarizer", type=Binarizer)
+    parser.add_argument("--model.layers", type=dict[str, Binarizer])
+    given = network if isinstance(network, str) else json_format.dumps(network)
     try:
-        settings = parser.parse_args(
-            ["--binarizer", network if isinstance(network, str) else json_format.dumps(network)]
-        )
-        settings.layers = parser.parse_object({"binarizer": "Float", "layers": dict(layers)}).layers
-        made = parser.instantiate(settings)
+        settings = parser.parse_args(["--model.binarizer", given])
+        other = parser.parse_object({"model": {"binarizer": "Float", "layers": dict(layers)}})
+        settings.model.layers = other.model.layers
+        made = parser.instantiate(settings).model
     except jsonargparse.ArgumentError as error:
-        raise UserError(_in_words(network, layers) or _of_the_parser(str(error))) from error
+        from xnorlit.commands.wording import in_words  # It imports Lightning; `fit --model.binarizer.help` tells more.
+
+        raise UserError(in_words(str(error), "fit", [], [])) from error
     return made.binarizer, made.layers or {}
-
-
-def _of_the_parser(message: str) -> str:
-    keys, last = re.findall(r'Parser key "([^"]+)"', message), message.splitlines()[-1].strip()
-    choices = re.sub(r"Expected a typing\.Literal\[(.+?)\]", r"Expected one of \1", last)
-    return f"{'.'.join(keys) or 'the binarizer'} is not understood. {choices.replace(chr(39), '')}"
-
-
-def _in_words(network: Any, layers: Mapping[str, Any]) -> str | None:
-    """What is wrong with a class's name or the names of its settings, with the near miss."""
-    known = binarizers()
-    for given in (network, *layers.values()):
-        value = yaml.safe_load(given) if isinstance(given, str) else given
-        settings = (value.get("init_args") or {}) if isinstance(value, dict) else {}
-        name = str(value.get("class_path") if isinstance(value, dict) else value).rpartition(".")[2]
-        if name not in known:
-            return f"no binarizer named {name}.{did_you_mean(name, known)} Known: {', '.join(known)}."
-        takes = inspect.signature(known[name]).parameters
-        unknown = [setting for setting in settings if setting not in takes]
-        if unknown:
-            near = did_you_mean(unknown[0], takes)
-            return f"{name} has no setting {unknown[0]}.{near} Known: {', '.join(takes)}."
-    return None
