@@ -76,6 +76,6 @@ def test_labels_of_networks_that_lie_close_together_are_kept_apart():
         assert left >= chart.LEFT
         assert left + 10 * len(label) <= chart.WIDTH
     assert len(boxes) == 5
-    for i, a in enumerate(boxes[:2]):  # a label above and one below the cluster; more than that do not fit
-        for b in boxes[i + 1 : 2]:
+    for i, a in enumerate(boxes):
+        for b in boxes[i + 1 :]:
             assert not (a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3])

@@ -47,6 +47,24 @@ def test_the_verdict_says_the_gap_its_interval_and_the_size(pair):
     assert BINARY_PACKED_BITS < PACKED_BITS
 
 
+def test_the_first_screen_decides_before_any_prose(pair):
+    """Verdict, four figures and two charts come first; what explains the sections is folded, and printed open."""
+    html = report().read_text()
+    first = html[html.index('<main id="main">') : html.index("<h2")]
+    assert first.index('class="verdict"') < first.index('<dl class="figures') < first.index("<svg")
+    assert re.findall(r"<dt>(.*?)</dt>", first) == [
+        "Top-1 accuracy", "Memory of the weights", "CPU time per image", "Seeds and images",
+    ]  # fmt: skip
+    assert re.findall(r"<title>(Accuracy.*?)</title>", first) == ["Accuracy with intervals", "Accuracy against memory"]
+    assert "<details" not in first
+    folds = re.findall(r'<details class="print fold"><summary>How to read this<span class="heard">: (.*?)<', html)
+    assert len(folds) == len(set(folds)) >= 8
+    prose = re.sub(r"<details.*?</details>", "", html[html.index("<h2") :], flags=re.DOTALL)
+    assert [text for text in re.findall(r"<p>(.*?)</p>", prose, re.DOTALL) if len(text.split()) > 60] == []
+    assert "details.print::details-content" in html
+    assert 'querySelectorAll("details.print")' in html
+
+
 def test_two_seeds_are_not_taken_for_proof_that_nothing_differs(tmp_path, monkeypatch):
     """Each seed's gap is sure, but two so different ones say little of a third: Student's t with one degree."""
     monkeypatch.chdir(tmp_path)
