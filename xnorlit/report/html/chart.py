@@ -151,7 +151,7 @@ def _beside(label: str, x: float, y: float, taken: list[_Box]) -> tuple[float, f
     sides = [("start", 10, x + 10), ("end", -10, x - 10 - width)]
     inside = [side for side in sides if side[2] >= LEFT and side[2] + width <= WIDTH] or sides[:1]
     offsets = [dy for step in range(0, 5 * _LINE, _LINE) for dy in (-8 - step, 24 + step)]
-    rows = [dy for dy in offsets if TOP <= y + dy - _LINE and y + dy <= HEIGHT - BOTTOM] or offsets[:1]
+    rows = [dy for dy in offsets if y + dy - _LINE >= TOP and y + dy <= HEIGHT - BOTTOM] or offsets[:1]
     places = [(dx, dy, anchor, (at, y + dy - _LINE, at + width, y + dy)) for dy in rows for anchor, dx, at in inside]
     free = [place for place in places if not any(_overlap(place[3], box) for box in taken)] or places
     dx, dy, anchor, box = free[0]
