@@ -9,7 +9,7 @@ class UserError(ValueError):
     The command line prints the message alone and exits with status 2; `--debug` shows the traceback. In Python it is a
     `ValueError`.
 
-    Example:
+    Examples:
         >>> import xnorlit as xl
         >>> try:
         ...     xl.create("alexnet-xnr", binarizer="XNOR", classes=10)

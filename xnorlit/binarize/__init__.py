@@ -31,7 +31,7 @@ def binarizers() -> dict[str, type[Binarizer]]:
 def list_binarizers() -> list[str]:
     """Names of all binarizers, sorted.
 
-    Example:
+    Examples:
         >>> import xnorlit as xl
         >>> "XNOR" in xl.list_binarizers()
         True

@@ -174,7 +174,7 @@ class AdaBin(Binarizer):
         t_min: Temperature in the first epoch, as in the released code.
         t_max: Temperature behind the last epoch.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])

@@ -53,7 +53,7 @@ class Binarizer(nn.Module):
         extent: Height and width of the layer's output, `None` for a linear layer or where they are not known.
         channels: The layer's input channels, those of all groups; of a flattened map its channels, not its features.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> class Halves(xl.Binarizer):

@@ -68,7 +68,7 @@ class BinaryConnect(Binarizer):
         bound: H. `glorot` is `sqrt(1.5 / (fan_in + fan_out))`, about where the weights start. The releases that have
             H = 1 multiply each step by 1/H of this formula; under Adam that moves W/H alike.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])

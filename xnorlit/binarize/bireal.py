@@ -49,7 +49,7 @@ class BiReal(Binarizer):
         shortcut: Whether the real input is added to the output where both have one shape: in AlexNet around conv4 and
             fc7. The next layer then reads real sums, so that no packed form remains.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])

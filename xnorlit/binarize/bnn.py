@@ -23,7 +23,7 @@ class BNN(Binarizer):
         weights: `deterministic` or `stochastic`.
         inputs: `deterministic` or `stochastic`. Neither operand is drawn by default: signs cost a draw less each.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])

@@ -122,7 +122,7 @@ class BWN(Binarizer):
         clip: Clamp the latent weights to [-1, 1] after each step; beyond 1 the gradient no longer reaches them.
         scale: `alpha`, or `none`: the plain sign, for which the three gradients are one.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])

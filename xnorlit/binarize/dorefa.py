@@ -148,7 +148,7 @@ class DoReFa(Binarizer):
             taken as a constant (larq's; the maximum's own gradient falls on one weight, as large as all the others'
             together), through the `maximum` too (tensorpack's), or as the `identity` (bitorch's).
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])

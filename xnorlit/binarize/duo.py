@@ -53,7 +53,7 @@ class BinaryDuo(Binarizer):
         stage: `coupled` or `decoupled`.
         clip: Latent weights are clamped to [-clip, clip] after each step; 0 for no clamp, as in the released runs.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])

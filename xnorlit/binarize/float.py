@@ -12,7 +12,7 @@ class Float(Binarizer):
 
     Nothing here can be packed into bits.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])

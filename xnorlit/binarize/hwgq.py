@@ -56,7 +56,7 @@ class HWGQ(Binarizer):
     Source: Cai et al. 2017, arXiv 1702.00953, section 4; zhaoweicai/hwgq, src/caffe/layers/quant_layer.cpp and
     examples/imagenet/alex-hwgq-3ne-clip-poly-320k.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])

@@ -67,7 +67,7 @@ class IRNet(Binarizer):
         t_min: t in the first epoch, see `temperature`; 1e-3 as in the released CIFAR trainer.
         t_max: t behind the last epoch.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])

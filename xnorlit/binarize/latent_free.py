@@ -16,7 +16,7 @@ class LatentFree(Binarizer):
 
     Source: Helwegen et al. 2019, arXiv 1906.02107.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])

@@ -54,7 +54,7 @@ class LowPrecision(Binarizer):
         every: Steps between two moves of the dynamic ranges.
         overflow: Share of values that may overflow before a range moves up.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])

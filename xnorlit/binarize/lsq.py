@@ -104,7 +104,7 @@ class LSQ(Binarizer):
         count: What `n` counts of the inputs: the values of one `sample`, as in the paper, or of the whole `batch`, as
             in the port. By sample the gradient does not depend on the batch.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])

@@ -65,7 +65,7 @@ class PACT(Binarizer):
             one, next to nothing lies beyond 10, so that a would not learn and two bits would use two of their levels.
         weight_gradient: See `DoReFa`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])

@@ -111,7 +111,7 @@ class ReActNet(BiReal):
         keep_slopes_positive: Whether a step brings RPReLU's slopes back to 0 or more, which the release does not: with
             a falling part it is no threshold for the next layer's sign, so a network could not be packed.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])

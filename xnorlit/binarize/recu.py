@@ -107,7 +107,7 @@ class ReCU(Binarizer):
         tau_min: tau in the first epoch, above 0.5.
         tau_max: tau behind the last epoch, below 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])

@@ -47,7 +47,7 @@ class SwishSign(XNOR):
         center: Subtract from the latent weights, after each step, their mean over the input channels.
         clip: Clamp the latent weights to [-1, 1] after each step.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])

@@ -76,7 +76,7 @@ class TTQ(Binarizer):
         share: D over the largest magnitude of the layer; 0.05 in the paper's networks.
         init: Wp and Wn at the start; 1 in the released code.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])

@@ -108,7 +108,7 @@ class TWN(Binarizer):
         inputs: `real` as in the paper (rectified, see `Float`), or `sign` with the clipped gradient of `XNOR`, which
             makes a dot product two counts.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])

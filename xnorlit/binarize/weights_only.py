@@ -18,7 +18,7 @@ class WeightsOnly(Binarizer):
     Args:
         method: Whose weights; BWN's unless given.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])

@@ -65,7 +65,7 @@ class XNOR(BWN):
             3.2 and with its gradient; `none` as in the released networks, none of which has it.
         scale: `alpha`, or `none`: the plain sign of the weights, for which the three gradients are one.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])

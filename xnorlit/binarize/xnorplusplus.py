@@ -28,7 +28,7 @@ class XNORPlusPlus(Binarizer):
         center: Subtract from the latent weights, after each step, their mean over the input channels.
         clip: Clamp the latent weights to [-1, 1] after each step; beyond 1 the gradient no longer reaches them.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> weight = torch.tensor([[0.5, -0.25, 0.75, -0.5]])

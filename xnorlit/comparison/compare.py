@@ -28,7 +28,7 @@ def compare(runs: Sequence[Run | Path | str], *, strict: bool = True) -> Compari
         UserError: There is only one arm, the images or classes differ, an accuracy is NaN, the seeds do not pair up, or
             a file is damaged.
 
-    Example:
+    Examples:
         >>> import xnorlit as xl
         >>> pair = xl.compare(["runs/synthetic/pair-0/xnor/seed-0", "runs/synthetic/pair-0/float/seed-0"])
         >>> print(pair.gap)  # doctest: +ELLIPSIS, +NORMALIZE_WHITESPACE

@@ -112,7 +112,7 @@ def pack(
         UserError: A part of the network cannot be packed: the message names it, the line of code that calls it, and
             what to use instead.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> net = torch.nn.Sequential(

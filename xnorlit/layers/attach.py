@@ -59,7 +59,7 @@ def attach(optimizer: Optimizer, model: nn.Module) -> Attachment:
     Raises:
         UserError: The model has no binary layers, or the optimizer steps none of them.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> net = torch.nn.Sequential(torch.nn.BatchNorm1d(8), xl.BinaryLinear(8, 4, binarizer="XNOR"))

@@ -212,7 +212,7 @@ class BinaryConv2d(BinaryLayer):
     Raises:
         UserError: An argument is out of its range, or this layer has no such setting.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> block = torch.nn.Sequential(
@@ -338,7 +338,7 @@ class BinaryLinear(BinaryLayer):
     Raises:
         UserError: An argument is out of its range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> layer = xl.BinaryLinear(64, 10, binarizer=xl.XNOR(gradient="paper"))

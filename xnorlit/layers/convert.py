@@ -108,7 +108,7 @@ def binarize_(
         UserError: A layer cannot be binary (it is used twice, lazy, quantised, its sign would be dead, ...), a pattern
             matches nothing, or the module has no such layer. The module is then as it was.
 
-    Example:
+    Examples:
         >>> import torchvision
         >>> import xnorlit as xl
         >>> net = torchvision.models.resnet18()

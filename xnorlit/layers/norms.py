@@ -29,7 +29,7 @@ class _SteadyBatchNorm(nn.modules.batchnorm._BatchNorm):
 class BatchNorm1d(_SteadyBatchNorm, nn.BatchNorm1d):
     """Batch norm over `(N, C)`, steady for constant channels.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> xl.BatchNorm1d(8)(torch.randn(4, 8)).shape
@@ -40,7 +40,7 @@ class BatchNorm1d(_SteadyBatchNorm, nn.BatchNorm1d):
 class BatchNorm2d(_SteadyBatchNorm, nn.BatchNorm2d):
     """Batch norm over `(N, C, H, W)`, steady for constant channels.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> xl.BatchNorm2d(8)(torch.randn(4, 8, 5, 5)).shape

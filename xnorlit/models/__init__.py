@@ -38,7 +38,7 @@ def network_named(name: str) -> Network:
 def list_networks() -> list[str]:
     """Names of all networks, sorted.
 
-    Example:
+    Examples:
         >>> import xnorlit as xl
         >>> "alexnet-xnor" in xl.list_networks()
         True
@@ -72,7 +72,7 @@ def create(
     Raises:
         UserError: There is no such network, binarizer or layer, or the images are too small.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> net = xl.create("alexnet-small", binarizer="XNOR", classes=10)

@@ -197,7 +197,7 @@ def summary(model: nn.Module, input_shape: Sequence[int] | None = None) -> Summa
     Raises:
         UserError: The shape is missing, or the module has no convolution or linear layer that runs.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import xnorlit as xl
         >>> net = torch.nn.Sequential(torch.nn.BatchNorm2d(8), xl.BinaryConv2d(8, 16, 3, bias=False, binarizer="XNOR"))

@@ -27,7 +27,7 @@ def load(path: Path | str) -> "PackedNetwork":
     Raises:
         UserError: The file cannot be read, or is not a whole packed network; the message names the field.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> import numpy as np
         >>> import torch
