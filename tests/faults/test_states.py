@@ -113,6 +113,20 @@ def _signalling(number, step):
     return training_step
 
 
+def test_a_loss_with_a_schedule_is_as_far_as_the_epoch_that_is_resumed(photos, tmp_path):
+    losses = "[{class_path: CrossEntropy}, {class_path: DistributionLoss, init_args: {until: 0.5}}]"
+    options = {"model__losses": losses, "model__binarizer": "XNOR"}
+    forked.train(forked.words(photos, tmp_path / "whole", **options), tmp_path / "log")
+    line = forked.words(photos, tmp_path / "stopped", **options)
+
+    def in_the_third_epoch():
+        forked.xnorlit.commands.fit.Classifier.training_step = _signalling(signal.SIGTERM, 20)
+
+    assert forked.Training(line, tmp_path / "log", in_the_third_epoch).wait() == 75
+    forked.train(line, tmp_path / "log")
+    assert forked.differences(*(forked.folder(tmp_path / root) for root in ("whole", "stopped"))) == []
+
+
 def test_a_signal_within_an_accumulation_waits_for_the_whole_gradient(photos, tmp_path):
     options = {"trainer__accumulate_grad_batches": 3}
     forked.train(forked.words(photos, tmp_path / "whole", **options), tmp_path / "log")

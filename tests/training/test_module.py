@@ -12,6 +12,7 @@ from xnorlit.binarize.lsq import LSQ
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.data import ImageData
 from xnorlit.errors import UserError
+from xnorlit.training.evaluation import Evaluation
 from xnorlit.training.losses import Loss
 from xnorlit.training.losses.cross_entropy import CrossEntropy
 from xnorlit.training.module import Classifier
@@ -208,3 +209,15 @@ def test_terms_are_not_readied_for_a_validation(photos):
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
     trainer.validate(module, ImageData(str(photos), backend="folder", batch_size=8), verbose=False)
     assert term.calls == []
+
+
+def test_top_five_of_ten_classes_is_what_the_logits_give():
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(200, 10, generator=generator), torch.randint(10, (200,), generator=generator)
+    measured = Evaluation()
+    measured.count_right(10)
+    measured.top1(logits, labels)
+    measured.top5(logits, labels)
+    ranks = (logits > logits.gather(1, labels[:, None])).sum(1)
+    assert measured.top1.compute() == (ranks < 1).float().mean()
+    assert measured.top5.compute() == (ranks < 5).float().mean()
