@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from xnorlit.data import counter, order
 from xnorlit.data.augment import PLACEMENT, CentreCrop, PadCrop, RandomCrop, ResizedCrop, Sizes, View
 from xnorlit.errors import UserError
 
@@ -107,3 +108,43 @@ def test_an_image_that_no_drawn_box_fits_shows_its_centre_with_the_nearest_allow
     row = View(ResizedCrop(area=(0.9, 1.0)), False, 224).place(np.arange(1), 0, long)[0]
     assert (row["height"], row["width"]) == (10, 13)
     assert (row["top"], row["left"]) == (0, 493)
+
+
+MANY = 20_000
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_who_is_mirrored_has_nothing_to_do_with_when_it_comes(seed):
+    """The order sorts by a hash of the same seed, epoch and sample, which would mirror its first half."""
+    rank = np.argsort(order.permutation(MANY, seed, 4))
+    view = View(PadCrop(4), flip=True, size=32, seed=seed)
+    rows = view.place(np.arange(MANY), 4, Sizes(np.full(MANY, 32), np.full(MANY, 32)))
+    for name in ("flip", "down", "right"):
+        assert abs(np.corrcoef(rank, rows[name])[0, 1]) < 0.03
+
+
+@pytest.mark.parametrize("crop", RANDOM, ids=repr)
+def test_who_is_mirrored_has_nothing_to_do_with_where_it_is_cut(crop):
+    rows = View(crop, flip=True, size=32).place(np.arange(MANY), 0, Sizes(np.full(MANY, 500), np.full(MANY, 500)))
+    drawn = [name for name in ("top", "left", "height", "width", "down", "right") if np.ptp(rows[name])]
+    assert len(drawn) >= 2
+    for name in drawn:
+        assert abs(np.corrcoef(rows["flip"], rows[name])[0, 1]) < 0.03
+
+
+@pytest.mark.parametrize("crop", RANDOM, ids=repr)
+def test_no_number_of_a_sample_is_drawn_twice(crop, monkeypatch):
+    """Long images, which most of the boxes do not fit, need all tries of a resized crop."""
+    drawn = []
+    uniform = counter.uniform
+
+    def noted(key, indices, draw=0, *rest):
+        drawn.extend((key, int(index), draw) for index in indices)
+        return uniform(key, indices, draw, *rest)
+
+    monkeypatch.setattr(counter, "uniform", noted)
+    View(crop, flip=True, size=32).place(np.arange(50), 0, Sizes(np.full(50, 60), np.full(50, 600)))
+    assert len(drawn) >= 150
+    assert len(set(drawn)) == len(drawn)
+    if isinstance(crop, ResizedCrop):
+        assert max(draw for _, _, draw in drawn) > 12, "several tries were needed"

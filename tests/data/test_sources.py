@@ -148,3 +148,14 @@ def test_the_probed_classes_are_torchvisions():
     from torchvision.datasets import Imagenette
 
     assert probe("imagenette").classes == tuple(names[0] for names in Imagenette._WNID_TO_CLASS.values())
+
+
+def test_the_means_and_deviations_are_the_published_ones():
+    from torchvision.models import AlexNet_Weights
+
+    shown = AlexNet_Weights.IMAGENET1K_V1.transforms()
+    assert tuple(value / 255 for value in sources.IMAGENET_MEAN) == pytest.approx(shown.mean)
+    assert tuple(value / 255 for value in sources.IMAGENET_STD) == pytest.approx(shown.std)
+    # Of the 50,000 training images, as every CIFAR-10 recipe has them.
+    assert tuple(value / 255 for value in sources.CIFAR10_MEAN) == pytest.approx((0.4914, 0.4822, 0.4465), abs=5e-5)
+    assert tuple(value / 255 for value in sources.CIFAR10_STD) == pytest.approx((0.2470, 0.2435, 0.2616), abs=5e-5)

@@ -1,0 +1,116 @@
+"""What is written is there whole or not at all, and on the disk before it has its name."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from xnorlit.edge import atomic
+
+
+def left(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def target(tmp_path):
+    """A file that exists already."""
+    (tmp_path / "file").write_text("former")
+    return tmp_path / "file"
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt(), ValueError()])
+def test_a_write_that_fails_halfway_leaves_the_former_file_whole_and_nothing_else(target, error):
+    def write_half():
+        with atomic.path(target) as made:
+            made.write_text("ha")
+            raise error
+
+    with pytest.raises(type(error)):
+        write_half()
+    assert (target.read_text(), left(target.parent)) == ("former", ["file"])
+
+
+def test_the_former_file_is_whole_until_the_block_ends_and_the_new_one_is_the_one_that_was_written(target):
+    with atomic.path(target) as made, made.open("w") as file:
+        file.write("new")
+        file.flush()
+        assert target.read_text() == "former"
+        written = made.stat().st_ino
+    assert (target.read_text(), left(target.parent)) == ("new", ["file"])
+    assert target.stat().st_ino == written, "renamed: a copy may stop halfway"
+
+
+def test_parents_are_made_and_a_folder_appears_whole(tmp_path):
+    with atomic.path(tmp_path / "a/b/folder") as made:
+        made.mkdir()
+        (made / "one").write_text("1")
+        assert not (tmp_path / "a/b/folder").exists()
+    assert left(tmp_path / "a/b/folder") == ["one"]
+
+
+def test_a_folder_does_not_replace_one(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(FileExistsError, match="exists already"), atomic.path(tmp_path / "folder") as made:
+        made.mkdir()
+    assert left(tmp_path) == ["folder"]
+
+
+@pytest.fixture
+def order(monkeypatch):
+    """What was synced and renamed, in order."""
+    done = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(handle):
+        done.append(f"sync {Path(f'/proc/self/fd/{handle}').resolve().name}")
+        fsync(handle)
+
+    def renamed(self, to):
+        done.append(f"rename {self.name}")
+        return replace(self, to)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    return done
+
+
+def test_content_is_on_the_disk_before_the_name_and_the_name_before_the_end(target, order):
+    with atomic.path(target) as made:
+        made.write_text("new")
+    assert order == ["sync file", "rename file", f"sync {target.parent.name}"]
+
+
+def test_each_file_of_a_folder_is_on_the_disk_before_its_name(tmp_path, order):
+    with atomic.path(tmp_path / "folder") as made:
+        (made / "inner").mkdir(parents=True)
+        (made / "inner/file").touch()
+    assert set(order[:3]) == {"sync folder", "sync inner", "sync file"}
+    assert order[3] == "rename folder"
+
+
+@pytest.mark.parametrize(("number", "raises"), [(errno.EINVAL, False), (errno.ENOTSUP, False), (errno.EIO, True)])
+def test_a_disk_that_fails_is_an_error_and_one_that_cannot_sync_is_none(target, monkeypatch, number, raises):
+    def fail(_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    if raises:
+        with pytest.raises(OSError, match=os.strerror(number)), atomic.path(target) as made:
+            made.write_text("new")
+        assert target.read_text() == "former"
+    else:
+        with atomic.path(target) as made:
+            made.write_text("new")
+        assert target.read_text() == "new"
+    assert left(target.parent) == ["file"]
+
+
+def test_what_a_killed_process_left_is_swept_away_and_nothing_else(target):
+    scratch = target.parent / "inner" / ".last.ckpt.abc.partial"
+    scratch.mkdir(parents=True)
+    (scratch / "last.ckpt").write_text("half")
+    atomic.sweep(target.parent)
+    assert left(target.parent) == ["file", "inner"]
+    assert left(target.parent / "inner") == []
