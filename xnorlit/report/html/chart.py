@@ -102,7 +102,7 @@ def points(title: str, text: str, found: Sequence[Point], *, x: str, y: str) -> 
     axes = _Axes(math.log10(xs[0]), math.log10(xs[-1]), ys[0], ys[-1])
     body = [_grid(axes, [math.log10(v) for v in xs], ys, x, y, [_short(v) for v in xs])]
     taken: list[_Box] = []
-    for p in found:
+    for p in sorted(found, key=lambda p: -p.y):  # from the top, so that the labels of close points keep their order
         px, py = axes.x(math.log10(p.x)), axes.y(p.y)
         if p.least and p.most:
             ends = axes.x(math.log10(p.least)), axes.x(math.log10(p.most))
