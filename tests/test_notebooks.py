@@ -45,7 +45,7 @@ def test_it_defines_nothing_that_belongs_in_the_package(notebook):
     """A function or a class of its own is what the notebook is about, and that is the fifth one's class alone."""
     code = ["".join(c["source"]) for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
     made = [line for cell in code for line in cell.splitlines() if line.startswith(("def ", "class "))]
-    assert made == (["class SineSign(Binarizer):"] if notebook.stem == "05_your_own" else [])
+    assert made == (["class SineSign(xl.Binarizer):"] if notebook.stem == "05_your_own" else [])
     (own,) = [cell for cell in code if "class SineSign" in cell] or [""]
     assert len(own.splitlines()) <= 30
 

@@ -1,7 +1,7 @@
-"""Binarizers: how a layer's two operands become few-bit, one file per method.
+"""Binarizers: how a layer's weights and inputs become few-bit, one file per method.
 
-Every module of this package is imported here, so that a new method is one new file: its class is then known to the
-command line by its short name (`--model.binarizer XNOR`) and to the parametrised tests.
+This package imports all of its modules, so a new method is one new file: the command line (`--model.binarizer XNOR`)
+and the parametrised tests find its class by its short name.
 """
 
 import importlib
@@ -15,7 +15,7 @@ for _module in pkgutil.iter_modules(__path__, prefix=f"{__name__}."):
 
 
 def binarizers() -> dict[str, type[Binarizer]]:
-    """Every binarizer that is known by a short name: `{"BWN": BWN, "Float": Float, ...}`, sorted.
+    """Every binarizer by its short name: `{"BWN": BWN, "Float": Float, ...}`, sorted.
 
     A class whose name begins with an underscore is left out: a base that methods share, or a test's own.
     """

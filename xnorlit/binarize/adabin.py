@@ -1,4 +1,4 @@
-"""AdaBin: both values of a bit are adapted, so that neither operand is symmetric about zero."""
+"""AdaBin: a bit stands for two values that are learned or computed, so no operand is symmetric about zero."""
 
 import math
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from xnorlit.errors import UserError
 Centre = Literal["added", "scaled"]
 
 SMALLEST = 1e-4
-"""What a step of the optimizer leaves of an input's distance at least; the sign is taken of inputs divided by it."""
+"""Smallest distance of an input's two values after an optimizer step: the sign is of inputs divided by it."""
 
 
 def _two_values(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -104,8 +104,8 @@ class _AdaptiveInput(torch.autograd.Function):
 def adaptive_input(x: Tensor, distance: Tensor, centre: Tensor, form: Centre = "added") -> Tensor:
     """`a sign(z) + b` or, `scaled`, `a (sign(z) + b)`, with `z = (x - b) / a`, a and b learned.
 
-    The gradient of the sign is `max(0, 2 - 2|z|)`, so that `dx = g max(0, 2 - 2|z|)`; a and b receive theirs from the
-    two places where each stands.
+    The gradient of the sign is `max(0, 2 - 2|z|)`, so that `dx = g max(0, 2 - 2|z|)`; a and b each occur twice, and
+    their gradients sum over both.
 
     Args:
         x: Inputs, any shape.
@@ -159,20 +159,20 @@ class Maxout(nn.Module):
 
 
 class AdaBin(Binarizer):
-    """`weight(W) = a_o sign((W - b_o)/a_o) + b_o`, `input(x) = a sign((x - b)/a) + b`, a slope for each sign behind.
+    """`weight(W) = a_o sign((W - b_o)/a_o) + b_o`, `input(x) = a sign((x - b)/a) + b`, then a slope for each sign.
 
-    a_o and b_o are the deviation and the mean of a filter, a and b are learned by the layer from 1 and 0. Gradients
-    of the weights' sign: `IRNet`'s estimator, whose temperature rises by the epoch; of the inputs' sign:
-    `max(0, 2 - 2|z|)`, as in `BiReal`; all four scales are differentiated. A step leaves a at 1e-4 or more.
+    a_o and b_o are the deviation and the mean of a filter. The layer learns a and b, which start at 1 and 0. The
+    gradient of the weights' sign is `IRNet`'s estimator, whose temperature rises with the epochs; that of the inputs'
+    sign is `max(0, 2 - 2|z|)`, as in `BiReal`. All four scales are differentiated. Each step keeps a at 1e-4 or more.
 
     Source: Tu et al. 2022, arXiv 2208.08084, section 3; huawei-noah/Efficient-Computing, BinaryNetworks/AdaBin.
 
     Args:
         centre: `added`, `a sign(z) + b`, as in the paper, or `scaled`, `a (sign(z) + b)`, as in the released code,
             which its authors call a mistake (issue 57 there). They agree while a is 1.
-        maxout: Whether the learned slopes stand behind the layer.
+        maxout: Whether the learned slopes follow the layer.
         t_min: Temperature in the first epoch, as in the released code.
-        t_max: Temperature behind the last epoch.
+        t_max: Temperature after the last epoch.
 
     Examples:
         >>> import torch

@@ -1,4 +1,4 @@
-"""What a binarizer is: codes times scale for both operands of a layer, and a gradient through the rounding."""
+"""The base of all binarizers: codes times scale for both operands of a layer, and a gradient through the rounding."""
 
 import copy
 import inspect
@@ -32,21 +32,22 @@ class Window(NamedTuple):
 
 
 class Binarizer(nn.Module):
-    """How one layer's weights and inputs become few-bit; as it stands, both stay real.
+    """How one layer's weights and inputs become few-bit. This base keeps both real.
 
     In training a layer computes `rescale(conv(input(x), weight(W)))`, differentiable; in evaluation
     `rescale(scale_x * scale_w * conv(codes_x, codes_w))`, whose integer sums are exact. In both, `output` then sees
-    what leaves the layer, its bias included. A method states both forms and the tests hold them equal to rounding.
+    the layer's result, its bias included. A method states both forms; the tests hold them equal up to rounding.
 
-    One that you make is settings alone. Each layer gets a private copy from
-    [for_layer][xnorlit.binarize.Binarizer.for_layer], with whatever parameters the method learns per layer.
+    An instance that you make holds settings only. Each layer gets a private copy from
+    [for_layer][xnorlit.binarize.Binarizer.for_layer], with the parameters that the method learns per layer.
 
     Attributes:
-        weight_bits: Bits of a weight code; 32 says that weights stay real.
-        input_bits: Bits of an input code; 32 says that inputs stay real.
-        gradient_bits: Bits of the gradient that the layer's output receives; 32 says that it is as it comes.
+        weight_bits: Bits of a weight code; 32 for real weights.
+        input_bits: Bits of an input code; 32 for real inputs.
+        gradient_bits: Bits of the gradient at the layer's output; 32 for a real one.
         signed_input: Whether input codes are signs, which are all +1 behind a ReLU.
-        flips: Whether the weights are -1 and +1 themselves, for an optimizer that flips them; there are no latent ones.
+        flips: Whether the parameters are the signs themselves, for an optimizer that flips them; no latent weights
+            exist.
         shortcut: Whether the layer's input, before it was quantised, is added to its output where both have one shape.
         cannot_pack: Why a layer of this method has no packed form and what to use instead; empty where it has one.
         rectify: Whether a real-valued input passes a ReLU first, see `for_layer`.
@@ -96,25 +97,25 @@ class Binarizer(nn.Module):
         """
         bound = copy.deepcopy(self)
         bound.rectify, bound.extent, bound.channels = rectify, extent, channels or weight.shape[1]
-        # What a method draws here must not shift the draws of the next layer's weights: a pair starts alike.
+        # Random numbers that a method takes must not shift those of the next layer's weights: a pair starts alike.
         with torch.random.fork_rng(devices=[]):
             bound.setup(weight)
         return bound
 
     def setup(self, weight: Tensor) -> None:
-        """Creates what the method learns or remembers for one layer (a scale, a threshold); nothing here.
+        """Creates what the method learns or remembers for one layer (a scale, a threshold); the base does nothing.
 
-        What is learned is an `nn.Parameter`, what a schedule or a first batch sets is a buffer: both are then saved.
+        Make what is learned an `nn.Parameter`, and what a schedule or a first batch sets a buffer: both are saved.
 
         Args:
             weight: The layer's latent weights, freshly initialised.
         """
 
     def post_layer(self, outputs: int) -> nn.Module | None:
-        """A module that the method puts behind its layer; none here.
+        """A module that the method puts after its layer; the base has none.
 
-        A built network puts it behind a max pool that follows at once. What methods add grows with its input (a PReLU),
-        so the order makes no difference but to the time: the map is a quarter as large.
+        A built network puts it after a max pool that directly follows. What methods add is monotonic (a PReLU), so the
+        order changes the time alone: the map is a quarter as large.
 
         Args:
             outputs: The layer's output channels or features.
@@ -131,7 +132,7 @@ class Binarizer(nn.Module):
         return F.relu(x) if self.rectify else x
 
     def rescale(self, y: Tensor, x: Tensor, window: Window | None) -> Tensor:
-        """The layer's output before its bias, after a scale that depends on the position; the same in both modes.
+        """The layer's output before its bias, times a scale that depends on the position; the same in both modes.
 
         Args:
             y: The convolution's output, `(N, O, H', W')`, or `(N, O)` of a linear layer.
@@ -149,9 +150,9 @@ class Binarizer(nn.Module):
         return bias
 
     def output(self, y: Tensor) -> Tensor:
-        """What leaves the layer, its bias included; the same in both modes.
+        """The layer's result, its bias included; the same in both modes.
 
-        The place for a quantiser of the gradient, whose forward changes nothing.
+        This is the place for a quantiser of the gradient, whose forward changes nothing.
 
         Args:
             y: `(N, O, H', W')` or `(N, O)`.
@@ -175,10 +176,10 @@ class Binarizer(nn.Module):
     # --- hooks ------------------------------------------------------------------------------------------------------
     @torch.no_grad()
     def fit(self, weight: Tensor) -> None:
-        """Sets what the method learns about its weights to what lies nearest to them; nothing where nothing is learned.
+        """Fits what the method learns about its weights to them; the base does nothing.
 
-        For a layer that begins with a trained network's weights. Nearest is least squares: a scale of codes `c` becomes
-        `<W, c> / <c, c>`. Where the scale is a formula of the weights (alpha), it is that by itself.
+        Call it for a layer that starts from trained weights. The fit is least squares: a scale of codes `c` becomes
+        `<W, c> / <c, c>`. A scale that is a formula of the weights (alpha) needs no fit.
 
         Args:
             weight: The layer's latent weights, `(O, I, kh, kw)` or `(O, I)`.
@@ -186,7 +187,7 @@ class Binarizer(nn.Module):
 
     @torch.no_grad()
     def after_step(self, weight: Tensor) -> None:
-        """Changes the latent weights in place after an optimizer step (centre, clamp); nothing here.
+        """Changes the latent weights in place after an optimizer step (centre, clamp); the base does nothing.
 
         Args:
             weight: The layer's latent weights, `(O, I, kh, kw)` or `(O, I)`.
@@ -194,14 +195,14 @@ class Binarizer(nn.Module):
 
     @torch.no_grad()
     def after_bias_step(self, bias: Tensor) -> None:
-        """Changes the bias in place after an optimizer step, behind `after_step`; nothing here.
+        """Changes the bias in place after an optimizer step, after `after_step`; the base does nothing.
 
         Args:
             bias: `(O,)`.
         """
 
     def on_epoch(self, epoch: int, epochs: int) -> None:
-        """Moves a schedule of the method at the start of training epoch `epoch` of `epochs`; nothing here."""
+        """Moves a schedule of the method at the start of epoch `epoch` of `epochs`; the base has none."""
 
     def extra_repr(self) -> str:
         """The settings that are not their defaults: `gradient='paper'`."""

@@ -1,4 +1,4 @@
-"""BinaryConnect: one bit per weight, rounded or drawn, and real inputs."""
+"""BinaryConnect: one bit per weight, deterministic or stochastic, and real inputs."""
 
 import math
 from typing import Any, Literal
@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.latent import by_filters, compute_dtype
-from xnorlit.binarize.straight_through import drawn_sign, sign
+from xnorlit.binarize.straight_through import random_sign, sign
 from xnorlit.errors import UserError
 
 Rounding = Literal["deterministic", "stochastic"]
@@ -21,7 +21,7 @@ class _BoundedSign(torch.autograd.Function):
         ctx.dtype = weight.dtype
 
         def formula(weight: Tensor) -> Tensor:
-            signs = sign(weight) if rounding == "deterministic" else drawn_sign(weight, bound)
+            signs = sign(weight) if rounding == "deterministic" else random_sign(weight, bound)
             return signs if bound == 1 else signs.mul_(bound)
 
         return by_filters(formula, compute_dtype(weight), weight)
@@ -56,15 +56,15 @@ class BinaryConnect(Binarizer):
     """`weight(W) = H sign(W)`, or `+H` with probability `clip((W/H + 1)/2, 0, 1)`, else `-H`; inputs stay real.
 
     The gradient of the weights is `g`, unmasked; after every optimizer step the latent weights are clamped to
-    [-H, H]. Where the draw is stochastic, it is made in training alone.
+    [-H, H]. Only training is stochastic.
 
     Source: Courbariaux et al. 2015, arXiv 1511.00363, section 2; MatthieuCourbariaux/BinaryConnect,
     binary_connect.py.
 
     Args:
-        weights: `deterministic` or `stochastic`; the first is what the paper's inference has, too.
-        inference: What evaluation computes with: the `binary` weights, or the `real` latent ones, as the released code
-            does where training drew them. Binary is the default, for it is what the method promises to deploy.
+        weights: `deterministic` or `stochastic`; the paper's inference is deterministic.
+        inference: Evaluation uses the `binary` weights, or the `real` latent ones, as the released code does after
+            stochastic training. Binary is the default: it is what the method promises to deploy.
         bound: H. `glorot` is `sqrt(1.5 / (fan_in + fan_out))`, about where the weights start. The releases that have
             H = 1 multiply each step by 1/H of this formula; under Adam that moves W/H alike.
 

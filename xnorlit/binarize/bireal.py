@@ -38,7 +38,7 @@ class BiReal(Binarizer):
     """`y = (sign(x) (*) sign(W)) * alpha_o + x`, the real `x` where the layer keeps its shape, `alpha_o = mean|W|`.
 
     Gradient of the inputs: `g * max(0, 2 - 2|x|)`, the derivative of a piecewise quadratic approximation of the sign.
-    The latent weights start as the network says: the release starts all of them above 0, so that every sign is +1.
+    The network decides how latent weights start. The release starts all of them above 0, so every sign is +1.
 
     Source: Liu et al. 2018, arXiv 1808.00278, section 3; liuzechun/Bi-Real-net,
     pytorch_implementation/BiReal18_34/birealnet.py.
@@ -47,7 +47,7 @@ class BiReal(Binarizer):
         weight_gradient: `plain`, `g * 1[|W| <= 1]`, as in the PyTorch release, or `magnitude`, the same times alpha
             as a constant, as in larq. Under Adam the constant cancels; plain is the authors' own.
         shortcut: Whether the real input is added to the output where both have one shape: in AlexNet around conv4 and
-            fc7. The next layer then reads real sums, so that no packed form remains.
+            fc7. The next layer then reads real sums, so the network cannot be packed.
 
     Examples:
         >>> import torch

@@ -3,11 +3,11 @@
 from xnorlit.errors import UserError
 
 REAL = 32
-"""The number of bits that says: not quantised."""
+"""The number of bits that stands for: not quantised."""
 
 
 def checked(name: str, bits: int, most: int = 8, least: int = 1) -> int:
-    """The number of bits, if it is one.
+    """The number of bits, checked.
 
     Args:
         name: The setting's name, for the message.

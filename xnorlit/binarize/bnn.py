@@ -10,18 +10,18 @@ from xnorlit.binarize.straight_through import clipped_sign, sign, stochastic_sig
 
 
 class BNN(Binarizer):
-    """`y = sign(x) (*) sign(W)`; drawn in training on request, `+1` with probability `clip((z + 1)/2, 0, 1)`, else -1.
+    """`y = sign(x) (*) sign(W)`; stochastic on request: `+1` with probability `clip((z + 1)/2, 0, 1)`, else -1.
 
     Gradient of the inputs: `g * 1[|x| <= 1]`; of the weights: `g`, unmasked, and after every optimizer step the latent
-    weights are clamped to [-1, 1]. Inference takes the signs, however training drew them. There is no scale, so a norm
-    has to follow, and the sums reach the number of weights of a filter.
+    weights are clamped to [-1, 1]. Inference always takes the signs. Without a scale the sums reach the number of
+    weights of a filter, so a norm has to follow.
 
     Source: Hubara et al. 2016, arXiv 1602.02830, sections 1.1 to 1.4; MatthieuCourbariaux/BinaryNet,
     Train-time/binary_net.py.
 
     Args:
         weights: `deterministic` or `stochastic`.
-        inputs: `deterministic` or `stochastic`. Neither operand is drawn by default: signs cost a draw less each.
+        inputs: `deterministic` or `stochastic`. The default is deterministic: random numbers cost time.
 
     Examples:
         >>> import torch

@@ -88,7 +88,7 @@ def scaled_sign(weight: Tensor, gradient: WeightGradient = "corrected", scale: W
       of alpha (it leaves out the other weights of the filter).
     - `ste`: `dW_i = alpha * g_i * 1[|W_i| <= 1]`, with alpha as a constant.
 
-    Without a scale it is `sign(W)`, and the three are one, `dW_i = g_i * 1[|W_i| <= 1]`: they differ in alpha's part.
+    Without a scale it is `sign(W)`, and all three are `dW_i = g_i * 1[|W_i| <= 1]`: they differ only in alpha's part.
 
     The public releases multiply `paper` or `corrected` by factors (`1 - 1/I`, `n`, `1e9`) that make Adam's epsilon and
     the weight decay vanish; here those are settings of the latent weights' parameter group instead.
@@ -109,8 +109,8 @@ def scaled_sign(weight: Tensor, gradient: WeightGradient = "corrected", scale: W
 class BWN(Binarizer):
     """`weight(W) = alpha_o * sign(W)`, `alpha_o = mean|W|` per filter; inputs stay real (rectified, see `Float`).
 
-    After every optimizer step the latent weights are centred and clamped, once and in one place: the releases do it
-    inside the forward pass, validation included, and thereby evaluate other weights than they trained.
+    After every optimizer step the latent weights are centred and clamped, in one place. The releases do it
+    inside the forward pass, also in validation, so they evaluate other weights than they trained.
 
     Source: Rastegari et al. 2016, arXiv 1603.05279, section 3.1.
 

@@ -54,7 +54,7 @@ def _formula(weight: Tensor, bits: int) -> tuple[Callable[[Tensor], Tensor], Ten
 
 
 def _largest(weight: Tensor) -> Tensor:
-    """`max|tanh W|`, and of zeros something that can be divided by."""
+    """`max|tanh W|`; for zeros a tiny number, so that it can divide."""
     low, high = weight.aminmax()
     return torch.maximum(-low, high).tanh().clamp_min(torch.finfo(weight.dtype).tiny)
 
@@ -143,7 +143,7 @@ class DoReFa(Binarizer):
     Args:
         weight_bits: Bits of a weight, 1 to 8, or 32 for real weights.
         input_bits: Bits of an input, 1 to 8, or 32 for real inputs (rectified, see `Float`).
-        gradient_bits: Bits of the gradient of the layer's output, 1 to 8, or 32 for the gradient as it comes.
+        gradient_bits: Bits of the gradient of the layer's output, 1 to 8, or 32 for a real one.
         weight_gradient: Where the gradient of weights of two bits and more passes: through the `tanh`, its maximum
             taken as a constant (larq's; the maximum's own gradient falls on one weight, as large as all the others'
             together), through the `maximum` too (tensorpack's), or as the `identity` (bitorch's).

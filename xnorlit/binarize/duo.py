@@ -1,4 +1,4 @@
-"""BinaryDuo: train with inputs of three levels, then split each into two of one bit that go their own ways."""
+"""BinaryDuo: train with inputs of three levels, then split each into two independent inputs of one bit."""
 
 from typing import Literal
 
@@ -43,8 +43,8 @@ class BinaryDuo(Binarizer):
 
     The method has two stages. A network is trained with *coupled* inputs of three levels. Then
     [decoupled][xnorlit.models.decouple.decoupled] doubles its channels: each three-level input becomes two of one bit,
-    the first behind a norm whose beta is a quarter less, the second behind one whose beta is a quarter more, and each
-    weight two of half its size. That computes the same function; fine-tuning lets the two halves part.
+    the first after a norm with a beta a quarter lower, the second after one with a beta a quarter higher. Each weight
+    becomes two of half its size. The function stays the same; fine-tuning lets the two halves diverge.
 
     Source: Kim et al. 2020, arXiv 2002.06517, sections 3 and 4; Hyungjun-K1m/BinaryDuo, models/ and newLayers/. There
     a value at a threshold is rounded up; here it does not exceed it, in both stages.

@@ -1,4 +1,4 @@
-"""Numbers with a fixed point: how they round and saturate, and how far their range has to reach."""
+"""Fixed-point numbers: how they round and saturate, and the range that they need."""
 
 import torch
 from torch import Tensor

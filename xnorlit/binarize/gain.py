@@ -1,4 +1,4 @@
-"""Signs times a learned gain of each filter, as one operand, so that the gain costs no pass over the output."""
+"""Signs times a learned gain per filter. The gain is part of the weights, so it costs no pass over the output."""
 
 from typing import Any
 

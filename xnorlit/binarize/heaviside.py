@@ -22,7 +22,8 @@ def clipped_heaviside(x: Tensor) -> Tensor:
 class Heaviside(BWN):
     """`y = (1[x > 0] (*) sign(W)) * alpha_o`: XNOR-Net's layer with inputs {0, 1} in place of signs.
 
-    Weights as in `BWN`; gradient of the inputs `g * 1[|x| <= 1]`. A padded tap is the code 0, no third value.
+    Weights as in `BWN`; gradient of the inputs `g * 1[|x| <= 1]`. A padded tap has the code 0, so it needs no third
+    value.
 
     Source: larq, larq/quantizers.py, SteHeaviside.
 

@@ -1,4 +1,4 @@
-"""Half-wave Gaussian quantization: inputs of two bits whose levels suit what a batch norm and a ReLU would leave."""
+"""Half-wave Gaussian quantization: two-bit inputs with levels for the output of a batch norm and a ReLU."""
 
 from typing import Any
 
@@ -50,8 +50,8 @@ class HWGQ(Binarizer):
     """`weight(W) = alpha_o sign(W)`, `alpha_o = mean|W|`; `input(x) = 0.538 (1[x > 0] + 1[x > 0.807] + 1[x > 1.345])`.
 
     Gradient of the inputs: `g * 1[0 < x <= 1.614]`, a ReLU that is clipped at the top level; of the weights: `g`, as
-    in the release. The levels are those that fit half of a normal distribution best, so that a batch norm has to
-    stand in front; everything above 0 is at least level 1.
+    in the release. The levels fit half of a normal distribution best, so a batch norm has to precede the layer.
+    Everything above 0 is at least level 1.
 
     Source: Cai et al. 2017, arXiv 1702.00953, section 4; zhaoweicai/hwgq, src/caffe/layers/quant_layer.cpp and
     examples/imagenet/alex-hwgq-3ne-clip-poly-320k.

@@ -58,14 +58,14 @@ class IRNet(Binarizer):
     Gradient of both signs: `g k t (1 - tanh^2(t z))`, `k = max(1/t, 1)`, whose temperature t rises by the epoch; mean
     and deviation are differentiated. For weights of a bell's shape `mean|v|` is 0.8 and the power of two 1.
 
-    The released ImageNet files leave t at 0.1 for good, and their trainer is missing; the schedule is the one of its
-    CIFAR trainer.
+    The released ImageNet files keep t at 0.1, and their trainer is missing. The schedule here is that of the CIFAR
+    trainer.
 
     Source: Qin et al. 2020, arXiv 1909.10788; htqin/IR-Net, CIFAR-10/ResNet20/1w1a/.
 
     Args:
         t_min: t in the first epoch, see `temperature`; 1e-3 as in the released CIFAR trainer.
-        t_max: t behind the last epoch.
+        t_max: t after the last epoch.
 
     Examples:
         >>> import torch

@@ -75,8 +75,8 @@ def _collecting(
 def by_samples(formula: Callable[..., Tensor], x: Tensor, *operands: Tensor) -> Tensor:
     """`formula(x, *operands)` in the dtype of `x`, on a CPU in fp32 and for as many samples at a time as fit the cache.
 
-    A CPU computes bf16 by way of fp32, in every step of a formula anew; a PReLU, or a sum with fp32's digits, thereby
-    takes several times as long as in fp32. Here the result is rounded once.
+    A CPU converts bf16 to fp32 and back in each step of a formula, so a PReLU, or a sum with fp32's digits, takes
+    several times as long as in fp32. Here the result is rounded once.
 
     Args:
         formula: Computes sample `n` of its result, in the shape of `x`, from sample `n` of its operands. They may come

@@ -1,4 +1,4 @@
-"""Binary weights without latent ones: the parameters are the signs, for an optimizer that flips them."""
+"""Binary weights without latent weights: the parameters are the signs, and an optimizer flips them."""
 
 import torch
 from torch import Tensor
@@ -9,10 +9,10 @@ from xnorlit.binarize.straight_through import clipped_sign, sign
 
 
 class LatentFree(Binarizer):
-    """`y = sign(x) (*) W`, W -1 and +1 itself, at first the signs of the weights that the network draws.
+    """`y = sign(x) (*) W`; W itself is -1 or +1 and starts as the signs of the initial weights.
 
-    Gradient of the inputs: `g * 1[|x| <= 1]`; of the weights: `g`, with no estimator, scale or clip, which Bop, its
-    optimizer, turns into flips. There is no scale, so a norm has to follow.
+    Gradient of the inputs: `g * 1[|x| <= 1]`; of the weights: `g`, with no estimator, scale or clip; the
+    optimizer Bop turns it into flips. There is no scale, so a norm has to follow.
 
     Source: Helwegen et al. 2019, arXiv 1906.02107.
 
@@ -45,7 +45,7 @@ class LatentFree(Binarizer):
 
     @override
     def weight_codes(self, weight: Tensor) -> Codes:
-        return Codes(sign(weight), weight.new_ones(()))  # A mean over several steps is one of signs no more.
+        return Codes(sign(weight), weight.new_ones(()))  # A mean over several steps no longer holds signs.
 
     @override
     def input_codes(self, x: Tensor) -> Codes:

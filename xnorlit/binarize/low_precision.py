@@ -32,11 +32,10 @@ class _Rounded(torch.autograd.Function):
 class LowPrecision(Binarizer):
     """`y = Q(Q(x) (*) Q(W) + Q(b))`, `Q(v) = clip(round(v 2^(B-I)), -(2^B - 1), 2^B - 1) / 2^(B-I)`.
 
-    Q's gradient is the identity, and what passes is itself rounded: those of output, input, weights and bias. So is
-    the step that the optimizer makes, and the parameters behind it, with more bits. B leaves out the sign. Products
-    alone are of low precision, sums are not. Each of the ten kinds of number of a layer has a range I of its own; a
-    `dynamic` one moves by a bit every so many steps, up where too many values overflow and down where they would not
-    in half the range.
+    Q's gradient is the identity. The gradients of output, input, weights and bias are rounded too. So are the
+    optimizer's step and the parameters after it, with more bits. B does not count the sign. Only products are of low
+    precision; sums are not. A layer has ten kinds of number, each with its own range I. A `dynamic` range moves by one
+    bit every so many steps: up if too many values overflow, down if they would not overflow in half the range.
 
     Autocast rounds operands to its own eight bits: train with `--trainer.precision 32-true`.
 
@@ -49,8 +48,8 @@ class LowPrecision(Binarizer):
             ones. The release's examples have 10 for a dynamic point and 20 for a fixed one.
         update_bits: Bits of the parameters that are kept, with their sign.
         integer_bits: Where all ranges start, 5 in the release's examples, or `data`: each where no value of the first
-            batch overflows. In the release two epochs with 31 bits come first, for the ranges alone, and training then
-            begins anew; the first batch tells a range to a bit or two.
+            batch overflows. The release finds the ranges in two epochs with 31 bits and then starts training again; the
+            first batch gives a range to within a bit or two.
         every: Steps between two moves of the dynamic ranges.
         overflow: Share of values that may overflow before a range moves up.
 
@@ -97,7 +96,7 @@ class LowPrecision(Binarizer):
         start = float(self.integer_bits) if known else 0.0
         self.register_buffer("ranges", weight.new_full((len(GROUPS),), start))
         self.register_buffer("started", torch.full((len(GROUPS),), known, device=weight.device))
-        self.register_buffer("rates", weight.new_zeros(3, len(GROUPS)))  # Two sums of rates, and how many of each.
+        self.register_buffer("rates", weight.new_zeros(3, len(GROUPS)))  # Two sums of rates, and their counts.
         self.register_buffer("steps", weight.new_zeros(()))
 
     # --- rounding ---------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Learned step size quantization: weights and inputs of a few bits, a learned step apart."""
+"""Learned step size quantization: weights and inputs of a few bits with a learned step between levels."""
 
 import math
 from typing import Any, Literal
@@ -89,9 +89,8 @@ class LSQ(Binarizer):
     """`weight(W) = s_w round(clip(W / s_w, -2^(k-1), 2^(k-1) - 1))`, `input(x) = s_x round(clip(x / s_x, 0, 2^k - 1))`.
 
     The steps s_w and s_x are learned, each with the derivative that `learned_step` states, times `1 / sqrt(n q)` for
-    `n` values of largest level `q`. They start at `2 mean|v| / sqrt(q)`: of the latent weights, and of the first
-    training batch behind a ReLU, whose place the lowest level takes. A step of the optimizer leaves them at 1e-5 or
-    more.
+    `n` values of largest level `q`. They start at `2 mean|v| / sqrt(q)` of the latent weights, and of the first
+    training batch after a ReLU (the lowest level acts as one). Each optimizer step keeps them at 1e-5 or more.
 
     Source: Esser et al. 2020, arXiv 1902.08153, sections 2.1 and 2.2; zhutmost/lsq-net, quan/quantizer/lsq.py.
 
@@ -99,8 +98,8 @@ class LSQ(Binarizer):
         weight_bits: 2 to 8, or 32 for real weights. One signed bit would have the levels -1 and 0: the formulas divide
             by the largest, 0.
         input_bits: 1 to 8, or 32 for real inputs (rectified, see `Float`).
-        scope: One s_w for the `layer`, as in the paper, or for each `filter`, as the port has it by default. A layer's
-            is the published method.
+        scope: One s_w for the `layer`, as in the paper, or for each `filter`, as the port has it by default. One per
+            layer is the published method.
         count: What `n` counts of the inputs: the values of one `sample`, as in the paper, or of the whole `batch`, as
             in the port. By sample the gradient does not depend on the batch.
 
@@ -149,7 +148,7 @@ class LSQ(Binarizer):
         if self.input_bits < REAL:
             self.input_step = nn.Parameter(weight.new_ones(()))
             self.register_buffer("started", torch.tensor(False))
-            self._may_start = True  # Spares a GPU the wait for `started` at every step but the first.
+            self._may_start = True  # Saves a GPU the wait for `started` at every step but the first.
 
     # --- weights ----------------------------------------------------------------------------------------------------
     @override

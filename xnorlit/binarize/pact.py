@@ -1,4 +1,4 @@
-"""PACT: inputs of a few bits between zero and a learned value, where they are clipped."""
+"""PACT: inputs of a few bits between zero and a learned clipping value."""
 
 from typing import Any
 
@@ -52,17 +52,16 @@ def clipped_levels(x: Tensor, top: Tensor, bits: int) -> Tensor:
 class PACT(Binarizer):
     """`input(x) = round(clip(x, 0, a) q / a) a / q`, `q = 2^k - 1`, and a is learned; weights as in `DoReFa`.
 
-    `dx = g * 1[0 <= x <= a]`, `da = sum of g over x >= a`. Nothing but inputs beyond a moves it, and they move it up or
-    down; the paper adds a to its weight decay, which is `model.learned_weight_decay` here. A step of the optimizer
-    leaves a at 1e-3 or more.
+    `dx = g * 1[0 <= x <= a]`, `da = sum of g over x >= a`. Only inputs beyond a move it, up or down. The paper also
+    decays a; that is `model.learned_weight_decay` here. Each optimizer step keeps a at 1e-3 or more.
 
     Source: Choi et al. 2018, arXiv 1805.06085, section 3; hpi-xnor/bitorch, bitorch/layers/pact.py.
 
     Args:
         weight_bits: Bits of a weight, 1 to 8, or 32 for real weights.
         input_bits: Bits of an input, 1 to 8.
-        init: a at the start. 10 in bitorch, as for inputs that no batch norm has brought to a deviation of 1; behind
-            one, next to nothing lies beyond 10, so that a would not learn and two bits would use two of their levels.
+        init: a at the start. bitorch starts at 10, which suits inputs without a batch norm. After a batch norm almost
+            nothing exceeds 10, so a would not learn, and two bits would use two of their levels.
         weight_gradient: See `DoReFa`.
 
     Examples:

@@ -1,4 +1,4 @@
-"""ReActNet: the sign's threshold is learned, and so is the non-linearity behind the layer."""
+"""ReActNet: the sign's threshold and the non-linearity after the layer are learned."""
 
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ SLOPE = 0.25  # torch's own start of a PReLU's slope
 
 
 def shifted_signs(x: Tensor, shift: Tensor) -> Tensor:
-    """`sign(x + shift_c)` without the sum: `+1 where x >= -shift_c`, to the bit the same."""
+    """`sign(x + shift_c)` without the sum: `+1 where x >= -shift_c`, bit for bit the same."""
     ones = torch.ge(x, -over_channels(shift, x), out=torch.empty_like(x))
     return torch.add(-torch.ones((), dtype=x.dtype, device=x.device), ones, alpha=2, out=ones)
 
@@ -94,22 +94,23 @@ class RPReLU(nn.Module):
 
 
 class ReActNet(BiReal):
-    """`y = RPReLU((sign(x + b) (*) sign(W)) * alpha_o + x)`, b learned per input channel, RPReLU's three per output.
+    """`y = RPReLU((sign(x + b) (*) sign(W)) * alpha_o + x)`, with b per input channel and RPReLU per output, learned.
 
     Weights, the gradient `g * max(0, 2 - 2|x + b|)` of the sign and the shortcut are `BiReal`'s; `db` is the sum of
-    `dx` over its channel. b starts at 0; RPReLU starts as a PReLU of slope 0.25 without shifts. The release has its
-    batch norm between the layer and RPReLU. Where it comes behind, as in AlexNet-XNOR, it cancels the last shift.
+    `dx` over its channel. b starts at 0; RPReLU starts as a PReLU of slope 0.25 without shifts. The release has a
+    batch norm between the layer and RPReLU. A norm after RPReLU, as in AlexNet-XNOR, cancels the last shift.
 
-    The loss that the paper trains with, alone, is `TeacherCrossEntropy`; its two steps are `TwoStages`.
+    The paper trains with `TeacherCrossEntropy` as its only loss and in two steps, `TwoStages`.
 
     Source: Liu et al. 2020, arXiv 2003.03488, section 4; liuzechun/ReActNet, mobilenet/2_step2/reactnet.py.
 
     Args:
         weight_gradient: `plain` as in the release, or `magnitude`, see `BiReal`.
-        shortcut: Whether the real input is added to the output where both have one shape; no packed form then remains.
-        rprelu: Whether RPReLU stands behind the layer.
-        keep_slopes_positive: Whether a step brings RPReLU's slopes back to 0 or more, which the release does not: with
-            a falling part it is no threshold for the next layer's sign, so a network could not be packed.
+        shortcut: Whether the real input is added to the output where both have one shape; such a layer cannot be
+            packed.
+        rprelu: Whether RPReLU follows the layer.
+        keep_slopes_positive: Whether each step clamps RPReLU's slopes to 0 or more; the release does not. A function
+            with a falling part is no threshold for the next layer's sign, so the network could not be packed.
 
     Examples:
         >>> import torch

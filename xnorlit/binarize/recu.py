@@ -1,4 +1,4 @@
-"""ReCU: latent weights in the tails of their distribution come back to life, and a learned scale."""
+"""ReCU: latent weights in the tails of their distribution keep a gradient, and the scale is learned."""
 
 import math
 from typing import Any
@@ -53,8 +53,8 @@ class _RectifiedSign(torch.autograd.Function):
 def rectified_sign(weight: Tensor, gain: Tensor, tau: Tensor) -> Tensor:
     """`gain_o * sign(W - mean_o)`, with the gradient of `gain_o * clip(w, -Q, Q)`, `w = 2 sqrt(2) (W - mean_o) / s_o`.
 
-    `s_o = sqrt(var_o + 1e-5)`, and `Q = -mean|w| ln(2 - 2 tau)`, a constant, is one number for the layer. The gain has
-    the gradient of what it multiplies, the sign.
+    `s_o = sqrt(var_o + 1e-5)`, and `Q = -mean|w| ln(2 - 2 tau)`, a constant, is one number for the layer. The gain
+    receives the gradient of its factor, the sign.
 
     Args:
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.
@@ -96,16 +96,15 @@ def spread_sign(x: Tensor) -> Tensor:
 class ReCU(Binarizer):
     """`y = (sign(x) (*) sign(W - mean_o)) * gain_o`, gains learned from U(0, 1).
 
-    The weights' gradient is that of a clip of the standardised weights (`rectified_sign`), whose bounds move outwards
-    as tau rises by the epoch, `tau = A exp(e/E) + B` from tau_min to tau_max; the inputs' is Bi-Real's for inputs
-    divided by each sample's deviation (`spread_sign`), which the release does in training alone, and which moves no
-    sign.
+    The weights' gradient is that of a clip of the standardised weights (`rectified_sign`). Its bounds move outwards as
+    tau rises with the epochs, `tau = A exp(e/E) + B` from tau_min to tau_max. The inputs' gradient is Bi-Real's for
+    inputs divided by each sample's deviation (`spread_sign`). The release divides in training only; no sign changes.
 
     Source: Xu et al. 2021, arXiv 2103.12369; z-hXu/ReCU, imagenet/modules/binarized_modules.py.
 
     Args:
         tau_min: tau in the first epoch, above 0.5.
-        tau_max: tau behind the last epoch, below 1.
+        tau_max: tau after the last epoch, below 1.
 
     Examples:
         >>> import torch

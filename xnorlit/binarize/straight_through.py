@@ -30,7 +30,7 @@ def straight_through(
     Args:
         x: Any shape.
         value: The forward, a new tensor of the shape of `x`.
-        gradient: The backward, from `g` and `x`; it must not write to either, for others may read them.
+        gradient: The backward, from `g` and `x`; it must not write to either.
 
     Source: Bengio et al. 2013, arXiv 1308.3432.
     """
@@ -38,10 +38,10 @@ def straight_through(
 
 
 def sign(x: Tensor) -> Tensor:
-    """`sign(x) = +1 where x >= 0, else -1`, in the dtype of `x`: zero and minus zero are `+1`, for a bit has no zero.
+    """`sign(x) = +1 where x >= 0, else -1`, in the dtype of `x`: zero and minus zero are `+1`: a bit has no zero.
 
-    `torch.sign` has a zero, and `copysign(1, x)` sends -0.0 to -1. NaN has no sign and becomes -1: watch the loss and
-    the inputs of batch norms, for a binary layer hides a NaN. Two passes over one new tensor, the second in place, cost
+    `torch.sign` has a zero, and `copysign(1, x)` sends -0.0 to -1. NaN has no sign and becomes -1, so a binary
+    layer hides it. Two passes over one new tensor, the second in place, cost
     a twentieth of `torch.where` on a CPU.
     """
     ones = torch.ge(x, 0, out=torch.empty_like(x))
@@ -54,7 +54,7 @@ def clip_gradient(gradient: Tensor, x: Tensor, out: Tensor | None = None) -> Ten
     Args:
         gradient: Gradient with respect to the output, the shape of `x`.
         x: The function's input.
-        out: Where to write it; `gradient` itself, if nobody else reads that.
+        out: Where to write it; `gradient` itself if nothing else reads that.
     """
     # The kernel leaves out its bounds themselves, so they lie one representable step beyond 1.
     bound = 1 + torch.finfo(x.dtype).eps
@@ -70,7 +70,7 @@ def clipped_sign(x: Tensor) -> Tensor:
     return straight_through(x, sign, clip_gradient)
 
 
-def drawn_sign(x: Tensor, bound: float = 1.0) -> Tensor:
+def random_sign(x: Tensor, bound: float = 1.0) -> Tensor:
     """`+1` with probability `clip((x / bound + 1) / 2, 0, 1)`, else -1; on average `clip(x / bound, -1, 1)`.
 
     Args:
@@ -82,11 +82,11 @@ def drawn_sign(x: Tensor, bound: float = 1.0) -> Tensor:
 
 
 def stochastic_sign(x: Tensor) -> Tensor:
-    """`drawn_sign(x)`, whose gradient is that of `clip(x, -1, 1)`.
+    """`random_sign(x)`, whose gradient is that of `clip(x, -1, 1)`.
 
     Source: Hubara et al. 2016, arXiv 1602.02830, sections 1.1 and 1.3.
     """
-    return straight_through(x, drawn_sign, clip_gradient)
+    return straight_through(x, random_sign, clip_gradient)
 
 
 def quadratic_gradient(gradient: Tensor, x: Tensor) -> Tensor:

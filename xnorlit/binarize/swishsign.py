@@ -36,8 +36,8 @@ def swish_sign(x: Tensor, beta: float = 5.0) -> Tensor:
 class SwishSign(XNOR):
     """`XNOR` with another gradient of the inputs: `g * b (2 - bx tanh(bx/2)) / (1 + cosh(bx))`, b = beta.
 
-    It is the derivative of `2 s(bx) (1 + bx (1 - s(bx))) - 1` with the logistic function s, b at 0 and below zero from
-    `|x| = 2.4 / b` on.
+    It is the derivative of `2 s(bx) (1 + bx (1 - s(bx))) - 1` with the logistic function s. It is b at 0 and negative
+    beyond `|x| = 2.4 / b`.
 
     Source: Darabi et al. 2018, arXiv 1812.11800, section 3.2; larq, larq/quantizers.py.
 

@@ -67,8 +67,8 @@ class TTQ(Binarizer):
     """`weight(W) = {+Wp if W > D, -Wn if W < -D, else 0}`, `D = share * max|W|`; inputs stay real (see `Float`).
 
     Wp and Wn, one of each per layer, are learned from 1; `dW = g` times Wp, 1 or Wn. The paper
-    prints Wn's gradient without its minus sign; the released code has it, as has the derivative, and so has this.
-    Nothing in either keeps the scales positive: here each step leaves them at 1e-4 or more.
+    prints Wn's gradient without its minus sign; the released code and the derivative have it, and so does this. Neither
+    keeps the scales positive; here each step keeps them at 1e-4 or more.
 
     Source: Zhu et al. 2017, arXiv 1612.01064, sections 3 and 4; czhu95/ternarynet, examples/Ternary-Net/ternary.py.
 
@@ -107,7 +107,7 @@ class TTQ(Binarizer):
 
     @override
     def weight_codes(self, weight: Tensor) -> Codes:
-        # Real values: with two scales there are no integers whose one multiple they are.
+        # Real values: two scales have no common unit.
         with torch.no_grad():
             return Codes(self.weight(weight), weight.new_ones(()))
 

@@ -1,4 +1,4 @@
-"""Ternary weight networks: a weight is -1, 0 or +1 times a scale; those near zero are left out."""
+"""Ternary weight networks: a weight is -1, 0 or +1 times a scale; weights near zero become 0."""
 
 from typing import Any, Literal
 

@@ -11,7 +11,7 @@ from xnorlit.binarize.bwn import BWN
 class WeightsOnly(Binarizer):
     """`weight(W)` as another method has it, `input(x) = x` (rectified, see `Float`); gradients are that method's.
 
-    The first layer of a fully binary network reads pixels, whose signs say nothing: its weights alone are binary.
+    The first layer of a fully binary network reads pixels, whose signs mean nothing: only its weights are binary.
 
     Source: Hubara et al. 2016, arXiv 1602.02830, section 1.4 (the first layer).
 

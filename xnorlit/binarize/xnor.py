@@ -1,4 +1,4 @@
-"""XNOR-Net: one bit per weight and one per input, so that a dot product is an XNOR and a count."""
+"""XNOR-Net: one bit per weight and one per input, so a dot product is an XNOR and a count."""
 
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from xnorlit.binarize.straight_through import clipped_sign, sign
 class _MeanMagnitude(torch.autograd.Function):
     """`A = mean over channels of |x|`, keeping the dimension; autograd's own gradient would lose channels-last strides.
 
-    The batch norm behind it then takes four times as long, and what follows too.
+    The batch norm after it would take four times as long, and so would what follows.
     """
 
     @staticmethod
@@ -62,7 +62,7 @@ class XNOR(BWN):
         center: Subtract from the latent weights, after each step, their mean over the input channels.
         clip: Clamp the latent weights to [-1, 1] after each step.
         input_scale: `K` multiplies each output position by the mean magnitude of the inputs under it, as in section
-            3.2 and with its gradient; `none` as in the released networks, none of which has it.
+            3.2 and with its gradient; `none` as in all released networks.
         scale: `alpha`, or `none`: the plain sign of the weights, for which the three gradients are one.
 
     Examples:

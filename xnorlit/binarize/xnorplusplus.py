@@ -1,4 +1,4 @@
-"""XNOR-Net++: signs on both sides, and one learned scale in the place of alpha and K."""
+"""XNOR-Net++: signs on both sides, and one learned scale instead of alpha and K."""
 
 from typing import Literal
 
@@ -16,8 +16,8 @@ from xnorlit.errors import UserError
 class XNORPlusPlus(Binarizer):
     """`y = (sign(x) (*) sign(W)) * G`, G learned from 1: `G = gain_o`, or `G = gain_o * height_h * width_w`.
 
-    Gradient of the inputs: `g * 1[|x| <= 1]`; of the weights: `g G 1[|W| <= 1]`; of G: the true one. Sums begin at up
-    to n in magnitude, so a norm has to follow.
+    Gradient of the inputs: `g * 1[|x| <= 1]`; of the weights: `g G 1[|W| <= 1]`; of G: the true one. Sums reach n in
+    magnitude at the start, so a norm has to follow.
 
     Source: Bulat and Tzimiropoulos 2019, arXiv 1909.13863; 1adrianb/binary-networks-pytorch, bnn/ops.py.
 

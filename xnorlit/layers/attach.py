@@ -77,7 +77,7 @@ def attach(optimizer: Optimizer, model: nn.Module) -> Attachment:
     if not stepped:
         raise UserError(
             f"attach: the optimizer {type(optimizer).__name__} steps no weight of the model's {len(layers)} binary "
-            "layers. Make it from model.parameters(), behind everything that replaces parameters."
+            "layers. Make it from model.parameters(), after everything that replaces parameters."
         )
     if any(layer in _TENDED.get(optimizer, ()) for layer in stepped):
         raise UserError("attach: this optimizer is attached to the model already. Call attach once for each optimizer.")
@@ -94,7 +94,7 @@ def _stepped(optimizer: Optimizer, layers: "list[BinaryLayer]") -> "list[BinaryL
 
 
 def _warn_of_untended(optimizer: Optimizer, *_: Any) -> None:
-    """At the first step of any optimizer, so that a forgotten `attach` costs no accuracy in silence."""
+    """Runs at the first step of any optimizer, so that a forgotten `attach` is noticed."""
     if optimizer in _SEEN:
         return
     _SEEN.add(optimizer)

@@ -17,7 +17,7 @@ Operator = Callable[[Tensor, Tensor], Tensor]
 Operand = Literal["weights", "inputs"]
 Side = int | tuple[int, int]
 
-# Every live layer, so that an optimizer that steps one of them without `attach` can be told.
+# Every live layer, so that a step without `attach` is noticed.
 LAYERS: "weakref.WeakSet[BinaryLayer]" = weakref.WeakSet()
 
 
@@ -29,8 +29,8 @@ class BinaryLayer(nn.Module):
     then pass the binarizer's `output`; where it has a shortcut and the shapes agree, `x` is added; its post layer, if
     any, comes last.
 
-    A sign hides a NaN: an input of NaN has the code -1. Under `torch.autograd.detect_anomaly()` a layer refuses inputs
-    that are not finite; otherwise they are not looked at, for that costs a pass over each input.
+    A sign hides a NaN: its code is -1. Under `torch.autograd.detect_anomaly()` a layer refuses inputs that are not
+    finite. It does not look otherwise, because that costs a pass over each input.
 
     Args:
         shape: Shape of the latent weights, `(O, I, kh, kw)` or `(O, I)`.
@@ -70,7 +70,7 @@ class BinaryLayer(nn.Module):
         rectify: bool = False,
         extent: tuple[int, ...] | None = None,
     ) -> None:
-        """Attaches a private copy of another binarizer. Call it after the weights have changed by hand, too.
+        """Attaches a private copy of a binarizer. Call it again after setting the weights by hand.
 
         Args:
             binarizer: An instance, a class or a name; what it learns for the layer starts afresh.
@@ -84,9 +84,9 @@ class BinaryLayer(nn.Module):
         self.post_layer = None if post is None else post.to(self.weight.device, self.weight.dtype)
 
     def keep_real(self, operand: Operand | None) -> None:
-        """Keeps one operand real in training from now on, as a plain `Binarizer` has it; None ends that.
+        """Keeps one operand real in training from now on; None ends that.
 
-        Evaluation goes by the codes all along: what is validated, and saved as best, is the few-bit network.
+        Evaluation always uses the codes: what is validated, and saved as best, is the few-bit network.
         """
         plain = Binarizer()
         plain.rectify = self.binarizer.rectify
@@ -165,7 +165,7 @@ class BinaryLayer(nn.Module):
         return self.operate(x, weight).round()
 
     def _check(self, x: Tensor) -> None:
-        """Refuses inputs that have no meaning here; a few comparisons of what Python knows already."""
+        """Refuses inputs that have no meaning here. Comparing shapes and dtypes costs next to nothing."""
         if not x.is_floating_point():
             raise UserError(
                 f"{type(self).__name__} received an input of {x.dtype}. Expected floating point: convert it first, "
@@ -183,11 +183,11 @@ class BinaryLayer(nn.Module):
 
 
 class BinaryConv2d(BinaryLayer):
-    """Convolution `(N, I, H, W) -> (N, O, H', W')` with a binarizer, in the place of `nn.Conv2d`.
+    """Convolution `(N, I, H, W) -> (N, O, H', W')` with a binarizer, instead of `nn.Conv2d`.
 
     Arguments have the names, places and meanings of `nn.Conv2d`'s, and the state dict has its keys. Zeros pad the
-    quantised input: a padded tap adds nothing to a sum of signs. A batch norm, or anything whose sign says something,
-    has to be in front; behind a ReLU every sign is +1.
+    quantised input: a padded tap adds nothing to a sum of signs. Put a batch norm in front; after a ReLU every sign is
+    +1.
 
     Args:
         in_channels: Input channels, I.
@@ -206,8 +206,8 @@ class BinaryConv2d(BinaryLayer):
             `Float` is `nn.Conv2d`.
         extent: Height and width of the output, which XNOR-Net++'s rank-1 scale needs.
         dropout: Probability that training zeroes an input after it was quantised.
-        post_layer: Whether the layer applies what its binarizer adds behind it (ReActNet's RPReLU, AdaBin's Maxout).
-        initialise: Draws the weights and sets the bias, in the place of torch's own distribution.
+        post_layer: Whether the layer applies what its binarizer puts after it (ReActNet's RPReLU, AdaBin's Maxout).
+        initialise: Sets weights and bias, instead of torch's own initialisation.
 
     Raises:
         UserError: An argument is out of its range, or this layer has no such setting.
@@ -315,7 +315,7 @@ class BinaryConv2d(BinaryLayer):
 
 
 class BinaryLinear(BinaryLayer):
-    """Matrix product `(N, ..., I) -> (N, ..., O)` with a binarizer, in the place of `nn.Linear`.
+    """Matrix product `(N, ..., I) -> (N, ..., O)` with a binarizer, instead of `nn.Linear`.
 
     Arguments have the names, places and meanings of `nn.Linear`'s, and the state dict has its keys.
 
@@ -332,8 +332,8 @@ class BinaryLinear(BinaryLayer):
         rectify: Whether an input that stays real passes a ReLU first. By default it does not, so that the layer with
             `Float` is `nn.Linear`.
         dropout: Probability that training zeroes an input after it was quantised.
-        post_layer: Whether the layer applies what its binarizer adds behind it (ReActNet's RPReLU, AdaBin's Maxout).
-        initialise: Draws the weights and sets the bias, in the place of torch's own distribution.
+        post_layer: Whether the layer applies what its binarizer puts after it (ReActNet's RPReLU, AdaBin's Maxout).
+        initialise: Sets weights and bias, instead of torch's own initialisation.
 
     Raises:
         UserError: An argument is out of its range.

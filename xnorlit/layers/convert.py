@@ -1,4 +1,4 @@
-"""`binarize_`: binary layers in the place of the convolutions and linear layers of any module."""
+"""`binarize_`: replaces the convolutions and linear layers of any module by binary ones."""
 
 import fnmatch
 import importlib
@@ -27,12 +27,12 @@ STEADY: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm1d: BatchNorm1d, n
 
 @dataclass(frozen=True)
 class Change:
-    """What became of one module.
+    """What happened to one module.
 
     Attributes:
-        name: Where it is; of a function call the `forward` that has it.
+        name: Name of the module, or of the `forward` that calls a function.
         before: What was there.
-        after: What is there now; the same where it was left.
+        after: What is there now; the same if it was left.
         note: Why.
     """
 
@@ -47,8 +47,8 @@ class Conversion:
     """What `binarize_` did, in the order of the modules; printed, it is a table.
 
     Attributes:
-        changes: A row for each layer, each norm and each activation that was changed, and each layer that was left.
-        untraced: Why torch.fx could not trace the module; empty where it could.
+        changes: A row for each layer, norm and activation that changed, and for each layer that was left.
+        untraced: Why torch.fx could not trace the module; empty if it could.
     """
 
     changes: tuple[Change, ...]
@@ -77,27 +77,27 @@ def binarize_(
     activation: Activation = "prelu",
     norm: Norm = "keep",
 ) -> Conversion:
-    """Puts binary layers in the place of every `nn.Conv2d` and `nn.Linear` of a module; the module is changed in place.
+    """Replaces every `nn.Conv2d` and `nn.Linear` of a module by a binary layer, in place.
 
-    Weights and biases stay the same parameters under the same names, and what a binarizer learns of its weights begins
-    where it is nearest to them. Every `nn.BatchNorm1d` and `nn.BatchNorm2d` becomes the steady one of this package.
+    Weights and biases stay the same parameters with the same names. What a binarizer learns about its weights is fitted
+    to them. Every `nn.BatchNorm1d` and `nn.BatchNorm2d` becomes the steady norm of this package.
 
-    Behind a ReLU every sign is +1. A ReLU whose output a binary layer takes the sign of is therefore replaced, whether
-    it is a module or a function call in a `forward`: torch.fx finds them. A ReLU module that is used in several places
-    is replaced in all of them. With `norm="missing"` a layer without a norm between it and the layer before gets one
-    directly in front of it; that norm gives its input both signs, so a ReLU ahead of it stays.
+    After a ReLU every sign is +1. A ReLU that feeds the sign of a binary layer is therefore replaced; torch.fx finds
+    it, be it a module or a function call in a `forward`. A ReLU module that is used in several places is replaced in
+    all of them. With `norm="missing"` a layer that has no norm between itself and the layer before gets one directly in
+    front. Such a norm gives the input both signs, so a ReLU before it stays.
 
-    The first layer of a network and its last one are better left real: skip them. Make the optimizer afterwards, for
-    activations and norms may bring parameters, and call `attach`.
+    Skip the first and the last layer of a network: they are better left real. Make the optimizer afterwards, because
+    activations and norms may add parameters, and call `attach`.
 
     Args:
         model: The module.
         binarizer: An instance, a class or a name such as `"XNOR"`.
         skip: Layers that stay real, by name or pattern (`"layer1.*"`); a module's name means all layers within.
         layers: Other binarizers for single layers, by name or pattern; the last match wins.
-        activation: What replaces a ReLU ahead of a sign: `"prelu"` (a slope for each channel where they are known, and
-            one otherwise), `"hardtanh"` or `"identity"`. `"keep"` replaces none, and is refused where a sign would be
-            dead.
+        activation: What replaces a ReLU before a sign: `"prelu"` (one slope per channel if the channels are known,
+            otherwise one slope), `"hardtanh"` or `"identity"`. `"keep"` replaces none and is refused if a sign would
+            be dead.
         norm: `"keep"` leaves norms where they are; `"missing"` puts one in front of each binary layer that has none.
             Such a layer becomes a `Sequential` of `norm` and `layer`.
 
@@ -105,8 +105,8 @@ def binarize_(
         A row for each module that was changed or left; print it.
 
     Raises:
-        UserError: A layer cannot be binary (it is used twice, lazy, quantised, its sign would be dead, ...), a pattern
-            matches nothing, or the module has no such layer. The module is then as it was.
+        UserError: A layer cannot be binary (it is used twice, lazy or quantised, or its sign would be dead), a pattern
+            matches nothing, or the module has no such layer. The module then stays as it was.
 
     Examples:
         >>> import torchvision
@@ -137,7 +137,8 @@ def binarize_(
             f"{layer}: {type(chosen[layer]).__name__} takes the sign of what leaves a ReLU, so every code would be +1. "
             "Give activation='prelu', 'hardtanh' or 'identity', norm='missing', or skip the layer."
         )
-    made = {name: _empty(found.modules[name], each) for name, each in chosen.items()}  # Refuses what it must.
+    for name, each in chosen.items():
+        _empty(found.modules[name], each)  # Raises now, before anything has changed.
     rewritten = _rewritten(model, rectifiers, activation)
     if untraced:
         warnings.warn(
@@ -147,7 +148,7 @@ def binarize_(
         )
     changes = [*found.left]
     for name in chosen:
-        changes += _replace_layer(model, name, found.modules[name], made[name], name in insert)
+        changes += _replace_layer(model, name, found.modules[name], chosen[name], name in insert)
     changes += _replace_activations(model, rectifiers, rewritten, activation)
     changes += _steady(model)
     order = {name: place for place, (name, _) in enumerate(model.named_modules())}
@@ -337,7 +338,7 @@ class _Rectifier(NamedTuple):
 
 
 class _Tracer(fx.Tracer):
-    """Stops at torch's modules, this package's, and those that it is told."""
+    """A tracer that stops at torch's modules and this package's, or at every module."""
 
     def __init__(self, leaves: bool = False) -> None:
         super().__init__()
@@ -359,7 +360,7 @@ class _View:
 
     Args:
         module: What is traced.
-        prefix: Its name, with a dot behind it; empty for the whole.
+        prefix: Its name and a dot; empty for the whole.
         graph: Its graph.
     """
 
@@ -585,13 +586,13 @@ def _parent(model: nn.Module, name: str) -> tuple[nn.Module, str]:
 
 
 def _replace_layer(
-    model: nn.Module, name: str, module: nn.Conv2d | nn.Linear, empty: BinaryLayer, norm: bool
+    model: nn.Module, name: str, module: nn.Conv2d | nn.Linear, binarizer: Binarizer, norm: bool
 ) -> Iterator[Change]:
     def keep(layer: Any) -> None:
         layer.weight, layer.bias = module.weight, module.bias
 
     given = {"device": module.weight.device, "initialise": keep}
-    layer = _empty(module, empty.binarizer, **given)
+    layer = _empty(module, binarizer, **given)
     layer.binarizer.fit(layer.weight)
     layer.train(module.training)
     parent, last = _parent(model, name)
@@ -612,7 +613,7 @@ def _replace_activations(
     like = next(module for module in model.modules() if isinstance(module, BinaryLayer)).weight
     for (name, place), rectifier in rectifiers.items():
         new = _replacement(rectifier, activation, like)
-        note = f"a ReLU ahead of {rectifier.layer} would make every sign +1"
+        note = f"a ReLU before {rectifier.layer} would make every sign +1"
         if place < 0:
             old = model.get_submodule(name)
             new.train(old.training)
@@ -727,5 +728,5 @@ def _refuse_in_place(node: fx.Node, name: str) -> None:
     if len(_input(node).users) > 1:
         raise UserError(
             f"binarize_: {name or 'forward'} has a ReLU that works in place on a value that is used elsewhere too. "
-            "Make it a module (self.relu = nn.ReLU()), or skip the layer behind it."
+            "Make it a module (self.relu = nn.ReLU()), or skip the layer after it."
         )

@@ -27,7 +27,7 @@ def network_named(name: str) -> Network:
     """The network of that name.
 
     Raises:
-        UserError: There is none; the message suggests the nearest.
+        UserError: No network has that name; the message suggests the nearest.
     """
     known = networks()
     if name not in known:
@@ -56,9 +56,9 @@ def create(
     std: Sequence[float] = (127.5, 127.5, 127.5),
     layers: Mapping[str, Binarizer | type[Binarizer] | str] | None = None,
 ) -> AlexNet:
-    """A network of the tables: uint8 pixels `(N, 3, S, S)` to logits `(N, classes)`, weights drawn afresh.
+    """A network of the tables: uint8 pixels `(N, 3, S, S)` to logits `(N, classes)`, with fresh weights.
 
-    The same weights are drawn whatever the binarizer, so a pair of one seed starts from the same latent weights.
+    The weights do not depend on the binarizer, so a pair of one seed starts from the same latent weights.
 
     Args:
         name: See `list_networks`.

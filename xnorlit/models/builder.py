@@ -85,9 +85,9 @@ def build(
     std: Sequence[float] = (127.5, 127.5, 127.5),
     layers: Mapping[str, Binarizer] | None = None,
 ) -> AlexNet:
-    """The module of a table, with freshly initialised weights drawn from torch's global generator.
+    """The module of a table, with fresh weights from torch's global generator.
 
-    The same draws are made whatever the binarizer, so a pair of one seed starts from the same latent weights.
+    The weights do not depend on the binarizer, so a pair of one seed starts from the same latent weights.
 
     Args:
         network: The table of blocks.

@@ -1,4 +1,4 @@
-"""How fresh weights are drawn."""
+"""How weights are initialised."""
 
 import math
 
@@ -11,7 +11,7 @@ from xnorlit.models.network import Block, Network
 
 @torch.no_grad()
 def initialise(layer: BinaryLayer, block: Block, network: Network) -> None:
-    """Draws a layer's weights from torch's global generator and sets its bias.
+    """Initialises a layer's weights from torch's global generator and sets its bias.
 
     Normal, with a standard deviation of `sqrt(2 / fan_in)` (`he`), `2 / fan_in` (`narrow`), 0.01 (`fixed`) or
     `sqrt(4 / (fan_in + fan_out))` (`both-fans`); or uniform, with one of `sqrt(2 / (fan_in + fan_out))` (`glorot`) or

@@ -76,7 +76,7 @@ class Network:
         image_size: Side in pixels of the images it was made for.
         source: Where its table comes from.
         blocks: From the pixels to the logits.
-        init: How fresh weights are drawn, see `xnorlit.models.initial`.
+        init: How weights are initialised, see `xnorlit.models.initial`.
         gamma: A batch norm's scale starts at 1 (`ones`), is drawn from U(0, 1) (`uniform`), or is absent (`none`).
         coupled: The network whose trained weights this one may start from, its inputs taken apart; see
             `xnorlit.models.decouple`.

@@ -1,4 +1,4 @@
-"""Running statistics of batch norms, estimated anew."""
+"""Estimates the running statistics of batch norms again."""
 
 from collections.abc import Iterable
 
