@@ -1,9 +1,11 @@
 """Every kernel path computes the oracle's integers, bit for bit, whatever the shape."""
 
+import ast
 import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -370,3 +372,12 @@ def test_nothing_but_numpy_is_needed():
     subprocess.run(
         [sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     )
+
+
+def test_the_stub_names_what_the_extension_has():
+    tree = ast.parse(Path(_kernels.__file__).with_name("_kernels.pyi").read_text())
+    stated = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    assert stated.keys() == {name for name in dir(_kernels) if not name.startswith("_")}
+    for kind in ("Ending", "Engine"):
+        members = {member.name for member in stated[kind].body if isinstance(member, ast.FunctionDef)}
+        assert members - {"__init__"} == {name for name in dir(getattr(_kernels, kind)) if not name.startswith("_")}

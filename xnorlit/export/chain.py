@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -149,8 +150,9 @@ def _layer(step: Step) -> BinaryLayer:
     if isinstance(module, nn.Conv2d):
         refuse(module.dilation != (1, 1), name, f"its dilation is {module.dilation}{step.place}; use 1")
         refuse(module.padding_mode != "zeros", name, f"it pads by {module.padding_mode!r}{step.place}; use 'zeros'")
-        given = module.in_channels, module.out_channels, module.kernel_size, module.stride, module.padding
-        layer = BinaryConv2d(*given, groups=module.groups, binarizer="Float", initialise=lambda _: None)
+        channels = module.in_channels, module.out_channels
+        window: tuple[Any, ...] = module.kernel_size, module.stride, module.padding
+        layer = BinaryConv2d(*channels, *window, groups=module.groups, binarizer="Float", initialise=lambda _: None)
     elif isinstance(module, nn.Linear):
         layer = BinaryLinear(module.in_features, module.out_features, binarizer="Float", initialise=lambda _: None)
     else:

@@ -29,14 +29,12 @@ def packed_layer(link: Link, at: Map) -> tuple[Layer, Tensors]:
         UserError: It has none.
     """
     codes = link.layer.binarizer.weight_codes(link.layer.weight).values
-    window = link.layer.window and Window(*(tuple(pair) for pair in link.layer.window))
+    window = link.layer.window and Window(*link.layer.window)
     # A linear layer reads the flattened map channel by channel; the engine's map is position by position.
     shape = codes.shape[1:] if window else (at.channels, at.height, at.width)
     rows = codes.view(-1, *shape).permute(0, 2, 3, 1).repeat(link.copies, 1, 1, 1)
     real = link.layer.binarizer.weight_bits == 32
-    weights = Weights("float")
-    if not real:
-        planes, weights = weight_planes(rows, link.name)
+    planes, weights = (rows, Weights("float")) if real else weight_planes(rows, link.name)
     layer = Layer(
         link.name,
         link.outputs,
@@ -51,7 +49,7 @@ def packed_layer(link: Link, at: Map) -> tuple[Layer, Tensors]:
     most = _largest_sum(layer, math.prod(shape))
     toward = _orientation(link, most)
     turned = toward.view(-1, 1, 1, 1)
-    weight = _floats(rows * turned) if real else packed_bits(planes ^ (turned < 0))
+    weight = _floats(planes * turned) if real else packed_bits(planes ^ (turned < 0))
     ending, tensors = (_reals if link.gives_reals else _codes)(link, layer, after, toward, most)
     return replace(layer, ending=ending), {"weight": weight, **tensors}
 

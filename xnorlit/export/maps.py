@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +63,7 @@ def affine_maps(
 def _parts(module: nn.Module, outputs: int, flat: bool, name: str) -> list[AffineMap]:
     if isinstance(module, Halves):
         halves = _parts(module.module, outputs // 2, flat, name)
-        return [AffineMap(*(torch.cat([v, v]) if isinstance(v, Tensor) else v for v in half)) for half in halves]
+        return [AffineMap(*map(_doubled, half)) for half in halves]
     one, zero = torch.ones(outputs).double(), torch.zeros(outputs).double()
     if isinstance(module, nn.ReLU):
         return [AffineMap(one, zero, 0.0)]
@@ -89,6 +89,10 @@ def _parts(module: nn.Module, outputs: int, flat: bool, name: str) -> list[Affin
         shift = shift if module.bias is None else shift + module.bias.double()
         return [AffineMap(_features(scale, outputs), _features(shift, outputs))]
     return _kinked(module, outputs, flat, name)
+
+
+def _doubled(values: Any) -> Any:
+    return torch.cat([values, values]) if isinstance(values, Tensor) else values
 
 
 def _kinked(module: nn.Module, outputs: int, flat: bool, name: str) -> list[AffineMap]:
@@ -130,7 +134,7 @@ def _behind(maps: list[AffineMap], part: AffineMap) -> list[AffineMap]:
     if not isinstance(last.slope, float) or last.slope != 1:
         return [*maps, part]
     scale, shift = _together(last.scale, part.scale), _together(last.shift, part.scale)
-    return [*maps[:-1], AffineMap(scale, sum(_alike(shift, part.shift)), part.slope)]
+    return [*maps[:-1], AffineMap(scale, torch.add(*_alike(shift, part.shift)), part.slope)]
 
 
 def _together(first: Tensor, second: Tensor) -> Tensor:

@@ -39,7 +39,8 @@ def rebuild(run: Run, checkpoint: Path) -> Rebuilt:
         UserError: The configuration is not this version's, the data are gone, or the weights are another network's.
     """
     content = load(checkpoint)
-    module, data = (made(run.config, run.path / "config.yaml") for made in (classifier, images))
+    file = run.path / "config.yaml"
+    module, data = classifier(run.config, file), images(run.config, file)
     try:
         data.setup()
     except UserError as error:

@@ -29,8 +29,12 @@ class PackedClassifier(Evaluation):
 
     @override
     def configure_model(self) -> None:
-        refuse_other_data(self.network.graph, self.trainer.datamodule, self.file)
-        self.count_right(self.trainer.datamodule.num_classes)
+        refuse_other_data(self.network.graph, self._data, self.file)
+        self.count_right(self._data.num_classes)
+
+    @property
+    def _data(self) -> ImageData:
+        return self.trainer.datamodule  # type: ignore[attr-defined]
 
     @override
     def forward(self, images: Tensor) -> Tensor:
@@ -43,7 +47,7 @@ class PackedClassifier(Evaluation):
         if accuracy is None:
             say("packed", f"{self.file}, {origin}: its accuracy was not measured when it was packed")
             return
-        same = accuracy.listing_sha256 == self.trainer.datamodule.listing_hash("val")
+        same = accuracy.listing_sha256 == self._data.listing_hash("val")
         say(
             "packed",
             f"{self.file}, {origin}\nwhen it was packed: top-1 {100 * accuracy.top1:.2f} %, "
@@ -92,7 +96,7 @@ def refuse_other_data(graph: Graph, data: ImageData, file: Path) -> None:
 
 def _rounded(values: Sequence[float]) -> list[float]:
     # The network holds them in fp32.
-    return [round(float(value), 4) for value in np.float32(values)]
+    return [round(float(value), 4) for value in np.asarray(values, np.float32)]
 
 
 def _short(theirs: object, ours: object) -> str:

@@ -129,11 +129,11 @@ class Layer:
     def sums(self, at: Map) -> Map:
         """Its sums over a map, before its pool."""
         window = self.looks(at)
-        sides = [
+        height, width = (
             (side + 2 * padding - kernel) // stride + 1
             for side, kernel, stride, padding in zip(at, window.kernel, window.stride, window.padding, strict=False)
-        ]
-        return Map(*sides, self.outputs)
+        )
+        return Map(height, width, self.outputs)
 
     def output(self, at: Map) -> Map:
         """What it makes of a map, its pool included."""
@@ -141,7 +141,8 @@ class Layer:
         if not self.pool:
             return sums
         size, stride, padding = self.pool
-        return Map(*((side + 2 * padding - size) // stride + 1 for side in sums[:2]), self.outputs)
+        height, width = ((side + 2 * padding - size) // stride + 1 for side in sums[:2])
+        return Map(height, width, self.outputs)
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,8 @@ def names(experiments: Path | None = None) -> list[str]:
 def _overlays(homes: Sequence[Path], twin: Path) -> dict[str, Path]:
     """The overlays in some folders by arm, the twin first; of two files for one arm, that of the earlier folder."""
     files = [file for home in homes for file in home.glob("*.yaml") if file.stem != "base"]
-    arms = {file.stem: file for file in reversed([*files, *([twin] if twin.is_file() else [])])}
+    files += [twin] if twin.is_file() else []
+    arms = {file.stem: file for file in reversed(files)}
     return {arm: arms[arm] for arm in sorted(arms, key=lambda arm: (arm != TWIN, arm))}
 
 
