@@ -17,8 +17,6 @@ from xnorlit.commands.report import report
 from xnorlit.errors import UserError
 from xnorlit.runs import Predictions
 
-PHOTOGRAPHS = Path(__file__).parents[4] / "shared" / "data" / "cifar10-12k"
-
 
 @pytest.fixture
 def pair(tmp_path, monkeypatch):
