@@ -405,6 +405,26 @@ def test_the_folder_of_a_person_is_read_wherever_a_path_begins(monkeypatch, tmp_
     assert seen == [read.replace("HOME", str(tmp_path))]
 
 
+@pytest.mark.parametrize("command", ["--help", "--version", "compare --root kept"])
+def test_an_output_that_is_full_is_said_and_no_traceback(tmp_path, command):
+    for arm in ("xnor", "float"):
+        write_run(tmp_path / "kept", arm)
+    line = f"exec {sys.executable} -m xnorlit {command} > /dev/full"
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no space left on device")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_current_folder_that_was_removed_is_no_fault_of_the_program(tmp_path):
+    (tmp_path / "gone").mkdir()
+    line = f"rmdir ../gone; exec {sys.executable} -m xnorlit --help"
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=tmp_path / "gone", env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("redirection", "command", "status", "message"),
     [

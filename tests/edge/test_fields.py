@@ -73,3 +73,10 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path, content, message):
 def test_a_whole_file_is_read(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"a": {"b": [1, 2]}}))
     assert read_json(tmp_path / "a.json", lambda fields: fields.object("a").integers("b", 2), advice="") == (1, 2)
+
+
+def test_a_name_that_is_given_twice_is_refused(tmp_path):
+    file = tmp_path / "summary.json"
+    file.write_text('{"top1": 0.5, "inner": {"a": 1, "a": 2}}')
+    with pytest.raises(UserError, match=r"summary\.json is damaged: .*a name twice.*Do\."):
+        read_json(file, lambda fields: fields, advice="Do.")

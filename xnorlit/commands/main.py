@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from xnorlit.edge.names import at_home, printable
@@ -111,15 +112,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [_HOME.sub(_at_home, word) for word in words if word != "--debug"]
     closed = _open_standard_streams()
-    if os.getcwd() not in sys.path:  # noqa: PTH109 - pathlib is not needed for `--help`
-        sys.path.append(os.getcwd())  # noqa: PTH109 - a class path of a configuration may be of a file here
-    if not words or words[0] in ("--help", "-h", "help"):
-        sys.stdout.write(usage())
-        return 0
-    if words[0] == "--version":
-        sys.stdout.write(f"xnorlit {importlib.metadata.version('xnorlit')}\n")
-        return 0
     try:
+        with suppress(FileNotFoundError):  # the current folder was removed
+            if os.getcwd() not in sys.path:  # noqa: PTH109 - pathlib is not needed for `--help`
+                sys.path.append(os.getcwd())  # noqa: PTH109 - a class path of a configuration may be of a file here
+        if not words or words[0] in ("--help", "-h", "help"):
+            sys.stdout.write(usage())
+            sys.stdout.flush()
+            return 0
+        if words[0] == "--version":
+            sys.stdout.write(f"xnorlit {importlib.metadata.version('xnorlit')}\n")
+            sys.stdout.flush()
+            return 0
         if words[0] not in COMMANDS:
             near = did_you_mean(words[0], COMMANDS)
             raise UserError(f"no command named {words[0]}.{near} Known: {', '.join(COMMANDS)}. See xnorlit --help.")

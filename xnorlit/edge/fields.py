@@ -174,7 +174,7 @@ def read_json(file: Path, take: Callable[[Fields], _Read], *, advice: str) -> _R
         UserError: The file is missing, is not JSON in UTF-8, or holds something else than `take` expects.
     """
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=distinct)
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror or error}. {advice}") from error
     except (ValueError, RecursionError) as error:  # broken UTF-8 is a ValueError too
@@ -183,6 +183,18 @@ def read_json(file: Path, take: Callable[[Fields], _Read], *, advice: str) -> _R
         return take(Fields(found))
     except FieldError as error:
         raise refused(file, error, advice) from error
+
+
+def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON whose names differ: of two equal ones a reader would silently take the last.
+
+    Raises:
+        ValueError: A name is given twice.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an object has a name twice")
+    return found
 
 
 def refused(file: Path, problem: FieldError, advice: str) -> UserError:

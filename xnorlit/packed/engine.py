@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from xnorlit.edge.fields import distinct
 from xnorlit.errors import UserError
 from xnorlit.packed import _kernels, tensorfile
 from xnorlit.packed.assembly import add_layer
@@ -45,7 +46,7 @@ def load(path: Path | str) -> "PackedNetwork":
     path = Path(path)
     metadata, tensors = tensorfile.read(path)
     try:
-        found = json.loads(metadata.get(METADATA, "null"), object_pairs_hook=tensorfile.distinct)
+        found = json.loads(metadata.get(METADATA, "null"), object_pairs_hook=distinct)
     except (ValueError, RecursionError) as error:
         raise tensorfile.damaged(path, f"metadata {METADATA}: not JSON ({error})") from None
     try:

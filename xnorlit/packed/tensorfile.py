@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from xnorlit.edge.fields import distinct
 from xnorlit.errors import UserError
 
 # Little-endian whatever the machine, as the format says.
@@ -72,14 +73,6 @@ def _header(file: BinaryIO, size: int, path: Path) -> tuple[dict[str, Any], int]
     if not isinstance(header, dict):
         raise damaged(path, "its header is not a JSON object")
     return header, 8 + length
-
-
-def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose names differ: of two equal ones a reader would silently take the last."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("an object has a name twice")
-    return found
 
 
 def _metadata(found: Any, path: Path) -> dict[str, str]:
