@@ -306,6 +306,27 @@ def test_layers_whose_weights_torch_reads_itself_are_left():
     assert net(torch.randn(2, 5, 8)).shape == (2, 5, 4)
 
 
+class ReadsWeights(nn.Module):
+    """As the attention of torchvision's Swin: a linear layer that is never called, but read."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.read, self.called = nn.LayerNorm(8), nn.Linear(8, 8), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.called(F.linear(self.norm(x), self.read.weight, self.read.bias))
+
+
+def test_a_layer_whose_weights_are_read_and_that_is_never_called_stays_real():
+    net = ReadsWeights()
+    table = binarize_(net, "XNOR")
+    assert table.binarized == ["called"]
+    assert "no forward calls it" in str(table)
+    assert type(net.read) is nn.Linear
+    with pytest.raises(UserError, match=r"layers names read, which stays real: no forward calls it"):
+        binarize_(ReadsWeights(), "XNOR", layers={"read": "BWN"})
+
+
 class Twice(nn.Module):
     def __init__(self):
         super().__init__()

@@ -85,7 +85,7 @@ def binarize_(
     After a ReLU every sign is +1. A ReLU that feeds the sign of a binary layer is therefore replaced; torch.fx finds
     it, be it a module or a function call in a `forward`. A ReLU module that is used in several places is replaced in
     all of them. With `norm="missing"` a layer that has no norm between itself and the layer before gets one directly in
-    front. Such a norm gives the input both signs, so a ReLU before it stays.
+    front. Once it has seen training batches such a norm gives the input both signs, so a ReLU before it stays.
 
     Skip the first and the last layer of a network: they are better left real. Make the optimizer afterwards, because
     activations and norms may add parameters, and call `attach`.
@@ -126,6 +126,8 @@ def binarize_(
     found = _Layers(model)
     chosen = found.choose(binarizer_of(binarizer), [skip] if isinstance(skip, str) else list(skip), layers or {})
     views, untraced = _views(model)
+    if not untraced:
+        found.leave_uncalled(chosen, {name for view in views for name in view.calls}, layers or {})
     for view in views:
         view.refuse_repeated(chosen)
     signed = [name for name, each in chosen.items() if each.signed_input]
@@ -231,6 +233,18 @@ class _Layers:
         for name in chosen:
             self._refuse(name)
         return chosen
+
+    def leave_uncalled(self, chosen: dict[str, Binarizer], called: set[str], layers: Iterable[str]) -> None:
+        """Takes out the layers that no forward calls: their owner reads the weights itself, or nothing does."""
+        note = "stays real: no forward calls it, so its weights are read directly or not at all"
+        for name in [name for name in chosen if name not in called]:
+            kind = type(self.modules.pop(name)).__name__
+            self.left.append(Change(name, kind, kind, note))
+            del chosen[name]
+        for pattern in layers:
+            self._matching(pattern, "layers")
+        if not chosen:
+            raise UserError(f"binarize_: the forward of {type(self._model).__name__} calls none of the layers.")
 
     def _matching(self, pattern: str, setting: str) -> list[str]:
         names = [*self.modules, *(change.name for change in self.left)]
