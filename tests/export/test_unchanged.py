@@ -63,7 +63,7 @@ def cases():
         yield pytest.param(case, marks=[pytest.mark.slow] if large else [], id="-".join(map(str, case)))
 
 
-@pytest.mark.parametrize("case", cases())
+@pytest.mark.parametrize("case", list(cases()))
 def test_a_network_packs_to_the_bytes_that_it_packed_to_before(case, tmp_path):
     name, method, settings = case[0], case[1], dict(case[2:])
     model, size = settled(name, method, settings)
