@@ -109,7 +109,7 @@ def test_another_kind_of_file_is_refused(tmp_path, content):
 
 
 def test_bytes_that_belong_to_nothing_are_refused(whole, tmp_path):
-    assert "4 bytes behind the last tensor" in refusal(tmp_path, whole + b"more")
+    assert "4 bytes after the last tensor" in refusal(tmp_path, whole + b"more")
 
 
 HUGE = 2**62
@@ -215,7 +215,7 @@ def at(document, place, value):
         ("image.squash", 1, "image.squash: expected true or false"),
         ("source", [], "source: expected an object"),
         ("source.weights", "good", "source.weights: expected one of trained, random"),
-        ("source.run", "runs/a", "source.weights: random ones come from no run"),
+        ("source.run", "runs/a", "source.weights: random weights cannot come from a run"),
         ("source.commit", "g" * 40, "source.commit: expected 40 or 64 hexadecimal digits"),
         ("source.epoch", -1, "source.epoch: expected a whole number"),
         ("source.more", "", "source: unknown key 'more'"),

@@ -20,36 +20,36 @@ from xnorlit.edge.names import at_home
 from xnorlit.edge.processes import cores
 from xnorlit.errors import UserError
 
-_SMALL = 64  # up to this size, pictures are cropped as CIFAR's are; above, as ImageNet's
+_SMALL = 64  # up to this size, crops are those of CIFAR; above, those of ImageNet
 _SPLITS = ("train", "val", "test")
 
 
 class ImageData(pl.LightningDataModule):
-    """A data set as uint8 batches, the same whatever reads them.
+    """An image set as uint8 batches, identical for every backend.
 
-    The sample order and the augmentation of sample i in epoch e under a seed are pure functions of (seed, e, i): equal
-    for any number of workers, for both arms of a pair, and after a resume. After `setup`: `classes`, `num_classes`,
-    `mean` and `std` (per channel, in 0..255 units, to be applied on the device), `used_backend` and `backend_reason`.
+    The sample order and the augmentation of sample i in epoch e under a seed are pure functions of (seed, e, i): the
+    same for any number of workers, for both arms of a pair, and after a resume. `setup` sets `classes`, `num_classes`,
+    `mean` and `std` (per channel, 0 to 255, to be applied on the device), `used_backend` and `backend_reason`.
 
     Args:
         source: synthetic, cifar10, imagenette, imagenet, a folder with train/ and val/ (or test/), or .beton files.
-        backend: ffcv, folder (Pillow; small sets are held in memory), or auto: folders through FFCV where it is
-            installed, made and downloaded sets from memory.
+        backend: ffcv, folder (Pillow; small sets are held in memory), or auto: FFCV for folders if it is installed,
+            memory for generated and downloaded sets.
         image_size: Height and width of the pictures in pixels.
-        batch_size: Samples that a process takes at once.
-        global_batch: Samples of an optimizer step, over all processes. Given, the order of samples and every step's
-            samples are the same for any number of devices, nodes and any batch_size, all of which may change when a
-            run is resumed; gradients are accumulated where the devices hold less at once. By default batch_size times
-            the processes times trainer.accumulate_grad_batches.
-        workers: Threads or processes that decode; by default the cores, shared among the processes of this machine.
+        batch_size: Samples per batch and process.
+        global_batch: Samples per optimizer step, over all processes. If given, the order and every step's samples are
+            the same for any number of devices and nodes and any batch_size, all of which may change when a run resumes;
+            gradients are accumulated if the devices hold less at once. Default: batch_size times the processes times
+            trainer.accumulate_grad_batches.
+        workers: Decoding threads or processes; default: the cores, shared among the processes of this machine.
         train_crop: PadCrop (the default up to 64 pixels), ResizedCrop (above), RandomCrop or CentreCrop.
-        val_crop: CentreCrop by default, of the whole image up to 64 pixels, of 224/256 of the shorter side above.
+        val_crop: Default: CentreCrop of the whole image up to 64 pixels, of 224/256 of the shorter side above.
         flip: Mirror half of the training pictures left to right.
-        seed: Of the order and the augmentation; the images of `synthetic` do not depend on it.
-        holdout: Share of train, the same of each class, that is held out and used as val instead of the val split.
-        root: Where the named sets are, or are downloaded to, and where .beton files are prepared.
-        mean: Overrides the set's, in 0..255 units.
-        std: Overrides the set's, in 0..255 units.
+        seed: Seed of the order and the augmentation; the images of `synthetic` do not depend on it.
+        holdout: Share of train, equal for each class, to hold out and use as val instead of the val split.
+        root: Folder of the named sets, which are downloaded there, and of prepared .beton files.
+        mean: Overrides the mean of the set, 0 to 255.
+        std: Overrides the standard deviation of the set, 0 to 255.
     """
 
     classes: tuple[str, ...]

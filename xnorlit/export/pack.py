@@ -34,7 +34,7 @@ AT_ONCE = 32  # calibration images of one forward
 
 
 class Packed(NamedTuple):
-    """A packed network in memory; printed, it says how large it is.
+    """A packed network in memory; printing it shows its size.
 
     Attributes:
         graph: Preprocessing, class names, layers, source.
@@ -46,12 +46,12 @@ class Packed(NamedTuple):
 
     @property
     def weight(self) -> Weight:
-        """What its few-bit layers weigh, and the same layers in fp32."""
+        """The size of its few-bit layers, packed and in fp32."""
         return weigh(self.graph, self.tensors)
 
     @property
     def bytes(self) -> int:
-        """How long its file is."""
+        """The size of its file."""
         return len(self.content)
 
     @property
@@ -88,28 +88,29 @@ def pack(
     squash: bool = False,
     source: Source | None = None,
 ) -> Packed:
-    """Packs a network into bits, for an engine that needs neither PyTorch nor Python objects of the network's.
+    """Packs a network into bits, for an engine that needs neither PyTorch nor the network's classes.
 
-    `packed(pixels) = model((pixels - mean) / std)` in evaluation: the integers of each binary layer are equal, given
-    equal inputs, and reals agree to the rounding of fp32. The module is traced by torch.fx; it may be any chain of
-    convolutions and linear layers, binary or torch's own, with batch norms, ReLU, PReLU, LeakyReLU, Hardtanh, max
-    pools, dropout and flattening between, as modules or as functions.
+    `packed(pixels) = model((pixels - mean) / std)` in evaluation: the integers of each binary layer are equal for equal
+    inputs, and reals agree up to fp32 rounding. torch.fx traces the module. It may be any chain of convolutions and
+    linear layers, binary or torch's own, with batch norms, ReLU, PReLU, LeakyReLU, Hardtanh, max pools, dropout and
+    flattening in between, as modules or as functions.
 
     Args:
-        model: The network. It is left as it is, in its mode and on its device.
-        file: Where the packed network is written; an existing file is replaced, missing folders are made.
+        model: The network, which is not changed.
+        file: Output file; an existing file is replaced, missing folders are created.
         image_size: Side of the square images, pixels.
         classes: Names of the classes, in the order of the logits.
-        mean: Of each channel of the pixels, 0 to 255; left out where the network normalises by itself.
-        std: Likewise. What goes with images from 0 to 1 is multiplied by 255.
+        mean: Mean of each channel, 0 to 255; omit it if the network normalises the pixels itself.
+        std: Standard deviation, likewise. Multiply values for images from 0 to 1 by 255.
         ends: Whether the first and the last layer compute in fp32, or in 8 bits with some loss.
-        calibration: For 8 bits, images that show how large the last layer's inputs become: uint8 `[N, S, S, 3]`.
-        crop: Side of validation's central crop over the image's shorter side; `xnorlit classify` cuts pictures so.
-        squash: Whether it is that share of each side instead.
-        source: Where the network comes from; trained weights, and no run, unless given.
+        calibration: For 8 bits, images for calibrating the input range of the last layer: uint8 `[N, S, S, 3]`.
+        crop: Side of validation's central crop over the image's shorter side; `xnorlit classify` crops pictures
+            likewise.
+        squash: Whether the crop is that share of each side instead.
+        source: Origin of the network; default: trained weights, no run.
 
     Raises:
-        UserError: A part of the network cannot be packed: the message names it, the line of code that calls it, and
+        UserError: A part of the network cannot be packed. The message names it, the line of code that calls it, and
             what to use instead.
 
     Examples:
@@ -152,7 +153,7 @@ def pack(
     try:
         packed = Packed(parse(document(graph), tensors), tensors)
     except FieldError as error:
-        # The place in the file, layers[3], means nothing to whoever has the module.
+        # The place in the file, layers[3], means nothing to the owner of the module.
         told = re.sub(r"layers\[(\d+)\]", lambda found: layers[int(found[1])].name, str(error))
         raise UserError(f"{name} cannot be packed: {told}. Check the checkpoint.") from None
     if file is not None:
@@ -161,7 +162,7 @@ def pack(
 
 
 def _ready(model: nn.Module) -> nn.Module:
-    """A copy of a network to be traced: in fp32 on the CPU and in evaluation mode."""
+    """A copy of the network for tracing: in fp32 on the CPU, in evaluation mode."""
     if not isinstance(model, nn.Module):
         raise UserError(f"the network is {type(model).__name__}. Expected an nn.Module.")
     model = getattr(model, "_orig_mod", model)  # of torch.compile

@@ -20,13 +20,13 @@ METADATA = "xnorlit.packed"
 
 
 def load(path: Path | str) -> "PackedNetwork":
-    """The network of a file that `xnorlit pack` wrote; needs numpy and the kernels only.
+    """Loads a packed network; needs only numpy and the kernels.
 
     Args:
         path: The file.
 
     Raises:
-        UserError: The file cannot be read, or is not a whole packed network; the message names the field.
+        UserError: The file cannot be read or is not a complete packed network; the message names the field.
 
     Examples:
         >>> import tempfile
@@ -56,7 +56,7 @@ def load(path: Path | str) -> "PackedNetwork":
         return network
     except ValueError as error:
         raise tensorfile.damaged(path, str(error)) from None
-    except RecursionError:  # deep enough for JSON to be read, too deep for a message to show it
+    except RecursionError:  # shallow enough for JSON, too deep to show in a message
         raise tensorfile.damaged(path, f"metadata {METADATA}: a value is nested too deeply") from None
 
 
@@ -66,10 +66,10 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _load_again(path: Path, stamp: tuple[int, int]) -> "PackedNetwork":
-    """The network of a file that another process loaded, which pickles its path.
+    """The network of a file that another process loaded, from its pickled path.
 
     Raises:
-        UserError: The file is gone, or has been written since.
+        UserError: The file is missing or has changed since.
     """
     network = load(path)
     if _stamp(path) != stamp:
@@ -81,12 +81,12 @@ def _load_again(path: Path, stamp: tuple[int, int]) -> "PackedNetwork":
 
 
 class PackedNetwork:
-    """Logits of uint8 images, `[N, H, W, 3] -> [N, classes]`; may be called from several threads at once.
+    """Logits of uint8 images, `[N, H, W, 3] -> [N, classes]`. Thread-safe.
 
-    It can be pickled, for other processes of the same machine: one that was loaded as the path of its file.
+    It can be pickled for other processes of the same machine; a loaded one is pickled as the path of its file.
 
-    The integers of every binary layer equal those of training's evaluation forward; the ends compute in fp32, or in
-    8 bits where the file says so.
+    The integers of every binary layer equal those of training's evaluation forward. The ends compute in fp32, or in
+    8 bits if the file was packed so.
 
     Args:
         graph: A graph that fits the tensors (`xnorlit.packed.document.parse`).
@@ -124,11 +124,11 @@ class PackedNetwork:
         return self.graph.classes
 
     def predict(self, images: np.ndarray, *, threads: int | None = None) -> np.ndarray:
-        """The number of each image's likeliest class, int64 `[N]`; `classes` has its name.
+        """The index of each image's likeliest class in `classes`, int64 `[N]`.
 
         Args:
-            images: As for a call, and likewise the threads.
-            threads: Threads to compute with.
+            images: As for a call.
+            threads: As for a call.
         """
         return self(images, threads=threads).argmax(axis=1)
 
@@ -137,7 +137,7 @@ class PackedNetwork:
 
         Args:
             images: uint8 `[N, H, W, 3]` of the graph's image size, in any memory layout; N may be 0.
-            threads: Threads to compute with, the caller among them; all processors of this process unless given.
+            threads: Number of threads, including the caller's; default: all processors of this process.
 
         Raises:
             TypeError: The images are not a uint8 array, or threads is no whole number.

@@ -1,7 +1,6 @@
-"""What a packed network is: preprocessing, class names and a chain of layers.
+"""A packed network: preprocessing, class names and a chain of layers.
 
-A layer is three pieces, each independent of the others: what its sums take in (`Operand`), what they are weighted with
-(`Weights`), and what leaves the layer (`Ending`).
+A layer has three independent parts: its input (`Operand`), its weights (`Weights`), and its output (`Ending`).
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ ENDINGS = ("signs", "codes", "reals")
 
 
 class Map(NamedTuple):
-    """Extents of what flows between two layers, for one image."""
+    """Extents of the map between two layers, for one image."""
 
     height: int
     width: int
@@ -24,7 +23,7 @@ class Map(NamedTuple):
 
 @dataclass(frozen=True)
 class Window:
-    """Where a convolution looks, each pair (vertical, horizontal)."""
+    """The window of a convolution, each pair (vertical, horizontal)."""
 
     kernel: tuple[int, int]
     stride: tuple[int, int] = (1, 1)
@@ -33,7 +32,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Operand:
-    """What a layer's sums take in.
+    """The input of a layer's sums.
 
     Attributes:
         form: `pixels`, normalised unless the weights are `int8`; `signs`, -1 and +1; `codes`, 0 to `2^bits - 1`;
@@ -41,7 +40,7 @@ class Operand:
         bits: Of a code.
         scale: With `K` the layer reads reals, takes their signs, and multiplies the sums at each position by the mean
             magnitude of the reals under it.
-        step: What one level of reals before 8-bit weights is worth: the levels are `round(x / step)` in 0..255.
+        step: Value of one level of reals for 8-bit weights: the levels are `round(x / step)` in 0..255.
     """
 
     form: Literal["pixels", "signs", "codes", "reals"]
@@ -52,7 +51,7 @@ class Operand:
 
 @dataclass(frozen=True)
 class Weights:
-    """What a layer's sums are weighted with.
+    """The weights of a layer's sums.
 
     Attributes:
         form: `float`; `int8`, with a scale per output channel in the ending; `planes`, bits.
@@ -68,17 +67,17 @@ class Weights:
 
 @dataclass(frozen=True)
 class Ending:
-    """What becomes of a layer's sums n behind its max pool.
+    """What happens to a layer's sums n after its max pool.
 
     Attributes:
-        form: `signs` and `codes`: bit p of what leaves is `flip[p]`, turned around by each threshold that n reaches and
-            whose `change[level, p]` is set. `reals`: affine maps `n <- max(y, 0) + slope * min(y, 0)`,
+        form: `signs` and `codes`: output bit p is `flip[p]`, inverted by each threshold that n reaches and whose
+            `change[level, p]` is set. `reals`: affine maps `n <- max(y, 0) + slope * min(y, 0)`,
             `y = n * scale + shift`, one after the other.
         bits: Of a code; 1 for signs.
         levels: Thresholds of an output channel.
         slopes: One for each affine map: 1 for nothing, 0 for a ReLU, `None` for a tensor of one per output channel.
-        per_position: Whether the tensors hold numbers for each position and channel of the pooled map, as a norm behind
-            a flattening has them, and not for each channel only.
+        per_position: Whether the tensors hold one number per position and channel of the pooled map, as a norm after a
+            flattening does, instead of one per channel.
     """
 
     form: Literal["signs", "codes", "reals"]
@@ -90,17 +89,17 @@ class Ending:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer with what follows it up to the next one's input.
+    """One layer, with everything up to the next one's input.
 
     Attributes:
         name: Its block's name; its tensors are called `name.weight` and so on.
         outputs: Output channels.
-        operand: What its sums take in.
-        weights: What they are weighted with.
-        ending: What leaves it.
-        window: Where it looks; `None` for a layer that sees the whole map.
+        operand: Its input.
+        weights: Its weights.
+        ending: Its output.
+        window: Its window; `None` for a layer that sees the whole map.
         groups: Groups of channels that see only each other.
-        pool: Size, stride and padding of the max pool of its sums; `None` for none. What pads is never the largest.
+        pool: Size, stride and padding of the max pool of its sums; `None` for none. Padding is never the maximum.
     """
 
     name: str
@@ -123,11 +122,11 @@ class Layer:
         return (self.binary and self.operand.scale == "none") or self.weights.form == "int8"
 
     def looks(self, at: Map) -> Window:
-        """Its window, spelt out."""
+        """Its window, also for a layer that sees the whole map."""
         return self.window or Window((at.height, at.width))
 
     def sums(self, at: Map) -> Map:
-        """Its sums over a map, before its pool."""
+        """The extents of its sums over a map, before its pool."""
         window = self.looks(at)
         height, width = (
             (side + 2 * padding - kernel) // stride + 1
@@ -136,7 +135,7 @@ class Layer:
         return Map(height, width, self.outputs)
 
     def output(self, at: Map) -> Map:
-        """What it makes of a map, its pool included."""
+        """The extents of its output for a map, after its pool."""
         sums = self.sums(at)
         if not self.pool:
             return sums
@@ -158,8 +157,8 @@ class Graph:
         squash: Whether the crop is that share of each side instead, so that the aspect is not kept.
         classes: Names of the classes.
         layers: From the pixels to the logits.
-        source: Where it comes from.
-        accuracy: What it reached when it was packed; `None` when that was not measured.
+        source: Its origin.
+        accuracy: Its accuracy when it was packed; `None` if not measured.
     """
 
     network: str

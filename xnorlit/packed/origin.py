@@ -1,4 +1,4 @@
-"""Where a packed network comes from, and how well it did when it was packed."""
+"""The origin of a packed network, and its accuracy when it was packed."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -6,18 +6,18 @@ from typing import Any, Literal
 
 from xnorlit.edge.fields import FieldError, Fields
 
-MOST = 2**53  # of what is counted: the largest whole numbers that every JSON reader keeps
+MOST = 2**53  # the largest integers that every JSON reader keeps exactly
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a packed network was made from; empty where it is not known.
+    """The origin of a packed network; unknown fields are empty.
 
     Attributes:
-        weights: Whether they were trained or, for measuring speed, drawn at random.
-        run: The run's folder, from the folder of runs on: `runs/cifar10/pair-0/xnor/seed-0`.
+        weights: Trained, or random for measuring speed.
+        run: The run's folder, starting with the folder of runs: `runs/cifar10/pair-0/xnor/seed-0`.
         checkpoint: Name of the checkpoint's file.
-        epoch: Epochs that the weights were trained for.
+        epoch: Number of epochs trained.
         commit: Git commit of the code that trained them, in full.
         changed: Whether that code had uncommitted changes.
         xnorlit: Version that packed them.
@@ -33,7 +33,7 @@ class Source:
 
     @property
     def words(self) -> str:
-        """Where the weights come from, for people."""
+        """The origin of the weights, in words."""
         if self.weights == "random":
             return "random weights"
         return f"{self.run}, {self.checkpoint} of epoch {self.epoch}" if self.run else "a network packed from Python"
@@ -59,19 +59,19 @@ class Source:
         if source.commit and not (len(source.commit) in (40, 64) and set(source.commit) <= set("0123456789abcdef")):
             raise FieldError("source.commit: expected 40 or 64 hexadecimal digits, or none")
         if source.weights == "random" and (source.run or source.checkpoint or source.epoch or source.commit):
-            raise FieldError("source.weights: random ones come from no run")
+            raise FieldError("source.weights: random weights cannot come from a run")
         return source
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What the packed network itself reached when it was packed, on its engine.
+    """The accuracy of the packed network on its engine, measured when it was packed.
 
     Attributes:
         top1: Share of images whose likeliest class is the true one.
         top5: Share of images whose true class is among the five likeliest.
-        images: How many there were.
-        data: Name of the set they are from, such as `cifar10`.
+        images: Number of images.
+        data: Name of the image set, such as `cifar10`.
         split: Their split.
         listing_sha256: Hash of their names and labels: `xnorlit.data.listing.Listing.sha256`.
     """

@@ -1,4 +1,4 @@
-"""Which kernels compute: the fastest that the processor runs, or the ones that `XNORLIT_KERNEL` names."""
+"""Selects the kernels: the fastest that the processor supports, or those that `XNORLIT_KERNEL` names."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Reading a safetensors file that nobody vouches for, with numpy and json alone."""
+"""Reads an untrusted safetensors file with numpy and json alone."""
 
 import json
 import math
@@ -17,7 +17,7 @@ MOST_DIMENSIONS = 5  # planes of weights: plane, output, row, column, octet
 
 
 def read(path: Path | str) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """The metadata and the tensors of a file, every length in it checked against the file before anything is read.
+    """The metadata and the tensors of a file, with every length checked against the file before anything is read.
 
     The layout: 8 bytes, the header's length; the header, a JSON object of `{name: {dtype, shape, data_offsets}}` and
     `__metadata__`; the tensors' bytes, each by its offsets, without gap or overlap.
@@ -26,7 +26,7 @@ def read(path: Path | str) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         path: The file.
 
     Raises:
-        UserError: The file is missing, truncated or not whole; the message names the field.
+        UserError: The file is missing, truncated or damaged; the message names the field.
 
     Source: github.com/huggingface/safetensors, "Format".
     """
@@ -45,7 +45,7 @@ def read(path: Path | str) -> tuple[dict[str, str], dict[str, np.ndarray]]:
                     raise damaged(path, f"tensor {name!r}: its bytes begin at {first}, where {end} was expected")
                 end = last
             if end != size - start:
-                raise damaged(path, f"{size - start - end} bytes behind the last tensor")
+                raise damaged(path, f"{size - start - end} bytes after the last tensor")
             return metadata, {
                 name: _load(file, start + first, dtype, shape, name, path) for first, _, name, dtype, shape in spans
             }
@@ -57,7 +57,7 @@ def read(path: Path | str) -> tuple[dict[str, str], dict[str, np.ndarray]]:
 
 def damaged(path: Path | str, what: str) -> UserError:
     """The error for a file that is not what `xnorlit pack` writes."""
-    return UserError(f"{path}: {what}. The file is damaged or of another kind; pack the run once more.")
+    return UserError(f"{path}: {what}. The file is damaged or of another kind; pack the run again.")
 
 
 def _header(file: BinaryIO, size: int, path: Path) -> tuple[dict[str, Any], int]:
@@ -82,7 +82,7 @@ def _metadata(found: Any, path: Path) -> dict[str, str]:
 
 
 def _span(name: str, entry: Any, size: int, path: Path) -> tuple[int, int, str, np.dtype, tuple[int, ...]]:
-    """Offsets, name, dtype and shape of a tensor whose bytes lie inside the file and are as many as its shape says."""
+    """Offsets, name, dtype and shape of a tensor whose bytes lie inside the file and match its shape."""
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise damaged(path, f"tensor {name!r}: expected dtype, shape and data_offsets")
     dtype = DTYPES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
@@ -91,7 +91,7 @@ def _span(name: str, entry: Any, size: int, path: Path) -> tuple[int, int, str, 
     shape, offsets = (entry[key] for key in ("shape", "data_offsets"))
     if not _counts(shape) or not _counts(offsets) or len(offsets) != 2 or len(shape) > MOST_DIMENSIONS:
         raise damaged(path, f"tensor {name!r}: shape or data_offsets are not lists of counts")
-    if 0 in shape:  # which would let the other extents be anything
+    if 0 in shape:  # or the other extents could be anything
         raise damaged(path, f"tensor {name!r}: its shape {shape} holds no values")
     first, last = offsets
     if not first <= last <= size or last - first != math.prod(shape) * dtype.itemsize:

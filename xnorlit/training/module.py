@@ -32,31 +32,31 @@ from xnorlit.training.trained_on import images_of, refuse_other_classes, refuse_
 
 
 class Classifier(Evaluation):
-    """Training of a network with any binarizer; evaluation in fp32, where binary sums are exact.
+    """Trains a network with any binarizer, and evaluates it in fp32, where binary sums are exact.
 
-    The number of classes, the image size, mean and standard deviation are the data module's.
+    The data module supplies the number of classes, the image size, mean and standard deviation.
 
     Args:
         network: Name of a table of blocks, such as alexnet-small or alexnet-xnor; or your own: class_path and init_args
             of any torch.nn.Module that maps normalised images (N, 3, S, S) to logits (N, classes).
-        binarizer: How weights and inputs of the network's binary blocks become few-bit: a class name (XNOR, BWN,
-            Float) or class_path with init_args. Float makes the float twin.
+        binarizer: The binarizer of the network's binary blocks: a class name (XNOR, BWN, Float) or class_path with
+            init_args. Float makes the float twin.
         layers: Other binarizers for single layers, by name or pattern: {conv2: Float, fc*: BWN}.
-        conversion: How the layers of a network of your own become binary.
-        init_from: A trained network, whose weights are binarised, measured, and trained further: an arm of the same
-            pair, such as float (its last checkpoint of the same seed), a checkpoint of a run of the same network, or
-            torchvision's file of its trained AlexNet.
-        losses: What training makes small, a sum: [CrossEntropy] unless others are listed.
+        conversion: How to binarise the layers of your own network.
+        init_from: A trained network to binarise, measure and train further: an arm of the same pair, such as float (its
+            last checkpoint of the same seed), a checkpoint of a run of the same network, or torchvision's file of its
+            trained AlexNet.
+        losses: Terms of the training loss, which are summed; default: [CrossEntropy].
         optimizer: Optimizer class with its settings.
         schedule: Factor on the learning rate at each step.
-        weight_decay_schedule: Factor on every group's weight decay, taken at the start of each epoch.
-        latent_eps: The optimizer's eps for latent weights alone. The factor 1e9 that the public releases put on their
-            gradients has the effect of about 1e-20 here.
-        latent_weight_decay: The optimizer's weight decay for latent weights alone.
-        learned_lr: The optimizer's learning rate for what binarizers learn beside the weights (steps, clipping values,
-            shifts), which are few and may be far smaller than a rate that suits weights.
-        learned_weight_decay: The optimizer's weight decay for those alone.
-        decayed_layers: Layers, by name or pattern (fc*), whose weights alone are decayed; all parameters are otherwise.
+        weight_decay_schedule: Factor on the weight decay of every group, updated at the start of each epoch.
+        latent_eps: The optimizer's eps for latent weights only. About 1e-20 has the effect of the factor 1e9 that
+            public releases put on their gradients.
+        latent_weight_decay: The optimizer's weight decay for latent weights only.
+        learned_lr: The optimizer's learning rate for what binarizers learn besides the weights: steps, clipping values,
+            shifts. These are few, and their values may be far smaller than a rate that suits weights.
+        learned_weight_decay: The optimizer's weight decay for those only.
+        decayed_layers: The only layers, by name or pattern (fc*), whose weights are decayed; default: all parameters.
         channels_last: Keep maps in channels-last memory format.
         compile: Compile the network with torch.compile.
     """
@@ -81,7 +81,7 @@ class Classifier(Evaluation):
         compile: bool = False,
     ) -> None:
         super().__init__()
-        # A name that is no layer's is refused here, before any image is read.
+        # Refuse unknown layer names here, before any image is read.
         self.spec: NetworkSpec | OwnSpec
         if isinstance(network, str):
             self.spec = NetworkSpec(network_named(network), binarizer, layers or {})
@@ -105,7 +105,7 @@ class Classifier(Evaluation):
         self.net: AlexNet | OwnNetwork | None = None
 
     def _decayed(self, names: list[str], network: str) -> set[str]:
-        """The layers whose weights alone are decayed."""
+        """The only layers whose weights are decayed."""
         patterns = self.decayed_layers
         return {name for each in patterns for name in matching(names, network, each, "model.decayed_layers")}
 
@@ -135,7 +135,8 @@ class Classifier(Evaluation):
         Args:
             data: Set up.
         """
-        # Drawn from the seed alone, not from a generator that loading data may have moved: both arms start alike.
+        # The seed alone determines the initial weights, not a generator that loading data may have advanced: both arms
+        # start alike.
         with torch.random.fork_rng():
             torch.manual_seed(torch.initial_seed() % 2**63)
             self.net = self.spec.build(
@@ -188,10 +189,10 @@ class Classifier(Evaluation):
         return {"loss": self.train_loss, "top1": self.train_top1, **terms}  # type: ignore[dict-item]
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """The optimizer, with latent weights and what binarizers learn in groups of their own settings.
+        """The optimizer, with separate groups for latent weights and for what binarizers learn.
 
         Raises:
-            UserError: A setting was given that this optimizer does not have.
+            UserError: The optimizer lacks a given setting.
         """
         layers = [layer for _, layer in self.net.layers()]
         own = {
@@ -232,9 +233,9 @@ class Classifier(Evaluation):
     def _rate(self, step: int) -> float:
         """Factor on the learning rate at an optimizer step.
 
-        The number of steps is asked for here and not when the optimizer is made: Lightning would set up the loaders
-        then, before it has read from a checkpoint where they go on. Until it has, the number is infinite, and the
-        step is 0.
+        The number of steps is read here, not when the optimizer is created: that would make Lightning set up the
+        loaders before it has read from a checkpoint where they continue. Until then the number is infinite and the step
+        0.
         """
         return self.schedule(step / steps_per_epoch(self.trainer), self.trainer.max_epochs)
 
@@ -276,7 +277,7 @@ class Classifier(Evaluation):
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses the checkpoint of another network in words, before torch lists every key."""
+        """Refuses the checkpoint of another network with a clear message, before torch lists every key."""
         made = checkpoint.get("xnorlit", {})
         self.before_training = made.get("before_training")
         if "classes" in made:

@@ -17,20 +17,20 @@ from xnorlit.runs.place import Place
 
 @dataclass
 class RunPlace:
-    """`<root>/<experiment>/<pair>/<arm>/seed-<n>`, and what to do if something is there.
+    """`<root>/<experiment>/<pair>/<arm>/seed-<n>`, and what to do if it exists.
 
     Args:
         experiment: Name of the experiment: the first folder under root.
-        arm: What this run is in its pair, such as xnor or float. Options in braces stand for their values on the same
-            command line: {model.binarizer}-{model.binarizer.gradient}.
-        pair: Runs of one pair are compared with each other, seed by seed.
+        arm: Name of this run in its pair, such as xnor or float. An option in braces is replaced by its value on the
+            same command line: {model.binarizer}-{model.binarizer.gradient}.
+        pair: Name of the pair; runs of one pair are compared, seed by seed.
         root: Folder of all runs.
-        pair_differs: Further keys by which the arms of this pair mean to differ, such as model.optimizer.
-        resume: Go on with the unfinished run that is there, with the next sample in order. With auto, begin where
-            nothing has been saved yet, and do nothing where the run has finished: the same command for every state.
-        fresh: Move what is there aside (to seed-<n>.until-<time>) and start afresh.
-        checkpoint_minutes: Save within an epoch, too, where the last checkpoint is older than that.
-        wandb: Log to W&B: online where a login is found and offline otherwise (auto), or as said.
+        pair_differs: Further keys in which the arms of this pair differ on purpose, such as model.optimizer.
+        resume: Resume the existing unfinished run with the next sample in order. auto also starts a run of which
+            nothing was saved, and does nothing if it has finished: the same command for every state.
+        fresh: Move the existing run aside (to seed-<n>.until-<time>) and start again.
+        checkpoint_minutes: Also save within an epoch when the last checkpoint is older than this.
+        wandb: Log to W&B: auto (online if a login is found, else offline), online, offline or off.
     """
 
     experiment: str = "unnamed"
