@@ -156,6 +156,32 @@ def test_functional_relus_are_replaced_and_the_module_still_copies_pickles_and_c
     assert all(slope.weight.grad.abs().max() > 0 for slope in slopes)
 
 
+def test_what_is_still_real_can_be_made_binary_later():
+    torch.manual_seed(0)
+    net, x = Functional(), torch.randn(2, 3, 8, 8)
+    binarize_(net, "XNOR", skip=["conv1", "conv3", "fc"])
+    table = binarize_(net, "BNN", skip=["conv1", "fc"])
+    assert table.binarized == ["conv3"]
+    assert dead_signs(net, x) == ({"conv2", "conv3"}, set())
+    expected = net.eval()(x)
+    assert torch.equal(pickle.loads(pickle.dumps(net))(x), expected)
+    assert torch.equal(copy.deepcopy(net)(x), expected)
+
+
+def test_tracing_leaves_no_trace_in_the_module():
+    class Remembers(Functional):
+        def forward(self, x):
+            self.seen = self.norm1(self.conv1(x))
+            return self.norm2(self.conv2(self.seen))
+
+    net = Remembers().eval()
+    net.conv1.train()
+    binarize_(net, "XNOR", skip=["conv1", "conv3", "fc"])
+    assert not hasattr(net, "seen")
+    assert not net.training
+    assert net.conv1.training
+
+
 def test_a_functional_relu_of_an_inner_module_is_replaced_there():
     torch.manual_seed(0)
     net = nn.Sequential(Functional(), nn.ReLU(), nn.Linear(4, 2))

@@ -6,6 +6,7 @@ import inspect
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -510,17 +511,25 @@ def _trace(module: nn.Module, leaves: bool = False) -> fx.Graph:
 
 def _views(model: nn.Module) -> tuple[list[_View], str]:
     """Graphs of the module in training and in evaluation, or of those of its parts that can be traced; and why not."""
-    modes = {module: module.training for module in model.modules()}
     views: list[_View] = []
     why = ""
-    try:
+    with _left_as_it_was(model):
         for mode in (True, False):
             model.train(mode)
             why = _add_views(views, model, "") or why
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
     return views, why
+
+
+@contextmanager
+def _left_as_it_was(model: nn.Module) -> Iterator[None]:
+    """Puts back the modes of all modules, and attributes that a forward has set to what a trace passes through it."""
+    before = {module: module.__dict__.copy() for module in model.modules()}
+    try:
+        yield
+    finally:
+        for module, attributes in before.items():
+            module.__dict__.clear()
+            module.__dict__.update(attributes)
 
 
 def _add_views(views: list[_View], module: nn.Module, name: str) -> str:
@@ -669,7 +678,8 @@ class _Forward:
 
     def install(self, module: nn.Module) -> None:
         """Gives a module this forward: it becomes of a class of its own, derived from the one that it had."""
-        module.__class__ = _with_forward(type(module), self.source, self.globals)
+        kind = type(module)
+        module.__class__ = _with_forward(getattr(kind, "_rewritten_from", kind), self.source, self.globals)
 
 
 def _with_forward(kind: type[nn.Module], source: str, names: dict[str, tuple[bool, Any]]) -> type[nn.Module]:
@@ -679,7 +689,12 @@ def _with_forward(kind: type[nn.Module], source: str, names: dict[str, tuple[boo
     def reduce(self: nn.Module, protocol: int) -> tuple[Any, ...]:
         return _revived, (kind, source, names), self.__dict__.copy()
 
-    body = {"forward": space["forward"], "__reduce_ex__": reduce, "__module__": kind.__module__}
+    body = {
+        "forward": space["forward"],
+        "__reduce_ex__": reduce,
+        "__module__": kind.__module__,
+        "_rewritten_from": kind,
+    }
     return type(kind.__name__, (kind,), body)
 
 
@@ -701,12 +716,9 @@ def _rewritten(model: nn.Module, rectifiers: Mapping[Key, _Rectifier], activatio
 def _rewrite(owner: nn.Module, name: str, places: list[int], activation: Activation) -> _Forward:
     sources = []
     for mode in (not owner.training, owner.training):
-        before = owner.training
-        owner.training = mode
-        try:
+        with _left_as_it_was(owner):
+            owner.training = mode
             graph = _trace(owner, leaves=True)
-        finally:
-            owner.training = before
         view = _View(owner, "", graph)
         calls = [node for node in graph.nodes if node.op != "call_module" and view.rectifies(node)]
         names = {}
