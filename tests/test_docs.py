@@ -90,6 +90,12 @@ def test_the_api_page_has_each_public_name() -> None:
     assert shown == set(xnorlit.__all__) - {"Binarizer", *binarizers()}
 
 
+def test_a_docstrings_doctests_are_headed_as_the_site_reads_them() -> None:
+    """mkdocstrings knows the section `Examples:`; below `Example:` it shows `>>>` as a quotation."""
+    files = sorted((ROOT / "xnorlit").rglob("*.py"))
+    assert [str(f) for f in files if re.search(r"^ +Example:$", f.read_text(), re.MULTILINE)] == []
+
+
 def test_the_site_has_each_commands_help() -> None:
     page = runpy.run_path(str(ROOT / "scripts" / "site.py"))["_commands"]()
     for name in COMMANDS:
