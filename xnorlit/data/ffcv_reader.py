@@ -14,7 +14,6 @@ from functools import cache
 from queue import Empty
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -45,6 +44,8 @@ with _torch_threads_kept():  # importing ffcv sets torch's thread count to 1
     from ffcv.pipeline.allocation_query import AllocationQuery
     from ffcv.pipeline.compiler import Compiler
     from ffcv.pipeline.state import State
+
+import numba  # noqa: E402, after FFCV, which brings it: where both are missing, FFCV is named
 
 
 def _set_numba_threads(cls: type[Compiler], threads: int) -> None:
