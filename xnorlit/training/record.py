@@ -159,7 +159,12 @@ class RunRecord(pl.Callback):
         )
         wandb = found["wandb"]
         if wandb:
-            say("", "W&B: offline (log in with: wandb login)" if wandb["offline"] else f"W&B: run {wandb['id']}")
+            say(
+                "",
+                "W&B: offline (xnorlit sync uploads it; a login: wandb login)"
+                if wandb["offline"]
+                else f"W&B: run {wandb['id']}",
+            )
         pair = self.folder.parents[1]
         arms = sorted(other.parents[0].name for other in pair.glob(f"*/{self.folder.name}/summary.json"))
         if len(arms) > 1:
