@@ -412,7 +412,7 @@ def test_a_compiled_network_is_told_too():
         step(compiled, torch.optim.SGD(net.parameters(), 0.1))
 
 
-@pytest.mark.parametrize("binarizer", ["Float", "DoReFa"])
+@pytest.mark.parametrize("binarizer", ["Float", "DoReFa", "BinaryDuo"])
 def test_a_method_that_tends_nothing_needs_no_attach(binarizer, recwarn):
     net = BinaryLinear(6, 4, binarizer=binarizer)
     step(net, torch.optim.SGD(net.parameters(), 0.1))

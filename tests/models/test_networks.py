@@ -17,7 +17,7 @@ from xnorlit.binarize.bwn import BWN
 from xnorlit.binarize.float import Float
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.errors import UserError
-from xnorlit.models import Block, build, network_named, networks, summarize
+from xnorlit.models import Block, NetworkSpec, build, network_named, networks, summarize
 
 
 def summary_of(name, binarizer=None, classes=1000):
@@ -208,3 +208,14 @@ def test_initial_weights_have_the_recipes_deviation(name, deviation):
     network = network_named(name)
     model = build(network, Float(), classes=10, image_size=network.image_size)
     assert model.conv4.conv.weight.std().item() == pytest.approx(deviation, rel=0.01)
+
+
+def test_a_module_that_keeps_a_spec_owns_no_parameters_and_a_wrong_one_is_refused_at_once():
+    keeper = torch.nn.Module()
+    keeper.spec = NetworkSpec(network_named("alexnet-small"), BWN(), {"fc*": Float()})
+    assert not list(keeper.modules())[1:]
+    built = dict(keeper.spec.build(classes=3).layers())
+    assert type(built["conv2"].binarizer) is BWN
+    assert type(built["fc6"].binarizer) is Float
+    with pytest.raises(UserError, match="no layer of alexnet-small matches 'cnv2'"):
+        NetworkSpec(network_named("alexnet-small"), BWN(), {"cnv2": Float()})

@@ -174,6 +174,12 @@ class Binarizer(nn.Module):
         return self.weight_bits < 32 and self.input_bits < 32
 
     # --- hooks ------------------------------------------------------------------------------------------------------
+    @property
+    def tends(self) -> bool:
+        """Whether `after_step` or `after_bias_step` does anything, so that a training loop must not leave them out."""
+        own = type(self)
+        return (own.after_step, own.after_bias_step) != (Binarizer.after_step, Binarizer.after_bias_step)
+
     @torch.no_grad()
     def fit(self, weight: Tensor) -> None:
         """Fits what the method learns about its weights to them; the base does nothing.

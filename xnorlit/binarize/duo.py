@@ -90,6 +90,11 @@ class BinaryDuo(Binarizer):
         thresholds = THRESHOLDS[self.stage]
         return Codes(exceeded(x, thresholds), x.new_tensor(1 / len(thresholds)))
 
+    @property
+    @override
+    def tends(self) -> bool:
+        return self.clip > 0
+
     @override
     @torch.no_grad()
     def after_step(self, weight: Tensor) -> None:

@@ -57,6 +57,11 @@ class WeightsOnly(Binarizer):
     def fit(self, weight: Tensor) -> None:
         self.method.fit(weight)
 
+    @property
+    @override
+    def tends(self) -> bool:
+        return self.method.tends
+
     @override
     @torch.no_grad()
     def after_step(self, weight: Tensor) -> None:

@@ -8,7 +8,6 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from xnorlit.binarize import Binarizer
 from xnorlit.errors import UserError
 from xnorlit.layers.binary import LAYERS, BinaryLayer
 
@@ -99,13 +98,10 @@ def _warn_of_untended(optimizer: Optimizer, *_: Any) -> None:
         return
     _SEEN.add(optimizer)
     tended = _TENDED.get(optimizer, ())
-    hooks = Binarizer.after_step, Binarizer.after_bias_step
     forgotten = [
         layer
         for layer in _stepped(optimizer, list(LAYERS))
-        if layer not in tended
-        and not layer.tended
-        and (type(layer.binarizer).after_step, type(layer.binarizer).after_bias_step) != hooks
+        if layer.binarizer.tends and layer not in tended and not layer.tended
     ]
     if forgotten:
         warnings.warn(
