@@ -1,10 +1,10 @@
-"""The exceptions that are meant for the person at the keyboard."""
+"""Exceptions meant for users."""
 
 from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Something the user can mend: the message says what was given, what was expected and what to do.
+    """An error that the user can fix: the message says what was given, what was expected and what to do.
 
     The command line prints the message alone and exits with status 2; `--debug` shows the traceback. In Python it is a
     `ValueError`.
@@ -20,7 +20,7 @@ class UserError(ValueError):
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
-    """A run was told to end and has: the message says what was saved and how it goes on.
+    """A run was asked to end and did; the message says what was saved and how to continue.
 
     The command line exits with status 75 (EX_TEMPFAIL), which asks a scheduler to run the same command again.
     """
@@ -29,7 +29,7 @@ class Stopped(Exception):  # noqa: N818 - nothing went wrong
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """`" Did you mean XNOR?"` for the nearest of the known names, or nothing when none is near.
+    """`" Did you mean XNOR?"` for the nearest known name; empty if none is near.
 
     Of dotted names, such as the options `--trainer.max_epochs` and `--data.seed`, one with the same last part is the
     nearest, then one with the same parents; `--max_epochs` and `--trainer.max_epocs` both find the first.
@@ -43,7 +43,7 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
 
 
 def _nearest(given: str, known: dict[str, str]) -> str | None:
-    import difflib  # Not at the top: most commands find what was meant, and some start fast.
+    import difflib  # Imported here, because most commands need no suggestion and some start fast.
 
     parents, leaf = _split(given)
     siblings: dict[str, str] = {}

@@ -119,7 +119,7 @@ def test_python_m_xnorlit_is_xnorlit():
         (f"{TRAIN} xnor --experiment cifar1", r"no recipe named cifar1\. Did you mean cifar10\? Known: cifar10, "),
         (f"{TRAIN} xnro --experiment cifar10", r"no arm xnro\. Did you mean xnor\? Known: .*bwn, .*float, .*xnor"),
         (f"{TRAIN} xnor --dta photos", r"no option --dta\. Did you mean --data\?"),
-        (f"{TRAIN} xnor --data nowhere", r"no data set called nowhere, and no such file or folder"),
+        (f"{TRAIN} xnor --data nowhere", r"no image set named nowhere, and no such file or folder"),
         (f"{TRAIN} xnor --data cifar100", r"Did you mean cifar10\?"),
         ("prepare", r"required: SRC, DST"),
         ("prepare photos out --skipbad", r"no option --skipbad\. Did you mean --skip-bad\?"),
@@ -224,7 +224,7 @@ def test_a_tree_that_is_no_data_set_says_what_it_lacks(refused, splits, message)
 
 def test_an_empty_class_is_named(refused):
     Path("photos/train/cow").mkdir()
-    assert re.search(r"Class cow of photos/train holds no image", refused(f"{FIT}"))
+    assert re.search(r"class cow of photos/train holds no image", refused(f"{FIT}"))
 
 
 def test_a_damaged_beton_is_named(xnorlit, refused):

@@ -85,13 +85,13 @@ def test_a_file_of_ffcvs_own_writer_is_read(tmp_path):
 def test_a_cut_file_is_refused(whole, share):
     content = whole.read_bytes()
     whole.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(UserError, match=r"whole\.beton is not a whole \.beton file: .*bytes.*xnorlit prepare"):
+    with pytest.raises(UserError, match=r"whole\.beton is not a complete \.beton file: .*bytes.*xnorlit prepare"):
         beton.open_beton(whole)
 
 
 def test_garbage_is_refused(whole):
     whole.write_bytes(np.random.default_rng(0).bytes(5000))
-    with pytest.raises(UserError, match="does not begin like one of version 2"):
+    with pytest.raises(UserError, match="does not start like one of version 2"):
         beton.open_beton(whole)
 
 

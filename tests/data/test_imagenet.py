@@ -104,14 +104,14 @@ def test_without_labels_it_says_what_to_fetch(root):
 def test_ground_truth_without_meta_is_refused(root):
     devkit(root)
     (root / "ILSVRC2012_devkit_t12/data/meta.mat").unlink()
-    with pytest.raises(UserError, match=r"meta\.mat, which names them, is not beside it"):
+    with pytest.raises(UserError, match=r"meta\.mat, which names them, is not next to it"):
         splits.find(root)
 
 
 def test_an_image_without_a_class_is_named(root):
     pairs(root)
     Image.new("RGB", (8, 8)).save(root / "val/ILSVRC2012_val_00000007.JPEG")
-    with pytest.raises(UserError, match=r"says nothing about ILSVRC2012_val_00000007\.JPEG \(1 of the 7 images"):
+    with pytest.raises(UserError, match=r"lacks ILSVRC2012_val_00000007\.JPEG \(1 of 7 images"):
         splits.find(root)
 
 
@@ -142,5 +142,5 @@ def test_a_labels_file_that_says_something_else_is_named(root, name, content):
     (root / "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt").unlink()
     (root / "ILSVRC2012_devkit_t12/data/meta.mat").replace(root / "meta.mat")
     (root / name).write_bytes(content)
-    with pytest.raises(UserError, match=rf"{name.replace('.', '[.]')} (does not say the classes|says nothing)"):
+    with pytest.raises(UserError, match=rf"{name.replace('.', '[.]')} (does not state the classes|lacks)"):
         splits.find(root)

@@ -85,7 +85,7 @@ def test_larger_images_are_reduced_to_the_asked_side_and_never_enlarged(storage,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"shorter_side": 1, "longest_side": 1}, "Expected one of them, or neither"),
+        ({"shorter_side": 1, "longest_side": 1}, "Expected at most one"),
         ({"shorter_side": 0}, r"--shorter-side is 0\. Expected a number of pixels"),
         ({"jpeg": 1.5}, r"--jpeg is 1\.5\. Expected a share from 0"),
         ({"quality": 0}, r"--quality is 0\. Expected a JPEG quality from 1 to 100"),
@@ -174,7 +174,7 @@ def test_a_stop_between_the_renames_leaves_no_sidecar_without_its_beton(tree, tm
 def test_a_class_with_unreadable_images_only_is_named(tree, tmp_path):
     for path in (tree / "train/b").iterdir():
         path.write_bytes(b"broken")
-    with pytest.raises(UserError, match="Every image of class b is unreadable"):
+    with pytest.raises(UserError, match="every image of class b is unreadable"):
         prepare(tree, tmp_path / "out", skip_bad=True)
 
 
@@ -189,7 +189,7 @@ def test_a_second_run_reuses_what_is_there(tree, tmp_path, capsys):
 def test_files_of_other_options_are_not_replaced_unasked(tree, tmp_path):
     first = prepare(tree, tmp_path / "out")["train"]
     content = first.path.read_bytes()
-    with pytest.raises(UserError, match=r"exists and does not hold these images with these options.*--overwrite"):
+    with pytest.raises(UserError, match=r"exists but was written from other images or options.*--overwrite"):
         prepare(tree, tmp_path / "out", quality=50)
     assert first.path.read_bytes() == content
     prepare(tree, tmp_path / "out", quality=50, overwrite=True)
@@ -199,7 +199,7 @@ def test_files_of_other_options_are_not_replaced_unasked(tree, tmp_path):
 def test_a_damaged_file_in_the_place_is_named_and_can_be_overwritten(tree, tmp_path):
     path = prepare(tree, tmp_path / "out")["train"].path
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(UserError, match=r"train\.beton is not a whole \.beton.*--overwrite"):
+    with pytest.raises(UserError, match=r"train\.beton is not a complete \.beton.*--overwrite"):
         prepare(tree, tmp_path / "out")
     prepare(tree, tmp_path / "out", overwrite=True)
     sidecar.verify(path)
@@ -208,7 +208,7 @@ def test_a_damaged_file_in_the_place_is_named_and_can_be_overwritten(tree, tmp_p
 def test_too_little_space_is_noticed_before_writing(tree, tmp_path, monkeypatch):
     monkeypatch.setattr(beton, "free_bytes", lambda folder: 10_000)
     monkeypatch.setattr(beton_writer, "write", lambda *_: pytest.fail("it wrote"))
-    with pytest.raises(UserError, match=r"Not enough space in .*: about 0\.02 GB are needed, 0\.00 GB are free"):
+    with pytest.raises(UserError, match=r"not enough space in .*: about 0\.02 GB are needed, 0\.00 GB are free"):
         prepare(tree, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -222,7 +222,7 @@ def test_a_disk_that_fills_up_leaves_nothing(tree, tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(beton_writer, "write", full)
-    with pytest.raises(UserError, match=r"No space is left in .*out; what had been written was removed"):
+    with pytest.raises(UserError, match=r"no space left in .*out; partial output was removed"):
         prepare(tree, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -31,7 +31,7 @@ def test_synthetic_train_and_val_are_different_images(tmp_path, monkeypatch):
     ("name", "near"), [("sinthetic", "synthetic"), ("CIFAR-10", "cifar10"), ("imagenete", "imagenet")]
 )
 def test_an_unknown_name_is_met_with_the_nearest(tmp_path, name, near):
-    with pytest.raises(UserError, match=rf"no data set called {name}.*Did you mean {near}.*synthetic, cifar10"):
+    with pytest.raises(UserError, match=rf"no image set named {name}.*Did you mean {near}.*synthetic, cifar10"):
         find(name, tmp_path)
 
 
@@ -110,7 +110,7 @@ def test_cifar10_comes_from_torchvision(tmp_path, monkeypatch):
 @pytest.mark.parametrize("error", [OSError("no route to host"), RuntimeError("File not found or corrupted.")])
 def test_a_failed_download_is_a_clear_error(tmp_path, monkeypatch, error):
     fake_cifar10(monkeypatch, error)
-    with pytest.raises(UserError, match=rf"cifar10 could not be downloaded into .*: {error}.*DATA=synthetic"):
+    with pytest.raises(UserError, match=rf"cannot download cifar10 into .*: {error}.*DATA=synthetic"):
         find("cifar10", tmp_path)
 
 

@@ -72,7 +72,7 @@ def test_one_class_is_refused(tree):
 
 def test_an_empty_class_is_named(tree):
     (tree / "train/empty").mkdir()
-    with pytest.raises(UserError, match=r"Class empty of .*train holds no image"):
+    with pytest.raises(UserError, match=r"class empty of .*train holds no image"):
         splits.find(tree)
 
 

@@ -1,7 +1,7 @@
 """Image sets as batches: named sets, folder trees and .beton files behind one LightningDataModule.
 
-`xnorlit.data.prepare.prepare` writes .beton files. Each name is imported when it is first used, so that preparing or
-probing a data set does not wait for Lightning; the stub beside this file says where it lives.
+`xnorlit.data.prepare.prepare` writes .beton files. Names are imported at first use, so that preparing or
+probing an image set does not wait for Lightning; the stub beside this file lists their modules.
 """
 
 import lazy_loader

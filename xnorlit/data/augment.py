@@ -1,7 +1,7 @@
-"""Where the pixels of a sample come from: crop box, shift and flip as a pure function of (seed, epoch, index).
+"""Crop box, shift and flip of a sample, as a pure function of (seed, epoch, index).
 
-Every backend renders the same rows of `PLACEMENT`, so a sample is augmented alike with FFCV, from a folder, in
-memory, with one worker or eight, in both arms of a pair, and after a resume.
+Every backend renders the same rows of `PLACEMENT`, so a sample gets the same augmentation from FFCV, a folder or
+memory, with any number of workers, in both arms of a pair, and after a resume.
 """
 
 from abc import ABC, abstractmethod
@@ -59,7 +59,7 @@ class Crop(ABC):
     """Fills the box and shift of placements; a new crop is one subclass."""
 
     reflect: bool = False
-    """What lies outside a shifted image: its mirror image, or zeros."""
+    """Fills the outside of a shifted image: with its mirror image, or zeros."""
 
     @abstractmethod
     def place(self, rows: NDArray[np.void], draws: Draws, sizes: Sizes) -> None:
@@ -128,7 +128,7 @@ class PadCrop(Crop):
 
     def __post_init__(self) -> None:
         if self.padding < 0:
-            raise UserError(f"{self} pads by a negative number. Expected the pixels to move by at most, 0 or more.")
+            raise UserError(f"{self} pads by a negative number. Expected the largest shift in pixels, 0 or more.")
 
     def place(self, rows: NDArray[np.void], draws: Draws, sizes: Sizes) -> None:
         """Writes the central square and a shift of [-padding, padding] each way."""
@@ -143,7 +143,7 @@ class ResizedCrop(Crop):
 
     Args:
         area: Range of the box's share of the image's area.
-        aspect: Range of width over height, drawn evenly in its logarithm.
+        aspect: Range of width over height, uniform in its logarithm.
     """
 
     area: tuple[float, float] = (0.08, 1.0)
@@ -152,13 +152,13 @@ class ResizedCrop(Crop):
     def __post_init__(self) -> None:
         if not (0 < self.area[0] <= self.area[1] <= 1 and 0 < self.aspect[0] <= self.aspect[1]):
             raise UserError(
-                f"{self} has no boxes. Expected 0 < area[0] <= area[1] <= 1 and 0 < aspect[0] <= aspect[1]."
+                f"{self} allows no box. Expected 0 < area[0] <= area[1] <= 1 and 0 < aspect[0] <= aspect[1]."
             )
 
     _TRIES = 10  # torchvision's; afterwards the largest central box with an allowed aspect
 
     def place(self, rows: NDArray[np.void], draws: Draws, sizes: Sizes) -> None:
-        """Writes, for each sample, the first of ten drawn boxes that fits into its image."""
+        """Writes, for each sample, the first of ten random boxes that fits into its image."""
         heights, widths = (side.astype(np.float64) for side in sizes)
         low, high = self.aspect
         rows["width"] = np.clip(np.round(heights * high), 1, widths)
@@ -187,10 +187,10 @@ class ResizedCrop(Crop):
 
 @dataclass(frozen=True)
 class View:
-    """How the samples of a split are shown.
+    """The crop, flip and size of a split's samples.
 
     Args:
-        crop: Where the box lies.
+        crop: The crop.
         flip: Mirror half of the samples left to right.
         size: Height and width of the result in pixels.
         seed: The run's seed.

@@ -1,4 +1,4 @@
-"""Which reader a split gets: in memory, from its files, or from a .beton through FFCV; and why."""
+"""Chooses the reader of a split: from memory, its files, or a .beton through FFCV; and states why."""
 
 import hashlib
 import math
@@ -40,15 +40,15 @@ class Choice:
 def choose(
     source: Source, requested: Name, views: dict[str, View], batch_size: int, workers: int, cache: Path
 ) -> Choice:
-    """Opens each split of `views` with the backend that was asked for, or that suits it.
+    """Opens each split of `views` with the requested backend, or the one that suits it.
 
     Args:
         source: The data set.
-        requested: "auto" keeps made and downloaded sets in memory, reads folders through FFCV, and where that is
-            missing from memory if they fit there, else file by file.
-        views: How each split is going to be shown; splits that are not named are left alone.
+        requested: "auto" keeps generated and downloaded sets in memory and reads folders through FFCV; without FFCV it
+            reads them into memory if they fit, else file by file.
+        views: The view of each split; other splits are not opened.
         batch_size: Per process.
-        workers: Threads or processes that decode.
+        workers: Decoding threads or processes.
         cache: Folder for prepared .beton files.
     """
     # One split under two names (val and test) is opened once.
@@ -63,13 +63,13 @@ def choose(
     if requested == "ffcv":
         if missing := ffcv_missing():
             raise UserError(
-                f"backend ffcv was asked for, and FFCV cannot be imported ({missing}). Install it with `pip install "
+                f"backend is ffcv, but FFCV cannot be imported ({missing}). Install it with `pip install "
                 "'xnorlit[ffcv]'` (it needs a C++ compiler, OpenCV and libjpeg-turbo), or use backend auto or folder."
             )
         return _prepared(source, parts, views, batch_size, workers, cache, "as asked")
 
     files = any(isinstance(part, ImageFiles) for part in parts.values())
-    # Importing FFCV compiles for seconds: it is not asked for what does without.
+    # Importing FFCV compiles for seconds, so skip it where it is not needed.
     missing = ffcv_missing() if requested == "auto" and files else None
     if requested == "auto" and files and not missing:
         return _prepared(source, parts, views, batch_size, workers, cache, "FFCV is installed")
@@ -136,7 +136,7 @@ def _prepared(
     why: str,
 ) -> Choice:
     storage = storage_for(next(iter(views.values())).size)
-    # All of the source's splits, each once, so that a run with a hold-out finds what a run without one prepared.
+    # All splits of the source, each once, so that a run with a hold-out finds what a run without one prepared.
     distinct = {id(part): split for split, part in reversed(source.splits.items())}
     images = {split: source.splits[split] for split in reversed(distinct.values())}
     folder = cache / "prepared" / f"{source.name}-{_key(images, storage)}"
@@ -167,10 +167,10 @@ def _ffcv(parts: dict[str, Split], views: dict[str, View], batch_size: int, work
 
 
 def _refuse_unreadable(trees: list[ImageFiles], cache: Path, threads: int) -> None:
-    """Decodes each picture once, and remembers that it could be read: what cannot is named before training, not in it.
+    """Decodes each picture once and remembers that it is readable, so that unreadable ones are named before training.
 
     Raises:
-        UserError: Some cannot be read.
+        UserError: Some are unreadable.
     """
     digest = hashlib.sha256()
     for files in trees:
@@ -190,7 +190,7 @@ def _refuse_unreadable(trees: list[ImageFiles], cache: Path, threads: int) -> No
     if bad:
         listed = "\n".join(f"  {error}" for error in bad[:5])
         raise UserError(f"{len(bad):,} of {total:,} pictures cannot be read:\n{listed}")
-    with suppress(OSError), atomic.path(note) as made:  # A read-only cache only costs the check next time.
+    with suppress(OSError), atomic.path(note) as made:  # With a read-only cache, the check is repeated next time.
         made.touch()
 
 
@@ -203,7 +203,7 @@ def _unreadable(files: ImageFiles, index: int) -> UnreadableImageError | None:
 
 
 def storage_for(size: int) -> Storage:
-    """How a set is stored for pictures of `size` pixels: shorter side 256 for 224, JPEG above 64 pixels."""
+    """How to store a set for pictures of `size` pixels: shorter side 256 for 224, JPEG above 64 pixels."""
     return Storage(shorter_side=math.ceil(size * 8 / 7), jpeg=0.0 if size <= _SMALL else 1.0)
 
 
@@ -217,14 +217,14 @@ def _key(parts: dict[str, Split], storage: Storage) -> str:
 
 
 def _add_files(digest: Any, files: ImageFiles) -> None:
-    """Adds sizes and times of a split's files: names alone would not notice files that were replaced."""
+    """Adds sizes and times of a split's files: names alone would not reveal replaced files."""
     for index in range(len(files.listing)):
         path = files.path(index)
         try:
             status = path.stat()
         except OSError as error:
             raise UserError(
-                f"{path} cannot be read as an image: {error.strerror}. Mend or remove it, or leave such files out with "
+                f"{path} cannot be read as an image: {error.strerror}. Repair or remove it, or skip such files with "
                 "`xnorlit prepare --skip-bad`."
             ) from error
         digest.update(f"{status.st_size},{status.st_mtime_ns};".encode())

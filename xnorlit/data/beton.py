@@ -2,8 +2,9 @@
 
     header | field descriptions | one row of metadata per sample | pages of pixels | allocation table
 
-FFCV answers a cut, empty or foreign file with a bare ValueError, IndexError or AssertionError, and decodes a damaged
-JPEG to a flat picture; so files are checked here first. Our datasets have two fields: `image` (RGB) and `label` (int).
+FFCV answers a truncated, empty or foreign file with a bare ValueError, IndexError or AssertionError, and decodes a
+damaged JPEG to a flat picture. So files are checked here first. Our datasets have two fields: `image` (RGB) and `label`
+(int).
 """
 
 import shutil
@@ -39,7 +40,7 @@ METADATA_START = HEADER.itemsize + len(FIELDS) * FIELD.itemsize
 
 @dataclass(frozen=True, eq=False)
 class Beton:
-    """A .beton file that has passed the cheap checks: everything about its samples but their pixels.
+    """A .beton file that has passed the cheap checks: everything about its samples except their pixels.
 
     Args:
         path: The file.
@@ -68,12 +69,12 @@ class Beton:
 
 
 def open_beton(path: Path) -> Beton:
-    """Reads a .beton file's tables and checks that they describe the file at hand.
+    """Reads a .beton file's tables and checks that they describe this file.
 
-    The pixels are not touched: `sidecar.verify` compares the whole file with its hash.
+    Does not read the pixels: `sidecar.verify` compares the whole file with its hash.
 
     Raises:
-        UserError: The file is missing, empty, not a .beton, of other fields, or cut short.
+        UserError: The file is missing, empty, not a .beton, has other fields, or is truncated.
     """
     if not path.is_file():
         raise UserError(f"{path} is missing. Expected a .beton file; `xnorlit prepare SRC DST` writes one.")
@@ -82,7 +83,7 @@ def open_beton(path: Path) -> Beton:
         raise _broken(path, f"it has {size} bytes, fewer than the {METADATA_START} of an empty .beton's header")
     header = np.fromfile(path, HEADER, 1)[0]
     if header["version"] != VERSION:
-        raise _broken(path, f"it does not begin like one of version {VERSION} (it says version {header['version']})")
+        raise _broken(path, f"it does not start like one of version {VERSION} (it states version {header['version']})")
     _check_fields(path, int(header["num_fields"]))
 
     count, table_start = int(header["num_samples"]), int(header["alloc_table_ptr"])
@@ -90,7 +91,7 @@ def open_beton(path: Path) -> Beton:
     if table_start == 0:
         raise _broken(path, "its header was never finished")
     if size < table_end:
-        raise _broken(path, f"it is cut short: its header announces {table_end:,} bytes, the file has {size:,}")
+        raise _broken(path, f"it is truncated: its header announces {table_end:,} bytes, the file has {size:,}")
     if size > table_end or table_start < METADATA_START + count * SAMPLE.itemsize:
         raise _broken(path, f"its header announces {count:,} samples in {table_end:,} bytes, the file has {size:,}")
     samples = np.fromfile(path, SAMPLE, count, offset=METADATA_START)
@@ -106,7 +107,7 @@ def _check_fields(path: Path, count: int) -> None:
     if found != FIELDS:
         names = ", ".join(f"{name} (type {kind})" for name, kind in found) or "none"
         raise UserError(
-            f"{path} is a .beton of other fields: {names}. Expected image (RGBImageField, type 2) then label "
+            f"{path} is a .beton with other fields: {names}. Expected image (RGBImageField, type 2) then label "
             "(IntField, type 1). Write it again with `xnorlit prepare SRC DST`."
         )
 
@@ -124,14 +125,14 @@ def _stored_sizes(path: Path, samples: NDArray[np.void], table: NDArray[np.void]
     pixels = image["height"].astype(np.int64) * image["width"] * 3
     inside &= (image["mode"] == JPEG) | ((image["mode"] == RAW) & (sizes == pixels))
     if not inside.all():
-        raise _broken(path, f"the entry of sample {np.argmin(inside)} makes no sense")
+        raise _broken(path, f"the entry of sample {np.argmin(inside)} is invalid")
     return sizes
 
 
 def _broken(path: Path, why: str) -> UserError:
     return UserError(
-        f"{path} is not a whole .beton file: {why}. Write it again with `xnorlit prepare SRC DST` (or delete it, when "
-        "it lies in the cache: the next run prepares it anew)."
+        f"{path} is not a complete .beton file: {why}. Write it again with `xnorlit prepare SRC DST` (or delete it, if "
+        "it is in the cache: the next run prepares it again)."
     )
 
 

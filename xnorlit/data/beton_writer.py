@@ -1,7 +1,7 @@
 """Writes .beton files in one process, so that equal inputs give equal bytes.
 
-FFCV's own writer hangs when a worker raises, leaves processes and shared memory behind when it is interrupted, and
-orders its pages by chance. Here threads encode (Pillow releases the interpreter's lock) and one loop writes.
+FFCV's own writer hangs when a worker raises, leaves processes and shared memory behind when interrupted, and orders its
+pages at random. Here threads encode (Pillow releases the interpreter's lock) and one loop writes.
 """
 
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ def write(path: Path, samples: Iterable[Encoded], limit: int) -> int:
     """Writes a .beton file of at most `limit` samples and returns how many there were.
 
     Args:
-        path: New file; the header is written last, so a file that was interrupted is not taken for a whole one.
+        path: New file; the header is written last, so an interrupted file is not mistaken for a complete one.
         samples: In the order of the listing.
         limit: Room left for the metadata.
 

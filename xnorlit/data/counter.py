@@ -1,7 +1,6 @@
-"""Random numbers without a state: a number is a hash of a key, a sample's index and the draw's place.
+"""Stateless random numbers: a number is a hash of a key, a sample's index and the draw's position.
 
-No generator is advanced, so the numbers do not depend on how many workers there are, in which order they run, or
-where a run was resumed.
+No generator advances, so the numbers do not depend on the number of workers, their order, or where a run was resumed.
 
 Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014 (the finaliser is the
 variant 13 of Stafford, as in SplitMix64).
@@ -17,7 +16,7 @@ _MASK = (1 << 64) - 1
 def key(*parts: int) -> int:
     """The 64-bit key of a sequence of integers, such as (seed, epoch, purpose).
 
-    Each part passes through the hash before the next one is added, so (7, 1) and (8, 0) have unrelated keys.
+    Each part is hashed before the next one is added, so (7, 1) and (8, 0) have unrelated keys.
     """
     state = 0
     for part in parts:

@@ -15,7 +15,7 @@ def cifar10(root: Path, *, train: bool) -> tuple[NDArray[np.uint8], NDArray[np.i
     """CIFAR-10 (Krizhevsky, 2009; 163 MB): images uint8 [N, 32, 32, 3], labels int64 [N], class names.
 
     Args:
-        root: Where it is or gets downloaded to.
+        root: Folder that holds it or that it is downloaded to.
         train: The 50,000 training images instead of the 10,000 test images.
     """
     from torchvision.datasets import CIFAR10
@@ -47,6 +47,6 @@ def _download_errors(name: str, root: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"{name} could not be downloaded into {root}: {error}. Check the network and the free space and try again, "
+            f"cannot download {name} into {root}: {error}. Check the network and the free space and try again, "
             "put the set there yourself, or use DATA=synthetic, which needs no download."
         ) from error

@@ -1,9 +1,9 @@
-"""ImageNet's flat validation folder: 50,000 files whose classes stand in a file of the devkit, or in a mapping.
+"""ImageNet's flat validation folder: 50,000 files whose classes are in a file of the devkit, or in a mapping.
 
-What is understood, each with the class as a synset such as n01440764:
+Accepted formats, each with the class as a synset such as n01440764:
 
-- `ILSVRC2012_validation_ground_truth.txt` of the devkit: line i is the ILSVRC2012_ID of image i, which `meta.mat`
-  beside it turns into a synset;
+- `ILSVRC2012_validation_ground_truth.txt` of the devkit: line i is the ILSVRC2012_ID of image i, which `meta.mat` next
+  to it maps to a synset;
 - `LOC_val_solution.csv` of Kaggle: `ImageId,PredictionString`, the string beginning with the synset;
 - lines of `file synset` or `synset file`, in any order;
 - lines of one synset each, in the order of the sorted files.
@@ -34,7 +34,7 @@ _SYNSET = re.compile(r"n\d{8}")
 
 
 def scan_flat(folder: Path, classes: tuple[str, ...], labels_file: Path | None, around: Path) -> ImageFiles:
-    """A flat validation folder as if it had class folders: the listing, and so its hash, is that of the other layout.
+    """A flat validation folder as if it had class folders, with the same listing and hash as that layout.
 
     Args:
         folder: The images.
@@ -51,14 +51,12 @@ def scan_flat(folder: Path, classes: tuple[str, ...], labels_file: Path | None, 
         synsets = _read(path, files)
     except (KeyError, IndexError, TypeError, ValueError, csv.Error) as error:  # UnicodeDecodeError is a ValueError
         raise UserError(
-            f"{path} does not say the classes of the validation images ({type(error).__name__}: {error}). Expected "
+            f"{path} does not state the classes of the validation images ({type(error).__name__}: {error}). Expected "
             f"{GROUND_TRUTH} of the devkit, LOC_val_solution.csv, or lines of `file synset`."
         ) from error
     missing = [name for name in files if name not in synsets]
     if missing:
-        raise UserError(
-            f"{path} says nothing about {missing[0]} ({len(missing)} of the {len(files)} images of {folder})."
-        )
+        raise UserError(f"{path} lacks {missing[0]} ({len(missing)} of {len(files)} images of {folder}).")
     number = {name: label for label, name in enumerate(classes)}
     unknown = sorted({synset for synset in synsets.values() if synset not in number})
     if unknown:
@@ -81,15 +79,15 @@ def _find_labels(folder: Path, around: Path) -> Path:
             if (place / name).is_file():
                 return place / name
     raise UserError(
-        f"{folder} holds images but no class folders, and the file that says their classes is not near {around}. "
+        f"{folder} holds images but no class folders, and {around} has no file that states their classes. "
         f"Expected {GROUND_TRUTH} with meta.mat (of ILSVRC2012_devkit_t12), LOC_val_solution.csv, or lines of "
-        "`file synset`; put it there or name it with --val-labels FILE."
+        "`file synset`; put it there or give it with --val-labels FILE."
     )
 
 
 def _read(path: Path, files: list[str]) -> dict[str, str]:
     if not path.is_file():
-        raise UserError(f"{path} is missing. Expected the file that says the classes of the validation images.")
+        raise UserError(f"{path} is missing. Expected the file that states the classes of the validation images.")
     if path.suffix == ".csv":
         with path.open(newline="") as lines:
             pairs = [(row["ImageId"], row["PredictionString"].split()[0]) for row in csv.DictReader(lines)]
@@ -117,10 +115,10 @@ def _devkit_synsets(ground_truth: Path) -> dict[int, str]:
     meta = ground_truth.with_name("meta.mat")
     if not meta.is_file():
         raise UserError(
-            f"{ground_truth} numbers the classes, and {meta.name}, which names them, is not beside it. "
+            f"{ground_truth} numbers the classes, but {meta.name}, which names them, is not next to it. "
             "Both are in ILSVRC2012_devkit_t12/data."
         )
-    from scipy.io import loadmat  # only here: it is slow to import
+    from scipy.io import loadmat  # here, because it is slow to import
 
     synsets = loadmat(meta, squeeze_me=True, struct_as_record=False)["synsets"]
     return {int(synset.ILSVRC2012_ID): str(synset.WNID) for synset in synsets}

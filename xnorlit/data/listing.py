@@ -1,4 +1,4 @@
-"""What a split holds: names, labels and classes, without a pixel."""
+"""The content of a split without pixels: names, labels and classes."""
 
 import hashlib
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Listing:
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the names and labels in order: equal listings mean that predictions can be paired by index."""
+        """SHA-256 of the names and labels in order; with equal hashes, predictions can be paired by index."""
         if self._digest is not None:
             return self._digest
         return listing_sha256(self.classes, self.names, self.labels.tolist())
@@ -43,7 +43,7 @@ class Listing:
     def subset(self, members: NDArray[np.int64]) -> "Listing":
         """The listing of some of the samples.
 
-        The digest is made from this one's and the positions, so it is the same where the names are not at hand.
+        Its digest is derived from this one's and the positions, so it needs no names.
         """
         digest = hashlib.sha256(self.sha256.encode() + members.astype("<i8").tobytes()).hexdigest()
         names = [self.names[member] for member in members.tolist()] if self.names else []

@@ -1,4 +1,4 @@
-"""The iterable that training sees: batches in a pure order, with a position that can be saved."""
+"""The iterable of training: batches in a pure order, with a position that can be saved."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -29,7 +29,7 @@ class Batch(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """A split as a loader needs it."""
+    """A split in the form that a loader needs."""
 
     reader: Reader
     labels: NDArray[np.int64]
@@ -41,9 +41,9 @@ class Samples(NamedTuple):
 class BatchLoader:
     """Iterates over a split, one epoch per pass, and knows (epoch, sample) so that a run resumes on the next sample.
 
-    A pass that is abandoned counts as an epoch, except that the first pass after `load_state_dict` goes on where the
-    saved one stood. The state is moved before a batch is handed out: whoever stops at `len()` batches without
-    exhausting the iterator, as Lightning does, leaves it right.
+    An abandoned pass counts as an epoch, except that the first pass after `load_state_dict` continues at the saved
+    position. The state advances before a batch is yielded, so it is right even if the caller stops after `len()`
+    batches without exhausting the iterator, as Lightning does.
 
     Args:
         samples: What to read.
@@ -83,7 +83,7 @@ class BatchLoader:
         return self._length
 
     def __iter__(self) -> Iterator[Batch]:
-        # A generator: an extra iter(), which Lightning makes, starts nothing until its first batch is asked for.
+        # A generator: the extra iter() that Lightning makes starts nothing before its first batch is requested.
         if self.position and not self._resuming:
             self.epoch, self.position = self.epoch + 1, 0
         self._resuming = False
@@ -125,7 +125,7 @@ class BatchLoader:
         division = self.division
         if state.get("global_batch", division.global_batch) != division.global_batch:
             raise UserError(
-                f"the run was begun with {state['global_batch']} samples in each step, over all processes; now they "
+                f"the run was started with {state['global_batch']} samples per step, over all processes; now they "
                 f"are {division.global_batch} ({self.world} processes). Resume it with --data.global_batch "
                 f"{state['global_batch']}; the devices, the nodes and data.batch_size may change."
             )
@@ -135,7 +135,7 @@ class BatchLoader:
         self._resuming = True
 
     def _portions(self, epoch: int, first: int) -> list[order.Portion]:
-        """What this process reads in an epoch from its `first` batch on."""
+        """The batches of this process in an epoch, from `first` on."""
         count = len(self.samples.labels)
         if not self.shuffle:
             batches = order.share(np.arange(count), self.rank, self.world, self.batch_size)

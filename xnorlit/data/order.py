@@ -1,4 +1,4 @@
-"""Which sample comes when: pure functions of (seed, epoch), and how each step's samples are divided over processes."""
+"""The order of samples, a pure function of (seed, epoch), and the division of each step's samples over processes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ def permutation(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
 def steps(count: int, global_batch: int) -> int:
     """Optimizer steps of an epoch: `ceil(count / global_batch)`.
 
-    A last step of one sample is left out, since batch norm cannot take its variance; a set of one sample keeps it.
+    A last step of one sample is dropped, since batch norm cannot take its variance; a set of one sample keeps it.
 
     Args:
         count: Number of samples.

@@ -14,7 +14,7 @@ def render(image: Image.Image, row: np.void, size: int, reflect: bool) -> NDArra
         image: RGB.
         row: One element of `augment.PLACEMENT`.
         size: In pixels.
-        reflect: What a shifted window shows outside the image: the mirror image, or zeros.
+        reflect: Fill outside the image with the mirror image instead of zeros.
     """
     left, top, height, width = (int(row[name]) for name in ("left", "top", "height", "width"))
     picture = np.asarray(cut(image, (left, top, left + width, top + height), size))
@@ -27,7 +27,7 @@ def shift(pictures: NDArray[np.uint8], rows: NDArray[np.void], reflect: bool) ->
     Args:
         pictures: The boxes, already at their size.
         rows: `augment.PLACEMENT` [N]; only down, right and flip are read.
-        reflect: What lies outside: the mirror image, or zeros.
+        reflect: Fill outside with the mirror image instead of zeros.
     """
     size = pictures.shape[1]
     pad = int(max(np.abs(rows["down"]).max(initial=0), np.abs(rows["right"]).max(initial=0)))

@@ -75,11 +75,11 @@ def prepare(
         dst: Folder for the .beton files.
         shorter_side: Resize larger images so that their shorter side has this many pixels (256 for 224-pixel crops).
         longest_side: Resize larger images so that their longer side has this many pixels.
-        jpeg: Share of the images stored as JPEG, 0 to 1; the rest as raw pixels: ten times larger, twice as fast.
+        jpeg: Share of the images to store as JPEG, 0 to 1; the rest as raw pixels: ten times larger, twice as fast.
         quality: JPEG quality, 1 to 100.
-        val_labels: File with the classes of a flat validation folder, where it is not found by itself.
-        skip_bad: Leave unreadable files out, list them and count them in the sidecar, instead of stopping at the first.
-        workers: Threads that decode and encode; 0 takes all cores.
+        val_labels: File with the classes of a flat validation folder, if it is not found automatically.
+        skip_bad: Skip unreadable files, and list and count them in the sidecar, instead of stopping at the first.
+        workers: Decoding and encoding threads; 0 takes all cores.
         overwrite: Replace .beton files of other images or options.
 
     Raises:
@@ -88,7 +88,7 @@ def prepare(
     storage = Storage(shorter_side, longest_side, jpeg, quality)
     found = splits.find(Path(src), val_labels)
     if found["val"] is found.get("test"):
-        say(f"{src} has no val/: val.beton is made of test/")
+        say(f"{src} has no val/: val.beton is made from test/")
     done = write_splits(
         {split: found[split] for split in ("train", "val")},
         Path(dst),
@@ -129,14 +129,14 @@ def write_splits(
         overwrite: Replace existing files that differ.
     """
     if not overwrite and (reused := _reusable(images, dst, storage)):
-        say(f"{dst} holds these images already; nothing to do (--overwrite writes them anew)")
+        say(f"{dst} holds these images already; nothing to do (--overwrite writes them again)")
         return reused
     threads = workers or cores()
     existed = dst.exists()
     try:
         with _space_errors(dst), ExitStack() as outputs:
             _check_space(images, dst, storage)
-            # Left in reverse: the sidecars, without which a .beton is not used, are renamed last.
+            # Exits in reverse order: the sidecars, without which a .beton is not used, are renamed last.
             sidecars = {split: outputs.enter_context(atomic.path(dst / f"{split}.beton.json")) for split in images}
             betons = {split: outputs.enter_context(atomic.path(dst / f"{split}.beton")) for split in images}
             written = {}
@@ -214,7 +214,7 @@ def _describe(path: Path, listing: Listing, skipped: list[tuple[int, str]], stor
         kept = Listing(listing.classes, [listing.names[member] for member in members.tolist()], listing.labels[members])
     empty = [name for name, count in kept.counts().items() if not count]
     if empty:
-        raise UserError(f"Every image of class {empty[0]} is unreadable. Expected at least one; mend the files.")
+        raise UserError(f"every image of class {empty[0]} is unreadable. Expected at least one; repair the files.")
     return Sidecar(
         classes=list(listing.classes),
         counts=kept.counts(),
@@ -242,7 +242,7 @@ def _reusable(images: dict[str, Images], dst: Path, storage: Storage) -> dict[st
             raise UserError(f"{error} Or choose another DST, or pass --overwrite to replace it.") from error
         if (described.source_listing_sha256, described.options) != (part.listing.sha256, asdict(storage)):
             raise UserError(
-                f"{path} exists and does not hold these images with these options. Choose another DST, or pass "
+                f"{path} exists but was written from other images or options. Choose another DST, or pass "
                 "--overwrite to replace it."
             )
         reused[split] = _report(path, described)
@@ -263,12 +263,12 @@ def _check_space(images: dict[str, Images], dst: Path, storage: Storage) -> None
             try:
                 sizes.append(len(storage.encode(part.open(index), int(index))[3]))
             except UnreadableImageError:
-                continue  # it is met again, in its turn, and dealt with as the options say
+                continue  # it is met again in its turn and handled as the options say
         needed += round(count * float(np.mean(sizes or [0]))) + count * 48 + beton.PAGE_BYTES
     free = beton.free_bytes(dst)
     if needed > free:
         raise UserError(
-            f"Not enough space in {dst}: about {needed / 1e9:,.2f} GB are needed, {free / 1e9:,.2f} GB are free. "
+            f"not enough space in {dst}: about {needed / 1e9:,.2f} GB are needed, {free / 1e9:,.2f} GB are free. "
             "Choose another DST, or store smaller images (--shorter-side, --quality, --jpeg 1)."
         )
 
@@ -281,5 +281,5 @@ def _space_errors(dst: Path) -> Iterator[None]:
         if error.errno not in _NO_SPACE:
             raise
         raise UserError(
-            f"No space is left in {dst}; what had been written was removed. Free some or choose another DST."
+            f"no space left in {dst}; partial output was removed. Free some space or choose another DST."
         ) from error

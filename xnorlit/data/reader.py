@@ -1,4 +1,4 @@
-"""What every backend offers: pictures of given samples, batch by batch."""
+"""The interface of every backend: pictures of given samples, batch by batch."""
 
 from collections.abc import Generator, Sequence
 from typing import Protocol
@@ -12,12 +12,12 @@ from xnorlit.data.augment import View
 
 
 class Reader(Protocol):
-    """The pixels of one split, behind one interface whatever the backend."""
+    """The pixels of one split, with one interface for every backend."""
 
     def pictures(self, batches: Sequence[NDArray[np.int64]], view: View, epoch: int) -> Generator[Tensor, None, None]:
         """Yields one uint8 [N, 3, size, size] tensor (channels_last strides, its own storage) for each batch.
 
-        The iterator frees its threads and buffers when it is closed early, and raises what its workers raise.
+        The iterator frees its threads and buffers when it is closed early, and re-raises its workers' exceptions.
 
         Args:
             batches: Positions of samples, one array per batch.

@@ -1,4 +1,4 @@
-"""Lines and progress bars for the person at the terminal: once per run, and plain where nobody watches."""
+"""Lines and progress bars on the terminal: once per run, and plain without a terminal."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def say(text: str) -> None:
-    """Prints a line with the tag [data] and logs it, on the first process of all machines only."""
+    """Prints a line with the tag [data] and logs it, only on the first process of all machines."""
     if not is_first():
         return
     console.say("data", text)
@@ -20,5 +20,5 @@ def say(text: str) -> None:
 
 
 def progress(items: Iterable[T], total: int, label: str) -> Iterator[T]:
-    """Yields the items behind a progress bar; without a terminal there is none."""
+    """Yields the items with a progress bar; none without a terminal."""
     return console.progress(items, total, "data", label)

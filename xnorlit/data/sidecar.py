@@ -1,4 +1,4 @@
-"""The JSON beside a .beton: what the file format has no room for, and the hash that proves the pixels whole."""
+"""The JSON next to a .beton: what the format has no room for, and the hash that proves the pixels complete."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ _WORTH_SAYING = 1 << 30
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What `train.beton.json` says about `train.beton`."""
+    """The content of `train.beton.json` about `train.beton`."""
 
     classes: list[str]
     counts: dict[str, int]
@@ -30,7 +30,7 @@ class Sidecar:
     listing_sha256: str
     """Of the samples that were stored."""
     source_listing_sha256: str
-    """Of the samples that were there, skipped ones included."""
+    """Of all samples, including skipped ones."""
     beton_sha256: str
     beton_bytes: int
     options: dict[str, Any]
@@ -86,7 +86,7 @@ def _sidecar(fields: Fields) -> Sidecar:
 
 
 def listing(beton: Beton, sidecar: Sidecar) -> Listing:
-    """The listing of a .beton; its names live on in their hash only."""
+    """The listing of a .beton; only the hash of its names remains."""
     return Listing(tuple(sidecar.classes), (), beton.labels, sidecar.listing_sha256)
 
 
@@ -100,35 +100,35 @@ def file_sha256(path: Path) -> str:
 
 
 def verify(path: Path, *, pixels: bool = True) -> tuple[Beton, Sidecar]:
-    """Opens a .beton and holds it to its sidecar.
+    """Opens a .beton and checks it against its sidecar.
 
-    The whole file is hashed once; the result is remembered beside it for as long as its size and time stay the same.
+    The whole file is hashed once; the result is stored beside it and valid as long as its size and time stay the same.
 
     Args:
         path: The .beton.
         pixels: Hash the file; without, only tables and counts are compared.
 
     Raises:
-        UserError: The file is not whole, or is not the one that the sidecar describes.
+        UserError: The file is incomplete, or not the one that the sidecar describes.
     """
     beton, described = open_beton(path), load(path)
     labels = np.bincount(beton.labels.clip(min=0), minlength=len(described.classes))
     if (beton.labels < 0).any() or dict(zip(described.classes, labels.tolist(), strict=False)) != described.counts:
         raise _stranger(path, f"it holds {len(beton.labels):,} samples in other classes than its sidecar's counts")
     if path.stat().st_size != described.beton_bytes:
-        raise _stranger(path, f"it has {path.stat().st_size:,} bytes, its sidecar says {described.beton_bytes:,}")
+        raise _stranger(path, f"it has {path.stat().st_size:,} bytes, its sidecar states {described.beton_bytes:,}")
     if pixels and _remembered(path) != described.beton_sha256:
         if described.beton_bytes > _WORTH_SAYING:
             say(f"checking {path} ({described.beton_bytes / 1e9:.1f} GB) against its SHA-256, once")
         found = file_sha256(path)
         if found != described.beton_sha256:
-            raise _stranger(path, f"its SHA-256 is {found[:12]}…, its sidecar says {described.beton_sha256[:12]}…")
+            raise _stranger(path, f"its SHA-256 is {found[:12]}…, its sidecar states {described.beton_sha256[:12]}…")
         remember(path, found)
     return beton, described
 
 
 def remember(path: Path, sha256: str) -> None:
-    """Notes beside a .beton that its hash is known; a read-only folder only costs the hashing next time."""
+    """Records beside a .beton that its hash is known; in a read-only folder, hashing is repeated next time."""
     try:
         with atomic.path(_note(path)) as note:
             note.write_text(json.dumps([*_stamp(path), sha256]))

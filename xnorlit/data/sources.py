@@ -1,4 +1,4 @@
-"""From what the user named to its splits: a known set, a folder tree, or .beton files."""
+"""From the user's source to its splits: a named set, a folder tree, or .beton files."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ NAMED = ("synthetic", "cifar10", "imagenette", "imagenet")
 
 @dataclass(frozen=True, eq=False)
 class ImageArray:
-    """A split of images of one size, made or unpacked when first asked for.
+    """A split of images of one size, generated or unpacked at first use.
 
     Args:
         listing: Names, labels, classes.
@@ -54,7 +54,7 @@ class ImageArray:
 
 @dataclass(frozen=True, eq=False)
 class BetonFile:
-    """A split in a .beton, held to its sidecar."""
+    """A split in a .beton, checked against its sidecar."""
 
     beton: Beton
     listing: Listing
@@ -73,7 +73,7 @@ class Source:
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
     note: str = ""
-    """For the printed line: what the reader should know about these splits."""
+    """A remark about these splits, for the printed line."""
 
 
 def find(source: str, root: Path, *, image_size: int, need_val: bool = True) -> Source:
@@ -81,12 +81,12 @@ def find(source: str, root: Path, *, image_size: int, need_val: bool = True) -> 
 
     Args:
         source: A name of `NAMED`, a folder tree, a folder with .beton files, or a train.beton.
-        root: Where the named sets are, or are downloaded to.
+        root: Folder of the named sets, which are downloaded there.
         image_size: Of the synthetic images.
-        need_val: False where a part of train is going to be held out.
+        need_val: False if a part of train will be held out.
 
     Raises:
-        UserError: Nothing of that name, or what is there is not a data set.
+        UserError: There is nothing of that name, or it is not an image set.
     """
     if source == "synthetic":
         return _synthetic(image_size)
@@ -101,7 +101,7 @@ def find(source: str, root: Path, *, image_size: int, need_val: bool = True) -> 
     path = at_home(source)
     if not path.exists():
         raise UserError(
-            f"There is no data set called {source}, and no such file or folder.{did_you_mean(source, NAMED)} "
+            f"there is no image set named {source}, and no such file or folder.{did_you_mean(source, NAMED)} "
             f"Expected {', '.join(NAMED)}, a folder with train/ and val/ (or test/), or .beton files."
         )
     if path.suffix == ".beton" or (path.is_dir() and list(path.glob("*.beton"))):
@@ -169,7 +169,7 @@ def _betons(path: Path, need_val: bool) -> Source:
     for split, names in classes.items():
         if names != classes["train"]:
             raise UserError(
-                f"{paths[split]} has other classes than {train}. Expected two files of one `xnorlit prepare`."
+                f"{paths[split]} has other classes than {train}. Expected two files of the same `xnorlit prepare`."
             )
     note = "val is test.beton: there is no val.beton" if paths.get("val") == paths.get("test", ()) else ""
     return Source(folder.resolve().name, "beton", found, note=note)

@@ -1,4 +1,4 @@
-"""The splits of a folder: which subfolders are train and val, whatever the layout."""
+"""The splits of a folder in any layout: which subfolders are train and val."""
 
 from pathlib import Path
 
@@ -7,19 +7,19 @@ from xnorlit.data.pictures import class_folders
 from xnorlit.data.tree import ImageFiles
 from xnorlit.errors import UserError
 
-# Where the folders lie within what people download, Kaggle's ImageNet for one.
+# Where the folders are within common downloads, such as Kaggle's ImageNet.
 NESTED = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
 
 
 def find(root: Path, val_labels: Path | None = None, *, need_val: bool = True) -> dict[str, ImageFiles]:
     """The splits of an ImageFolder tree, or of ImageNet in either of its layouts: train, and val, and test if present.
 
-    Where there is no val/ and a test/, both names mean it.
+    Without val/, test/ serves as both.
 
     Args:
         root: Holds train/ and val/ or test/.
         val_labels: Classes of a flat validation folder; searched for when None.
-        need_val: False where a part of train is going to be held out.
+        need_val: False if a part of train will be held out.
 
     Raises:
         UserError: A split or a class is missing or empty, or the splits' classes differ.
@@ -47,8 +47,8 @@ def find(root: Path, val_labels: Path | None = None, *, need_val: bool = True) -
         found["val"] = found["test"]
     if "val" not in found and need_val:
         raise UserError(
-            f"{home} has a train/ but neither val/ nor test/. Expected one to measure accuracy on; add it, or hold a "
-            "part of train out with --data.holdout 0.1."
+            f"{home} has train/ but neither val/ nor test/. Expected one to measure accuracy on. Add it, or hold out a "
+            "part of train with --data.holdout 0.1."
         )
     return found
 
@@ -67,6 +67,6 @@ def _scan_like(folder: Path, train: ImageFiles, val_labels: Path | None, root: P
             if which
         ]
         raise UserError(
-            f"The classes of {train.root} and {folder} differ ({'; '.join(sides)}). Expected the same folders."
+            f"the classes of {train.root} and {folder} differ ({'; '.join(sides)}). Expected the same folders."
         )
     return files

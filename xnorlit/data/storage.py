@@ -17,7 +17,7 @@ class Storage:
         shorter_side: Resize larger images so that their shorter side has this many pixels.
         longest_side: Resize larger images so that their longer side has this many pixels.
         jpeg: Share of the images stored as JPEG; the rest as raw pixels: no decoding, ten times the space.
-        quality: Of the JPEGs, 1..100.
+        quality: JPEG quality, 1 to 100.
     """
 
     shorter_side: int | None = None
@@ -27,7 +27,7 @@ class Storage:
 
     def __post_init__(self) -> None:
         if self.shorter_side and self.longest_side:
-            raise UserError("Both --shorter-side and --longest-side were given. Expected one of them, or neither.")
+            raise UserError("both --shorter-side and --longest-side are given. Expected at most one.")
         for option in ("shorter_side", "longest_side"):
             side = getattr(self, option)
             if side is not None and side < 1:
@@ -38,7 +38,7 @@ class Storage:
             raise UserError(f"--quality is {self.quality}. Expected a JPEG quality from 1 to 100.")
 
     def resized(self, image: Image.Image) -> Image.Image:
-        """The image at its stored size; never larger than it was."""
+        """The image at its stored size, never enlarged."""
         width, height = image.size
         side, limit = (
             (max(width, height), self.longest_side) if self.longest_side else (min(width, height), self.shorter_side)

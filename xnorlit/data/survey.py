@@ -1,4 +1,4 @@
-"""A glance at a data set: enough to choose a recipe, without reading it."""
+"""A survey of an image set: enough to choose a recipe, without reading it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ _GLANCES = 64
 
 @dataclass(frozen=True)
 class Probe:
-    """What a glance shows.
+    """The result of a survey.
 
     Args:
         name: Of the set.
@@ -21,7 +21,7 @@ class Probe:
         shorter_side: Median over a sample of training images, in pixels.
         sizes: Smallest and largest (height, width) of the sample, by area.
         classes: Class names.
-        counts: Samples of each split; of a set that is not downloaded yet, what it is going to have.
+        counts: Samples of each split; expected numbers for a set that is not downloaded yet.
     """
 
     name: str
@@ -40,7 +40,7 @@ _IMAGENETTE = (
 
 
 def probe(source: str, root: Path = Path("data")) -> Probe:
-    """Looks at a data set's names and at the headers of some images; downloads nothing.
+    """Reads an image set's names and the headers of some images; downloads nothing.
 
     Args:
         source: A named set, a folder tree or .beton files.

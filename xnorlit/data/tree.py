@@ -23,7 +23,7 @@ class ImageFiles:
     Args:
         root: Folder that the files are relative to.
         listing: Names, labels, classes.
-        files: Where each sample lies; a flat folder's names differ from its files.
+        files: The file of each sample; a flat folder's names differ from its files.
     """
 
     root: Path
@@ -39,7 +39,7 @@ class ImageFiles:
         return pictures.read_rgb(self.path(index))
 
     def shape(self, index: int) -> tuple[int, int]:
-        """Height and width of a sample, from its file's header where the format has one."""
+        """Height and width of a sample, from the file's header if the format has one."""
         try:
             with Image.open(self.path(index)) as image:
                 width, height = image.size
@@ -78,7 +78,7 @@ def scan(folder: Path) -> ImageFiles:
         images = sorted(names_below(folder / inside, name))
         if not images:
             raise UserError(
-                f"Class {name} of {folder} holds no image. Expected files ending in {', '.join(sorted(SUFFIXES))}; "
+                f"class {name} of {folder} holds no image. Expected files ending in {', '.join(sorted(SUFFIXES))}; "
                 "add some or remove the folder."
             )
         names += images
