@@ -240,3 +240,12 @@ def test_a_class_is_recorded_by_one_path_however_it_was_named(home, path):
     words = ["-c", str(PAIR / "xnor" / "seed-0" / "config.yaml"), f"--model.binarizer={path}"]
     (answer,) = resolve.resolved([words])
     assert answer["config"]["model"]["binarizer"]["class_path"] == "xnorlit.binarize.dorefa.DoReFa"
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["xnorlit.optimising.rates2.Steps", "xnorlit.quantize.Dorefa2", "torch.optim.SGD", "xnorlit", "a text", 3, None],
+)
+def test_what_has_not_moved_stays(moved, capsys, other):
+    assert todays({"class_path": other, "list": [other]}, tell=True) == {"class_path": other, "list": [other]}
+    assert capsys.readouterr().out == ""

@@ -357,9 +357,10 @@ def gone(path):
 
 @pytest.mark.parametrize("split", ["train", "val"])
 @pytest.mark.parametrize("damage", [cut, replaced, gone])
-def test_a_picture_that_cannot_be_read_is_named_before_training(varied, tmp_path, split, damage):
-    damage(sorted((varied / split / "b").iterdir())[2])
-    with pytest.raises(UserError, match=rf"{split}/b/0\d\d\.png cannot be read as an image"):
+@pytest.mark.parametrize(("where", "number"), [("a", 0), ("b", 2), ("c", -1)])
+def test_a_picture_that_cannot_be_read_is_named_before_training(varied, tmp_path, split, damage, where, number):
+    damage(sorted((varied / split / where).iterdir())[number])
+    with pytest.raises(UserError, match=rf"{split}/{where}/0\d\d\.png cannot be read as an image"):
         data(varied, tmp_path).setup()
 
 

@@ -7,6 +7,7 @@ import struct
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import IFDRational
 
 from xnorlit.data import pictures
 from xnorlit.errors import UserError
@@ -103,6 +104,15 @@ def test_metadata_that_makes_no_sense_is_passed_over(tmp_path, exif, turned):
     expected = np.asarray(stored.rotate(-90, expand=True) if turned else stored).astype(int)
     assert shown.shape == expected.shape
     assert np.abs(shown - expected).max() < 12
+
+
+@pytest.mark.parametrize(
+    ("said", "turned"), [(IFDRational(6), True), (6.0, True), (True, False), ("6", False), ((6,), False), (None, False)]
+)
+def test_an_orientation_of_any_kind_of_number_is_understood(tmp_path, monkeypatch, said, turned):
+    Image.new("RGB", (4, 8)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image.Image, "getexif", lambda _: {0x0112: said})
+    assert pictures.read_rgb(tmp_path / "a.png").size == ((8, 4) if turned else (4, 8))
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "tif", "webp"])

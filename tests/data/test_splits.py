@@ -152,6 +152,22 @@ def test_a_link_to_a_folder_that_holds_it_is_refused_by_name(tree, target):
         splits.find(tree)
 
 
+def test_a_link_to_a_folder_within_the_class_that_holds_it_is_refused_too(tree):
+    (tree / "train/a/inner/deep").mkdir(parents=True)
+    (tree / "train/a/inner/deep/loop").symlink_to(tree / "train/a/inner")
+    with pytest.raises(UserError, match=r"deep/loop links to .*inner, a folder that it lies in"):
+        splits.find(tree)
+
+
+def test_the_hash_counts_the_bytes_of_a_name_that_is_no_text(tree):
+    hashes = set()
+    for name in (b"\xff.png", b"\xfe.png", b"?.png"):
+        path = next((tree / "train/a").glob("[!0]*"), tree / "train/a/000.png")
+        path.rename(path.with_name(os.fsdecode(name)))
+        hashes.add(splits.find(tree)["train"].listing.sha256)
+    assert len(hashes) == 3
+
+
 def test_a_link_to_pictures_elsewhere_is_followed(tree, tmp_path):
     (tree / "train/a").rename(tmp_path / "elsewhere")
     (tree / "train/a").symlink_to(tmp_path / "elsewhere")
