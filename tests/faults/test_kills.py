@@ -43,6 +43,7 @@ EVENTS = {
     "the former checkpoint gets its second name": (os, "link", True),
     "the former checkpoint has its second name": (os, "link", False),
     "metrics are written": (MetricsFile, "save", True),
+    "what is to be validated is saved": (Saving, "on_validation_start", False),
     "validation begins": (RunRecord, "on_validation_epoch_start", True),
     "validation is half done": (RunRecord, "on_validation_batch_end", False),
     "validation is over": (RunRecord, "on_validation_end", False),

@@ -1,6 +1,7 @@
 """Whatever ended a run, its folder holds nothing, an unfinished run, or a finished one; one command does for all."""
 
 import json
+import os
 import signal
 import time
 
@@ -98,8 +99,6 @@ def test_a_signal_saves_says_how_to_go_on_and_asks_to_be_run_again(number, photo
 
 
 def _signalling(number, step):
-    import os
-
     real = forked.xnorlit.commands.fit.Classifier.training_step
 
     sent = []
@@ -140,6 +139,41 @@ def test_a_signal_within_an_accumulation_waits_for_the_whole_gradient(photos, tm
     assert "saved at step 2" in training.said
     forked.train(line, tmp_path / "log")
     assert forked.differences(*(forked.folder(tmp_path / root) for root in ("whole", "stopped"))) == []
+
+
+def test_a_signal_in_a_validation_ends_it_at_its_next_batch_and_it_is_done_again(photos, whole, tmp_path):
+    line = forked.words(photos, tmp_path, run__checkpoint_minutes=0)
+    measured = tmp_path / "measured"
+
+    def in_the_second_validation():
+        cls = forked.xnorlit.commands.fit.Classifier
+        real = cls.validation_step
+
+        def validation_step(self, batch, batch_idx):
+            with measured.open("a") as rows:
+                rows.write(f"{self.current_epoch} {batch_idx}\n")
+            if self.current_epoch == 1 and batch_idx == 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return real(self, batch, batch_idx)
+
+        cls.validation_step = validation_step
+
+    training = forked.Training(line, tmp_path / "log", in_the_second_validation)
+    assert training.wait() == 75, training.said
+    assert measured.read_text().split("\n") == ["0 0", "0 1", "1 0", ""], "the rest was not waited for"
+    finish(line, tmp_path, whole)
+
+
+def test_a_signal_in_the_last_batch_of_an_epoch_saves_before_the_validation(photos, whole, tmp_path):
+    line = forked.words(photos, tmp_path)
+
+    def in_the_last_step():
+        forked.xnorlit.commands.fit.Classifier.training_step = _signalling(signal.SIGTERM, 16)
+
+    training = forked.Training(line, tmp_path / "log", in_the_last_step)
+    assert training.wait() == 75, training.said
+    assert "saved at step 16 (epoch 2 of 3)" in training.said
+    finish(line, tmp_path, whole)
 
 
 def test_a_second_signal_ends_it_at_once(photos, whole, tmp_path):

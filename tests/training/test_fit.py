@@ -84,6 +84,10 @@ def test_the_last_checkpoint_is_of_the_last_epoch_and_the_best_of_the_best(train
 def test_the_checkpoint_is_plain_data(trained):
     folder, _ = trained
     checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    assert {split: each["samples"] for split, each in checkpoint["xnorlit"].pop("images").items()} == {
+        "train": TRAIN,
+        "val": VAL,
+    }
     assert checkpoint["xnorlit"] == {
         "network": "alexnet-small",
         "image_size": 32,

@@ -153,10 +153,12 @@ class XnorlitCLI(LightningCLI):
             (self.folder / "checkpoints" / CHECKPOINTS[1]).unlink(missing_ok=True)
             atomic.sweep(self.folder)
             raise _FinishedError(f"{self.folder} has finished ({top1(self.folder)}): there is nothing left to train")
+        self.rows: int | None = None
         self.until_step, self.wandb_id, self.wandb = 0, secrets.token_hex(4), None
         if resume:
             newest_one, former = newest(self.folder / "checkpoints")
             self.until_step = former["global_step"]
+            self.rows = former["callbacks"].get("Saving", {}).get("rows")
             self.wandb_id = former["callbacks"]["RunRecord"]["wandb_id"] or self.wandb_id
             config.ckpt_path = str(newest_one)
             config.model.init_from = None  # What came of it is in the checkpoint.
@@ -228,7 +230,7 @@ class XnorlitCLI(LightningCLI):
             writers = [PredictionsFile(beside)] if self.subcommand == "predict" else []
             return super().instantiate_trainer(logger=False, callbacks=writers, **kwargs)
         flat = flatten(yaml.safe_load(self.resolved))
-        loggers: list[Logger] = [MetricsFile(self.folder, self.until_step)]
+        loggers: list[Logger] = [MetricsFile(self.folder, self.until_step, self.rows)]
         if self.wandb_mode != "off" and is_first():
             seed = flat["seed_everything"]
             tracker = tracked(self.place, self.folder, seed, flat, self.wandb_id, self.wandb_mode)

@@ -20,9 +20,13 @@ class MetricsFile(Logger):
     Args:
         folder: The run's folder.
         until_step: Rows of a former process up to this step are kept; later ones will be logged again.
+        count: How many of them; all where it is not known, as of an earlier version.
+
+    Attributes:
+        count: Rows so far.
     """
 
-    def __init__(self, folder: Path, until_step: int = 0) -> None:
+    def __init__(self, folder: Path, until_step: int = 0, count: int | None = None) -> None:
         super().__init__()
         self.file = folder / "metrics.csv"
         self._rows: list[dict[str, Any]] = []
@@ -31,7 +35,8 @@ class MetricsFile(Logger):
             whole, _, _ = self.file.read_text().rpartition("\n")  # A line that was being written is no row.
             former = csv.DictReader(whole.splitlines())
             self._rows = [row for row in former if str(row["step"]).isdecimal() and int(row["step"]) < until_step]
-            self._rows = [{key: value for key, value in row.items() if value} for row in self._rows]
+            self._rows = [{key: value for key, value in row.items() if value} for row in self._rows[:count]]
+        self.count = len(self._rows)
 
     name, version = "", ""
 
@@ -48,6 +53,7 @@ class MetricsFile(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
         self._rows.append({**metrics, "step": step})
+        self.count += 1
 
     @override
     @rank_zero_only

@@ -170,18 +170,22 @@ class Classifier(Evaluation):
         terms = [term(self.net, batch, logits) for term in self.losses]
         loss = torch.stack(terms).sum()
         # Means over the epoch are sums of ours, which a checkpoint holds; Lightning's own begin anew at a resume.
-        each_epoch: dict[str, Any] = {"on_step": False, "on_epoch": True}
         size = len(batch.labels)
-        if len(terms) > 1:
-            for number, (term, value) in enumerate(zip(self.losses, terms, strict=True)):
-                self.train_terms[number].update(value.detach(), size)
-                self.log(f"train/loss/{number}-{type(term).__name__}", self.train_terms[number], **each_epoch)
+        for metric, value in zip(self.train_terms, terms, strict=True):
+            metric.update(value.detach(), size)
         self.train_loss.update(loss.detach(), size)
         self.train_top1.update(logits, batch.labels)
         self.log("train/loss_step", loss, prog_bar=True, on_step=True, on_epoch=False)
-        self.log("train/loss_epoch", self.train_loss, **each_epoch)
-        self.log("train/top1", self.train_top1, **each_epoch)
         return loss if batch.weight == 1 else batch.weight * loss
+
+    @override
+    def on_train_epoch_end(self) -> None:
+        # Here and not in each step: a run that is resumed when an epoch is trained takes none in it.
+        if len(self.losses) > 1:
+            for number, (term, metric) in enumerate(zip(self.losses, self.train_terms, strict=True)):
+                self.log(f"train/loss/{number}-{type(term).__name__}", metric)
+        self.log("train/loss_epoch", self.train_loss)
+        self.log("train/top1", self.train_top1)
 
     def _sums(self) -> dict[str, Metric]:
         """What is summed over the epoch under way, by name."""

@@ -47,8 +47,7 @@ class EpochLines(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         metrics = trainer.callback_metrics
         words = [f"{trainer.current_epoch + 1}/{trainer.max_epochs}"]
-        if "train/loss_epoch" in metrics:
-            words.append(f"loss {metrics['train/loss_epoch']:.3f}")
+        words.append(f"loss {pl_module.train_loss.compute():.3f}")
         for key, label in (("val/top1", "val top-1"), ("val/top5", "top-5")):
             if key in metrics and self._validated:
                 words.append(f"{label} {100 * metrics[key]:.2f} %")

@@ -21,6 +21,7 @@ from xnorlit.training.loggers import MetricsFile
 from xnorlit.training.record import RunRecord
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+BEFORE_VALIDATION = 60  # seconds: where the last checkpoint is older, one is saved before a validation
 LOOK = 25  # steps between two looks at the losses of a GPU, each of which waits for it
 
 
@@ -31,8 +32,10 @@ class Saving(Checkpoint):
     checkpoint and `metrics.csv` always agree. Lightning's counters are saved as they stand between two epochs or two
     steps, whichever of its hooks is running.
 
-    A signal (SIGINT, SIGTERM, SIGUSR1) saves before the next step and ends the run with `Stopped`; one that arrives in
-    the last batch of an epoch or in validation waits until that is over. A second one ends the process at once.
+    A signal (SIGINT, SIGTERM, SIGUSR1) saves before the next step, or before a validation, and ends the run with
+    `Stopped`. In a validation the run ends at the next batch if it was saved when that began, which it is where the
+    last checkpoint is a minute old; otherwise, and with several processes, at its end. A second signal ends the process
+    at once.
 
     Args:
         record: The run's record, which knows its folder and its best epoch.
@@ -44,7 +47,9 @@ class Saving(Checkpoint):
         self.folder = record.folder / "checkpoints"
         self._signal: signal.Signals | None = None
         self._random: list[dict[str, Any]] = []
-        self._position: tuple[int, int] | None = None
+        self._position: tuple[int, int, bool] | None = None
+        self._saved: tuple[int, int] | None = None
+        self._rows: int | None = None  # of metrics.csv, when it was saved
         self._saved_step, self._saved_at = 0, time.monotonic()
         self._spoilt = torch.tensor(-1)
         self._batch: Any = None
@@ -98,41 +103,84 @@ class Saving(Checkpoint):
         done = trainer.fit_loop.epoch_loop.batch_progress.current.processed
         if done % trainer.accumulate_grad_batches:
             return  # Half of a gradient cannot be saved.
-        told = self._signal is not None
-        due = trainer.is_global_zero and time.monotonic() - self._saved_at >= 60 * self.minutes
         look = pl_module.device.type == "cpu" or trainer.global_step % LOOK == 0
-        if trainer.world_size > 1:  # The same decision everywhere, for all of them save.
-            told, due = (trainer.strategy.reduce_boolean_decision(each, all=False) for each in (told, due))
-            if told and self._signal is None:
-                self._signal = signal.SIGTERM  # another process's
-        if look or told or due:
+        wanted = self._wanted(trainer, pl_module, 60 * self.minutes)
+        if look or wanted:
             self._refuse_spoilt(trainer, pl_module)
-        if done and (told or due) and not trainer.fast_dev_run:
+        if done and wanted:
             self._save(trainer, pl_module, "last", trainer.current_epoch, done)
         self._stop_if_told(trainer)
 
+    @override
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Saves an epoch that is trained and not yet validated, so that a signal need not wait for a long validation.
+
+        It is before the hook in which an average of weights takes the weights' place.
+        """
+        if trainer.sanity_checking or not self._wanted(trainer, pl_module, min(60 * self.minutes, BEFORE_VALIDATION)):
+            return
+        self._refuse_spoilt(trainer, pl_module)
+        done = trainer.fit_loop.epoch_loop.batch_progress.current.processed
+        self._save(trainer, pl_module, "last", trainer.current_epoch, done, validate=True)
+        self._stop_if_told(trainer)
+
+    @override
+    def on_validation_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        # One process alone cannot leave: several wait for the end, where they agree.
+        if self._saved_step == trainer.global_step and trainer.world_size == 1 and not trainer.sanity_checking:
+            self._stop_if_told(trainer)
+
+    def _wanted(self, trainer: pl.Trainer, module: pl.LightningModule, seconds: float) -> bool:
+        """Whether to save now: a signal has come, or the last checkpoint is that old; the same in every process."""
+        told, due = self._signal is not None, time.monotonic() - self._saved_at >= seconds
+        if trainer.world_size > 1:
+            asked = torch.tensor([told, due and trainer.is_global_zero], dtype=torch.float32, device=module.device)
+            told, due = (trainer.strategy.reduce(asked, reduce_op="sum") > 0).tolist()
+            if told and self._signal is None:
+                self._signal = signal.SIGTERM  # another process's
+        return (told or due) and not trainer.fast_dev_run
+
     def _save_epoch(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Saves the epochs that are done, the best one first: a run that is killed in between does the epoch again."""
-        if trainer.fast_dev_run or trainer.global_step == self._saved_step:
+        if trainer.fast_dev_run or not trainer.global_step or self._saved == (trainer.current_epoch, 0):
             return
         self._refuse_spoilt(trainer, module)
         if self.record.best["epoch"] == trainer.current_epoch:
             self._save(trainer, module, "best", trainer.current_epoch, 0)
         self._save(trainer, module, "last", trainer.current_epoch, 0)
 
-    def _save(self, trainer: pl.Trainer, module: pl.LightningModule, name: str, epochs: int, batches: int) -> None:
-        if name == "last" and trainer.global_step == self._saved_step:
+    def _save(
+        self,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        name: str,
+        epochs: int,
+        batches: int,
+        *,
+        validate: bool = False,
+    ) -> None:
+        if name == "last" and self._saved == (epochs, batches):
             return
         self._refuse_spoilt_weights(trainer, module)
         for logger in trainer.loggers:
             logger.save()
-            if trainer.is_global_zero and isinstance(logger, MetricsFile) and logger.file.is_file():
-                sync(logger.file)
-        self._position = epochs, batches
+            if isinstance(logger, MetricsFile):
+                self._rows = logger.count
+                if trainer.is_global_zero and logger.file.is_file():
+                    sync(logger.file)
+        self._position = epochs, batches, validate
         trainer.save_checkpoint(self.folder / f"{name}.ckpt")
         self._position = None
         if name == "last":
-            self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+            self._saved, self._saved_step, self._saved_at = (epochs, batches), trainer.global_step, time.monotonic()
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"saved": list(self._position[:2]) if self._position else None, "rows": self._rows}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._saved = tuple(state_dict["saved"]) if state_dict["saved"] else None
 
     @override
     def on_save_checkpoint(
@@ -245,8 +293,15 @@ def _first_spoilt(trainer: pl.Trainer, module: pl.LightningModule, batch: Any) -
     return next(iter(found), None)
 
 
-def _stand_still(checkpoint: dict[str, Any], epochs: int, batches: int) -> None:
-    """Lightning's counters as they are with `epochs` done and `batches` of the next one, between all of its hooks."""
+def _stand_still(checkpoint: dict[str, Any], epochs: int, batches: int, validate: bool) -> None:
+    """Lightning's counters as they are with `epochs` done and `batches` of the next one, between all of its hooks.
+
+    Args:
+        checkpoint: What is saved; changed in place.
+        epochs: Epochs that are trained and validated.
+        batches: Of the epoch under way; 0 where none is.
+        validate: Whether these are all of it, and it is still to be validated.
+    """
     # As Lightning's own checkpoints count: the index of the epoch under way, or of the last one where none is.
     checkpoint["epoch"] = epochs if batches else epochs - 1
     fit = checkpoint["loops"]["fit_loop"]
@@ -256,10 +311,13 @@ def _stand_still(checkpoint: dict[str, Any], epochs: int, batches: int) -> None:
         fit["epoch_progress"][part].update(ready=count, started=count, processed=epochs, completed=epochs)
     if batches:
         progress = fit["epoch_loop.batch_progress"]
-        progress["is_last_batch"] = False
+        progress["is_last_batch"] = validate
         for part in ("total", "current"):
             count = progress[part]["completed"]
             progress[part].update(ready=count, started=count, processed=count)
+        if validate:
+            for counts in (fit["epoch_loop.val_loop.batch_progress"][part] for part in ("total", "current")):
+                counts.update(ready=1, started=1, processed=0, completed=0)  # What Lightning takes for "begun".
 
 
 def _random_state(device: torch.device) -> dict[str, Any]:
