@@ -26,7 +26,7 @@ from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d, BinaryLayer, 
 from xnorlit.models.builder import AlexNet, DuplicateChannels, Normalize
 
 BATCH = 3  # images of the pass that finds shapes: enough to tell a batch from one image
-PIXELS = 256
+PIXELS = 256  # values of one
 
 # What the engine knows. The leaves of a trace are these and, of each binary layer, the module that stands behind it.
 LAYERS = (BinaryConv2d, BinaryLinear, nn.Conv2d, nn.Linear)
@@ -121,7 +121,7 @@ def traced(
     draw = torch.Generator().manual_seed(0)
     pixels = torch.randint(PIXELS, (BATCH, 3, image_size, image_size), dtype=torch.uint8, generator=draw)
     images = pixels if own else normalize(pixels)
-    shapes = _Shapes(model, graph, image_size).of(images)
+    shapes = _Shapes(model, graph, image_size).of(images.clone())  # which a step may change in place
     named = model.layers() if isinstance(model, AlexNet) else ()
     names: dict[nn.Module, str] = {layer: name for name, layer in named}
     steps, used, path = [], set(), _path(graph, shapes)
