@@ -1,4 +1,4 @@
-"""Checkpoints on disk: written whole or not at all, checked when read, and read as data and never as code."""
+"""Checkpoints on disk: written completely or not at all, checked when read, and read as data, never as code."""
 
 import errno
 import os
@@ -22,14 +22,14 @@ from xnorlit.errors import UserError
 from xnorlit.runs.lock import CHECKPOINTS
 from xnorlit.training.trained_on import refuse_other_classes
 
-NETWORK = "net."  # how a checkpoint's names of the network's tensors begin
+NETWORK = "net."  # prefix of the network's tensors in a checkpoint
 
 
 class Checkpoints(TorchCheckpointIO):
-    """What Lightning writes and reads checkpoints with.
+    """Lightning's plug-in for writing and reading checkpoints.
 
-    Lightning's own writes in the folder for temporary files and moves the result: on another disk that is a copy, of
-    which half is left behind when the disk is full. `last.ckpt` becomes `previous.ckpt` when its successor is whole.
+    Lightning's own writes in the folder for temporary files and moves the result. On another disk that is a copy, and a
+    full disk leaves half of it behind. `last.ckpt` becomes `previous.ckpt` when its successor is complete.
     """
 
     @override
@@ -59,25 +59,25 @@ class Checkpoints(TorchCheckpointIO):
 
 
 def _keep(last: Path, previous: Path) -> None:
-    """Gives a checkpoint its second name; the first one stays."""
+    """Gives a checkpoint a second name and keeps the first."""
     scratch = previous.with_name(f".{previous.name}.partial")
     scratch.unlink(missing_ok=True)
     try:
         os.link(last, scratch)
-    except OSError:  # A file system without hard links: for a moment only the second name is there.
+    except OSError:  # A file system without hard links: for a moment only the second name exists.
         last.replace(previous)
     else:
         scratch.replace(previous)
 
 
 def newest(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """The newest checkpoint of an unfinished run and its content; a damaged one is said and passed over.
+    """The newest undamaged checkpoint of an unfinished run, and its content; reports the damaged ones.
 
     Args:
         folder: The run's `checkpoints/`.
 
     Raises:
-        UserError: Each one there is damaged.
+        UserError: All of them are damaged.
     """
     damaged: list[UserError] = []
     for name in CHECKPOINTS:
@@ -85,7 +85,7 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any]]:
             if (folder / name).is_file():
                 content = load(folder / name)
                 for error in damaged:
-                    if is_first():  # So that it does not take the place of the good one at the next save.
+                    if is_first():  # So that the next save does not replace the good one with it.
                         (folder / CHECKPOINTS[0]).replace(folder / "damaged.ckpt")
                     say("damaged", f"{error}\nThe one before it is used: {folder / name}, {where(content)}")
                 return folder / name, content
@@ -95,7 +95,7 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def where(checkpoint: dict[str, Any]) -> str:
-    """`at step 1,200, in epoch 3`: what comes next after a checkpoint."""
+    """`at step 1,200, in epoch 3`: where training continues after a checkpoint."""
     batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
     progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
     within = batches and progress["started"] > progress["processed"]
@@ -107,10 +107,10 @@ def load(path: str | Path, *, weights_only: bool = True) -> dict[str, Any]:
 
     Args:
         path: The file.
-        weights_only: Whether code in the file is refused; otherwise it is run.
+        weights_only: Whether to refuse code in the file instead of running it.
 
     Raises:
-        UserError: There is no such file, it is no checkpoint, or it holds more than data.
+        UserError: There is no such file, it is not a checkpoint, or it contains more than data.
     """
     path = Path(path)
     trusting = " If you trust the file as you trust a program: --weights_only false."
@@ -125,7 +125,7 @@ def load_weights(path: str | Path, classes: Sequence[str] = ()) -> dict[str, Ten
 
     Args:
         path: A RUN/checkpoints/*.ckpt, or a state dict as `torch.save` writes it.
-        classes: Those of the images at hand, which a run's checkpoint must have been trained on; any unless given.
+        classes: The classes of the images, on which a run's checkpoint must have been trained; default: any.
 
     Raises:
         UserError: There is no such file, it holds neither or more than data, or it was trained on other classes.
@@ -149,10 +149,10 @@ def _content(path: Path, weights_only: bool, remedy: str) -> Any:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                if archive.testzip() is not None:  # torch writes a CRC-32 of each tensor, and does not read it.
+                if archive.testzip() is not None:  # torch writes a CRC-32 of each tensor but does not check it.
                     raise _no_checkpoint(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # About formats of pickle that are refused a moment later.
+            warnings.simplefilter("ignore")  # Warnings about pickle formats that are refused below.
             return torch.load(path, map_location="cpu", weights_only=weights_only)
     except pickle.UnpicklingError as error:
         if "GLOBAL" not in str(error):
@@ -162,7 +162,7 @@ def _content(path: Path, weights_only: bool, remedy: str) -> Any:
             f"RUN/checkpoints/*.ckpt of xnorlit.{remedy}"
         ) from error
     except OSError as error:
-        if error.errno != errno.EINVAL:  # zipfile's for a file that was cut off
+        if error.errno != errno.EINVAL:  # raised by zipfile for a truncated file
             raise
         raise _no_checkpoint(path) from error
     except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
@@ -177,7 +177,7 @@ def _no_checkpoint(path: Path) -> UserError:
 
 
 def _disk_is_full(error: BaseException | None) -> bool:
-    """Whether it began with a full disk; torch puts an error of its own in front."""
+    """Whether a full disk caused it; torch wraps it in an error of its own."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True

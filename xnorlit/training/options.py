@@ -1,4 +1,4 @@
-"""Lightning's Trainer options in a training: each works, or is refused in words before anything is read."""
+"""Lightning's Trainer options in a training: each works, or is refused with a reason before anything is read."""
 
 import importlib
 import inspect
@@ -19,7 +19,7 @@ from xnorlit.errors import UserError
 
 Options = Mapping[str, Any]
 
-# Work, with right numbers, curves, checkpoints and resume; tests/training/test_options.py goes through them.
+# These work, with right numbers, curves, checkpoints and resume; tests/training/test_options.py tries them all.
 WORK = {
     "accelerator", "devices", "num_nodes", "fast_dev_run", "min_epochs", "limit_test_batches",
     "limit_predict_batches", "num_sanity_val_steps", "log_every_n_steps", "enable_progress_bar",
@@ -27,7 +27,7 @@ WORK = {
     "inference_mode", "use_distributed_sampler", "profiler", "detect_anomaly", "enable_autolog_hparams",
 }  # fmt: skip
 
-# Refused whatever they say, and what to do instead.
+# Always refused, with what to do instead.
 INSTEAD = {
     "logger": "A run writes metrics.csv, and to W&B as run.wandb says.",
     "default_root_dir": "A run is filed under run.root.",
@@ -114,7 +114,7 @@ CHECKED: dict[str, Callable[[Any, Options], str | None]] = {
 
 
 def refuse_options(options: Options) -> None:
-    """Says no to options of Lightning's Trainer that a training cannot keep its promises with.
+    """Refuses options of Lightning's Trainer under which a training cannot keep its promises.
 
     Args:
         options: `trainer.*` of a parsed configuration.

@@ -1,4 +1,4 @@
-"""Where a run is written, and the guard that no two runs are ever mixed there."""
+"""The folder of a run, and the guard that keeps two runs from mixing in it."""
 
 import json
 import shutil
@@ -63,16 +63,16 @@ class RunPlace:
 
 
 def claim(folder: Path, *, resume: bool, fresh: bool, again: bool = False) -> IO[str]:
-    """Takes a run's folder for this process, or says what is in the way.
+    """Claims a run's folder for this process, or says what prevents it.
 
     Args:
-        folder: Where the run will be.
-        resume: An unfinished run is expected there.
-        fresh: Whatever is there is moved aside first.
-        again: A run that was begun and of which nothing was saved is begun once more.
+        folder: The run's folder.
+        resume: Expect an unfinished run there.
+        fresh: Move an existing run aside first.
+        again: Restart a run of which nothing was saved.
 
     Returns:
-        The open lock; the folder is this process's until it is closed or the process ends.
+        The open lock, held until it is closed or the process ends.
 
     Raises:
         UserError: A finished run, an unfinished run, or a running one is there; or there is nothing to resume.
@@ -91,7 +91,7 @@ def claim(folder: Path, *, resume: bool, fresh: bool, again: bool = False) -> IO
     if resume or state == "missing":
         return lock
     if fresh:
-        # The lock goes with the folder; a new one is taken at the old place.
+        # The lock moves with the folder; take a new one at the old place.
         aside = folder.with_name(f"{folder.name}.until-{time.strftime('%Y%m%d-%H%M%S')}")
         folder.rename(aside)
         lock.close()
@@ -123,13 +123,13 @@ def top1(folder: Path) -> str:
 def checkpoint_of(named: str, run: Path, *, role: str) -> Path:
     """The checkpoint that a recipe names: the path of a file, or an arm of the same pair.
 
-    An arm's name means the last checkpoint of that arm with the run's seed: the last and not the best, for the best was
-    chosen by its accuracy on the images that this run is going to be measured on.
+    An arm's name means the last checkpoint of that arm with the run's seed. It is not the best one, because that was
+    selected by its accuracy on the images on which this run will be measured.
 
     Args:
         named: Name of an arm, such as float; or a path, which has a folder or a suffix.
         run: Folder of the run that uses it, `.../PAIR/ARM/seed-N`.
-        role: What it is for the run, for the message: "the teacher".
+        role: Its role in the run, for the message: "the teacher".
 
     Raises:
         UserError: The arm's run has not finished.
@@ -147,10 +147,10 @@ def checkpoint_of(named: str, run: Path, *, role: str) -> Path:
 
 
 def discard_if_empty(folder: Path) -> None:
-    """Removes the folder of a run that failed before it began, and the folders above that it leaves empty.
+    """Removes the folder of a run that failed before it started, and the parent folders that become empty.
 
     Args:
-        folder: The run's folder, claimed by this process; a run that has begun there has its config.yaml.
+        folder: The run's folder, claimed by this process; a run that has started there has its config.yaml.
     """
     if (folder / "config.yaml").exists():
         return
@@ -158,7 +158,7 @@ def discard_if_empty(folder: Path) -> None:
     for above in list(folder.parents)[:4]:
         try:
             above.rmdir()
-        except OSError:  # Other runs are there.
+        except OSError:  # It contains other runs.
             return
 
 
@@ -173,7 +173,7 @@ def _lock(folder: Path) -> IO[str]:
 
 
 def refuse_other_config(ours: dict[str, Any], theirs: dict[str, Any], folder: Path) -> None:
-    """Refuses to resume a run with another configuration than it was begun with.
+    """Refuses to resume a run with another configuration than it was started with.
 
     Args:
         ours: The configuration of this command, flattened to dotted keys.

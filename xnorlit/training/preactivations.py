@@ -1,4 +1,4 @@
-"""What reaches the signs of a trained network: the distribution of each layer's input, channel by channel."""
+"""The inputs of the signs of a trained network: the distribution of each layer's input by channel."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ class Preactivations:
     """The inputs of one layer before they are quantised, over some images.
 
     Attributes:
-        edges: Of B bins of one width, fp32 `(B + 1,)`; a bin holds its lower edge. What lies beyond the outer edges is
-            counted in the outer bins.
+        edges: Edges of B equal bins, fp32 `(B + 1,)`; a bin includes its lower edge. Values beyond the outer edges
+            count in the outer bins.
         counts: Values in each bin by input channel, int64 `(C, B)`; of a flattened map, by input feature.
         positive: Share of the values that are 0 or more, whose sign is +1, by channel, fp64 `(C,)`.
         beyond: Share of the values with `|x| > 1`, where a clipped straight-through estimator passes no gradient, by
@@ -57,15 +57,13 @@ def preactivations(
         network: With trained weights.
         batches: Its inputs, uint8 images `(N, 3, S, S)`.
         limit: The outer edges are at -limit and +limit.
-        bins: How many; an even number, so that 0 is an edge and every bin has one sign.
+        bins: Number of bins; even, so that 0 is an edge and every bin has one sign.
 
     Raises:
-        UserError: No layer has inputs of few bits, or there is no image, or the bins are odd.
+        UserError: No layer has few-bit inputs, there are no images, or the number of bins is odd.
     """
     if bins < 2 or bins % 2 or not limit > 0:
-        raise UserError(
-            f"{bins} bins up to {limit} were asked for. Expected an even number of bins and a limit above 0."
-        )
+        raise UserError(f"bins is {bins} and limit {limit}. Expected an even number of bins and a limit above 0.")
     layers = [(name, layer) for name, layer in network.layers() if layer.binarizer.input_bits < 32]
     if not layers:
         raise UserError("no layer of this network has inputs of few bits. Give a run of an arm such as xnor.")

@@ -49,23 +49,23 @@ class Predictions:
 
 
 def write(tensors: dict[str, Tensor], file: Path, **metadata: str | int | list[str] | tuple[str, ...]) -> None:
-    """Writes gathered predictions as safetensors, whole or not at all.
+    """Writes gathered predictions as safetensors, completely or not at all.
 
     Args:
-        tensors: What `Predictions.gathered` gave.
+        tensors: The result of `Predictions.gathered`.
         file: The file.
         metadata: What the arrays mean: classes, listing hash, split, source, epoch.
     """
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
     with atomic.path(file) as scratch:
-        scratch.write_bytes(save(tensors, texts))  # A full disk is an OSError here, and not one of safetensors' own.
+        scratch.write_bytes(save(tensors, texts))  # So that a full disk is an OSError, not an error of safetensors.
 
 
 class PredictionsFile(pl.Callback):
-    """Writes what `xnorlit predict` computes: the five likeliest classes of each validation image.
+    """Writes the result of `xnorlit predict`: the five likeliest classes of each validation image.
 
     Args:
-        file: Where; replaced if it exists.
+        file: Output file; replaced if it exists.
     """
 
     def __init__(self, file: Path) -> None:

@@ -1,4 +1,4 @@
-"""A training's start from a trained network: names mapped, weights taken over, scales fitted, norms estimated anew."""
+"""Starts a training from a trained network: maps names, copies weights, fits scales, re-estimates norms."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -28,20 +28,20 @@ TORCHVISION = {
     "classifier.4": "fc7.linear",
     "classifier.6": "fc8.linear",
 }
-SAMPLE = 4096  # training images that batch norms are estimated from
-SHOWN = 16  # tensors that a message lists
+SAMPLE = 4096  # training images for re-estimating batch norms
+SHOWN = 16  # tensors listed in a message
 
 
 def inherit(net: AlexNet, file: Path, classes: Sequence[str] = ()) -> None:
-    """Gives a fresh network the weights of a trained one and fits each binarizer's learned scales to them.
+    """Copies the weights of a trained network into a new one and fits each binarizer's learned scales to them.
 
-    Pixels stay normalised as this run's data are. Where the file knows no batch norm at all, ours stay fresh. Where the
-    network is the decoupled one of BinaryDuo and the file the coupled one's, its inputs are taken apart.
+    Pixels stay normalised as in this run's data. If the file has no batch norms, the new ones stay as initialised. If
+    the network is BinaryDuo's decoupled one and the file that of the coupled one, its inputs are decoupled.
 
     Args:
         net: The network, changed in place.
         file: Checkpoint of a run, or torchvision's file of its AlexNet.
-        classes: Those of the images, which the checkpoint of a run must have been trained on; any unless given.
+        classes: The classes of the images, on which a run's checkpoint must have been trained; default: any.
 
     Raises:
         UserError: The file cannot be read, was trained on other classes, or its tensors are not this network's; the
@@ -62,12 +62,12 @@ def inherit(net: AlexNet, file: Path, classes: Sequence[str] = ()) -> None:
 
 
 def accuracy(trainer: pl.Trainer, module: Any, file: Path) -> dict[str, float]:
-    """Top-1 and top-5 of a network that has just inherited its weights, batch norms estimated anew; it is also said.
+    """Top-1 and top-5 of a network with inherited weights and re-estimated batch norms; also prints them.
 
     Args:
         trainer: Its data module is set up.
         module: The `Classifier`, on its device.
-        file: Where the weights are from, for the line.
+        file: The file of the weights, for the printed line.
     """
     data = trainer.datamodule
     estimate(trainer, module, list(data.training_sample(SAMPLE)))
@@ -103,7 +103,7 @@ def _without_pixels(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _matched(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], network: str, file: Path) -> list[str]:
-    """The names to take over; those that a method may add or a file of plain weights may lack are left out."""
+    """The names to copy, without those that a method may add or a file of plain weights may lack."""
     has_norms = any(".norm." in key for key in theirs)
     wrong, taken = [], []
     for key in [*ours, *(key for key in theirs if key not in ours)]:
@@ -123,7 +123,7 @@ def _matched(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], network: 
 
 
 def _is_the_methods(key: str) -> bool:
-    """Whether a binarizer brought the tensor along, in its layer or behind it."""
+    """Whether the tensor belongs to a binarizer, in its layer or after it."""
     return bool({"binarizer", "behind"} & set(key.split(".")))
 
 

@@ -1,4 +1,4 @@
-"""Progress of a run: a bar on a terminal, a line per epoch where the output is piped."""
+"""Progress of a run: a bar on a terminal, a line per epoch if the output is piped."""
 
 import sys
 import time
@@ -26,7 +26,7 @@ class EpochBar(RichProgressBar):
 class EpochLines(pl.Callback):
     """`[epoch]  3/20  loss 1.234  val top-1 56.78 %  top-5 90.12 %  11.2 s`, one plain line per epoch.
 
-    Accuracies stand in the lines of epochs that were validated.
+    Lines of validated epochs include accuracies.
     """
 
     _validated = False
@@ -59,6 +59,6 @@ def progress(bar: bool) -> pl.Callback:
     """The bar for a terminal, the lines for anything else.
 
     Args:
-        bar: Whether a bar is wanted where there is a terminal.
+        bar: Whether to show a bar on a terminal.
     """
     return EpochBar() if bar and sys.stdout.isatty() else EpochLines()

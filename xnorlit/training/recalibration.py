@@ -1,4 +1,4 @@
-"""Batch-norm statistics estimated anew before every validation of a run."""
+"""Re-estimates batch-norm statistics before every validation of a run."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,13 +13,13 @@ from xnorlit.models import recalibrate
 
 
 class Recalibration(pl.Callback):
-    """Before each validation, running statistics become plain averages over the same training images.
+    """Before each validation, replaces running statistics by plain averages over the same training images.
 
-    So what is validated, and saved as best and last, does not depend on how a moving average followed weights whose
-    signs flip. Training itself is the same with and without it: it reads the statistics of its own batches.
+    The validated and saved network then does not depend on how a moving average followed weights with flipping signs.
+    Training itself is unaffected: it uses the statistics of its own batches.
 
     Args:
-        images: How many training images, augmented as in training; they are held as uint8.
+        images: Number of training images, augmented as in training and held as uint8.
     """
 
     def __init__(self, images: int = 2048) -> None:
@@ -30,7 +30,7 @@ class Recalibration(pl.Callback):
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Read once, and not in between: a loader that is under way cannot be asked twice by every backend.
+        # Read once, at the start: not every backend can iterate a loader that is already in use.
         self._batches = list(trainer.datamodule.training_sample(self.images))
 
     @override
@@ -38,12 +38,12 @@ class Recalibration(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if batch_idx or not self._batches:
-            return  # Not at the epoch's start: an average of weights is put in place there, before or after.
+            return  # Not at the epoch's start, where averaged weights may be swapped in before or after.
         estimate(trainer, pl_module, self._batches)
 
 
 def estimate(trainer: pl.Trainer, module: pl.LightningModule, batches: Sequence[Tensor]) -> None:
-    """`recalibrate` for a module on its device; processes that see a share of the images each agree on the mean.
+    """`recalibrate` for a module on its device; processes with a share of the images each agree on the mean.
 
     Args:
         trainer: Of the module.

@@ -1,4 +1,4 @@
-"""Settings that parse but cannot give a result, refused before anything is read or written."""
+"""Refuses settings that parse but cannot give a result, before anything is read or written."""
 
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,14 @@ _LARGEST_SEED = 2**32 - 1  # numpy's
 
 
 def refuse(command: str, config: Any) -> None:
-    """Says no to a parsed configuration that would fail later, or train for nothing.
+    """Refuses a parsed configuration that would fail later or train in vain.
 
     Args:
         command: fit, validate, test or predict.
         config: The command's namespace.
 
     Raises:
-        UserError: A setting is out of its range, or a checkpoint is missing or none.
+        UserError: A setting is out of range, or a checkpoint is missing.
     """
     seed = config.seed_everything
     if isinstance(seed, bool) or not 0 <= seed <= _LARGEST_SEED:
@@ -34,7 +34,7 @@ def refuse(command: str, config: Any) -> None:
     if command != "fit":
         packed = config.get("packed")
         if packed is not None and config.ckpt_path is not None:
-            raise UserError("both --packed and --ckpt_path were given. Measure one, then the other.")
+            raise UserError("both --packed and --ckpt_path are given. Measure one, then the other.")
         if packed is None and config.ckpt_path is None:
             raise UserError(
                 f"{command} needs a checkpoint: --ckpt_path RUN/checkpoints/best.ckpt, with the configuration it was "

@@ -1,4 +1,4 @@
-"""When a run is saved and stopped: by epoch, by time, by signal, and before a loss that is not a number spoils it."""
+"""Saves and stops a run: by epoch, by time, by signal, and when a loss is not a number."""
 
 import os
 import random
@@ -22,15 +22,15 @@ from xnorlit.training.record import RunRecord
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 BEFORE_VALIDATION = 60  # seconds: where the last checkpoint is older, one is saved before a validation
-LOOK = 25  # steps between two looks at the losses of a GPU, each of which waits for it
+LOOK = 25  # steps between two reads of a GPU's losses, each of which waits for the GPU
 
 
 class Saving(Checkpoint):
-    """Keeps `last.ckpt`, its predecessor and `best.ckpt`, from which a run goes on with the very next sample.
+    """Keeps `last.ckpt`, its predecessor and `best.ckpt`, from which a run resumes with the very next sample.
 
-    Everything is saved where an epoch or an optimizer step begins, since all of what came before is logged by then: a
-    checkpoint and `metrics.csv` always agree. Lightning's counters are saved as they stand between two epochs or two
-    steps, whichever of its hooks is running.
+    Everything is saved where an epoch or an optimizer step starts, when everything before is logged: a checkpoint and
+    `metrics.csv` always agree. Lightning's counters are saved as between two epochs or two steps, whichever of its
+    hooks is running.
 
     A signal (SIGINT, SIGTERM, SIGUSR1) saves before the next step, or before a validation, and ends the run with
     `Stopped`. In a validation the run ends at the next batch if it was saved when that began, which it is where the
@@ -39,7 +39,7 @@ class Saving(Checkpoint):
 
     Args:
         record: The run's record, which knows its folder and its best epoch.
-        minutes: A checkpoint is saved within an epoch where the last one is older than that.
+        minutes: A checkpoint is also saved within an epoch when the last one is older than this.
     """
 
     def __init__(self, record: RunRecord, minutes: float) -> None:

@@ -20,7 +20,7 @@ def steps_per_epoch(trainer: pl.Trainer) -> float:
 
 
 class Schedule(ABC):
-    """`rate = base * schedule(epoch, epochs)`, asked before every optimizer step."""
+    """`rate = base * schedule(epoch, epochs)`, evaluated before every optimizer step."""
 
     @abstractmethod
     def __call__(self, epoch: float, epochs: int) -> float:
@@ -41,10 +41,10 @@ class Constant(Schedule):
 
 
 class Steps(Schedule):
-    """`factors[e]` from epoch `e` on, 1 before the first of them: a table like those of the Torch 7 recipes.
+    """`factors[e]` from epoch `e` on, 1 before the first: a table as in the Torch 7 recipes.
 
     Args:
-        factors: Factor on the base rate by the epoch, counted from 0, at which it begins.
+        factors: Factor on the base rate by its first epoch, counted from 0.
     """
 
     def __init__(self, factors: dict[int, float]) -> None:
@@ -57,7 +57,7 @@ class Steps(Schedule):
 
 
 class Staircase(Schedule):
-    """`factor` at every `every`-th epoch, again and again: `factor ** floor(epoch / every)`.
+    """Multiplies by `factor` every `every` epochs: `factor ** floor(epoch / every)`.
 
     Args:
         every: Epochs between two steps.
@@ -76,11 +76,11 @@ class Staircase(Schedule):
 
 
 class Linear(Schedule):
-    """A line from 1 down to `end` at the end of the run, behind one up from 0 where there is a warm-up.
+    """Linear from 1 to `end` at the end of the run, after a linear warm-up from 0 if there is one.
 
     Args:
         end: Factor at the end of the run.
-        warmup: Epochs of warm-up; fractions are understood.
+        warmup: Epochs of warm-up; may be a fraction.
     """
 
     def __init__(self, end: float = 0.0, warmup: float = 0.0) -> None:
@@ -96,10 +96,10 @@ class Linear(Schedule):
 
 
 class WarmupCosine(Schedule):
-    """A line from 0 to 1 over `warmup` epochs, then half a cosine down to 0 at the end of the run.
+    """Linear from 0 to 1 over `warmup` epochs, then half a cosine to 0 at the end of the run.
 
     Args:
-        warmup: Epochs of warm-up; fractions are understood.
+        warmup: Epochs of warm-up; may be a fraction.
     """
 
     def __init__(self, warmup: float = 1.0) -> None:

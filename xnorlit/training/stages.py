@@ -13,10 +13,10 @@ class TwoStages(pl.Callback):
     """Weights (or inputs) are real up to step `share * steps`, and few-bit from there; one schedule over both stages.
 
     In the first stage the network learns features that survive binary inputs, without the noise of flipping weights.
-    Validation goes by the codes of both operands from the beginning, so it is low until the second stage: it measures
-    the network that can be packed.
+    Validation uses the codes of both operands from the start, so it is low until the second stage: it measures the
+    network that can be packed.
 
-    The stage follows from the step alone, and so does that of a resumed run.
+    The stage depends on the step alone, also in a resumed run.
 
     Args:
         real: Which operand stays real at first: `weights` is the order of Bi-Real Net and ReActNet.

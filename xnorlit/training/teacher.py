@@ -1,4 +1,4 @@
-"""A trained network that another one learns from."""
+"""A trained network from which another one learns."""
 
 from pathlib import Path
 
@@ -16,10 +16,10 @@ def trained_network(checkpoint: Path, data: ImageData) -> AlexNet:
 
     Args:
         checkpoint: `RUN/checkpoints/NAME.ckpt`.
-        data: The images that it is going to see: its classes, in order, and their size must be theirs.
+        data: The images that it will see; they must have its classes, in order, and its image size.
 
     Raises:
-        UserError: It is no such checkpoint, or was trained on other classes or another image size.
+        UserError: It is not such a checkpoint, or was trained on other classes or another image size.
     """
     content = load(checkpoint)
     made = content.get("xnorlit")

@@ -1,4 +1,4 @@
-"""What a checkpoint was trained on, held against the images at hand: labels are numbers, and fit any set of so many."""
+"""Compares what a checkpoint was trained on with the images at hand, because labels are numbers that fit any set."""
 
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -20,10 +20,10 @@ def images_of(data: ImageData) -> dict[str, Any]:
 
 
 def refuse_other_images(then: Mapping[str, Any], data: ImageData) -> None:
-    """Refuses to go on with other images than a run was begun with.
+    """Refuses to resume with other images than a run was started with.
 
     Args:
-        then: What `images_of` gave when the checkpoint was saved; empty from an earlier version.
+        then: The result of `images_of` when the checkpoint was saved; empty in earlier versions.
         data: Set up.
 
     Raises:
