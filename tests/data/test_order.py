@@ -62,7 +62,7 @@ def test_the_weighted_gradient_is_the_mean_over_the_step(division, count):
         step = everything[number * division.global_batch : (number + 1) * division.global_batch]
         gradient = np.zeros(count)
         for share in shares:
-            for samples, weight in share:
+            for samples, weight, _ in share:
                 gradient[samples] += weight / len(samples) / division.accumulate / division.world
         expected = np.zeros(count)
         expected[step] = 1 / len(step)

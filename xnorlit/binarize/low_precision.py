@@ -10,6 +10,7 @@ from typing_extensions import override
 from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.bits import REAL, checked
 from xnorlit.binarize.fixed_point import codes, fixed_point, move, overflow, range_of
+from xnorlit.binarize.processes import agreed
 from xnorlit.errors import UserError
 
 GROUPS = ("z", "y", "W", "b", "dz", "dy", "dW", "db", "update W", "update b")
@@ -176,6 +177,7 @@ class LowPrecision(Binarizer):
     @torch.no_grad()
     def after_step(self, weight: Tensor) -> None:
         self._step(weight, "W")
+        self._agree()
         if self.format == "dynamic":
             self.steps += 1
             due = self.steps >= self.every
@@ -184,6 +186,14 @@ class LowPrecision(Binarizer):
             self.ranges += torch.where(due, moves, 0)
             self.rates *= ~due
             self.steps *= ~due
+
+    def _agree(self) -> None:
+        """Takes the largest range that any process has started, and the mean of what all have counted."""
+        started = agreed(self.started.to(self.ranges.dtype), "max") > 0
+        ranges = agreed(torch.where(self.started, self.ranges, -torch.inf), "max")
+        self.ranges.copy_(torch.where(started, ranges, self.ranges))
+        self.started.copy_(started)
+        self.rates.copy_(agreed(self.rates, "mean"))
 
     @override
     @torch.no_grad()

@@ -4,7 +4,6 @@ import math
 from typing import Any, Literal
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -13,6 +12,7 @@ from xnorlit.binarize.bits import REAL, checked
 from xnorlit.binarize.channels import over_filters
 from xnorlit.binarize.latent import by_filters, by_filters_with, compute_dtype
 from xnorlit.binarize.nearest import nearest_scale
+from xnorlit.binarize.processes import agreed
 from xnorlit.binarize.standard import filter_dims
 from xnorlit.errors import UserError
 
@@ -192,10 +192,7 @@ class LSQ(Binarizer):
     @torch.no_grad()
     def _start(self, x: Tensor) -> None:
         self._may_start = False
-        step = self._first_input_step(x)
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(step)  # Every process has seen another part of the batch, and all need the same step.
-            step /= dist.get_world_size()
+        step = agreed(self._first_input_step(x), "mean")
         self.input_step.copy_(torch.where(self.started, self.input_step, step))  # In a resumed run it has started.
         self.started.fill_(True)
 

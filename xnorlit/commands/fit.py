@@ -17,6 +17,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.strategies import ParallelStrategy
 from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from typing_extensions import override
@@ -44,6 +45,7 @@ from xnorlit.training.progress import progress
 from xnorlit.training.record import RunRecord
 from xnorlit.training.refusals import refuse
 from xnorlit.training.saving import Saving
+from xnorlit.training.sync import SteadySync
 from xnorlit.training.tracking import tracked, tracking_mode
 
 _NO_TEXT = "Unable to serialize instance "
@@ -221,6 +223,8 @@ class XnorlitCLI(LightningCLI):
         wanted = self._config().trainer.enable_progress_bar is not False
         trainer = self._trainer(**kwargs, enable_progress_bar=wanted and sys.stdout.isatty())
         trainer.strategy.checkpoint_io = Checkpoints()
+        if self._config().trainer.sync_batchnorm and isinstance(trainer.strategy, ParallelStrategy):
+            trainer.strategy._layer_sync = SteadySync()  # As a plugin Lightning takes no other beside the setting.
         return trainer
 
     def _trainer(self, **kwargs: Any) -> Trainer:

@@ -26,6 +26,8 @@ class Batch(NamedTuple):
     """int64 [N], positions in the split's listing: the same in every epoch, for any workers and backend."""
     weight: float = 1.0
     """Factor on the mean training loss; not 1 only where a step's samples divide unevenly, see `order.Division`."""
+    copies: int = 1
+    """Processes that read these same samples: all of them in a last step that is too small to be divided, else 1."""
 
 
 class Samples(NamedTuple):
@@ -99,7 +101,7 @@ class BatchLoader:
                     pictures.close()
                 self.epoch, self.position = (epoch + 1, 0) if last else (epoch, first + number)
                 indices = torch.from_numpy(portion.samples)
-                yield Batch(images, torch.from_numpy(labels[portion.samples]), indices, portion.weight)
+                yield Batch(images, torch.from_numpy(labels[portion.samples]), indices, *portion[1:])
                 if last:
                     return
 

@@ -142,20 +142,21 @@ class ImageData(pl.LightningDataModule):
         """Lets the next training loader go on where the saved one stood."""
         self._resume_at = state_dict
 
-    def recount(self, progress: dict[str, int]) -> None:
+    def recount(self, checkpoint: dict[str, Any]) -> None:
         """Counts the batches of an epoch under way as this process would have read them.
 
         Lightning's counts are in batches of one process, which other devices or another batch_size make others of.
 
         Args:
-            progress: Lightning's counts of the epoch's batches in the checkpoint that is resumed; changed in place.
+            checkpoint: What a run is resumed from; changed in place.
         """
-        division = self._division()
-        if self._resume_at.get("global_batch") != division.global_batch:
-            return  # None was noted by an older version, and the loader refuses another one.
-        done = self._resume_at["sample"] // division.global_batch * division.accumulate
-        if done and progress["completed"] != done:
-            progress.update(dict.fromkeys(("ready", "started", "processed", "completed"), done))
+        division, state = self._division(), checkpoint.get(type(self).__qualname__, {})
+        if not state.get("sample") or state["global_batch"] != division.global_batch:
+            return  # An epoch begins, an older version did not note it, or the loader is going to refuse.
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+        change = state["sample"] // division.global_batch * division.accumulate - progress["processed"]
+        # What is ready and not yet completed, or the like, stays so.
+        progress.update({stage: count + change for stage, count in progress.items()})
 
     def val_dataloader(self) -> BatchLoader:
         """Every validation sample once, in listing order."""

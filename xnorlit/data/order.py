@@ -44,6 +44,8 @@ class Portion(NamedTuple):
     samples: NDArray[np.int64]
     weight: float
     """Factor on the mean loss of these samples, with which the gradient is the mean over the whole global batch."""
+    copies: int = 1
+    """Processes that read these same samples."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class Division:
             step = order[number * self.global_batch : (number + 1) * self.global_batch]
             for part in np.array_split(step, self.parts(len(step))):
                 if len(part) < self._least:
-                    yield Portion(part, len(part) * self.accumulate / len(step))
+                    yield Portion(part, len(part) * self.accumulate / len(step), self.world)
                 else:
                     mine = part[rank :: self.world]
                     yield Portion(mine, len(mine) * self.world * self.accumulate / len(step))

@@ -28,6 +28,7 @@ from xnorlit.training.own_network import BODY, Conversion, OwnNetwork, OwnSpec
 from xnorlit.training.place import checkpoint_of
 from xnorlit.training.pretrained import accuracy, inherit
 from xnorlit.training.schedule import Constant, Schedule, steps_per_epoch
+from xnorlit.training.sync import tell_copies
 from xnorlit.training.trained_on import images_of, refuse_other_classes, refuse_other_images
 
 
@@ -165,16 +166,22 @@ class Classifier(Evaluation):
         return self.net(images)
 
     @override
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        if self.trainer.world_size > 1:
+            tell_copies(self.net, batch.copies)
+
+    @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logits = self(batch.images).float()
         terms = [term(self.net, batch, logits) for term in self.losses]
         loss = torch.stack(terms).sum()
         # Means over the epoch are sums of ours, which a checkpoint holds; Lightning's own begin anew at a resume.
-        size = len(batch.labels)
+        size = len(batch.labels) / batch.copies
         for metric, value in zip(self.train_terms, terms, strict=True):
             metric.update(value.detach(), size)
         self.train_loss.update(loss.detach(), size)
-        self.train_top1.update(logits, batch.labels)
+        if batch.copies == 1 or self.trainer.is_global_zero:
+            self.train_top1.update(logits, batch.labels)
         self.log("train/loss_step", loss, prog_bar=True, on_step=True, on_epoch=False)
         return loss if batch.weight == 1 else batch.weight * loss
 
@@ -289,7 +296,7 @@ class Classifier(Evaluation):
         self._go_on_summing(checkpoint.get("train_sums", {}))
         if self._trainer and self.trainer.state.fn == TrainerFn.FITTING:
             refuse_other_images(made.get("images", {}), self.trainer.datamodule)
-            self.trainer.datamodule.recount(checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"])
+            self.trainer.datamodule.recount(checkpoint)
         ours, theirs = self.state_dict(), checkpoint["state_dict"]
         wrong = [key for key in sorted(ours.keys() | theirs.keys()) if _shape(ours, key) != _shape(theirs, key)]
         if wrong:
