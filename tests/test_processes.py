@@ -9,8 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from xnorlit.binarize.lsq import LSQ
 from xnorlit.binarize.low_precision import LowPrecision
+from xnorlit.binarize.lsq import LSQ
 from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d
 from xnorlit.training.sync import SteadySync, tell_copies
 

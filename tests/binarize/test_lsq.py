@@ -111,7 +111,7 @@ def test_steps_start_from_the_weights_and_the_first_training_batch():
 
 
 def test_processes_that_share_a_batch_start_from_one_step(monkeypatch):
-    def all_reduce(step):
+    def all_reduce(step, _):
         step.add_(0.5)  # what the other process has found
 
     monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
