@@ -25,7 +25,7 @@ def test_every_option_of_this_lightning_has_an_answer():
         ("check_val_every_n_epoch", None), ("check_val_every_n_epoch", 0), ("check_val_every_n_epoch", 4),
         ("accumulate_grad_batches", 0), ("strategy", "fsdp"), ("strategy", "ddp_spawn"), ("precision", "bf16-true"),
         ("precision", "64-true"), ("logger", True), ("default_root_dir", "runs"), ("enable_checkpointing", False),
-        ("barebones", True), ("plugins", ["x"]), ("sync_batchnorm", True), ("model_registry", "x"),
+        ("barebones", True), ("plugins", ["x"]), ("model_registry", "x"),
         ("reload_dataloaders_every_n_epochs", 1), ("of_the_next_lightning", 1),
         ("callbacks", [{"class_path": "pytorch_lightning.callbacks.ModelCheckpoint"}]),
         ("callbacks", {"class_path": "pytorch_lightning.callbacks.Timer"}),

@@ -1,13 +1,16 @@
 """The command `xnorlit ablate`: says what it is going to do, trains what is missing, prints what came of it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from rich.table import Table
 
 from xnorlit.edge.console import say, terminal
 from xnorlit.errors import UserError
+from xnorlit.sweep import Job
+from xnorlit.sweep.cluster import Cluster, Submitted, executor_for
 from xnorlit.sweep.grid.duration import Duration, duration, spoken
 from xnorlit.sweep.grid.grid import Grid
 from xnorlit.sweep.grid.outcome import outcomes
@@ -22,7 +25,9 @@ def ablate(
     file: str,
     *,
     dry_run: bool = False,
-    jobs: int = 1,
+    jobs: int | None = None,
+    on: Literal["here", "local", "slurm"] = "here",
+    slurm: str | None = None,
     data: str | None = None,
     experiment: str | None = None,
     root: Path | None = None,
@@ -36,7 +41,10 @@ def ablate(
     Args:
         file: The grid: a file, or the name of one in experiments/ablations.
         dry_run: List the runs with their state and expected time, and do nothing.
-        jobs: How many runs are trained at the same time; they share the cores.
+        jobs: How many runs are trained at the same time: by default one here, sharing the cores, and all on a cluster.
+        on: Where: here, or as jobs of submitit, which are requeued when they are ended: on slurm, or local, this
+            machine in its place (pip install 'xnorlit[slurm]').
+        slurm: What a job asks for, as submitit names it: timeout_min=720,gpus_per_node=1,slurm_partition=gpu.
         data: Folder of images or named set, in place of the recipe's own.
         experiment: Recipe in place of the grid's own, such as cifar10.
         root: Folder of all runs, in place of the grid's own (runs).
@@ -46,21 +54,29 @@ def ablate(
     Raises:
         UserError: The grid cannot be run, or a run failed: the others were trained, and the tables hold them.
     """
-    if jobs < 1:
+    if jobs is not None and jobs < 1:
         raise UserError(f"--jobs is {jobs}. Expected how many runs are trained at the same time, 1 or more.")
     grid = Grid.load(file)
     trials = planned(grid, Base(data, experiment, root))
     _introduce(grid, trials)
+    start = None if on == "here" else _start(on, slurm, _folder(trials), grid.name)
+    jobs = jobs or (1 if on == "here" else len(trials))
     trials = checked(grid, trials)
     expected = duration(trials, jobs)
     _tell_what_is_left(trials, expected, jobs)
     if dry_run:
         terminal().print(_listed(grid, trials, expected))
         return
-    failed, trials = carry_through(trials, jobs, again)
+    failed, trials = carry_through(trials, jobs, again, start)
     _conclude(grid, trials)
     if failed:
         raise UserError(told(failed, len(trials)))
+
+
+def _start(on: Cluster, settings: str | None, folder: Path, name: str) -> Callable[[Job], Submitted]:
+    """What begins a job on a cluster."""
+    executor = executor_for(on, settings, folder / "submitit", name)
+    return lambda job: Submitted(executor, job)
 
 
 def _state(trial: Trial) -> str:

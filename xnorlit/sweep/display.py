@@ -6,6 +6,7 @@ from rich.live import Live
 from rich.text import Text
 
 from xnorlit.edge.console import say, terminal
+from xnorlit.sweep.cluster import Submitted
 from xnorlit.sweep.job import Job
 from xnorlit.sweep.process import Process
 
@@ -17,7 +18,7 @@ class Display:
         running: The current jobs, read at each refresh.
     """
 
-    def __init__(self, running: Mapping[Job, Process]) -> None:
+    def __init__(self, running: Mapping[Job, Process | Submitted]) -> None:
         self._running = running
         console = terminal()
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None

@@ -5,13 +5,14 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from xnorlit.edge.processes import cores
 from xnorlit.errors import UserError
 from xnorlit.runs import read
+from xnorlit.sweep.cluster import Submitted
 from xnorlit.sweep.display import Display
 from xnorlit.sweep.job import Job
 from xnorlit.sweep.process import Process, last_line
@@ -19,7 +20,9 @@ from xnorlit.sweep.process import Process, last_line
 PAUSE = 0.2  # seconds between two polls
 
 
-def carry_out(jobs: Sequence[Job], *, at_once: int, tag: str) -> list[Job]:
+def carry_out(
+    jobs: Sequence[Job], *, at_once: int, tag: str, start: Callable[[Job], Process | Submitted] | None = None
+) -> list[Job]:
     """Trains the unfinished jobs and returns the failed ones; a failure does not stop the others.
 
     Ctrl-C or a termination request is passed on to the running jobs, which save a checkpoint first, and then raised.
@@ -29,8 +32,13 @@ def carry_out(jobs: Sequence[Job], *, at_once: int, tag: str) -> list[Job]:
         jobs: The runs, in starting order.
         at_once: How many train at the same time; they share the cores.
         tag: The command's name, for the lines that it prints.
+        start: Begins a job somewhere else than on this machine, where it is a process unless given.
     """
-    work = _Work(jobs, at_once, tag)
+
+    def here(job: Job) -> Process:
+        return Process(job.command, folder=job.folder, log=job.log.absolute(), threads=threads(at_once))
+
+    work = _Work(jobs, at_once, tag, start or here)
     with _ends_as_interrupt():
         try:
             return work.done()
@@ -46,11 +54,13 @@ def threads(at_once: int) -> int:
 
 
 class _Work:
-    def __init__(self, jobs: Sequence[Job], at_once: int, tag: str) -> None:
+    def __init__(
+        self, jobs: Sequence[Job], at_once: int, tag: str, start: Callable[[Job], Process | Submitted]
+    ) -> None:
         self.waiting = deque(job for job in jobs if job.state != "finished")
         self.count, self.number = len(self.waiting), 0
-        self.at_once, self.tag = at_once, tag
-        self.running: dict[Job, Process] = {}
+        self.at_once, self.tag, self.start = at_once, tag, start
+        self.running: dict[Job, Process | Submitted] = {}
         self.elsewhere: set[Job] = set()
         self.failed: list[Job] = []
         self.display = Display(self.running)
@@ -98,9 +108,7 @@ class _Work:
                 continue
             does = "resumes" if state == "unfinished" else "starts"
             self.display.say(self.tag, f"{self.number}/{self.count}  {_name(job)} {does}; log: {job.log}")
-            self.running[job] = Process(
-                job.command, folder=job.folder, log=job.log.absolute(), threads=threads(self.at_once)
-            )
+            self.running[job] = self.start(job)
 
     def _end(self, job: Job, status: int) -> None:
         if status == 0:

@@ -21,7 +21,7 @@ Options = Mapping[str, Any]
 
 # These work, with right numbers, curves, checkpoints and resume; tests/training/test_options.py tries them all.
 WORK = {
-    "accelerator", "devices", "num_nodes", "fast_dev_run", "min_epochs", "limit_test_batches",
+    "accelerator", "devices", "num_nodes", "sync_batchnorm", "fast_dev_run", "min_epochs", "limit_test_batches",
     "limit_predict_batches", "num_sanity_val_steps", "log_every_n_steps", "enable_progress_bar",
     "enable_model_summary", "gradient_clip_val", "gradient_clip_algorithm", "deterministic", "benchmark",
     "inference_mode", "use_distributed_sampler", "profiler", "detect_anomaly", "enable_autolog_hparams",
@@ -39,8 +39,6 @@ INSTEAD = {
     "enable_checkpointing": "A run without checkpoints cannot be resumed, packed or compared.",
     "barebones": "It trains without checkpoints and metrics; trainer.fast_dev_run true rehearses a run.",
     "plugins": "Give trainer.precision and trainer.strategy.",
-    "sync_batchnorm": "It would replace the networks' batch norms, which keep constant channels finite, by torch's. "
-    "Give a larger data.batch_size.",
     "reload_dataloaders_every_n_epochs": "A loader that is made again begins with the first epoch's order.",
     "model_registry": "A run's checkpoints are in its own folder.",
 }

@@ -1,12 +1,13 @@
 """A grid's runs in Python: read the finished ones, or train the missing ones first."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from xnorlit.edge.console import say
 from xnorlit.errors import UserError
 from xnorlit.sweep import Job
+from xnorlit.sweep.cluster import Submitted
 from xnorlit.sweep.grid.grid import Grid
 from xnorlit.sweep.grid.outcome import Outcome, outcomes
 from xnorlit.sweep.grid.plan import Trial, checked, planned
@@ -66,13 +67,16 @@ def trained(
     return outcomes(grid, trials)
 
 
-def carry_through(trials: Sequence[Trial], jobs: int, again: bool) -> tuple[list[Job], list[Trial]]:
+def carry_through(
+    trials: Sequence[Trial], jobs: int, again: bool, start: Callable[[Job], Submitted] | None = None
+) -> tuple[list[Job], list[Trial]]:
     """Trains the unfinished runs; returns the failed jobs and the updated trials.
 
     Args:
         trials: A grid's runs, checked.
         jobs: How many runs train at the same time.
         again: Retrain runs that were started with another configuration.
+        start: Begins a job on a cluster; this machine trains unless given.
 
     Raises:
         UserError: There are such runs, and `again` is false.
@@ -80,7 +84,7 @@ def carry_through(trials: Sequence[Trial], jobs: int, again: bool) -> tuple[list
     if not again:
         refuse_others(trials)
     todo = [replace(trial.job, again=bool(trial.other)) for trial in trials]
-    return carry_out(todo, at_once=jobs, tag="ablate"), [replace(trial, other=()) for trial in trials]
+    return carry_out(todo, at_once=jobs, tag="ablate", start=start), [replace(trial, other=()) for trial in trials]
 
 
 def refuse_others(trials: Sequence[Trial]) -> None:
