@@ -7,8 +7,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Literal
 
+from xnorlit.edge.processes import cores
 from xnorlit.errors import Stopped, UserError
-from xnorlit.processes import cores
 from xnorlit.sweep.job import Job
 from xnorlit.sweep.process import Process, last_line
 
