@@ -186,7 +186,7 @@ def orientation(image: Image.Image) -> int:
         said = image.getexif().get(_ORIENTATION)
     except Exception:  # struct.error, SyntaxError, TypeError, ...: whatever the bytes make of it
         return 1
-    return int(said) if isinstance(said, Real) and said in _UPRIGHT else 1
+    return int(float(said)) if isinstance(said, Real) and said in _UPRIGHT else 1
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
