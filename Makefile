@@ -16,7 +16,7 @@ ON_DATA = $(1) $(if $(DATA),--data $(call quote,$(DATA))) $(if $(EXPERIMENT),--e
 TRAIN = $(call ON_DATA,$(XNORLIT) train $(1)) --seed $(SEED) --run.resume auto $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train-xnor train-float train-bwn compare report sync pack bench ablation cifar10-table notebooks docs test faults test-wheel test-lowest wheel lint format clean FORCE
+.PHONY: help setup train-xnor train-float train-bwn compare report sync pack bench ablation cifar10-table notebooks docs test faults test-wheel test-lowest wheel audit lint format clean FORCE
 
 help:
 	@awk '/^##/ { sub(/^## ?/, ""); print; next } \
@@ -81,6 +81,9 @@ lint: $(STAMP) ## check the code: ruff, pyright, codespell
 	$(RUN) ruff format --check .
 	$(RUN) pyright --pythonpath $(VENV)/bin/python
 	$(RUN) codespell_lib
+
+audit: $(STAMP) ## look for known security holes in the installed packages (pip-audit; asks a server)
+	$(RUN) pip_audit --skip-editable $(ARGS)
 
 format: $(STAMP) ## format the code, apply ruff's fixes, strip the notebooks' output
 	$(VENV)/bin/nbstripout notebooks/*.ipynb

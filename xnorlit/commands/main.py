@@ -76,6 +76,7 @@ COMMANDS: dict[str, Command] = {
         "what a training step of each arm costs, relative to the first",
         "runs/cifar10/pair-0/float/seed-0 runs/cifar10/pair-0/xnor/seed-0",
     ),
+    "plan": Command("what training a recipe would take on GPUs: days, cores, cost", "--gpus 8 --gpu h100 --cores 12"),
     "bench": Command(
         "speed and size of the packed network beside torch and onnxruntime",
         "packed.safetensors --json bench.json --batches 1 32",
@@ -94,6 +95,7 @@ def usage() -> str:
         "  --help    this text\n"
         "  --version the version\n"
         "  --debug   anywhere: show the traceback of an error\n"
+        "  --no-code anywhere: refuse class paths outside xnorlit, torch and Lightning (SECURITY.md)\n"
     )
 
 
@@ -110,7 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
-    words = [_HOME.sub(_at_home, word) for word in words if word != "--debug"]
+    if "--no-code" in words:
+        os.environ["XNORLIT_NO_CODE"] = "1"  # The processes that a command starts inherit it.
+    words = [_HOME.sub(_at_home, word) for word in words if word not in ("--debug", "--no-code")]
     closed = _open_standard_streams()
     try:
         with suppress(FileNotFoundError):  # the current folder was removed
@@ -131,6 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError(
                 f"standard output is closed, and {words[0]} answers there. Let it write into a file: > FILE."
             )
+        if os.environ.get("XNORLIT_NO_CODE"):
+            importlib.import_module("xnorlit.runs.trust").refuse_code_in_words(words[1:])
         status = COMMANDS[words[0]].run(words[0], words[1:])
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:

@@ -46,11 +46,11 @@ def summary(
         UserError: The network cannot be built.
     """
     recipe = merged(config)
-    model, data = _part(recipe, "model"), _part(recipe, "data")
+    model, data = part(recipe, "model"), part(recipe, "data")
     chosen_network = network_named(network or model.get("network", NETWORK))
     side = _positive("data.image_size", image_size or data.get("image_size", chosen_network.image_size))
     classes = classes or (10 if side <= SMALL_IMAGE else 1000)
-    chosen, layers = _binarizers(binarizer or model.get("binarizer", BINARIZER), model.get("layers") or {})
+    chosen, layers = binarizers_of(binarizer or model.get("binarizer", BINARIZER), model.get("layers") or {})
     with torch.device("meta"):  # Shapes without numbers: nothing is drawn.
         built = build(chosen_network, chosen, classes=classes, image_size=side, layers=layers)
     found = summary_of(built)
@@ -74,11 +74,12 @@ def _unpackable(built: AlexNet) -> str:
     return "".join(f"no packed form yet: {', '.join(names)}: {why}\n" for why, names in reasons.items())
 
 
-def _part(recipe: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    part = recipe.get(name) or {}
-    if not isinstance(part, dict):
-        raise UserError(f"{name} is {part!r} in the configuration. Expected settings, as in experiments/*/base.yaml.")
-    return part
+def part(recipe: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The settings of a recipe under a name; none where it has none."""
+    found = recipe.get(name) or {}
+    if not isinstance(found, dict):
+        raise UserError(f"{name} is {found!r} in the configuration. Expected settings, as in experiments/*/base.yaml.")
+    return found
 
 
 def _positive(option: str, value: Any) -> int:
@@ -87,7 +88,7 @@ def _positive(option: str, value: Any) -> int:
     return value
 
 
-def _binarizers(network: Any, layers: Mapping[str, Any]) -> tuple[Binarizer, dict[str, Binarizer]]:
+def binarizers_of(network: Any, layers: Mapping[str, Any]) -> tuple[Binarizer, dict[str, Binarizer]]:
     """The network's and each layer's binarizer from what a recipe says: a name, or class_path with init_args."""
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("--model.binarizer", type=Binarizer)

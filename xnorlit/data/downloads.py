@@ -1,5 +1,6 @@
 """Named sets that torchvision downloads, with its progress bars and checksums."""
 
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ def cifar10(root: Path, *, train: bool) -> tuple[NDArray[np.uint8], NDArray[np.i
     """
     from torchvision.datasets import CIFAR10
 
-    with _download_errors("cifar10", root):
+    with safely("cifar10", root):
         if not (root / CIFAR10.base_folder).is_dir():
             say(f"downloading CIFAR-10 (163 MB) into {root}")
         found = CIFAR10(str(root), train=train, download=True)
@@ -32,7 +33,7 @@ def imagenette(root: Path) -> Path:
     from torchvision.datasets import Imagenette
 
     folder = root / "imagenette2-320"
-    with _download_errors("imagenette", root):
+    with safely("imagenette", root):
         if not folder.is_dir():
             say(f"downloading Imagenette (326 MB) into {root}")
             root.mkdir(parents=True, exist_ok=True)
@@ -41,12 +42,25 @@ def imagenette(root: Path) -> Path:
 
 
 @contextmanager
-def _download_errors(name: str, root: Path) -> Iterator[None]:
-    # URLError and timeouts are OSErrors; torchvision reports a wrong checksum as a RuntimeError.
+def safely(name: str, root: Path) -> Iterator[None]:
+    """Downloads and unpacks: nothing is written outside the archive's folder, and what fails is said clearly.
+
+    Args:
+        name: Of the set.
+        root: Where it is put.
+
+    Raises:
+        UserError: It could not be downloaded, or its archive would leave its folder.
+    """
+    before = getattr(tarfile.TarFile, "extraction_filter", None)
+    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
     try:
         yield
-    except (OSError, RuntimeError) as error:
+    # URLError and timeouts are OSErrors; torchvision reports a wrong checksum as a RuntimeError.
+    except (OSError, RuntimeError, tarfile.TarError) as error:
         raise UserError(
-            f"cannot download {name} into {root}: {error}. Check the network and the free space and try again, "
+            f"{name} could not be downloaded into {root}: {error}. Check the network and the free space and try again, "
             "put the set there yourself, or use DATA=synthetic, which needs no download."
         ) from error
+    finally:
+        tarfile.TarFile.extraction_filter = before

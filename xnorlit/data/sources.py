@@ -28,6 +28,13 @@ CIFAR10_STD: Triple = (62.99, 62.09, 66.70)
 
 SYNTHETIC_COUNTS = {"train": 6000, "val": 1000}
 NAMED = ("synthetic", "cifar10", "imagenette", "imagenet")
+TRAIN_IMAGES = {
+    "synthetic": SYNTHETIC_COUNTS["train"],
+    "cifar10": 50_000,
+    "imagenette": 9_469,
+    "imagenet": 1_281_167,
+}
+"""How many training images the named sets have."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ import yaml
 
 from xnorlit.errors import UserError
 from xnorlit.runs.moved import todays
+from xnorlit.runs.trust import refuse_code
 
 
 class _Distinct(yaml.SafeLoader):
@@ -31,8 +32,12 @@ def load_yaml(text: str) -> Any:
 
     Raises:
         yaml.YAMLError: It is not YAML, or repeats a key within one block.
+        UserError: It names a class that --no-code refuses.
     """
-    return yaml.load(text, Loader=_Distinct)
+    value = yaml.load(text, Loader=_Distinct)
+    if isinstance(value, dict | list):  # A bare word is an option's value, which is looked at with its name.
+        refuse_code(value)
+    return value
 
 
 def load_config(file: Path) -> dict[str, Any]:
@@ -45,6 +50,8 @@ def load_config(file: Path) -> dict[str, Any]:
         config = todays(load_yaml(file.read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror or error}.") from error
+    except UserError:
+        raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{file} is damaged ({error}). Expected YAML. Train the run again.") from error
     if not isinstance(config, dict):

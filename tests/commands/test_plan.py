@@ -1,0 +1,56 @@
+"""`xnorlit plan` says what a recipe would take, on what that rests, and what it lacks."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from xnorlit.commands.main import main
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+IMAGENET = ["-c", str(EXPERIMENTS / "imagenet/base.yaml"), "-c", str(EXPERIMENTS / "imagenet/xnor.yaml")]
+
+
+@pytest.fixture
+def plan(capsys):
+    """Runs the command and gives its status, output and error."""
+
+    def run(*words):
+        status = main(["plan", *words])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def test_the_recipe_of_the_paper_on_eight_gpus(plan):
+    status, out, _ = plan(*IMAGENET, "--gpus", "8", "--gpu", "h100")
+    assert status == 0
+    for word in ("8 x h100", "images/s", "cores for each GPU", "limited by", "Nothing of this was measured", "ASSUMED"):
+        assert word in out
+
+
+def test_an_epoch_is_as_long_as_the_recipe_makes_it(plan):
+    whole = json.loads(plan(*IMAGENET, "--step", "1000", "--json")[1])
+    assert whole["hours"] == pytest.approx(55 * 1500 * 800 / 1000 / 3600)
+    few = json.loads(plan(*IMAGENET, "--step", "1000", "--images", "10000", "--json")[1])
+    assert few["hours"] == pytest.approx(55 * 10000 / 1000 / 3600)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--share", "0"], "--share is 0. Expected a share"),
+        (["--step", "-1"], "--step is -1. Expected more than 0"),
+        (["--gpu", "h200"], "--gpu"),
+        (["-c", "half.yaml"], "does not say trainer.max_epochs"),
+        (["-c", "photos.yaml"], "how many training images photos has is not known. Give --images"),
+    ],
+)
+def test_what_it_cannot_know_is_asked_for(plan, words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("half.yaml").write_text("data: {source: imagenet, image_size: 224}")
+    Path("photos.yaml").write_text("trainer: {max_epochs: 3}\ndata: {source: photos, batch_size: 8}")
+    recipe = [] if "-c" in words else IMAGENET
+    status, _, error = plan(*recipe, *words)
+    assert status == 2
+    assert message in error

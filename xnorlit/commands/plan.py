@@ -1,0 +1,113 @@
+"""The command `xnorlit plan`: what a recipe would take on GPUs that are not here."""
+
+import json as json_format
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from xnorlit.bench.plan import Given, Plan, Work
+from xnorlit.bench.plan import plan as plan_of
+from xnorlit.commands.arguments import Count
+from xnorlit.commands.summary import NETWORK, binarizers_of, part
+from xnorlit.data.sources import TRAIN_IMAGES
+from xnorlit.errors import UserError
+from xnorlit.models import build, network_named
+from xnorlit.models.summary import summary
+from xnorlit.runs.settings import merged
+
+
+def plan(
+    *,
+    config: Sequence[Path] = (),
+    gpus: Count = 1,
+    gpu: Literal["h100", "a100", "v100", "l40s"] = "h100",
+    images: Count | None = None,
+    share: float = 0.25,
+    step: float | None = None,
+    decoded: float | None = None,
+    cores: Count | None = None,
+    price: float | None = None,
+    json: bool = False,
+) -> None:
+    """Says what training a recipe would take on some GPUs: images/s, cores, days, cost, and what limits it.
+
+    Nothing is measured: it is arithmetic over assumptions, which are printed with their sources. What you have
+    measured replaces them.
+
+    Args:
+        config: The recipe; later ones override earlier ones (default: experiments/imagenet, arm xnor).
+        gpus: How many GPUs, in one node.
+        gpu: Their kind.
+        images: Training images (default: the recipe's image set's).
+        share: Share of the GPU's peak that the products reach: an assumption.
+        step: Images/s that one GPU trains, measured (xnorlit steps, benchmarks/step.py).
+        decoded: Images/s that one core decodes, measured (benchmarks/loader.py).
+        cores: Cores that each GPU has, to see whether the loader limits.
+        price: Of one GPU for an hour, in your currency.
+        json: Print the same as JSON.
+
+    Raises:
+        UserError: The recipe says too little, or a number is out of its range.
+    """
+    for name, value in (("step", step), ("decoded", decoded), ("price", price)):
+        if value is not None and value <= 0:
+            raise UserError(f"--{name} is {value:g}. Expected more than 0.")
+    if not 0 < share <= 1:
+        raise UserError(f"--share is {share:g}. Expected a share of the GPU's peak, more than 0 and at most 1.")
+    recipe = merged(config or [Path("experiments/imagenet/base.yaml"), Path("experiments/imagenet/xnor.yaml")])
+    work = _work(recipe, gpus, images)
+    found = plan_of(work, gpu, gpus, Given(share, step, decoded, cores, price))
+    if json:
+        sys.stdout.write(json_format.dumps(asdict(found), indent=2) + "\n")
+    else:
+        sys.stdout.write(_told(found, gpu, gpus))
+
+
+def _work(recipe: Mapping[str, Any], gpus: int, images: int | None) -> Work:
+    """What the recipe trains."""
+    model, data, trainer = part(recipe, "model"), part(recipe, "data"), part(recipe, "trainer")
+    source, batch = str(data.get("source", "")), data.get("global_batch") or data.get("batch_size")
+    epochs, limit = trainer.get("max_epochs"), trainer.get("limit_train_batches")
+    if not isinstance(epochs, int) or not isinstance(batch, int):
+        raise UserError(
+            "the configuration does not say trainer.max_epochs and data.batch_size (or data.global_batch). Give a "
+            "recipe: -c experiments/imagenet/base.yaml -c experiments/imagenet/xnor.yaml."
+        )
+    images = images or TRAIN_IMAGES.get(source)
+    if images is None:
+        raise UserError(f"how many training images {source or 'the recipe'} has is not known. Give --images N.")
+    if isinstance(limit, int):
+        images = min(images, limit * batch)
+    elif isinstance(limit, float):
+        images = int(images * limit)
+    network = network_named(model.get("network", NETWORK))
+    chosen, layers = binarizers_of(model.get("binarizer", "XNOR"), model.get("layers") or {})
+    with torch.device("meta"):
+        built = build(
+            network, chosen, classes=1000, image_size=data.get("image_size", network.image_size), layers=layers
+        )
+    total = summary(built)
+    return Work(sum(layer.macs for layer in total.layers), total.parameters, images, epochs, batch)
+
+
+def _told(found: Plan, gpu: str, gpus: int) -> str:
+    days = f"{found.hours / 24:.1f} days" if found.hours >= 48 else f"{found.hours:.1f} hours"
+    cost = f"{found.cost:,.0f}" if found.cost is not None else "not known: give --price"
+    parts = ", ".join(f"{name} {1000 * seconds:.2f} ms" for name, seconds in found.seconds.items())
+    rows = [
+        ("GPUs", f"{gpus} x {gpu}"),
+        ("trains", f"{found.rate:,.0f} images/s"),
+        ("loader must give", f"{found.needed:,.0f} images/s"),
+        ("cores for each GPU", f"{found.cores_per_gpu:.1f}"),
+        ("takes", f"{days}, {found.gpu_hours:,.1f} GPU hours, without validation"),
+        ("costs", cost),
+        ("limited by", f"{found.limit} (a step: {parts})"),
+    ]
+    lines = [f"{name:<20}{value}" for name, value in rows]
+    lines += ["", "Nothing of this was measured on those GPUs. It rests on:", ""]
+    lines += [f"  {each.what:<30}{each.value:<26}{each.source}" for each in found.assumptions]
+    return "\n".join(lines) + "\n"
