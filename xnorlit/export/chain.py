@@ -1,4 +1,4 @@
-"""A chain as links: a layer, what lies between it and the next layer, and what the next layer makes of it."""
+"""A chain as links: a layer, the modules between it and the next layer, and the next layer's input."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,19 +19,19 @@ from xnorlit.packed.graph import Operand
 
 @dataclass(frozen=True)
 class Link:
-    """One layer and its way to the next.
+    """One layer, with everything up to the next.
 
     Attributes:
         name: The layer's name in the packed network.
         layer: The layer; one of torch's as one of ours.
-        operand: What its sums take in.
-        before_pool: Elementwise modules between the layer and the max pool, or the next layer where there is no pool.
+        operand: The input of its sums.
+        before_pool: Elementwise modules between the layer and the max pool, or the next layer if there is no pool.
         pool: Side, stride and padding of the max pool, if any.
-        after_pool: Elementwise modules behind the pool, before a flattening.
-        after_flatten: Elementwise modules behind a flattening.
-        reader: The next layer; `None` behind the last one.
-        reads: What that one's sums take in.
-        copies: How often its output channels follow each other in what leaves: the packed layer has them all.
+        after_pool: Elementwise modules after the pool, before a flattening.
+        after_flatten: Elementwise modules after a flattening.
+        reader: The next layer; `None` after the last one.
+        reads: The input of the next layer's sums.
+        copies: How often its output channels are repeated; the packed layer has all copies.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Link:
 
     @property
     def outputs(self) -> int:
-        """Output channels, every copy of them."""
+        """Output channels, including copies."""
         return self.copies * len(self.layer.weight)
 
     @property
@@ -57,12 +57,12 @@ class Link:
 
     @property
     def gives_reals(self) -> bool:
-        """Whether what leaves is real: the logits, the next layer's inputs, or those whose magnitudes make its K."""
+        """Whether the output is real: the logits, the next layer's inputs, or those whose magnitudes give its K."""
         return self.reads is None or self.reads.form == "reals" or self.reads.scale == "K"
 
     @cached_property
     def scale(self) -> Tensor:
-        """What the evaluation forward multiplies the sums of codes by, `(O,)`, in its own arithmetic."""
+        """The factor on the sums of codes in the evaluation forward, `(O,)`, in the same arithmetic."""
         binarizer, weight = self.layer.binarizer, self.layer.weight
         codes = binarizer.input_codes(self.layer.weight.new_zeros(1, self.layer.channels))
         if codes.scale.numel() != 1:
@@ -71,17 +71,17 @@ class Link:
         return scale.expand(len(weight)).repeat(self.copies)
 
     def to_pool(self, sums: Tensor) -> Tensor:
-        """What the max pool sees of sums of codes, `(M, O)`; all up to a flattening where there is no pool."""
+        """The max pool's input for sums of codes, `(M, O)`; without a pool, everything up to a flattening."""
         y = sums * self.scale
         y = y if self.bias is None else y + self.bias
         return self._through(self.before_pool, self.layer.binarizer.output(self._shaped(y)).flatten(1))
 
     def features(self, sums: Tensor, positions: int) -> Tensor:
-        """What the next layer reads, `(M, O * positions)`, behind the pool's largest sums of codes.
+        """The next layer's input, `(M, O * positions)`, after the pool's largest sums of codes.
 
         Args:
             sums: One for each output channel, `(M, O)`, or for each channel and position.
-            positions: Positions of the map that a flattening would lay side by side; 1 where none matters.
+            positions: Positions of the map that a flattening puts side by side; 1 if they do not matter.
         """
         alike = sums.shape[1] != self.outputs * positions
         rows = sums if alike else sums.view(-1, self.outputs, positions).transpose(1, 2).reshape(-1, self.outputs)
@@ -93,10 +93,10 @@ class Link:
         return y
 
     def codes(self, sums: Tensor, positions: int) -> Tensor:
-        """The codes of what the next layer reads, `(M, O * positions)`, as bits: 1 for the sign +1.
+        """The codes of the next layer's input, `(M, O * positions)`, as bits: 1 for the sign +1.
 
         Raises:
-            UserError: The next layer makes other codes than it says.
+            UserError: The next layer makes other codes than it states.
         """
         assert self.reader is not None
         assert self.reads is not None
@@ -144,7 +144,7 @@ def links(steps: Sequence[Step]) -> list[Link]:
 
 
 def _layer(step: Step) -> BinaryLayer:
-    """A layer as one of ours; where it is one of torch's, with the same weights and real operands."""
+    """The layer as one of ours; one of torch's with the same weights and real operands."""
     name, module = step.name, step.module
     _check_finite(module, name)
     if isinstance(module, nn.Conv2d):

@@ -14,11 +14,11 @@ FURTHEST = 2**31 - 1
 
 
 def int8_conv(layer: Layer, tensors: Tensors, mean: Sequence[float], std: Sequence[float]) -> tuple[Layer, Tensors]:
-    """A float convolution of the pixels as one of their bytes.
+    """A float convolution of the pixels as a convolution of their bytes.
 
     With `w' = w / std` and `q = round(w' / s)`, `s` per output channel, the convolution of normalised pixels is
     `s * (sum q p - sum q mean)`, so a threshold t of the one is `ceil(t / s + sum q mean)` of `sum q p`. A padded tap
-    is 0 behind the normalisation: the mean, rounded to a pixel.
+    is 0 after the normalisation: the mean, rounded to a pixel.
 
     Args:
         layer: The float layer.
@@ -49,12 +49,12 @@ def int8_conv(layer: Layer, tensors: Tensors, mean: Sequence[float], std: Sequen
 
 
 def int8_linear(layer: Layer, tensors: Tensors, inputs: np.ndarray) -> tuple[Layer, Tensors]:
-    """A float linear layer as one of bytes: inputs in 256 levels from 0 to the largest that calibration saw.
+    """A float linear layer on bytes: inputs in 256 levels from 0 to the largest in calibration.
 
     Args:
         layer: The float layer.
         tensors: Its weight `(O, H, W, C)` and those of its ending.
-        inputs: What the layer read on the calibration images, before it was rounded.
+        inputs: The layer's inputs on the calibration images, before rounding.
 
     Raises:
         UserError: Inputs are negative, or none is above zero.
@@ -72,7 +72,7 @@ def int8_linear(layer: Layer, tensors: Tensors, inputs: np.ndarray) -> tuple[Lay
 
 
 def _quantized(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Integers in -127..127 and the scale per output channel that gives them back."""
+    """Integers in -127..127, and the scale per output channel that restores the values."""
     most = np.abs(weight).reshape(len(weight), -1).max(axis=1)
     scale = np.where(most > 0, most, 1) / 127
     return np.rint(weight / scale.reshape(-1, *(1,) * (weight.ndim - 1))).astype(np.int8), scale

@@ -14,7 +14,7 @@ from xnorlit.export.thresholds import FAR, Steps, integer_steps, real_steps
 from xnorlit.packed.graph import Ending, Layer, Map, Weights, Window
 
 Tensors = dict[str, np.ndarray]
-POINTS = 1025  # where what the max pool sees is checked to grow, or to fall, throughout
+POINTS = 1025  # sums at which the max pool's input is checked to be monotonic
 
 
 @torch.no_grad()
@@ -22,8 +22,8 @@ def packed_layer(link: Link, at: Map) -> tuple[Layer, Tensors]:
     """The packed form of a link that reads the map `at`.
 
     Args:
-        link: The layer and its way to the next.
-        at: What it reads, a flattened map in its unflattened extents.
+        link: The layer, with everything up to the next.
+        at: Its input map; the unflattened extents of a flattened one.
 
     Raises:
         UserError: It has none.
@@ -62,10 +62,10 @@ def _largest_sum(layer: Layer, products: int) -> float:
 
 
 def _orientation(link: Link, most: float) -> Tensor:
-    """+1 where what the max pool sees grows with the sum, -1 where it falls; `(O,)`.
+    """+1 where the max pool's input grows with the sum, -1 where it falls; `(O,)`.
 
-    The engine takes the maximum of the sums. Where a norm before the pool turns them around, the weights' signs are
-    turned around as well, and the maximum is right again.
+    The engine takes the maximum of the sums. Where a norm before the pool inverts their order, the signs of the weights
+    are inverted too, so that the maximum is right.
     """
     toward = torch.ones(link.outputs)
     if link.pool is None:
@@ -131,7 +131,7 @@ def _reals(link: Link, layer: Layer, after: Map, toward: Tensor, most: float) ->
 
 
 def _positions(link: Link, after: Map) -> int:
-    """Positions that have thresholds of their own: behind a flattening with parameters for each, else 1."""
+    """Number of positions with their own thresholds: after a flattening with parameters for each, else 1."""
     positions = after.height * after.width
     reader = link.reader
     if positions == 1 or reader is None or reader.window is not None:

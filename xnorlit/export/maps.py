@@ -1,4 +1,4 @@
-"""What leads from sums to real numbers, as affine maps with a kink at zero behind each."""
+"""The path from sums to real numbers, as affine maps that each end in a kink at zero."""
 
 import math
 from collections.abc import Sequence
@@ -11,25 +11,25 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from xnorlit.export.operands import refuse
 from xnorlit.packed.check import MOST_MAPS
 
-FAR = (1e4, 2e4)  # where a module behind a layer is taken to be beyond its kink
+FAR = (1e4, 2e4)  # where a module after a layer is assumed to be beyond its kink
 
 
 class Halves(nn.Module):
-    """A module that stands before its channels are copied, on each of the two copies."""
+    """A module from before the copying of channels, applied to each of the two copies."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(N, 2C, ...)`, each half by itself."""
+        """`(N, 2C, ...)`, each half separately."""
         return torch.cat([self.module(half) for half in x.chunk(2, dim=1)], dim=1)
 
 
 class AffineMap(NamedTuple):
-    """`n <- max(y, 0) + slope * min(y, 0)`, `y = n * scale + shift`; `(O,)`, or `(O, positions)` behind a flattening.
+    """`n <- max(y, 0) + slope * min(y, 0)`, `y = n * scale + shift`; `(O,)`, or `(O, positions)` after a flattening.
 
-    A slope is a number for all or a tensor of one for each.
+    A slope is one number for all, or a tensor with one for each.
     """
 
     scale: Tensor
@@ -40,17 +40,17 @@ class AffineMap(NamedTuple):
 def affine_maps(
     scale: Tensor, bias: Tensor | None, modules: Sequence[nn.Module], *, flat: bool, name: str
 ) -> list[AffineMap]:
-    """The maps of a scale, a bias and modules that each work on one value at a time.
+    """The maps of a scale, a bias and elementwise modules.
 
     Args:
         scale: Of each output channel, `(O,)`.
         bias: Likewise, or none.
-        modules: In order; one behind a flattening may have `O * positions` features.
-        flat: Whether what leaves the layer has no positions.
+        modules: In order; one after a flattening may have `O * positions` features.
+        flat: Whether the layer's output has no positions.
         name: The layer's, for errors.
 
     Raises:
-        UserError: A module is no such map, or there are too many.
+        UserError: A module is not such a map, or there are too many.
     """
     maps = [AffineMap(scale.double(), torch.zeros(len(scale)).double() if bias is None else bias.double())]
     for module in modules:
@@ -81,7 +81,7 @@ def _parts(module: nn.Module, outputs: int, flat: bool, name: str) -> list[Affin
     if isinstance(module, _BatchNorm):
         assert module.running_mean is not None
         assert module.running_var is not None
-        # A steady norm gives beta alone where nothing varies; torch's own does not.
+        # A steady norm gives beta where nothing varies; torch's own does not.
         varies = module.running_var > getattr(module, "constant_below", -math.inf) * module.eps
         gamma = varies.double() if module.weight is None else module.weight.double() * varies
         scale = gamma / (module.running_var.double() + module.eps).sqrt()
@@ -96,7 +96,7 @@ def _doubled(values: Any) -> Any:
 
 
 def _kinked(module: nn.Module, outputs: int, flat: bool, name: str) -> list[AffineMap]:
-    """Two straight lines that meet, found by evaluating a module far out on either side."""
+    """Two straight lines that meet, found by evaluating a module far out on both sides."""
     module = module.double()
 
     def at(values: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ def _kinked(module: nn.Module, outputs: int, flat: bool, name: str) -> list[Affi
     below, above = y[1] + left * FAR[0], y[2] - right * FAR[0]  # the lines' values at 0
     kink = torch.where(left == right, 0.0, (below - above) / torch.where(left == right, 1.0, right - left))
     height = above + right * kink
-    # Of the two slopes the steeper one is taken out, so that neither has to be divided by zero.
+    # Factor out the steeper slope, to avoid a division by zero.
     turn = right.abs() < left.abs()
     outer = torch.where(turn, -left, right)
     slope = torch.where(turn, right, left) * torch.where(turn, -1.0, 1.0) / torch.where(outer == 0, 1.0, outer)
@@ -129,7 +129,7 @@ def _kinked(module: nn.Module, outputs: int, flat: bool, name: str) -> list[Affi
 
 
 def _behind(maps: list[AffineMap], part: AffineMap) -> list[AffineMap]:
-    """The maps with one more behind them, taken into the last where that has no kink."""
+    """The maps followed by one more, which is merged into the last one if that has no kink."""
     last = maps[-1]
     if not isinstance(last.slope, float) or last.slope != 1:
         return [*maps, part]

@@ -1,8 +1,8 @@
-"""The thresholds of everything between a sum and the few-bit code of what became of it.
+"""The thresholds that replace everything between a sum and its few-bit code.
 
-What lies between (scale, bias, ReLU, PReLU, batch norm, a learned shift, the quantiser) makes a step function of the
-sum. Its steps are not derived from the parameters but found by evaluating the very modules, in fp32: a formula, however
-exact, would miss how the evaluation forward rounds at the boundary.
+The modules in between (scale, bias, ReLU, PReLU, batch norm, a learned shift, the quantiser) form a step function of
+the sum. Its steps are not derived from the parameters but found by evaluating these modules in fp32: even an exact
+formula would miss how the evaluation forward rounds at the boundary.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Codes = Callable[[Tensor], Tensor]
 AT_ONCE = 2**22  # values of a chunk, for memory's sake
 ALL = 2**28  # values up to which every integer is evaluated: seconds
 GRID = 1025  # points where codes that are bisected are checked to grow, or to fall, throughout
-FAR = 1e30  # where no sum of reals comes, and where fp32 does not yet overflow behind a batch norm
+FAR = 1e30  # beyond any sum of reals, and small enough that fp32 does not overflow in a batch norm
 NEAREST = 1e-30
 
 
@@ -34,7 +34,7 @@ class Steps(NamedTuple):
 
 
 def integer_steps(codes: Codes, features: int, most: int, name: str) -> Steps:
-    """Steps of integer sums, found by sending every integer that can occur through the modules, where these are few.
+    """Steps of integer sums, found by passing every possible integer through the modules if there are few.
 
     Args:
         codes: From sums to codes.

@@ -1,10 +1,10 @@
-"""Whether a graph's layers fit each other and their tensors, before any length is trusted.
+"""Checks that a graph's layers fit each other and their tensors, before any length is trusted.
 
-What a file makes this process allocate is bounded by what the file is long:
+The memory that a file makes this process allocate is bounded by its length:
 
 - the header, at most 16 MiB of it, becomes text and JSON: at most 64 bytes for each of its bytes;
 - the tensors are read once, and endings are copied on their way: at most 32 bytes for each of theirs;
-- what becomes of the weights is at most 16 bytes for each of theirs, and 64 MiB for all layers together;
+- loaded weights: at most 16 bytes for each of theirs, and 64 MiB for all layers together;
 - the first call with one image allocates its maps and the layers' scratch: at most 512 MiB, whatever the file.
 
 The last two are computed here (xnorlit/packed/memory.py) before anything is allocated, and by the kernels again.
@@ -35,7 +35,7 @@ LARGEST_SUM = 2**30 - 1  # of a layer that counts bits, in either direction
 
 
 def check(graph: Graph, tensors: Mapping[str, np.ndarray]) -> None:
-    """Every layer reads what the one before gives, fits its map, and has its tensors; no tensor is left over.
+    """Checks that every layer reads what the one before gives, fits its map and has its tensors; none is left over.
 
     Args:
         graph: Its fields are of their types and in their ranges.

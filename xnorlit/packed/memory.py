@@ -1,4 +1,4 @@
-"""How much memory a layer takes, on whichever kernels: computed from its shapes, before anything is allocated."""
+"""The memory of a layer on any kernels, computed from its shapes before anything is allocated."""
 
 import math
 
@@ -14,7 +14,7 @@ ALIGNMENT = 64
 
 
 def loaded_bytes(layer: Layer, at: Map) -> int:
-    """At most so many bytes become of a layer's weights while it loads: blocks of lanes, and tables of its border.
+    """An upper bound on the bytes of a layer's loaded weights: blocks of lanes, and tables of its border.
 
     Few outputs in many groups take whole lanes each, and a wide border has a row of sums for every way in which the
     window overlaps it.
@@ -49,7 +49,7 @@ def input_bytes(layer: Layer, at: Map) -> int:
 
 
 def scratch_bytes(layer: Layer, at: Map) -> int:
-    """At most so many bytes a layer needs to itself while one image passes it."""
+    """An upper bound on the scratch bytes of a layer for one image."""
     depth, border, sums = at.channels // layer.groups, _border(layer, at), layer.sums(at)
     results = 4 * math.prod(sums) + 8 * ALIGNMENT
     if not layer.binary:
