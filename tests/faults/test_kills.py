@@ -78,6 +78,14 @@ def test_a_kill_where_something_is_written_or_measured_changes_nothing(event, nu
     finish(line, tmp_path, whole)
 
 
+@pytest.mark.parametrize("event", ["validation is half done", "validation is over"])
+def test_a_kill_in_a_validation_that_was_saved_before_it_measures_once_more(event, photos, whole, tmp_path):
+    line = forked.words(photos, tmp_path, run__checkpoint_minutes=0)
+    training = forked.Training(line, tmp_path / "log", killed_at(event, 2))
+    assert training.wait() == -signal.SIGKILL, training.said
+    finish(line, tmp_path, whole)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(int(os.environ.get("XNORLIT_KILLS", "50"))))
 def test_kills_at_random_moments_change_nothing(seed, photos, whole, tmp_path):
