@@ -19,7 +19,7 @@ WORDS = ["--model.network=compat-tiny", "--model.binarizer=XNOR", "--trainer.max
 @pytest.fixture(autouse=True)
 def command(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["xnorlit"])
-    tiny.register()
+    tiny.register(monkeypatch.setattr)
 
 
 @pytest.mark.parametrize(

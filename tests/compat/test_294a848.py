@@ -42,7 +42,7 @@ def home(unpacked, tmp_path, monkeypatch):
     shutil.copytree(unpacked, folder)
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", ["xnorlit"])
-    tiny.register()
+    tiny.register(monkeypatch.setattr)
     return folder
 
 

@@ -9,6 +9,7 @@ import os
 import pkgutil
 import signal
 import sys
+from collections.abc import Callable
 
 from xnorlit import models
 
@@ -26,10 +27,15 @@ TINY = models.Network(
 )
 
 
-def register() -> None:
-    """Makes the network known to `--model.network`, which looks through the modules of `xnorlit.models`."""
-    module = next(iter(pkgutil.iter_modules(models.__path__)))
-    importlib.import_module(f"{models.__name__}.{module.name}").COMPAT_TINY = TINY
+def register(put: Callable[..., None] = setattr) -> None:
+    """Makes the network known to `--model.network`, which looks through the modules of `xnorlit.models`.
+
+    Args:
+        put: `monkeypatch.setattr` in a test, so that the next test knows nothing of it.
+    """
+    module = importlib.import_module(f"{models.__name__}.{next(iter(pkgutil.iter_modules(models.__path__))).name}")
+    module.__dict__.setdefault("COMPAT_TINY", None)
+    put(module, "COMPAT_TINY", TINY)
 
 
 def stop_before(step: int, number: int) -> None:

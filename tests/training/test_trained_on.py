@@ -34,12 +34,13 @@ def trained(tmp_path_factory):
             folder.mkdir(parents=True, exist_ok=True)
             pixels = generator.integers(0, 100, (16, 16, 3)) + 70 * (index % 3)
             Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{index:03d}.png")
-    tiny.register()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(home)
-        patch.setattr(sys, "argv", ["xnorlit"])
-        assert main(FIT) == 0
-    return home
+    with pytest.MonkeyPatch.context() as kept:
+        tiny.register(kept.setattr)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(home)
+            patch.setattr(sys, "argv", ["xnorlit"])
+            assert main(FIT) == 0
+        yield home
 
 
 @pytest.fixture
