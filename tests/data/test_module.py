@@ -398,3 +398,14 @@ def test_a_picture_of_any_name_is_trained_on(tree, tmp_path, several_sizes):
     assert sum(len(batch.labels) for batch in module.train_dataloader()) >= 56
     assert sum(len(batch.labels) for batch in module.val_dataloader()) == 15
     assert len(module.listing_hash("val")) == 64
+
+
+def test_processes_take_a_training_sample_together(tree, tmp_path):
+    shown = []
+    for rank in range(2):
+        module = data(tree, tmp_path, batch_size=4)
+        module.trainer = type(
+            "T", (), {"global_rank": rank, "world_size": 2, "num_devices": 2, "accumulate_grad_batches": 1}
+        )()
+        shown += [len(images) for images in module.training_sample(16)]
+    assert shown == [4, 4, 4, 4]

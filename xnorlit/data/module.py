@@ -174,12 +174,14 @@ class ImageData(pl.LightningDataModule):
         """Batches of the training split as its first epoch begins, augmented; the training loader is not moved.
 
         Args:
-            images: How many pictures at least, if there are as many; uint8 `(N, 3, S, S)` in each batch.
+            images: How many pictures at least, over all processes, if there are as many; uint8 `(N, 3, S, S)` in each
+                batch.
         """
-        with closing(iter(self._loader("train"))) as batches:
+        loader = self._loader("train")
+        with closing(iter(loader)) as batches:
             for batch in batches:
                 yield batch.images
-                images -= len(batch.images)
+                images -= len(batch.images) * loader.world
                 if images <= 0:
                     return
 
