@@ -159,7 +159,8 @@ def _plain(hint: Any) -> tuple[Any, bool, Range | None]:
     """`(int, False, None)` of `int | None`, `(Path, True, None)` of `Sequence[Path]`, with the range of a number."""
     if get_origin(hint) in (Union, types.UnionType):
         (hint,) = (each for each in get_args(hint) if each is not type(None))
-    if get_origin(hint) is not None and get_origin(hint) is not Literal and issubclass(get_origin(hint), Sequence):
+    origin = get_origin(hint)  # Literal's and, from Python 3.13, Annotated's is no class
+    if isinstance(origin, type) and issubclass(origin, Sequence):
         kind, _, limits = _plain(get_args(hint)[0])
         return kind, True, limits
     if hasattr(hint, "__metadata__"):
