@@ -94,11 +94,11 @@ class Submitted:
 
     def wait(self) -> int:
         """Waits until it ends; gives its exit status."""
-        import submitit
+        from submitit.core.utils import FailedJobError, UncompletedJobError
 
         try:
             return int(self._job.result())
-        except (submitit.core.utils.FailedJobError, submitit.core.utils.UncompletedJobError) as error:
+        except (FailedJobError, UncompletedJobError) as error:
             with self.log.open("a", encoding="utf-8") as log:
                 log.write(f"the job ended without a result: {' '.join(str(error).split())}\n")
             return 1
