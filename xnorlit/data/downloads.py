@@ -59,7 +59,7 @@ def safely(name: str, root: Path) -> Iterator[None]:
     # URLError and timeouts are OSErrors; torchvision reports a wrong checksum as a RuntimeError.
     except (OSError, RuntimeError, tarfile.TarError) as error:
         raise UserError(
-            f"{name} could not be downloaded into {root}: {error}. Check the network and the free space and try again, "
+            f"cannot download {name} into {root}: {error}. Check the network and the free space and try again, "
             "put the set there yourself, or use DATA=synthetic, which needs no download."
         ) from error
     finally:
