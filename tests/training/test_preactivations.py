@@ -51,5 +51,5 @@ def test_a_network_without_few_bit_inputs_is_refused():
 def test_no_image_and_odd_bins_are_refused(network):
     with pytest.raises(UserError, match="no image was given"):
         preactivations(network, [])
-    with pytest.raises(UserError, match="3 bins up to 1"):
+    with pytest.raises(UserError, match="bins is 3 and limit 1"):
         preactivations(network, [images((0, 0, 0))], limit=1, bins=3)
