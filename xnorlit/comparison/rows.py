@@ -29,9 +29,7 @@ def rows(comparison: Comparison) -> Iterator[Row]:
     yield Row("  McNemar p", gap=lambda gap: _p_values(gap.top1))
     if comparison.classes > 5:  # with at most five classes the true one is always among the five
         yield Row("top-5 %", lambda arm: _mean(arm.top5_percent), lambda gap: _points(gap.top5))
-    yield Row(
-        "training time", lambda arm: _duration(arm.train_seconds.mean), lambda gap: _longer(gap.train_time_factor)
-    )
+    yield Row("training time", lambda arm: duration(arm.train_seconds.mean), lambda gap: _longer(gap.train_time_factor))
     yield Row(
         "  one step", lambda arm: f"{1000 * arm.step_seconds.mean:.1f} ms", lambda gap: _longer(gap.step_time_factor)
     )
@@ -79,7 +77,8 @@ def _mebibytes(bits: int) -> str:
     return f"{bits / 2**23:.3g} MiB"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Hours and minutes, minutes and seconds, or seconds."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

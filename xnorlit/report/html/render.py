@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
+from xnorlit.comparison.rows import duration
 from xnorlit.report import palette
 from xnorlit.report.html import wording
 from xnorlit.report.html.cited import Cited, printed
@@ -24,7 +25,7 @@ _NUMBERS = {
     "mebibytes": wording.mebibytes,
     "mebibytes_of_bytes": wording.mebibytes_of_bytes,
     "milliseconds": wording.milliseconds,
-    "duration": wording.duration,
+    "duration": duration,
     "factor": wording.factor,
     "p_value": wording.p_value,
     "share": wording.share,

@@ -29,15 +29,6 @@ def milliseconds(seconds: float) -> str:
     return f"{_three_digits(1000 * seconds)} ms"
 
 
-def duration(seconds: float) -> str:
-    """Hours and minutes, minutes and seconds, or seconds."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
 def factor(value: float) -> str:
     """Three significant digits and a times sign."""
     return f"{_three_digits(value)} ×"
