@@ -13,10 +13,11 @@ from tests.training.conftest import CLASSES
 from xnorlit.binarize import binarizers
 from xnorlit.commands.main import COMMANDS, main
 from xnorlit.comparison.difference import difference
+from xnorlit.runs.recipes import is_base
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 BASES = sorted(EXPERIMENTS.glob("*/base.yaml"))
-OVERLAYS = sorted(file for base in BASES for file in base.parent.glob("*.yaml") if file != base)
+OVERLAYS = sorted(file for base in BASES for file in base.parent.glob("*.yaml") if not is_base(file))
 NAMES = [f"{file.parent.name}/{file.stem}" for file in OVERLAYS]
 CANDIDATES = sorted(EXPERIMENTS.glob("*/search/*.yaml"))
 

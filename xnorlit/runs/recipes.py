@@ -45,7 +45,8 @@ def located(file: Path) -> Path:
 class Recipe:
     """An experiment's files: `base`, and an overlay for each arm by name, the float twin first.
 
-    A folder with a `base.yaml` is complete. One without it adds overlays to another recipe and shares that recipe's
+    A folder with a `base.yaml` is complete; a `base-*.yaml` beside it is a variant of it, such as another image size,
+    for `-c`, and no arm. A folder without one adds overlays to another recipe and shares that recipe's
     base and float twin: `cifar10/search` adds to `cifar10`, a user's own `experiments/cifar10` to the packaged recipe
     of that name.
 
@@ -130,9 +131,18 @@ def names(experiments: Path | None = None) -> list[str]:
     return sorted({base.parent.name for root in roots for base in root.glob("*/base.yaml")})
 
 
+def is_base(file: Path) -> bool:
+    """Whether a file of a recipe is shared by its arms: `base.yaml`, or a variant such as `base-224.yaml`.
+
+    Args:
+        file: In the recipe's folder.
+    """
+    return file.stem.partition("-")[0] == "base"
+
+
 def _overlays(homes: Sequence[Path], twin: Path) -> dict[str, Path]:
     """The overlays in some folders by arm, the twin first; of two files for one arm, that of the earlier folder."""
-    files = [file for home in homes for file in home.glob("*.yaml") if file.stem != "base"]
+    files = [file for home in homes for file in home.glob("*.yaml") if not is_base(file)]
     files += [twin] if twin.is_file() else []
     arms = {file.stem: file for file in reversed(files)}
     return {arm: arms[arm] for arm in sorted(arms, key=lambda arm: (arm != TWIN, arm))}
