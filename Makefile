@@ -94,7 +94,7 @@ setup: $(STAMP) ## create .venv and install xnorlit into it; make -B setup repea
 
 clean: ## remove what make made: .venv, build, caches; runs/ stays
 	rm -rf $(VENV) $(VENV).lock .venv-lowest build dist site .pytest_cache .ruff_cache .hypothesis
-	find $(wildcard xnorlit tests benchmarks) -name __pycache__ -type d -prune -exec rm -rf {} +
+	find xnorlit tests -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf xnorlit/packed/_kernels.*.so $(addprefix xnorlit/packed/kernels/,.cmake CMakeFiles CMakeCache.txt CMakeInit.txt \
 	  build.ninja cmake_install.cmake .ninja_deps .ninja_log .skbuild-info.json libnanobind-static.a)
 	@if [ -d runs ]; then echo "runs/ is kept, because its results took time; remove it by hand if you want to"; fi

@@ -305,7 +305,7 @@ def test_clean_keeps_the_runs(clone):
     run = clone.home / "runs" / "summary.json"
     run.parent.mkdir()
     run.touch()
-    for folder in ("xnorlit", "tests"):  # and no benchmarks, as long as there are none
+    for folder in ("xnorlit", "tests"):
         (clone.home / folder / "__pycache__").mkdir(parents=True)
     assert "runs/ is kept" in clone.make("clean")
     assert run.exists()

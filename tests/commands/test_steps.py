@@ -84,6 +84,22 @@ def test_a_step_is_the_runs_own(pair, monkeypatch):
     assert seen["moved"] == pytest.approx(3e-3, rel=1e-3)
 
 
+def test_fresh_weights_of_any_binarizers_are_timed(tmp_path, capsys):
+    out, ste = tmp_path / "steps.json", "{class_path: XNOR, init_args: {gradient: ste, center: false}}"
+    words = ["--network", "alexnet-small", "--batch", "2", "--rounds", "1", "--steps", "1", "--precision", "bf16-mixed"]
+    assert cli.main(["steps", *words, "--binarizers", "IRNet", "LatentFree", ste, "--json", str(out)]) == 0
+    written = json.loads(out.read_text())
+    assert list(written["arms"]) == ["Float", "IRNet", "LatentFree", ste]
+    assert written["arms"]["Float"]["ratio"]["median"] == 1
+    assert "x Float" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [[], ["RUN", "--network", "alexnet-small"]])
+def test_either_runs_or_a_network_are_given(words, capsys):
+    assert cli.main(["steps", *words]) == 2
+    assert "Expected finished runs of several arms, or --network NAME" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

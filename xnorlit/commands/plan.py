@@ -44,8 +44,8 @@ def plan(
         gpu: Their kind.
         images: Training images (default: the recipe's image set's).
         share: Share of the GPU's peak that the products reach: an assumption.
-        step: Images/s that one GPU trains, measured (xnorlit steps, benchmarks/step.py).
-        decoded: Images/s that one core decodes, measured (benchmarks/loader.py).
+        step: Images/s that one GPU trains, measured (xnorlit steps).
+        decoded: Images/s that one core decodes, measured (python -m xnorlit.bench.loaders).
         cores: Cores that each GPU has, to see whether the loader limits.
         price: Of one GPU for an hour, in your currency.
         json: Print the same as JSON.

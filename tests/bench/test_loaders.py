@@ -1,11 +1,8 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-SCRIPT = Path(__file__).parents[2] / "benchmarks/loader.py"
 
 
 @pytest.mark.slow
@@ -13,7 +10,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks/loader.py"
 def test_the_loader_benchmark_measures_every_loader(tmp_path):
     pytest.importorskip("ffcv")
     out = tmp_path / "speeds.json"
-    command = [sys.executable, str(SCRIPT), "--images", "80", "--rounds", "1", "--json", str(out)]
+    command = [sys.executable, "-m", "xnorlit.bench.loaders", "--images", "80", "--rounds", "1", "--json", str(out)]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     measured = json.loads(out.read_text())
     assert len(measured["images_per_second"]) == 5

@@ -1,16 +1,16 @@
 """Images per second of the training loaders, one worker each: FFCV as xnorlit uses it against torchvision.
 
-    python benchmarks/loader.py [--images 1000] [--rounds 3] [--source FOLDER] [--json FILE]
+    python -m xnorlit.bench.loaders [--images 1000] [--rounds 3] [--source FOLDER] [--json FILE]
 
-All of them decode 500 x 375 JPEGs (quality 90), cut a random-resized crop of 224, mirror half, and hand out uint8.
+Each decodes 500 x 375 JPEGs (quality 90), takes a random-resized crop of 224, mirrors half of them, and gives uint8.
 
 - pil: ImageFolder (Pillow) + transforms v2 in a DataLoader, the usual way
 - decode_jpeg: the same with torchvision.io.decode_jpeg instead of Pillow
-- ffcv, as stored: a .beton of the very same JPEG bytes: like for like with decode_jpeg
+- ffcv, as stored: a .beton of the same JPEG bytes, to compare with decode_jpeg
 - ffcv, recipe: a .beton of shorter side 256, as the imagenet recipes store it (allenai and jiecaoyu resize to that)
-- ffcv, recipe, raw: the same as raw pixels, for those who have ten times the space
+- ffcv, recipe, raw: the same as raw pixels, which take ten times the space
 
-The loaders take turns in every round, so that a slow minute of the machine hits all of them; medians are reported.
+The loaders take turns in every round, so that other load on the machine slows all of them. The figures are medians.
 """
 
 import argparse
@@ -25,7 +25,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
@@ -39,12 +38,13 @@ from xnorlit.data.beton_writer import Encoded, write
 from xnorlit.data.ffcv_reader import FfcvReader
 from xnorlit.data.loader import BatchLoader, Samples
 from xnorlit.data.storage import Storage
+from xnorlit.edge.console import terminal
 
 WIDTH, HEIGHT, CROP, BATCH, QUALITY = 500, 375, 224, 64, 90
 
 
 def main() -> None:
-    """Measures and prints the table."""
+    """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -135,7 +135,7 @@ def ffcv_epochs(path: Path) -> Callable[[], Iterator[int]]:
 
 
 def report(speeds: dict[str, float], options: argparse.Namespace) -> None:
-    """Prints the table, and writes the JSON that was asked for."""
+    """Print the table, and write the JSON if it was requested."""
     table = Table(
         title=f"{options.images} JPEGs of {WIDTH} x {HEIGHT}, {CROP} px crops, 1 worker, {options.rounds} rounds"
     )
@@ -143,7 +143,7 @@ def report(speeds: dict[str, float], options: argparse.Namespace) -> None:
         table.add_column(heading, justify="left" if heading == "loader" else "right")
     for name, speed in speeds.items():
         table.add_row(name, f"{speed:.0f}", f"{speed / speeds['pil']:.2f}", f"{speed / speeds['decode_jpeg']:.2f}")
-    Console().print(table)
+    terminal().print(table)
     ratios = {
         "ffcv_like_for_like_over_decode_jpeg": speeds["ffcv, as stored"] / speeds["decode_jpeg"],
         "ffcv_recipe_over_pil": speeds["ffcv, recipe"] / speeds["pil"],

@@ -1,0 +1,108 @@
+"""What a training step of each arm costs: of finished runs, or of networks with fresh weights."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.progress import Progress
+
+from xnorlit.bench.turns import Call, Samples, by_turns
+from xnorlit.binarize import Binarizer
+from xnorlit.edge.console import terminal
+from xnorlit.errors import UserError
+from xnorlit.runs import Run
+from xnorlit.training.bop import Bop
+from xnorlit.training.module import Classifier
+from xnorlit.training.recorded import images
+from xnorlit.training.step import module_step, training_step
+
+
+@dataclass(frozen=True)
+class FreshImages:
+    """What a network has to know of the images that it trains on; there are none.
+
+    Attributes:
+        classes: Names of the classes.
+        image_size: Side of an image in pixels.
+        batch_size: Images of a step.
+    """
+
+    classes: Sequence[str]
+    image_size: int
+    batch_size: int
+    mean: tuple[float, ...] = (127.5, 127.5, 127.5)
+    std: tuple[float, ...] = (127.5, 127.5, 127.5)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
+
+
+def steps_of_runs(runs: Sequence[Run], device: torch.device) -> dict[str, Call]:
+    """A training step of each run, by its arm.
+
+    Args:
+        runs: Finished runs of different arms on the same images.
+        device: Where they compute.
+
+    Raises:
+        UserError: Two runs are of one arm, or a run cannot be rebuilt.
+    """
+    arms = [run.place.arm for run in runs]
+    if len(set(arms)) < len(arms):
+        raise UserError(f"the runs are of the arms {', '.join(arms)}. Expected one run of each arm.")
+    data = images(runs[0].config, runs[0].path / "config.yaml")
+    data.setup()
+    return {run.place.arm: training_step(run, data, device) for run in runs}
+
+
+def steps_of_network(
+    network: str, arms: Mapping[str, Binarizer], *, batch: int, classes: int, precision: str, device: torch.device
+) -> dict[str, Call]:
+    """A training step of a network with each binarizer: Adam, or Bop where weights are flipped.
+
+    Args:
+        network: Its name.
+        arms: Binarizers by the name of their arm.
+        batch: Images of a step.
+        classes: Number of classes.
+        precision: As `trainer.precision` has it.
+        device: Where they compute.
+
+    Raises:
+        UserError: The network or the precision is unknown.
+    """
+
+    def step(binarizer: Binarizer) -> Call:
+        optimizer: Any = Bop if binarizer.flips else torch.optim.Adam
+        module = Classifier(network, binarizer, optimizer=optimizer)
+        made_up = FreshImages([str(number) for number in range(classes)], module.spec.image_size, batch)
+        torch.manual_seed(0)
+        return module_step(module, made_up, device, precision)
+
+    return {arm: step(binarizer) for arm, binarizer in arms.items()}
+
+
+def seconds_of(arms: Mapping[str, Call], rounds: int, steps: int) -> Samples:
+    """Seconds per step of each arm, one figure a round; a bar shows the progress.
+
+    Args:
+        arms: Functions that take one training step.
+        rounds: Turns of each arm, after one that fills caches and buffers.
+        steps: Steps in a turn.
+    """
+    with Progress(console=terminal(), transient=True) as progress:
+        task = progress.add_task(f"{len(arms)} arms in turns", total=None)
+
+        def several(step: Call) -> Callable[[], None]:
+            def turn() -> None:
+                for _ in range(steps):
+                    step()
+                progress.advance(task)
+
+            return turn
+
+        samples = by_turns({arm: several(step) for arm, step in arms.items()}, rounds).steady
+    return {arm: [seconds / steps for seconds in times] for arm, times in samples.items()}
