@@ -161,7 +161,7 @@ def at(document, place, value):
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        ("version", 1, "version: this xnorlit reads version 2, found 1"),
+        ("version", 1, "version: this xnorlit reads versions 2 and 3, found 1"),
         ("version", True, "version"),
         ("version", ..., "version: missing"),
         ("surplus", 1, "unknown key 'surplus'"),

@@ -89,11 +89,13 @@ class Fields:
         items = self._list(name, count, count)
         return tuple(_number(f"{self.at(name)}[{i}]", item, least, most) for i, item in enumerate(items))
 
-    def optional_numbers(self, name: str, count: int, least: float, most: float) -> tuple[float | None, ...]:
-        """A list of 1 to that many numbers within bounds, some of them `null`."""
+    def optional_numbers(
+        self, name: str, count: int, least: float, most: float, *, fewest: int = 1
+    ) -> tuple[float | None, ...]:
+        """A list of `fewest` to that many numbers within bounds, some of them `null`."""
         return tuple(
             None if item is None else _number(f"{self.at(name)}[{i}]", item, least, most)
-            for i, item in enumerate(self._list(name, 1, count))
+            for i, item in enumerate(self._list(name, fewest, count))
         )
 
     def flag(self, name: str) -> bool:

@@ -1,19 +1,66 @@
 """A graph as the JSON of a file, and back, every field by type and range."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from xnorlit.edge.fields import FieldError, Fields
 from xnorlit.packed.check import LARGEST_SIDE, MOST_CLASSES, MOST_LEVELS, MOST_MAPS, MOST_PLANES, check
-from xnorlit.packed.graph import ENDINGS, OPERANDS, WEIGHTS, Ending, Graph, Layer, Operand, Weights, Window
+from xnorlit.packed.graph import (
+    BORDERS,
+    ENDINGS,
+    OPERANDS,
+    SUMS,
+    WEIGHTS,
+    Add,
+    Affine,
+    AveragePool,
+    Clip,
+    Concat,
+    Ending,
+    Flatten,
+    GlobalAverage,
+    Graph,
+    Layer,
+    MaxPool,
+    Node,
+    Operand,
+    Operation,
+    Shift,
+    Sign,
+    Subsample,
+    TwoSlope,
+    Weights,
+    Window,
+)
 from xnorlit.packed.origin import Accuracy, Source, described
 
-VERSION = 2
+VERSION = 2  # of a chain
+GRAPH_VERSION = 3
 MOST_LAYERS = 1000
+MOST_NODES = 4096
+MOST_INPUTS = 64  # of a concatenation
 LARGEST_FACTOR = 2**24
 STEEPEST = 1e6
+FARTHEST = 1e30
+LAYER = "layer"
+# The operations of nodes by their names in the file, beside layers.
+OPERATIONS = {
+    "affine": Affine,
+    "shift": Shift,
+    "add": Add,
+    "two-slope": TwoSlope,
+    "clip": Clip,
+    "sign": Sign,
+    "max-pool": MaxPool,
+    "average-pool": AveragePool,
+    "global-average": GlobalAverage,
+    "subsample": Subsample,
+    "concat": Concat,
+    "flatten": Flatten,
+}
 
 
 def parse(document: Any, tensors: Mapping[str, np.ndarray]) -> Graph:
@@ -24,13 +71,15 @@ def parse(document: Any, tensors: Mapping[str, np.ndarray]) -> Graph:
     """
     fields = Fields(document, "")
     version = fields.take("version")
-    if version != VERSION or type(version) is not int:
-        raise FieldError(f"version: this xnorlit reads version {VERSION}, found {version!r}")
+    if version not in (VERSION, GRAPH_VERSION) or type(version) is not int:
+        raise FieldError(f"version: this xnorlit reads versions {VERSION} and {GRAPH_VERSION}, found {version!r}")
     image = fields.object("image")
     size = image.integer("size", 1, LARGEST_SIDE)
-    layers = fields.take("layers")
-    if not isinstance(layers, list) or not 1 <= len(layers) <= MOST_LAYERS:
-        raise FieldError(f"layers: expected a list of 1 to {MOST_LAYERS}")
+    kind, most = ("layers", MOST_LAYERS) if version == VERSION else ("nodes", MOST_NODES)
+    parts = fields.take(kind)
+    if not isinstance(parts, list) or not 1 <= len(parts) <= most:
+        raise FieldError(f"{kind}: expected a list of 1 to {most}")
+    inside = [Fields(part, f"{kind}[{i}]") for i, part in enumerate(parts)]
     graph = Graph(
         network=fields.text("network"),
         image_size=size,
@@ -39,9 +88,10 @@ def parse(document: Any, tensors: Mapping[str, np.ndarray]) -> Graph:
         crop=image.number("crop", 1e-6, 1),
         squash=image.flag("squash"),
         classes=fields.texts("classes", MOST_CLASSES),
-        layers=tuple(_layer(Fields(layer, f"layers[{i}]")) for i, layer in enumerate(layers)),
+        layers=tuple(_layer(each, each.text("name"), within_graph=False) for each in inside if kind == "layers"),
         source=Source.of(fields.take("source")),
         accuracy=Accuracy.of(fields.take("accuracy")),
+        nodes=tuple(_node(each) for each in inside if kind == "nodes"),
     )
     image.done()
     fields.done()
@@ -50,9 +100,12 @@ def parse(document: Any, tensors: Mapping[str, np.ndarray]) -> Graph:
 
 
 def document(graph: Graph) -> dict[str, Any]:
-    """The JSON that `parse` reads back."""
+    """The JSON that `parse` reads back: version 2 for a chain, 3 for a graph."""
+    parts: dict[str, Any] = {"layers": [{"name": layer.name, **_described(layer)} for layer in graph.layers]}
+    if graph.nodes:
+        parts = {"nodes": [_node_described(node) for node in graph.nodes]}
     return {
-        "version": VERSION,
+        "version": GRAPH_VERSION if graph.nodes else VERSION,
         "network": graph.network,
         "image": {
             "size": graph.image_size,
@@ -62,7 +115,7 @@ def document(graph: Graph) -> dict[str, Any]:
             "squash": graph.squash,
         },
         "classes": list(graph.classes),
-        "layers": [_described(layer) for layer in graph.layers],
+        **parts,
         "source": described(graph.source),
         "accuracy": described(graph.accuracy),
     }
@@ -89,7 +142,6 @@ def _described(layer: Layer) -> dict[str, Any]:
     if ending.form == "codes":
         pieces["ending"]["bits"] = ending.bits
     return {
-        "name": layer.name,
         "outputs": layer.outputs,
         "window": window and {key: list(getattr(window, key)) for key in ("kernel", "stride", "padding")},
         "groups": layer.groups,
@@ -98,18 +150,68 @@ def _described(layer: Layer) -> dict[str, Any]:
     }
 
 
-def _layer(fields: Fields) -> Layer:
+def _node_described(node: Node) -> dict[str, Any]:
+    op = node.op
+    if isinstance(op, Layer):
+        more = {"border": op.border, "accumulate": op.accumulate, "window_sum": op.window_sum}
+        described = {"kind": LAYER, **_described(op), **more}
+    else:
+        described = {"kind": next(kind for kind, known in OPERATIONS.items() if isinstance(op, known)), **asdict(op)}
+    return {"name": node.name, "inputs": list(node.inputs), "op": described}
+
+
+def _node(fields: Fields) -> Node:
+    name = fields.text("name")
+    node = Node(name, fields.texts("inputs", MOST_INPUTS), _operation(fields.object("op"), name))
+    fields.done()
+    return node
+
+
+def _operation(fields: Fields, name: str) -> Operation:
+    kind = fields.choice("kind", (LAYER, *OPERATIONS))
+    if kind == LAYER:
+        return _layer(fields, name, within_graph=True)
+    given: dict[str, Any] = {}
+    if kind == "two-slope":
+        given = {side: _slope(fields, side) for side in ("above", "below")}
+    if kind == "clip":
+        given = {side: fields.number(side, -FARTHEST, FARTHEST) for side in ("low", "high")}
+        if given["low"] > given["high"]:
+            raise FieldError(f"{fields.place}.low: {given['low']} is above high, {given['high']}")
+    if kind in ("max-pool", "average-pool"):
+        given = {side: fields.integer(side, 1, LARGEST_SIDE) for side in ("kernel", "stride")}
+        given["padding"] = fields.integer("padding", 0, LARGEST_SIDE)
+    if kind == "subsample":
+        given = {"stride": fields.integer("stride", 1, LARGEST_SIDE)}
+        given |= {side: fields.integer(side, 0, MOST_CLASSES) for side in ("before", "after")}
+    fields.done()
+    return OPERATIONS[kind](**given)
+
+
+def _slope(fields: Fields, name: str) -> float | None:
+    if fields.has(name):
+        return fields.number(name, -STEEPEST, STEEPEST)
+    fields.take(name)
+    return None
+
+
+def _layer(fields: Fields, name: str, *, within_graph: bool) -> Layer:
     pool, window = fields.take("pool"), fields.take("window")
     weights = _weights(fields.object("weights"))
+    more: dict[str, Any] = {}
+    if within_graph:
+        more = {"border": fields.choice("border", BORDERS), "accumulate": fields.choice("accumulate", SUMS)}
+        more["window_sum"] = fields.flag("window_sum")
     layer = Layer(
-        name=fields.text("name"),
+        name=name,
         outputs=fields.integer("outputs", 1, MOST_CLASSES),
         operand=_operand(fields.object("operand"), weights),
         weights=weights,
-        ending=_ending(fields.object("ending")),
+        ending=_ending(fields.object("ending"), within_graph),
         window=None if window is None else _window(Fields(window, f"{fields.place}.window")),
         groups=fields.integer("groups", 1, MOST_CLASSES),
         pool=None if pool is None else _pool(Fields({"pool": pool}, fields.place)),
+        **more,
     )
     fields.done()
     return layer
@@ -136,10 +238,11 @@ def _weights(fields: Fields) -> Weights:
     return Weights(**given)
 
 
-def _ending(fields: Fields) -> Ending:
+def _ending(fields: Fields, within_graph: bool) -> Ending:
     given: dict[str, Any] = {"form": fields.choice("form", ENDINGS), "per_position": fields.flag("per_position")}
     if given["form"] == "reals":
-        given["slopes"] = fields.optional_numbers("slopes", MOST_MAPS, -STEEPEST, STEEPEST)
+        fewest = 0 if within_graph else 1
+        given["slopes"] = fields.optional_numbers("slopes", MOST_MAPS, -STEEPEST, STEEPEST, fewest=fewest)
     else:
         given["levels"] = fields.integer("levels", 1, MOST_LEVELS)
     if given["form"] == "codes":

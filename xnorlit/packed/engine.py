@@ -99,6 +99,8 @@ class PackedNetwork:
     def __init__(self, graph: Graph, tensors: Mapping[str, np.ndarray]) -> None:
         self.graph = graph
         self._again: tuple[Callable[..., PackedNetwork], tuple[Any, ...]] = PackedNetwork, (graph, dict(tensors))
+        if graph.nodes:
+            raise ValueError("nodes: this build runs chains of layers only")
         self._engine = _kernels.Engine(chosen_path())
         at = graph.input
         for layer in graph.layers:

@@ -1,8 +1,12 @@
-"""A packed network: preprocessing, class names and a chain of layers.
+"""A packed network: preprocessing, class names, and a chain of layers or a graph of nodes.
 
 A layer has three independent parts: its input (`Operand`), its weights (`Weights`), and its output (`Ending`).
+
+A node has a name, reads values by their names, and makes one value, which has its name. Its operation is a `Layer` or
+one of the small ones here; all real arithmetic is fp32, and each multiplication and each addition rounds by itself.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -11,6 +15,9 @@ from xnorlit.packed.origin import Accuracy, Source
 OPERANDS = ("pixels", "signs", "codes", "reals")
 WEIGHTS = ("float", "int8", "planes")
 ENDINGS = ("signs", "codes", "reals")
+BORDERS = ("absent", "ones")
+SUMS = ("fp32", "fp64")
+PIXELS = "pixels"  # the name of the image among the values of a graph
 
 
 class Map(NamedTuple):
@@ -19,6 +26,14 @@ class Map(NamedTuple):
     height: int
     width: int
     channels: int
+
+
+class Flow(NamedTuple):
+    """What a value holds: its form, the bits of a code (1 for others), and its extents."""
+
+    form: Literal["pixels", "signs", "codes", "reals"]
+    bits: int
+    map: Map
 
 
 @dataclass(frozen=True)
@@ -100,6 +115,12 @@ class Layer:
         window: Its window; `None` for a layer that sees the whole map.
         groups: Groups of channels that see only each other.
         pool: Size, stride and padding of the max pool of its sums; `None` for none. Padding is never the maximum.
+        border: What signs are beyond the map: `absent`, they add nothing; `ones`, each is +1. `ones` in graphs only.
+        accumulate: How float weights are summed: `fp32`; `fp64`, products and sum in double, row by row of the window,
+            rounded once. `fp64` in graphs only.
+        window_sum: Whether a sum n of signs becomes `y = (n * sum_scale + A * window_scale) + constant` before the
+            maps of its ending in reals, A being the sum of the signs in its window, and `constant` one per channel and
+            way in which the window lies over the border. In graphs only.
     """
 
     name: str
@@ -110,6 +131,9 @@ class Layer:
     window: Window | None = None
     groups: int = 1
     pool: tuple[int, int, int] | None = None
+    border: Literal["absent", "ones"] = "absent"
+    accumulate: Literal["fp32", "fp64"] = "fp32"
+    window_sum: bool = False
 
     @property
     def binary(self) -> bool:
@@ -143,6 +167,149 @@ class Layer:
         height, width = ((side + 2 * padding - size) // stride + 1 for side in sums[:2])
         return Map(height, width, self.outputs)
 
+    def overlaps(self, at: Map) -> tuple[list[int], list[int]]:
+        """For each row and for each column of its sums over a map, the number of the way its window lies there.
+
+        Two rows have one number where the same rows of the window lie inside the map; numbers count from 0 in the order
+        in which the ways come.
+        """
+        window, sums, found = self.looks(at), self.sums(at), []
+        for side, kernel, stride, padding, outs in zip(
+            at, window.kernel, window.stride, window.padding, sums, strict=False
+        ):
+            inside, before = (side, padding) if self.border == "absent" else (side + 2 * padding, 0)
+            ways: dict[tuple[int, int], int] = {}
+            starts = (out * stride - before for out in range(outs))
+            found.append(
+                [ways.setdefault((max(-start, 0), min(inside - start, kernel)), len(ways)) for start in starts]
+            )
+        return found[0], found[1]
+
+
+@dataclass(frozen=True)
+class Affine:
+    """`y = x * scale`, rounded, then `y + shift`; one of each per channel, tensors `scale` and `shift`. Reals."""
+
+
+@dataclass(frozen=True)
+class Shift:
+    """`x + shift`, one per channel, the tensor `shift`. Reals."""
+
+
+@dataclass(frozen=True)
+class Add:
+    """`a + b` of two equal maps of reals."""
+
+
+@dataclass(frozen=True)
+class TwoSlope:
+    """`above * x` where `x > 0`, else `below * x`. Reals.
+
+    Attributes:
+        above: One number, or `None` for a tensor `above` of one per channel; 1 for a ReLU and a PReLU.
+        below: Likewise; 0 for a ReLU, `None` for a PReLU.
+    """
+
+    above: float | None = 1.0
+    below: float | None = 0.0
+
+
+@dataclass(frozen=True)
+class Clip:
+    """`min(max(x, low), high)`. Reals."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Sign:
+    """Bits of reals: `(x >= threshold) xor flip`, one of each per channel, tensors `threshold` and `flip`."""
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """The largest real of each square window, or the OR of its signs; padding is never the largest."""
+
+    kernel: int
+    stride: int
+    padding: int = 0
+
+
+@dataclass(frozen=True)
+class AveragePool:
+    """The sum of each square window's reals, row by row in fp32, over kernel x kernel; padding counts as 0."""
+
+    kernel: int
+    stride: int
+    padding: int = 0
+
+
+@dataclass(frozen=True)
+class GlobalAverage:
+    """The mean of each channel: its sum and the division in fp64, rounded once. Reals."""
+
+
+@dataclass(frozen=True)
+class Subsample:
+    """Every `stride`-th pixel of reals from the first on, with channels of 0 in front and behind."""
+
+    stride: int
+    before: int = 0
+    after: int = 0
+
+
+@dataclass(frozen=True)
+class Concat:
+    """The channels of two or more maps of reals, one after the other."""
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """Reals of height x width x channels as the channels of one position, in this order."""
+
+
+Elementwise = Affine | Shift | Add | TwoSlope | Clip
+Operation = Layer | Elementwise | Sign | MaxPool | AveragePool | GlobalAverage | Subsample | Concat | Flatten
+POOLS = (MaxPool, AveragePool)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation of a graph.
+
+    Attributes:
+        name: Of the node and of the value that it makes; its tensors are called `name.scale` and so on.
+        inputs: Names of the values that it reads; `pixels` is the image.
+        op: What it does. A layer's name is its node's.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    op: Operation
+
+
+def flow(op: Operation, inputs: Sequence[Flow]) -> Flow:
+    """What an operation makes of values that fit it."""
+    form, bits, at = inputs[0]
+    if isinstance(op, Layer):
+        return Flow(op.ending.form, op.ending.bits, op.output(at))
+    if isinstance(op, POOLS):
+        height, width = ((side + 2 * op.padding - op.kernel) // op.stride + 1 for side in at[:2])
+        return Flow(form, bits, Map(height, width, at.channels))
+    if isinstance(op, Sign):
+        return Flow("signs", 1, at)
+    if isinstance(op, GlobalAverage):
+        return Flow(form, bits, Map(1, 1, at.channels))
+    if isinstance(op, Subsample):
+        height, width = ((side - 1) // op.stride + 1 for side in at[:2])
+        return Flow(form, bits, Map(height, width, op.before + at.channels + op.after))
+    if isinstance(op, Concat):
+        return Flow(form, bits, Map(at.height, at.width, sum(each.map.channels for each in inputs)))
+    if isinstance(op, Flatten):
+        return Flow(form, bits, Map(1, 1, at.height * at.width * at.channels))
+    return inputs[0]
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -156,9 +323,10 @@ class Graph:
         crop: Side of the central square over the image's shorter side: what is resized to `image_size`.
         squash: Whether the crop is that share of each side instead, so that the aspect is not kept.
         classes: Names of the classes.
-        layers: From the pixels to the logits.
+        layers: Of a chain, from the pixels to the logits; none where there are nodes.
         source: Its origin.
         accuracy: Its accuracy when it was packed; `None` if not measured.
+        nodes: Of a graph, each behind those that it reads; the last one's value is the logits. None in a chain.
     """
 
     network: str
@@ -168,11 +336,27 @@ class Graph:
     crop: float
     squash: bool
     classes: tuple[str, ...]
-    layers: tuple[Layer, ...]
+    layers: tuple[Layer, ...] = ()
     source: Source = field(default_factory=Source)
     accuracy: Accuracy | None = None
+    nodes: tuple[Node, ...] = ()
 
     @property
     def input(self) -> Map:
         """The pixels."""
         return Map(self.image_size, self.image_size, 3)
+
+    @property
+    def steps(self) -> tuple[Node, ...]:
+        """The nodes; those of a chain are its layers, each of which reads the one before."""
+        if self.nodes:
+            return self.nodes
+        names = [PIXELS, *(layer.name for layer in self.layers)]
+        return tuple(Node(layer.name, (before,), layer) for before, layer in zip(names, self.layers, strict=False))
+
+    def flows(self) -> dict[str, Flow]:
+        """What each value of a graph that fits holds, the image's among them."""
+        found = {PIXELS: Flow("pixels", 1, self.input)}
+        for node in self.steps:
+            found[node.name] = flow(node.op, [found[name] for name in node.inputs])
+        return found

@@ -2,7 +2,7 @@
 
 import math
 
-from xnorlit.packed.graph import Layer, Map
+from xnorlit.packed.graph import Flow, Layer, Map
 
 # The most of any path: output channels of a block of weights, by what they are multiplied with; bytes that a word of
 # bits becomes; bytes that a byte becomes.
@@ -28,7 +28,10 @@ def loaded_bytes(layer: Layer, at: Map) -> int:
     if layer.weights.form == "int8":
         return _up(outputs, REAL_LANES) * window.kernel[0] * _up(BYTE_WIDTH * window.kernel[1] * depth, 4)
     if layer.weights.form == "float":
-        return layer.groups * (4 * _up(outputs, REAL_LANES) * taps * depth + GROUP_BYTES)
+        if layer.accumulate == "fp64" and depth == outputs == 1:
+            return 8 * _up(layer.groups, REAL_LANES) * taps + GROUP_BYTES
+        each = 8 if layer.accumulate == "fp64" else 4
+        return layer.groups * (each * _up(outputs, REAL_LANES) * taps * depth + GROUP_BYTES)
     if not layer.binary:
         return layer.groups * (planes * _up(outputs, BIT_LANES) // 8 * taps * depth + GROUP_BYTES)
     sums, row = layer.sums(at), 4 * taps * _words(depth)
@@ -38,6 +41,13 @@ def loaded_bytes(layer: Layer, at: Map) -> int:
     # Of one group at a time: its planes on their way into blocks, and the ones of one output's weights.
     passing = planes * outputs * row + 4 * math.prod(side + 1 for side in window.kernel)
     return layer.groups * (blocks + tables + GROUP_BYTES) + passing
+
+
+def value_bytes(value: Flow) -> int:
+    """Bytes of one image's value, without a border."""
+    if value.form in ("reals", "pixels"):
+        return 4 * math.prod(value.map) + ALIGNMENT
+    return 4 * value.bits * value.map.height * value.map.width * _words(value.map.channels) + ALIGNMENT
 
 
 def input_bytes(layer: Layer, at: Map) -> int:
@@ -53,6 +63,8 @@ def scratch_bytes(layer: Layer, at: Map) -> int:
     depth, border, sums = at.channels // layer.groups, _border(layer, at), layer.sums(at)
     results = 4 * math.prod(sums) + 8 * ALIGNMENT
     if not layer.binary:
+        if layer.accumulate == "fp64":
+            return 8 * border * max(depth, at.channels if depth == 1 else 0) + results
         return 4 * border * depth + results
     words = layer.operand.bits * border * _words(depth)
     slices = 4 * words if layer.groups > 1 else 0
