@@ -115,7 +115,7 @@ endif
 ## Variables, as in make train-xnor DATA=photos SEED=1:
 ##   DATA        synthetic (the default, generated in seconds), cifar10, imagenette, imagenet, a folder of class folders
 ##               (train/ and val/ or test/), or a folder of .beton files
-##   EXPERIMENT  a recipe of experiments/; chosen by the size of the images by default
+##   EXPERIMENT  a recipe of experiments/; chosen by the images' classes and size by default
 ##   GRID        a file of experiments/ablations, by name or path; default: smallest
 ##   SEED        seed of weights, order and augmentation; default: 0
 ##   ARGS        further options, passed on unchanged: make train-xnor ARGS='--help' lists them

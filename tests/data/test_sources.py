@@ -147,7 +147,41 @@ def test_a_probe_downloads_and_decodes_nothing(tree, monkeypatch):
 def test_the_probed_classes_are_torchvisions():
     from torchvision.datasets import Imagenette
 
-    assert probe("imagenette").classes == tuple(names[0] for names in Imagenette._WNID_TO_CLASS.values())
+    named = {wnid: names[0] for wnid, names in Imagenette._WNID_TO_CLASS.items()}
+    assert sources.NAMED["imagenette"].wnids == named
+    assert probe("imagenette").classes == tuple(named.values())
+
+
+def test_classes_named_by_a_number_are_shown_in_words():
+    assert sources.readable(["n01440764", "cat", "n03888257"]) == ("tench", "cat", "parachute")
+
+
+def test_a_folder_of_imagenettes_classes_is_recognised_however_they_are_written():
+    wnids = sources.NAMED["imagenette"].wnids
+    for classes in (wnids, wnids.values(), [name.lower().replace(" ", "-") for name in wnids.values()]):
+        assert sources.recipe_for(classes) == "imagenette"
+    for classes in ([], ["cat", "dog"], list(wnids)[:9], [*wnids, "cat"]):
+        assert sources.recipe_for(classes) is None
+
+
+def test_a_named_set_is_one_record(tmp_path, monkeypatch):
+    """What CONTRIBUTING.md promises: the name, classes, counts, mean and loader of a new set are in one place."""
+    two = sources.Listing(("cat", "dog"), ["a", "b"], np.array([0, 1]))
+    part = sources.ImageArray(two, lambda: np.zeros((2, 8, 8, 3), np.uint8))
+    mine = sources.Named(
+        load=lambda root, size, need_val: {"train": part, "val": part},
+        counts={"train": 2, "val": 2},
+        sizes=((8, 8), (8, 8)),
+        classes=("cat", "dog"),
+        mean=(1, 2, 3),
+        note="two pictures",
+    )
+    monkeypatch.setitem(sources.NAMED, "mine", mine)
+    found = find("mine", tmp_path)
+    assert (found.name, found.kind, found.mean, found.note) == ("mine", "named", (1, 2, 3), "two pictures")
+    assert probe("mine").classes == ("cat", "dog")
+    with pytest.raises(UserError, match=r"Did you mean mine.*Expected synthetic, cifar10, imagenette, imagenet, mine"):
+        find("mime", tmp_path)
 
 
 def test_the_means_and_deviations_are_the_published_ones():

@@ -148,3 +148,21 @@ def test_on_a_thousand_images_the_five_likeliest_are_those_of_training(xnorlit, 
     path = tmp_path / "runs" / "synthetic" / "pair-0" / "xnor" / "seed-0"
     _, out, _ = xnorlit("validate", "-c", path / "config.yaml", "--packed", path / "packed.safetensors")
     assert measured(out)["top1"] == pytest.approx(runs.read(path).summary.top1, abs=1e-6)
+
+
+def test_classes_whose_folders_are_numbers_are_packed_in_words(xnorlit, photos, tmp_path):
+    """And the network still belongs to those folders: `validate` takes it."""
+    tree = tmp_path / "numbered"
+    shutil.copytree(photos, tree)
+    for split in ("train", "val"):
+        (tree / split / "ant").rename(tree / split / "n01440764")
+    settings = {
+        "data.source": tree, "data.backend": "folder", "data.workers": 0, "data.batch_size": 8, "run.root": tmp_path,
+        "run.wandb": "off", "trainer.max_epochs": 1, "trainer.limit_train_batches": 2, "trainer.precision": "32-true",
+    }  # fmt: skip
+    recipes = ("-c", EXPERIMENTS / "cifar10" / "base.yaml", "-c", EXPERIMENTS / "cifar10" / "xnor.yaml")
+    assert xnorlit("fit", *recipes, *(f"--{key}={value}" for key, value in settings.items()))[0] == 0
+    run = tmp_path / "cifar10" / "pair-0" / "xnor" / "seed-0"
+    assert xnorlit("pack", run)[0] == 0
+    assert "tench" in load(run / "packed.safetensors").classes
+    assert xnorlit("validate", "-c", run / "config.yaml", "--packed", run / "packed.safetensors")[0] == 0

@@ -26,6 +26,11 @@ def elsewhere(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_a_variant_of_the_base_is_no_arm(recipe):
+    (recipe.folder / "base-224.yaml").write_text("")
+    assert set(Recipe.find("small", recipe.folder.parent).overlays) == {"xnor", "best", "float"}
+
+
 def write(folder, **files):
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from tests.training.conftest import CLASSES
 from xnorlit.binarize import binarizers
 from xnorlit.commands.main import COMMANDS, main
 from xnorlit.comparison.difference import difference
+from xnorlit.data.sources import NAMED
 from xnorlit.runs.recipes import is_base
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -166,6 +168,20 @@ def test_the_image_sizes_choose_the_recipe(photos, big_photo, tmp_path, capsys, 
     told = capsys.readouterr().out
     assert "[recipe]  cifar10, for images of 32 pixels; others: imagenet" in told
     assert "EXPERIMENT=NAME" in told
+
+
+@pytest.mark.parametrize("size", [32, 128])
+def test_folders_of_imagenettes_classes_get_its_recipe_if_they_are_no_thumbnails(size, tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr("xnorlit.commands.fit.run", lambda command, words: started.append(words))
+    for wnid in NAMED["imagenette"].wnids:
+        folder = tmp_path / "ten" / "train" / wnid
+        folder.mkdir(parents=True)
+        Image.new("RGB", (size, size)).save(folder / "0.jpg")
+    train("xnor", "--data", str(tmp_path / "ten"))
+    train("xnor", "--data", "imagenette")
+    chosen = [Path(words[1]).parent.name for words in started]
+    assert chosen == ["cifar10" if size == 32 else "imagenette", "imagenette"]
 
 
 @pytest.mark.parametrize(

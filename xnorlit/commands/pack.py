@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from xnorlit.data import CentreCrop
+from xnorlit.data.sources import readable
 from xnorlit.edge.console import say
 from xnorlit.errors import UserError
 from xnorlit.export.measure import Answers, answers
@@ -114,7 +115,7 @@ def _packed(run: Run, rebuilt: Rebuilt, ends: Ends) -> Packed:
     return pack_network(
         rebuilt.network,
         image_size=data.image_size,
-        classes=data.classes,
+        classes=readable(data.classes),
         ends=ends,
         calibration=data.spread_pictures("train", CALIBRATION) if ends == "int8" else None,
         crop=crop.ratio,

@@ -13,7 +13,7 @@ from xnorlit.bench.plan import Given, Plan, Work
 from xnorlit.bench.plan import plan as plan_of
 from xnorlit.commands.arguments import Count
 from xnorlit.commands.summary import NETWORK, binarizers_of, part
-from xnorlit.data.sources import TRAIN_IMAGES
+from xnorlit.data.sources import NAMED
 from xnorlit.errors import UserError
 from xnorlit.models import build, network_named
 from xnorlit.models.summary import summary
@@ -77,7 +77,8 @@ def _work(recipe: Mapping[str, Any], gpus: int, images: int | None) -> Work:
             "the configuration does not say trainer.max_epochs and data.batch_size (or data.global_batch). Give a "
             "recipe: -c experiments/imagenet/base.yaml -c experiments/imagenet/xnor.yaml."
         )
-    images = images or TRAIN_IMAGES.get(source)
+    if images is None and source in NAMED:
+        images = NAMED[source].counts["train"]
     if images is None:
         raise UserError(f"how many training images {source or 'the recipe'} has is not known. Give --images N.")
     if isinstance(limit, int):

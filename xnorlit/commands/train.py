@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 
 from xnorlit.data import probe
+from xnorlit.data.sources import NAMED, recipe_for
 from xnorlit.edge.console import say
 from xnorlit.runs.recipes import Recipe, names
 
@@ -26,7 +27,7 @@ def train(
         arm: Overlay of the recipe: xnor, float, bwn, ...
         further: Other options go to xnorlit fit.
         data: Folder of images or .beton files, or a named set (default: the recipe's own).
-        experiment: Recipe, a folder of --experiments (default: by the sizes of the images).
+        experiment: Recipe, a folder of --experiments (default: by the classes and sizes of the images).
         experiments: Folder of recipes (default: experiments/ here or in a folder above, then the packaged one).
         seed: Seed of weights, order and augmentation.
 
@@ -53,10 +54,15 @@ def train(
 
 
 def _fitting(data: str | None) -> tuple[str, str]:
-    """The recipe for a source and the reason, from the sizes of a sample of its images."""
+    """The recipe for a source and the reason: made for that image set, or by the sizes of a sample of its images."""
     if data is None or data == "synthetic":
         return "synthetic", "the built-in images"
-    side = probe(data).shorter_side
+    found = probe(data)
+    if data in NAMED and (recipe := NAMED[data].recipe):
+        return recipe, "which is made for it"
+    side = found.shorter_side
     if side <= SMALL_IMAGE:
         return "cifar10", f"for images of {side} pixels"
+    if recipe := recipe_for(found.classes):
+        return recipe, f"for images of {side} pixels of its {len(found.classes)} classes"
     return "imagenet", f"for images of {side} pixels"

@@ -1,7 +1,8 @@
 """From the user's source to its splits: a named set, a folder tree, or .beton files."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -27,14 +28,6 @@ CIFAR10_MEAN: Triple = (125.31, 122.95, 113.87)
 CIFAR10_STD: Triple = (62.99, 62.09, 66.70)
 
 SYNTHETIC_COUNTS = {"train": 6000, "val": 1000}
-NAMED = ("synthetic", "cifar10", "imagenette", "imagenet")
-TRAIN_IMAGES = {
-    "synthetic": SYNTHETIC_COUNTS["train"],
-    "cifar10": 50_000,
-    "imagenette": 9_469,
-    "imagenet": 1_281_167,
-}
-"""How many training images the named sets have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +76,56 @@ class Source:
     """A remark about these splits, for the printed line."""
 
 
+@dataclass(frozen=True)
+class Named:
+    """An image set that has a name: all that is known about it, also before it is here.
+
+    Attributes:
+        load: Its splits, downloaded if they are not there, from the folder of the named sets, the size of generated
+            images, and whether val is needed.
+        counts: Images of each split.
+        sizes: Smallest and largest (height, width), by area; None where the images themselves tell.
+        classes: By label; empty where its folders tell.
+        wnids: The class folders that are named by a number of WordNet, such as n01440764, and what each one shows.
+        mean: Of each channel, 0 to 255.
+        std: Of each channel, 0 to 255.
+        recipe: The recipe made for it and for folders of its classes; chosen by the size of the images where empty.
+        note: A remark about its splits, for the printed line.
+    """
+
+    load: Callable[[Path, int, bool], dict[str, Split]]
+    counts: dict[str, int]
+    sizes: tuple[tuple[int, int], tuple[int, int]] | None = None
+    classes: tuple[str, ...] = ()
+    wnids: dict[str, str] = field(default_factory=dict)
+    mean: Triple = IMAGENET_MEAN
+    std: Triple = IMAGENET_STD
+    recipe: str = ""
+    note: str = ""
+
+
+def readable(classes: Iterable[str]) -> tuple[str, ...]:
+    """The names of classes, those of `Named.wnids` in words: "tench" for "n01440764"; to be shown, never compared.
+
+    Args:
+        classes: As the folders are named.
+    """
+    return tuple(_WORDS.get(name, name) for name in classes)
+
+
+def recipe_for(classes: Iterable[str]) -> str | None:
+    """The recipe of the named set that has these classes, however their folders are written; None if there is none.
+
+    Args:
+        classes: As the folders are named.
+    """
+    seen = {_plain(name) for name in readable(classes)}
+    for named in NAMED.values():
+        if named.recipe and named.wnids and seen == {_plain(name) for name in named.wnids.values()}:
+            return named.recipe
+    return None
+
+
 def find(source: str, root: Path, *, image_size: int, need_val: bool = True) -> Source:
     """The splits that a name or a path stands for.
 
@@ -95,14 +138,9 @@ def find(source: str, root: Path, *, image_size: int, need_val: bool = True) -> 
     Raises:
         UserError: There is nothing of that name, or it is not an image set.
     """
-    if source == "synthetic":
-        return _synthetic(image_size)
-    if source == "cifar10":
-        return _cifar10(root)
-    if source == "imagenette":
-        return replace(_tree(_imagenette(root), need_val), name="imagenette", kind="named")
-    if source == "imagenet":
-        return replace(_tree(_imagenet(root), need_val), name="imagenet", kind="named")
+    if named := NAMED.get(source):
+        found, kind = named.load(root, image_size, need_val), "synthetic" if source == "synthetic" else "named"
+        return Source(source, kind, found, named.mean, named.std, named.note)
     if not is_text(source):
         raise UserError(f"the name of the folder {source} is not UTF-8. Rename it: a run's configuration names it.")
     path = at_home(source)
@@ -116,44 +154,6 @@ def find(source: str, root: Path, *, image_size: int, need_val: bool = True) -> 
     if path.is_file():
         raise UserError(f"{path} is a file. Expected a folder with train/ and val/ (or test/), or a .beton file.")
     return _tree(path, need_val)
-
-
-def _synthetic(size: int) -> Source:
-    found: dict[str, Split] = {}
-    for seed, (split, count) in enumerate(SYNTHETIC_COUNTS.items()):
-        names = [f"synthetic/{size}px/seed-{seed}/{index:06d}" for index in range(count)]
-        listing = Listing(synthetic.CLASSES, names, synthetic.labels(count))
-        found[split] = ImageArray(listing, lambda count=count, seed=seed: synthetic.generate(count, size, seed))
-    note = "not photographs: DATA=cifar10 for real ones"
-    return Source("synthetic", "synthetic", found, synthetic.MEAN, synthetic.STD, note)
-
-
-def _cifar10(root: Path) -> Source:
-    from xnorlit.data import downloads
-
-    found: dict[str, Split] = {}
-    for split in ("train", "val"):
-        images, labels, classes = downloads.cifar10(root, train=split == "train")
-        names = [f"{split}/{index:05d}" for index in range(len(labels))]
-        found[split] = ImageArray(Listing(classes, names, labels), lambda images=images: images)
-    return Source("cifar10", "named", found, CIFAR10_MEAN, CIFAR10_STD, "val is CIFAR-10's test split")
-
-
-def _imagenette(root: Path) -> Path:
-    from xnorlit.data import downloads
-
-    return downloads.imagenette(root)
-
-
-def _imagenet(root: Path) -> Path:
-    for place in (root / "imagenet", root):
-        if any(tree.split_folder(place / inner, "train") for inner in splits.NESTED):
-            return place
-    raise UserError(
-        f"imagenet cannot be downloaded by a program, and it is not in {root}. Ask for access at https://image-net.org "
-        "(ILSVRC2012, tasks 1 and 2: 138 GB train, 6.3 GB val, and the devkit), unpack it into val/ and train/ with a "
-        "folder per class, and pass DATA=/path/to/it (--data.source /path/to/it)."
-    )
 
 
 def _tree(path: Path, need_val: bool) -> Source:
@@ -182,7 +182,92 @@ def _betons(path: Path, need_val: bool) -> Source:
     return Source(folder.resolve().name, "beton", found, note=note)
 
 
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", " ", name).casefold()
+
+
 def open_beton(path: Path) -> BetonFile:
     """A .beton and its listing, checked against its sidecar."""
     opened, described = sidecar.verify(path)
     return BetonFile(opened, sidecar.listing(opened, described))
+
+
+def _synthetic(_: Path, size: int, __: bool) -> dict[str, Split]:
+    found: dict[str, Split] = {}
+    for seed, (split, count) in enumerate(SYNTHETIC_COUNTS.items()):
+        names = [f"synthetic/{size}px/seed-{seed}/{index:06d}" for index in range(count)]
+        listing = Listing(synthetic.CLASSES, names, synthetic.labels(count))
+        found[split] = ImageArray(listing, lambda count=count, seed=seed: synthetic.generate(count, size, seed))
+    return found
+
+
+def _cifar10(root: Path, _: int, __: bool) -> dict[str, Split]:
+    from xnorlit.data import downloads
+
+    found: dict[str, Split] = {}
+    for split in ("train", "val"):
+        images, labels, classes = downloads.cifar10(root, train=split == "train")
+        names = [f"{split}/{index:05d}" for index in range(len(labels))]
+        found[split] = ImageArray(Listing(classes, names, labels), lambda images=images: images)
+    return found
+
+
+def _imagenette(root: Path, _: int, need_val: bool) -> dict[str, Split]:
+    from xnorlit.data import downloads
+
+    return dict(splits.find(downloads.imagenette(root), need_val=need_val))
+
+
+def _imagenet(root: Path, _: int, need_val: bool) -> dict[str, Split]:
+    for place in (root / "imagenet", root):
+        if any(tree.split_folder(place / inner, "train") for inner in splits.NESTED):
+            return dict(splits.find(place, need_val=need_val))
+    raise UserError(
+        f"imagenet cannot be downloaded by a program, and it is not in {root}. Ask for access at https://image-net.org "
+        "(ILSVRC2012, tasks 1 and 2: 138 GB train, 6.3 GB val, and the devkit), unpack it into val/ and train/ with a "
+        "folder per class, and pass DATA=/path/to/it (--data.source /path/to/it)."
+    )
+
+
+NAMED = {
+    "synthetic": Named(
+        load=_synthetic,
+        counts=SYNTHETIC_COUNTS,
+        classes=synthetic.CLASSES,
+        mean=synthetic.MEAN,
+        std=synthetic.STD,
+        recipe="synthetic",
+        note="not photographs: DATA=cifar10 for real ones",
+    ),
+    "cifar10": Named(
+        load=_cifar10,
+        counts={"train": 50_000, "val": 10_000},
+        sizes=((32, 32), (32, 32)),
+        classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        mean=CIFAR10_MEAN,
+        std=CIFAR10_STD,
+        note="val is CIFAR-10's test split",
+    ),
+    "imagenette": Named(
+        load=_imagenette,
+        counts={"train": 9_469, "val": 3_925},
+        sizes=((320, 320), (320, 480)),
+        wnids={
+            "n01440764": "tench",
+            "n02102040": "English springer",
+            "n02979186": "cassette player",
+            "n03000684": "chain saw",
+            "n03028079": "church",
+            "n03394916": "French horn",
+            "n03417042": "garbage truck",
+            "n03425413": "gas pump",
+            "n03445777": "golf ball",
+            "n03888257": "parachute",
+        },
+        recipe="imagenette",
+    ),
+    "imagenet": Named(load=_imagenet, counts={"train": 1_281_167, "val": 50_000}),
+}
+"""The named sets, one record each."""
+
+_WORDS = {wnid: name for named in NAMED.values() for wnid, name in named.wnids.items()}

@@ -32,13 +32,6 @@ class Probe:
     counts: dict[str, int]
 
 
-_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-_IMAGENETTE = (
-    "tench", "English springer", "cassette player", "chain saw", "church",
-    "French horn", "garbage truck", "gas pump", "golf ball", "parachute",
-)  # fmt: skip
-
-
 def probe(source: str, root: Path = Path("data")) -> Probe:
     """Reads an image set's names and the headers of some images; downloads nothing.
 
@@ -49,11 +42,10 @@ def probe(source: str, root: Path = Path("data")) -> Probe:
     Raises:
         UserError: There is no such set, or it cannot be trained on.
     """
-    if source == "cifar10":
-        return Probe("cifar10", "named", 32, ((32, 32), (32, 32)), _CIFAR10, {"train": 50_000, "val": 10_000})
-    if source == "imagenette":
-        counts = {"train": 9_469, "val": 3_925}
-        return Probe("imagenette", "named", 320, ((320, 320), (320, 480)), _IMAGENETTE, counts)
+    named = sources.NAMED.get(source)
+    if named and named.sizes:
+        side = min(named.sizes[0])
+        return Probe(source, "named", side, named.sizes, named.classes or tuple(named.wnids.values()), named.counts)
     found = sources.find(source, root, image_size=32, need_val=False)
     train = found.splits["train"]
     picked = np.linspace(0, len(train.listing) - 1, min(len(train.listing), _GLANCES)).astype(int)

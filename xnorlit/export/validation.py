@@ -9,6 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from xnorlit.data import CentreCrop, ImageData
+from xnorlit.data.sources import readable
 from xnorlit.edge.console import say
 from xnorlit.errors import UserError
 from xnorlit.packed import PackedNetwork, load
@@ -84,7 +85,7 @@ def refuse_other_data(graph: Graph, data: ImageData, file: Path) -> None:
         "data.mean": (_rounded(graph.mean), _rounded(data.mean)),
         "data.std": (_rounded(graph.std), _rounded(data.std)),
         "data.val_crop (ratio, squash)": ((graph.crop, graph.squash), central),
-        "classes": (graph.classes, tuple(data.classes)),
+        "classes": (readable(graph.classes), readable(data.classes)),
     }
     lines = [f"  {key}: {_short(theirs, ours)}" for key, (theirs, ours) in values.items() if theirs != ours]
     if lines:

@@ -9,6 +9,7 @@ from typing import Any
 
 from xnorlit.comparison.comparison import Comparison
 from xnorlit.comparison.difference import NOT_SET
+from xnorlit.data.sources import readable
 from xnorlit.report.html import confusion, measured, photographs
 from xnorlit.report.html.curves import curves, layer_curves
 from xnorlit.runs import Run
@@ -31,9 +32,9 @@ def record(comparison: Comparison, *, bench: Path | None = None, data: Path | No
     pictures = photographs.find(first.predictions, sources)
     return {
         "made": {"xnorlit": version("xnorlit"), "at": datetime.now(UTC).isoformat(timespec="seconds")},
-        "comparison": comparison.to_json(),
+        "comparison": _in_words(comparison.to_json()),
         "paper_gap": comparison.published.float_top1 - comparison.published.binary_top1,
-        "classes": list(first.predictions.classes),
+        "classes": list(readable(first.predictions.classes)),
         "seeds": {label: len(runs) for label, runs in arms.items()},
         "curves": curves(arms, [(gap.arm, gap.reference) for gap in comparison.gaps]),
         "layers": layer_curves(arms),
@@ -54,6 +55,13 @@ def record(comparison: Comparison, *, bench: Path | None = None, data: Path | No
         "runs": [_run(label, run) for label, runs in arms.items() for run in runs],
         "config": _config(arms),
     }
+
+
+def _in_words(written: dict[str, Any]) -> dict[str, Any]:
+    for gap in written["gaps"]:
+        for part, name in zip(gap["classes"], readable(part["name"] for part in gap["classes"]), strict=True):
+            part["name"] = name
+    return written
 
 
 def _confusions(arms: Mapping[str, Sequence[Run]], comparison: Comparison) -> dict[str, Any]:
