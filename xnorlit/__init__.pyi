@@ -26,10 +26,13 @@ from .binarize.xnorplusplus import XNORPlusPlus as XNORPlusPlus
 from .comparison.compare import compare as compare
 from .errors import UserError as UserError
 from .export.pack import pack as pack
+from .layers import AdaptiveAvgPool2d as AdaptiveAvgPool2d
 from .layers import BatchNorm1d as BatchNorm1d
 from .layers import BatchNorm2d as BatchNorm2d
 from .layers import BinaryConv2d as BinaryConv2d
 from .layers import BinaryLinear as BinaryLinear
+from .layers import Conv2d as Conv2d
+from .layers import Linear as Linear
 from .layers import attach as attach
 from .layers.convert import binarize_ as binarize_
 from .models import create as create

@@ -17,6 +17,7 @@ from xnorlit.binarize.xnorplusplus import XNORPlusPlus
 from xnorlit.errors import UserError
 from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d, BinaryLayer, BinaryLinear
 from xnorlit.layers.convert import binarize_
+from xnorlit.layers.pinned import AdaptiveAvgPool2d, Conv2d, Linear
 
 
 def dead_signs(net, x):
@@ -113,7 +114,7 @@ def test_weights_bias_and_names_stay_and_norms_become_steady():
     assert all(dict(net.named_parameters())[key] is parameter for key, parameter in parameters.items())
     norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
     assert all(type(norm) is BatchNorm2d for norm in norms)
-    assert type(net.conv1) is nn.Conv2d
+    assert type(net.conv1) is Conv2d
 
 
 def test_with_float_the_converted_network_computes_what_it_did():
@@ -447,3 +448,23 @@ def test_the_result_trains_exports_and_loads_its_own_state():
     torch.testing.assert_close(exported(x), net(x))
     assert isinstance(net.conv2, BinaryConv2d)
     assert not any(isinstance(module, BinaryLinear) for module in net.modules())
+
+
+def test_real_layers_of_a_network_with_shortcuts_round_once_and_the_table_says_so():
+    net = torchvision.models.resnet18(num_classes=10)
+    before = {key: values.clone() for key, values in net.state_dict().items()}
+    table = binarize_(net, "XNOR", skip=["conv1", "fc", "*.downsample"])
+    kinds = {name: type(net.get_submodule(name)) for name in ("conv1", "layer2.0.downsample.0", "fc", "avgpool")}
+    assert list(kinds.values()) == [Conv2d, Conv2d, Linear, AdaptiveAvgPool2d]
+    notes = {change.name: change.note for change in table.changes}
+    assert {notes[name] for name in kinds if name != "avgpool"} == {"skipped; sums in fp64 in evaluation"}
+    assert notes["avgpool"] == "sums in fp64 in evaluation"
+    after = net.state_dict()
+    assert all(torch.equal(values, after[key]) for key, values in before.items())
+
+
+def test_a_chain_keeps_the_real_layers_of_torch():
+    net = torchvision.models.alexnet(num_classes=10)
+    binarize_(net, "XNOR", skip=["features.0", "classifier.6"])
+    assert type(net.features[0]) is nn.Conv2d
+    assert type(net.classifier[6]) is nn.Linear

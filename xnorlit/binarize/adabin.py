@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from xnorlit.binarize.base import Binarizer, Codes
+from xnorlit.binarize.base import Binarizer, Codes, TwoValues
 from xnorlit.binarize.channels import over_channels, per_channel
 from xnorlit.binarize.ede import ede_curve, ede_height, temperature
 from xnorlit.binarize.latent import by_filters, by_filters_with, by_samples, by_samples_with, compute_dtype
@@ -155,7 +155,10 @@ class Maxout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The same shape."""
-        return _Maxout.apply(x, self.positive, self.negative)
+        if self.training:
+            return _Maxout.apply(x, self.positive, self.negative)
+        # One product, which every engine rounds alike.
+        return x * torch.where(x > 0, over_channels(self.positive, x), over_channels(self.negative, x))
 
 
 class AdaBin(Binarizer):
@@ -185,6 +188,7 @@ class AdaBin(Binarizer):
     weight_bits = 1
     input_bits = 1
     signed_input = True
+    two_valued = True
     cannot_pack = (
         "the two values of its weights and of its inputs lie about centres other than 0, which adds a sum over the "
         "inputs under each position and one over the weights; use IRNet or ReActNet"
@@ -227,6 +231,18 @@ class AdaBin(Binarizer):
     @torch.no_grad()
     def input_codes(self, x: Tensor) -> Codes:
         return Codes(self.input(x), x.new_ones(()))
+
+    @override
+    @torch.no_grad()
+    def weight_values(self, weight: Tensor) -> TwoValues:
+        _, distance, centre = by_filters_with(_two_values, weight.dtype, weight)
+        return TwoValues(sign(weight - centre), distance.flatten(), centre.flatten())
+
+    @override
+    @torch.no_grad()
+    def input_values(self, x: Tensor) -> TwoValues:
+        centre = self.centre if self.form == "added" else self.distance * self.centre
+        return TwoValues(torch.ge(x, self.centre, out=torch.empty_like(x)).mul_(2).sub_(1), self.distance, centre)
 
     @property
     @override

@@ -23,6 +23,20 @@ class Codes(NamedTuple):
     scale: Tensor
 
 
+class TwoValues(NamedTuple):
+    """A one-bit operand in evaluation whose two values lie about any centre: `operand = centre + distance * signs`.
+
+    Attributes:
+        signs: -1 and +1, in the operand's shape.
+        distance: Of either value from the centre: one number, or for weights one per output channel, shape `(O,)`.
+        centre: Likewise.
+    """
+
+    signs: Tensor
+    distance: Tensor
+    centre: Tensor
+
+
 class Window(NamedTuple):
     """Where a convolution looks: `(kernel, stride, padding)`, each `(height, width)`; padding is with zeros."""
 
@@ -48,6 +62,8 @@ class Binarizer(nn.Module):
         signed_input: Whether input codes are signs, which are all +1 behind a ReLU.
         flips: Whether the parameters are the signs themselves, for an optimizer that flips them; no latent weights
             exist.
+        two_valued: Whether operands are pairs of values about any centre, which `input_values` and `weight_values`
+            state; evaluation then counts signs and adds what the centres bring.
         shortcut: Whether the layer's input, before it was quantised, is added to its output where both have one shape.
         cannot_pack: Why a layer of this method has no packed form and what to use instead; empty where it has one.
         rectify: Whether a real-valued input passes a ReLU first, see `for_layer`.
@@ -72,6 +88,7 @@ class Binarizer(nn.Module):
     gradient_bits: int = 32
     signed_input: bool = False
     flips: bool = False
+    two_valued: bool = False
     shortcut: bool = False
     cannot_pack: str = ""
     rectify: bool = False
@@ -167,6 +184,14 @@ class Binarizer(nn.Module):
     def input_codes(self, x: Tensor) -> Codes:
         """The inputs as codes and one scale."""
         return Codes(F.relu(x) if self.rectify else x, x.new_ones(()))
+
+    def weight_values(self, weight: Tensor) -> TwoValues:
+        """The weights of a two-valued method: signs, and a distance and a centre per output channel."""
+        raise NotImplementedError
+
+    def input_values(self, x: Tensor) -> TwoValues:
+        """The inputs of a two-valued method: signs, one distance and one centre."""
+        raise NotImplementedError
 
     @property
     def exact(self) -> bool:

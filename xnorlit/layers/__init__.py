@@ -1,16 +1,20 @@
-"""Binary layers, the batch norms in front of them, and what follows each optimizer step."""
+"""Binary layers, the norms and the real layers beside them, and what follows each optimizer step."""
 
 from xnorlit.layers.attach import Attachment, attach
 from xnorlit.layers.binary import BinaryConv2d, BinaryLayer, BinaryLinear, Operand
 from xnorlit.layers.norms import BatchNorm1d, BatchNorm2d
+from xnorlit.layers.pinned import AdaptiveAvgPool2d, Conv2d, Linear
 
 __all__ = [
+    "AdaptiveAvgPool2d",
     "Attachment",
     "BatchNorm1d",
     "BatchNorm2d",
     "BinaryConv2d",
     "BinaryLayer",
     "BinaryLinear",
+    "Conv2d",
+    "Linear",
     "Operand",
     "attach",
 ]

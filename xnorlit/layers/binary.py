@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
-from xnorlit.binarize import Binarizer, Window, binarizer_of
+from xnorlit.binarize import Binarizer, TwoValues, Window, binarizer_of
 from xnorlit.errors import UserError
+from xnorlit.layers.pinned import summed
 
 Operator = Callable[[Tensor, Tensor], Tensor]
 Operand = Literal["weights", "inputs"]
@@ -43,6 +44,7 @@ class BinaryLayer(nn.Module):
     """
 
     window: Window | None = None
+    rounds_once = False  # Whether evaluation sums real operands in fp64 and rounds once, as a packed graph does.
 
     def __init__(
         self, shape: tuple[int, ...], bias: bool, *, dropout: float, post_layer: bool, device: Any, dtype: Any
@@ -147,9 +149,13 @@ class BinaryLayer(nn.Module):
     def _evaluated(self, x: Tensor) -> Tensor:
         with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
             x = x.to(self.weight.dtype)
+            if self.binarizer.two_valued:
+                return self.binarizer.rescale(self._two_valued(x), self.framed(x), self.window)
             inputs, weights = self.binarizer.input_codes(x), self.binarizer.weight_codes(self.weight)
             if self.binarizer.exact:
                 y = self._integers(inputs.values, weights.values)
+            elif self.rounds_once and summed(x):
+                y = self.operate(inputs.values.double(), weights.values.double()).to(x.dtype)
             else:
                 y = self.operate(inputs.values, weights.values)
             y = y * (inputs.scale * weights.scale).view(-1, *(1,) * (y.ndim - 2))
@@ -163,6 +169,28 @@ class BinaryLayer(nn.Module):
             return self.operate(x.double(), weight.double()).round().to(x.dtype)
         # A Winograd or FFT algorithm may leave 1e-4 on what is an integer; the packed engine leaves nothing.
         return self.operate(x, weight).round()
+
+    def _two_valued(self, x: Tensor) -> Tensor:
+        """Sums of inputs `c + s b` and weights `c_o + s_o w`, b and w signs, as an engine that counts bits has them.
+
+        `s s_o D + s c_o A + K`, each product and sum rounded: D and A are the integer sums of `b w` and of b, K is c
+        times the sum of the weights. The border counts none of its taps.
+        """
+        inputs, weights = self.binarizer.input_values(x), self.binarizer.weight_values(self.weight)
+        groups = getattr(self, "groups", 1)
+        bits = self._integers(inputs.signs, torch.ones_like(weights.signs[:groups]))
+        bits = bits.repeat_interleave(len(weights.signs) // groups, dim=1)
+        parts = self._integers(inputs.signs, weights.signs), bits, self.inside(x, inputs, weights)
+        factors = [inputs.distance.double() * each.double() for each in (weights.distance, weights.centre)]
+        of_both, of_inputs = (each.to(x.dtype).view(-1, *(1,) * (x.ndim - 2)) for each in factors)
+        return parts[0] * of_both + parts[1] * of_inputs + parts[2]
+
+    def inside(self, x: Tensor, inputs: TwoValues, weights: TwoValues) -> Tensor:
+        """K of two-valued operands: `c` times the sum of the weights whose taps lie inside, `(1, O, ...)`."""
+        shape, wide = (-1, *(1,) * (weights.signs.ndim - 1)), torch.float64 if summed(x) else torch.float32
+        values = weights.signs.to(wide) * weights.distance.to(wide).view(shape) + weights.centre.to(wide).view(shape)
+        ones = torch.ones_like(x[:1, : getattr(self, "groups", 1)], dtype=wide)
+        return (self.operate(ones, values.sum(1, keepdim=True)) * inputs.centre.to(wide)).to(x.dtype)
 
     def _check(self, x: Tensor) -> None:
         """Refuses inputs that have no meaning here. Comparing shapes and dtypes costs next to nothing."""

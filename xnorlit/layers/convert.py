@@ -7,7 +7,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -19,11 +19,25 @@ from typing_extensions import override
 
 from xnorlit.binarize import Binarizer, binarizer_of
 from xnorlit.errors import UserError, did_you_mean
-from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d, BinaryLayer, BinaryLinear
+from xnorlit.layers import (
+    AdaptiveAvgPool2d,
+    BatchNorm1d,
+    BatchNorm2d,
+    BinaryConv2d,
+    BinaryLayer,
+    BinaryLinear,
+    Conv2d,
+    Linear,
+)
 
 Activation = Literal["prelu", "hardtanh", "identity", "keep"]
 Norm = Literal["keep", "missing"]
 STEADY: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm1d: BatchNorm1d, nn.BatchNorm2d: BatchNorm2d}
+PINNED: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Conv2d: Conv2d,
+    nn.Linear: Linear,
+    nn.AdaptiveAvgPool2d: AdaptiveAvgPool2d,
+}
 
 
 @dataclass(frozen=True)
@@ -81,7 +95,9 @@ def binarize_(
     """Replaces every `nn.Conv2d` and `nn.Linear` of a module by a binary layer, in place.
 
     Weights and biases stay the same parameters with the same names. What a binarizer learns about its weights is fitted
-    to them. Every `nn.BatchNorm1d` and `nn.BatchNorm2d` becomes the steady norm of this package.
+    to them. Every `nn.BatchNorm1d` and `nn.BatchNorm2d` becomes the steady norm of this package. In a network with
+    shortcuts or branches the layers that stay real become `Conv2d`, `Linear` and `AdaptiveAvgPool2d` of this package,
+    whose evaluation rounds once, so that the packed network can repeat it.
 
     After a ReLU every sign is +1. A ReLU that feeds the sign of a binary layer is therefore replaced; torch.fx finds
     it, be it a module or a function call in a `forward`. A ReLU module that is used in several places is replaced in
@@ -154,6 +170,8 @@ def binarize_(
         changes += _replace_layer(model, name, found.modules[name], chosen[name], name in insert)
     changes += _replace_activations(model, rectifiers, rewritten, activation)
     changes += _steady(model)
+    if any(view.joins for view in views):
+        changes = _pinned(model, changes)
     order = {name: place for place, (name, _) in enumerate(model.named_modules())}
     changes.sort(key=lambda change: order[change.name.removesuffix("forward").rstrip(".")])
     return Conversion(tuple(changes), untraced)
@@ -210,7 +228,7 @@ class _Layers:
         containers = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
         if parent.__module__.startswith("torch.nn") and parent not in containers:
             return f"stays real: {parent.__name__} reads its weights itself"
-        if kind not in (nn.Conv2d, nn.Linear):
+        if kind not in (nn.Conv2d, nn.Linear, Conv2d, Linear):
             return f"stays real: {kind.__name__} has a forward of its own"
         return ""
 
@@ -387,6 +405,13 @@ class _View:
                 self.calls.setdefault(f"{prefix}{node.target}", []).append(node)
         self._signs: dict[fx.Node, _Sign] = {}
         self._lacks: dict[fx.Node, bool | None] = {}
+
+    @property
+    def joins(self) -> bool:
+        """Whether two values meet somewhere: a shortcut, or branches."""
+        return any(
+            _word(n) in SUMS | JOINS and len(n.all_input_nodes) > 1 for n in self.graph.nodes if n.op != "output"
+        )
 
     def refuse_repeated(self, names: Iterable[str]) -> None:
         for name in names:
@@ -660,6 +685,18 @@ def _steady(model: nn.Module) -> Iterator[Change]:
             before = type(module).__name__
             module.__class__ = steady  # It differs in its evaluation alone: state, hooks and references stay.
             yield Change(name, before, before, "steady: a constant channel gives beta in evaluation")
+
+
+def _pinned(model: nn.Module, changes: list[Change]) -> list[Change]:
+    """Lets the layers that stay real round once in evaluation; the rows of before, with what that changed."""
+    said, done = "sums in fp64 in evaluation", {}
+    for name, module in model.named_modules():
+        if kind := PINNED.get(type(module)):
+            done[name] = Change(name, type(module).__name__, type(module).__name__, said)
+            module.__class__ = kind
+    left = {change.name for change in changes if change.name in done}
+    rows = [replace(c, note=f"{c.note}; {said}") if c.name in left else c for c in changes]
+    return [*rows, *(change for name, change in done.items() if name not in left)]
 
 
 @dataclass

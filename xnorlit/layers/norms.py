@@ -4,9 +4,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
+
+from xnorlit.errors import UserError
 
 
 class _SteadyBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -16,6 +17,10 @@ class _SteadyBatchNorm(nn.modules.batchnorm._BatchNorm):
     running mean only decays, to 2e-36 and the like, so evaluation would give a hair below `beta`; a sign behind a
     `beta` of 0 then flips, and one such channel has cost 19 points of accuracy. Where the running variance says that
     nothing varies, gamma is taken as 0.
+
+    Evaluation is `x * s`, then `+ h`, each rounded to fp32 (or to a wider input's dtype), with
+    `s = gamma / sqrt(var + eps)` and `h = beta - mean * s` computed in fp64 and rounded once. torch's own norm rounds
+    as the processor's kernels do, which a packed network could not repeat bit for bit.
 
     Where `synced` is set, training takes mean and variance over the samples of all processes, of which each may have
     another number; torch's own SyncBatchNorm knows nothing of constant channels, and no CPU.
@@ -32,9 +37,33 @@ class _SteadyBatchNorm(nn.modules.batchnorm._BatchNorm):
             return self._over_all_processes(input)
         if self.training or self.running_var is None:
             return super().forward(input)
-        varies = self.running_var > self.constant_below * self.eps
-        gamma = varies.to(input.dtype) if self.weight is None else self.weight * varies
-        return F.batch_norm(input, self.running_mean, self.running_var, gamma, self.bias, False, 0.0, self.eps)
+        return self._evaluated(input)
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """What evaluation multiplies by and then adds, each `(C,)`, in fp64."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        # Apple's GPUs have no fp64.
+        mean, var = (values.cpu() if values.is_mps else values for values in (self.running_mean, self.running_var))
+        scale = (var > self.constant_below * self.eps).double()
+        if self.weight is not None:
+            scale = scale * self.weight.to(var.device).double()
+        scale = scale / (var.double() + self.eps).sqrt()
+        shift = -mean.double() * scale
+        return scale, shift if self.bias is None else shift + self.bias.to(var.device).double()
+
+    def _evaluated(self, x: Tensor) -> Tensor:
+        self._check_input_dim(x)
+        if x.shape[1] != self.num_features:
+            raise UserError(
+                f"{type(self).__name__} received an input of shape {tuple(x.shape)}. Expected {self.num_features} "
+                "channels."
+            )
+        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+        shape = (-1, *(1,) * (x.ndim - 2))
+        scale, shift = (values.to(wide).to(x.device).view(shape) for values in self.scale_and_shift())
+        # One operation each: a compiler may not make a multiply-add of rounding of its own out of these two.
+        return torch.mul(x.to(wide), scale).add_(shift).to(x.dtype)
 
     def _over_all_processes(self, x: Tensor) -> Tensor:
         """`beta + gamma (x - mean) / sqrt(var + eps)`, in fp32 or wider as torch's own is."""

@@ -1,0 +1,88 @@
+"""Layers that stay real in a network of binary ones, whose evaluation sums in fp64 and rounds once.
+
+The order in which fp32 products are summed is the library's affair, and a last bit decides a sign behind a shortcut now
+and then. In fp64 the order no longer shows: a packed network gives the same reals, so the same signs. Training is
+torch's own. Chains need none of it, for their first layer's sums lead to thresholds that rounding hardly meets.
+"""
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+
+def summed(x: Tensor) -> bool:
+    """Whether sums of `x` can be computed in fp64: Apple's GPUs have none."""
+    return x.device.type != "mps"
+
+
+def _undisturbed(x: Tensor) -> torch.autocast:
+    """No autocast, whose few digits would undo it all."""
+    return torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False)
+
+
+class Conv2d(nn.Conv2d):
+    """`nn.Conv2d`, whose evaluation sums in fp64, rounds once and then adds the bias.
+
+    Use it for the stem and the shortcuts of a network with binary layers. Arguments and state dict are `nn.Conv2d`'s;
+    `binarize_` puts it where a convolution stays real in a network with shortcuts.
+
+    Examples:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> xl.Conv2d(3, 16, 3, padding=1, bias=False).eval()(torch.randn(2, 3, 8, 8)).shape
+        torch.Size([2, 16, 8, 8])
+    """
+
+    @override
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training or not summed(input):
+            return super().forward(input)
+        with _undisturbed(input):
+            y = self._conv_forward(input.double(), self.weight.double(), None)
+            return _with_bias(y, self.bias, self.weight.dtype)
+
+
+class Linear(nn.Linear):
+    """`nn.Linear`, whose evaluation sums in fp64, rounds once and then adds the bias.
+
+    Examples:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> xl.Linear(64, 10).eval()(torch.randn(5, 64)).shape
+        torch.Size([5, 10])
+    """
+
+    @override
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training or not summed(input):
+            return super().forward(input)
+        with _undisturbed(input):
+            y = nn.functional.linear(input.double(), self.weight.double()).movedim(-1, 1)
+            return _with_bias(y, self.bias, self.weight.dtype).movedim(1, -1)
+
+
+class AdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
+    """`nn.AdaptiveAvgPool2d`, whose evaluation averages a whole map in fp64 and rounds once.
+
+    Examples:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> xl.AdaptiveAvgPool2d(1).eval()(torch.randn(2, 16, 7, 7)).shape
+        torch.Size([2, 16, 1, 1])
+    """
+
+    @override
+    def forward(self, input: Tensor) -> Tensor:
+        whole = self.output_size in (1, (1, 1), [1, 1])
+        if self.training or not whole or not summed(input):
+            return super().forward(input)
+        return input.double().mean(dim=(-2, -1), keepdim=True).to(input.dtype)
+
+
+def _with_bias(y: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """fp64 sums `(N, O, ...)` rounded to fp32, or to a wider dtype of the weights, and the bias added to them."""
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    y = y.to(wide)
+    if bias is not None:
+        y = y + bias.to(wide).view(-1, *(1,) * (y.ndim - 2))
+    return y.to(dtype)
