@@ -131,3 +131,45 @@ SHAPES = {
     "alexnet-xnor-larq": {**ALEXNET_224, "conv1": ((96, 3, 11, 11), (96, 56, 56))},
     **dict.fromkeys(ARRANGED, SMALL_32),
 }
+
+# Networks written as modules: classes, parameters, binary weights, binary layers, MACs of codes, MACs of reals, and
+# bytes with one bit for a binary weight and four bytes for any other number. By hand:
+# - 18 layers, 224 pixels. Units of 64, 128, 256, 512 channels at 56, 28, 14, 7 pixels; a stage's first unit reads half
+#   the channels. 3 x 3: 9 (4 64^2 + 64 128 + 3 128^2 + 128 256 + 3 256^2 + 256 512 + 3 512^2) = 10,985,472 weights;
+#   their MACs are these at 3,136, 784, 196 and 49 positions. Stem 3 64 49 = 9,408 at 112^2; 1 x 1 shortcuts 8,192 at
+#   784, 32,768 at 196, 131,072 at 49; classifier 512,000 and 1,000; norms 2 (64 + 4 960 + 896).
+# - ReActNet adds a shift for each input channel of a unit, 3,392 in all, and three numbers for each of 3,840 outputs.
+# - 20 layers, 32 pixels: units of 16, 32, 64 channels at 32, 16, 8 pixels.
+RESNET18 = (10_985_472, 16, 1_676_279_808)
+RESNET18_ENDS = 9_408 * 112**2 + 8_192 * 784 + 32_768 * 196 + 131_072 * 49 + 512_000
+RESNET18_PARAMETERS = 10_985_472 + 9_408 + 172_032 + 513_000 + 2 * (64 + 4 * 960 + 896)
+CIFAR18 = (10_985_472, 16, 547_356_672)
+CIFAR18_PARAMETERS = 10_985_472 + 1_728 + 172_032 + 5_130 + 2 * (64 + 4 * 960 + 896 + 512)
+CIFAR18_ENDS = 1_728 * 1024 + 8_192 * 256 + 32_768 * 64 + 131_072 * 16 + 5_120
+RESNET20 = (10, 269_850, 267_264, 18, 40_108_032, 432 * 1024 + 640, 43_752)
+DESIGNS = {
+    "reactnet-a": (1000, 29_343_592, 28_253_184, 26, 4_816_896_000, 864 * 112**2 + 1_024_000, 7_893_280),
+    "resnet18-bireal": (1000, RESNET18_PARAMETERS, *RESNET18, RESNET18_ENDS, 4_189_344),
+    "resnet18-cifar": (10, CIFAR18_PARAMETERS, *CIFAR18, CIFAR18_ENDS, 2_131_240),
+    "resnet18-cifar-adabin": (10, CIFAR18_PARAMETERS, *CIFAR18, CIFAR18_ENDS, 2_131_240),
+    "resnet18-cifar-recu": (
+        10,
+        CIFAR18_PARAMETERS - 172_032 - 2 * 896,
+        *CIFAR18,
+        1_728 * 1024 + 5_120,
+        2_131_240 - 4 * (172_032 + 2 * 896),
+    ),
+    "resnet18-reactnet": (1000, RESNET18_PARAMETERS + 3_392 + 3 * 3_840, *RESNET18, RESNET18_ENDS, 4_248_992),
+    "resnet18-xnor": (1000, RESNET18_PARAMETERS, *RESNET18, RESNET18_ENDS, 4_189_344),
+    "resnet18-xnor-binary": (
+        1000,
+        RESNET18_PARAMETERS,
+        10_985_472 + 172_032,
+        19,
+        1_676_279_808 + 3 * 6_422_528,
+        9_408 * 112**2 + 512_000,
+        4_189_344 - 172_032 * 31 // 8,
+    ),
+    "resnet20": RESNET20,
+    "resnet20-recu": RESNET20,
+}

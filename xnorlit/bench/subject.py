@@ -13,7 +13,7 @@ import torch
 
 from xnorlit.errors import UserError
 from xnorlit.export.random_weights import drawn_network
-from xnorlit.models import AlexNet, create, list_networks
+from xnorlit.models import BuiltNetwork, create, list_networks
 from xnorlit.models.plain import plain
 from xnorlit.packed import PackedNetwork, load, tensorfile
 from xnorlit.packed.document import parse
@@ -102,7 +102,7 @@ def of_random_weights(network: str) -> Subject:
     return Subject(RANDOM, both, plain(twin_of(both["float"][0])))
 
 
-def twin_of(graph: Graph) -> AlexNet:
+def twin_of(graph: Graph) -> BuiltNetwork:
     """The float twin of a packed network, with freshly initialised weights, in evaluation mode."""
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -12,7 +12,7 @@ import torch
 from xnorlit.binarize import Binarizer
 from xnorlit.commands.arguments import Count
 from xnorlit.errors import UserError
-from xnorlit.models import AlexNet, build, network_named
+from xnorlit.models import BuiltNetwork, build, network_named
 from xnorlit.models.summary import as_json
 from xnorlit.models.summary import summary as summary_of
 from xnorlit.runs.settings import merged
@@ -60,12 +60,12 @@ def summary(
         sys.stdout.write(f"{_heading(built, chosen, side, classes)}\n\n{found}\n{_unpackable(built)}")
 
 
-def _heading(built: AlexNet, binarizer: Binarizer, size: int, classes: int) -> str:
+def _heading(built: BuiltNetwork, binarizer: Binarizer, size: int, classes: int) -> str:
     network = built.network
     return f"{network.name}, {type(binarizer).__name__}, {size} x {size} pixels, {classes:,} classes ({network.source})"
 
 
-def _unpackable(built: AlexNet) -> str:
+def _unpackable(built: BuiltNetwork) -> str:
     """One line for each reason why a layer has no packed form, so that its size is what its codes would take."""
     reasons: dict[str, list[str]] = {}
     for name, layer in built.layers():

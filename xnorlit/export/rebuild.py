@@ -5,7 +5,7 @@ from pathlib import Path
 
 from xnorlit.data import ImageData
 from xnorlit.errors import UserError
-from xnorlit.models import AlexNet
+from xnorlit.models import BuiltNetwork
 from xnorlit.runs import Run
 from xnorlit.training.checkpoints import load
 from xnorlit.training.recorded import classifier, images
@@ -22,7 +22,7 @@ class Rebuilt:
         epochs: For how many epochs the weights were trained.
     """
 
-    network: AlexNet
+    network: BuiltNetwork
     data: ImageData
     checkpoint: Path
     epochs: int

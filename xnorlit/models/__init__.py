@@ -1,6 +1,6 @@
-"""Networks: tables of blocks, a file for each family, one builder, and what they weigh.
+"""Networks, a file for each family: tables of blocks and what one builder makes of them, designs, what they weigh.
 
-Every `Network` at the top of a module of this package is known to `--model.network` by its name.
+Every `Network` and every `Design` at the top of a module of this package is known to `--model.network` by its name.
 """
 
 import importlib
@@ -9,21 +9,23 @@ from collections.abc import Mapping, Sequence
 
 from xnorlit.binarize import Binarizer, binarizer_of
 from xnorlit.errors import UserError, did_you_mean
-from xnorlit.models.builder import AlexNet, NetworkSpec, Normalize, build
+from xnorlit.models.builder import AlexNet, NetworkSpec, build
+from xnorlit.models.built import BuiltNetwork, Normalize
 from xnorlit.models.choice import choose, matching
+from xnorlit.models.design import Design, DesignedNetwork
 from xnorlit.models.network import Block, Network
 from xnorlit.models.recalibration import recalibrate
 from xnorlit.models.summary import LayerSummary, Summary, summarize
 
 
-def networks() -> dict[str, Network]:
+def networks() -> dict[str, Network | Design]:
     """Every network by name, sorted."""
     modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
-    found = [value for module in modules for value in vars(module).values() if isinstance(value, Network)]
+    found = [value for module in modules for value in vars(module).values() if isinstance(value, Network | Design)]
     return {network.name: network for network in sorted(found, key=lambda network: network.name)}
 
 
-def network_named(name: str) -> Network:
+def network_named(name: str) -> Network | Design:
     """The network of that name.
 
     Raises:
@@ -55,14 +57,14 @@ def create(
     mean: Sequence[float] = (127.5, 127.5, 127.5),
     std: Sequence[float] = (127.5, 127.5, 127.5),
     layers: Mapping[str, Binarizer | type[Binarizer] | str] | None = None,
-) -> AlexNet:
-    """A network of the tables: uint8 pixels `(N, 3, S, S)` to logits `(N, classes)`, with fresh weights.
+) -> BuiltNetwork:
+    """A network by its name: uint8 pixels `(N, 3, S, S)` to logits `(N, classes)`, with fresh weights.
 
     The weights do not depend on the binarizer, so a pair of one seed starts from the same latent weights.
 
     Args:
         name: See `list_networks`.
-        binarizer: An instance, a class or a name such as `"XNOR"`, for every layer that the table does not keep real.
+        binarizer: An instance, a class or a name such as `"XNOR"`, for every layer that the network does not keep real.
         classes: Number of classes.
         image_size: Side of the square images, pixels; the network's own unless given.
         mean: Mean of each channel, 0 to 255, subtracted from the pixels.
@@ -87,6 +89,9 @@ def create(
 __all__ = [
     "AlexNet",
     "Block",
+    "BuiltNetwork",
+    "Design",
+    "DesignedNetwork",
     "LayerSummary",
     "Network",
     "NetworkSpec",

@@ -6,69 +6,31 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
+from typing_extensions import override
 
 from xnorlit.binarize import Binarizer
 from xnorlit.errors import UserError
 from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d, BinaryLayer, BinaryLinear
+from xnorlit.models.built import BuiltNetwork, DuplicateChannels, Normalize
 from xnorlit.models.choice import choose
+from xnorlit.models.design import Design, choose_layers, composed
 from xnorlit.models.initial import initialise
 from xnorlit.models.network import Block, Network
 
 AVERAGED = 6  # side of what the step `average` leaves
 
 
-class Normalize(nn.Module):
-    """`(pixels - mean) / std` per channel, uint8 `(N, 3, H, W)` to fp32; on whatever device the pixels are.
-
-    Args:
-        mean: Mean of each channel, 0 to 255.
-        std: Standard deviation of each channel, in the same unit.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """The normalised image, in the memory format of the pixels."""
-        return (pixels - self.mean) / self.std
-
-
-class DuplicateChannels(nn.Module):
-    """All channels, and behind them all once more: `(N, C, ...)` to `(N, 2C, ...)`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Twice the channels, in the memory format of the input."""
-        return torch.cat([x, x], dim=1)
-
-
-class AlexNet(nn.Sequential):
-    """A built network: uint8 pixels `(N, 3, S, S)` to logits `(N, classes)`.
+class AlexNet(BuiltNetwork):
+    """A network of a table: uint8 pixels `(N, 3, S, S)` to logits `(N, classes)`.
 
     Attributes:
-        network: The table it was built from.
         outputs: Shape of each layer's output for one image, `(O, H', W')` or `(O,)`, by name.
     """
 
-    network: Network
     outputs: dict[str, tuple[int, ...]]
 
-    @property
-    def name(self) -> str:
-        """What its table is called."""
-        return self.network.name
-
-    @property
-    def coupled(self) -> Network | None:
-        """See `Network.coupled`."""
-        return self.network.coupled
-
+    @override
     def layers(self) -> Iterator[tuple[str, BinaryLayer]]:
         """The convolutions and linear layers with their block's name, from the pixels to the logits."""
         for name, block in self.named_children():
@@ -76,7 +38,7 @@ class AlexNet(nn.Sequential):
 
 
 def build(
-    network: Network,
+    network: Network | Design,
     binarizer: Binarizer,
     *,
     classes: int,
@@ -84,14 +46,14 @@ def build(
     mean: Sequence[float] = (127.5, 127.5, 127.5),
     std: Sequence[float] = (127.5, 127.5, 127.5),
     layers: Mapping[str, Binarizer] | None = None,
-) -> AlexNet:
-    """The module of a table, with fresh weights from torch's global generator.
+) -> BuiltNetwork:
+    """The module of a table or a design, with fresh weights from torch's global generator.
 
     The weights do not depend on the binarizer, so a pair of one seed starts from the same latent weights.
 
     Args:
-        network: The table of blocks.
-        binarizer: Applies to every block that is not marked as float.
+        network: The table of blocks, or the design.
+        binarizer: Applies to every layer that is not kept real.
         classes: Number of classes.
         image_size: Side of the square input, pixels.
         mean: Mean of each channel, 0 to 255, subtracted from the pixels.
@@ -101,9 +63,12 @@ def build(
     Raises:
         UserError: A pattern matches no layer, the images are too small for the network, or a sign would follow a ReLU.
     """
+    if isinstance(network, Design):
+        given: dict[str, Any] = {"classes": classes, "image_size": image_size, "mean": mean, "std": std}
+        return composed(network, binarizer, layers=layers or {}, **given)
     chosen = choose(network, binarizer, layers or {})
     model = AlexNet()
-    model.network, model.outputs = network, {}
+    model.network, model.image_size, model.outputs = network, image_size, {}
     model.add_module("normalize", Normalize(mean, std))
     flow = _Flow((3, image_size, image_size))
     for block in network.blocks:
@@ -119,21 +84,21 @@ def build(
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A network's table with the binarizers of its layers: all that `build` needs beside the images.
+    """A network's table or design with the binarizers of its layers: all that `build` needs beside the images.
 
     A binarizer is a module, so a module that keeps one as an attribute owns it; one that keeps a `NetworkSpec` owns no
     parameters.
 
     Args:
-        table: The table of blocks.
-        binarizer: Applies to every block that is not marked as float.
+        table: The table of blocks, or the design.
+        binarizer: Applies to every layer that is not kept real.
         layers: Other binarizers for single layers, by name or pattern (`conv*`); the last match wins.
 
     Raises:
         UserError: A pattern matches no layer.
     """
 
-    table: Network
+    table: Network | Design
     binarizer: Binarizer
     layers: Mapping[str, Binarizer] = field(default_factory=dict)
 
@@ -142,10 +107,18 @@ class NetworkSpec:
         """Side in pixels of the images that the table was made for."""
         return self.table.image_size
 
-    def __post_init__(self) -> None:
-        choose(self.table, self.binarizer, self.layers)
+    @property
+    def layer_names(self) -> list[str]:
+        """Names of the layers, as overrides call them."""
+        return self.table.layer_names
 
-    def build(self, *, classes: int, image_size: int | None = None, **normalisation: Sequence[float]) -> AlexNet:
+    def __post_init__(self) -> None:
+        if isinstance(self.table, Design):
+            choose_layers(self.table, self.binarizer, self.layers)
+        else:
+            choose(self.table, self.binarizer, self.layers)
+
+    def build(self, *, classes: int, image_size: int | None = None, **normalisation: Sequence[float]) -> BuiltNetwork:
         """The network, see `build`.
 
         Args:

@@ -21,11 +21,24 @@ def choose(network: Network, binarizer: Binarizer, layers: Mapping[str, Binarize
     Raises:
         UserError: A pattern matches no layer.
     """
-    chosen = {block.name: _of_the_network(block, binarizer) for block in network.blocks}
-    names = list(chosen)
+    return overridden({block.name: _of_the_network(block, binarizer) for block in network.blocks}, network.name, layers)
+
+
+def overridden(chosen: dict[str, Binarizer], network: str, layers: Mapping[str, Binarizer]) -> dict[str, Binarizer]:
+    """The binarizers by layer, other ones put in for single layers.
+
+    Args:
+        chosen: Of every layer.
+        network: What messages call the network.
+        layers: Other ones by name or pattern (`conv*`); the last match wins.
+
+    Raises:
+        UserError: A pattern matches no layer.
+    """
+    found, names = dict(chosen), list(chosen)
     for pattern, override in layers.items():
-        chosen.update(dict.fromkeys(matching(names, network.name, pattern, "model.layers"), override))
-    return chosen
+        found.update(dict.fromkeys(matching(names, network, pattern, "model.layers"), override))
+    return found
 
 
 def matching(names: Sequence[str], network: str, pattern: str, setting: str) -> list[str]:

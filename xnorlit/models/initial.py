@@ -39,6 +39,33 @@ def initialise(layer: BinaryLayer, block: Block, network: Network) -> None:
         layer.bias.fill_(block.bias_start)
 
 
+@torch.no_grad()
+def he_everywhere(model: nn.Module) -> None:
+    """Convolutions and linear layers start normal, with a standard deviation of `sqrt(2 / fan_in)`.
+
+    Args:
+        model: A composed network; its biases keep torch's own start.
+    """
+    for module in model.modules():
+        if isinstance(module, BinaryLayer | nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight)
+
+
+@torch.no_grad()
+def he_binary(model: nn.Module) -> None:
+    """Binary layers start normal, with a standard deviation of `sqrt(2 / fan_in)`; real ones as torch starts them.
+
+    Bi-Real's and ReActNet's releases start latent weights in U(0, 0.001), so that every sign is +1 at first; that is
+    not copied.
+
+    Args:
+        model: A composed network.
+    """
+    for module in model.modules():
+        if isinstance(module, BinaryLayer):
+            nn.init.kaiming_normal_(module.weight)
+
+
 def _outputs_of_an_input(layer: BinaryLayer) -> int:
     """How many outputs read one input, a stride counted."""
     if not isinstance(layer, BinaryConv2d) or layer.window is None:

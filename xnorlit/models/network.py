@@ -89,3 +89,8 @@ class Network:
     init: Init = "he"
     gamma: Literal["ones", "uniform", "none"] = "ones"
     coupled: "Network | None" = field(default=None, repr=False)
+
+    @property
+    def layer_names(self) -> list[str]:
+        """The names of its layers, which are those of its blocks."""
+        return [block.name for block in self.blocks]

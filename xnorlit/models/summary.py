@@ -11,7 +11,8 @@ from typing_extensions import override
 from xnorlit.binarize import Binarizer
 from xnorlit.errors import UserError
 from xnorlit.layers import BinaryLayer
-from xnorlit.models.builder import AlexNet, DuplicateChannels
+from xnorlit.models.builder import AlexNet
+from xnorlit.models.built import BuiltNetwork, DuplicateChannels
 
 LAYERS = (BinaryLayer, nn.modules.conv._ConvNd, nn.Linear)
 REAL = 32  # bits of a number in fp32, and what a binarizer says of operands that stay real
@@ -111,12 +112,17 @@ class Summary:
         return sum(layer.packed_bits for layer in self.layers if layer.weight_bits == 1)
 
 
-def summarize(model: AlexNet) -> Summary:
-    """Measures a network; nothing is computed, so that one on torch's `meta` device will do.
+def summarize(model: BuiltNetwork) -> Summary:
+    """Measures a network; one on torch's `meta` device will do.
+
+    Of a table nothing is computed, and packed sizes are those of a packed file. A design's forward runs once, and what
+    has no codes counts in fp32, see `summary`.
 
     Args:
         model: The network.
     """
+    if not isinstance(model, AlexNet):
+        return _run(model, (3, model.image_size, model.image_size))
     links = list(_links(model))
     readers = [layer for _, layer, _ in links[1:]]
     real = all(min(layer.binarizer.weight_bits, layer.binarizer.input_bits) == REAL for _, layer, _ in links)
@@ -192,7 +198,7 @@ def summary(model: nn.Module, input_shape: Sequence[int] | None = None) -> Summa
 
     Args:
         model: The network.
-        input_shape: Shape of one input, such as `(3, 224, 224)`; a network of the tables needs none.
+        input_shape: Shape of one input, such as `(3, 224, 224)`; a network made by its name needs none.
 
     Raises:
         UserError: The shape is missing, or the module has no convolution or linear layer that runs.
@@ -205,7 +211,7 @@ def summary(model: nn.Module, input_shape: Sequence[int] | None = None) -> Summa
         >>> found.layers[0].weights, found.layers[0].macs, found.parameters
         (1152, 115200, 1168)
     """
-    if isinstance(model, AlexNet):
+    if isinstance(model, AlexNet) or (isinstance(model, BuiltNetwork) and input_shape is None):
         return summarize(model)
     if input_shape is None:
         raise UserError(

@@ -18,7 +18,7 @@ from xnorlit.binarize import Binarizer
 from xnorlit.data import Batch, ImageData
 from xnorlit.errors import UserError
 from xnorlit.layers import attach
-from xnorlit.models import AlexNet, NetworkSpec, Summary, matching, network_named
+from xnorlit.models import BuiltNetwork, NetworkSpec, Summary, matching, network_named
 from xnorlit.models.summary import summary
 from xnorlit.training.bop import refuse_other_weights
 from xnorlit.training.evaluation import Evaluation
@@ -38,7 +38,7 @@ class Classifier(Evaluation):
     The data module supplies the number of classes, the image size, mean and standard deviation.
 
     Args:
-        network: Name of a table of blocks, such as alexnet-small or alexnet-xnor; or your own: class_path and init_args
+        network: Name of a network, such as alexnet-xnor or resnet18-bireal; or your own: class_path and init_args
             of any torch.nn.Module that maps normalised images (N, 3, S, S) to logits (N, classes).
         binarizer: The binarizer of the network's binary blocks: a class name (XNOR, BWN, Float) or class_path with
             init_args. Float makes the float twin.
@@ -100,10 +100,10 @@ class Classifier(Evaluation):
         }
         self.decayed_layers = decayed_layers or []
         if isinstance(self.spec, NetworkSpec):
-            self._decayed([block.name for block in self.spec.table.blocks], self.spec.table.name)
+            self._decayed(self.spec.layer_names, self.spec.table.name)
         self.channels_last = channels_last
         self.compiled = compile
-        self.net: AlexNet | OwnNetwork | None = None
+        self.net: BuiltNetwork | OwnNetwork | None = None
 
     def _decayed(self, names: list[str], network: str) -> set[str]:
         """The only layers whose weights are decayed."""

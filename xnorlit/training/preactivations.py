@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xnorlit.errors import UserError
-from xnorlit.models import AlexNet
+from xnorlit.models import BuiltNetwork
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Preactivations:
 
 @torch.no_grad()
 def preactivations(
-    network: AlexNet, batches: Iterable[Tensor], *, limit: float = 3.0, bins: int = 60
+    network: BuiltNetwork, batches: Iterable[Tensor], *, limit: float = 3.0, bins: int = 60
 ) -> dict[str, Preactivations]:
     """The inputs of every layer whose inputs have few bits, by the layer's name, from the pixels to the logits.
 

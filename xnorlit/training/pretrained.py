@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xnorlit.edge.console import say
 from xnorlit.errors import UserError
-from xnorlit.models import AlexNet
+from xnorlit.models import BuiltNetwork
 from xnorlit.models.decouple import decouple
 from xnorlit.training.checkpoints import load_weights
 from xnorlit.training.recalibration import estimate
@@ -32,7 +32,7 @@ SAMPLE = 4096  # training images for re-estimating batch norms
 SHOWN = 16  # tensors listed in a message
 
 
-def inherit(net: AlexNet, file: Path, classes: Sequence[str] = ()) -> None:
+def inherit(net: BuiltNetwork, file: Path, classes: Sequence[str] = ()) -> None:
     """Copies the weights of a trained network into a new one and fits each binarizer's learned scales to them.
 
     Pixels stay normalised as in this run's data. If the file has no batch norms, the new ones stay as initialised. If

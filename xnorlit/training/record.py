@@ -13,7 +13,7 @@ from typing_extensions import override
 from xnorlit.edge import atomic
 from xnorlit.edge.console import say
 from xnorlit.errors import UserError
-from xnorlit.models import AlexNet, Summary
+from xnorlit.models import BuiltNetwork, Summary
 from xnorlit.training.environment import environment
 from xnorlit.training.predictions import Predictions, write
 
@@ -218,7 +218,7 @@ def weigh(size: Summary) -> str:
     return f"{before} latent fp32 -> {size.packed_bits / MIB:.3g} MiB packed{share}"
 
 
-def _cannot_pack(net: AlexNet) -> str:
+def _cannot_pack(net: BuiltNetwork) -> str:
     """Why the network has no packed form, as its first layer without one says; empty where it has one."""
     for name, layer in net.layers():
         why = layer.binarizer.cannot_pack or ("it adds its real input to its output" if layer.shortcut else "")

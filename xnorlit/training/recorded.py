@@ -9,7 +9,7 @@ from pytorch_lightning.cli import LightningArgumentParser
 
 from xnorlit.data import ImageData
 from xnorlit.errors import UserError
-from xnorlit.models import AlexNet
+from xnorlit.models import BuiltNetwork
 
 
 def classifier(config: dict[str, Any], file: Path) -> Any:
@@ -40,7 +40,7 @@ def images(config: dict[str, Any], file: Path) -> ImageData:
     return _made(ImageData, "data", config, file)
 
 
-def untrained(config: dict[str, Any], file: Path, *, classes: int) -> tuple[AlexNet, int]:
+def untrained(config: dict[str, Any], file: Path, *, classes: int) -> tuple[BuiltNetwork, int]:
     """The network of a run with freshly drawn weights, in evaluation mode, and the side of its images; none is read.
 
     Args:

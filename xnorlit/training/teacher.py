@@ -4,14 +4,14 @@ from pathlib import Path
 
 from xnorlit.data import ImageData
 from xnorlit.errors import UserError
-from xnorlit.models import AlexNet
+from xnorlit.models import BuiltNetwork
 from xnorlit.runs.config import load_config
 from xnorlit.training.checkpoints import load
 from xnorlit.training.recorded import classifier
 from xnorlit.training.trained_on import refuse_other_classes
 
 
-def trained_network(checkpoint: Path, data: ImageData) -> AlexNet:
+def trained_network(checkpoint: Path, data: ImageData) -> BuiltNetwork:
     """The network of a checkpoint, in evaluation mode and without gradients, from the config.yaml of its run.
 
     Args:

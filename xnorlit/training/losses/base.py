@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from xnorlit.data import Batch, ImageData
-from xnorlit.models import AlexNet
+from xnorlit.models import BuiltNetwork
 
 
 class Loss(ABC):
@@ -16,7 +16,7 @@ class Loss(ABC):
     neither trained nor saved, so a resumed run must be able to go on from the settings, the network and the epoch.
     """
 
-    def prepare(self, net: AlexNet, data: ImageData, run: Path) -> None:  # noqa: B027 - most terms need nothing
+    def prepare(self, net: BuiltNetwork, data: ImageData, run: Path) -> None:  # noqa: B027 - most terms need nothing
         """Readies the term for a network: hooks on its modules, a teacher; nothing here.
 
         Args:
@@ -32,7 +32,7 @@ class Loss(ABC):
         """Moves a schedule of the term at the start of training epoch `epoch` of `epochs`; nothing here."""
 
     @abstractmethod
-    def __call__(self, net: AlexNet, batch: Batch, logits: Tensor) -> Tensor:
+    def __call__(self, net: BuiltNetwork, batch: Batch, logits: Tensor) -> Tensor:
         """The term's value for one training batch, its weight included: a scalar, differentiable.
 
         Args:

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from xnorlit.data import Batch, ImageData
 from xnorlit.errors import UserError
-from xnorlit.models import AlexNet
+from xnorlit.models import BuiltNetwork
 from xnorlit.training.losses.base import Loss
 
 
@@ -52,14 +52,14 @@ class Bipolar(Loss):
         self.power = power
 
     @override
-    def prepare(self, net: AlexNet, data: ImageData, run: Path) -> None:
+    def prepare(self, net: BuiltNetwork, data: ImageData, run: Path) -> None:
         if not _latent(net):
             raise UserError("Bipolar needs layers with 1-bit weights, and this network has none. Leave the term out.")
 
     @override
-    def __call__(self, net: AlexNet, batch: Batch, logits: Tensor) -> Tensor:
+    def __call__(self, net: BuiltNetwork, batch: Batch, logits: Tensor) -> Tensor:
         return self.weight * torch.stack([bipolarity(w, self.target, self.power) for w in _latent(net)]).sum()
 
 
-def _latent(net: AlexNet) -> list[Tensor]:
+def _latent(net: BuiltNetwork) -> list[Tensor]:
     return [layer.weight for _, layer in net.layers() if layer.binarizer.weight_bits == 1]

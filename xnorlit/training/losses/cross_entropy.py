@@ -5,7 +5,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from xnorlit.data import Batch
-from xnorlit.models import AlexNet
+from xnorlit.models import BuiltNetwork
 from xnorlit.training.losses.base import Loss
 
 
@@ -20,5 +20,5 @@ class CrossEntropy(Loss):
         self.smoothing = smoothing
 
     @override
-    def __call__(self, net: AlexNet, batch: Batch, logits: Tensor) -> Tensor:
+    def __call__(self, net: BuiltNetwork, batch: Batch, logits: Tensor) -> Tensor:
         return F.cross_entropy(logits, batch.labels, label_smoothing=self.smoothing)

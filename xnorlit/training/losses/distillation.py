@@ -10,7 +10,7 @@ from typing_extensions import override
 from xnorlit.data import Batch, ImageData
 from xnorlit.edge.console import say
 from xnorlit.errors import UserError
-from xnorlit.models import AlexNet
+from xnorlit.models import BuiltNetwork
 from xnorlit.training.losses.base import Loss
 from xnorlit.training.place import checkpoint_of
 from xnorlit.training.teacher import trained_network
@@ -40,10 +40,10 @@ class _Taught(Loss):
 
     def __init__(self, teacher: str) -> None:
         self.teacher = teacher
-        self._network: AlexNet | None = None
+        self._network: BuiltNetwork | None = None
 
     @override
-    def prepare(self, net: AlexNet, data: ImageData, run: Path) -> None:
+    def prepare(self, net: BuiltNetwork, data: ImageData, run: Path) -> None:
         checkpoint = checkpoint_of(self.teacher, run, role="the teacher")
         self._network = trained_network(checkpoint, data)
         say("teacher", f"{self._network.name}, {checkpoint}")
@@ -82,7 +82,7 @@ class Distillation(_Taught):
         self.weight = weight
 
     @override
-    def __call__(self, net: AlexNet, batch: Batch, logits: Tensor) -> Tensor:
+    def __call__(self, net: BuiltNetwork, batch: Batch, logits: Tensor) -> Tensor:
         soft = distillation(logits, self.taught(batch.images), self.temperature)
         return (1 - self.weight) * F.cross_entropy(logits, batch.labels) + self.weight * soft
 
@@ -100,5 +100,5 @@ class TeacherCrossEntropy(_Taught):
         super().__init__(teacher)
 
     @override
-    def __call__(self, net: AlexNet, batch: Batch, logits: Tensor) -> Tensor:
+    def __call__(self, net: BuiltNetwork, batch: Batch, logits: Tensor) -> Tensor:
         return F.cross_entropy(logits, self.taught(batch.images).softmax(dim=1))

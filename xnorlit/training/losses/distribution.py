@@ -10,7 +10,7 @@ from typing_extensions import override
 from xnorlit.data import Batch, ImageData
 from xnorlit.errors import UserError
 from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryLayer
-from xnorlit.models import AlexNet
+from xnorlit.models import BuiltNetwork
 from xnorlit.training.losses.base import Loss
 
 BatchNorm = BatchNorm1d | BatchNorm2d
@@ -59,7 +59,7 @@ class DistributionLoss(Loss):
         self.norms: list[BatchNorm] = []
 
     @override
-    def prepare(self, net: AlexNet, data: ImageData, run: Path) -> None:
+    def prepare(self, net: BuiltNetwork, data: ImageData, run: Path) -> None:
         self.norms = norms_before_quantised_inputs(net)
         if not self.norms:
             raise UserError(
@@ -72,14 +72,14 @@ class DistributionLoss(Loss):
         self.active = epoch < self.until * epochs
 
     @override
-    def __call__(self, net: AlexNet, batch: Batch, logits: Tensor) -> Tensor:
+    def __call__(self, net: BuiltNetwork, batch: Batch, logits: Tensor) -> Tensor:
         if not self.active or not self.weight:
             return logits.new_zeros(())
         each = [distribution_loss(norm.bias, _gamma(norm).abs()) for norm in self.norms]
         return self.weight * torch.stack(each).mean()
 
 
-def norms_before_quantised_inputs(net: AlexNet) -> list[BatchNorm]:
+def norms_before_quantised_inputs(net: BuiltNetwork) -> list[BatchNorm]:
     """The last batch norm between each layer with few-bit inputs and the layer before it, where there is one."""
     found, last = [], None
     for module in net.modules():

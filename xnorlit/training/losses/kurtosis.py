@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from xnorlit.data import Batch, ImageData
 from xnorlit.errors import UserError
-from xnorlit.models import AlexNet
+from xnorlit.models import BuiltNetwork
 from xnorlit.training.losses.base import Loss
 
 
@@ -40,15 +40,15 @@ class WeightKurtosis(Loss):
         self.target = target
 
     @override
-    def prepare(self, net: AlexNet, data: ImageData, run: Path) -> None:
+    def prepare(self, net: BuiltNetwork, data: ImageData, run: Path) -> None:
         if not _latent(net):
             raise UserError("WeightKurtosis needs few-bit weights, and this network has none. Leave the term out.")
 
     @override
-    def __call__(self, net: AlexNet, batch: Batch, logits: Tensor) -> Tensor:
+    def __call__(self, net: BuiltNetwork, batch: Batch, logits: Tensor) -> Tensor:
         each = torch.stack([kurtosis(weight) for weight in _latent(net)])
         return self.weight * (each - self.target).square().mean()
 
 
-def _latent(net: AlexNet) -> list[Tensor]:
+def _latent(net: BuiltNetwork) -> list[Tensor]:
     return [layer.weight for _, layer in net.layers() if layer.binarizer.weight_bits < 32]

@@ -1,0 +1,129 @@
+"""Networks written as modules: their counts by hand, their forward against the published code, their float twins."""
+
+import pytest
+import torch
+
+import xnorlit as xl
+from tests.models.references import REFERENCES
+from tests.models.tables import DESIGNS
+from xnorlit.binarize.adabin import Maxout
+from xnorlit.binarize.reactnet import RPReLU
+from xnorlit.errors import UserError
+from xnorlit.layers import BinaryLayer
+from xnorlit.models import build, network_named, summarize
+
+
+def stirred(net):
+    """Weights, norms and what else there is, so that no number is where it started."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for key, values in net.state_dict().items():
+            if key.endswith("running_var"):
+                values.uniform_(0.5, 2)
+            elif values.is_floating_point() and values.ndim == 1:
+                values.add_(0.2 * torch.randn_like(values))
+    return net
+
+
+def on_meta(name, binarizer, classes=10):
+    network = network_named(name)
+    with torch.device("meta"):
+        return build(network, binarizer, classes=classes, image_size=network.image_size)
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_counts_by_hand(name):
+    classes, *expected = DESIGNS[name]
+    summary = summarize(on_meta(name, xl.ReActNet() if "react" in name else xl.BiReal(), classes))
+    few = sum(layer.few_bit_macs for layer in summary.layers)
+    assert [
+        summary.parameters,
+        summary.binary_weights,
+        sum(layer.weight_bits == 1 for layer in summary.layers),
+        few,
+        sum(layer.macs for layer in summary.layers) - few,
+        summary.packed_bits // 8,
+    ] == expected
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_the_forward_is_that_of_the_published_code(name):
+    binarizer, reference = REFERENCES[name]
+    network = network_named(name)
+    size = 64 if network.image_size == 224 else 32
+    net = stirred(xl.create(name, binarizer=binarizer, classes=7, image_size=size)).double().eval()
+    images = torch.randint(0, 256, (3, 3, size, size), dtype=torch.uint8)
+    with torch.no_grad():
+        assert torch.allclose(net(images), reference(net.state_dict(), images), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_the_twin_starts_alike_and_no_two_of_its_layers_are_linear(name):
+    def made(binarizer):
+        torch.manual_seed(3)
+        return xl.create(name, binarizer=binarizer, classes=4, image_size=64)
+
+    float_twin, binary = made("Float").state_dict(), made("BiReal").state_dict()
+    assert float_twin.keys() == binary.keys()
+    assert all(torch.equal(values, binary[key]) for key, values in float_twin.items())
+    twin = made("Float")
+    bent = [part for part in twin.modules() if isinstance(part, torch.nn.Hardtanh | RPReLU)]
+    rectified = [layer for _, layer in twin.layers() if layer.binarizer.rectify]
+    # The layer behind the stem reads what nothing has bent, unless the stem ends in an activation.
+    assert len(rectified) in ((0, 1) if bent else (len(list(twin.layers())),))
+
+
+@pytest.mark.parametrize("name", [name for name in DESIGNS if name != "reactnet-a"])
+def test_a_step_trains_every_parameter(name):
+    net = xl.create(name, binarizer="ReActNet" if "react" in name else "XNOR", classes=4, image_size=32).train()
+    net(torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)).square().sum().backward()
+    assert [key for key, each in net.named_parameters() if each.grad is None] == []
+
+
+def test_no_sign_is_dead():
+    """Both signs occur in the input of each layer whose input is signs."""
+    for name in ("resnet18-xnor", "resnet18-bireal", "resnet20", "resnet18-cifar"):
+        net = xl.create(name, binarizer="XNOR", classes=4, image_size=64).train()
+        seen = {}
+        for layer_name, layer in net.layers():
+            layer.register_forward_pre_hook(
+                lambda _, x, name=layer_name, seen=seen: seen.update({name: (x[0] >= 0).float().mean()})
+            )
+        net(torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8))
+        assert all(0 < share < 1 for share in seen.values()), (name, seen)
+
+
+@pytest.mark.parametrize(("binarizer", "kind", "count"), [("ReActNet", RPReLU, 19), ("AdaBin", Maxout, 19)])
+def test_what_a_binarizer_puts_behind_its_layers_takes_the_place_of_the_activation(binarizer, kind, count):
+    net = xl.create("resnet20", binarizer=binarizer, classes=4)
+    found = [part for part in net.modules() if isinstance(part, kind)]
+    assert len(found) == len(set(found)) == count  # one behind the stem
+    assert not any(isinstance(part, torch.nn.Hardtanh) for part in net.modules())
+    assert not any(layer.shortcut or layer.post_layer for _, layer in net.layers())
+
+
+def test_layers_are_named_and_overridden_by_pattern():
+    net = xl.create("resnet20", binarizer="BiReal", classes=4, layers={"unit1.*": "Float", "unit18.conv": "BWN"})
+    kinds = {name: type(layer.binarizer).__name__ for name, layer in net.layers()}
+    assert list(kinds) == [f"unit{number}.conv" for number in range(1, 19)]
+    assert kinds == dict.fromkeys(kinds, "BiReal") | {"unit1.conv": "Float", "unit18.conv": "BWN"}
+    with pytest.raises(UserError, match=r"no layer of resnet20 matches 'unit19\.conv'\. Did you mean unit1"):
+        xl.create("resnet20", binarizer="BiReal", classes=4, layers={"unit19.conv": "Float"})
+
+
+def test_images_that_do_not_fit_are_refused():
+    with pytest.raises(UserError, match="resnet20-recu does not take images of 33 pixels"):
+        xl.create("resnet20-recu", binarizer="BiReal", classes=4, image_size=33)
+
+
+def test_a_rank_one_scale_knows_its_layers_extent():
+    net = xl.create("resnet20", binarizer=xl.XNORPlusPlus(scale="rank-1"), classes=4)
+    assert {layer.binarizer.extent for _, layer in net.layers()} == {(32, 32), (16, 16), (8, 8)}
+
+
+def test_every_layer_is_one_of_ours_or_real():
+    for name in DESIGNS:
+        net = on_meta(name, xl.BiReal())
+        held = [part for part in net.modules() if isinstance(part, BinaryLayer)]
+        assert [layer for _, layer in net.layers()] == held
+        assert all(layer.binarizer.weight_bits == 1 for layer in held)
