@@ -39,5 +39,6 @@ from .models import create as create
 from .models import list_networks as list_networks
 from .models.summary import summary as summary
 from .packed import load as load
+from .packed.trained import list_trained as list_trained
 
 __version__: str

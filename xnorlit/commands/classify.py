@@ -17,6 +17,7 @@ from xnorlit.edge.names import printable
 from xnorlit.edge.processes import cores
 from xnorlit.packed.engine import PackedNetwork, load
 from xnorlit.packed.threads import MOST_THREADS
+from xnorlit.packed.trained import located
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def classify(
     picture.
 
     Args:
-        file: What xnorlit pack wrote.
+        file: What xnorlit pack wrote, or the name of a network that comes with xnorlit (xnorlit zoo lists them).
         pictures: Pictures, or folders of pictures.
         top: Classes to print for each picture.
         threads: Threads to compute with (default: all).
@@ -68,8 +69,9 @@ def classify(
         Exit status: 1 when a picture could not be classified; the others were.
 
     Raises:
-        UserError: The file is no packed network.
+        UserError: The file is no packed network, or there is no trained network of that name.
     """
+    file = located(file)
     network = load(file)
     found = classified(network, pictures, top, threads or cores())
     show = _show_json if json else _show_lines

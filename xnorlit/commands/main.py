@@ -59,7 +59,11 @@ COMMANDS: dict[str, Command] = {
     ),
     "classify": Command(
         "pictures through a packed network: the likeliest classes",
-        "runs/cifar10/pair-0/xnor/seed-0/packed.safetensors cat.jpg holidays/",
+        "cifar10-best cat.jpg holidays/",
+    ),
+    "zoo": Command(
+        "the trained networks that come with xnorlit; or one of a run, with its card",
+        "runs/cifar10/pair-0/best/seed-0 --name cifar10-best",
     ),
     "compare": Command(
         "the table of a pair: what binarisation costs and gives",

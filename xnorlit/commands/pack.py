@@ -79,22 +79,32 @@ def _pack_run(run: Run, which: str, ends: Ends, out: Path, *, given: bool) -> No
         "pack", f"{run.path}{'' if given else ', the newest finished run with binary layers'}: {file.name}, {ends} ends"
     )
     rebuilt = rebuild(run, file)
-    packed = _packed(run, rebuilt, ends)
+    packed = packed_of(run, rebuilt, ends)
     engine = PackedNetwork(*packed)
     found = answers(partial(on_engine, engine), rebuilt.data, "accuracy on the engine")
     packed = packed._replace(graph=replace(packed.graph, accuracy=found.accuracy(rebuilt.data)))
     write(out, *packed)
     say("done", f"{out}: {packed}\n{_accuracy(packed.graph, engine)}")
     if ends == "int8":
-        exact = PackedNetwork(*_packed(run, rebuilt, "float"))
+        exact = PackedNetwork(*packed_of(run, rebuilt, "float"))
         float_ends = answers(partial(on_engine, exact), rebuilt.data, "accuracy with float ends")
         say("", _difference(found, float_ends, "with float ends"))
-    module, name = _answers_of_module(run, rebuilt)
+    module, name = answers_of_module(run, rebuilt)
     say("", _difference(found, module, name))
     _say_next(out)
 
 
-def _packed(run: Run, rebuilt: Rebuilt, ends: Ends) -> Packed:
+def packed_of(run: Run, rebuilt: Rebuilt, ends: Ends) -> Packed:
+    """A run's network in bits, with its origin; not measured yet.
+
+    Args:
+        run: The run.
+        rebuilt: Its network and data.
+        ends: First and last layer in fp32 or in 8 bits.
+
+    Raises:
+        UserError: It cannot be packed.
+    """
     data = rebuilt.data
     crop = data.val_crop
     if not isinstance(crop, CentreCrop):
@@ -124,8 +134,13 @@ def _packed(run: Run, rebuilt: Rebuilt, ends: Ends) -> Packed:
     )
 
 
-def _answers_of_module(run: Run, rebuilt: Rebuilt) -> tuple[Answers, str]:
-    """The module's own answers: those that the run stored, where they are of these weights and these images."""
+def answers_of_module(run: Run, rebuilt: Rebuilt) -> tuple[Answers, str]:
+    """The module's own answers and what they are: stored by the run, if of these weights and these images.
+
+    Args:
+        run: The run.
+        rebuilt: Its network and data.
+    """
     stored, data = run.predictions, rebuilt.data
     whole = stored.listing_sha256 == data.listing_hash("val") and len(stored.label) == data.count("val")
     if rebuilt.epochs == run.summary.epochs and whole:

@@ -90,6 +90,7 @@ class Named:
         mean: Of each channel, 0 to 255.
         std: Of each channel, 0 to 255.
         recipe: The recipe made for it and for folders of its classes; chosen by the size of the images where empty.
+        licence: What is known about the rights to its images; empty where nothing is.
         note: A remark about its splits, for the printed line.
     """
 
@@ -101,6 +102,7 @@ class Named:
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
     recipe: str = ""
+    licence: str = ""
     note: str = ""
 
 
@@ -237,6 +239,7 @@ NAMED = {
         mean=synthetic.MEAN,
         std=synthetic.STD,
         recipe="synthetic",
+        licence="Apache-2.0: xnorlit generates them",
         note="not photographs: DATA=cifar10 for real ones",
     ),
     "cifar10": Named(
@@ -246,6 +249,10 @@ NAMED = {
         classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
         mean=CIFAR10_MEAN,
         std=CIFAR10_STD,
+        licence=(
+            "CIFAR-10 (Krizhevsky, 2009) states no licence; its photographs are of Tiny Images, collected from the web "
+            "and withdrawn in 2020"
+        ),
         note="val is CIFAR-10's test split",
     ),
     "imagenette": Named(
@@ -265,8 +272,16 @@ NAMED = {
             "n03888257": "parachute",
         },
         recipe="imagenette",
+        licence=(
+            "Imagenette (Howard, 2019) is published under Apache-2.0; its photographs are of ImageNet, whose terms of "
+            "access allow research and teaching that is not commercial"
+        ),
     ),
-    "imagenet": Named(load=_imagenet, counts={"train": 1_281_167, "val": 50_000}),
+    "imagenet": Named(
+        load=_imagenet,
+        counts={"train": 1_281_167, "val": 50_000},
+        licence="ImageNet's terms of access allow research and teaching that is not commercial",
+    ),
 }
 """The named sets, one record each."""
 

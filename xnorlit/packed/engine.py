@@ -15,6 +15,7 @@ from xnorlit.packed.document import parse
 from xnorlit.packed.graph import Graph
 from xnorlit.packed.path import chosen_path
 from xnorlit.packed.threads import checked_threads
+from xnorlit.packed.trained import located
 
 METADATA = "xnorlit.packed"
 
@@ -23,10 +24,11 @@ def load(path: Path | str) -> "PackedNetwork":
     """Loads a packed network; needs only numpy and the kernels.
 
     Args:
-        path: The file.
+        path: The file, or the name of a network that comes with xnorlit: one of `xnorlit.list_trained()`.
 
     Raises:
-        UserError: The file cannot be read or is not a complete packed network; the message names the field.
+        UserError: There is no trained network of that name, or the file cannot be read or is not a complete packed
+            network; the message names the field.
 
     Examples:
         >>> import tempfile
@@ -43,7 +45,7 @@ def load(path: Path | str) -> "PackedNetwork":
         (5, 2)
         >>> names = [packed.classes[number] for number in packed.predict(images)]
     """
-    path = Path(path)
+    path = located(path)
     metadata, tensors = tensorfile.read(path)
     try:
         found = json.loads(metadata.get(METADATA, "null"), object_pairs_hook=distinct)

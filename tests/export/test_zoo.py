@@ -1,0 +1,41 @@
+"""`xnorlit zoo RUN`: a run becomes a trained network with a card, from the run's own records."""
+
+import json
+
+import pytest
+
+from xnorlit.packed import trained
+from xnorlit.packed.trained import Card
+
+
+@pytest.fixture
+def made(xnorlit, run, tmp_path, monkeypatch):
+    """The folder with a network of the run."""
+    assert xnorlit("zoo", run, "--name", "mine", "--into", tmp_path, "--licence", "made here")[0] == 0
+    monkeypatch.setattr(trained, "FOLDER", tmp_path)
+    return tmp_path
+
+
+def test_a_run_becomes_a_network_with_a_card(made, run):
+    card = trained.card("mine")
+    assert isinstance(card, Card)
+    summary = json.loads((run / "summary.json").read_text())
+    assert card.seeds == {"0": round(100 * summary["top1"], 2)}
+    assert (card.top1, card.differ, card.seed) == (card.seeds["0"], 0, 0)
+    assert card.twin is not None
+    assert (card.train_images, card.val_images, card.licence) == (48, 20, "made here")
+    assert card.method == "XNOR, 1-bit weights and 1-bit inputs"
+    assert trained.located("mine") == made / "mine.safetensors"
+    assert "| top-1 % |" in (made / "mine.md").read_text()
+
+
+def test_eight_bit_ends_are_asked_for_or_taken_above_4_mb(xnorlit, run, tmp_path, monkeypatch):
+    monkeypatch.setattr("xnorlit.commands.zoo.LARGEST", 1000)
+    assert xnorlit("zoo", run, "--into", tmp_path)[0] == 0
+    assert json.loads((tmp_path / "cifar10-xnor.json").read_text())["ends"] == "int8"
+
+
+def test_a_run_that_has_not_finished_is_refused(xnorlit, run, tmp_path):
+    status, _, err = xnorlit("zoo", run.parent / "seed-7", "--into", tmp_path)
+    assert status == 2
+    assert "there is no run" in err

@@ -1,0 +1,145 @@
+"""The trained networks that come with xnorlit: found by name, whole, and as accurate as their cards say."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import xnorlit as xl
+from xnorlit.commands import main as cli
+from xnorlit.data.pictures import as_validated, class_folders, listing_sha256, names_below
+from xnorlit.export.cards import page
+from xnorlit.packed import trained
+
+SHARED = next((folder / "shared" / "data" for folder in Path(__file__).parents if (folder / "shared").is_dir()), None)
+NAMES = xl.list_trained()
+pytestmark = pytest.mark.skipif("cifar10-best" not in NAMES, reason="its network is still being trained")
+
+
+@pytest.fixture
+def zoo(tmp_path, monkeypatch):
+    """A copy of the folder, to damage."""
+    for file in trained.FOLDER.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr(trained, "FOLDER", tmp_path)
+    return tmp_path
+
+
+def test_there_are_some():
+    assert "cifar10-best" in NAMES
+    assert all((trained.FOLDER / f"{name}{suffix}").is_file() for name in NAMES for suffix in (".json", ".md"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_answers_and_is_small(name):
+    card, network = trained.card(name), xl.load(name)
+    size = card.image_size
+    assert network(np.zeros((2, size, size, 3), np.uint8)).shape == (2, len(network.classes))
+    assert card.bytes == (trained.FOLDER / f"{name}.safetensors").stat().st_size < 4_000_000
+    assert network.graph.source.commit == card.commit != ""
+    assert not card.changed
+    assert card.interval[0] < card.top1 < card.interval[1]
+    assert card.top1 == round(100 * network.graph.accuracy.top1, 2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_of_its_card_is_made_of_the_record(name):
+    assert (trained.FOLDER / f"{name}.md").read_text() == page(trained.card(name), name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_reaches_what_its_card_says_on_the_images_that_it_names(name):
+    card, network = trained.card(name), xl.load(name)
+    split = found(card.listing_sha256, network.classes)
+    if split is None:
+        pytest.skip(f"the images of {card.data} are not in ../shared/data")
+    right = 0
+    for label, name_of in enumerate(network.classes):
+        pictures = [split / file for file in sorted(names_below(split / name_of, name_of))]
+        graph = network.graph
+        pixels = np.stack([as_validated(picture, graph.image_size, graph.crop, graph.squash) for picture in pictures])
+        right += int((network.predict(pixels, threads=1) == label).sum())
+    # FFCV stores small pictures as they are and others as JPEG: there a few answers may differ.
+    tolerance = 0.01 if card.image_size <= 64 else 0.5
+    assert 100 * right / card.val_images == pytest.approx(card.top1, abs=tolerance)
+
+
+def found(digest: str, classes: tuple[str, ...]) -> Path | None:
+    """The split of shared images with that listing."""
+    for split in sorted((SHARED or Path("nowhere")).glob("*/*")):
+        if split.name in ("val", "test") and set(class_folders(split)) == set(classes):
+            names = [sorted(names_below(split / name, name)) for name in classes]
+            labels = [label for label, listed in enumerate(names) for _ in listed]
+            if listing_sha256(classes, [name for listed in names for name in listed], labels) == digest:
+                return split
+    return None
+
+
+def test_classify_takes_its_name(tmp_path, capsys):
+    Image.new("RGB", (90, 50), (90, 120, 200)).save(tmp_path / "sky.png")
+    assert cli.main(["classify", "cifar10-best", str(tmp_path / "sky.png"), "--top", "2", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["network"]["file"].endswith("cifar10-best.safetensors")
+    assert len(told["pictures"][0]["top"]) == 2
+
+
+def test_pictures_of_another_size_are_refused_from_python_with_the_size():
+    with pytest.raises(ValueError, match=r"expected the shape \[N, 32, 32, 3\], found \[1, 128, 128, 3\]"):
+        xl.load("cifar10-best")(np.zeros((1, 128, 128, 3), np.uint8))
+
+
+def test_an_unknown_name_is_met_with_the_nearest_and_the_list(capsys):
+    known = ", ".join(NAMES)
+    with pytest.raises(xl.UserError, match=rf"no file cifar10-bets.*Did you mean cifar10-best\? .*networks: {known}"):
+        xl.load("cifar10-bets")
+    assert cli.main(["classify", "resnet50", "a.jpg"]) == 2
+    assert f"no trained network of that name. Trained networks: {known}." in capsys.readouterr().err
+
+
+def test_a_path_is_no_name():
+    for path in ("packed.safetensors", "runs/cifar10-best", "./cifar10/best"):
+        with pytest.raises(xl.UserError, match="cannot be read"):
+            xl.load(path)
+
+
+def test_a_file_of_ones_own_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("cifar10-best").write_bytes(b"mine")
+    with pytest.raises(xl.UserError, match="4 bytes are too few"):
+        xl.load("cifar10-best")
+
+
+@pytest.mark.parametrize("damage", ["bit", "cut", "card", "no card"])
+def test_a_damaged_file_is_a_clear_error(zoo, damage):
+    file = zoo / "cifar10-best.safetensors"
+    content = bytearray(file.read_bytes())
+    if damage == "bit":
+        content[-100] ^= 1
+    file.write_bytes(content[: -8 if damage == "cut" else None])
+    if damage == "card":
+        file.with_suffix(".json").write_text("{}")
+    if damage == "no card":
+        file.with_suffix(".json").unlink()
+    with pytest.raises(
+        xl.UserError, match=r"cifar10-best.* (is damaged|missing|cannot be read).*Install xnorlit again\."
+    ):
+        xl.load("cifar10-best")
+
+
+def test_the_list_says_what_each_is(capsys):
+    assert cli.main(["zoo"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == NAMES
+    assert all("% top-1 [" in line for line in lines)
+
+
+def test_torch_is_not_loaded_for_a_first_answer():
+    code = (
+        "import sys, numpy as np, xnorlit as xl; xl.load('cifar10-best').predict(np.zeros((1, 32, 32, 3), np.uint8)); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0

@@ -1,0 +1,162 @@
+"""The command `xnorlit zoo`: lists the trained networks, and makes one from a run."""
+
+import sys
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from xnorlit.commands.pack import Ends, answers_of_module, packed_of
+from xnorlit.comparison.statistics import wilson_interval
+from xnorlit.data.sources import NAMED
+from xnorlit.edge.console import say
+from xnorlit.edge.names import printable
+from xnorlit.errors import UserError
+from xnorlit.export.cards import machine, sha256, times, write_card
+from xnorlit.export.measure import answers
+from xnorlit.export.pack import Packed, write
+from xnorlit.export.rebuild import Rebuilt, rebuild
+from xnorlit.export.validation import on_engine
+from xnorlit.packed.engine import PackedNetwork
+from xnorlit.packed.trained import FOLDER, Card, card, list_trained
+from xnorlit.runs import Run, read
+from xnorlit.runs.recipes import TWIN
+
+LARGEST = 4_000_000
+"""Bytes of a file up to which its ends stay in fp32."""
+
+
+def zoo(
+    run: Path | None = None,
+    *,
+    name: str | None = None,
+    ends: Ends | None = None,
+    licence: str | None = None,
+    into: Path | None = None,
+) -> None:
+    """Lists the trained networks that come with xnorlit; or makes one of a run: packs, measures, writes its card.
+
+    Args:
+        run: Folder of a finished run of a binary arm; without it the networks are listed.
+        name: Of the network (default: experiment and arm).
+        ends: First and last layer in fp32 or in 8 bits (default: fp32 if the file is under 4 MB).
+        licence: Of the images (default: what is known about the named set).
+        into: Folder of trained networks (default: xnorlit/zoo of the package).
+
+    Raises:
+        UserError: The run has not finished, or cannot be packed.
+    """
+    if run is None:
+        names = list_trained()
+        wide = max(map(len, names), default=0)
+        sys.stdout.writelines(f"{each:<{wide}}  {printable(card(each).line)}\n" for each in names)
+        return
+    chosen = read(run)
+    experiment = chosen.place.experiment.partition("@")[0]
+    licence = licence or (NAMED[experiment].licence if experiment in NAMED else None)
+    if not licence:
+        raise UserError(
+            f"the licence of the images of {chosen.place.experiment} is not known. Give it: --licence TEXT."
+        )
+    _make(chosen, name or f"{experiment}-{chosen.place.arm}", ends, licence, into or FOLDER)
+
+
+def _make(run: Run, name: str, ends: Ends | None, licence: str, into: Path) -> None:
+    rebuilt = rebuild(run, run.checkpoint("last"))
+    packed, chosen = _fitting(run, rebuilt, ends)
+    engine = PackedNetwork(*packed)
+    found = answers(partial(on_engine, engine), rebuilt.data, "accuracy on the engine")
+    module, _ = answers_of_module(run, rebuilt)
+    accuracy = found.accuracy(rebuilt.data)
+    file = into / f"{name}.safetensors"
+    write(file, replace(packed.graph, accuracy=accuracy), packed.tensors)
+    interval = wilson_interval(round(accuracy.top1 * accuracy.images), accuracy.images)
+    milliseconds, load_milliseconds = times(file)
+    environment, siblings = run.environment, _siblings(run)
+    where = f"{environment.gpu or environment.cpu}, {environment.cores} cores, {environment.threads} threads"
+    classes = ", ".join(packed.graph.classes)
+    trained = rebuilt.data.count("train")
+    write_card(
+        Card(
+            network=packed.graph.network,
+            method=_method(run),
+            image_size=packed.graph.image_size,
+            data=accuracy.data,
+            train_images=trained,
+            val_images=accuracy.images,
+            listing_sha256=accuracy.listing_sha256,
+            licence=licence,
+            recipe=f"experiments/{run.place.experiment.partition('@')[0]}/{run.place.arm}.yaml",
+            command=_command(run),
+            commit=environment.commit or "",
+            changed=environment.dirty,
+            epochs=run.summary.epochs,
+            train_seconds=round(run.summary.train_seconds, 1),
+            trained_on=where,
+            seeds={str(each.place.seed): _percent(each.summary.top1) for each in siblings[run.place.arm]},
+            seed=run.place.seed,
+            twin=next((_percent(r.summary.top1) for r in siblings[TWIN] if r.place.seed == run.place.seed), None),
+            top1=_percent(accuracy.top1),
+            top5=_percent(accuracy.top5),
+            interval=(_percent(interval.low), _percent(interval.high)),
+            differ=int((found.top5 != module.top5).any(axis=1).sum()),
+            ends=chosen,
+            bytes=file.stat().st_size,
+            float_bytes=run.summary.float_bits // 8,
+            sha256=sha256(file),
+            milliseconds=milliseconds,
+            load_milliseconds=load_milliseconds,
+            measured_on=machine(environment.cpu, engine.path),
+            limits=(
+                f"It knows {len(packed.graph.classes)} classes ({classes}). For any other picture it names one of "
+                "these, too, often with a high probability.",
+                f"A picture is cut to its central square and brought to {packed.graph.image_size} pixels a side.",
+                f"{trained:,} training images of one collection are few: expect less on photographs of other origin.",
+                "It shows the method; it is not tested for any use in which an error matters.",
+            ),
+        ),
+        name,
+        into,
+    )
+    say("done", f"{file}: {packed}\n{file.with_suffix('.md')}\ntop-1 {100 * accuracy.top1:.2f} %")
+
+
+def _fitting(run: Run, rebuilt: Rebuilt, ends: Ends | None) -> tuple[Packed, Ends]:
+    if ends:
+        return packed_of(run, rebuilt, ends), ends
+    packed = packed_of(run, rebuilt, "float")
+    return (packed, "float") if packed.bytes <= LARGEST else (packed_of(run, rebuilt, "int8"), "int8")
+
+
+def _siblings(run: Run) -> dict[str, list[Run]]:
+    """The finished runs of the same pair, of the run's arm and of the float twin, by seed."""
+    found = {}
+    for arm in (run.place.arm, TWIN):
+        folders = (run.path.parents[1] / arm).glob("seed-*")
+        runs = [read(folder) for folder in folders if (folder / "summary.json").is_file()]
+        found[arm] = sorted(runs, key=lambda each: each.place.seed)
+    return found
+
+
+def _method(run: Run) -> str:
+    """`BiReal, 1-bit weights and 1-bit inputs`: of most of its few-bit layers."""
+    method = str(run.config["model"]["binarizer"]["class_path"]).rpartition(".")[2]
+    codes = Counter(bits for bits in (run.summary.codes or {}).values() if min(bits) < 32)
+    if not codes:
+        return method
+    weights, inputs = codes.most_common(1)[0][0]
+    return (
+        f"{method}, {weights}-bit weights and {inputs}-bit inputs"
+        if inputs < 32
+        else f"{method}, {weights}-bit weights"
+    )
+
+
+def _command(run: Run) -> str:
+    recipe = run.place.experiment.partition("@")[0]
+    data = f" --data {run.config['data']['source']}" if "@" not in run.place.experiment else " --data DIR"
+    return f"xnorlit train {run.place.arm} --experiment {recipe}{data} --seed {run.place.seed}"
+
+
+def _percent(share: float) -> float:
+    return round(100 * share, 2)

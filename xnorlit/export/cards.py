@@ -1,0 +1,107 @@
+"""Writes a trained network with its card: the record for programs, and the same as a page."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from xnorlit.edge import atomic
+from xnorlit.packed import load
+from xnorlit.packed.trained import Card
+
+_TURNS = 200
+_BUSY = 0.5
+"""Processes that wait for a core, over the last minute, beside the one that measures: above it a machine is busy."""
+
+
+def machine(cpu: str, kernels: str) -> str:
+    """Where something is measured now, and beside how much other work.
+
+    Args:
+        cpu: Name of the processor.
+        kernels: The packed engine's.
+    """
+    others = os.getloadavg()[0] - 1
+    busy = f"loaded machine, {others:.0f} other processes at work" if others > _BUSY else "idle machine"
+    return f"{cpu}, {kernels} kernels, 1 thread, {busy}"
+
+
+def times(file: Path) -> tuple[float, float]:
+    """Median milliseconds of one picture on one thread, and of loading the file.
+
+    Args:
+        file: A packed network.
+    """
+    network = load(file)
+    size = network.graph.image_size
+    picture = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
+    network(picture, threads=1)
+    return _milliseconds(lambda: network(picture, threads=1)), _milliseconds(lambda: load(file), _TURNS // 10)
+
+
+def _milliseconds(call: Callable[[], object], turns: int = _TURNS) -> float:
+    taken = []
+    for _ in range(turns):
+        started = time.perf_counter()
+        call()
+        taken.append(1000 * (time.perf_counter() - started))
+    return round(median(taken), 3)
+
+
+def sha256(file: Path) -> str:
+    """Of a file."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def write_card(card: Card, name: str, folder: Path) -> None:
+    """Writes `NAME.json` and `NAME.md`.
+
+    Args:
+        card: The card.
+        name: Of the network.
+        folder: Where its file is.
+    """
+    for suffix, text in ((".json", json.dumps(asdict(card), indent=2) + "\n"), (".md", page(card, name))):
+        with atomic.path(folder / f"{name}{suffix}") as scratch:
+            scratch.write_text(text, encoding="utf-8")
+
+
+def page(card: Card, name: str) -> str:
+    """The card in Markdown.
+
+    Args:
+        card: The card.
+        name: Of the network.
+    """
+    seeds = ", ".join(f"seed {seed}: {top1:.2f}" for seed, top1 in card.seeds.items())
+    low, high = card.interval
+    twin = f"; its float twin {card.twin:.2f} (same seed)" if card.twin is not None else ""
+    changed = ", with uncommitted changes" if card.changed else ""
+    differ = f"{card.differ:,} of {card.val_images:,} images"
+    rows = {
+        "network": f"`{card.network}`, {card.method}, {card.image_size} x {card.image_size} pixels",
+        "data": f"{card.data}: {card.train_images:,} training images; measured on {card.val_images:,} others",
+        "licence of the data": card.licence,
+        "recipe": f"`{card.recipe}`, {card.epochs} epochs: `{card.command}`",
+        "commit": f"`{card.commit[:12] or 'not known'}`{changed}",
+        "top-1 %": f"{card.top1:.2f} [{low:.2f}, {high:.2f}], by the packed network (95 %, Wilson, over images)",
+        "top-5 %": f"{card.top5:.2f}",
+        "seeds, top-1 %": f"{seeds} (training's own evaluation){twin}. Packed: seed {card.seed}, chosen by its number",
+        "packed and evaluated": f"the five likeliest, in order, differ for {differ}",
+        "size": f"{card.bytes:,} bytes, {card.ends} ends; {card.float_bytes:,} in fp32",
+        "time": f"{card.milliseconds:g} ms a picture, {card.load_milliseconds:g} ms to load: {card.measured_on}",
+        "training": f"{card.train_seconds / 60:.0f} minutes on {card.trained_on}; other work beside it is not known",
+        "sha256": f"`{card.sha256}`",
+    }
+    table = "".join(f"| {what} | {text} |\n" for what, text in rows.items())
+    limits = "".join(f"- {limit}\n" for limit in card.limits)
+    return (
+        f"# {name}\n\nWritten by `xnorlit zoo RUN --name {name}`.\n\n| | |\n|---|---|\n{table}\n## Limits\n\n{limits}\n"
+        f"```console\n$ xnorlit classify {name} photo.jpg\n```\n"
+    )
