@@ -7,7 +7,8 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import torch
 import yaml
@@ -62,6 +63,30 @@ QUIET = (
     r"You're using the WeightAveraging callback with a model that overrides the configure_model",  # of no shards here
     r"IProgress not found",  # tqdm's, in a notebook; nothing here draws its bars
 )
+
+
+class WholeFirst(LightningArgumentParser):
+    """Reads `1` as a whole number wherever one is meant, whatever was imported before.
+
+    One batch and a share of 1.0 are two settings of `limit_val_batches`. A union's members are tried in order, and
+    `typing` keeps the unions that it made: `Optional[Union[int, float]]` of Lightning may be another module's
+    `Optional[Union[float, int]]`. jsonargparse copies this method into its groups of arguments.
+    """
+
+    @override
+    def add_argument(self, *args: Any, **kwargs: Any) -> Any:
+        action = super().add_argument(*args, **kwargs)
+        if hasattr(action, "_typehint"):
+            action._typehint = whole_first(action._typehint)
+        return action
+
+
+def whole_first(hint: Any) -> Any:
+    """A type in which no union has `float` before `int`."""
+    members = get_args(hint)
+    if get_origin(hint) not in (Union, UnionType) or not {int, float} <= {*members}:
+        return hint
+    return Union[tuple(sorted(members, key=lambda member: member is float))]  # noqa: UP007 - of a tuple
 
 
 class XnorlitCLI(LightningCLI):
@@ -307,6 +332,7 @@ def settings() -> dict[str, Any]:
         "auto_configure_optimizers": False,
         "load_from_checkpoint_support": False,
         "save_config_callback": None,
+        "parser_class": WholeFirst,
         "trainer_defaults": {"num_sanity_val_steps": 0, "enable_model_summary": False},
         "parser_kwargs": {"prog": "xnorlit", "exit_on_error": False, "formatter_class": Formatter, **beginnings()},
     }
