@@ -16,7 +16,7 @@ ON_DATA = $(1) $(if $(DATA),--data $(call quote,$(DATA))) $(if $(EXPERIMENT),--e
 TRAIN = $(call ON_DATA,$(XNORLIT) train $(1)) --seed $(SEED) --run.resume auto $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train-xnor train-float train-bwn compare report sync pack bench ablation cifar10-table notebooks docs test faults test-wheel test-lowest wheel audit lint format clean FORCE
+.PHONY: help setup train-xnor train-float train-bwn compare report sync pack bench ablation cifar10-table notebooks docs test faults mutants test-wheel test-lowest wheel audit lint format clean FORCE
 
 help:
 	@awk '/^##/ { sub(/^## ?/, ""); print; next } \
@@ -75,6 +75,9 @@ wheel: $(STAMP) ## build the sdist, and the wheel from it, into dist/
 
 faults: $(STAMP) ## kill, stop and damage trainings, and compare what is left bit for bit (ARGS='-k random' for 50 kills)
 	$(RUN) pytest tests/faults -k "not random" $(ARGS)
+
+mutants: $(STAMP) ## put single faults into the parts that compute, and list those that no test notices (hours; ARGS='atomic --most 50')
+	$(VENV)/bin/python scripts/mutants.py $(ARGS)
 
 lint: $(STAMP) ## check the code: ruff, pyright, codespell
 	$(RUN) ruff check .
