@@ -4,6 +4,7 @@ Usage: python scripts/notebooks.py [NAME ...], where NAME is the beginning of a 
 """
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -35,7 +36,21 @@ class OwnKernel(KernelSpecManager):
 
 
 class Client(NotebookClient):
-    """Repeats the lines of trainings on the terminal while a notebook runs."""
+    """Repeats the lines of trainings on the terminal while a notebook runs, and knows how its kernel ended."""
+
+    _process: Any = None
+
+    @override
+    async def async_start_new_kernel(self, **kwargs: Any) -> None:
+        await super().async_start_new_kernel(**kwargs)
+        self._process = getattr(self.km.provisioner, "process", None)  # the provisioner forgets a process that ended
+
+    def ending(self) -> str:
+        """How the kernel's process ended."""
+        status = self._process.wait() if self._process else None
+        if status is None or status >= 0:
+            return f"exit status {status}"
+        return f"signal {-status}, {signal.strsignal(-status)}"
 
     @override
     def output(self, outs: list[Any], msg: dict[str, Any], display_id: str | None, cell_index: int) -> Any:
@@ -55,14 +70,15 @@ def run(notebook: Path) -> tuple[nbformat.NotebookNode, str]:
     content = nbformat.read(notebook, as_version=4)
     manager = AsyncKernelManager(kernel_spec_manager=OwnKernel())
     where = {"metadata": {"path": notebook.parent}}
+    client = Client(content, km=manager, timeout=None, coalesce_streams=True, startup_timeout=300, resources=where)
     try:
-        Client(content, km=manager, timeout=None, coalesce_streams=True, startup_timeout=300, resources=where).execute()
+        client.execute()
     except CellExecutionError as error:
         code = [cell for cell in content.cells if cell.cell_type == "code"]
         number = next(i for i, cell in enumerate(code, start=1) if any(o.output_type == "error" for o in cell.outputs))
         return content, f"code cell {number} of {len(code)}: {error.ename}: {error.evalue}"
-    except DeadKernelError as error:
-        return content, f"the kernel died: {error}"
+    except DeadKernelError:
+        return content, f"the kernel died: {client.ending()}"
     return content, ""
 
 

@@ -183,6 +183,12 @@ def test_a_failing_cell_is_named_with_its_message_and_the_others_run(tmp_path, c
     assert not (tmp_path / "results" / "01_bad.failed.html").exists()
 
 
+def test_a_kernel_that_dies_is_reported_with_its_signal(tmp_path, capfd):
+    write(tmp_path, "01_killed", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    assert script.main([], tmp_path) == 1
+    assert "01_killed.ipynb, the kernel died: signal 9, Killed (after" in capfd.readouterr().err
+
+
 def test_a_name_that_begins_no_notebook_is_refused(tmp_path, capfd):
     write(tmp_path, "01_good", "x = 1")
     assert script.main(["07"], tmp_path) == 2
