@@ -40,7 +40,7 @@ ROOMS = {
         foreign=("jinja2", "markupsafe", "numpy", "PIL", "rich", "safetensors", "scipy", "wandb", "wandb_workspaces"),
     ),
     "sweep": Room(("comparison",), foreign=("rich", "submitit")),
-    "commands": Room(("bench", "report", "sweep"), lazy=True),
+    "commands": Room(("__init__", "bench", "report", "sweep"), lazy=True),
     "__main__": Room(("commands",), foreign=()),
     "__init__": Room(("export", "comparison"), foreign=("lazy_loader",), lazy=True),
 }

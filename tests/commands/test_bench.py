@@ -14,6 +14,7 @@ from xnorlit.bench.subject import of_file, of_random_weights, pixels
 from xnorlit.commands.main import COMMANDS
 from xnorlit.errors import UserError
 from xnorlit.export.pack import pack, write
+from xnorlit.layers import BinaryConv2d, BinaryLinear
 from xnorlit.packed import _kernels
 
 LAYERS = ["conv2", "conv3", "conv4", "conv5", "fc6", "fc7"]
@@ -73,11 +74,31 @@ def test_the_json_says_where_and_how(document, file):
     assert document["subject"]["binary_macs"]["conv3"] == 8 * 8 * 128 * 96 * 9
 
 
-def test_a_module_that_has_no_table_is_refused_in_words(tmp_path):
-    model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 8), torch.nn.Flatten())
+def test_a_module_packed_from_python_is_measured_against_a_twin_of_its_layers(tmp_path):
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 16, 3, padding=1),
+        torch.nn.BatchNorm2d(16),
+        BinaryConv2d(16, 32, 3, padding=1, binarizer="XNOR"),
+        torch.nn.MaxPool2d(2),
+        torch.nn.BatchNorm2d(32),
+        torch.nn.Flatten(),
+        BinaryLinear(512, 8, binarizer="XNOR"),
+        torch.nn.BatchNorm1d(8),
+        torch.nn.Linear(8, 2),
+    )
     pack(model, tmp_path / "net", image_size=8, classes=["ant", "bee"], mean=[127] * 3, std=[64] * 3)
-    with pytest.raises(UserError, match="holds Sequential, a module packed from Python"):
-        of_file(tmp_path / "net")
+    out = str(tmp_path / "bench.json")
+    COMMANDS["bench"].run(
+        "bench", [str(tmp_path / "net"), "--quick", "--repeats", "1", "--threads", "1", "--json", out]
+    )
+    found = json.loads((tmp_path / "bench.json").read_text())
+    assert {row["part"] for row in found["rows"]} == {"2", "6", "network"}
+    network = next(row for row in found["rows"] if row["part"] == "network")
+    assert {"fp32", "onnxruntime int8"} <= network["seconds"].keys() | network["not_measured"].keys()
+    assert list(found["memory"]["files"]) == ["float"]
+    assert found["memory"]["fp32"] == 4 * (16 * 28 + 32 * 145 + 8 * 513 + 2 * 9)
+    assert found["keys"]["file_int8_ends_mb"]["verdict"] == "not measured"
+    assert found["cold_start"]["twin"]["median"] > 0
 
 
 def test_memory_is_counted(document, file):

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from xnorlit.bench.figures import Figure, ratio
-from xnorlit.bench.subject import Subject, pixels, twin_of
+from xnorlit.bench.subject import Subject, is_named, named_twin, pixels
 from xnorlit.bench.turns import by_turns
 from xnorlit.export.pack import write
 
@@ -46,16 +46,19 @@ def measure_cold_start(subject: Subject, rounds: int) -> ColdStart:
             str(Path(folder) / name) for name in ("packed.safetensors", "twin.ckpt", "photo.jpg")
         )
         write(file, graph, subject.tensors)
-        state = twin_of(graph).state_dict()
-        torch.save({"state_dict": {f"net.{name}": value for name, value in state.items()}}, checkpoint)
+        shape = ["--image-size", str(graph.image_size), "--crop", str(graph.crop)]
+        shape += ["--squash"] if graph.squash else []
+        if is_named(graph):
+            state = named_twin(graph).state_dict()
+            torch.save({"state_dict": {f"net.{name}": value for name, value in state.items()}}, checkpoint)
+            shape += ["--network", graph.network]
+        else:
+            torch.save(subject.twin, checkpoint)
         Image.fromarray(pixels(1, PHOTO_SIDE)[0]).save(photo)
-        shape = ["--network", graph.network, "--image-size", str(graph.image_size), "--crop", str(graph.crop)]
         seconds = by_turns(
             {
                 "classify": _process("xnorlit", "classify", file, photo),
-                "twin": _process(
-                    "xnorlit.bench.twin", checkpoint, photo, *shape, *(["--squash"] if graph.squash else [])
-                ),
+                "twin": _process("xnorlit.bench.twin", checkpoint, photo, *shape),
             },
             rounds,
         ).steady

@@ -57,7 +57,11 @@ def _tile(measured: Measured, path: str) -> Figure | None:
 
 
 def _file(ends: str) -> Find:
-    return lambda measured, _: exactly(measured.memory.files[ends] / MEGABYTE)
+    def find(measured: Measured, _: str) -> Figure | None:
+        size = measured.memory.files.get(ends)
+        return None if size is None else exactly(size / MEGABYTE)
+
+    return find
 
 
 def _on_disk(measured: Measured, _: str) -> Figure:

@@ -11,9 +11,8 @@ from typing import Literal
 import numpy as np
 import torch
 
-from xnorlit.errors import UserError
-from xnorlit.export.random_weights import drawn_network
-from xnorlit.models import BuiltNetwork, create, list_networks
+from xnorlit.export.random_weights import random_network
+from xnorlit.models import BuiltNetwork, Normalize, create, list_networks
 from xnorlit.models.plain import plain
 from xnorlit.packed import PackedNetwork, load, tensorfile
 from xnorlit.packed.document import parse
@@ -33,7 +32,8 @@ class Subject:
 
     Attributes:
         weights: `random weights`, or the source file and the origin that it states.
-        packed: Graph and tensors by kind of ends, `float` or `int8`; the first is the requested one.
+        packed: Graph and tensors by kind of ends, `float` or `int8`; the first is the requested one, and the only one
+            of a module packed from Python.
         twin: The float twin of plain torch modules, uint8 `(N, 3, S, S)` to logits, in evaluation mode.
     """
 
@@ -58,10 +58,7 @@ class Subject:
 
     def layers(self) -> Iterator[tuple[Layer, Map]]:
         """Every layer and the map that it reads."""
-        at = self.graph.input
-        for layer in self.graph.layers:
-            yield layer, at
-            at = layer.output(at)
+        return layers_of(self.graph)
 
     def binary_layers(self) -> Iterator[tuple[Layer, Map]]:
         """The layers that read signs, with the maps that they read: those that can be measured alone."""
@@ -72,24 +69,19 @@ def of_file(path: Path) -> Subject:
     """A packed file. Its other kind of ends is measured with random weights, which take the same time.
 
     Raises:
-        UserError: It is not a packed network, or of a network that this version does not know.
+        UserError: It is not a packed network.
     """
     load(path)
     metadata, tensors = tensorfile.read(path)
     graph = parse(json.loads(metadata[METADATA]), tensors)
-    if graph.network not in list_networks():
-        raise UserError(
-            f"{path} holds {graph.network}, a module packed from Python. The bench compares a network with its "
-            "float twin, which it builds by name: give what `xnorlit pack` wrote, or --network NAME."
-        )
-    first = "int8" if any(layer.weights.form == "int8" for layer in graph.layers) else "float"
+    first = "int8" if any(layer.weights.form == "int8" for layer, _ in layers_of(graph)) else "float"
     both = {first: (graph, tensors)}
-    for ends in ENDS:
+    for ends in ENDS if is_named(graph) else ():
         if ends not in both:
             size = graph.image_size
-            both[ends] = drawn_network(graph.network, ends, classes=len(graph.classes), image_size=size)
+            both[ends] = random_network(graph.network, ends, classes=len(graph.classes), image_size=size)
     weights = graph.source.run or graph.source.words
-    return Subject(f"{path} ({weights})", both, plain(twin_of(graph)))
+    return Subject(f"{path} ({weights})", both, twin_of(graph))
 
 
 def of_random_weights(network: str) -> Subject:
@@ -98,12 +90,17 @@ def of_random_weights(network: str) -> Subject:
     Args:
         network: Name of its table.
     """
-    both = {ends: drawn_network(network, ends) for ends in ENDS}
-    return Subject(RANDOM, both, plain(twin_of(both["float"][0])))
+    both = {ends: random_network(network, ends) for ends in ENDS}
+    return Subject(RANDOM, both, twin_of(both["float"][0]))
 
 
-def twin_of(graph: Graph) -> BuiltNetwork:
-    """The float twin of a packed network, with freshly initialised weights, in evaluation mode."""
+def is_named(graph: Graph) -> bool:
+    """Whether the network can be built by its name; a module packed from Python cannot."""
+    return graph.network in list_networks()
+
+
+def named_twin(graph: Graph) -> BuiltNetwork:
+    """The float twin of a network that has a name, with fresh weights, in evaluation mode."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         twin = create(
@@ -115,6 +112,37 @@ def twin_of(graph: Graph) -> BuiltNetwork:
             std=graph.std,
         )
     return twin.eval()
+
+
+def twin_of(graph: Graph) -> torch.nn.Sequential:
+    """The float twin of a packed network: torch's own modules with fresh weights, in evaluation mode.
+
+    A module packed from Python is rebuilt from its packed layers: each as a float layer with a bias, then its max pool
+    and a ReLU. Batch norms are missing, since the file holds them folded.
+    """
+    if is_named(graph):
+        return plain(named_twin(graph))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        modules: list[torch.nn.Module] = [Normalize(graph.mean, graph.std)]
+        for layer, at in layers_of(graph):
+            if layer.window is None:
+                inputs = at.height * at.width * at.channels
+                modules += [torch.nn.Flatten(), torch.nn.Linear(inputs, layer.outputs)]
+            else:
+                window = layer.window.kernel, layer.window.stride, layer.window.padding
+                modules.append(torch.nn.Conv2d(at.channels, layer.outputs, *window, groups=layer.groups))
+            modules += [torch.nn.MaxPool2d(*layer.pool)] if layer.pool else []
+            modules.append(torch.nn.ReLU())
+        return torch.nn.Sequential(*modules[:-1], torch.nn.Flatten()).eval()
+
+
+def layers_of(graph: Graph) -> Iterator[tuple[Layer, Map]]:
+    """Every layer and the map that it reads."""
+    flows = graph.flows()
+    for node in graph.steps:
+        if isinstance(node.op, Layer):
+            yield node.op, flows[node.inputs[0]].map
 
 
 def pixels(count: int, size: int) -> np.ndarray:

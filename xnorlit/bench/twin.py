@@ -1,9 +1,10 @@
 """One picture through a float network in torch, as a whole process: the opponent of `xnorlit classify`.
 
-    python -m xnorlit.bench.twin CHECKPOINT PICTURE --network alexnet-xnor --image-size 224 [--crop 0.875] [--top 5]
+    python -m xnorlit.bench.twin CHECKPOINT PICTURE [--network alexnet-xnor] --image-size 224 [--crop 0.875] [--top 5]
 
 It answers like `xnorlit classify`, from the same pixels, with the float twin. This is torch at its fastest: no needless
-imports (no Lightning), no random initial weights, and a memory-mapped checkpoint.
+imports (no Lightning), no random initial weights, and a memory-mapped checkpoint. Without `--network` the checkpoint is
+a whole module, saved by `torch.save`.
 """
 
 import argparse
@@ -18,23 +19,28 @@ from xnorlit.data.pictures import as_validated
 from xnorlit.models import create
 
 
-def classify(checkpoint: Path, picture: Path, network: str, size: int, crop: float, squash: bool, top: int) -> str:
+def classify(
+    checkpoint: Path, picture: Path, network: str | None, size: int, crop: float, squash: bool, top: int
+) -> str:
     """The line that `xnorlit classify` prints, with class numbers instead of names.
 
     Args:
-        checkpoint: Of a float arm: `{"state_dict": {"net.": ...}}`.
+        checkpoint: Of a float arm: `{"state_dict": {"net.": ...}}`; without a network, a whole module.
         picture: Its file.
-        network: Name of the network.
+        network: Name of the network; None for a whole module.
         size: Side of its images, pixels.
         crop: Side of the central crop over the shorter side.
         squash: Whether the crop is that share of each side.
         top: Classes to name.
     """
-    content = torch.load(checkpoint, weights_only=True, mmap=True, map_location="cpu")["state_dict"]
-    state = {key.removeprefix("net."): value for key, value in content.items() if key.startswith("net.")}
-    with _Undrawn():
-        model = create(network, binarizer="Float", classes=len(list(state.values())[-1]), image_size=size)
-    model.load_state_dict(state, assign=True)
+    model = torch.load(checkpoint, weights_only=network is not None, mmap=True, map_location="cpu")
+    if network is not None:
+        state = {
+            key.removeprefix("net."): value for key, value in model["state_dict"].items() if key.startswith("net.")
+        }
+        with _SkipInit():
+            model = create(network, binarizer="Float", classes=len(list(state.values())[-1]), image_size=size)
+        model.load_state_dict(state, assign=True)
     model.eval()
     pixels = torch.from_numpy(as_validated(picture, size, crop, squash).copy()).permute(2, 0, 1)[None]
     with torch.inference_mode():
@@ -48,7 +54,7 @@ def classify(checkpoint: Path, picture: Path, network: str, size: int, crop: flo
     return f"{picture}   {'   '.join(answers)}     ({milliseconds:.1f} ms)"
 
 
-class _Undrawn(TorchFunctionMode):
+class _SkipInit(TorchFunctionMode):
     """Skips the random initial weights; the meta device would too, but import half a compiler."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -62,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="One picture through a float network in torch.")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("picture", type=Path)
-    parser.add_argument("--network", required=True)
+    parser.add_argument("--network")
     parser.add_argument("--image-size", dest="size", type=int, required=True)
     parser.add_argument("--crop", type=float, default=1.0)
     parser.add_argument("--squash", action="store_true")

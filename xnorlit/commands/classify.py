@@ -11,11 +11,12 @@ from typing import Annotated
 
 import numpy as np
 
+import xnorlit as xl
 from xnorlit.commands.arguments import Count, Range
 from xnorlit.data.pictures import SUFFIXES, UnreadableImageError, as_validated, is_folder_of_pictures, is_image
 from xnorlit.edge.names import printable
 from xnorlit.edge.processes import cores
-from xnorlit.packed.engine import PackedNetwork, load
+from xnorlit.packed.engine import PackedNetwork
 from xnorlit.packed.threads import MOST_THREADS
 from xnorlit.packed.trained import located
 
@@ -72,7 +73,7 @@ def classify(
         UserError: The file is no packed network, or there is no trained network of that name.
     """
     file = located(file)
-    network = load(file)
+    network = xl.load(file)
     found = classified(network, pictures, top, threads or cores())
     show = _show_json if json else _show_lines
     return show(found, network, file, pictures)

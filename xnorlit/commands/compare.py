@@ -8,7 +8,7 @@ from typing import TextIO
 
 from rich.console import RenderableType
 
-from xnorlit.comparison.selection import compared
+import xnorlit as xl
 from xnorlit.comparison.table import render
 from xnorlit.edge.console import terminal
 
@@ -36,7 +36,7 @@ def compare(
     Raises:
         UserError: There is nothing to compare.
     """
-    comparison = compared(runs, root=root, experiment=experiment, pair=pair)
+    comparison = xl.compare(runs, root=root, experiment=experiment, pair=pair)
     if json:
         # NaN is not JSON; compare() refuses it.
         sys.stdout.write(json_format.dumps(comparison.to_json(), indent=2, allow_nan=False, default=str) + "\n")

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import xnorlit as xl
 from xnorlit.comparison.comparison import Comparison
-from xnorlit.comparison.selection import compared
 from xnorlit.edge.console import say
 from xnorlit.report.html.record import record
 from xnorlit.report.wandb.publish import publish
@@ -35,7 +35,7 @@ def dashboard(
         UserError: There is nothing to compare, there is no login, or the server refuses.
     """
     shown = Settings.load(settings)
-    comparison = compared([pair] if pair else [], root=root)
+    comparison = xl.compare([pair] if pair else [], root=root)
     put_on_wandb(comparison, record(comparison, bench=bench), shown)
 
 

@@ -6,14 +6,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+import xnorlit as xl
 from xnorlit.data import CentreCrop
 from xnorlit.data.sources import readable
 from xnorlit.edge.console import say
 from xnorlit.errors import UserError
 from xnorlit.export.measure import Answers, answers
 from xnorlit.export.pack import Packed, write
-from xnorlit.export.pack import pack as pack_network
-from xnorlit.export.random_weights import drawn_network
+from xnorlit.export.random_weights import random_network
 from xnorlit.export.rebuild import Rebuilt, rebuild
 from xnorlit.export.validation import on_engine
 from xnorlit.packed.engine import PackedNetwork
@@ -122,7 +122,7 @@ def packed_of(run: Run, rebuilt: Rebuilt, ends: Ends) -> Packed:
         changed=environment.dirty,
         xnorlit=version("xnorlit"),
     )
-    return pack_network(
+    return xl.pack(
         rebuilt.network,
         image_size=data.image_size,
         classes=readable(data.classes),
@@ -151,7 +151,7 @@ def answers_of_module(run: Run, rebuilt: Rebuilt) -> tuple[Answers, str]:
 
 def _pack_random(network: str, ends: Ends, out: Path) -> None:
     say("pack", f"RANDOM WEIGHTS: {network}, untrained, good for measuring speed and size and for nothing else")
-    packed = drawn_network(network, ends)
+    packed = random_network(network, ends)
     write(out, *packed)
     say("done", f"{out}: {packed}\nRANDOM WEIGHTS: what it answers means nothing")
     _say_next(out)

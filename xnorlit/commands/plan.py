@@ -9,14 +9,13 @@ from typing import Any, Literal
 
 import torch
 
+import xnorlit as xl
 from xnorlit.bench.plan import Given, Plan, Work
 from xnorlit.bench.plan import plan as plan_of
 from xnorlit.commands.arguments import Count
 from xnorlit.commands.summary import NETWORK, binarizers_of, part
 from xnorlit.data.sources import NAMED
 from xnorlit.errors import UserError
-from xnorlit.models import build, network_named
-from xnorlit.models.summary import summary
 from xnorlit.runs.settings import merged
 
 
@@ -85,13 +84,16 @@ def _work(recipe: Mapping[str, Any], gpus: int, images: int | None) -> Work:
         images = min(images, limit * batch)
     elif isinstance(limit, float):
         images = int(images * limit)
-    network = network_named(model.get("network", NETWORK))
     chosen, layers = binarizers_of(model.get("binarizer", "XNOR"), model.get("layers") or {})
     with torch.device("meta"):
-        built = build(
-            network, chosen, classes=1000, image_size=data.get("image_size", network.image_size), layers=layers
+        built = xl.create(
+            model.get("network", NETWORK),
+            binarizer=chosen,
+            classes=1000,
+            image_size=data.get("image_size"),
+            layers=layers,
         )
-    total = summary(built)
+    total = xl.summary(built)
     return Work(sum(layer.macs for layer in total.layers), total.parameters, images, epochs, batch)
 
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import xnorlit as xl
 from xnorlit.commands.dashboard import SETTINGS, put_on_wandb
 from xnorlit.comparison.comparison import Comparison
-from xnorlit.comparison.selection import compared
 from xnorlit.edge.console import say
 from xnorlit.errors import UserError
 from xnorlit.report.html.page import Page, write
@@ -51,7 +51,7 @@ def report(
             "Single runs were given with --wandb on, but a dashboard shows a whole pair. Name the pair, or use --wandb "
             "off."
         )
-    comparison = compared(what, root=root)
+    comparison = xl.compare(what, root=root)
     page = write(comparison, out=out, bench=bench, data=data, again=_again(what, bench, data, root))
     say("report", f"{page.path} ({page.path.stat().st_size / 2**20:.2g} MiB; opens in any browser)")
     for note in comparison.notes:

@@ -9,16 +9,12 @@ from typing import Any
 import jsonargparse
 import torch
 
-from xnorlit.binarize import Binarizer
+import xnorlit as xl
 from xnorlit.commands.arguments import Count
 from xnorlit.errors import UserError
-from xnorlit.models import BuiltNetwork, build, network_named
-from xnorlit.models.summary import as_json
-from xnorlit.models.summary import summary as summary_of
 from xnorlit.runs.settings import merged
 
 NETWORK, BINARIZER = "alexnet-xnor", "XNOR"
-SMALL_IMAGE = 64  # Up to this side, pixels, the usual sets have 10 classes; above, 1,000.
 
 
 def summary(
@@ -47,31 +43,25 @@ def summary(
     """
     recipe = merged(config)
     model, data = part(recipe, "model"), part(recipe, "data")
-    chosen_network = network_named(network or model.get("network", NETWORK))
-    side = _positive("data.image_size", image_size or data.get("image_size", chosen_network.image_size))
-    classes = classes or (10 if side <= SMALL_IMAGE else 1000)
+    name, side = network or model.get("network", NETWORK), image_size or data.get("image_size")
+    if side is not None:
+        _positive("data.image_size", side)
     chosen, layers = binarizers_of(binarizer or model.get("binarizer", BINARIZER), model.get("layers") or {})
-    with torch.device("meta"):  # Shapes without numbers: nothing is drawn.
-        built = build(chosen_network, chosen, classes=classes, image_size=side, layers=layers)
-    found = summary_of(built)
+    with torch.device("meta"):  # Shapes without numbers.
+        built = xl.create(name, binarizer=chosen, classes=classes, image_size=side, layers=layers)
+    found, table = xl.summary(built), built.network
+    size = built.image_size
     if json:
-        sys.stdout.write(json_format.dumps(as_json(found, chosen_network.name, side, classes), indent=2) + "\n")
+        about = {"network": table.name, "image_size": size, "classes": built.classes}
+        sys.stdout.write(json_format.dumps(about | found.to_json(), indent=2) + "\n")
     else:
-        sys.stdout.write(f"{_heading(built, chosen, side, classes)}\n\n{found}\n{_unpackable(built)}")
-
-
-def _heading(built: BuiltNetwork, binarizer: Binarizer, size: int, classes: int) -> str:
-    network = built.network
-    return f"{network.name}, {type(binarizer).__name__}, {size} x {size} pixels, {classes:,} classes ({network.source})"
-
-
-def _unpackable(built: BuiltNetwork) -> str:
-    """One line for each reason why a layer has no packed form, so that its size is what its codes would take."""
-    reasons: dict[str, list[str]] = {}
-    for name, layer in built.layers():
-        if layer.binarizer.cannot_pack:
-            reasons.setdefault(layer.binarizer.cannot_pack, []).append(name)
-    return "".join(f"no packed form yet: {', '.join(names)}: {why}\n" for why, names in reasons.items())
+        about = f"{type(chosen).__name__}, {size} x {size} pixels, {built.classes:,} classes ({table.source})"
+        reasons: dict[str, list[str]] = {}
+        for layer_name, layer in built.layers():
+            if layer.binarizer.cannot_pack:
+                reasons.setdefault(layer.binarizer.cannot_pack, []).append(layer_name)
+        lines = [f"no packed form yet: {', '.join(names)}: {why}\n" for why, names in reasons.items()]
+        sys.stdout.write(f"{table.name}, {about}\n\n{found}\n{''.join(lines)}")
 
 
 def part(recipe: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -82,17 +72,16 @@ def part(recipe: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found
 
 
-def _positive(option: str, value: Any) -> int:
+def _positive(option: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UserError(f"{option} is {value}. Expected a whole number from 1.")
-    return value
 
 
-def binarizers_of(network: Any, layers: Mapping[str, Any]) -> tuple[Binarizer, dict[str, Binarizer]]:
+def binarizers_of(network: Any, layers: Mapping[str, Any]) -> tuple[xl.Binarizer, dict[str, xl.Binarizer]]:
     """The network's and each layer's binarizer from what a recipe says: a name, or class_path with init_args."""
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_argument("--model.binarizer", type=Binarizer)
-    parser.add_argument("--model.layers", type=dict[str, Binarizer])
+    parser.add_argument("--model.binarizer", type=xl.Binarizer)
+    parser.add_argument("--model.layers", type=dict[str, xl.Binarizer])
     given = network if isinstance(network, str) else json_format.dumps(network)
     try:
         settings = parser.parse_args(["--model.binarizer", given])

@@ -1,7 +1,8 @@
-"""From runs to a comparison: check that the runs saw the same images, then count."""
+"""Comparisons of named runs, of a named pair, or of the newest pair."""
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +15,30 @@ from xnorlit.comparison.difference import binarizers, difference
 from xnorlit.comparison.notes import notes_on
 from xnorlit.comparison.pairing import Match, Pairing, pairing
 from xnorlit.errors import UserError
-from xnorlit.runs import Run, read
+from xnorlit.runs import Run, newest_pair, read
 
 
-def compare(runs: Sequence[Run | Path | str], *, strict: bool = True) -> Comparison:
+def compare(
+    runs: Sequence[Run | Path | str] = (),
+    *,
+    root: Path | str = Path("runs"),
+    experiment: str | None = None,
+    pair: str | None = None,
+    strict: bool = True,
+) -> Comparison:
     """Compare two or more runs. Several seeds of an arm become one column of means.
 
     Args:
-        runs: Runs of two or more arms, or their directories, in any order.
-        strict: Whether a run without a counterpart is an error (named runs) or a note (found runs).
+        runs: Runs of two or more arms, or their directories, in any order; or one pair: `EXPERIMENT/PAIR` or its
+            folder; none for the newest pair under `root`.
+        root: Folder of all runs.
+        experiment: Search only this experiment.
+        pair: Search only pairs of this name.
+        strict: Whether a named run without a counterpart is an error, not a note.
 
     Raises:
-        UserError: There is only one arm, the images or classes differ, an accuracy is NaN, the seeds do not pair up, or
-            a file is damaged.
+        UserError: There is nothing to compare or only one arm, the images or classes differ, an accuracy is NaN, the
+            seeds do not pair up, or a file is damaged.
 
     Examples:
         >>> import xnorlit as xl
@@ -37,12 +49,34 @@ def compare(runs: Sequence[Run | Path | str], *, strict: bool = True) -> Compari
         >>> pair.matched
         True
     """
-    if len(runs) < 2:
+    if runs and (experiment or pair):
         raise UserError(
-            f"{'One run was' if runs else 'No runs were'} given; at least two are expected. Add the twin's run "
-            "directory, or give none to compare the newest pair."
+            "Runs or a pair were named together with --experiment or --pair, which search for runs; only one of them "
+            "is expected. Remove the other."
         )
-    paired = pairing([run if isinstance(run, Run) else read(Path(run)) for run in runs], strict=strict)
+    if len(runs) > 1:
+        return _compared([run if isinstance(run, Run) else read(Path(run)) for run in runs], strict)
+    if runs:
+        root, experiment, pair = _pair(runs[0], Path(root))
+    found = newest_pair(Path(root), experiment=experiment, pair=pair)
+    comparison = _compared(found.runs, strict=False)
+    return replace(comparison, notes=(*found.left_out, *comparison.notes))
+
+
+def _pair(what: Run | Path | str, root: Path) -> tuple[Path, str | None, str | None]:
+    """Root, experiment and pair that one argument names."""
+    path = what.path if isinstance(what, Run) else Path(what)
+    if (path / "config.yaml").exists() or (path / "summary.json").exists():
+        raise UserError(f"One run was given: {path}; at least two are expected, or a pair. Give {path.parent.parent}.")
+    if path.is_dir() and any(path.glob("*/seed-*")):
+        full = path.resolve()
+        return full.parent.parent, full.parent.name, full.name
+    experiment, _, pair = str(what).rpartition("/")
+    return root, experiment or None, pair or None
+
+
+def _compared(runs: Sequence[Run], strict: bool) -> Comparison:
+    paired = pairing(runs, strict=strict)
     used = [run for of_arm in paired.arms.values() for run in of_arm]
     for run in used:
         _check_accuracy(run)

@@ -6,15 +6,12 @@ from typing import Literal
 import numpy as np
 import torch
 
-from xnorlit.binarize.xnor import XNOR
 from xnorlit.export.pack import Packed, pack
-from xnorlit.models import build, network_named
+from xnorlit.models import SMALL_IMAGE, create
 from xnorlit.packed.origin import Source
 
-_LARGE = 64  # pixels: networks for larger images get ImageNet's number of classes
 
-
-def drawn_network(
+def random_network(
     name: str,
     ends: Literal["float", "int8"],
     seed: int = 0,
@@ -22,25 +19,24 @@ def drawn_network(
     classes: int | None = None,
     image_size: int | None = None,
 ) -> Packed:
-    """A network as it was initialised, with the binarizer XNOR.
+    """A packed network with the initial weights of its seed and the binarizer XNOR.
 
     Args:
         name: Of the network.
         ends: Whether the first and the last layer compute in fp32 or in 8 bits.
         seed: Of the weights.
-        classes: Number of classes; 1000 for a network of large images and 10 for others unless given.
+        classes: Number of classes; default: see `create`.
         image_size: Side of the images, pixels; the network's own unless given.
 
     Raises:
         UserError: There is no such network, or it cannot be packed.
     """
-    network = network_named(name)
-    size = image_size or network.image_size
-    names = [f"class {i}" for i in range(classes or (1000 if size > _LARGE else 10))]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = build(network, XNOR(), classes=len(names), image_size=size)
+        model = create(name, binarizer="XNOR", classes=classes, image_size=image_size)
+    size = model.image_size
+    names = [f"class {i}" for i in range(model.classes)]
     noise = np.random.default_rng(seed).integers(0, 256, (16, size, size, 3), np.uint8)
     source = Source("random", xnorlit=version("xnorlit"))
-    crop = 224 / 256 if size > _LARGE else 1.0
+    crop = 224 / 256 if size > SMALL_IMAGE else 1.0
     return pack(model, image_size=size, classes=names, ends=ends, calibration=noise, crop=crop, source=source)

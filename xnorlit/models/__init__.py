@@ -13,7 +13,7 @@ from xnorlit.models.builder import AlexNet, NetworkSpec, build
 from xnorlit.models.built import BuiltNetwork, Normalize
 from xnorlit.models.choice import choose, matching
 from xnorlit.models.design import Design, DesignedNetwork
-from xnorlit.models.network import Block, Network
+from xnorlit.models.network import SMALL_IMAGE, Block, Network
 from xnorlit.models.recalibration import recalibrate
 from xnorlit.models.summary import LayerSummary, Summary, summarize
 
@@ -52,7 +52,7 @@ def create(
     name: str,
     *,
     binarizer: Binarizer | type[Binarizer] | str,
-    classes: int,
+    classes: int | None = None,
     image_size: int | None = None,
     mean: Sequence[float] = (127.5, 127.5, 127.5),
     std: Sequence[float] = (127.5, 127.5, 127.5),
@@ -65,7 +65,7 @@ def create(
     Args:
         name: See `list_networks`.
         binarizer: An instance, a class or a name such as `"XNOR"`, for every layer that the network does not keep real.
-        classes: Number of classes.
+        classes: Number of classes; default: 1,000, or 10 for images of at most 64 pixels.
         image_size: Side of the square images, pixels; the network's own unless given.
         mean: Mean of each channel, 0 to 255, subtracted from the pixels.
         std: Standard deviation of each channel, 0 to 255.
@@ -83,10 +83,12 @@ def create(
     """
     overrides = {pattern: binarizer_of(given) for pattern, given in (layers or {}).items()}
     spec = NetworkSpec(network_named(name), binarizer_of(binarizer), overrides)
+    classes = classes if classes is not None else (10 if (image_size or spec.image_size) <= SMALL_IMAGE else 1000)
     return spec.build(classes=classes, image_size=image_size, mean=mean, std=std)
 
 
 __all__ = [
+    "SMALL_IMAGE",
     "AlexNet",
     "Block",
     "BuiltNetwork",

@@ -69,6 +69,7 @@ def build(
     chosen = choose(network, binarizer, layers or {})
     model = AlexNet()
     model.network, model.image_size, model.outputs = network, image_size, {}
+    model.classes = classes
     model.add_module("normalize", Normalize(mean, std))
     flow = _Flow((3, image_size, image_size))
     for block in network.blocks:

@@ -48,10 +48,12 @@ class BuiltNetwork(nn.Sequential):
     Attributes:
         network: The table or design it was built from.
         image_size: S, pixels.
+        classes: Number of classes.
     """
 
     network: Union[Network, "Design"]
     image_size: int
+    classes: int
 
     @property
     def name(self) -> str:

@@ -119,6 +119,7 @@ def composed(
     outputs = _outputs(design, image_size)
     model = _composed(design, binarizer, classes, mean, std)
     model.image_size = image_size
+    model.classes = classes
     if design.initialise is not None:
         with torch.no_grad():
             design.initialise(model)

@@ -7,6 +7,8 @@ from xnorlit.errors import UserError
 
 Init = Literal["he", "narrow", "fixed", "both-fans", "glorot", "torch"]
 LAYERS = ("conv", "linear")
+SMALL_IMAGE = 64
+"""Up to this side, in pixels, the usual image sets have 10 classes; above it, 1,000."""
 STEPS = ("norm", "relu", "prelu", "clip", "lrn", "dropout", "pool", "average", "flatten", "twice", *LAYERS)
 
 

@@ -1,4 +1,4 @@
-"""A float twin of torch's own modules alone."""
+"""Float twins of torch's own modules alone."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from xnorlit.models.builder import AlexNet
 
 @torch.no_grad()
 def plain(twin: AlexNet) -> nn.Sequential:
-    """The float twin without what training needs: torch's own modules, as one would write it for inference alone.
+    """The float twin as torch's own modules, without what only training needs.
 
     Args:
         twin: A network built with `Float`.

@@ -111,6 +111,23 @@ class Summary:
         """The part of it that belongs to layers with one-bit weights: the weights, and what leads to the next layer."""
         return sum(layer.packed_bits for layer in self.layers if layer.weight_bits == 1)
 
+    def to_json(self) -> dict[str, Any]:
+        """The layers and the totals; sizes in bits."""
+        return {
+            "layers": [
+                {
+                    "name": layer.name,
+                    "weight_shape": layer.weight,
+                    "output_shape": layer.output,
+                    "weight_bits": layer.weight_bits,
+                    "input_bits": layer.input_bits,
+                    **_figures(layer),
+                }
+                for layer in self.layers
+            ],
+            "total": _totals(self),
+        }
+
 
 def summarize(model: BuiltNetwork) -> Summary:
     """Measures a network; one on torch's `meta` device will do.
@@ -280,7 +297,7 @@ def _run(model: nn.Module, shape: Sequence[int]) -> Summary:
     return Summary(tuple(found), folded=False)
 
 
-# --- as text and as JSON ----------------------------------------------------------------------------------------------
+# --- as text ----------------------------------------------------------------------------------------------------------
 COUNTS, SIZES = ("parameters", "few-bit MACs", "float MACs"), ("codes", "as fp32", "packed")
 HEADER = ("layer", "weights", "output", "W / A", *COUNTS, *SIZES)
 LEFT = 4  # columns that begin at their left edge
@@ -308,34 +325,6 @@ def table(summary: Summary) -> str:
     return "\n".join(
         [lines[0], rule, *lines[1:-1], rule, lines[-1], "", size, "", NOTE + (FOLDED if summary.folded else UNFOLDED)]
     )
-
-
-def as_json(summary: Summary, network: str, image_size: int, classes: int) -> dict[str, Any]:
-    """The same figures: sizes in bits.
-
-    Args:
-        summary: The network's.
-        network: Its name.
-        image_size: Side of the image, pixels.
-        classes: Number of classes.
-    """
-    return {
-        "network": network,
-        "image_size": image_size,
-        "classes": classes,
-        "layers": [
-            {
-                "name": layer.name,
-                "weight_shape": layer.weight,
-                "output_shape": layer.output,
-                "weight_bits": layer.weight_bits,
-                "input_bits": layer.input_bits,
-                **_figures(layer),
-            }
-            for layer in summary.layers
-        ],
-        "total": _totals(summary),
-    }
 
 
 def _figures(layer: LayerSummary) -> dict[str, int]:

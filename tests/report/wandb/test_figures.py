@@ -7,14 +7,14 @@ import pytest
 
 from tests.report.html.test_measured import bench
 from tests.runs.factory import PACKED_BITS, PARAMETERS
-from xnorlit.comparison.selection import compared
+from xnorlit.comparison.compare import compare
 from xnorlit.report.html.record import record
 from xnorlit.report.wandb.figures import Figures, bars, figures
 
 
 @pytest.fixture
 def shown(pair) -> dict:
-    return record(compared())
+    return record(compare())
 
 
 def logged(run: str) -> list[float]:
@@ -59,7 +59,7 @@ def test_the_time_of_an_image_is_there_with_a_bench_of_this_network_only(pair):
     import json
 
     Path("bench.json").write_text(json.dumps(bench()))
-    comparison = compared()
+    comparison = compare()
     assert bars(record(comparison, bench=Path("bench.json")), "image") == [("xnor", 2.0), ("float", 12.0)]
     Path("bench.json").write_text(json.dumps(bench("alexnet-xnor")))
     assert bars(record(comparison, bench=Path("bench.json")), "image") == []

@@ -10,7 +10,7 @@ import pytest
 
 from tests.report.wandb.backend import Backend
 from tests.report.wandb.conftest import IDS, logged_in, receive_pair, write_pair
-from xnorlit.comparison.selection import compared
+from xnorlit.comparison.compare import compare
 from xnorlit.errors import UserError
 from xnorlit.report.html.record import record
 from xnorlit.report.wandb.figures import Figures, figures
@@ -24,7 +24,7 @@ OWN = Figures("synthetic/pair-0", [], {}).id
 
 
 def published(settings: Settings = SETTINGS) -> Published:
-    comparison = compared()
+    comparison = compare()
     return publish(comparison, record(comparison), settings)
 
 
@@ -120,7 +120,7 @@ def test_the_curves_are_of_the_runs_compared_and_no_others_by_pair_and_arm(saved
 
 
 def test_the_pairs_own_run_holds_the_records_gap_and_sizes(saved):
-    wanted = figures(record(compared()))
+    wanted = figures(record(compare()))
     run = saved.runs[OWN]
     assert (run["jobType"], run["groupName"], run["displayName"]) == (
         "comparison", "synthetic/pair-0", "synthetic/pair-0/comparison"

@@ -8,8 +8,8 @@ import pytest
 from tests.report.html.numbers import Page
 from tests.runs.factory import write_run
 from xnorlit.commands.report import report
+from xnorlit.comparison.compare import compare
 from xnorlit.comparison.comparison import Comparison
-from xnorlit.comparison.selection import compared
 from xnorlit.comparison.statistics import Interval
 from xnorlit.report.wandb.settings import TEXTS
 from xnorlit.report.wandb.text import text
@@ -17,7 +17,7 @@ from xnorlit.report.wandb.text import text
 
 @pytest.fixture
 def comparison(pair) -> Comparison:
-    return compared()
+    return compare()
 
 
 def cells(markdown: str) -> dict[str, list[str]]:
@@ -79,7 +79,7 @@ def test_names_from_files_are_no_markup(tmp_path):
     for name, right in ((arm, 650), ("float", 800)):
         folder = write_run(tmp_path, "xnor" if name == arm else "float", right=right)
         folder.parent.rename(folder.parent.with_name(name))
-    comparison = compared(root=tmp_path)
+    comparison = compare(root=tmp_path)
     assert r"x\|n\*o\_r" in text("verdict", comparison)
     for kind in TEXTS:
         assert arm not in text(kind, comparison)
@@ -95,6 +95,6 @@ def test_a_comparison_without_notes_says_so(comparison):
 def test_what_differs_is_listed_key_by_key(tmp_path):
     write_run(tmp_path, "xnor", right=650, config={"model.optimizer.init_args.lr": 0.01})
     write_run(tmp_path, "float", right=800)
-    rows = cells(text("differences", compared(root=tmp_path)))
+    rows = cells(text("differences", compare(root=tmp_path)))
     assert rows["model.optimizer.init_args.lr"] == ["0.01", "0.003", "not declared"]
     assert rows["model.binarizer"][:2] == ["XNOR", "Float"]

@@ -101,7 +101,7 @@ def quantized_network(twin: nn.Sequential, images: Tensor) -> list[Step]:
     """A whole network, from uint8 pixels to logits.
 
     Args:
-        twin: Of plain modules, from `xnorlit.bench.opponents.fp32.plain`.
+        twin: Of plain modules, from `xnorlit.bench.subject.twin_of`.
         images: uint8 `(N, 3, S, S)` for calibrating the ranges of the activations.
     """
     steps: list[Step] = []
@@ -113,6 +113,8 @@ def quantized_network(twin: nn.Sequential, images: Tensor) -> list[Step]:
         if isinstance(module, nn.ReLU):
             continue  # in the step before
         if isinstance(module, nn.MaxPool2d):
+            if module.padding:
+                raise UnsupportedError("no 8-bit form of a padded max pool")
             steps.append(Pool(int(module.kernel_size), int(module.stride)))
         elif isinstance(module, nn.Flatten):
             steps.append(Flatten())
