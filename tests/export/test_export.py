@@ -160,10 +160,6 @@ def test_other_thread_counts_are_refused(threads):
         PackedNetwork(graph, tensors)(pixels_for(20), threads=threads)
 
 
-class _Shortcut(XNOR):
-    shortcut = True
-
-
 class _Odd(XNOR):
     def rescale(self, y, x, window):
         return y * x.square().mean()
@@ -184,7 +180,6 @@ class _Halves(XNOR):
     [
         (XNOR(), {"conv1": XNOR()}, "conv1 cannot be packed: XNOR would make 1-bit codes of pixels; .*WeightsOnly"),
         (TTQ(), {}, "conv2 cannot be packed: TTQ: its weights have two scales"),
-        (XNOR(), {"conv4": _Shortcut()}, "conv4 cannot be packed: _Shortcut adds its real input"),
         (
             XNOR(),
             {"fc7": _Odd()},

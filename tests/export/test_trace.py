@@ -277,11 +277,11 @@ def test_a_packed_network_prints_its_size_and_that_of_its_binary_layers():
 class Refused(nn.Module):
     """A network whose forward ends in what each test gives it."""
 
-    def __init__(self, behind):
+    def __init__(self, behind, *, bare=False):
         super().__init__()
         self.conv1, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
         self.conv2 = BinaryConv2d(8, 8, 3, padding=1, binarizer="XNOR")
-        self.fc = nn.Linear(2592, 5)
+        self.fc = nn.Identity() if bare else nn.Linear(2592, 5)
         self.behind = behind
         self.register_buffer("shift", torch.ones(8, 1, 1))
 
@@ -295,12 +295,17 @@ class Refused(nn.Module):
     ("behind", "message"),
     [
         (lambda m, x, y: torch.sigmoid(y), "sigmoid cannot be packed: it HERE has no packed form; use nn.ReLU"),
-        (lambda m, x, y: y + x, "add cannot be packed: it HERE has no packed form; leave shortcuts and branches out"),
-        (lambda m, x, y: (y + x) * (y - x), "add cannot be packed: it HERE has no packed form"),
-        (lambda m, x, y: torch.cat([x, y[:, :0]], 1), "cat cannot be packed: it HERE has no packed form"),
-        (lambda m, x, y: y - m.shift, "sub cannot be packed: it HERE takes in shift, which no layer holds"),
-        (lambda m, x, y: y * 2, "mul cannot be packed: it HERE has no packed form; leave scales to the layers"),
-        (lambda m, x, y: F.avg_pool2d(y, 3, 1, 1), "avg_pool2d cannot be packed: it HERE .*; use a max pool"),
+        (lambda m, x, y: (y + x) * (y - x), "sub cannot be packed: it HERE has no packed form with these arguments"),
+        (lambda m, x, y: y * x, "mul cannot be packed: it HERE has no packed form with .*; leave scales to the layers"),
+        (lambda m, x, y: y[:, :4], "getitem cannot be packed: it HERE has no .*; take every second pixel alone"),
+        (lambda m, x, y: y.chunk(2, 1)[0], "chunk cannot be packed: it HERE has no packed form; take every second"),
+        (lambda m, x, y: torch.cat([x, y], 2), "cat cannot be packed: it HERE has no packed form with .*join whole"),
+        (lambda m, x, y: y * m.shift.expand(8, 18, 1), "mul cannot be packed: it HERE takes in .*, which no layer"),
+        (lambda m, x, y: F.pad(y, (1, 1, 1, 1)), "pad cannot be packed: it HERE has no .*; pad channels by zeros"),
+        (lambda m, x, y: F.avg_pool2d(y, (3, 1)), "avg_pool2d cannot be packed: it HERE .*; use a square average pool"),
+        (lambda m, x, y: F.adaptive_avg_pool2d(y, 5), "adaptive_avg_pool2d cannot .*18 x 18 to 5 x 5 HERE"),
+        (lambda m, x, y: F.interpolate(y, 36), "interpolate cannot be packed: it HERE has no packed form; leave it"),
+        (lambda m, x, y: y.max(1, keepdim=True)[0], "max_1 cannot be packed: max HERE has no packed form"),
         (lambda m, x, y: F.dropout(y), "dropout cannot be packed: it HERE .* drop only where the module trains"),
         (lambda m, x, y: y.permute(0, 2, 3, 1), "permute cannot be packed: it HERE has no .*flatten a map whole"),
         (lambda m, x, y: y if y.sum() > 0 else -y, "Refused cannot be packed: its forward cannot be traced HERE"),
@@ -314,7 +319,7 @@ class Refused(nn.Module):
 def test_a_function_without_a_packed_form_is_refused_by_its_line(behind, message):
     line = behind.__code__.co_firstlineno
     with pytest.raises(UserError, match=message.replace("HERE", rf"\({__file__}:{line}\)")):
-        pack(Refused(behind), **OPTIONS)
+        pack(Refused(behind, bare=True), **OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +328,9 @@ def test_a_function_without_a_packed_form_is_refused_by_its_line(behind, message
         (nn.Sigmoid(), "3 cannot be packed: Sigmoid has no packed form; use nn.ReLU"),
         (nn.GroupNorm(2, 8), "3 cannot be packed: GroupNorm has no packed form; use nn.BatchNorm2d"),
         (nn.BatchNorm2d(8, track_running_stats=False), "3 cannot be packed: BatchNorm2d has no running statistics"),
-        (nn.AvgPool2d(3, 1, 1), "3 cannot be packed: AvgPool2d has no packed form; use a max pool"),
+        (nn.AvgPool2d((1, 3), 1, (0, 1)), "3 cannot be packed: its average pool .* is not square"),
+        (nn.AvgPool2d(3, 1, 1, count_include_pad=False), "3 cannot be packed: its average pool .* is not square"),
+        (nn.LocalResponseNorm(5), "3 cannot be packed: LocalResponseNorm has no packed form; use nn.BatchNorm2d"),
         (nn.Upsample(18), "3 cannot be packed: Upsample has no packed form; leave it out"),
         (nn.Conv2d(8, 8, 3, padding=2, dilation=2), r"3 cannot be packed: its dilation is \(2, 2\); use 1"),
         (nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"), "3 cannot be packed: it pads by 'reflect'"),

@@ -189,10 +189,6 @@ class AdaBin(Binarizer):
     input_bits = 1
     signed_input = True
     two_valued = True
-    cannot_pack = (
-        "the two values of its weights and of its inputs lie about centres other than 0, which adds a sum over the "
-        "inputs under each position and one over the weights; use IRNet or ReActNet"
-    )
     t: Tensor
 
     def __init__(self, centre: Centre = "added", maxout: bool = True, t_min: float = 1e-3, t_max: float = 1e1) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from xnorlit.errors import UserError
 from xnorlit.export.maps import Halves
 from xnorlit.export.operands import operand_of, reads_plainly, refuse
-from xnorlit.export.trace import LAYERS, Step
+from xnorlit.export.trace import AVERAGES, LAYERS, SMALL, Step, Trace
 from xnorlit.layers import BinaryConv2d, BinaryLayer, BinaryLinear
 from xnorlit.models.builder import DuplicateChannels
 from xnorlit.packed.graph import Operand
@@ -101,8 +101,9 @@ class Link:
         assert self.reader is not None
         assert self.reads is not None
         y = self.features(sums, positions)
-        values = self.reader.binarizer.input_codes(y if self.reader.window is None else y[:, :, None, None]).values
-        found = values.reshape(y.shape)
+        binarizer, y = self.reader.binarizer, y if self.reader.window is None else y[:, :, None, None]
+        values = binarizer.input_values(y).signs if binarizer.two_valued else binarizer.input_codes(y).values
+        found = values.reshape(len(y), -1)
         codes = (found + 1) / 2 if self.reads.form == "signs" else found
         whole = torch.equal(codes, codes.round()) and codes.min() >= 0 and codes.max() < 2**self.reads.bits
         refuse(
@@ -119,6 +120,18 @@ class Link:
         return y
 
 
+def is_chain(trace: Trace) -> bool:
+    """Whether a network is a chain of layers, each of which reads the one before: what format version 2 describes."""
+    if not trace.in_line or not trace.steps:
+        return False
+    layers = [step.module for step in trace.steps if isinstance(step.module, BinaryLayer)]
+    if any(layer.shortcut or layer.binarizer.two_valued for layer in layers):
+        return False
+    if any(getattr(layer, "padding_mode", "zeros") != "zeros" for layer in layers):
+        return False
+    return not any(isinstance(step.module, (*SMALL, *AVERAGES, nn.Sequential)) for step in trace.steps)
+
+
 def links(steps: Sequence[Step]) -> list[Link]:
     """The links of a chain, from the pixels to the logits.
 
@@ -132,7 +145,7 @@ def links(steps: Sequence[Step]) -> list[Link]:
     if not places:
         raise UserError("the network cannot be packed: it has no convolution and no linear layer.")
     refuse(places[0] > 0, steps[0].name, "it stands between the pixels and the first layer")
-    layers = {place: _layer(steps[place]) for place in places}
+    layers = {place: as_ours(steps[place]) for place in places}
     operands = {
         place: operand_of(layer, steps[place].name, first=place == places[0]) for place, layer in layers.items()
     }
@@ -143,10 +156,10 @@ def links(steps: Sequence[Step]) -> list[Link]:
     return found
 
 
-def _layer(step: Step) -> BinaryLayer:
+def as_ours(step: Step) -> BinaryLayer:
     """The layer as one of ours; one of torch's with the same weights and real operands."""
     name, module = step.name, step.module
-    _check_finite(module, name)
+    check_finite(module, name)
     if isinstance(module, nn.Conv2d):
         refuse(module.dilation != (1, 1), name, f"its dilation is {module.dilation}{step.place}; use 1")
         refuse(module.padding_mode != "zeros", name, f"it pads by {module.padding_mode!r}{step.place}; use 'zeros'")
@@ -184,10 +197,10 @@ def _link(
     at, pool, copies = "before_pool", None, 1
     if layer.post_layer is not None:
         parts[at].append(layer.post_layer)
-    for _, module, place in between:
+    for _, module, place, _ in between:
         if isinstance(module, nn.MaxPool2d):
             refuse(at != "before_pool", name, f"a second max pool, or one behind a flattening, follows it{place}")
-            pool, at = _square(module, name, place), "after_pool"
+            pool, at = square_pool(module, name, place), "after_pool"
         elif isinstance(module, nn.Flatten):
             at = "after_flatten"
         elif isinstance(module, DuplicateChannels):
@@ -196,7 +209,7 @@ def _link(
             parts = {part: [Halves(module) for module in found] for part, found in parts.items()}
             copies *= 2
         else:
-            _check_finite(module, name)
+            check_finite(module, name)
             parts[at].append(module)
     modules = {part: tuple(found) for part, found in parts.items()}
     link = Link(name, layer, operand, pool=pool, reader=reader, reads=reads, copies=copies, **modules)
@@ -207,7 +220,7 @@ def _link(
     return link
 
 
-def _square(pool: nn.MaxPool2d, name: str, place: str) -> tuple[int, int, int]:
+def square_pool(pool: nn.MaxPool2d, name: str, place: str) -> tuple[int, int, int]:
     """Side, stride and padding of a max pool."""
     pairs = [(value, value) if isinstance(value, int) else tuple(value) for value in (pool.kernel_size, pool.stride)]
     pairs += [(pool.padding,) * 2 if isinstance(pool.padding, int) else tuple(pool.padding)]
@@ -223,10 +236,10 @@ def _check_binary(name: str, layer: BinaryLayer) -> None:
     kind = type(layer.binarizer).__name__
     why = layer.binarizer.cannot_pack
     refuse(bool(why), name, f"{kind}: {why}")
-    refuse(layer.shortcut, name, f"{kind} adds its real input to its output; use a method without shortcuts")
 
 
-def _check_finite(module: nn.Module, name: str) -> None:
+def check_finite(module: nn.Module, name: str) -> None:
+    """Refuses parameters and statistics that are not finite."""
     for key, values in [*module.named_parameters(), *module.named_buffers()]:
         wrong = values.is_floating_point() and not bool(torch.isfinite(values).all())
         refuse(wrong, name, f"{key} of its {type(module).__name__} is not finite; check the checkpoint")

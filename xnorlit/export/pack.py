@@ -19,15 +19,16 @@ from typing_extensions import override
 from xnorlit.edge import atomic
 from xnorlit.edge.fields import FieldError
 from xnorlit.errors import UserError
-from xnorlit.export.chain import Link, links
+from xnorlit.export.chain import Link, is_chain, links
+from xnorlit.export.graph import packed_nodes
 from xnorlit.export.int8 import int8_conv, int8_linear
 from xnorlit.export.layers import packed_layer
 from xnorlit.export.operands import refuse
-from xnorlit.export.trace import Chain, traced
+from xnorlit.export.trace import Trace, traced
 from xnorlit.export.weight import Weight, weigh
 from xnorlit.packed.document import document, parse
 from xnorlit.packed.engine import METADATA
-from xnorlit.packed.graph import Graph, Layer, Map
+from xnorlit.packed.graph import Graph, Layer, Map, Node
 from xnorlit.packed.origin import Source
 
 AT_ONCE = 32  # calibration images of one forward
@@ -91,9 +92,11 @@ def pack(
     """Packs a network into bits, for an engine that needs neither PyTorch nor the network's classes.
 
     `packed(pixels) = model((pixels - mean) / std)` in evaluation: the integers of each binary layer are equal for equal
-    inputs, and reals agree up to fp32 rounding. torch.fx traces the module. It may be any chain of convolutions and
-    linear layers, binary or torch's own, with batch norms, ReLU, PReLU, LeakyReLU, Hardtanh, max pools, dropout and
-    flattening in between, as modules or as functions.
+    inputs, and reals agree up to fp32 rounding. torch.fx traces the module. It may be any network of convolutions and
+    linear layers, binary or torch's own, with batch norms, ReLU, PReLU, LeakyReLU, Hardtanh, max and average pools,
+    dropout, flattening, sums, concatenations and shortcuts in between, as modules or as functions. A layer class of
+    your own enters by `register_node`. In a network that is no chain, reals are equal too where its real layers and
+    norms are those of this package (`Conv2d`, `BatchNorm2d`), so that signs behind a shortcut are equal for any image.
 
     Args:
         model: The network, which is not changed.
@@ -102,7 +105,8 @@ def pack(
         classes: Names of the classes, in the order of the logits.
         mean: Mean of each channel, 0 to 255; omit it if the network normalises the pixels itself.
         std: Standard deviation, likewise. Multiply values for images from 0 to 1 by 255.
-        ends: Whether the first and the last layer compute in fp32, or in 8 bits with some loss.
+        ends: Whether the first and the last layer compute in fp32, or in 8 bits with some loss; in a network that is
+            no chain the convolutions of the pixels alone.
         calibration: For 8 bits, images for calibrating the input range of the last layer: uint8 `[N, S, S, 3]`.
         crop: Side of validation's central crop over the image's shorter side; `xnorlit classify` crops pictures
             likewise.
@@ -132,29 +136,35 @@ def pack(
     if type(image_size) is not int or image_size < 1:
         raise UserError(f"image_size is {image_size!r}. Expected the side of the images, a whole number of pixels.")
     name = getattr(model, "name", type(model).__name__)
-    chain = traced(model, image_size, mean, std)
-    if isinstance(classes, str) or len(classes) != chain.outputs:
+    trace = traced(model, image_size, mean, std)
+    if isinstance(classes, str) or len(classes) != trace.outputs:
         given = repr(classes) if isinstance(classes, str) else f"{len(classes)} names"
         raise UserError(
-            f"classes: {given} for {chain.outputs} outputs of the network. Expected a list, a name for each."
+            f"classes: {given} for {trace.outputs} outputs of the network. Expected a list, a name for each."
         )
-    layers, tensors = _packed(chain, image_size, ends, calibration)
+    nodes: tuple[Node, ...] = ()
+    layers: tuple[Layer, ...] = ()
+    if is_chain(trace):
+        layers, tensors = _packed(trace, image_size, ends, calibration)
+    else:
+        nodes, tensors = packed_nodes(trace, ends)
     graph = Graph(
         network=name,
         image_size=image_size,
-        mean=tuple(chain.normalize.mean.flatten().tolist()),
-        std=tuple(chain.normalize.std.flatten().tolist()),
+        mean=tuple(trace.normalize.mean.flatten().tolist()),
+        std=tuple(trace.normalize.std.flatten().tolist()),
         crop=crop,
         squash=squash,
         classes=tuple(classes),
         layers=layers,
         source=source or Source("trained", xnorlit=version("xnorlit")),
+        nodes=nodes,
     )
     try:
         packed = Packed(parse(document(graph), tensors), tensors)
     except FieldError as error:
-        # The place in the file, layers[3], means nothing to the owner of the module.
-        told = re.sub(r"layers\[(\d+)\]", lambda found: layers[int(found[1])].name, str(error))
+        # The place in the file, nodes[3], means nothing to the owner of the module.
+        told = re.sub(r"(layers|nodes)\[(\d+)\]", lambda found: graph.steps[int(found[2])].name, str(error))
         raise UserError(f"{name} cannot be packed: {told}. Check the checkpoint.") from None
     if file is not None:
         write(file, *packed)
@@ -182,17 +192,17 @@ def _ready(model: nn.Module) -> nn.Module:
 
 
 def _packed(
-    chain: Chain, image_size: int, ends: str, calibration: np.ndarray | None
+    trace: Trace, image_size: int, ends: str, calibration: np.ndarray | None
 ) -> tuple[tuple[Layer, ...], dict[str, np.ndarray]]:
     """The layers of a chain and their tensors."""
-    mean, std = (values.flatten().tolist() for values in (chain.normalize.mean, chain.normalize.std))
+    mean, std = (values.flatten().tolist() for values in (trace.normalize.mean, trace.normalize.std))
     at, layers, tensors = Map(image_size, image_size, 3), [], {}
-    for link in links(chain.steps):
+    for link in links(trace.steps):
         layer, found = packed_layer(link, at)
         if ends == "int8" and layer.operand.form == "pixels" and layer.weights.form == "float":
             layer, found = int8_conv(layer, found, mean, std)
         elif ends == "int8" and link.reader is None and layer.operand.form == "reals" and layer.weights.form == "float":
-            layer, found = int8_linear(layer, found, _inputs(chain, link, calibration))
+            layer, found = int8_linear(layer, found, _inputs(trace, link, calibration))
         layers.append(layer)
         tensors |= {f"{layer.name}.{name}": values for name, values in found.items()}
         at = layer.output(at)
@@ -200,12 +210,12 @@ def _packed(
 
 
 @torch.no_grad()
-def _inputs(chain: Chain, link: Link, images: np.ndarray | None) -> np.ndarray:
+def _inputs(trace: Trace, link: Link, images: np.ndarray | None) -> np.ndarray:
     """What a layer reads on some images, behind its binarizer."""
     if images is None:
         raise UserError(f"{link.name} needs calibration images to be packed in int8. Give some of the training images.")
     seen = [
-        chain.until(torch.from_numpy(np.ascontiguousarray(images[i : i + AT_ONCE])).permute(0, 3, 1, 2), link.name)
+        trace.until(torch.from_numpy(np.ascontiguousarray(images[i : i + AT_ONCE])).permute(0, 3, 1, 2), link.name)
         for i in range(0, len(images), AT_ONCE)
     ]
     return link.layer.binarizer.input_codes(torch.cat(seen)).values.numpy()

@@ -1,4 +1,4 @@
-"""A module as the chain of modules that its evaluation runs through, found by torch.fx.
+"""A module as the modules that its evaluation runs through and the values between them, found by torch.fx.
 
 Every module that the engine knows is a leaf of the trace, functions become the modules that do the same, and shapes are
 those of a forward pass. What has no packed form is refused by its name, with the line of the user's file that calls it.
@@ -9,40 +9,70 @@ import math
 import os
 import re
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from typing_extensions import override
 
+from xnorlit.binarize.adabin import Maxout
+from xnorlit.binarize.reactnet import RPReLU
 from xnorlit.errors import UserError
+from xnorlit.export.functions import Call, Form, Moving, average_pool, form_of, known
+from xnorlit.export.nodes import (
+    Add,
+    Affine,
+    AveragePool,
+    Clip,
+    Concat,
+    GlobalAverage,
+    Shift,
+    Subsample,
+    TwoSlope,
+    nodes_of,
+    registered,
+)
 from xnorlit.export.operands import refuse
-from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d, BinaryLayer, BinaryLinear
+from xnorlit.layers import (
+    AdaptiveAvgPool2d,
+    BatchNorm1d,
+    BatchNorm2d,
+    BinaryConv2d,
+    BinaryLayer,
+    BinaryLinear,
+    Conv2d,
+    Linear,
+)
 from xnorlit.models.builder import AlexNet, DuplicateChannels, Normalize
 
 BATCH = 3  # images of the pass that finds shapes: enough to tell a batch from one image
 PIXELS = 256  # values of one
 
 # What the engine knows. The leaves of a trace are these and, of each binary layer, the module that stands behind it.
-LAYERS = (BinaryConv2d, BinaryLinear, nn.Conv2d, nn.Linear)
+LAYERS = (BinaryConv2d, BinaryLinear, nn.Conv2d, nn.Linear, Conv2d, Linear)
 NORMS = (BatchNorm1d, BatchNorm2d, nn.BatchNorm1d, nn.BatchNorm2d)
-ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.PReLU, nn.LeakyReLU, nn.Hardtanh)
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.PReLU, nn.LeakyReLU, nn.Hardtanh, RPReLU, Maxout)
 WITHOUT_EFFECT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.Identity)
-SHAPING = (nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Flatten, DuplicateChannels, Normalize)
-KNOWN: tuple[type[nn.Module], ...] = (*LAYERS, *NORMS, *ACTIVATIONS, *WITHOUT_EFFECT, *SHAPING)
+AVERAGES = (nn.AvgPool2d, nn.AdaptiveAvgPool2d, AdaptiveAvgPool2d)
+POOLS = (nn.MaxPool2d, *AVERAGES)
+SHAPING = (nn.Flatten, DuplicateChannels, Normalize)
+JOINS = (Add, Concat)
+SMALL = (Affine, Shift, TwoSlope, Clip, Subsample, AveragePool, GlobalAverage, *JOINS)
+KNOWN: tuple[type[nn.Module], ...] = (*LAYERS, *NORMS, *ACTIVATIONS, *WITHOUT_EFFECT, *POOLS, *SHAPING, *SMALL)
+IMAGES = "pixels"  # the name of the normalised images among the values
 
 REMEDIES = (
     ("softmax", "leave it out: a packed network gives logits"),
-    ("avg|average|mean", "use a max pool"),
+    ("avg|average|mean", "use a square average pool (nn.AvgPool2d), nn.AdaptiveAvgPool2d(1), or a max pool"),
     ("batch_?norm", "use nn.BatchNorm2d, or nn.BatchNorm1d behind a flattening"),
     ("norm", "use nn.BatchNorm2d"),
     ("conv|linear|matmul|addmm", "use nn.Conv2d, nn.Linear, or the binary ones"),
-    ("add|cat|stack|chunk|split", "leave shortcuts and branches out: a packed network is a chain of layers"),
+    ("pad", "pad channels by zeros, or give the layer or the pool a padding"),
+    ("getitem|chunk|split|narrow", "take every second pixel alone (x[:, :, ::2, ::2]), or use a convolution"),
+    ("add|cat|stack", "join whole maps of one shape, or constants of one number per channel"),
     ("sub|mul|div", "leave scales to the layers and the norms, and normalise pixels by the mean and std of pack"),
     ("clamp|clip|threshold", "use nn.ReLU or nn.Hardtanh"),
     ("prelu", "use nn.PReLU"),
@@ -58,49 +88,63 @@ class Step(NamedTuple):
     """A module that the values pass.
 
     Attributes:
-        name: Its dotted name in the model, or the name of a function's node.
+        name: Its dotted name in the model, or the name of a function's node; that of the value that it makes.
         module: The module, or the one that does what a function does.
         place: ` (FILE:LINE)` of the user's code that calls it; empty where that is not known.
+        inputs: Names of the values that it reads.
     """
 
     name: str
     module: nn.Module
     place: str
+    inputs: tuple[str, ...] = (IMAGES,)
 
 
-class Chain(NamedTuple):
+class Trace(NamedTuple):
     """What a module's evaluation runs through.
 
     Attributes:
-        steps: One behind the other, from the normalised pixels to the logits.
-        normalize: From uint8 pixels to what the first step reads.
+        steps: Each behind those that it reads; the last one makes the logits.
+        normalize: From uint8 pixels to the images that the first steps read.
         outputs: How many logits there are.
+        shapes: Of each value for one image, by name.
     """
 
     steps: tuple[Step, ...]
     normalize: Normalize
     outputs: int
+    shapes: dict[str, tuple[int, ...]]
+
+    @property
+    def in_line(self) -> bool:
+        """Whether each step reads the one before it alone."""
+        names = [IMAGES, *(step.name for step in self.steps)]
+        return all(step.inputs == (before,) for before, step in zip(names, self.steps, strict=False))
 
     def until(self, pixels: Tensor, end: str = "") -> Tensor:
-        """What a step reads, or the logits.
+        """What a step reads first, or the logits.
 
         Args:
             pixels: uint8 `(N, 3, S, S)`.
             end: Name of the step; the logits are returned unless given.
         """
-        x = self.normalize(pixels)
+        values = {IMAGES: self.normalize(pixels)}
         for step in self.steps:
+            inputs = [values[name] for name in step.inputs]
             if step.name == end:
-                break
-            x = step.module(x)
-        return x
+                return inputs[0]
+            # Another step may read what a module would change in place.
+            values[step.name] = step.module(
+                *(x.clone() if getattr(step.module, "inplace", False) else x for x in inputs)
+            )
+        return values[self.steps[-1].name] if self.steps else values[IMAGES]
 
 
 @torch.no_grad()
 def traced(
     model: nn.Module, image_size: int, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
-) -> Chain:
-    """The chain of a module in evaluation.
+) -> Trace:
+    """What a module's evaluation runs through.
 
     Args:
         model: The module, in fp32 on the CPU and in evaluation mode.
@@ -109,7 +153,7 @@ def traced(
         std: Likewise.
 
     Raises:
-        UserError: The module is no chain of what the engine knows, or does not take images of this size.
+        UserError: The module has parts that the engine does not know, or does not take images of this size.
     """
     leaves, modules = _leaves(model), dict(model.named_modules())
     graph = _graph(model, leaves)
@@ -121,26 +165,16 @@ def traced(
     draw = torch.Generator().manual_seed(0)
     pixels = torch.randint(PIXELS, (BATCH, 3, image_size, image_size), dtype=torch.uint8, generator=draw)
     images = pixels if own else normalize(pixels)
-    shapes = _Shapes(model, graph, image_size).of(images.clone())  # which a step may change in place
+    found = _Values(model, graph, image_size).of(images.clone())  # which a step may change in place
     named = model.layers() if isinstance(model, AlexNet) else ()
-    names: dict[nn.Module, str] = {layer: name for name, layer in named}
-    steps, used, path = [], set(), _path(graph, shapes)
-    for before, node in pairwise(path):
-        module = _module(node, modules, shapes[before], shapes[node])
-        if module is None or module is own:
-            continue
-        refuse(isinstance(module, Normalize), str(node.target), "it does not read the images; use a batch norm")
-        # A layer that is called twice is two layers of the packed network.
-        name = names.get(module, str(node.target) if node.op == "call_module" else node.name)
-        steps.append(Step(node.name if name in used else name, module, _place(node.stack_trace)))
-        used.add(name)
-    chain = Chain(tuple(steps), normalize, shapes[path[-1]][1])
-    if not torch.allclose(chain.until(pixels), model(images), rtol=1e-4, atol=1e-4, equal_nan=True):
+    steps, shapes = _Steps(graph, modules, found, own, {layer: name for name, layer in named}).walked()
+    trace = Trace(tuple(steps), normalize, shapes[steps[-1].name if steps else IMAGES][0], shapes)
+    if not torch.allclose(trace.until(pixels), model(images), rtol=1e-4, atol=1e-4, equal_nan=True):
         raise UserError(
             f"{type(model).__name__} cannot be packed: its forward gives other logits than the modules that it calls. "
             "Look for what the trace cannot see: global hooks, values changed in place, results that are thrown away."
         )
-    return chain
+    return trace
 
 
 # --- the graph --------------------------------------------------------------------------------------------------------
@@ -166,7 +200,7 @@ def _is_one_of(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
 def _leaves(model: nn.Module) -> tuple[type[nn.Module], ...]:
     layers = [module for module in model.modules() if isinstance(module, BinaryLayer)]
     behind = {type(layer.binarizer.post_layer(len(layer.weight))) for layer in layers}
-    return (*KNOWN, *(kind for kind in behind if issubclass(kind, nn.Module)))
+    return (*KNOWN, *registered(), *(kind for kind in behind if issubclass(kind, nn.Module)))
 
 
 def _graph(model: nn.Module, leaves: tuple[type[nn.Module], ...]) -> fx.Graph:
@@ -212,8 +246,12 @@ def _remedy(kind: str) -> str:
     return next(known, "leave it out, or use a layer, a norm, an activation or a max pool that has one")
 
 
-class _Shapes(fx.Interpreter):
-    """Runs a graph once and notes the shape of each tensor, and of what is no tensor whether it is plain Python."""
+class _Values(fx.Interpreter):
+    """Runs a graph once and notes what each node gives.
+
+    A tensor that depends on the images is a `Moving`, one that does not is itself; so is what is plain Python. Anything
+    else is `...`.
+    """
 
     def __init__(self, model: nn.Module, graph: fx.Graph, image_size: int) -> None:
         super().__init__(model, graph=graph)
@@ -222,7 +260,7 @@ class _Shapes(fx.Interpreter):
         self.found: dict[fx.Node, Any] = {}
 
     def of(self, images: Tensor) -> dict[fx.Node, Any]:
-        """By node: the shape of a tensor, None of a number or a shape, `...` of anything else."""
+        """What each node gives for some images."""
         self.run(images, enable_io_processing=False)
         return self.found
 
@@ -237,43 +275,25 @@ class _Shapes(fx.Interpreter):
                 f"and 3 channels does not get through it{_place(n.stack_trace)} ({_first_line(error)}). Give the "
                 "image_size that the network was trained with."
             ) from error
-        plain = isinstance(value, int | float | bool | str | torch.Size | torch.dtype | torch.device | None)
-        self.found[n] = tuple(value.shape) if isinstance(value, Tensor) else None if plain else ...
+        self.found[n] = self._noted(n, value)
         return value
+
+    def _noted(self, n: fx.Node, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            # What is spread over an image's shape depends on no image.
+            inputs = [n.args[0]] if n.target in ("expand_as", "expand", "view_as") else n.all_input_nodes
+            if n.op == "placeholder" or any(
+                isinstance(self.found[one], Moving) or self.found[one] is ... for one in inputs
+            ):
+                return Moving(n, tuple(value.shape))
+            return value[:1] if n.target in ("expand_as", "expand") else value
+        numbers = isinstance(value, tuple) and all(isinstance(each, int) for each in value)
+        plain = int | float | bool | str | torch.dtype | torch.device | None
+        return value if numbers or isinstance(value, plain) else ...
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
-def _path(graph: fx.Graph, shapes: dict[fx.Node, Any]) -> list[fx.Node]:
-    """The nodes that the images pass on their way to the logits, the images first."""
-    last = next(node for node in graph.nodes if node.op == "output").args[0]
-    shape = shapes[last] if isinstance(last, fx.Node) else None
-    if not isinstance(shape, tuple) or len(shape) != 2:
-        given = f"a tensor of shape {shape}" if isinstance(shape, tuple) else "something else"
-        raise UserError(f"the network cannot be packed: it returns {given}. Expected logits, one tensor (N, classes).")
-    found = [last]
-    while found[-1].op != "placeholder":
-        values = _values(found[-1], shapes)
-        if len(values) != 1:
-            # The first one of the forward says more than the last.
-            calls = [node for node in graph.nodes if node.op.startswith("call") and shapes.get(node) is not None]
-            _refuse_join(next((node for node in calls if len(_values(node, shapes)) != 1), found[-1]), shapes)
-        found.append(values[0])
-    return found[::-1]
-
-
-def _values(node: fx.Node, shapes: dict[fx.Node, Any]) -> list[fx.Node]:
-    """What a node takes in besides numbers and shapes."""
-    return [value for value in node.all_input_nodes if shapes[value] is not None]
-
-
-def _refuse_join(node: fx.Node, shapes: dict[fx.Node, Any]) -> None:
-    kind, what = _kind(node), _called(node)
-    own = [str(value.target) for value in _values(node, shapes) if value.op == "get_attr"]
-    refuse(bool(own), node.name, f"{what} takes in {' and '.join(own)}, which no layer holds; {_remedy(kind)}")
-    refuse(True, node.name, _no_form(kind, what))
 
 
 def _kind(node: fx.Node) -> str:
@@ -286,81 +306,139 @@ def _called(node: fx.Node) -> str:
     return f"{'it' if kind == node.name else kind}{_place(node.stack_trace)}"
 
 
-# --- one node ---------------------------------------------------------------------------------------------------------
-def _module(node: fx.Node, modules: dict[str, nn.Module], given: tuple, found: tuple) -> nn.Module | None:
-    """The module of a node; None where the values pass unchanged."""
-    name, place = str(node.target) if node.op == "call_module" else node.name, _place(node.stack_trace)
-    module = modules[name] if node.op == "call_module" else _of_function(node, given, found)
-    if isinstance(module, WITHOUT_EFFECT):
-        refuse(module.training, name, f"{type(module).__name__}{place} is in training mode though the network is not")
-        return None
-    if isinstance(module, nn.AdaptiveAvgPool2d | nn.Flatten) and found == given:
-        return None
-    if isinstance(module, nn.AdaptiveAvgPool2d):
-        sides = (" x ".join(map(str, shape[-2:])) for shape in (given, found))
-        refuse(True, name, f"an average pool of {' to '.join(sides)}{place} has no packed form; use a max pool")
-    if isinstance(module, nn.Flatten):
-        refuse(found != (given[0], torch.Size(given[1:]).numel()), name, _no_form("flatten", f"it{place}"))
-    flat = isinstance(module, nn.Linear | BinaryLinear)
-    refuse(
-        flat and len(given) != 2, name, f"it reads a map of shape {given[1:]}{place}; flatten it, torch.flatten(x, 1)"
-    )
-    return module
+# --- from nodes to steps ----------------------------------------------------------------------------------------------
+class _Steps:
+    """The steps that lead from the images to the logits.
 
+    Args:
+        graph: Of the whole module.
+        modules: By their names.
+        found: What each node gives.
+        own: The network's own normalisation of the pixels, where it has one.
+        names: Of layers that are not called as their modules are.
+    """
 
-def _of_function(node: fx.Node, given: tuple, found: tuple) -> nn.Module:
-    kind, what = _kind(node), _called(node)
-    make = FUNCTIONS.get(node.target)
-    refuse(make is None, node.name, _no_form(kind, what))
-    assert make is not None
-    rest = {key: value for key, value in node.kwargs.items() if key not in ("input", "self", "tensors")}
-    if make is nn.Flatten:
-        return nn.Flatten()
-    if make is DuplicateChannels:
-        tensors = node.args[0] if node.args else node.kwargs.get("tensors")
-        doubled = tuple(found) == (given[0], 2 * given[1], *given[2:]) and len(tensors) == 2  # type: ignore[arg-type]
-        refuse(not doubled, node.name, _no_form(kind, what))
-        return DuplicateChannels()
-    try:
-        module = make(*node.args[1:], **rest)
-    except TypeError:
-        module = None
-    refuse(module is None, node.name, f"{what} has no packed form with these arguments; {_remedy(kind)}")
-    assert module is not None
-    return module.eval()
+    def __init__(
+        self,
+        graph: fx.Graph,
+        modules: dict[str, nn.Module],
+        found: dict[fx.Node, Any],
+        own: Normalize | None,
+        names: dict[nn.Module, str],
+    ) -> None:
+        self.graph, self.modules, self.found, self.own, self.names = graph, modules, found, own, names
+        self.steps: list[Step] = []
+        self.values: dict[fx.Node, str] = {}  # the value that a node's is
+        self.shapes: dict[str, tuple[int, ...]] = {}
 
+    def walked(self) -> tuple[list[Step], dict[str, tuple[int, ...]]]:
+        """The steps, and the shapes of their values."""
+        last = next(node for node in self.graph.nodes if node.op == "output").args[0]
+        result = self.found.get(last) if isinstance(last, fx.Node) else None
+        shape = result.shape if isinstance(result, Moving | Tensor) else ()
+        if len(shape) != 2:
+            given = f"a tensor of shape {tuple(shape)}" if isinstance(result, Moving | Tensor) else "something else"
+            raise UserError(
+                f"the network cannot be packed: it returns {given}. Expected logits, one tensor (N, classes)."
+            )
+        assert isinstance(last, fx.Node)
+        if not isinstance(result, Moving):
+            refuse(True, last.name, f"it does not come from the images{_place(last.stack_trace)}")
+        needed = self._leading_to(last)
+        for node in self.graph.nodes:
+            if node in needed:
+                self._step(node)
+        return self.steps, self.shapes
 
-def _clamp(min: float | None = None, max: float | None = None) -> nn.Module | None:
-    if min is None or isinstance(min, fx.Node) or isinstance(max, fx.Node):
-        return None
-    return nn.Hardtanh(min, max) if max is not None else nn.ReLU() if min == 0 else None
+    def _leading_to(self, last: fx.Node) -> set[fx.Node]:
+        needed, waiting = set(), [last]
+        while waiting:
+            node = waiting.pop()
+            if node not in needed and (isinstance(self.found[node], Moving) or self.found[node] is ...):
+                needed.add(node)
+                waiting += node.all_input_nodes
+        return needed
 
+    def _step(self, node: fx.Node) -> None:
+        if node.op == "placeholder":
+            self.values[node] = IMAGES
+            self.shapes[IMAGES] = self.found[node].shape[1:]
+            return
+        form = self._module_called(node) if node.op == "call_module" else self._function_called(node)
+        inputs = tuple(self.values[each.source] for each in form.inputs)
+        if isinstance(form.module, nn.Identity) or form.module is self.own:
+            self.values[node] = inputs[0]
+            return
+        name = str(node.target) if node.op == "call_module" else node.name
+        refuse(isinstance(form.module, Normalize), name, "it does not read the images; use a batch norm")
+        name = self.names.get(form.module, name)
+        # A layer that is called twice is two layers of the packed network.
+        name = node.name if name in self.shapes else name
+        while name in self.shapes:
+            name += "_"
+        self.values[node], self.shapes[name] = name, self.found[node].shape[1:]
+        self.steps.append(Step(name, form.module, _place(node.stack_trace), inputs))
 
-def _dropout(p: float = 0.5, training: bool = True, inplace: bool = False) -> nn.Module | None:
-    return None if training else nn.Identity()
+    def _call(self, node: fx.Node) -> Call:
+        args, kwargs = (fx.map_arg(given, lambda one: self.found[one]) for given in (node.args, node.kwargs))
+        found = self.found[node]
+        return Call(args, kwargs, found.shape if isinstance(found, Moving) else ())  # type: ignore[arg-type]
 
+    def _module_called(self, node: fx.Node) -> Form:
+        name, place, call = str(node.target), _place(node.stack_trace), self._call(node)
+        module, kind = self.modules[name], type(self.modules[name]).__name__
+        inputs, given = call.moving, call.moving[0].shape if call.moving else ()
+        several = len(inputs) != 1 and not isinstance(module, JOINS)
+        refuse(several, name, f"{kind}{place} reads {len(inputs)} values that depend on the images; let it read one")
+        if isinstance(module, WITHOUT_EFFECT):
+            refuse(module.training, name, f"{kind}{place} is in training mode though the network is not")
+            return Form(nn.Identity(), inputs)
+        return Form(self._fitting(module, name, given, call.found, place), inputs)
 
-def _max_pool(
-    kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False, **more: Any
-) -> nn.Module:
-    return nn.MaxPool2d(kernel_size, stride or None, padding, dilation, ceil_mode=ceil_mode, **more)
+    def _fitting(self, module: nn.Module, name: str, given: tuple, found: tuple, place: str) -> nn.Module:
+        """The module as one that the engine knows, for what it reads and what it makes."""
+        if isinstance(module, nn.AdaptiveAvgPool2d | nn.Flatten) and found == given:
+            return nn.Identity()
+        if type(module) in registered():
+            return nn.Sequential(*nodes_of(module, name, given))
+        if isinstance(module, nn.AdaptiveAvgPool2d):
+            sides = (" x ".join(map(str, shape[-2:])) for shape in (given, found))
+            whole = found[-2:] == (1, 1)
+            refuse(
+                not whole, name, f"an average pool of {' to '.join(sides)}{place} has no packed form; use a max pool"
+            )
+            return module
+        if isinstance(module, nn.AvgPool2d):
+            form = average_pool(
+                module.kernel_size,
+                module.stride,
+                module.padding,
+                module.ceil_mode,
+                module.count_include_pad,
+                module.divisor_override,
+            )
+            refuse(form is None, name, f"its average pool {module}{place} is not square, or has ceil_mode or a divisor")
+            assert form is not None
+            return form
+        if isinstance(module, nn.Flatten):
+            refuse(found != (given[0], torch.Size(given[1:]).numel()), name, _no_form("flatten", f"it{place}"))
+        flat = isinstance(module, nn.Linear | BinaryLinear) and len(given) != 2
+        refuse(flat, name, f"it reads a map of shape {given[1:]}{place}; flatten it, torch.flatten(x, 1)")
+        return module
 
-
-def _functions() -> Iterator[tuple[tuple[Any, ...], Callable[..., nn.Module | None]]]:
-    yield (F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"), lambda inplace=False: nn.ReLU()
-    yield (F.relu6,), lambda inplace=False: nn.ReLU6()
-    yield (F.hardtanh, F.hardtanh_), lambda min_val=-1.0, max_val=1.0, inplace=False: nn.Hardtanh(min_val, max_val)
-    yield (F.leaky_relu, F.leaky_relu_), lambda negative_slope=0.01, inplace=False: nn.LeakyReLU(negative_slope)
-    yield (torch.clamp, torch.clamp_, torch.clip, torch.clip_, "clamp", "clamp_", "clip", "clip_"), _clamp
-    yield (F.max_pool2d, torch.max_pool2d), _max_pool
-    yield (F.adaptive_avg_pool2d,), nn.AdaptiveAvgPool2d
-    yield (F.dropout, F.dropout1d, F.dropout2d, F.alpha_dropout, F.feature_alpha_dropout), _dropout
-    yield (torch.flatten, torch.reshape, "flatten", "view", "reshape"), nn.Flatten
-    yield (torch.cat, torch.concat), DuplicateChannels
-    yield (torch.clone, "clone", "contiguous", "float", "detach"), lambda **_: nn.Identity()
-
-
-FUNCTIONS = {function: make for functions, make in _functions() for function in functions}
+    def _function_called(self, node: fx.Node) -> Form:
+        kind, what, call = _kind(node), _called(node), self._call(node)
+        form = form_of(node.target, call) if isinstance(self.found[node], Moving) else None
+        if form is None:
+            inputs = [one for one in node.all_input_nodes if isinstance(self.found[one], Tensor)]
+            own = [str(one.target) for one in inputs if one.op == "get_attr"]
+            refuse(bool(own), node.name, f"{what} takes in {' and '.join(own)}, which no layer holds; {_remedy(kind)}")
+            refuse(not known(node.target), node.name, _no_form(kind, what))
+            refuse(True, node.name, f"{what} has no packed form with these arguments; {_remedy(kind)}")
+        assert form is not None
+        place = _place(node.stack_trace)
+        given = form.inputs[0].shape
+        return Form(self._fitting(form.module, node.name, given, call.found, place), form.inputs)
 
 
 # --- pixels -----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xnorlit.packed.graph import Graph
+from xnorlit.packed.graph import Graph, Layer
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,13 @@ def weigh(graph: Graph, tensors: Mapping[str, np.ndarray]) -> Weight:
         graph: The network.
         tensors: As they are written to the file.
     """
-    at, layers, packed, weights, kind = graph.input, 0, 0, 0, "binary"
-    for layer in graph.layers:
-        if layer.weights.form == "planes":
+    layers, packed, weights, kind = 0, 0, 0, "binary"
+    flows = graph.flows()
+    for node in graph.steps:
+        layer, at = node.op, flows[node.inputs[0]].map
+        if isinstance(layer, Layer) and layer.weights.form == "planes":
             layers += 1
             kind = kind if len(layer.weights.factors) == 1 else "few-bit"
             packed += sum(values.nbytes for name, values in tensors.items() if name.rpartition(".")[0] == layer.name)
             weights += layer.outputs * math.prod(layer.looks(at).kernel) * at.channels // layer.groups
-        at = layer.output(at)
     return Weight(layers, kind, packed, 4 * weights)

@@ -221,9 +221,8 @@ def weigh(size: Summary) -> str:
 def _cannot_pack(net: BuiltNetwork) -> str:
     """Why the network has no packed form, as its first layer without one says; empty where it has one."""
     for name, layer in net.layers():
-        why = layer.binarizer.cannot_pack or ("it adds its real input to its output" if layer.shortcut else "")
-        if why:
-            return f"{name}: {why}"
+        if layer.binarizer.cannot_pack:
+            return f"{name}: {layer.binarizer.cannot_pack}"
     return ""
 
 

@@ -1,0 +1,253 @@
+"""A network with shortcuts packs to its own evaluation: every integer and every logit, bit for bit."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+
+import xnorlit as xl
+from tests.export import executor
+from tests.packed.networks import integers_of_module, settle, unsettle
+from xnorlit.export.nodes import Affine, Shift, TwoSlope
+from xnorlit.export.pack import pack
+from xnorlit.packed.document import document, parse
+
+MEAN, STD = (125.0, 123.0, 114.0), (63.0, 62.0, 67.0)
+CLASSES = ["ant", "bee", "cat", "dog", "elk"]
+
+
+def pixels_for(count=8, side=20, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), np.uint8)
+
+
+def normalised(pixels):
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    return (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - mean) / std
+
+
+def unkind(model, side=20, seed=0):
+    """Statistics, slopes and shifts as unkind as training could leave them, and signs of both kinds everywhere."""
+    torch.manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            unsettle(module)
+    kinds = ("RPReLU", "PReLU", "Maxout", "AdaBin", "ReActNet")
+    for module in model.modules():
+        if type(module).__name__ in kinds:
+            for values in module.parameters(recurse=False):
+                values.data.mul_(1 + 0.3 * torch.randn(values.shape)).add_(0.1 * torch.randn(values.shape))
+    settle(model.eval(), normalised(pixels_for(24, side, 9)), variances=True)
+    return model
+
+
+def packed_of(model, side=20, classes=5, **options):
+    names = [str(i) for i in range(classes)]
+    return pack(model, image_size=side, classes=names, mean=MEAN, std=STD, **options)
+
+
+@torch.no_grad()
+def held(model, side=20, classes=5, count=8, *, exact=True):
+    """Packs a module and compares all that the file says with its evaluation."""
+    packed = packed_of(model, side, classes)
+    assert packed.graph.nodes
+    assert parse(document(packed.graph), packed.tensors) == packed.graph
+    pixels = pixels_for(count, side)
+    expected, logits = integers_of_module(model.eval(), normalised(pixels))
+    found, integers = executor.run(*packed, pixels)
+    assert integers.keys() <= expected.keys()
+    for name in integers:
+        np.testing.assert_array_equal(integers[name], expected[name], err_msg=name)
+    if exact:
+        np.testing.assert_array_equal(found, logits)
+    np.testing.assert_allclose(found, logits, rtol=1e-5, atol=1e-5)
+    assert np.ptp(logits, axis=0).mean() > 0.01, "the images tell nothing"
+    return packed
+
+
+class Block(nn.Module):
+    """Two layers and a shortcut, in one of the ways in which networks have them."""
+
+    def __init__(self, inputs, outputs, stride=1, *, binarizer="XNOR", shortcut="conv", activation="prelu"):
+        super().__init__()
+        self.norm1, self.norm2 = xl.BatchNorm2d(outputs), xl.BatchNorm2d(outputs)
+        self.conv1 = xl.BinaryConv2d(inputs, outputs, 3, stride, 1, bias=False, binarizer=binarizer)
+        self.conv2 = xl.BinaryConv2d(outputs, outputs, 3, 1, 1, bias=False, binarizer=binarizer)
+        self.stride, self.more, self.kind = stride, outputs - inputs, shortcut
+        if shortcut in ("conv", "pool"):
+            down = xl.Conv2d(inputs, outputs, 1, stride if shortcut == "conv" else 1, bias=False)
+            pool = [nn.AvgPool2d(stride)] if shortcut == "pool" else []
+            self.down = nn.Sequential(*pool, down, xl.BatchNorm2d(outputs))
+        kinds = {"prelu": lambda: nn.PReLU(outputs), "hardtanh": nn.Hardtanh, "relu": nn.ReLU, "none": nn.Identity}
+        self.act1, self.act2 = kinds[activation](), kinds[activation]()
+
+    def forward(self, x):
+        short = x
+        if self.kind == "zeros":
+            short = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.more // 2, self.more // 2))
+        elif self.more or self.stride > 1:
+            short = self.down(x)
+        y = self.act1(self.norm1(self.conv1(x)) + short)
+        z = self.norm2(self.conv2(y))
+        z += y
+        return self.act2(z)
+
+
+class Net(nn.Module):
+    def __init__(self, *blocks, channels=8, end="module", classes=5):
+        super().__init__()
+        self.stem = nn.Sequential(xl.Conv2d(3, channels, 3, 1, 1, bias=False), xl.BatchNorm2d(channels))
+        self.blocks = nn.Sequential(*blocks)
+        outputs = next(m for m in reversed(list(self.blocks.modules())) if isinstance(m, xl.BatchNorm2d)).num_features
+        self.pool, self.end = xl.AdaptiveAvgPool2d(1), end
+        self.last = xl.BatchNorm1d(outputs)
+        self.fc = xl.Linear(outputs, classes)
+
+    def forward(self, x):
+        x = self.blocks(self.stem(x))
+        if self.end == "module":
+            x = self.pool(x).flatten(1)
+        elif self.end == "mean":
+            x = x.mean((2, 3))
+        else:
+            x = F.avg_pool2d(x, x.size()[3]).view(x.size(0), -1)
+        return self.fc(self.last(x))
+
+
+@pytest.mark.parametrize("binarizer", ["XNOR", "BiReal", "ReActNet", "AdaBin", "IRNet", "ReCU", "DoReFa", "BWN"])
+def test_methods_in_blocks_with_shortcuts(binarizer):
+    method = {
+        "BiReal": xl.BiReal(shortcut=False),
+        "ReActNet": xl.ReActNet(shortcut=False, rprelu=False),
+        "AdaBin": xl.AdaBin(maxout=False),
+        "DoReFa": xl.DoReFa(1, 1, 32),
+    }.get(binarizer, binarizer)
+    model = Net(Block(8, 8, binarizer=method), Block(8, 16, 2, binarizer=method))
+    if binarizer == "DoReFa":
+        with pytest.raises(xl.UserError, match=r"blocks\.0\.conv1 cannot be packed: DoReFa reads codes of 1 bit"):
+            packed_of(model)
+        return
+    if binarizer == "BWN":
+        packed = packed_of(unkind(model))
+        assert packed.weight.layers == 4
+        return
+    held(unkind(model))
+
+
+@pytest.mark.parametrize("shortcut", ["conv", "pool", "zeros"])
+@pytest.mark.parametrize("activation", ["hardtanh", "relu", "none"])
+@pytest.mark.parametrize("end", ["mean", "pool"])
+def test_shortcuts_activations_and_ends_as_scripts_have_them(shortcut, activation, end):
+    method = xl.ReActNet(shortcut=False, rprelu=False)
+    blocks = (Block(8, 16, 2, binarizer=method, shortcut=shortcut, activation=activation) for _ in range(1))
+    held(unkind(Net(*blocks, end=end)), exact=end != "mean")  # torch sums a mean in an order of its own
+
+
+@pytest.mark.parametrize("binarizer", [xl.BiReal(), xl.ReActNet(), xl.AdaBin("scaled"), xl.AdaBin()], ids=repr)
+def test_shortcuts_and_activations_that_layers_have_themselves(binarizer):
+    layers = [xl.BinaryConv2d(8, 8, 3, 1, 1, binarizer=binarizer), xl.BatchNorm2d(8)] * 1
+    layers += [xl.BinaryConv2d(8, 12, 3, 2, 1, groups=2, binarizer=binarizer), xl.BatchNorm2d(12)]
+    layers += [xl.BinaryConv2d(12, 12, 1, binarizer=binarizer), nn.MaxPool2d(2), xl.BatchNorm2d(12)]
+    packed = held(unkind(Net(*layers)))
+    kinds = [type(node.op).__name__ for node in packed.graph.nodes]
+    assert kinds.count("Add") == (2 if binarizer.shortcut else 0)
+    assert ("TwoSlope" in kinds) == (type(binarizer) is not xl.BiReal)
+
+
+def test_torchvisions_resnet_packs_to_its_own_evaluation():
+    torch.manual_seed(0)
+    net = torchvision.models.resnet18(num_classes=5)
+    xl.binarize_(net, "XNOR", skip=["conv1", "fc", "*.downsample"])
+    packed = held(unkind(net, 40), 40, count=3)
+    assert packed.weight.layers == 16
+    assert sum(type(node.op).__name__ == "Add" for node in packed.graph.nodes) == 8
+    made = {node.name: node for node in packed.graph.nodes}
+    # What one layer alone reads are bits of the layer before; what a sum reads too are reals and bits of them.
+    assert made["layer1.0.conv2"].inputs == ("layer1.0.conv1",)
+    assert made["layer1.1.conv1"].inputs == ("layer1.1.conv1.sign",)
+
+
+class Dense(nn.Module):
+    """Branches that are concatenated, constants, a flattened map, and a binary layer on it."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = xl.Conv2d(3, 6, 3, 2, 1)
+        self.conv = xl.BinaryConv2d(6, 10, 3, 1, 1, binarizer="XNOR")
+        self.norm = xl.BatchNorm2d(16)
+        self.pool = nn.MaxPool2d(3, 2, 1)
+        self.flat = xl.BatchNorm1d(16 * 25)
+        self.fc1 = xl.BinaryLinear(16 * 25, 20, binarizer="XNOR")
+        self.fc2 = xl.Linear(20, 5)
+        self.register_buffer("scale", torch.linspace(-1, 2, 6).view(6, 1, 1))
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = 1.5 - F.prelu(x * self.scale - 0.25, torch.tensor([0.3]))
+        x = self.pool(self.norm(torch.cat([x, self.conv(x)], dim=1)))
+        x = self.flat(F.hardtanh(x).flatten(1))
+        return self.fc2(F.relu(self.fc1(x)))
+
+
+def test_branches_constants_and_flattened_maps():
+    packed = held(unkind(Dense()))
+    kinds = {type(node.op).__name__ for node in packed.graph.nodes}
+    assert {"Concat", "Flatten", "MaxPool", "Clip", "Affine", "Shift"} <= kinds
+
+
+def test_a_max_pool_in_front_of_a_sign_is_one_of_bits():
+    layers = (xl.BatchNorm2d(8), nn.MaxPool2d(2), xl.BinaryConv2d(8, 8, 3, binarizer="XNOR"), xl.BatchNorm2d(8))
+    model = unkind(Net(Block(8, 8, activation="none"), *layers))
+    packed = held(model)
+    made = {node.name: node for node in packed.graph.nodes}
+    pool = made["blocks.2"]
+    assert made["blocks.3"].inputs == ("blocks.2",)
+    assert type(made[pool.inputs[0]].op).__name__ == "Sign"
+
+
+# --- layers of the user's own -----------------------------------------------------------------------------------------
+class Bias(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.values = nn.Parameter(torch.linspace(-1, 1, channels).view(-1, 1, 1))
+
+    def forward(self, x):
+        return x.add(self.values) if x.requires_grad else x + self.values
+
+
+class Bent(nn.Module):
+    def forward(self, x):
+        return torch.where(x > 0, x, 0.5 * x) * 2 - 1
+
+
+class Wrong(Bent):
+    def forward(self, x):
+        return x
+
+
+def test_a_layer_of_ones_own_enters_by_registering_its_nodes():
+    xl.register_node(Bias, lambda layer: Shift(layer.values.flatten()))
+    xl.register_node(Bent, lambda _: (TwoSlope(1.0, 0.5), Affine(torch.full((8,), 2.0), torch.full((8,), -1.0))))
+    model = unkind(Net(Block(8, 8), Bias(8), Bent(), Block(8, 8)))
+    packed = held(model)
+    assert {"blocks.1", "blocks.2.0", "blocks.2"} <= {node.name for node in packed.graph.nodes}
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        (lambda _: Shift(torch.zeros(8)), "Wrong computes something else than the nodes .*by up to"),
+        (lambda _: nn.Sigmoid(), "Wrong is registered as Sigmoid. Expected one or more of Affine, Shift"),
+        (lambda _: [], "Wrong is registered as nothing"),
+    ],
+)
+def test_a_registration_that_says_something_else_is_refused(form, message):
+    xl.register_node(Wrong, form)
+    model = Net(Block(8, 8), Wrong())
+    if "else" in message:
+        model.blocks[1].forward = lambda x: x * 2
+    with pytest.raises(xl.UserError, match=f"blocks.1 cannot be packed: {message}"):
+        packed_of(model)
+    with pytest.raises(xl.UserError, match="is no class of modules"):
+        xl.register_node(Wrong(), form)

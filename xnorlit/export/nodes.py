@@ -1,0 +1,251 @@
+"""The small operations of a packed graph as modules, and the registration by which a user's own layer becomes some.
+
+Each module computes in fp32 what the engine computes for its node, each product and each sum rounded by itself.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xnorlit.errors import UserError
+
+
+class Affine(nn.Module):
+    """`x * scale`, then `+ shift`, a number of each per channel.
+
+    Args:
+        scale: `(C,)`.
+        shift: `(C,)`; zeros unless given.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, scale: Tensor, shift: Tensor | None = None) -> None:
+        super().__init__()
+        scale = _numbers("Affine", scale)
+        self.register_buffer("scale", scale)
+        self.register_buffer("shift", torch.zeros_like(scale) if shift is None else _numbers("Affine", shift))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        return x * _over(self.scale, x) + _over(self.shift, x)
+
+
+class Shift(nn.Module):
+    """`x + shift`, a number per channel.
+
+    Args:
+        shift: `(C,)`.
+    """
+
+    shift: Tensor
+
+    def __init__(self, shift: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("shift", _numbers("Shift", shift))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        return x + _over(self.shift, x)
+
+
+class TwoSlope(nn.Module):
+    """`above * x` where `x > 0`, `below * x` elsewhere; a slope is one number or one per channel.
+
+    Args:
+        above: A number or `(C,)`.
+        below: Likewise.
+    """
+
+    above: Tensor
+    below: Tensor
+
+    def __init__(self, above: Tensor | float, below: Tensor | float) -> None:
+        super().__init__()
+        for name, slope in (("above", above), ("below", below)):
+            self.register_buffer(name, _numbers("TwoSlope", torch.as_tensor(slope)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        return x * torch.where(x > 0, _over(self.above, x), _over(self.below, x))
+
+
+class Clip(nn.Module):
+    """`min(max(x, low), high)`.
+
+    Args:
+        low: The least value.
+        high: The largest.
+    """
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.low, self.high = float(low), float(high)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        return x.clamp(self.low, self.high)
+
+
+class Add(nn.Module):
+    """`a + b` of two maps of one shape."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """The same shape."""
+        return a + b
+
+
+class Concat(nn.Module):
+    """The channels of several maps, one after the other."""
+
+    def forward(self, *values: Tensor) -> Tensor:
+        """As many channels as all values have."""
+        return torch.cat(values, dim=1)
+
+
+class Subsample(nn.Module):
+    """Every `stride`-th pixel, from the first on, with channels of zeros in front of the others and behind them.
+
+    Args:
+        stride: Between pixels, in both directions.
+        before: Channels of zeros in front.
+        after: Behind.
+    """
+
+    def __init__(self, stride: int = 1, before: int = 0, after: int = 0) -> None:
+        super().__init__()
+        self.stride, self.before, self.after = stride, before, after
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, before + C + after, ceil(H / stride), ceil(W / stride))`."""
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))
+
+
+class AveragePool(nn.Module):
+    """The sum of each square window, row by row, over the number of its pixels.
+
+    Args:
+        kernel: Side of the window.
+        stride: Between windows.
+        padding: Zeros on each side, which count as pixels.
+    """
+
+    def __init__(self, kernel: int, stride: int, padding: int = 0) -> None:
+        super().__init__()
+        self.kernel, self.stride, self.padding = kernel, stride, padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A smaller map of as many channels."""
+        return F.avg_pool2d(x, self.kernel, self.stride, self.padding)
+
+
+class GlobalAverage(nn.Module):
+    """The mean of each channel, in fp64 and rounded once: `(N, C, H, W)` to `(N, C, 1, 1)`, or to `(N, C)`.
+
+    Args:
+        keepdim: Whether the result is a map.
+    """
+
+    def __init__(self, keepdim: bool = True) -> None:
+        super().__init__()
+        self.keepdim = keepdim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One pixel."""
+        return x.double().mean(dim=(2, 3), keepdim=self.keepdim).to(x.dtype)
+
+
+NODES = (Affine, Shift, TwoSlope, Clip)
+
+Form = Callable[[Any], nn.Module | Sequence[nn.Module]]
+_REGISTERED: dict[type[nn.Module], Form] = {}
+
+
+def register_node(kind: type[nn.Module], form: Form) -> None:
+    """Teaches `pack` a layer class of your own: which nodes of the packed graph compute what it computes.
+
+    `pack` compares the nodes with the layer on random values and refuses a layer whose evaluation they do not repeat
+    bit for bit. Registering a class again replaces its nodes. A subclass needs a registration of its own.
+
+    Args:
+        kind: The class.
+        form: From a layer of that class to what it does: `Affine`, `Shift`, `TwoSlope` or `Clip` of
+            `xnorlit.export.nodes`, or several of them, one after the other.
+
+    Raises:
+        UserError: `kind` is no class of modules.
+
+    Examples:
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> from xnorlit.export.nodes import Shift
+        >>> class Bias(torch.nn.Module):
+        ...     def __init__(self, channels):
+        ...         super().__init__()
+        ...         self.values = torch.nn.Parameter(torch.zeros(channels, 1, 1))
+        ...
+        ...     def forward(self, x):
+        ...         return x + self.values
+        >>> xl.register_node(Bias, lambda layer: Shift(layer.values.flatten()))
+    """
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        raise UserError(f"register_node: {kind!r} is no class of modules. Give the class of the layer, not a layer.")
+    _REGISTERED[kind] = form
+
+
+def registered() -> tuple[type[nn.Module], ...]:
+    """The classes that users have registered."""
+    return tuple(_REGISTERED)
+
+
+@torch.no_grad()
+def nodes_of(layer: nn.Module, name: str, shape: Sequence[int]) -> list[nn.Module]:
+    """The nodes of a layer whose class a user registered, compared with it.
+
+    Args:
+        layer: In evaluation mode.
+        name: Its name, for errors.
+        shape: Of what it reads.
+
+    Raises:
+        UserError: The registration gives something else than nodes, or they compute something else than the layer.
+    """
+    kind = type(layer).__name__
+    made = _REGISTERED[type(layer)](layer)
+    found = list(made) if isinstance(made, Sequence) else [made]
+    wrong = [each for each in found if type(each) not in NODES]
+    if wrong or not found:
+        given = type(wrong[0]).__name__ if wrong else "nothing"
+        raise UserError(
+            f"{name} cannot be packed: {kind} is registered as {given}. Expected one or more of "
+            f"{', '.join(node.__name__ for node in NODES)} of xnorlit.export.nodes."
+        )
+    x = torch.randn(tuple(shape), generator=torch.Generator().manual_seed(0))
+    y = x
+    for node in found:
+        y = node(y)
+    expected = layer(x.clone())
+    if expected.shape != y.shape or not torch.equal(expected, y):
+        most = f", by up to {(expected - y).abs().max():g}" if expected.shape == y.shape else " in shape"
+        raise UserError(
+            f"{name} cannot be packed: {kind} computes something else than the nodes that it is registered with{most}. "
+            "Let its evaluation be the same products and sums, each an operation of its own, or correct the "
+            "registration."
+        )
+    return found
+
+
+def _numbers(kind: str, values: Tensor) -> Tensor:
+    values = values.detach().to("cpu", torch.float32)
+    if values.ndim > 1:
+        raise UserError(f"{kind}: numbers of the shape {tuple(values.shape)}. Expected one for each channel, (C,).")
+    return values.clone()
+
+
+def _over(values: Tensor, x: Tensor) -> Tensor:
+    """Numbers of channels in the shape in which they meet the channels of `x`."""
+    return values.to(x.dtype).view(-1, *(1,) * (x.ndim - 2)) if values.ndim else values.to(x.dtype)
