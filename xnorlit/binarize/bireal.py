@@ -47,7 +47,7 @@ class BiReal(Binarizer):
         weight_gradient: `plain`, `g * 1[|W| <= 1]`, as in the PyTorch release, or `magnitude`, the same times alpha
             as a constant, as in larq. Under Adam the constant cancels; plain is the authors' own.
         shortcut: Whether the real input is added to the output where both have one shape: in AlexNet around conv4 and
-            fc7. The next layer then reads real sums, so the network cannot be packed.
+            fc7. The next layer then reads real sums, so the network packs as a graph.
 
     Examples:
         >>> import torch

@@ -106,11 +106,10 @@ class ReActNet(BiReal):
 
     Args:
         weight_gradient: `plain` as in the release, or `magnitude`, see `BiReal`.
-        shortcut: Whether the real input is added to the output where both have one shape; such a layer cannot be
-            packed.
+        shortcut: Whether the real input is added to the output where both have one shape.
         rprelu: Whether RPReLU follows the layer.
         keep_slopes_positive: Whether each step clamps RPReLU's slopes to 0 or more; the release does not. A function
-            with a falling part is no threshold for the next layer's sign, so the network could not be packed.
+            with a falling part is no threshold for the next layer's sign, so that a chain could not be packed.
 
     Examples:
         >>> import torch
