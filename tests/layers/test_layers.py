@@ -46,6 +46,21 @@ def test_a_float_layer_is_torchs_convolution_behind_a_relu(stride, groups):
         torch.testing.assert_close(layer.train(mode)(x), reference(x))
 
 
+@pytest.mark.parametrize(("padding", "stride"), [(1, 1), (1, 2), ((1, 0), 1), ("same", 1)])
+def test_a_border_of_ones_is_signs_in_training_and_in_evaluation(padding, stride):
+    layer = BinaryConv2d(4, 6, (3, 2), stride, padding, bias=False, padding_mode="ones", binarizer=XNOR)
+    plain = BinaryConv2d(4, 6, (3, 2), stride, bias=False, binarizer=XNOR)
+    plain.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 4, 9, 8)
+    sides = {1: (1, 1, 1, 1), (1, 0): (0, 0, 1, 1), "same": (0, 1, 1, 1)}[padding]
+    framed = torch.nn.functional.pad(x, sides, value=3.0)
+    for mode in (True, False):
+        assert torch.equal(layer.train(mode)(x), plain.train(mode)(framed))
+    assert "padding_mode='ones'" in repr(layer)
+    with pytest.raises(UserError, match=r"inputs of DoReFa are no signs"):
+        BinaryConv2d(4, 4, 3, padding=1, padding_mode="ones", binarizer=DoReFa)
+
+
 def test_the_bias_is_added_after_every_scale():
     layer = BinaryLinear(2, 1, binarizer=XNOR(input_scale="K"))
     layer.weight.data = torch.tensor([[0.5, 0.5]])

@@ -15,11 +15,11 @@ def sign(x: Tensor) -> Tensor:
     return torch.where(x >= 0, 1.0, -1.0).to(x.dtype)
 
 
-def norm(state: State, name: str, x: Tensor) -> Tensor:
+def norm(state: State, name: str, x: Tensor, eps: float = 1e-5) -> Tensor:
     """A batch norm in evaluation."""
     mean, variance, gamma, beta = (state[f"{name}.{key}"] for key in ("running_mean", "running_var", "weight", "bias"))
     shape = (1, -1, *(1,) * (x.ndim - 2))
-    return (x - mean.view(shape)) / (variance.view(shape) + 1e-5).sqrt() * gamma.view(shape) + beta.view(shape)
+    return (x - mean.view(shape)) / (variance.view(shape) + eps).sqrt() * gamma.view(shape) + beta.view(shape)
 
 
 def conv(state: State, name: str, x: Tensor, stride: int, kind: str) -> Tensor:
@@ -130,7 +130,42 @@ def reactnet(state: State, images: Tensor) -> Tensor:
     return F.linear(x.mean((2, 3)), state["fc.weight"], state["fc.bias"])
 
 
+def vgg(state: State, images: Tensor) -> Tensor:
+    """IR-Net's VGG-small: convolution, pool behind the second, fourth and sixth, norm, hardtanh."""
+    x = F.conv2d(pixels(state, images), state["stem.conv.weight"], None, 1, 1)
+    x = norm(state, "stem.norm", x).clamp(-1, 1)
+    for number in range(2, 7):
+        x = conv(state, f"conv{number}.conv", x, 1, "bireal")
+        x = F.max_pool2d(x, 2) if number % 2 == 0 else x
+        x = norm(state, f"conv{number}.norm", x).clamp(-1, 1)
+    return F.linear(x.flatten(1), state["fc.weight"], state["fc.bias"])
+
+
+def quicknet(state: State, images: Tensor) -> Tensor:
+    """quicknet.py with the signs that BNN has, and +1 around each map."""
+    x = F.conv2d(pixels(state, images), state["stem.conv.weight"], None, 2, 1)
+    x = norm(state, "stem.norm", x, 1e-3).relu()
+    x = F.conv2d(x, state["stem.depthwise.weight"], None, 2, 1, groups=x.shape[1])
+    mean, variance = (state[f"stem.depthwise_norm.running_{key}"].view(1, -1, 1, 1) for key in ("mean", "var"))
+    x = (x - mean) / (variance + 1e-3).sqrt()
+    x = norm(state, "stem.point_norm", F.conv2d(x, state["stem.point.weight"]), 1e-3)
+    for unit in range(1, 17):
+        if unit in (5, 9, 13):
+            name = f"transition{unit // 4}"
+            x = F.max_pool2d(x.relu(), 2, 1)
+            line = torch.tensor([0.25, 0.5, 0.25], dtype=x.dtype)
+            blur = (line[:, None] * line).expand(x.shape[1], 1, 3, 3)
+            x = F.conv2d(x, blur, None, 2, 1, groups=x.shape[1])
+            x = norm(state, f"{name}.norm", F.conv2d(x, state[f"{name}.conv.weight"]))
+        signs = F.pad(sign(x), (1, 1, 1, 1), value=1.0)
+        y = F.conv2d(signs, sign(state[f"unit{unit}.conv.weight"])).relu()
+        x = norm(state, f"unit{unit}.norm", y) + x
+    return F.linear(x.relu().mean((2, 3)), state["fc.weight"], state["fc.bias"])
+
+
 REFERENCES = {
+    "quicknet-small": ("BNN", quicknet),
+    "vgg-small": ("BiReal", vgg),
     "reactnet-a": ("ReActNet", reactnet),
     "resnet18-bireal": ("BiReal", bireal),
     "resnet18-cifar": ("BiReal", resnet18),

@@ -1,5 +1,7 @@
 """Shapes of every layer of every network, by hand, and what follows from them."""
 
+import itertools
+
 # name: (weight shape, output of one image); a MAC per weight and output position.
 DENSE_224 = {
     "fc6": ((4096, 256 * 6 * 6), (4096,)),
@@ -35,7 +37,7 @@ NORMS = {
     "alexnet-xnor-relu": 2 * (96 + 96 + 256 + 384 + 384 + 9216 + 4096 + 4096),  # fc6's is behind the flattening
 }
 ARRANGED = [f"alexnet-small{order}{activation}" for order in ("", "-cbap") for activation in ("", "-relu", "-prelu")]
-SMALL = (*ARRANGED, "alexnet-small-duo", "alexnet-small-duo-decoupled")
+SMALL = ("cnv", *ARRANGED, "alexnet-small-duo", "alexnet-small-duo-decoupled")
 TORCHVISION = {
     "conv1": ((64, 3, 11, 11), (64, 55, 55)),
     "conv2": ((192, 64, 5, 5), (192, 27, 27)),
@@ -113,7 +115,20 @@ SMALL_DUO_DECOUPLED = {
     "fc6": ((362, 136 * 4 * 4), (362,)),
     "fc7": ((362, 724), (362,)),
 }
+# Sides 32, 30, 28, 14, 12, 10, 5, 3, 1.
+CNV = {
+    "conv1": ((64, 3, 3, 3), (64, 30, 30)),
+    "conv2": ((64, 64, 3, 3), (64, 28, 28)),
+    "conv3": ((128, 64, 3, 3), (128, 12, 12)),
+    "conv4": ((128, 128, 3, 3), (128, 10, 10)),
+    "conv5": ((256, 128, 3, 3), (256, 3, 3)),
+    "conv6": ((256, 256, 3, 3), (256, 1, 1)),
+    "fc7": ((512, 256), (512,)),
+    "fc8": ((512, 512), (512,)),
+    "fc9": ((10, 512), (10,)),
+}
 SHAPES = {
+    "cnv": CNV,
     "alexnet-2012": {**ALEXNET_224, **GROUPED},
     "alexnet-binary": BINARY,
     "alexnet-binary-wide": BINARY_WIDE,
@@ -147,7 +162,32 @@ CIFAR18 = (10_985_472, 16, 547_356_672)
 CIFAR18_PARAMETERS = 10_985_472 + 1_728 + 172_032 + 5_130 + 2 * (64 + 4 * 960 + 896 + 512)
 CIFAR18_ENDS = 1_728 * 1024 + 8_192 * 256 + 32_768 * 64 + 131_072 * 16 + 5_120
 RESNET20 = (10, 269_850, 267_264, 18, 40_108_032, 432 * 1024 + 640, 43_752)
+# - VGG-small: 9 (128^2 + 128 256 + 256^2 + 256 512 + 512^2) weights at 1024, 256, 256, 64, 64 positions.
+# - QuickNet: units of 9 n^2 at 3,136, 784, 196, 49 positions; stem 27 n/4 at 112^2, (9 + n) n/4 at 56^2; 1 x 1 between.
+VGG = 147_456, 294_912, 589_824, 1_179_648, 2_359_296
+VGG_PARAMETERS = sum(VGG) + 3_456 + 81_930 + 2 * 2 * (128 + 256 + 512)
+VGG_MACS = 147_456 * 1024 + (294_912 + 589_824) * 256 + (1_179_648 + 2_359_296) * 64
+
+
+def quicknet(widths: tuple[int, ...], units: tuple[int, ...]) -> tuple[int, ...]:
+    """The row of a QuickNet: the fixed blurs compute 9 MACs a value, and their weights are no parameters."""
+    places, quarter = (3_136, 784, 196, 49), widths[0] // 4
+    binary = [9 * width**2 * count for width, count in zip(widths, units, strict=True)]
+    steps = [(before, after) for before, after in itertools.pairwise(widths)]
+    real = 27 * quarter + 9 * quarter + widths[0] * quarter + sum(a * b for a, b in steps) + 512_000
+    norms = 2 * (quarter + widths[0] + sum(w * c for w, c in zip(widths, units, strict=True)) + sum(widths[1:]))
+    macs = 27 * quarter * 112**2 + (9 + widths[0]) * quarter * 56**2 + 512_000
+    macs += sum((9 * a + a * b) * place for (a, b), place in zip(steps, places[1:], strict=True))
+    few = sum(weights * place for weights, place in zip(binary, places, strict=True))
+    others = real + norms + 1_000
+    return 1000, sum(binary) + others, sum(binary), sum(units), few, macs, sum(binary) // 8 + 4 * others
+
+
 DESIGNS = {
+    "quicknet-small": quicknet((32, 64, 256, 512), (4, 4, 4, 4)),
+    "quicknet-medium": quicknet((64, 128, 256, 512), (4, 4, 4, 4)),
+    "quicknet-large": quicknet((64, 128, 256, 512), (6, 8, 12, 6)),
+    "vgg-small": (10, VGG_PARAMETERS, sum(VGG), 5, VGG_MACS, 3_456 * 1024 + 81_920, 927_272),
     "reactnet-a": (1000, 29_343_592, 28_253_184, 26, 4_816_896_000, 864 * 112**2 + 1_024_000, 7_893_280),
     "resnet18-bireal": (1000, RESNET18_PARAMETERS, *RESNET18, RESNET18_ENDS, 4_189_344),
     "resnet18-cifar": (10, CIFAR18_PARAMETERS, *CIFAR18, CIFAR18_ENDS, 2_131_240),

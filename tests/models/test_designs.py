@@ -11,6 +11,10 @@ from xnorlit.binarize.reactnet import RPReLU
 from xnorlit.errors import UserError
 from xnorlit.layers import BinaryLayer
 from xnorlit.models import build, network_named, summarize
+from xnorlit.models.quicknet import QuickUnit
+
+# The smallest that leave something to pool.
+SIZES = {name: 64 if "quicknet" in name else 32 for name in DESIGNS}
 
 
 def stirred(net):
@@ -46,6 +50,16 @@ def test_counts_by_hand(name):
     ] == expected
 
 
+@pytest.mark.parametrize(("size", "published"), [("small", 12_655_688), ("medium", 13_234_088), ("large", 23_342_248)])
+def test_larqs_published_counts_of_quicknets(size, published):
+    """They count the fixed blurs, and the moving statistics of the one norm that has nothing else."""
+    net = on_meta(f"quicknet-{size}", xl.BNN(), 1000)
+    fixed = {key: each.numel() for key, each in net.named_buffers() if "blur" in key or "depthwise_norm.r" in key}
+    assert summarize(net).parameters + sum(fixed.values()) == published
+    megabytes = {"small": 4.00, "medium": 4.17, "large": 5.40}[size]
+    assert round((summarize(net).packed_bits / 8 + 4 * sum(fixed.values())) / 2**20, 2) == megabytes
+
+
 @pytest.mark.parametrize("name", REFERENCES)
 def test_the_forward_is_that_of_the_published_code(name):
     binarizer, reference = REFERENCES[name]
@@ -61,22 +75,23 @@ def test_the_forward_is_that_of_the_published_code(name):
 def test_the_twin_starts_alike_and_no_two_of_its_layers_are_linear(name):
     def made(binarizer):
         torch.manual_seed(3)
-        return xl.create(name, binarizer=binarizer, classes=4, image_size=64)
+        return xl.create(name, binarizer=binarizer, classes=4, image_size=SIZES[name])
 
     float_twin, binary = made("Float").state_dict(), made("BiReal").state_dict()
     assert float_twin.keys() == binary.keys()
     assert all(torch.equal(values, binary[key]) for key, values in float_twin.items())
     twin = made("Float")
-    bent = [part for part in twin.modules() if isinstance(part, torch.nn.Hardtanh | RPReLU)]
+    bent = [part for part in twin.modules() if isinstance(part, torch.nn.Hardtanh | RPReLU | QuickUnit)]
     rectified = [layer for _, layer in twin.layers() if layer.binarizer.rectify]
     # The layer behind the stem reads what nothing has bent, unless the stem ends in an activation.
     assert len(rectified) in ((0, 1) if bent else (len(list(twin.layers())),))
 
 
-@pytest.mark.parametrize("name", [name for name in DESIGNS if name != "reactnet-a"])
+@pytest.mark.parametrize("name", [name for name in DESIGNS if name not in ("reactnet-a", "quicknet-large")])
 def test_a_step_trains_every_parameter(name):
-    net = xl.create(name, binarizer="ReActNet" if "react" in name else "XNOR", classes=4, image_size=32).train()
-    net(torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)).square().sum().backward()
+    size = SIZES[name]
+    net = xl.create(name, binarizer="ReActNet" if "react" in name else "XNOR", classes=4, image_size=size).train()
+    net(torch.randint(0, 256, (4, 3, size, size), dtype=torch.uint8)).square().sum().backward()
     assert [key for key, each in net.named_parameters() if each.grad is None] == []
 
 

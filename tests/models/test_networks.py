@@ -14,6 +14,7 @@ from tests.models.tables import (
     WEIGHTS_224,
 )
 from tests.runs.factory import BINARY_PACKED_BITS, PACKED_BITS
+from xnorlit.binarize.bnn import BNN
 from xnorlit.binarize.bwn import BWN
 from xnorlit.binarize.float import Float
 from xnorlit.binarize.xnor import XNOR
@@ -68,6 +69,14 @@ def test_the_small_network_weighs_what_its_recipe_says():
     assert summary.float_bits // 8 == 5_890_600
     assert summary.packed_bits == PACKED_BITS
     assert summary.binary_packed_bits == BINARY_PACKED_BITS
+
+
+def test_cnv_weighs_what_is_published():
+    """1,542,848 weights, two numbers for each channel of a norm and two of the last one; 59.5 M multiply-adds."""
+    summary = summary_of("cnv", BNN(), classes=10)
+    assert (summary.parameters, summary.binary_weights) == (1_542_848 + 2 * 1_920 + 2, 1_542_848)
+    of_pixels, *others = [layer.macs for layer in summary.layers]
+    assert (of_pixels, sum(others)) == (1_728 * 900, 57_906_176)
 
 
 def test_xnor_packs_alexnet_into_a_tenth():

@@ -226,7 +226,8 @@ class BinaryConv2d(BinaryLayer):
         dilation: 1; others are refused.
         groups: Groups of channels that see only each other.
         bias: Whether a bias is added after every scale.
-        padding_mode: `"zeros"`; others are refused.
+        padding_mode: `"zeros"`, or `"ones"`: the quantised input is padded with +1, so that the border has signs, too.
+            Others are refused.
         device: Where the parameters are.
         dtype: Their dtype.
         binarizer: An instance, a class or a name such as `"XNOR"`; the layer has a private copy of it.
@@ -277,10 +278,10 @@ class BinaryConv2d(BinaryLayer):
                 f"BinaryConv2d: dilation is {dilation}. Expected 1: binary layers here have no other. Leave this "
                 "convolution real (binarize_(..., skip=[...]))."
             )
-        if padding_mode != "zeros":
+        if padding_mode not in ("zeros", "ones"):
             raise UserError(
-                f"BinaryConv2d: padding_mode is {padding_mode!r}. Expected 'zeros': padded taps add nothing to a "
-                "binary sum. Pad in front of the layer, or leave this convolution real."
+                f"BinaryConv2d: padding_mode is {padding_mode!r}. Expected 'zeros', whose taps add nothing to a binary "
+                "sum, or 'ones', which are signs. Pad in front of the layer, or leave this convolution real."
             )
         for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
             _whole("BinaryConv2d", name, value)
@@ -323,7 +324,28 @@ class BinaryConv2d(BinaryLayer):
         return F.pad(x, (0, right, 0, below)) if below or right else x
 
     @override
+    def bind(
+        self,
+        binarizer: Binarizer | type[Binarizer] | str,
+        *,
+        rectify: bool = False,
+        extent: tuple[int, ...] | None = None,
+    ) -> None:
+        chosen = binarizer_of(binarizer)
+        signs = chosen.signed_input and chosen.input_bits == 1 and not chosen.two_valued
+        if self.padding_mode == "ones" and chosen.input_bits < 32 and not signs:
+            raise UserError(
+                f"BinaryConv2d: padding_mode is 'ones', and the inputs of {type(chosen).__name__} are no signs -1 and "
+                "+1. Choose a binarizer whose inputs are, such as BNN or XNOR."
+            )
+        super().bind(chosen, rectify=rectify, extent=extent)
+
+    @override
     def operate(self, x: Tensor, weight: Tensor) -> Tensor:
+        if self.padding_mode == "ones":
+            (down, across), (below, right) = self.window.padding, self.trailing
+            x = F.pad(x, (across, across + right, down, down + below), value=1.0)
+            return F.conv2d(x, weight, None, self.window.stride, 0, 1, self.groups)
         return F.conv2d(self.framed(x), weight, None, self.window.stride, self.window.padding, 1, self.groups)
 
     @override
@@ -338,7 +360,12 @@ class BinaryConv2d(BinaryLayer):
     @override
     def extra_repr(self) -> str:
         given = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
-        extras = {"padding": (self.padding, (0, 0)), "groups": (self.groups, 1), "bias": (self.bias is not None, True)}
+        extras = {
+            "padding": (self.padding, (0, 0)),
+            "groups": (self.groups, 1),
+            "bias": (self.bias is not None, True),
+            "padding_mode": (self.padding_mode, "zeros"),
+        }
         return given + _extras(extras) + super().extra_repr()
 
 

@@ -12,7 +12,7 @@ from typing_extensions import override
 from xnorlit.binarize import Binarizer
 from xnorlit.errors import UserError
 from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d, BinaryLayer, BinaryLinear
-from xnorlit.models.built import BuiltNetwork, DuplicateChannels, Normalize
+from xnorlit.models.built import BuiltNetwork, DuplicateChannels, Normalize, WholeNorm
 from xnorlit.models.choice import choose
 from xnorlit.models.design import Design, choose_layers, composed
 from xnorlit.models.initial import initialise
@@ -151,6 +151,9 @@ def _build(block: Block, network: Network, flow: _Flow, binarizer: Binarizer, cl
             behind = None
         if step == "norm":
             module = _norm(block, network, flow.shape)
+            flow.signed = True
+        elif step == "whole-norm":
+            module = WholeNorm(eps=block.eps)
             flow.signed = True
         elif step == "relu":
             module = nn.ReLU(inplace=True)

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Union
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
-from xnorlit.layers import BinaryLayer
+from xnorlit.layers import BatchNorm1d, BinaryLayer
 from xnorlit.models.network import Network
 
 if TYPE_CHECKING:
@@ -40,6 +41,23 @@ class DuplicateChannels(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Twice the channels, in the memory format of the input."""
         return torch.cat([x, x], dim=1)
+
+
+class WholeNorm(BatchNorm1d):
+    """A batch norm with one mean, one variance, one scale and one shift for all features of `(N, F)`.
+
+    Behind the logits it changes neither their order nor what is most likely; it fits them to a loss.
+
+    Args:
+        eps: Added to the variance.
+    """
+
+    def __init__(self, eps: float = 1e-5) -> None:
+        super().__init__(1, eps=eps)
+
+    @override
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.reshape(-1, 1)).view_as(input)
 
 
 class BuiltNetwork(nn.Sequential):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from xnorlit.binarize import Binarizer
 from xnorlit.binarize.float import Float
 from xnorlit.errors import UserError
-from xnorlit.layers import BinaryConv2d
+from xnorlit.layers import AdaptiveAvgPool2d, BinaryConv2d, Linear
 from xnorlit.models.built import BuiltNetwork, Normalize
 from xnorlit.models.choice import overridden
 
@@ -128,6 +128,7 @@ def composed(
         if own.shortcut:
             own = copy.deepcopy(own)
             own.shortcut = False
+        layer.rounds_once = True
         layer.bind(own, rectify=layer.binarizer.rectify, extent=outputs[name][1:])
     return model
 
@@ -204,5 +205,5 @@ class Stem(nn.Sequential):
 def head(channels: int, classes: int, *, norm: nn.Module | None = None) -> dict[str, nn.Module]:
     """Global average and a real linear layer, with a norm between them if one is given."""
     between = {} if norm is None else {"norm": norm}
-    average = {"average": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
-    return {**average, **between, "fc": nn.Linear(channels, classes)}
+    average = {"average": AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
+    return {**average, **between, "fc": Linear(channels, classes)}

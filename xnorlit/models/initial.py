@@ -15,7 +15,7 @@ def initialise(layer: BinaryLayer, block: Block, network: Network) -> None:
 
     Normal, with a standard deviation of `sqrt(2 / fan_in)` (`he`), `2 / fan_in` (`narrow`), 0.01 (`fixed`) or
     `sqrt(4 / (fan_in + fan_out))` (`both-fans`); or uniform, with one of `sqrt(2 / (fan_in + fan_out))` (`glorot`) or
-    `sqrt(1 / (3 fan_in))` (`torch`, the default of its layers).
+    `sqrt(1 / (3 fan_in))` (`torch`, the default of its layers), or in [-1, 1] (`unit`).
 
     Args:
         layer: A fresh layer.
@@ -33,6 +33,8 @@ def initialise(layer: BinaryLayer, block: Block, network: Network) -> None:
         nn.init.normal_(layer.weight, std=math.sqrt(4 / (fan_in + _outputs_of_an_input(layer))))
     elif network.init == "glorot":
         nn.init.xavier_uniform_(layer.weight)
+    elif network.init == "unit":
+        nn.init.uniform_(layer.weight, -1, 1)
     else:
         nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5))
     if layer.bias is not None:

@@ -5,11 +5,24 @@ from typing import Literal
 
 from xnorlit.errors import UserError
 
-Init = Literal["he", "narrow", "fixed", "both-fans", "glorot", "torch"]
+Init = Literal["he", "narrow", "fixed", "both-fans", "glorot", "torch", "unit"]
 LAYERS = ("conv", "linear")
 SMALL_IMAGE = 64
 """Up to this side, in pixels, the usual image sets have 10 classes; above it, 1,000."""
-STEPS = ("norm", "relu", "prelu", "clip", "lrn", "dropout", "pool", "average", "flatten", "twice", *LAYERS)
+STEPS = (
+    "norm",
+    "whole-norm",
+    "relu",
+    "prelu",
+    "clip",
+    "lrn",
+    "dropout",
+    "pool",
+    "average",
+    "flatten",
+    "twice",
+    *LAYERS,
+)
 
 
 @dataclass(frozen=True)
@@ -18,10 +31,11 @@ class Block:
 
     Args:
         name: Name of the block and of its layer in overrides, checkpoints and tables.
-        steps: Words out of `norm relu prelu clip lrn dropout pool average flatten twice conv linear`, applied left to
-            right; one of them is the layer (`conv` or `linear`). `prelu` has a slope for each channel, `clip` keeps
-            values within [0, 1], `lrn` is the local response normalisation of Krizhevsky 2012, `average` a pool that
-            leaves 6 x 6 whatever comes, `twice` puts a copy of all channels behind them.
+        steps: Words out of `norm whole-norm relu prelu clip lrn dropout pool average flatten twice conv linear`,
+            applied left to right; one of them is the layer (`conv` or `linear`). `prelu` has a slope for each channel,
+            `clip` keeps values within [0, 1], `lrn` is the local response normalisation of Krizhevsky 2012, `average`
+            a pool that leaves 6 x 6 whatever comes, `twice` puts a copy of all channels behind them, `whole-norm` is a
+            norm with one mean and one variance for all features.
         outputs: Output channels or features; `None` for the number of classes.
         kernel: Side of the convolution's kernel.
         stride: Step between the convolution's positions.

@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import nn
 
 from xnorlit.binarize.reactnet import RPReLU
-from xnorlit.layers import BatchNorm2d
+from xnorlit.layers import BatchNorm2d, Conv2d
 from xnorlit.models.built import DuplicateChannels
 from xnorlit.models.design import Design, Parts, Stem, Unit, head
 from xnorlit.models.initial import he_binary
@@ -17,7 +17,7 @@ STRIDED = (2, 4, 6, 12)  # numbers of the blocks with a stride, from 1
 
 
 def _compose(parts: Parts) -> Mapping[str, nn.Module]:
-    stem = Stem(nn.Conv2d(3, WIDTHS[0], 3, 2, 1, bias=False), BatchNorm2d(WIDTHS[0]))
+    stem = Stem(Conv2d(3, WIDTHS[0], 3, 2, 1, bias=False), BatchNorm2d(WIDTHS[0]))
     found: dict[str, nn.Module] = {"stem": stem}
     for number, (inputs, outputs) in enumerate(pairwise(WIDTHS), start=1):
         stride = 2 if number in STRIDED else 1

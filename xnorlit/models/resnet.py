@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xnorlit.binarize.reactnet import RPReLU
-from xnorlit.layers import BatchNorm1d, BatchNorm2d
+from xnorlit.layers import BatchNorm1d, BatchNorm2d, Conv2d
 from xnorlit.models.design import Design, Parts, Stem, Unit, head
 from xnorlit.models.initial import he_binary, he_everywhere
 
@@ -80,13 +80,13 @@ class Pair(nn.Module):
 # --- shortcuts where the shape changes --------------------------------------------------------------------------------
 def averaged(inputs: int, outputs: int, stride: int) -> nn.Module:
     """Average pool, real 1 x 1 convolution, norm: Bi-Real's."""
-    parts = {"average": nn.AvgPool2d(stride), "conv": nn.Conv2d(inputs, outputs, 1, bias=False)}
+    parts = {"average": nn.AvgPool2d(stride), "conv": Conv2d(inputs, outputs, 1, bias=False)}
     return _named(**parts, norm=BatchNorm2d(outputs))
 
 
 def strided(inputs: int, outputs: int, stride: int) -> nn.Module:
     """Real 1 x 1 convolution with a stride, norm: option B."""
-    return _named(conv=nn.Conv2d(inputs, outputs, 1, stride, bias=False), norm=BatchNorm2d(outputs))
+    return _named(conv=Conv2d(inputs, outputs, 1, stride, bias=False), norm=BatchNorm2d(outputs))
 
 
 def sampled(inputs: int, outputs: int, stride: int) -> nn.Module:
@@ -121,7 +121,7 @@ def _stem(activation: nn.Module | None = None, *, pool: bool = False, outputs: i
     others: dict[str, nn.Module] = {} if activation is None else {"activation": activation}
     if pool:
         others["pool"] = nn.MaxPool2d(3, 2, 1)
-    return Stem(nn.Conv2d(3, outputs, *window, bias=False), BatchNorm2d(outputs), **others)
+    return Stem(Conv2d(3, outputs, *window, bias=False), BatchNorm2d(outputs), **others)
 
 
 # --- networks ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,23 @@
+"""CNV: a network for FPGAs whose every layer is binary, without padding."""
+
+from xnorlit.models.network import Block, Network
+
+# Pools stand behind the signs in the original: the largest of some signs is the sign of the largest. Pixels lie in
+# [-1, 1], as mean and deviation of 127.5 make them.
+CNV = Network(
+    name="cnv",
+    image_size=32,
+    source="Xilinx/brevitas, src/brevitas_examples/bnn_pynq/models/CNV.py, 1W1A",
+    init="unit",
+    blocks=(
+        Block("conv1", "conv norm", 64, kernel=3, eps=1e-4, bias=False, binary="weights"),
+        Block("conv2", "conv norm pool", 64, kernel=3, pool=(2, 2), eps=1e-4, bias=False),
+        Block("conv3", "conv norm", 128, kernel=3, eps=1e-4, bias=False),
+        Block("conv4", "conv norm pool", 128, kernel=3, pool=(2, 2), eps=1e-4, bias=False),
+        Block("conv5", "conv norm", 256, kernel=3, eps=1e-4, bias=False),
+        Block("conv6", "conv norm", 256, kernel=3, eps=1e-4, bias=False),
+        Block("fc7", "flatten linear norm", 512, eps=1e-4, bias=False),
+        Block("fc8", "linear norm", 512, eps=1e-4, bias=False),
+        Block("fc9", "linear whole-norm", eps=1e-4, bias=False),
+    ),
+)
