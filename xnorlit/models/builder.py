@@ -75,10 +75,10 @@ def build(
     for block in network.blocks:
         model.add_module(block.name, _build(block, network, flow, chosen[block.name], classes))
         model.outputs[block.name] = flow.output
-    layers = [layer for _, layer in model.layers()]
-    if any(layer.shortcut or layer.binarizer.two_valued for layer in layers):
+    built = [layer for _, layer in model.layers()]
+    if any(layer.shortcut or layer.binarizer.two_valued for layer in built):
         # Real values meet signs beyond the next layer, so the packed graph must round as evaluation does.
-        for layer in layers:
+        for layer in built:
             layer.rounds_once = True
     return model
 
