@@ -51,7 +51,8 @@ def images():
 
 
 def test_the_fp32_opponent_is_the_float_twin(twin, images):
-    assert torch.equal(plain(twin)(images), twin(images))
+    """To rounding: the twin fixes the order of its sums, and the opponent is torch as it is."""
+    torch.testing.assert_close(plain(twin)(images), twin(images), atol=1e-5, rtol=1e-5)
 
 
 def test_every_memory_format_computes_the_twin(twin, images):
