@@ -378,6 +378,6 @@ def test_the_stub_names_what_the_extension_has():
     tree = ast.parse(Path(_kernels.__file__).with_name("_kernels.pyi").read_text())
     stated = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
     assert stated.keys() == {name for name in dir(_kernels) if not name.startswith("_")}
-    for kind in ("Ending", "Engine"):
+    for kind in ("Ending", "Engine", "Tail", "GraphEngine"):
         members = {member.name for member in stated[kind].body if isinstance(member, ast.FunctionDef)}
         assert members - {"__init__"} == {name for name in dir(getattr(_kernels, kind)) if not name.startswith("_")}

@@ -1,17 +1,36 @@
-"""A graph's layers as the engine's."""
+"""A graph's layers and nodes as the engine's."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
 from xnorlit.packed import _kernels
-from xnorlit.packed.graph import Graph, Layer, Map
+from xnorlit.packed.graph import (
+    PIXELS,
+    Affine,
+    AveragePool,
+    Clip,
+    Flatten,
+    Flow,
+    GlobalAverage,
+    Graph,
+    Layer,
+    Map,
+    MaxPool,
+    Node,
+    Operation,
+    Shift,
+    Sign,
+    Subsample,
+    TwoSlope,
+)
+from xnorlit.packed.plan import Place, Stage, plan
 
 NONE = np.empty(0, np.float32)
 
 
 def add_layer(
-    engine: _kernels.Engine,
+    engine: _kernels.Engine | _kernels.GraphEngine,
     layer: Layer,
     at: Map,
     graph: Graph,
@@ -39,11 +58,16 @@ def add_layer(
         engine.add_byte_linear(list(at), layer.outputs, operand.step, weight, ending)
     elif layer.binary:
         scaled, planes = operand.scale == "K", (list(weights.factors), weights.divisor)
+        if layer.border == "ones":
+            engine.add_bordered(*frame, *planes, ending)  # type: ignore[union-attr]  # of graphs only
+            return
         engine.add_binary(*frame, operand.bits, operand.form == "signs", scaled, *planes, ending)
     else:
         pixels = operand.form == "pixels"
         mean, std = (np.array(values, np.float32) if pixels else NONE for values in (graph.mean, graph.std))
-        if weights.form == "float":
+        if layer.accumulate == "fp64":
+            engine.add_double(*frame, operand.form, operand.bits, mean, std, ending)  # type: ignore[union-attr]
+        elif weights.form == "float":
             engine.add_real(*frame, operand.form, operand.bits, mean, std, ending)
         else:
             planes = list(weights.factors), weights.divisor
@@ -76,3 +100,133 @@ def _tensor(layer: Layer, name: str, tensors: Mapping[str, np.ndarray]) -> np.nd
 
 def _bits(octets: np.ndarray, features: int) -> np.ndarray:
     return np.unpackbits(octets, axis=-1, count=features, bitorder="little").ravel()
+
+
+def add_graph(
+    engine: _kernels.GraphEngine, graph: Graph, tensors: Mapping[str, np.ndarray], *, fuse: bool = True
+) -> int:
+    """Gives an engine all nodes of a graph; the number of the value that is the logits.
+
+    Args:
+        engine: Has nothing yet.
+        graph: The graph, which fits the tensors.
+        tensors: By name, as in the file.
+        fuse: Whether nodes share passes over a map.
+    """
+    flows, planned = graph.flows(), plan(graph, fuse=fuse)
+    pixels = engine.add_value("pixels", graph.input, 1, [0, 0], False, -1)
+    numbers = {Place(PIXELS): pixels}
+    for place, slot in planned.slots.items():
+        form, bits, at = flows[place.name]
+        kind = "reals" if form == "reals" else "bits"
+        vertical, horizontal, ones = place.border
+        numbers[place] = engine.add_value(kind, at, bits, [vertical, horizontal], ones, slot)
+    for stage in planned.stages:
+        _add_stage(engine, stage, graph, flows, tensors, numbers)
+        for place, copy in stage.copies:
+            engine.add_copy(numbers[place], numbers[copy])
+    return numbers[Place(graph.nodes[-1].name)]
+
+
+def _add_stage(
+    engine: _kernels.GraphEngine,
+    stage: Stage,
+    graph: Graph,
+    flows: Mapping[str, Flow],
+    tensors: Mapping[str, np.ndarray],
+    numbers: dict[Place, int],
+) -> None:
+    reads, head = [numbers[place] for place in stage.reads], stage.head
+    stored = {place.name: numbers.get(place, -1) for place in stage.stored}
+    if head is None:
+        engine.add_tail(reads[0], _tail(stage, stage.reads[0].name, stored, flows, tensors, numbers))
+    elif isinstance(head.op, Layer):
+        ending = None
+        if stage.tail or head.op.window_sum:
+            ending = _kernels.Ending.sums([])
+            engine.wire(reads[0], _tail(stage, head.name, stored, flows, tensors, numbers))
+        else:
+            engine.wire(reads[0], stored[head.name])
+        add_layer(engine, head.op, flows[stage.reads[0].name].map, graph, tensors, ending)
+    elif isinstance(head.op, Flatten):
+        numbers[Place(head.name)] = engine.add_flat(reads[0])
+    else:
+        _add_plain(engine, head.op, reads, stored[head.name])
+
+
+def _add_plain(engine: _kernels.GraphEngine, op: Operation, reads: list[int], writes: int) -> None:
+    if isinstance(op, MaxPool):
+        engine.add_max_pool(reads[0], writes, [op.kernel, op.stride, op.padding])
+    elif isinstance(op, AveragePool):
+        engine.add_average_pool(reads[0], writes, [op.kernel, op.stride, op.padding])
+    elif isinstance(op, GlobalAverage):
+        engine.add_global_average(reads[0], writes)
+    elif isinstance(op, Subsample):
+        engine.add_subsample(reads[0], writes, op.stride, op.before)
+    else:
+        engine.add_concat(reads, writes)
+
+
+def _tail(
+    stage: Stage,
+    begins: str,
+    stored: Mapping[str, int],
+    flows: Mapping[str, Flow],
+    tensors: Mapping[str, np.ndarray],
+    numbers: Mapping[Place, int],
+) -> _kernels.Tail:
+    """What runs behind a stage's head, or over the value that it reads."""
+    at = flows[begins].map
+    tail = _kernels.Tail(at)
+    if stage.head is not None:
+        assert isinstance(stage.head.op, Layer)
+        _begin_tail(tail, stage.head.op, flows[stage.reads[0].name].map, tensors)
+
+    def keep(name: str) -> None:
+        """Stores a value that was just made and compares it, where that is wanted."""
+        if name in stored and not (stage.head is None and name == begins):
+            tail.store(stored[name])
+        for node in stage.tail:
+            if isinstance(node.op, Sign) and node.inputs[0] == name:
+                flips = _bits(tensors[f"{node.name}.flip"], at.channels)
+                tail.sign(_plain(tensors, node, "threshold"), flips, stored[node.name])
+
+    keep(begins)
+    for node in stage.tail:
+        if isinstance(node.op, Sign):
+            continue
+        if isinstance(node.op, Affine):
+            tail.affine(_plain(tensors, node, "scale"), _plain(tensors, node, "shift"))
+        elif isinstance(node.op, Shift):
+            tail.shift(_plain(tensors, node, "shift"))
+        elif isinstance(node.op, TwoSlope):
+            above, below = (
+                _plain(tensors, node, side) if slope is None else np.array([slope], np.float32)
+                for side, slope in (("above", node.op.above), ("below", node.op.below))
+            )
+            tail.slopes(above, below)
+        elif isinstance(node.op, Clip):
+            tail.clip(node.op.low, node.op.high)
+        else:
+            running = stage.running[node.name]
+            other = node.inputs[1] if node.inputs[0] == running else node.inputs[0]
+            tail.add(numbers[Place(other)])
+        keep(node.name)
+    return tail
+
+
+def _begin_tail(tail: _kernels.Tail, layer: Layer, at: Map, tensors: Mapping[str, np.ndarray]) -> None:
+    """The maps of a layer's own ending."""
+    if layer.window_sum:
+        names = ("sum_scale", "window_scale", "constant")
+        scale, window_scale, constant = (_tensor(layer, name, tensors).ravel() for name in names)
+        tail.window(scale, window_scale, constant, *layer.overlaps(at))
+    for i, slope in enumerate(layer.ending.slopes):
+        tail.affine(*(_tensor(layer, f"{name}{i}", tensors) for name in ("scale", "shift")))
+        if slope != 1:
+            below = _tensor(layer, f"slope{i}", tensors) if slope is None else np.array([slope], np.float32)
+            tail.slopes(np.ones(1, np.float32), below)
+
+
+def _plain(tensors: Mapping[str, np.ndarray], node: Node, name: str) -> np.ndarray:
+    return np.ascontiguousarray(tensors[f"{node.name}.{name}"])

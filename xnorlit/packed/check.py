@@ -34,7 +34,8 @@ from xnorlit.packed.graph import (
     TwoSlope,
     flow,
 )
-from xnorlit.packed.memory import input_bytes, loaded_bytes, scratch_bytes, value_bytes
+from xnorlit.packed.memory import input_bytes, loaded_bytes, scratch_bytes
+from xnorlit.packed.plan import plan
 
 MOST_CLASSES = 2**20
 LARGEST_SIDE = 4096
@@ -99,7 +100,7 @@ def _check_nodes(graph: Graph, tensors: Mapping[str, np.ndarray]) -> tuple[Flow,
     numbers = {node.name: i for i, node in reversed(list(enumerate(graph.nodes)))}
     used: set[str] = set()
     unread = {PIXELS}
-    spare, maps, scratch = SPARE_BYTES, 0, 0
+    spare = SPARE_BYTES
     for i, node in enumerate(graph.nodes):
         place = f"nodes[{i}]"
         if node.name == PIXELS or numbers[node.name] != i:
@@ -115,8 +116,6 @@ def _check_nodes(graph: Graph, tensors: Mapping[str, np.ndarray]) -> tuple[Flow,
         used |= _check_tensors(node.name, node_tensors(node, [each.map for each in inputs]), tensors, place)
         if isinstance(node.op, Layer):
             spare = _check_growth(node.op, inputs[0].map, tensors, spare, place)
-            maps += input_bytes(node.op, inputs[0].map)
-            scratch = max(scratch, scratch_bytes(node.op, inputs[0].map))
         made[node.name] = flow(node.op, inputs)
         at = made[node.name].map
         if math.prod(at) > LARGEST_MAP or at.channels > MOST_CLASSES:
@@ -125,12 +124,12 @@ def _check_nodes(graph: Graph, tensors: Mapping[str, np.ndarray]) -> tuple[Flow,
                 "image"
             )
         unread.add(node.name)
-        maps += value_bytes(made[node.name])
-        _check_arena(maps + scratch, place)
     if unread != {graph.nodes[-1].name}:
         name = min(unread - {graph.nodes[-1].name})
         place = "nodes" if name == PIXELS else f"nodes[{numbers[name]}]"
         raise FieldError(f"{place}: no node reads the value {name!r}")
+    if plan(graph).arena_bytes > LARGEST_ARENA:
+        raise FieldError(f"nodes: the maps that are needed at once take more than {LARGEST_ARENA} bytes for one image")
     return made[graph.nodes[-1].name], used
 
 
@@ -178,7 +177,8 @@ def _check_options(layer: Layer, place: str) -> None:
 
 def _check_growth(layer: Layer, at: Map, tensors: Mapping[str, np.ndarray], spare: int, place: str) -> int:
     """What is left of the spare bytes behind a layer."""
-    spare -= max(0, loaded_bytes(layer, at) - MOST_GROWTH * tensors[f"{layer.name}.weight"].nbytes)
+    given = sum(tensors[f"{layer.name}.{name}"].nbytes for name in ("weight", *["constant"][: layer.window_sum]))
+    spare -= max(0, loaded_bytes(layer, at) - MOST_GROWTH * given)
     if spare < 0:
         raise FieldError(
             f"{place}: weights for {layer.groups} groups and this window take more memory than {MOST_GROWTH} times "

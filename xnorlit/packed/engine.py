@@ -10,7 +10,7 @@ import numpy as np
 from xnorlit.edge.fields import distinct
 from xnorlit.errors import UserError
 from xnorlit.packed import _kernels, tensorfile
-from xnorlit.packed.assembly import add_layer
+from xnorlit.packed.assembly import add_graph, add_layer
 from xnorlit.packed.document import parse
 from xnorlit.packed.graph import Graph
 from xnorlit.packed.path import chosen_path
@@ -93,16 +93,19 @@ class PackedNetwork:
     Args:
         graph: A graph that fits the tensors (`xnorlit.packed.document.parse`).
         tensors: By name, as in the file.
+        fuse: Whether the nodes of a graph share passes over a map, which changes no bit of a result.
 
     Attributes:
-        graph: Preprocessing, class names, layers, source.
+        graph: Preprocessing, class names, layers or nodes, source.
     """
 
-    def __init__(self, graph: Graph, tensors: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, graph: Graph, tensors: Mapping[str, np.ndarray], *, fuse: bool = True) -> None:
         self.graph = graph
         self._again: tuple[Callable[..., PackedNetwork], tuple[Any, ...]] = PackedNetwork, (graph, dict(tensors))
         if graph.nodes:
-            raise ValueError("nodes: this build runs chains of layers only")
+            self._engine = _kernels.GraphEngine(chosen_path())
+            self._logits = add_graph(self._engine, graph, tensors, fuse=fuse)
+            return
         self._engine = _kernels.Engine(chosen_path())
         at = graph.input
         for layer in graph.layers:
@@ -155,5 +158,9 @@ class PackedNetwork:
             raise ValueError(f"images: expected the shape [N, {size}, {size}, 3], found {list(images.shape)}")
         threads = checked_threads(threads)
         logits = np.empty((len(images), len(self.graph.classes)), np.float32)
-        self._engine.run(np.ascontiguousarray(images), logits, threads)
+        images = np.ascontiguousarray(images)
+        if isinstance(self._engine, _kernels.GraphEngine):
+            self._engine.run(images, self._logits, logits, threads)
+        else:
+            self._engine.run(images, logits, threads)
         return logits

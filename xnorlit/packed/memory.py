@@ -2,7 +2,7 @@
 
 import math
 
-from xnorlit.packed.graph import Flow, Layer, Map
+from xnorlit.packed.graph import Layer, Map
 
 # The most of any path: output channels of a block of weights, by what they are multiplied with; bytes that a word of
 # bits becomes; bytes that a byte becomes.
@@ -11,6 +11,7 @@ OPERAND_BYTES = 16
 BYTE_WIDTH = 2
 GROUP_BYTES = 512  # of what a group is to the engine, whatever its size
 ALIGNMENT = 64
+TAIL_CHANNELS = 64
 
 
 def loaded_bytes(layer: Layer, at: Map) -> int:
@@ -40,14 +41,8 @@ def loaded_bytes(layer: Layer, at: Map) -> int:
     blocks = planes * _up(outputs, BIT_LANES) * row
     # Of one group at a time: its planes on their way into blocks, and the ones of one output's weights.
     passing = planes * outputs * row + 4 * math.prod(side + 1 for side in window.kernel)
-    return layer.groups * (blocks + tables + GROUP_BYTES) + passing
-
-
-def value_bytes(value: Flow) -> int:
-    """Bytes of one image's value, without a border."""
-    if value.form in ("reals", "pixels"):
-        return 4 * math.prod(value.map) + ALIGNMENT
-    return 4 * value.bits * value.map.height * value.map.width * _words(value.map.channels) + ALIGNMENT
+    windows = 4 * _up(layer.outputs, TAIL_CHANNELS) * overlaps if layer.window_sum else 0
+    return layer.groups * (blocks + tables + GROUP_BYTES) + passing + windows
 
 
 def input_bytes(layer: Layer, at: Map) -> int:
@@ -70,6 +65,11 @@ def scratch_bytes(layer: Layer, at: Map) -> int:
     slices = 4 * words if layer.groups > 1 else 0
     scaled = 4 * border * (_words(at.channels) + 1) if layer.operand.scale == "K" else 0
     return OPERAND_BYTES * words + slices + scaled + results
+
+
+def tail_scratch_bytes(layer: Layer, at: Map) -> int:
+    """Bytes of one image that the sums of signs in a layer's windows take."""
+    return 4 * (_border(layer, at) + math.prod(layer.sums(at)[:2])) + 2 * ALIGNMENT if layer.window_sum else 0
 
 
 def _border(layer: Layer, at: Map) -> int:

@@ -46,6 +46,27 @@ class BitSink final : public Sink {
   bool flipped_;
 };
 
+// A tail, run where the sums arise.
+class TailSink final : public Sink {
+ public:
+  TailSink(const Path& path, const std::vector<TailOp>& ops, const Shape& map)
+      : Sink(true), path_(path), ops_(ops), map_(map) {}
+
+  void take(int, int, int, int, const int32_t*, int) const override {}
+  void take_row(int image, int y, int x, int positions, int channel, const int32_t* dots, int count) const override {
+    alignas(64) float values[kMaxUnits * 2 * kTileChannels];
+    const TailTile tile = {values, dots, image, y, x, positions, first_channel + channel, count, map_};
+    path_.tail(ops_.data(), static_cast<int>(ops_.size()), tile);
+  }
+
+  int first_channel = 0;
+
+ private:
+  const Path& path_;
+  const std::vector<TailOp>& ops_;
+  Shape map_;
+};
+
 class SumSink final : public Sink {
  public:
   SumSink(int32_t* sums, const Shape& map) : sums_(sums), map_(map) {}
@@ -88,10 +109,17 @@ BinaryLayer::BinaryLayer(const Path& path, const BinarySettings& settings)
       bits_{settings.input, settings.window.pad_y, settings.window.pad_x, settings.planes.inputs},
       window_(settings.window),
       scaled_(settings.scaled),
+      ones_(settings.ones),
       sums_(sums_of(settings)),
       ending_(path, settings.ending, sums_) {
   const Shape& input = settings.input;
-  const Shape group = {input.height, input.width, input.channels / settings.groups};
+  Shape group = {input.height, input.width, input.channels / settings.groups};
+  Window window = window_;
+  if (ones_) {  // what the border holds is part of the map
+    group.height += 2 * window.pad_y;
+    group.width += 2 * window.pad_x;
+    window.pad_y = window.pad_x = 0;
+  }
   const int64_t outputs = settings.outputs / settings.groups, planes = static_cast<int64_t>(settings.planes.factors.size());
   const int64_t taps = int64_t{window_.kernel_y} * window_.kernel_x;
   const int bytes = (group.channels + 7) / 8, words = words_of(group.channels);
@@ -106,7 +134,7 @@ BinaryLayer::BinaryLayer(const Path& path, const BinarySettings& settings)
       rows[row * words + words - 1] &= last;
     }
     convs_.push_back(
-        std::make_unique<BitConv>(path, group, window_, settings.planes, static_cast<int>(outputs), rows.data()));
+        std::make_unique<BitConv>(path, group, window, settings.planes, static_cast<int>(outputs), rows.data()));
   }
 }
 
@@ -158,8 +186,66 @@ void BinaryLayer::run(const Call& call) const {
   }
 }
 
+bool BinaryLayer::takes(const Tail& tail) const {
+  const Shape& map = tail.map();
+  const bool words = groups() == 1 || !tail.has_bits() || sums_.channels / groups() % 32 == 0;
+  return !scaled_ && ending_.pool().none() && words && map.height == sums_.height && map.width == sums_.width &&
+         map.channels == sums_.channels && (!tail.has_window() || (bits_.planes == 1));
+}
+
+int64_t BinaryLayer::tail_scratch_bytes(const Tail& tail, int images) const {
+  int64_t bytes = aligned(convs_[0]->operand_bytes(images));
+  if (groups() > 1) bytes += aligned(images * convs_[0]->input().image_words() * 4);
+  if (tail.has_window())
+    bytes += aligned(images * bits_.rows() * (bits_.row_words() / bits_.words()) * 4) +
+             aligned(images * sums_.positions() * 4);
+  return bytes;
+}
+
+void BinaryLayer::run_tail(const Call& call, const Tail& tail, uint8_t* const* values) const {
+  uint8_t* scratch = call.scratch;
+  int32_t *counts = nullptr, *windows = nullptr;
+  if (tail.has_window()) {
+    counts = take<int32_t>(scratch, call.images * bits_.rows() * (bits_.row_words() / bits_.words()));
+    windows = take<int32_t>(scratch, call.images * sums_.positions());
+  }
+  const std::vector<TailOp> ops = tail.ops(values, windows);
+  TailSink sink(path_, ops, sums_);
+  run_groups(static_cast<const uint32_t*>(call.in), call, scratch, sink, sink.first_channel,
+             [&](const uint32_t* bits) { if (windows) add_windows(bits, call, counts, windows); });
+}
+
+// The sum of the signs in each window, of a group's bits.
+void BinaryLayer::add_windows(const uint32_t* bits, const Call& call, int32_t* counts, int32_t* sums) const {
+  const BitMap& map = convs_[0]->input();  // its border is part of it or around it, at the same places
+  const int rows = map.rows(), words = map.words(), columns = static_cast<int>(map.row_words() / words);
+  ThreadPool& pool = ThreadPool::instance();
+  pool.run(call.images * rows, call.threads, [&](int row) {
+    const int y = row % rows;
+    for (int x = 0; x < columns; ++x) {
+      const int64_t at = int64_t{row} * columns + x;
+      int32_t ones = 0;
+      for (int w = 0; w < words; ++w) ones += __builtin_popcount(bits[at * words + w]);
+      const bool inside = y >= map.pad_y && y < rows - map.pad_y && x >= map.pad_x && x < columns - map.pad_x;
+      counts[at] = inside ? 2 * ones - map.shape.channels : 0;
+    }
+  });
+  pool.run(call.images * sums_.height, call.threads, [&](int row) {
+    const int64_t image = row / sums_.height;
+    const int y = row % sums_.height;
+    for (int x = 0; x < sums_.width; ++x) {
+      int32_t sum = 0;
+      for (int i = 0; i < window_.kernel_y; ++i)
+        for (int j = 0; j < window_.kernel_x; ++j)
+          sum += counts[(image * rows + int64_t{y} * window_.stride_y + i) * columns + int64_t{x} * window_.stride_x + j];
+      sums[int64_t{row} * sums_.width + x] = sum;
+    }
+  });
+}
+
+template <typename Begin>
 void BinaryLayer::run_groups(const uint32_t* bits, const Call& call, uint8_t*& scratch, const Sink& sink,
-                             int& first_channel) const {
+                             int& first_channel, const Begin& begin) const {
   auto* operand = take<uint8_t>(scratch, convs_[0]->operand_bytes(call.images));
   const BitMap& slice = convs_[0]->input();
   uint32_t* slices = groups() > 1 ? take<uint32_t>(scratch, call.images * slice.image_words()) : nullptr;
@@ -169,8 +255,14 @@ void BinaryLayer::run_groups(const uint32_t* bits, const Call& call, uint8_t*& s
     for (int64_t p = 0; slices && p < positions; ++p)
       slice_bits(bits + p * words, g * channels, channels, slices + p * slice.words());
     first_channel = g * convs_[g]->output().channels;
+    begin(slices ? slices : bits);
     convs_[g]->run(slices ? slices : bits, call.images, operand, call.threads, sink);
   }
+}
+
+void BinaryLayer::run_groups(const uint32_t* bits, const Call& call, uint8_t*& scratch, const Sink& sink,
+                             int& first_channel) const {
+  run_groups(bits, call, scratch, sink, first_channel, [](const uint32_t*) {});
 }
 
 // The signs of the reals that the layer reads, with the border.

@@ -6,7 +6,9 @@
 
 #include <cmath>
 
+#include "double_layer.h"
 #include "engine.h"
+#include "graph.h"
 #include "settings.h"
 #include "sign_layer.h"
 
@@ -58,12 +60,22 @@ void add_sign(Engine& engine, const Extents& shape) {
   engine.add(std::make_unique<SignLayer>(engine.path(), frame.input));
 }
 
-void add_binary(Engine& engine, const Extents& shape, const Extents& window, int groups, int outputs,
+// What adds layers to an Engine or, where its wires say, to a GraphEngine.
+template <typename Target>
+void add_binary(Target& engine, const Extents& shape, const Extents& window, int groups, int outputs,
                 const Bytes& weights, int bits, bool signed_inputs, bool scaled, const std::vector<int>& factors,
                 int divisor, const EndingSettings& ending) {
   const Frame frame(shape, window, groups, outputs);
   engine.add(std::make_unique<BinaryLayer>(
-      engine.path(), binary_settings(frame, weights, bits, signed_inputs, scaled, factors, divisor, ending)));
+      engine.path(), binary_settings(frame, weights, bits, signed_inputs, scaled, factors, divisor, false, ending)));
+}
+
+// Signs whose border is +1.
+void add_bordered(GraphEngine& engine, const Extents& shape, const Extents& window, int groups, int outputs,
+                  const Bytes& weights, const std::vector<int>& factors, int divisor, const EndingSettings& ending) {
+  const Frame frame(shape, window, groups, outputs);
+  engine.add(std::make_unique<BinaryLayer>(
+      engine.path(), binary_settings(frame, weights, 1, true, false, factors, divisor, true, ending)));
 }
 
 // `operand`: pixels, normalised with mean and std; signs; codes of `bits` bits; or reals.
@@ -90,7 +102,8 @@ RealSettings real_settings(const Frame& frame, const std::string& operand, int b
   return settings;
 }
 
-void add_real(Engine& engine, const Extents& shape, const Extents& window, int groups, int outputs,
+template <typename Target>
+void add_real(Target& engine, const Extents& shape, const Extents& window, int groups, int outputs,
               const Floats& weights, const std::string& operand, int bits, const Floats& mean, const Floats& std,
               const EndingSettings& ending) {
   const Frame frame(shape, window, groups, outputs);
@@ -101,7 +114,19 @@ void add_real(Engine& engine, const Extents& shape, const Extents& window, int g
   engine.add(std::make_unique<RealLayer>(engine.path(), settings));
 }
 
-void add_real_planes(Engine& engine, const Extents& shape, const Extents& window, int groups, int outputs,
+void add_double(GraphEngine& engine, const Extents& shape, const Extents& window, int groups, int outputs,
+                const Floats& weights, const std::string& operand, int bits, const Floats& mean, const Floats& std,
+                const EndingSettings& ending) {
+  const Frame frame(shape, window, groups, outputs);
+  RealSettings settings = real_settings(frame, operand, bits, mean, std, ending);
+  require(static_cast<int64_t>(weights.size()) == frame.products() * outputs, "weights: not outputs x kernel x channels");
+  if (frame.products() != frame.taps() || groups != outputs) frame.check_growth(frame.double_bytes(), weights.nbytes());
+  settings.weights = weights.data();
+  engine.add(std::make_unique<DoubleLayer>(engine.path(), settings));
+}
+
+template <typename Target>
+void add_real_planes(Target& engine, const Extents& shape, const Extents& window, int groups, int outputs,
                      const Bytes& weights, const std::vector<int>& factors, int divisor, const std::string& operand,
                      int bits, const Floats& mean, const Floats& std, const EndingSettings& ending) {
   const Frame frame(shape, window, groups, outputs);
@@ -116,7 +141,8 @@ void add_real_planes(Engine& engine, const Extents& shape, const Extents& window
   engine.add(std::make_unique<RealLayer>(engine.path(), settings));
 }
 
-void add_byte_conv(Engine& engine, const Extents& shape, const Extents& window, int outputs, const SignedBytes& weights,
+template <typename Target>
+void add_byte_conv(Target& engine, const Extents& shape, const Extents& window, int outputs, const SignedBytes& weights,
                    const Bytes& fill, const EndingSettings& ending) {
   const Frame frame(shape, window, 1, outputs);
   require(frame.products() <= kMostByteProducts, "window: too many products");
@@ -132,7 +158,8 @@ void add_byte_conv(Engine& engine, const Extents& shape, const Extents& window, 
   engine.add(std::make_unique<ByteConv>(engine.path(), settings));
 }
 
-void add_byte_linear(Engine& engine, const Extents& shape, int outputs, float step, const SignedBytes& weights,
+template <typename Target>
+void add_byte_linear(Target& engine, const Extents& shape, int outputs, float step, const SignedBytes& weights,
                      const EndingSettings& ending) {
   require(shape.size() == 3, "shape: expected (height, width, channels)");
   const Frame frame(shape, {shape[0], shape[1], 1, 1, 0, 0}, 1, outputs);
@@ -179,6 +206,60 @@ void run_words(const Engine& engine, const Words& in, const Out& out, int thread
   engine.run(in.data(), out.data(), images, threads);
 }
 
+std::unique_ptr<Tail> moved(Tail& tail) {
+  auto taken = std::make_unique<Tail>(std::move(tail));
+  tail = Tail({0, 0, 0});
+  return taken;
+}
+
+int add_value(GraphEngine& engine, const std::string& form, const Extents& shape, int planes, const Extents& padding,
+              bool ones, int slot) {
+  const Frame frame(shape, {1, 1, 1, 1, 0, 0}, 1, 1);
+  require(form == "pixels" || form == "reals" || form == "bits", "form: pixels, reals or bits");
+  require(planes >= 1 && planes <= 8 && (planes == 1 || form == "bits"), "planes: 1 to 8");
+  require(padding.size() == 2 && padding[0] >= 0 && padding[1] >= 0 && padding[0] <= kLargest && padding[1] <= kLargest,
+          "padding: (vertical, horizontal), 0 or more");
+  require(!ones || planes == 1, "ones: of signs");
+  const Value::Kind kind = form == "pixels" ? Value::kPixels : form == "reals" ? Value::kReals : Value::kBits;
+  require(kind == Value::kBits || (!ones && !padding[0] && !padding[1]), "padding: of bits");
+  const int64_t rows = int64_t{shape[0]} + 2 * padding[0], columns = int64_t{shape[1]} + 2 * padding[1];
+  require(rows * columns <= kMostBytes / (4 * planes) / (shape[2] / 32 + 1), "padding: too large a map");
+  return engine.add_value({kind, frame.input, planes}, padding[0], padding[1], ones, slot);
+}
+
+void run_graph(const GraphEngine& engine, const Bytes& in, int output,
+               const nb::ndarray<float, nb::c_contig, nb::device::cpu>& out, int threads) {
+  const Shape& reads = engine.value(0).shape;
+  require(in.ndim() == 4 && static_cast<int64_t>(in.shape(1)) == reads.height &&
+              static_cast<int64_t>(in.shape(2)) == reads.width && static_cast<int64_t>(in.shape(3)) == reads.channels,
+          "images: not [N, height, width, channels] of the first value");
+  require(engine.written(output), "output: reals that a step writes");
+  const auto images = static_cast<int64_t>(in.shape(0));
+  require(static_cast<int64_t>(out.size()) == images * engine.value(output).shape.values(), "out: not the size of the output");
+  require(threads > 0, "threads: 1 or more");
+  nb::gil_scoped_release released;
+  engine.run(in.data(), output, out.data(), images, threads);
+}
+
+// The methods that an Engine and a GraphEngine have in common.
+template <typename Target, typename Class>
+void add_methods(Class& class_) {
+  class_.def_prop_ro("path", [](const Target& engine) { return std::string(engine.path().name); })
+      .def_prop_ro("resident_bytes", &Target::resident_bytes)
+      .def_prop_ro("arena_bytes", &Target::arena_bytes)
+      .def("add_binary", &add_binary<Target>, "shape"_a, "window"_a, "groups"_a, "outputs"_a, "weights"_a.noconvert(),
+           "bits"_a, "signed_inputs"_a, "scaled"_a, "factors"_a, "divisor"_a, "ending"_a)
+      .def("add_real", &add_real<Target>, "shape"_a, "window"_a, "groups"_a, "outputs"_a, "weights"_a.noconvert(),
+           "operand"_a, "bits"_a, "mean"_a.noconvert(), "std"_a.noconvert(), "ending"_a)
+      .def("add_real_planes", &add_real_planes<Target>, "shape"_a, "window"_a, "groups"_a, "outputs"_a,
+           "weights"_a.noconvert(), "factors"_a, "divisor"_a, "operand"_a, "bits"_a, "mean"_a.noconvert(),
+           "std"_a.noconvert(), "ending"_a)
+      .def("add_byte_conv", &add_byte_conv<Target>, "shape"_a, "window"_a, "outputs"_a, "weights"_a.noconvert(),
+           "fill"_a.noconvert(), "ending"_a)
+      .def("add_byte_linear", &add_byte_linear<Target>, "shape"_a, "outputs"_a, "step"_a, "weights"_a.noconvert(),
+           "ending"_a);
+}
+
 }  // namespace
 
 NB_MODULE(_kernels, module) {
@@ -208,11 +289,9 @@ NB_MODULE(_kernels, module) {
       .def_static("reals", &reals, "pool"_a, "per_position"_a, "scales"_a.noconvert(), "shifts"_a.noconvert(),
                   "slopes"_a.noconvert())
       .def_static("sums", &sums, "pool"_a);
-  nb::class_<Engine>(module, "Engine")
-      .def(nb::init<const std::string&>(), "path"_a = "")
-      .def_prop_ro("path", [](const Engine& engine) { return std::string(engine.path().name); })
-      .def_prop_ro("resident_bytes", &Engine::resident_bytes)
-      .def_prop_ro("arena_bytes", &Engine::arena_bytes)
+  auto engine = nb::class_<Engine>(module, "Engine");
+  add_methods<Engine>(engine);
+  engine.def(nb::init<const std::string&>(), "path"_a = "")
       .def_prop_ro("output_elements", [](const Engine& engine) {
         require(!engine.empty(), "the engine has no layers");
         return engine.output_elements();
@@ -223,16 +302,52 @@ NB_MODULE(_kernels, module) {
         return nb::make_tuple(shape.height, shape.width, shape.channels);
       })
       .def("add_sign", &add_sign, "shape"_a)
-      .def("add_binary", &add_binary, "shape"_a, "window"_a, "groups"_a, "outputs"_a, "weights"_a.noconvert(), "bits"_a,
-           "signed_inputs"_a, "scaled"_a, "factors"_a, "divisor"_a, "ending"_a)
-      .def("add_real", &add_real, "shape"_a, "window"_a, "groups"_a, "outputs"_a, "weights"_a.noconvert(), "operand"_a,
-           "bits"_a, "mean"_a.noconvert(), "std"_a.noconvert(), "ending"_a)
-      .def("add_real_planes", &add_real_planes, "shape"_a, "window"_a, "groups"_a, "outputs"_a, "weights"_a.noconvert(),
-           "factors"_a, "divisor"_a, "operand"_a, "bits"_a, "mean"_a.noconvert(), "std"_a.noconvert(), "ending"_a)
-      .def("add_byte_conv", &add_byte_conv, "shape"_a, "window"_a, "outputs"_a, "weights"_a.noconvert(),
-           "fill"_a.noconvert(), "ending"_a)
-      .def("add_byte_linear", &add_byte_linear, "shape"_a, "outputs"_a, "step"_a, "weights"_a.noconvert(), "ending"_a)
       .def("run", &run<Bytes, Value::kPixels>, "images"_a.noconvert(), "out"_a.noconvert(), "threads"_a)
       .def("run", &run<Floats, Value::kReals>, "images"_a.noconvert(), "out"_a.noconvert(), "threads"_a)
       .def("run", &run_words, "images"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
+  nb::class_<Tail>(module, "Tail")
+      .def("__init__", [](Tail* tail, const Extents& shape) {
+        new (tail) Tail(Frame(shape, {1, 1, 1, 1, 0, 0}, 1, 1).input);
+      }, "shape"_a)
+      .def("affine", [](Tail& tail, const Floats& scale, const Floats& shift) {
+        tail.affine(all<float>(scale), all<float>(shift));
+      }, "scale"_a.noconvert(), "shift"_a.noconvert())
+      .def("shift", [](Tail& tail, const Floats& shift) { tail.shift(all<float>(shift)); }, "shift"_a.noconvert())
+      .def("slopes", [](Tail& tail, const Floats& above, const Floats& below) {
+        tail.slopes(all<float>(above), all<float>(below));
+      }, "above"_a.noconvert(), "below"_a.noconvert())
+      .def("clip", &Tail::clip, "low"_a, "high"_a)
+      .def("add", &Tail::add, "value"_a)
+      .def("store", &Tail::store, "value"_a)
+      .def("sign", [](Tail& tail, const Floats& thresholds, const Bytes& flips, int value) {
+        tail.sign(all<float>(thresholds), all<uint8_t>(flips), value);
+      }, "thresholds"_a.noconvert(), "flips"_a.noconvert(), "value"_a)
+      .def("window", [](Tail& tail, const Floats& scale, const Floats& window_scale, const Floats& constant,
+                        const std::vector<int>& row_ways, const std::vector<int>& column_ways) {
+        tail.window(all<float>(scale), all<float>(window_scale), all<float>(constant), row_ways, column_ways);
+      }, "scale"_a.noconvert(), "window_scale"_a.noconvert(), "constant"_a.noconvert(), "row_ways"_a, "column_ways"_a);
+  auto graph = nb::class_<GraphEngine>(module, "GraphEngine");
+  add_methods<GraphEngine>(graph);
+  graph.def(nb::init<const std::string&>(), "path"_a = "")
+      .def("add_value", &add_value, "form"_a, "shape"_a, "planes"_a, "padding"_a, "ones"_a, "slot"_a)
+      .def("wire", nb::overload_cast<int, int>(&GraphEngine::wire), "reads"_a, "writes"_a)
+      .def("wire", [](GraphEngine& engine, int reads, Tail& tail) { engine.wire(reads, moved(tail)); }, "reads"_a, "tail"_a)
+      .def("add_bordered", &add_bordered, "shape"_a, "window"_a, "groups"_a, "outputs"_a, "weights"_a.noconvert(),
+           "factors"_a, "divisor"_a, "ending"_a)
+      .def("add_double", &add_double, "shape"_a, "window"_a, "groups"_a, "outputs"_a, "weights"_a.noconvert(),
+           "operand"_a, "bits"_a, "mean"_a.noconvert(), "std"_a.noconvert(), "ending"_a)
+      .def("add_tail", [](GraphEngine& engine, int reads, Tail& tail) { engine.add_tail(reads, moved(tail)); }, "reads"_a,
+           "tail"_a)
+      .def("add_max_pool", [](GraphEngine& engine, int reads, int writes, const Extents& pool) {
+        engine.add_max_pool(reads, writes, pool_of(pool));
+      }, "reads"_a, "writes"_a, "pool"_a)
+      .def("add_average_pool", [](GraphEngine& engine, int reads, int writes, const Extents& pool) {
+        engine.add_average_pool(reads, writes, pool_of(pool));
+      }, "reads"_a, "writes"_a, "pool"_a)
+      .def("add_global_average", &GraphEngine::add_global_average, "reads"_a, "writes"_a)
+      .def("add_subsample", &GraphEngine::add_subsample, "reads"_a, "writes"_a, "stride"_a, "before"_a)
+      .def("add_concat", &GraphEngine::add_concat, "reads"_a, "writes"_a)
+      .def("add_copy", &GraphEngine::add_copy, "reads"_a, "writes"_a)
+      .def("add_flat", &GraphEngine::add_flat, "reads"_a)
+      .def("run", &run_graph, "images"_a.noconvert(), "output"_a, "out"_a.noconvert(), "threads"_a);
 }

@@ -217,16 +217,30 @@ void BitConv::run_units(const uint8_t* operand, const Layout& layout, int group,
       std::copy_n(tile.inputs, tile.units, inputs);
       count_planes(inputs);
     }
+    int begun = 0;  // where the positions begin that the sink has not taken yet
     for (int position = 0; position < tile.units * layout.pair; ++position) {
       Place place = places[position / layout.pair];
       place.x += position % layout.pair;
-      if (place.x >= layout.columns) continue;  // the second half of the last pair of an odd row
+      if (place.x >= layout.columns) {  // the second half of the last pair of an odd row
+        begun = position + 1;
+        continue;
+      }
       int32_t* dots = totals + position * kTileChannels;
       const Pattern& pattern = patterns_[flat_ ? 0 : row_class_[place.y] * column_classes_ + column_class_[place.x]];
       path_.dots(dots, pattern.base, pattern.padded < 0 ? nullptr : padded_.data() + pattern.padded + channel, sums);
       if (shift_)
         for (int c = 0; c < sums; ++c) dots[c] >>= shift_;
-      if (flat_) {
+      if (sink.together) {
+        const bool row_ends = flat_ || place.x + 1 == layout.columns || position + 1 == tile.units * layout.pair;
+        if (!row_ends) continue;
+        const int taken = position - begun, x = place.x - taken;
+        if (flat_) {
+          sink.take_row(place.x, 0, 0, 1, channel, dots, channels);
+        } else {
+          sink.take_row(place.image, place.y, x, taken + 1, channel, totals + begun * kTileChannels, channels);
+        }
+        begun = position + 1;
+      } else if (flat_) {
         sink.take(place.x, 0, 0, channel, dots, channels);
       } else {
         sink.take(place.image, place.y, place.x, channel, dots, channels);

@@ -14,8 +14,14 @@ namespace xnorlit {
 class Sink {
  public:
   virtual void take(int image, int y, int x, int channel, const int32_t* dots, int count) const = 0;
+  // The same of positions that follow each other in a row, `dots` of each kTileChannels behind the one before: called in
+  // place of `take` where `together`.
+  virtual void take_row(int, int, int, int, int, const int32_t*, int) const {}
+  const bool together = false;
 
  protected:
+  Sink() = default;
+  explicit Sink(bool together) : together(together) {}
   ~Sink() = default;
 };
 

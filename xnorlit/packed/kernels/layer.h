@@ -34,6 +34,8 @@ class Layer {
   virtual Value output() const = 0;
   // The border that the layer wants around an input of bits.
   virtual BitMap input_map() const { return {input().shape, 0, 0, input().planes}; }
+  // Whether that border holds ones, in every bit of a channel.
+  virtual bool border_of_ones() const { return false; }
   virtual int64_t scratch_bytes(int images) const = 0;
   // Bytes of weights, thresholds and tables that the layer keeps.
   virtual int64_t resident_bytes() const = 0;

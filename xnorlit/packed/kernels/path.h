@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "map.h"
+
 namespace xnorlit {
 
 constexpr int kMaxUnits = 4;
@@ -57,6 +59,57 @@ struct ByteTile {
   int32_t* sums;  // out: [unit][kFloatChannels]
 };
 
+// Real numbers again, products and sums in double, each sum rounded once at its end; every path adds in the order of the
+// window's rows. Products of floats are exact in double, so that it makes no difference whether a path fuses them.
+struct DoubleTile {
+  const double* inputs[kMaxUnits];
+  int units;
+  int rows;
+  ptrdiff_t row_doubles;
+  int run;
+  const double* weights[kMaxBlocks];  // [value of the window][lane]
+  int blocks;
+  float* sums;  // out: [unit][kFloatChannels]
+};
+
+// One operation on real values at some positions, of each channel by itself. Every multiplication and every addition
+// rounds; arrays of one number per channel go on to a whole multiple of kTileChannels.
+struct TailOp {
+  enum Kind {
+    kWindow,  // x <- (x * a + A * b) + c, A the number in `data` of a position, c of the way its window lies
+    kAffine,  // x <- x * a, then + b
+    kShift,   // x <- x + a
+    kAdd,     // x <- x + data
+    kSlopes,  // x <- x > 0 ? a * x : b * x; one_a, one_b: one number for all channels
+    kClip,    // x <- min(max(x, a[0]), b[0])
+    kStore,   // data <- x
+    kSign,    // data <- (x >= a) xor flips, bits
+  };
+  Kind kind;
+  const float* a = nullptr;
+  const float* b = nullptr;
+  const float* c = nullptr;  // [way of rows][way of columns][channel]
+  bool one_a = false, one_b = false;
+  const uint32_t* flips = nullptr;
+  BitMap map = {};  // of bits
+  const int* row_ways = nullptr;
+  const int* column_ways = nullptr;
+  int ways = 1;           // of columns
+  void* data = nullptr;   // of the call
+};
+
+// Positions that follow each other in a row, and some of their channels.
+struct TailTile {
+  float* values;  // [position][kTileChannels], in place; the first thing done where `sums` is null is to use them
+  const int32_t* sums;  // the same as integers, or null
+  int image, y, x, positions;
+  int channel, channels;  // the first one, a multiple of 32 where bits are stored, and how many
+  Shape map;
+  int64_t at(int position) const {
+    return (((int64_t{image} * map.height + y) * map.width) + x + position) * map.channels + channel;
+  }
+};
+
 struct Path {
   const char* name;
 
@@ -103,6 +156,19 @@ struct Path {
   // out[i * out_stride + r] = sum_k rows[r * length + k] * inputs[i * length + k]
   void (*multiply)(const float* rows, int row_count, const float* inputs, int input_count,
                    int64_t length, float* out, int64_t out_stride);
+
+  // --- real numbers summed in double, on as many lanes
+  int double_blocks;
+  void (*convolve_double)(const DoubleTile& tile);
+  // One position of a convolution whose every channel sees only itself. `weights`: [tap][stride]; `row_doubles` from one
+  // row of the window to the next, `stride` from one tap to the next in the input and in the weights.
+  void (*convolve_depthwise)(const double* input, ptrdiff_t row_doubles, int rows, int taps, const double* weights,
+                             int stride, int channels, float* sums);
+
+  // --- the operations of graphs
+  void (*tail)(const TailOp* ops, int count, const TailTile& tile);
+  // values[c] += others[c]
+  void (*add_floats)(float* values, const float* others, int count);
 
   // --- bytes, on as many lanes and blocks as real numbers
   int byte_width;  // of a value in the operands: 1 or 2 bytes

@@ -16,9 +16,12 @@ namespace xnorlit {
 namespace {
 
 constexpr const char* kName = "avx2";
-constexpr int kLanes = 8, kFloatBlocks = 3, kSignBlocks = 3;
+constexpr int kLanes = 8, kFloatBlocks = 3, kSignBlocks = 3, kDoubleBlocks = 1;
 constexpr int kChannels = 32, kBitBlocks = 1, kPair = 2, kOperandBytes = 16, kByteWidth = 2;
 #define XNORLIT_OPAQUE(value) "+x"(value)
+#define XNORLIT_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define XNORLIT_SCALAR_FMA(a, b, c) __builtin_fmaf(a, b, c)
+#define XNORLIT_DOUBLE_FMA(a, b, c) _mm256_fmadd_pd(a, b, c)
 #include "dispatch.inc"
 #include "real_tile.inc"
 #include "elementwise.inc"

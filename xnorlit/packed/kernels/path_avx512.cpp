@@ -12,9 +12,12 @@ namespace xnorlit {
 namespace {
 
 constexpr const char* kName = "avx512";
-constexpr int kLanes = 16, kFloatBlocks = 6, kSignBlocks = 6;
+constexpr int kLanes = 16, kFloatBlocks = 6, kSignBlocks = 6, kDoubleBlocks = 3;
 constexpr int kChannels = kLanes, kBitBlocks = 4, kByteWidth = 1;
 #define XNORLIT_OPAQUE(value) "+v"(value)
+#define XNORLIT_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define XNORLIT_SCALAR_FMA(a, b, c) __builtin_fmaf(a, b, c)
+#define XNORLIT_DOUBLE_FMA(a, b, c) _mm512_fmadd_pd(a, b, c)
 #define XNORLIT_OWN_SIGN_WEIGHTS
 #include "dispatch.inc"
 #include "real_tile.inc"

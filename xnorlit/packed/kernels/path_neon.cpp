@@ -11,9 +11,12 @@ namespace xnorlit {
 namespace {
 
 constexpr const char* kName = "neon";
-constexpr int kLanes = 4, kFloatBlocks = 6, kSignBlocks = 3;
+constexpr int kLanes = 4, kFloatBlocks = 6, kSignBlocks = 3, kDoubleBlocks = 2;
 constexpr int kChannels = 16, kBitBlocks = 4, kByteWidth = 2;
 #define XNORLIT_OPAQUE(value) "+w"(value)
+#define XNORLIT_FMA(a, b, c) reinterpret_cast<Vector>(vfmaq_f32(c, a, b))
+#define XNORLIT_SCALAR_FMA(a, b, c) __builtin_fmaf(a, b, c)
+#define XNORLIT_DOUBLE_FMA(a, b, c) reinterpret_cast<DoubleVector>(vfmaq_f64(c, a, b))
 #include "dispatch.inc"
 #include "real_tile.inc"
 #include "byte_tile.inc"

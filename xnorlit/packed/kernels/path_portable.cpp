@@ -8,7 +8,7 @@ namespace xnorlit {
 namespace {
 
 constexpr const char* kName = "portable";
-constexpr int kLanes = 4, kFloatBlocks = 3, kSignBlocks = 1;
+constexpr int kLanes = 4, kFloatBlocks = 3, kSignBlocks = 1, kDoubleBlocks = 1;
 constexpr int kChannels = 16, kBitBlocks = 4, kByteWidth = 2;
 #if defined(__x86_64__)
 #define XNORLIT_OPAQUE(value) "+x"(value)
@@ -17,6 +17,9 @@ constexpr int kChannels = 16, kBitBlocks = 4, kByteWidth = 2;
 #else
 #define XNORLIT_OPAQUE(value) "+m"(value)
 #endif
+#define XNORLIT_FMA(a, b, c) ((a) * (b) + (c))
+#define XNORLIT_SCALAR_FMA(a, b, c) ((a) * (b) + (c))
+#define XNORLIT_DOUBLE_FMA(a, b, c) ((a) * (b) + (c))
 #include "dispatch.inc"
 #include "real_tile.inc"
 #include "byte_tile.inc"

@@ -11,16 +11,13 @@ namespace xnorlit {
 RealLayer::RealLayer(const Path& path, const RealSettings& settings)
     : path_(path),
       input_(settings.input),
-      signed_inputs_(settings.signed_inputs),
       window_(settings.window),
       groups_(settings.groups),
       sums_(window_.over(input_.shape, settings.outputs)),
       flat_(groups_ == 1 && sums_.positions() == 1 && window_.pad_y == 0 && window_.pad_x == 0 &&
             window_.kernel_y == input_.shape.height && window_.kernel_x == input_.shape.width),
+      reader_(settings.input, settings.signed_inputs, settings.mean, settings.std),
       ending_(path, settings.ending, sums_) {
-  for (size_t c = 0; c < settings.mean.size(); ++c)
-    for (int value = 0; value < 256; ++value)
-      levels_.push_back((static_cast<float>(value) - settings.mean[c]) / settings.std[c]);
   const int64_t taps = int64_t{window_.kernel_y} * window_.kernel_x, length = taps * group_channels();
   if (settings.weights && flat_) {
     rows_.assign(settings.weights, settings.weights + length * settings.outputs);
@@ -44,35 +41,9 @@ int64_t RealLayer::scratch_bytes(int images) const {
 }
 
 int64_t RealLayer::resident_bytes() const {
-  int64_t bytes = ending_.bytes() + 4 * static_cast<int64_t>(rows_.size() + levels_.size());
+  int64_t bytes = ending_.bytes() + reader_.bytes() + 4 * static_cast<int64_t>(rows_.size());
   for (const RealWeights& weights : weights_) bytes += weights.bytes();
   return bytes;
-}
-
-// Some channels of one row of an image, as the numbers that they stand for.
-void RealLayer::read(const Call& call, int image, int y, int first_channel, int channels, float* to) const {
-  const Shape& map = input_.shape;
-  const int64_t at = (int64_t{image} * map.height + y) * map.width;
-  for (int x = 0; x < map.width; ++x, to += channels) {
-    const int64_t from = (at + x) * map.channels + first_channel;
-    if (input_.kind == Value::kReals) {
-      std::memcpy(to, static_cast<const float*>(call.in) + from, sizeof(float) * channels);
-    } else if (input_.kind == Value::kPixels) {
-      const uint8_t* pixels = static_cast<const uint8_t*>(call.in) + from;
-      const float* levels = levels_.data() + 256 * first_channel;
-      for (int c = 0; c < channels; ++c) to[c] = levels[256 * c + pixels[c]];
-    } else {
-      const BitMap bits = {map, 0, 0, input_.planes};
-      const uint32_t* words = static_cast<const uint32_t*>(call.in) + bits.at(image, y, x);
-      for (int c = 0; c < channels; ++c) {
-        const int channel = first_channel + c;
-        int code = 0;
-        for (int p = 0; p < bits.planes; ++p)
-          code |= static_cast<int>(words[p * bits.plane_words() + channel / 32] >> (channel % 32) & 1) << p;
-        to[c] = static_cast<float>(signed_inputs_ ? 2 * code - 1 : code);
-      }
-    }
-  }
 }
 
 // One row of a group's channels with the zero border: zero behind the normalisation, as in training.
@@ -86,7 +57,7 @@ void RealLayer::pad(const Call& call, int image, int group, int row, float* floa
   const int64_t border = int64_t{window_.pad_x} * group_channels(), inside = row_floats() - 2 * border;
   std::fill(to, to + border, 0.0f);
   std::fill(to + border + inside, to + row_floats(), 0.0f);
-  read(call, image, y, group * group_channels(), group_channels(), to + border);
+  reader_.read(call.in, image, y, group * group_channels(), group_channels(), to + border);
 }
 
 void RealLayer::run_row(const float* floats, int group, int y, float* sums, uint32_t* bits, const BitMap& map) const {
@@ -129,8 +100,8 @@ void RealLayer::run_flat(const Call& call) const {
   if (input_.kind != Value::kReals)
     pool.run(call.images, call.threads, [&](int image) {
       for (int y = 0; y < input_.shape.height; ++y)
-        read(call, image, y, 0, input_.shape.channels, floats + (int64_t{image} * input_.shape.height + y) *
-                                                                    input_.shape.width * input_.shape.channels);
+        reader_.read(call.in, image, y, 0, input_.shape.channels,
+                     floats + (int64_t{image} * input_.shape.height + y) * input_.shape.width * input_.shape.channels);
     });
   const float* inputs = input_.kind == Value::kReals ? static_cast<const float*>(call.in) : floats;
   const int outputs = sums_.channels;

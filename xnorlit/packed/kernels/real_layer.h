@@ -7,6 +7,7 @@
 #include "ending.h"
 #include "layer.h"
 #include "path.h"
+#include "pixels.h"
 #include "real_weights.h"
 
 namespace xnorlit {
@@ -42,19 +43,17 @@ class RealLayer final : public Layer {
   int rows() const { return input_.shape.height + 2 * window_.pad_y; }
   int64_t row_floats() const { return int64_t{input_.shape.width + 2 * window_.pad_x} * group_channels(); }
 
-  void read(const Call& call, int image, int y, int first_channel, int channels, float* to) const;
   void pad(const Call& call, int image, int group, int row, float* floats) const;
   void run_row(const float* floats, int group, int y, float* sums, uint32_t* bits, const BitMap& map) const;
   void run_flat(const Call& call) const;
 
   const Path& path_;
   Value input_;
-  bool signed_inputs_;
   Window window_;
   int groups_;
   Shape sums_;  // before the pool
   bool flat_;
-  std::vector<float> levels_;         // [channel][pixel value], normalised
+  Reader reader_;
   std::vector<float> rows_;           // float weights of a flat layer, [output][input]
   std::vector<RealWeights> weights_;  // else, one per group
   Ending ending_;

@@ -55,6 +55,10 @@ int64_t Frame::float_bytes() const {
   return groups * (4 * whole(outputs / groups, kRealLanes) * products() + kGroupBytes);
 }
 
+int64_t Frame::double_bytes() const {
+  return groups * (8 * whole(outputs / groups, kRealLanes) * products() + kGroupBytes);
+}
+
 int64_t Frame::sign_bytes(int planes) const {
   return groups * (planes * whole(outputs / groups, kBitLanes) / 8 * products() + kGroupBytes);
 }
@@ -122,9 +126,11 @@ void check_ending(const EndingSettings& ending, const Frame& frame, bool integer
 }
 
 BinarySettings binary_settings(const Frame& frame, const Bytes& weights, int bits, bool signed_inputs, bool scaled,
-                               const std::vector<int>& factors, int divisor, const EndingSettings& ending) {
+                               const std::vector<int>& factors, int divisor, bool ones,
+                               const EndingSettings& ending) {
   require(bits >= 1 && bits <= 8 && (bits == 1 || !signed_inputs), "bits: 1 to 8, signs have one");
   require(signed_inputs || !scaled, "K: of signs only");
+  require(!ones || (signed_inputs && !scaled), "a border of ones: of signs only");
   require(!factors.empty() && factors.size() <= 16, "factors: 1 to 16");
   require(divisor == 1 || divisor == 2, "divisor: 1 or 2");
   int64_t most = 0;
@@ -143,6 +149,7 @@ BinarySettings binary_settings(const Frame& frame, const Bytes& weights, int bit
   settings.planes = {bits, signed_inputs, factors, divisor};
   settings.weights = weights.data();
   settings.scaled = scaled;
+  settings.ones = ones;
   settings.ending = ending;
   return settings;
 }

@@ -50,6 +50,7 @@ struct Frame {
 
   // At most so many bytes become of weights while a layer loads, on whichever path: xnorlit/packed/memory.py says why.
   int64_t float_bytes() const;
+  int64_t double_bytes() const;
   int64_t sign_bytes(int planes) const;
   int64_t bit_bytes(int planes) const;
   // Refuses weights that take far more in memory than what was given for them.
@@ -70,6 +71,7 @@ MaxPool pool_of(const std::vector<int>& values);
 void check_ending(const EndingSettings& ending, const Frame& frame, bool integers);
 
 BinarySettings binary_settings(const Frame& frame, const Bytes& weights, int bits, bool signed_inputs, bool scaled,
-                               const std::vector<int>& factors, int divisor, const EndingSettings& ending);
+                               const std::vector<int>& factors, int divisor, bool ones,
+                               const EndingSettings& ending);
 
 }  // namespace xnorlit

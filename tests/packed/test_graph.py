@@ -1,0 +1,241 @@
+"""Graphs give the reference's bits on every path, fused or not, on any number of threads and for any batch."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.packed import reference, tiny
+from tests.packed.graphs import GRAPHS, graph, layer, step, tensors_of
+from tests.packed.layers import EVERY_PATH
+from xnorlit.packed import graph as g
+from xnorlit.packed.document import document, parse
+from xnorlit.packed.engine import PackedNetwork
+from xnorlit.packed.path import VARIABLE
+from xnorlit.packed.plan import plan
+
+REALS, ONE = tiny.REALS, g.Window((1, 1))
+
+
+def images_of(count, size=8, seed=1):
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), np.uint8)
+
+
+def check(whole, tensors, images, threads=2):
+    """Both ways of running it give the reference's logits, bit for bit."""
+    expected = reference.run(whole, tensors, images)
+    for fuse in (True, False):
+        found = PackedNetwork(whole, tensors, fuse=fuse)(images, threads=threads)
+        np.testing.assert_array_equal(found, expected, err_msg=f"fuse={fuse}")
+
+
+@pytest.fixture(params=EVERY_PATH)
+def path(request, monkeypatch):
+    monkeypatch.setenv(VARIABLE, request.param)
+    return request.param
+
+
+@pytest.mark.parametrize("nodes", GRAPHS.values(), ids=GRAPHS)
+def test_every_operation(nodes, path):
+    whole = graph(nodes)
+    tensors = tensors_of(whole)
+    assert PackedNetwork(whole, tensors).path == path
+    check(whole, tensors, images_of(3))
+
+
+@pytest.mark.parametrize("nodes", GRAPHS.values(), ids=GRAPHS)
+def test_an_image_does_not_depend_on_its_batch_or_the_threads(nodes):
+    whole = graph(nodes)
+    network, images = PackedNetwork(whole, tensors_of(whole)), images_of(19)
+    together = network(images, threads=2)
+    np.testing.assert_array_equal(np.concatenate([network(images[i : i + 1], threads=1) for i in range(19)]), together)
+    np.testing.assert_array_equal(network(images[:3], threads=5), together[:3])  # in the memory of the larger batch
+
+
+def test_a_chain_gives_the_same_as_a_graph():
+    """Layers without float sums, whose order the two may choose."""
+    chain = tiny.graph(tiny.NETWORKS["int8"])
+    tensors, images = tiny.tensors_of(chain), images_of(5)
+    whole = graph(chain.steps)
+    found = PackedNetwork(whole, tensors)(images)
+    np.testing.assert_array_equal(found, PackedNetwork(chain, tensors)(images))
+
+
+class Drawn:
+    """Nodes drawn at random: each reads one of the last values."""
+
+    def __init__(self, draw):
+        self.draw, self.nodes = draw, []
+        self.flows = {g.PIXELS: g.Flow("pixels", 1, g.Map(6, 6, 3))}
+
+    def add(self, op, *reads, **more):
+        name = f"n{len(self.nodes)}"
+        node = layer(name, *reads, **more) if op is None else step(name, op, *reads)
+        self.nodes.append(node)
+        self.flows[name] = g.flow(node.op, [self.flows[each] for each in node.inputs])
+        return name
+
+    def of(self, form, most=9):
+        return [name for name, flow in self.flows.items() if flow.form == form][-most:]
+
+    def elementwise(self, x):
+        slopes = st.sampled_from([None, 1.0, 0.0, -0.5])
+        low = self.draw(st.sampled_from([-1.0, -0.25]))
+        ops = [g.Affine(), g.Affine(), g.Shift(), g.Clip(low, 1.0), g.TwoSlope(self.draw(slopes), self.draw(slopes))]
+        return self.add(self.draw(st.sampled_from(ops)), x)
+
+    def convolution(self, x, **more):
+        at, draw = self.flows[x].map, self.draw
+        kernel = draw(st.tuples(st.integers(1, min(3, at.height)), st.integers(1, min(3, at.width))))
+        padding = tuple(draw(st.integers(0, side - 1)) for side in kernel)
+        window = g.Window(kernel, draw(st.tuples(st.integers(1, 2), st.integers(1, 2))), padding)
+        slopes = draw(st.sampled_from([(), (1.0,), (0.0, None)]))
+        more = {"ending": g.Ending("reals", slopes=slopes), "window": window} | more
+        outputs = draw(st.sampled_from([1, 8, 32, 64, 70]))
+        groups = draw(st.sampled_from([n for n in (1, 1, 2, 32) if at.channels % n == outputs % n == 0]))
+        return self.add(None, x, outputs=outputs, groups=groups, **more)
+
+    def real(self, x):
+        if self.draw(st.booleans()):
+            groups = self.flows[x].map.channels  # depthwise
+            return self.add(
+                None, x, outputs=groups, groups=groups, operand=REALS, weights=tiny.FLOAT, ending=g.Ending("reals")
+            )
+        return self.convolution(x, operand=REALS, weights=tiny.FLOAT)
+
+    def binary(self, x):
+        sums = self.draw(st.booleans())
+        more = {"border": self.draw(st.sampled_from(g.BORDERS)), "window_sum": sums}
+        if not sums:
+            more["weights"] = self.draw(st.sampled_from([tiny.PLANE, tiny.TERNARY]))
+            if self.draw(st.integers(0, 3)) == 0:
+                more["ending"] = tiny.BITS
+        return self.convolution(x, **more)
+
+    def other(self, x):
+        at, draw = self.flows[x].map, self.draw
+        size = draw(st.integers(1, min(3, at.height, at.width)))
+        pad = draw(st.integers(0, size // 2))
+        stride = draw(st.integers(1, 2))
+        ops = [g.MaxPool(size, stride, pad), g.AveragePool(size, stride, pad)]
+        ops += [g.Subsample(stride, draw(st.integers(0, 3)), draw(st.integers(0, 3))), g.GlobalAverage(), g.Flatten()]
+        return self.add(draw(st.sampled_from(ops)), x)
+
+    def step(self):
+        draw = self.draw
+        reals, signs = self.of("reals"), self.of("signs")
+        x, kind = draw(st.sampled_from(reals)), draw(st.integers(0, 11))
+        if kind < 3:
+            self.elementwise(x)
+        elif kind < 6:
+            same = [name for name in reals if self.flows[name].map == self.flows[x].map]
+            self.add(g.Add(), *draw(st.permutations([x, draw(st.sampled_from(same))])))
+        elif kind < 7:
+            flat = [name for name in reals if self.flows[name].map[:2] == self.flows[x].map[:2]]
+            self.add(g.Concat(), x, draw(st.sampled_from(flat)))
+        elif kind < 8:
+            self.other(x)
+        elif kind < 9:
+            self.real(x)
+        elif kind < 11 and signs:
+            bits = draw(st.sampled_from(signs))
+            if draw(st.integers(0, 4)) == 0:
+                at = self.flows[bits].map
+                self.add(g.MaxPool(min(2, at.height, at.width), 1), bits)
+            else:
+                self.binary(bits)
+        else:
+            self.add(g.Sign(), x)
+
+    def finished(self):
+        """The nodes, every value read: those that nobody has read end in a mean of their own, and those are added."""
+        read = {name for node in self.nodes for name in node.inputs}
+        means = []
+        for name in [name for name in self.flows if name not in read]:
+            more = {"weights": tiny.FLOAT} if self.flows[name].form == "reals" else {"weights": tiny.PLANE}
+            operand = REALS if self.flows[name].form == "reals" else tiny.SIGNS
+            means.append(self.add(None, name, outputs=2, operand=operand, window=None, ending=tiny.LINEAR, **more))
+        total = means[0]
+        for mean in means[1:]:
+            total = self.add(g.Add(), total, mean)
+        if len(means) == 1:
+            self.add(g.Shift(), total)
+        return self.nodes
+
+
+@st.composite
+def random_graphs(draw):
+    drawn = Drawn(draw)
+    drawn.add(None, g.PIXELS, outputs=draw(st.sampled_from([1, 8, 32])), operand=tiny.PIXELS, weights=tiny.FLOAT)
+    for _ in range(draw(st.integers(1, 14))):
+        drawn.step()
+    return graph(drawn.finished(), size=6, classes=2)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(whole=random_graphs(), seed=st.integers(0, 2**20), threads=st.integers(1, 3))
+def test_random_graphs(path, whole, seed, threads):
+    tensors = tensors_of(whole, seed)
+    assert parse(document(whole), tensors) == whole
+    check(whole, tensors, images_of(2, 6, seed), threads)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(whole=random_graphs())
+def test_what_is_planned_bounds_what_the_kernels_take(whole):
+    for fuse in (True, False):
+        network = PackedNetwork(whole, tensors_of(whole), fuse=fuse)
+        assert network._engine.arena_bytes <= plan(whole, fuse=fuse).arena_bytes
+
+
+def passes(nodes):
+    """For each stage of the plan, the names of its nodes."""
+    stages = plan(graph(nodes)).stages
+    return [[each.name for each in ([stage.head] if stage.head else []) + stage.tail] for stage in stages]
+
+
+def test_a_residual_block_is_one_pass_behind_each_convolution():
+    found = passes(GRAPHS["residual"])
+    assert ["conv1", "norm1", "add1", "sign2"] in found
+    assert ["conv2", "norm2", "add2"] in found
+
+
+def test_values_between_the_nodes_of_a_pass_stay_in_registers():
+    stages = plan(graph(GRAPHS["residual"])).stages
+    written = {place.name for stage in stages for place in stage.stored}
+    assert {"conv1", "norm1", "conv2", "norm2"}.isdisjoint(written)
+    assert {"pool", "add1", "sign2"} <= written
+
+
+def test_a_sum_with_what_follows_from_itself_is_no_circle():
+    """`add` waits for `conv`, which waits for `x`: its pass cannot be the one that makes `x`."""
+    nodes = [
+        layer("stem", "pixels", 8, tiny.PIXELS, tiny.FLOAT),
+        step("x", g.Affine(), "stem"),
+        layer("conv", "x", 8, REALS, tiny.FLOAT),
+        step("add", g.Add(), "x", "conv"),
+        layer("fc", "add", 5, REALS, tiny.FLOAT, tiny.LINEAR, None),
+    ]
+    whole = graph(nodes)
+    assert passes(nodes) == [["stem"], ["x"], ["conv"], ["add"], ["fc"]]
+    check(whole, tensors_of(whole), images_of(2))
+
+
+def test_maps_that_are_not_needed_any_more_make_room():
+    nodes = [layer("stem", "pixels", 8, tiny.PIXELS, tiny.FLOAT)]
+    nodes += [layer(f"conv{i}", nodes[-1].name if not i else f"conv{i - 1}", 8, REALS, tiny.FLOAT) for i in range(9)]
+    nodes += [layer("fc", "conv8", 5, REALS, tiny.FLOAT, tiny.LINEAR, None)]
+    assert len(set(plan(graph(nodes)).slots.values())) == 2
+
+
+def test_values_of_any_size_at_the_ends_of_what_floats_hold():
+    """Zeros of both kinds, numbers without a normal exponent, and sums beyond the largest float."""
+    whole = graph(GRAPHS["slopes"])
+    tensors = tensors_of(whole)
+    for name, values in tensors.items():
+        if name.endswith(("shift", "scale")):
+            values[::3] = [0.0, -0.0, 1e-42, 1e38, -1e38][len(name) % 5]
+    with np.errstate(all="ignore"):
+        expected = reference.run(whole, tensors, images_of(2))
+    for fuse in (True, False):
+        np.testing.assert_array_equal(PackedNetwork(whole, tensors, fuse=fuse)(images_of(2)), expected)

@@ -1,0 +1,290 @@
+"""How the engine runs a graph: nodes gathered into stages, values laid into slots of memory.
+
+A stage is one pass over a map: a node that has to run by itself (a convolution, a pool) or none, and a tail of
+elementwise nodes and signs. Values between the nodes of a stage are written to memory only where another stage reads
+them. Slots are shared by values that are never needed at once.
+"""
+
+import heapq
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from xnorlit.packed.graph import Add, Affine, Clip, Flatten, Flow, Graph, Layer, Node, Shift, Sign, TwoSlope
+from xnorlit.packed.memory import ALIGNMENT, scratch_bytes, tail_scratch_bytes
+
+ELEMENTWISE = (Affine, Shift, Add, TwoSlope, Clip)
+
+
+class Border(NamedTuple):
+    """What surrounds a map of bits in memory: positions above and left, and whether they hold ones."""
+
+    vertical: int = 0
+    horizontal: int = 0
+    ones: bool = False
+
+
+class Place(NamedTuple):
+    """A value in memory: bits may lie there more than once, with several borders."""
+
+    name: str
+    border: Border = Border()
+
+
+@dataclass
+class Stage:
+    """One pass.
+
+    Attributes:
+        head: What runs by itself; `None` for a tail alone.
+        reads: What the head, or the tail alone, reads.
+        tail: The nodes behind it, in order: each elementwise node works on the value of the one before it, a sign on
+            that of the node that it reads.
+        running: For each elementwise node of the tail, the value that it works on.
+        stored: Places of reals and bits that the stage writes.
+        copies: Bits that are copied into another border behind the stage.
+    """
+
+    head: Node | None
+    reads: tuple[Place, ...]
+    tail: list[Node] = field(default_factory=list)
+    running: dict[str, str] = field(default_factory=dict)
+    stored: tuple[Place, ...] = ()
+    copies: tuple[tuple[Place, Place], ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Stages in the order in which they run.
+
+    Attributes:
+        stages: The stages.
+        slots: For each place, the number of its slot.
+        arena_bytes: What one image takes: all slots, and the scratch of one stage at a time.
+    """
+
+    stages: tuple[Stage, ...]
+    slots: dict[Place, int]
+    arena_bytes: int
+
+
+def hosts(layer: Layer) -> bool:
+    """Whether a tail may take a layer's sums where they arise."""
+    aligned = layer.groups == 1 or layer.outputs // layer.groups % 32 == 0
+    return (
+        layer.binary
+        and layer.operand.scale == "none"
+        and layer.pool is None
+        and layer.ending.form == "reals"
+        and not layer.ending.per_position
+        and (aligned or layer.window_sum)
+    )
+
+
+def plan(graph: Graph, *, fuse: bool = True) -> Plan:
+    """The plan of a graph that fits.
+
+    Args:
+        graph: The graph.
+        fuse: Whether nodes share passes; without, each has its own.
+    """
+    flows = graph.flows()
+    stages, made_in = _ordered(*_gathered(graph.nodes, fuse))
+    _store(stages, made_in, graph, flows)
+    slots, slot_bytes = _slots(stages, graph, flows)
+    scratch = max((_scratch(stage, flows) for stage in stages), default=0)
+    return Plan(tuple(stages), slots, slot_bytes + scratch)
+
+
+def _gathered(nodes: Sequence[Node], fuse: bool) -> tuple[list[Stage], list[int]]:
+    """Stages, and for each the set of stages that it waits for, as bits of a number."""
+    stages: list[Stage] = []
+    waits: list[int] = []
+    end: list[str | None] = []  # of a stage with a tail, the value that the next node would work on
+    made_in: dict[str, int] = {}
+
+    def before(names: Sequence[str]) -> int:
+        """The stages that make these values, and those that they wait for."""
+        found = 0
+        for name in names:
+            if name in made_in:
+                found |= waits[made_in[name]] | 1 << made_in[name]
+        return found
+
+    def begin(head: Node | None, reads: Sequence[str], value: str | None) -> int:
+        stages.append(Stage(head, tuple(Place(name) for name in reads)))
+        waits.append(before(reads))
+        end.append(value)
+        return len(stages) - 1
+
+    def join(at: int, more: int) -> None:
+        """Stage `at` waits for more, and so do all that wait for it."""
+        waits[at] |= more
+        for other, waited in enumerate(waits):
+            if waited >> at & 1:
+                waits[other] |= waits[at]
+
+    for node in nodes:
+        if isinstance(node.op, Sign):
+            source = node.inputs[0]
+            at = made_in.get(source, -1) if fuse else -1
+            if at < 0 or end[at] is None:
+                at = begin(None, node.inputs, source)
+            stages[at].tail.append(node)
+        elif isinstance(node.op, ELEMENTWISE):
+            at, running = -1, ""
+            for source, other in zip(node.inputs, reversed(node.inputs), strict=True):
+                here = made_in.get(source, -1)
+                if not fuse or here < 0 or end[here] != source:
+                    continue
+                if made_in.get(other) != here and before([other]) >> here & 1:  # it follows from this stage
+                    continue
+                # A convolution's sums are in a register; of two, those that are made last.
+                if at < 0 or (stages[here].head is not None, here) > (stages[at].head is not None, at):
+                    at, running = here, source
+            if at < 0:
+                running = node.inputs[0]
+                at = begin(None, [running], running)
+            stages[at].running[node.name] = running
+            stages[at].tail.append(node)
+            end[at] = node.name
+            join(at, before(node.inputs) & ~(1 << at))
+        else:
+            tailed = isinstance(node.op, Layer) and hosts(node.op) and (fuse or node.op.window_sum)
+            at = begin(node, node.inputs, node.name if tailed and fuse else None)
+        made_in[node.name] = at
+    return stages, waits
+
+
+def _ordered(stages: list[Stage], waits: list[int]) -> tuple[list[Stage], dict[str, int]]:
+    """The stages, each behind those that it waits for, and the number of the one that makes each value."""
+    left = [waited.bit_count() for waited in waits]
+    followers: list[list[int]] = [[] for _ in stages]
+    for at, waited in enumerate(waits):
+        while waited:
+            lowest = waited & -waited
+            followers[lowest.bit_length() - 1].append(at)
+            waited ^= lowest
+    ready = [at for at, count in enumerate(left) if not count]
+    order = []
+    while ready:
+        at = heapq.heappop(ready)
+        order.append(at)
+        for follower in followers[at]:
+            left[follower] -= 1
+            if not left[follower]:
+                heapq.heappush(ready, follower)
+    ordered = [stages[at] for at in order]
+    made_in = {}
+    for number, stage in enumerate(ordered):
+        for node in ([stage.head] if stage.head else []) + stage.tail:
+            made_in[node.name] = number
+    return ordered, made_in
+
+
+def _store(stages: list[Stage], made_in: dict[str, int], graph: Graph, flows: dict[str, Flow]) -> None:
+    """Says what each stage reads and writes in memory, and with which borders bits lie there."""
+    borders: dict[str, list[Border]] = {}
+    stored = {graph.nodes[-1].name}
+    for node in graph.nodes:
+        here = made_in[node.name]
+        for name in node.inputs:
+            if flows[name].form in ("signs", "codes"):
+                wanted = borders.setdefault(name, [])
+                border = _border(node)
+                if border is not None and border not in wanted:
+                    wanted.append(border)
+            inside = made_in.get(name) == here and (
+                isinstance(node.op, Sign) or stages[here].running.get(node.name) == name
+            )
+            # A value that is added to itself, or behind others to the one that runs, is read from memory too.
+            if not inside or node.inputs.count(name) > 1:
+                stored.add(name)
+    for node in graph.nodes:
+        stage, form = stages[made_in[node.name]], flows[node.name].form
+        if form in ("signs", "codes"):
+            first, *others = borders.get(node.name) or [Border()]
+            place = Place(node.name, first)
+            stage.stored += (place,)
+            stage.copies += tuple((place, Place(node.name, other)) for other in others)
+        elif node.name in stored:
+            stage.stored += (Place(node.name),)
+    for stage in stages:
+        if stage.head is None:
+            continue
+        wanted = _border(stage.head)
+        places = []
+        for name, _ in stage.reads:
+            known = borders.get(name) or [Border()]
+            places.append(Place(name, known[0] if wanted is None else wanted) if name in borders else Place(name))
+        stage.reads = tuple(places)
+
+
+def _border(node: Node) -> Border | None:
+    """What a node wants around bits; `None` where any border does."""
+    if not isinstance(node.op, Layer):
+        return None
+    if not node.op.binary or node.op.window is None:
+        return Border()
+    vertical, horizontal = node.op.window.padding
+    return Border(vertical, horizontal, node.op.border == "ones" and (vertical > 0 or horizontal > 0))
+
+
+def _bytes(place: Place, flow: Flow) -> int:
+    at = flow.map
+    if flow.form == "reals":
+        return 4 * math.prod(at)
+    rows, columns = at.height + 2 * place.border.vertical, at.width + 2 * place.border.horizontal
+    return 4 * flow.bits * rows * columns * ((at.channels + 31) // 32)
+
+
+def _slots(stages: Sequence[Stage], graph: Graph, flows: dict[str, Flow]) -> tuple[dict[Place, int], int]:
+    """Slots by liveness, and the bytes of all of them."""
+    root = {}  # a flattened value lies where the one does that it reads
+    for node in graph.nodes:
+        if isinstance(node.op, Flatten):
+            root[Place(node.name)] = root.get(Place(node.inputs[0]), Place(node.inputs[0]))
+    last: dict[Place, int] = {}
+    for number, stage in enumerate(stages):
+        added = [Place(name) for node in stage.tail for name in node.inputs if flows[name].form == "reals"]
+        for place in (*stage.reads, *stage.stored, *added, *(copy for pair in stage.copies for copy in pair)):
+            last[root.get(place, place)] = number
+    last[root.get(Place(graph.nodes[-1].name), Place(graph.nodes[-1].name))] = len(stages)
+    ends: dict[int, list[Place]] = {}
+    for place, number in last.items():
+        ends.setdefault(number, []).append(place)
+    slots: dict[Place, int] = {}
+    sizes: list[int] = []
+    free: dict[object, list[int]] = {}  # by kind: reals, or one map of bits
+    for number, stage in enumerate(stages):
+        for place in (*stage.stored, *(copy for _, copy in stage.copies)):
+            if place in root:
+                continue
+            kind, size = _kind(place, flows), _bytes(place, flows[place.name])
+            idle = free.setdefault(kind, [])
+            if idle:
+                large = [slot for slot in idle if sizes[slot] >= size]
+                slot = min(large, key=sizes.__getitem__) if large else max(idle, key=sizes.__getitem__)
+                idle.remove(slot)
+                sizes[slot] = max(sizes[slot], size)
+            else:
+                slot = len(sizes)
+                sizes.append(size)
+            slots[place] = slot
+        for place in ends.get(number, ()):
+            if place in slots:
+                free.setdefault(_kind(place, flows), []).append(slots[place])
+    return slots, sum(sizes) + 2 * ALIGNMENT * len(sizes)
+
+
+def _kind(place: Place, flows: dict[str, Flow]) -> object:
+    flow = flows[place.name]
+    return "reals" if flow.form == "reals" else (flow.bits, flow.map, place.border)
+
+
+def _scratch(stage: Stage, flows: dict[str, Flow]) -> int:
+    if stage.head is None or not isinstance(stage.head.op, Layer):
+        return 0
+    layer, at = stage.head.op, flows[stage.reads[0].name].map
+    return scratch_bytes(layer, at) + tail_scratch_bytes(layer, at)
