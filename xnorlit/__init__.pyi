@@ -25,6 +25,7 @@ from .binarize.xnor import XNOR as XNOR
 from .binarize.xnorplusplus import XNORPlusPlus as XNORPlusPlus
 from .comparison.compare import compare as compare
 from .errors import UserError as UserError
+from .export.formats import export as export
 from .export.nodes import register_node as register_node
 from .export.pack import pack as pack
 from .layers import AdaptiveAvgPool2d as AdaptiveAvgPool2d

@@ -57,6 +57,9 @@ COMMANDS: dict[str, Command] = {
     "pack": Command(
         "a trained network into bits: one small file, measured", "runs/cifar10/pair-0/xnor/seed-0 --ends int8"
     ),
+    "export": Command(
+        "a trained network for another runtime: OpenVINO or ONNX", "runs/cifar10/pair-0/xnor/seed-0 --format openvino"
+    ),
     "classify": Command(
         "pictures through a packed network: the likeliest classes",
         "cifar10-best cat.jpg holidays/",

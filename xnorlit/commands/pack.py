@@ -88,9 +88,9 @@ def _pack_run(run: Run, which: str, ends: Ends, out: Path, *, given: bool) -> No
     if ends == "int8":
         exact = PackedNetwork(*packed_of(run, rebuilt, "float"))
         float_ends = answers(partial(on_engine, exact), rebuilt.data, "accuracy with float ends")
-        say("", _difference(found, float_ends, "with float ends"))
+        say("", difference(found, float_ends, "with float ends"))
     module, name = answers_of_module(run, rebuilt)
-    say("", _difference(found, module, name))
+    say("", difference(found, module, name))
     _say_next(out)
 
 
@@ -174,7 +174,14 @@ def _accuracy(graph: Graph, engine: PackedNetwork) -> str:
     )
 
 
-def _difference(ours: Answers, theirs: Answers, name: str) -> str:
+def difference(ours: Answers, theirs: Answers, name: str) -> str:
+    """One line: how often the others are right, and for how many images the five likeliest differ.
+
+    Args:
+        ours: Answers for some images.
+        theirs: For the same images.
+        name: Of the others.
+    """
     differ = int((ours.top5 != theirs.top5).any(axis=1).sum())
     points = 100 * (ours.share(1) - theirs.share(1))
     return (

@@ -26,6 +26,7 @@ from xnorlit.export.layers import packed_layer
 from xnorlit.export.operands import refuse
 from xnorlit.export.trace import Trace, traced
 from xnorlit.export.weight import Weight, weigh
+from xnorlit.packed import tensorfile
 from xnorlit.packed.document import document, parse
 from xnorlit.packed.engine import METADATA
 from xnorlit.packed.graph import Graph, Layer, Map, Node
@@ -219,6 +220,22 @@ def _inputs(trace: Trace, link: Link, images: np.ndarray | None) -> np.ndarray:
         for i in range(0, len(images), AT_ONCE)
     ]
     return link.layer.binarizer.input_codes(torch.cat(seen)).values.numpy()
+
+
+def opened(file: Path) -> Packed:
+    """A packed file as what `pack` gave.
+
+    Args:
+        file: The file.
+
+    Raises:
+        UserError: It is no packed network.
+    """
+    metadata, tensors = tensorfile.read(file)
+    try:
+        return Packed(parse(json.loads(metadata.get(METADATA, "null")), tensors), tensors)
+    except ValueError as error:
+        raise tensorfile.damaged(file, str(error)) from None
 
 
 def write(file: Path | str, graph: Graph, tensors: Mapping[str, np.ndarray]) -> None:

@@ -1,0 +1,30 @@
+"""The exported networks on the runtimes that they are for, with the integers of their layers."""
+
+import numpy as np
+import pytest
+
+from xnorlit.export import openvino as openvino_format
+
+
+def with_openvino(graph, tensors, pixels, *, sums=False, **how):
+    """Logits of images, and with `sums` also `{layer: (N, H', W', O)}`."""
+    openvino = pytest.importorskip("openvino")
+    model = openvino_format.build(graph, tensors, batch=len(pixels), **how)
+    found = [op.output(0) for op in model.get_ops() if op.get_friendly_name().endswith("/sums")] if sums else []
+    names = [output.get_node().get_friendly_name().removesuffix("/sums") for output in found]
+    whole = openvino.Model([model.output(0), *found], model.get_parameters(), "test")
+    settings = openvino_format.PRECISION | {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+    given = openvino.Core().compile_model(whole, "CPU", settings)(pixels)
+    logits, *rest = (given[i].copy() for i in range(len(given)))
+    maps = (values.reshape(*values.shape, *(1,) * (4 - values.ndim)).transpose(0, 2, 3, 1) for values in rest)
+    return (logits, dict(zip(names, maps, strict=True))) if sums else logits
+
+
+RUNTIMES = {"openvino": with_openvino}
+
+
+def same_top5(ours, theirs, within=1e-4):
+    """Whether the five likeliest are equal, in order, but for those that are as likely as each other."""
+    first, second = (np.argsort(-logits, axis=1, kind="stable")[:, :5] for logits in (ours, theirs))
+    values = [np.take_along_axis(ours, order, axis=1) for order in (first, second)]
+    return bool((np.abs(values[0] - values[1]) <= within * max(1, np.abs(ours).max())).all())

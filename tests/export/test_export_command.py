@@ -1,0 +1,109 @@
+"""`xl.export` and `xnorlit export`: what they write and say, and what they refuse with nothing half-written."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import xnorlit as xl
+from tests.export.runtimes import same_top5
+from xnorlit.errors import UserError
+from xnorlit.export import formats
+from xnorlit.export.pack import opened
+from xnorlit.export.random_weights import drawn_network
+
+pytest.importorskip("openvino")
+
+
+@pytest.fixture(scope="module")
+def packed():
+    return drawn_network("alexnet-small", "float")
+
+
+def test_a_run_is_exported_and_answers_as_the_engine(xnorlit, run, tmp_path):
+    file = tmp_path / "net.xml"
+    status, out, err = xnorlit("export", run, "--format", "openvino", "--out", file)
+    assert (status, err) == (0, "")
+    assert re.search(r"net.xml and net.bin: [\d.]+ MiB, OpenVINO's", out)
+    assert "OpenVINO (+0.00 points); the five likeliest, in order, differ for 0 of 20 images" in out
+    assert "one photograph, one thread: " in out
+    assert "INFERENCE_PRECISION_HINT" in out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.bin", "net.xml"]
+    status, _, _ = xnorlit("export", run)
+    assert status == 0
+    assert [path.suffix for path in sorted((run / "openvino").iterdir())] == [".bin", ".xml"]
+
+
+def test_the_files_hold_the_network_and_say_what_it_is(packed, tmp_path):
+    import openvino
+
+    written = xl.export(packed, tmp_path / "small")
+    assert [file.name for file in written.files] == ["small.bin", "small.xml"]
+    assert written.bytes == sum(file.stat().st_size for file in tmp_path.iterdir())
+    model = openvino.Core().read_model(written.files[-1])
+    assert model.get_rt_info(["xnorlit", "classes"]).value.split("\n") == list(packed.graph.classes)
+    assert model.input(0).get_any_name() == "pixels"
+    assert model.output(0).get_any_name() == "logits"
+    kinds = [op.get_type_name() for op in model.get_ops()]
+    assert kinds.count("BinaryConvolution") == packed.weight.layers
+    network = formats.FORMATS["openvino"].network(written.files[-1], 4, 1)
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), np.uint8)
+    expected = xl.packed.PackedNetwork(*packed)(pixels)
+    assert same_top5(expected, network(pixels))
+    np.testing.assert_allclose(network(pixels), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_packed_file_is_exported_without_its_run(xnorlit, packed, tmp_path):
+    from xnorlit.export.pack import write
+
+    write(tmp_path / "a.safetensors", *packed)
+    assert opened(tmp_path / "a.safetensors").graph == packed.graph
+    status, _, err = xnorlit("export", tmp_path / "a.safetensors")
+    assert (status, err) == (0, "")
+    assert (tmp_path / "openvino" / "alexnet-small.xml").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--format", "opnvino"], "no format named opnvino. Did you mean openvino?"),
+        (["--out", "none/net.xml"], "none is no folder. Create it (mkdir -p none), or give another file."),
+        (["--out", "net.bin"], "net.bin: openvino files end in .xml. Give net.xml."),
+        (["--out", "folder/net.xml"], "folder/net.xml is a folder. Give the name of a file."),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_written(xnorlit, run, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder" / "net.xml").mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    status, _, err = xnorlit("export", run, *words)
+    assert status == 2
+    assert message in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_missing_package_is_named_with_what_to_type(packed, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(UserError, match=r"OpenVINO is not installed. Install it: pip install 'xnorlit\[openvino\]'"):
+        xl.export(packed, tmp_path / "net.xml")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("most", [2**12, 2**16])
+def test_on_a_full_disk_nothing_is_half_written(packed, tmp_path, most):
+    from xnorlit.export.pack import write
+
+    write(tmp_path / "a.safetensors", *packed)
+    (tmp_path / "net.xml").write_text("before")
+    code = (
+        "import resource, sys; from xnorlit.commands.main import main; import openvino; "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most})); "
+        "sys.exit(main(['export', 'a.safetensors', '--out', 'net.xml']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "no space left" in done.stderr
+    assert (tmp_path / "net.xml").read_text() == "before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "net.xml"]

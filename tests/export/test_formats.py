@@ -1,0 +1,124 @@
+"""Every format, of every network and every binarizer: what is exported computes what the module does, or is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.export.runtimes import RUNTIMES, same_top5
+from tests.export.test_binarizers import ALL, CLASSES, EVERY, pixels_for, to_torch
+from tests.packed.networks import NETWORKS, integers_of_engine, integers_of_module, settle, turns, unkind
+from xnorlit.binarize.bwn import BWN
+from xnorlit.binarize.xnor import XNOR
+from xnorlit.errors import UserError
+from xnorlit.export.pack import pack
+from xnorlit.packed import PackedNetwork
+
+FORMATS = sorted(RUNTIMES)
+KIND = NETWORKS["pool-before-norm"]
+
+
+def packed_of(table, binarizer=None, **how):
+    """A network, what it packs to, and images that tell its outputs apart."""
+    model = unkind(table, binarizer=binarizer, **how)
+    settle(model, to_torch(pixels_for(table, 32, 100)), variances=True)
+    return model, pack(model, image_size=table.image_size, classes=CLASSES)
+
+
+def held(format, model, packed, pixels, *, exact=True, **how):
+    """Runs an exported network and compares all that it computes with the module in evaluation."""
+    expected, logits = integers_of_module(model, to_torch(pixels))
+    found, sums = RUNTIMES[format](*packed, pixels, sums=True, **how)
+    same = np.ones(len(pixels), bool)
+    for name, turn in turns(model, *packed).items():
+        copies = len(turn) // expected[name].shape[-1]
+        same &= (sums[name] * turn == np.tile(expected[name], copies)).all(axis=(1, 2, 3))
+    assert same.all() if exact else same.mean() > 0.5
+    np.testing.assert_allclose(found[same], logits[same], rtol=1e-3, atol=1e-3)
+    alone = RUNTIMES[format](*packed, pixels, **how)  # without outputs in between, which keep operations from fusing
+    np.testing.assert_allclose(alone, found, rtol=1e-4, atol=1e-4)
+    assert same_top5(logits[same], alone[same], 1e-3)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("table", sorted(NETWORKS))
+def test_every_network_computes_the_modules_integers(format, table):
+    model, packed = packed_of(NETWORKS[table])
+    held(format, model, packed, pixels_for(NETWORKS[table], 12))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(("name", "given"), EVERY)
+@pytest.mark.parametrize("table", ["pool-before-norm", "norm-behind-flatten"])
+def test_every_binarizer_is_exported_or_refused_by_name(format, table, name, given):
+    table = NETWORKS[table]
+    try:
+        model, packed = packed_of(table, ALL[name](**given))
+    except UserError as error:
+        assert "cannot be packed" in str(error)  # noqa: PT017
+        return
+    binarizer = model.conv2.conv.binarizer
+    held(format, model, packed, pixels_for(table, 12), exact=binarizer.exact and "input_scale" not in given)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_sums_beyond_fp32_are_refused_by_name(format):
+    blocks = [replace(block, outputs=512) if block.name == "conv1" else block for block in KIND.blocks]
+    blocks = [replace(block, kernel=5, padding=2) if block.name == "conv2" else block for block in blocks]
+    table = replace(KIND, name="wide", blocks=tuple(blocks))
+    packed = pack(unkind(table, binarizer=ALL["DoReFa"](8, 8)), image_size=20, classes=CLASSES)
+    with pytest.raises(UserError, match=r"conv2 cannot be exported: its sums reach .* train with fewer bits"):
+        RUNTIMES[format](*packed, pixels_for(table))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_thresholds_hold_at_equality_and_in_both_directions(format):
+    _, (graph, tensors) = packed_of(NETWORKS["pool-before-norm"])
+    # Sums on the threshold, and next to it on either side, of every channel and both directions.
+    pixels = pixels_for(KIND, 32)
+    _, sums = RUNTIMES[format](graph, tensors, pixels, sums=True)
+    for after in (0, 1):
+        tensors = dict(tensors)
+        for name in ("conv2", "conv3", "fc6"):
+            found = sums[name].max(axis=(1, 2)) if name != "fc6" else sums[name][:, 0, 0]
+            tensors[f"{name}.threshold"] = found[:1].astype(np.int32) + after
+            tensors[f"{name}.flip"] = np.random.default_rng(0).integers(0, 256, tensors[f"{name}.flip"].shape, np.uint8)
+        expected = PackedNetwork(graph, tensors)(pixels)
+        np.testing.assert_allclose(RUNTIMES[format](graph, tensors, pixels), expected, rtol=1e-4, atol=1e-4)
+        assert np.ptp(expected, axis=0).mean() > 0.01
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("padding", [0, 2])
+def test_ends_in_8_bits_compute_the_engines_integers(format, padding):
+    blocks = [replace(block, padding=padding) if block.name == "conv1" else block for block in KIND.blocks]
+    table = replace(KIND, name="bytes", blocks=tuple(blocks))
+    model, pixels = unkind(table), pixels_for(table, 12)
+    settle(model, to_torch(pixels_for(table, 32, 100)), variances=True)
+    packed = pack(model, image_size=20, classes=CLASSES, ends="int8", calibration=pixels_for(table, 32, 5))
+    expected = integers_of_engine(*packed, pixels)
+    logits, sums = RUNTIMES[format](*packed, pixels, sums=True)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(sums[name], values)
+    np.testing.assert_allclose(logits, PackedNetwork(*packed)(pixels), rtol=1e-2, atol=2e-2)
+    with pytest.raises(UserError, match="conv1 cannot be exported: its 8-bit form reads uint8 pixels"):
+        RUNTIMES[format](*packed, pixels, normalized_input=True)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_input_may_be_normalised_already(format):
+    _, packed = packed_of(KIND)
+    pixels = pixels_for(KIND, 8)
+    given = ((pixels - np.float32(128)) / np.float32(64)).transpose(0, 3, 1, 2)
+    expected = RUNTIMES[format](*packed, pixels)
+    found = RUNTIMES[format](*packed, np.ascontiguousarray(given, np.float32), normalized_input=True)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    ("layers", "name"), [({"conv3": XNOR(input_scale="K")}, "XNOR"), ({"conv2": BWN(), "fc7": XNOR()}, "BWN")]
+)
+def test_methods_mix_from_layer_to_layer(format, layers, name):
+    model, packed = packed_of(KIND, ALL[name](), layers=layers)
+    held(format, model, packed, pixels_for(KIND, 12), exact=False)

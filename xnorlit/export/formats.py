@@ -1,0 +1,160 @@
+"""The formats that a packed network is exported to, and the writing of one: all of its files, or none."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import nn
+
+from xnorlit.edge.atomic import sync
+from xnorlit.errors import UserError, did_you_mean
+from xnorlit.export import openvino
+from xnorlit.export.pack import Packed, pack
+
+
+class Format(NamedTuple):
+    """A format.
+
+    Attributes:
+        about: What it is, for the terminal.
+        suffix: Of the file that names the network.
+        runtime: What runs it.
+        write: From a packed network to its files in a folder: graph, tensors, folder, name, whether its input is
+            normalised; gives the files, the one that needs the others last.
+        network: From its file, a batch and a number of threads to a function of images.
+        advice: What its user has to know, in one line.
+    """
+
+    about: str
+    suffix: str
+    runtime: str
+    write: Callable[..., list[Path]]
+    network: Callable[[Path, int, int], Callable[[np.ndarray], np.ndarray]]
+    advice: str
+
+
+FORMATS = {
+    "openvino": Format(
+        "OpenVINO's intermediate representation",
+        ".xml",
+        "OpenVINO",
+        openvino.write,
+        openvino.Network,
+        openvino.ADVICE,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        format: Name of the format.
+        files: All files; the last one names the network.
+    """
+
+    format: str
+    files: tuple[Path, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Of all files."""
+        return sum(file.stat().st_size for file in self.files)
+
+    def __str__(self) -> str:
+        names = " and ".join(file.name for file in reversed(self.files))
+        return f"{names}: {self.bytes / 2**20:.3g} MiB, {FORMATS[self.format].about}"
+
+
+def export(
+    network: nn.Module | Packed,
+    file: Path | str,
+    *,
+    format: str = "openvino",
+    normalized_input: bool = False,
+    **packing: Any,
+) -> Exported:
+    """Writes a trained network for another runtime: OpenVINO or ONNX.
+
+    It computes what the packed network computes: the integers of its binary layers are the module's in evaluation.
+    `docs/export.md` says what each format keeps, and how to run it.
+
+    Args:
+        network: A module in any mode, or what `pack` gave.
+        file: Its file; an existing one is replaced. The ending of the format may be left out.
+        format: `openvino`, `onnx`, or `onnx-qdq`, which stores few-bit weights in 8 bits.
+        normalized_input: Whether the exported network reads fp32 `[N, 3, S, S]`, normalised already, instead of uint8
+            `[N, S, S, 3]`.
+        packing: For a module, the arguments of `pack`: `image_size`, `classes`, and so on.
+
+    Raises:
+        UserError: There is no such format, its package is missing, or the network cannot be expressed; the message says
+            which layer, and what to use instead.
+
+    Examples:
+        >>> import tempfile
+        >>> import torch
+        >>> import xnorlit as xl
+        >>> net = torch.nn.Sequential(
+        ...     torch.nn.Conv2d(3, 16, 3, padding=1),
+        ...     torch.nn.BatchNorm2d(16),
+        ...     xl.BinaryConv2d(16, 32, 3, padding=1, binarizer="XNOR"),
+        ...     torch.nn.MaxPool2d(4),
+        ...     torch.nn.Flatten(),
+        ...     torch.nn.Linear(512, 2),
+        ... )
+        >>> packed = xl.pack(net, image_size=16, classes=["cat", "dog"], mean=[125, 123, 114], std=[63, 62, 67])
+        >>> print(xl.export(packed, tempfile.mkdtemp() + "/net.xml", format="openvino"))
+        net.xml and net.bin: ... MiB, OpenVINO's intermediate representation
+    """
+    chosen = format_named(format)
+    target = placed(Path(file), format)
+    if not isinstance(network, Packed):
+        network = pack(network, **packing)
+    elif packing:
+        raise TypeError(f"{min(packing)}: goes with a module; the network is packed already")
+    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+    try:
+        made = chosen.write(*network, scratch, target.stem, normalized_input=normalized_input)
+        for each in made:
+            sync(each)
+        files = [each.replace(target.parent / each.name) for each in made]
+        sync(target.parent)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return Exported(format, tuple(files))
+
+
+def format_named(name: str) -> Format:
+    """A format by its name.
+
+    Raises:
+        UserError: There is none.
+    """
+    if name not in FORMATS:
+        raise UserError(f"no format named {name}.{did_you_mean(name, FORMATS)} Known: {', '.join(FORMATS)}.")
+    return FORMATS[name]
+
+
+def placed(file: Path, format: str) -> Path:
+    """The file that an export is written to, whose folder exists.
+
+    Raises:
+        UserError: The folder does not exist, or the file has the ending of something else.
+    """
+    suffix = FORMATS[format].suffix
+    if file.suffix not in ("", suffix) or not file.name:
+        raise UserError(f"{file}: {format} files end in {suffix}. Give {file.with_suffix(suffix).name or 'a name'}.")
+    if not file.parent.is_dir():
+        raise UserError(f"{file.parent} is no folder. Create it (mkdir -p {file.parent}), or give another file.")
+    if file.with_suffix(suffix).is_dir():
+        raise UserError(f"{file.with_suffix(suffix)} is a folder. Give the name of a file.")
+    if not os.access(file.parent, os.W_OK):
+        raise UserError(f"{file.parent}: permission denied. Give a file in a folder that you may write to.")
+    return file.with_suffix(suffix)

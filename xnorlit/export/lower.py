@@ -1,0 +1,468 @@
+"""A packed graph in the plain operations that every runtime has, for a format to write down.
+
+The walk is here, once; a format is a class of `Operations`. Maps are `(N, C, H, W)`, as those runtimes have them. Sums
+of few-bit operands are integers below 2^24, which fp32 holds exactly in any order of addition, and every code between
+two layers is a comparison with the packed graph's own threshold: both are exact, at equality too.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from xnorlit.errors import UserError
+from xnorlit.packed.graph import (
+    PIXELS,
+    Add,
+    Affine,
+    AveragePool,
+    Clip,
+    Concat,
+    Flatten,
+    GlobalAverage,
+    Graph,
+    Layer,
+    Map,
+    MaxPool,
+    Node,
+    Shift,
+    Sign,
+    Subsample,
+    TwoSlope,
+)
+
+V = TypeVar("V")
+Tensors = Mapping[str, np.ndarray]
+EXACT = 2**24  # fp32 holds every integer up to here
+HALVES = 2**22  # and every half up to here
+LARGEST = np.finfo(np.float32).max
+SMALLEST = np.finfo(np.float32).tiny  # runtimes may take what is smaller for 0
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A step function of each channel: `start + sum of change[l] over the levels l with x > above[l]`.
+
+    Attributes:
+        above: `(L, C)`, fp32.
+        start: `(C,)`.
+        change: `(L, C)`.
+    """
+
+    above: np.ndarray
+    start: np.ndarray
+    change: np.ndarray
+
+    @property
+    def signs(self) -> bool:
+        """Whether it is one threshold between -1 and +1, in either direction."""
+        return len(self.above) == 1 and bool((np.abs(self.change) == 2).all())
+
+
+@dataclass(frozen=True)
+class Window:
+    """Of a convolution; each pair is vertical, horizontal.
+
+    Attributes:
+        border: What the padding holds; of signs 0 or 1, else 0.
+    """
+
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    groups: int = 1
+    border: int = 0
+
+
+ZERO = Steps(np.array([[-SMALLEST]], np.float32), np.array([-1.0], np.float32), np.array([[2.0]], np.float32))
+"""`+1` where `x >= 0`."""
+
+
+class Operations(ABC, Generic[V]):
+    """What a format has to offer; `V` is a value in the graph that it builds.
+
+    A number per channel is an array `(C,)`, one per channel and position `(C, H, W)`.
+    """
+
+    @abstractmethod
+    def pixels(self, *, normalized: bool) -> V:
+        """The image: `(N, 3, S, S)`, fp32, of 0 to 255 unless normalised.
+
+        Raises:
+            UserError: Pixels were asked for, and the input is normalised already.
+        """
+
+    @abstractmethod
+    def steps(self, x: V, steps: Steps) -> V:
+        """The step function of each value."""
+
+    @abstractmethod
+    def sign_sums(self, x: V, steps: Steps, positive: np.ndarray, window: Window) -> V:
+        """Sums of products of signs.
+
+        Args:
+            x: Reals.
+            steps: From them to -1 and +1.
+            positive: Which weights are +1, the others are -1: `(O, C / groups, kh, kw)`.
+            window: Of the convolution.
+        """
+
+    @abstractmethod
+    def convolution(self, x: V, weight: np.ndarray, window: Window) -> V:
+        """A convolution with weights `(O, C / groups, kh, kw)`: integers below 256, or any reals."""
+
+    @abstractmethod
+    def linear(self, x: V, weight: np.ndarray) -> V:
+        """`(N, I)` by weights `(O, I)`, as for `convolution`."""
+
+    @abstractmethod
+    def byte_convolution(self, x: V, weight: np.ndarray, fill: np.ndarray, window: Window) -> V:
+        """A convolution of pixels with int8 weights, the padding `fill` per channel; exact."""
+
+    @abstractmethod
+    def byte_linear(self, x: V, step: float, weight: np.ndarray) -> V:
+        """`round(x / step)` in 0..255, `(N, I)`, by int8 weights `(O, I)`; exact from there on."""
+
+    @abstractmethod
+    def multiply(self, x: V, factor: np.ndarray) -> V:
+        """By a number per channel, or per channel and position."""
+
+    @abstractmethod
+    def add(self, x: V, summand: np.ndarray) -> V:
+        """Likewise."""
+
+    @abstractmethod
+    def kink(self, x: V, slope: np.ndarray) -> V:
+        """`max(x, 0) + slope * min(x, 0)`, a slope per channel, or per channel and position."""
+
+    @abstractmethod
+    def clip(self, x: V, low: float, high: float) -> V:
+        """`min(max(x, low), high)`."""
+
+    @abstractmethod
+    def product(self, x: V, y: V) -> V:
+        """Of two maps; one may have a single channel."""
+
+    @abstractmethod
+    def sum(self, x: V, y: V) -> V:
+        """Of two equal maps."""
+
+    @abstractmethod
+    def mean_magnitude(self, x: V) -> V:
+        """Mean of `|x|` over the channels, `(N, 1, H, W)`."""
+
+    @abstractmethod
+    def average_pool(self, x: V, kernel: tuple[int, int], window: Window) -> V:
+        """Sums over windows, the padding 0, over the kernel's size."""
+
+    @abstractmethod
+    def max_pool(self, x: V, size: int, stride: int, padding: int) -> V:
+        """The padding is never the maximum."""
+
+    @abstractmethod
+    def mean(self, x: V) -> V:
+        """Of each channel, `(N, C, 1, 1)`."""
+
+    @abstractmethod
+    def subsample(self, x: V, stride: int, before: int, after: int) -> V:
+        """Every stride-th pixel from the first on, with channels of 0 in front and behind."""
+
+    @abstractmethod
+    def concat(self, parts: list[V]) -> V:
+        """Maps, channels after channels."""
+
+    @abstractmethod
+    def padded(self, x: V, padding: tuple[int, int]) -> V:
+        """With a border of zeros, rows and columns."""
+
+    @abstractmethod
+    def positions_first(self, x: V) -> V:
+        """`(N, C, H, W)` as `(N, H, W, C)`."""
+
+    @abstractmethod
+    def features(self, x: V, count: int) -> V:
+        """`(N, C, H, W)` as `(N, count)`, channel by channel."""
+
+    @abstractmethod
+    def as_map(self, x: V, at: Map) -> V:
+        """`(N, count)` or a map as `(N, C, H, W)`."""
+
+    @abstractmethod
+    def named(self, x: V, name: str) -> V:
+        """The same value under a name, which stays in the file."""
+
+
+@dataclass(frozen=True)
+class _Value(Generic[V]):
+    """A value of the packed graph: reals, or what becomes codes once a reader says in which form it wants them.
+
+    Attributes:
+        x: Reals, a map.
+        at: Its extents.
+        steps: To signs or codes; `None` for reals.
+        flat: Whether `x` has a channel for each channel and position of the map, `(N, C H W, 1, 1)`.
+    """
+
+    x: V
+    at: Map
+    steps: Steps | None = None
+    flat: bool = False
+
+
+def lower(graph: Graph, tensors: Tensors, ops: Operations[V]) -> V:
+    """Builds a graph's logits, `(N, classes)`, out of a format's operations.
+
+    The sums of a layer are named `LAYER/sums`, before its pool; of a layer that counts bits those are the integers that
+    the module computes. Other values have their node's name.
+
+    Args:
+        graph: Fits the tensors.
+        tensors: By name.
+        ops: Have built nothing yet.
+
+    Raises:
+        UserError: The format cannot express a layer; the message names it and what to use instead.
+    """
+    return _Walk(graph, tensors, ops).logits()
+
+
+def refuse(condition: bool, name: str, why: str) -> None:
+    """Raises the error of a layer that a format cannot express.
+
+    Raises:
+        UserError: It cannot.
+    """
+    if condition:
+        raise UserError(f"{name} cannot be exported: {why}.")
+
+
+class _Walk(Generic[V]):
+    """One walk along a graph's nodes."""
+
+    def __init__(self, graph: Graph, tensors: Tensors, ops: Operations[V]) -> None:
+        self._graph, self._tensors, self._ops = graph, tensors, ops
+        self._values: dict[str, _Value[V]] = {}
+        self._coded: dict[str, V] = {}
+
+    def logits(self) -> V:
+        for node in self._graph.steps:
+            self._values[node.name] = self._layer(node, node.op) if isinstance(node.op, Layer) else self._other(node)
+        last = self._graph.steps[-1].name
+        return self._ops.features(self._values[last].x, len(self._graph.classes))
+
+    def _own(self, name: str) -> Tensors:
+        return {key.rpartition(".")[2]: value for key, value in self._tensors.items() if key.rpartition(".")[0] == name}
+
+    def _numbers(self, name: str) -> V:
+        """A value as reals, or as the numbers that its codes are."""
+        given = self._values[name]
+        if given.steps is None:
+            return given.x
+        if name not in self._coded:
+            self._coded[name] = self._ops.steps(given.x, given.steps)
+        return self._coded[name]
+
+    def _other(self, node: Node) -> _Value[V]:
+        """A node that is no layer."""
+        op, ops, own = node.op, self._ops, self._own(node.name)
+        at = self._graph.flows()[node.name].map
+        x = self._numbers(node.inputs[0])
+        if isinstance(op, Sign):
+            return _Value(x, at, _steps(own, 1, math.prod(own["threshold"].shape), signs=True))
+        if isinstance(op, MaxPool):
+            pooled = ops.max_pool(x, op.kernel, op.stride, op.padding)
+            bits = self._values[node.inputs[0]].steps is not None
+            return _Value(ops.named(pooled, node.name), at, ZERO if bits else None)
+        return _Value(ops.named(self._real(node, x, own), node.name), at)
+
+    def _real(self, node: Node, x: V, own: Tensors) -> V:
+        """A node from reals to reals."""
+        op, ops = node.op, self._ops
+        if isinstance(op, Affine):
+            return ops.add(ops.multiply(x, own["scale"]), own["shift"])
+        if isinstance(op, Shift):
+            return ops.add(x, own["shift"])
+        if isinstance(op, Add):
+            return ops.sum(x, self._numbers(node.inputs[1]))
+        if isinstance(op, TwoSlope):
+            return self._two_slope(op, x, own, self._values[node.inputs[0]].at)
+        if isinstance(op, Clip):
+            return ops.clip(x, op.low, op.high)
+        if isinstance(op, AveragePool):
+            return ops.average_pool(x, (op.kernel, op.kernel), Window((op.stride, op.stride), (op.padding, op.padding)))
+        if isinstance(op, GlobalAverage):
+            return ops.mean(x)
+        if isinstance(op, Subsample):
+            return ops.subsample(x, op.stride, op.before, op.after)
+        if isinstance(op, Concat):
+            return ops.concat([x, *(self._numbers(name) for name in node.inputs[1:])])
+        if isinstance(op, Flatten):
+            return self._flattened(x, self._values[node.inputs[0]].at)
+        raise UserError(f"{node.name} cannot be exported: {type(op).__name__} is not known to the exporter.")
+
+    def _two_slope(self, op: TwoSlope, x: V, own: Tensors, at: Map) -> V:
+        above, below = (
+            own[name] if slope is None else np.full(at.channels, slope, np.float32)
+            for name, slope in (("above", op.above), ("below", op.below))
+        )
+        if (above == 1).all():
+            return self._ops.kink(x, below)
+        nothing = np.zeros(at.channels, np.float32)
+        high = self._ops.multiply(self._ops.kink(x, nothing), above)
+        low = self._ops.multiply(self._ops.kink(self._ops.multiply(x, nothing - 1), nothing), -below)
+        return self._ops.sum(high, low)
+
+    def _flattened(self, x: V, at: Map) -> V:
+        """The engine flattens position by position, the runtimes channel by channel."""
+        moved = self._ops.positions_first(x)
+        return self._ops.as_map(moved, Map(1, 1, math.prod(at)))
+
+    def _layer(self, node: Node, layer: Layer) -> _Value[V]:
+        (name,) = node.inputs
+        if name == PIXELS:
+            self._values[PIXELS] = _Value(self._ops.pixels(normalized=layer.weights.form != "int8"), self._graph.input)
+        given, own, ops = self._values[name], self._own(node.name), self._ops
+        sums = ops.named(self._sums(layer, name, own), f"{layer.name}/sums")
+        if layer.window_sum:
+            sums = self._with_window(layer, given, sums, own)
+        if layer.operand.scale == "K":
+            looks = layer.looks(given.at)
+            mean = ops.mean_magnitude(given.x)
+            sums = ops.product(sums, ops.average_pool(mean, looks.kernel, Window(looks.stride, looks.padding)))
+        if layer.pool:
+            sums = ops.max_pool(sums, *layer.pool)
+        after, ending = layer.output(given.at), layer.ending
+        if ending.form == "reals":
+            return _Value(self._reals(layer, sums, own), after)
+        if not ending.per_position:
+            return _Value(sums, after, _steps(own, ending.levels, layer.outputs, signs=ending.form == "signs"))
+        # Thresholds of every position: each becomes a channel.
+        features = math.prod(after)
+        order = np.arange(features).reshape(after).transpose(2, 0, 1).ravel()
+        steps = _steps(own, ending.levels, features, signs=ending.form == "signs")
+        steps = Steps(*(np.ascontiguousarray(part[..., order]) for part in _parts(steps)))
+        return _Value(ops.as_map(sums, Map(1, 1, features)), after, steps, flat=True)
+
+    def _sums(self, layer: Layer, name: str, own: Tensors) -> V:
+        """A layer's sums over its input, `(N, O, H', W')`."""
+        given, ops, form = self._values[name], self._ops, layer.weights.form
+        at = given.at
+        looks = layer.looks(at)
+        window = Window(looks.stride, looks.padding, layer.groups, int(layer.border == "ones"))
+        if form != "planes":
+            weight = own["weight"].transpose(0, 3, 1, 2)
+            if form == "int8" and layer.operand.form == "pixels":
+                return ops.byte_convolution(given.x, weight, own["fill"], window)
+            if form == "int8":
+                flat = ops.features(given.x, math.prod(at))
+                y = ops.byte_linear(flat, layer.operand.step, weight.reshape(len(weight), -1))
+                return ops.as_map(y, Map(1, 1, layer.outputs))
+            return self._product(layer, name, weight, window)
+        planes = np.unpackbits(own["weight"], axis=-1, count=at.channels // layer.groups, bitorder="little")
+        planes = planes.transpose(0, 1, 4, 2, 3) == 1
+        if layer.operand.form == "signs":
+            return self._sign_sums(layer, given, planes, window)
+        factors = np.array(layer.weights.factors).reshape(-1, 1, 1, 1, 1)
+        weight = (factors * (2 * planes.astype(np.int64) - 1)).sum(axis=0) / layer.weights.divisor
+        if layer.binary:
+            most = int(np.abs(weight).reshape(len(weight), -1).sum(axis=1).max()) * (2**layer.operand.bits - 1)
+            refuse(
+                most > EXACT,
+                layer.name,
+                f"its sums reach {most}, beyond the integers that fp32 holds ({EXACT}); train with fewer bits",
+            )
+        return self._product(layer, name, weight.astype(np.float32), window)
+
+    def _product(self, layer: Layer, name: str, weight: np.ndarray, window: Window) -> V:
+        ops, given, x = self._ops, self._values[name], self._numbers(name)
+        if layer.window is None:
+            y = ops.linear(ops.features(x, math.prod(given.at)), weight.reshape(len(weight), -1))
+            return ops.as_map(y, Map(1, 1, layer.outputs))
+        if window.border and any(window.padding):  # signs, whose border holds ones
+            x = ops.add(ops.padded(ops.add(x, -np.ones(1, np.float32)), window.padding), np.ones(1, np.float32))
+            window = Window(window.stride, groups=window.groups)
+        return ops.convolution(x, weight, window)
+
+    def _sign_sums(self, layer: Layer, given: _Value[V], planes: np.ndarray, window: Window) -> V:
+        """Sums of signs by planes of signs, each plane by its factor."""
+        ops = self._ops
+        if given.flat:
+            planes = planes.reshape(*planes.shape[:2], -1, 1, 1)
+        x, steps = self._signs(given, planes.shape[2] * layer.groups)
+        total = None
+        for factor, plane in zip(np.array(layer.weights.factors) / layer.weights.divisor, planes, strict=True):
+            part = ops.sign_sums(x, steps, plane, window)
+            if factor != 1:
+                part = ops.multiply(part, np.full(layer.outputs, factor, np.float32))
+            total = part if total is None else ops.sum(total, part)
+        assert total is not None
+        return total
+
+    def _signs(self, given: _Value[V], channels: int) -> tuple[V, Steps]:
+        """A value, and one threshold per channel that makes signs of it."""
+        x, steps = given.x, given.steps or ZERO
+        if not steps.signs:  # signs that fall and rise
+            x, steps = self._ops.steps(x, steps), ZERO
+        return x, Steps(*(np.broadcast_to(part, (*part.shape[:-1], channels)) for part in _parts(steps)))
+
+    def _with_window(self, layer: Layer, given: _Value[V], sums: V, own: Tensors) -> V:
+        """`(n * sum_scale + A * window_scale) + constant`, A being the sum of the signs in the window."""
+        ops, at, looks = self._ops, given.at, layer.looks(given.at)
+        x, steps = self._signs(given, at.channels)
+        window = Window(looks.stride, looks.padding, layer.groups, int(layer.border == "ones"))
+        outputs = layer.outputs if layer.groups > 1 else 1  # one sum serves all outputs of a group
+        inside = ops.sign_sums(x, steps, np.ones((outputs, at.channels // layer.groups, *looks.kernel), bool), window)
+        rows, columns = layer.overlaps(at)
+        constant = own["constant"][np.ix_(rows, columns)].transpose(2, 0, 1)
+        both = ops.sum(ops.multiply(sums, own["sum_scale"]), ops.multiply(inside, own["window_scale"]))
+        return ops.add(both, np.ascontiguousarray(constant))
+
+    def _reals(self, layer: Layer, sums: V, own: Tensors) -> V:
+        """Affine maps, each with a kink at zero."""
+        ops = self._ops
+        for i, slope in enumerate(layer.ending.slopes):
+            sums = ops.multiply(sums, _each(own[f"scale{i}"]))
+            if (shift := own[f"shift{i}"]).any():
+                sums = ops.add(sums, _each(shift))
+            if slope is None:
+                sums = ops.kink(sums, _each(own[f"slope{i}"]))
+            elif slope != 1:
+                sums = ops.kink(sums, np.full(layer.outputs, slope, np.float32))
+        return sums
+
+
+def _parts(steps: Steps) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return steps.above, steps.start, steps.change
+
+
+def _each(values: np.ndarray) -> np.ndarray:
+    """A number per channel, or from one per position and channel one per channel and position."""
+    return values if values.ndim == 1 else np.ascontiguousarray(values.transpose(2, 0, 1))
+
+
+def _steps(own: Tensors, levels: int, features: int, *, signs: bool) -> Steps:
+    """The step function of a layer's sums, or of a sign's reals."""
+    start = _codes(own["flip"].reshape(1, -1, own["flip"].shape[-1]), features)[0]
+    change = _codes(own["change"], features) if "change" in own else np.ones((1, features), np.int64)
+    codes = np.bitwise_xor.accumulate(np.concatenate([start[None], change]), axis=0)
+    values = 2 * codes - 1 if signs else codes
+    above = _strictly(own["threshold"].reshape(levels, features))
+    return Steps(above, values[0].astype(np.float32), np.diff(values, axis=0).astype(np.float32))
+
+
+def _codes(octets: np.ndarray, features: int) -> np.ndarray:
+    """`(L, features)` of planes of octets, `(L, bits, octets)`."""
+    bits = np.unpackbits(octets, axis=-1, count=features, bitorder="little").astype(np.int64)
+    return (bits << np.arange(bits.shape[1])[:, None]).sum(axis=1)
+
+
+def _strictly(threshold: np.ndarray) -> np.ndarray:
+    """What a sum exceeds exactly if it reaches the threshold, fp32."""
+    if threshold.dtype.kind == "i":
+        wide = threshold.astype(np.float64)
+        return np.where(np.abs(wide) < HALVES, wide - 0.5, wide - 1).astype(np.float32)
+    below = np.nextafter(threshold, np.float32(-np.inf))
+    denormal = np.abs(below) < SMALLEST
+    return np.clip(np.where(denormal, np.where(threshold > 0, 0, -SMALLEST), below), -LARGEST, LARGEST)
