@@ -16,7 +16,7 @@ from xnorlit.models import networks
 from xnorlit.runs.arm import readable
 from xnorlit.runs.recipes import is_base
 from xnorlit.sweep.grid import Grid
-from xnorlit.sweep.grid.words import Base, place, words
+from xnorlit.sweep.grid.argv import Base, argv_of, place
 
 ROOT = Path(__file__).parents[1]
 ABLATIONS = ROOT / "docs" / "ablations.md"
@@ -67,7 +67,7 @@ def test_the_ablations_own_grid_is_one(tmp_path: Path) -> None:
     (text,) = re.findall(r"```yaml\n(.*?)```", ABLATIONS.read_text(), re.DOTALL)
     (tmp_path / "rates.yaml").write_text(text)
     grid = Grid.load(tmp_path / "rates.yaml")
-    places = {place(words(grid, cell, Base(), ROOT), ROOT).path.parent.name for cell in grid.cells}
+    places = {place(argv_of(grid, cell, Base(), ROOT), ROOT).path.parent.name for cell in grid.cells}
     assert places == {"Float-0.001", "Float-0.003", "XNOR-0.001", "XNOR-0.003"}
     assert readable("{class_path: DoReFa, init_args: {weight_bits: 2}}") == "DoReFa-2"
 

@@ -17,8 +17,8 @@ from tests.runs.factory import FLOAT_BITS, write_run
 from xnorlit.commands import main as cli
 from xnorlit.commands.resolve import resolved
 from xnorlit.sweep.grid import Grid
+from xnorlit.sweep.grid.argv import Base
 from xnorlit.sweep.grid.plan import planned
-from xnorlit.sweep.grid.words import Base
 from xnorlit.sweep.table import brief
 
 ROOT = Path(__file__).parents[1]
@@ -70,7 +70,7 @@ def checkout(tmp_path_factory):
     before = sys.argv
     for arm in ("float", "xnor"):
         overlay = str(base.with_name(f"{arm}.yaml"))
-        words = brief.words(arm, root / "brief", experiments=root / "experiments")
+        words = brief.argv(arm, root / "brief", experiments=root / "experiments")
         assert cli.main(["fit", *words, "-c", overlay, "--run.arm", arm]) == 0
     sys.argv = before
     return root
@@ -106,7 +106,7 @@ def grids(checkout):
         trials = [trial for trial in planned(grid, Base(root=root)) if finished(trial.parameters)]
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(checkout)
-            configs = [answer["config"] for answer in resolved([trial.job.words for trial in trials])]
+            configs = [answer["config"] for answer in resolved([trial.job.argv for trial in trials])]
         for number, (trial, config) in enumerate(zip(trials, configs, strict=True)):
             place = trial.job.place
             real = place.arm == "W32-A32"

@@ -12,7 +12,7 @@ from torch import nn
 from xnorlit.binarize.low_precision import LowPrecision
 from xnorlit.binarize.lsq import LSQ
 from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d
-from xnorlit.training.sync import SteadySync, tell_copies
+from xnorlit.training.sync import SteadySync, set_copies
 
 WORLD = 2
 CUTS = {"even": [4, 4], "uneven": [3, 5], "one": [1, 7]}
@@ -71,7 +71,7 @@ def work(rank, folder):
             found[f"{kind.__name__} {cut}"] = trained(norm, x, outer[rank])
     for kind, shape in NORMS.items():
         norm = SteadySync().apply(norm_of(kind))
-        tell_copies(norm, WORLD)
+        set_copies(norm, WORLD)
         found[f"{kind.__name__} copied"] = trained(norm, batch(shape), torch.zeros(shape, dtype=torch.float64))
     found["LSQ"] = states(LSQ(4, 4), images(rank))
     found["LowPrecision"] = states(LowPrecision(every=1000), images(rank))

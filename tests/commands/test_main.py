@@ -330,7 +330,7 @@ def raising(monkeypatch, error):
     def fails(*_):
         raise error
 
-    monkeypatch.setattr("xnorlit.commands.compare.compared", lambda *_, **__: fails())
+    monkeypatch.setattr("xnorlit.compare", lambda *_, **__: fails())
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from xnorlit import binarize, models, runs
 from xnorlit.commands import resolve
 from xnorlit.commands.main import main
 from xnorlit.runs.config import flatten, load_config
-from xnorlit.runs.moved import MOVED, _tell, todays
+from xnorlit.runs.moved import MOVED, _warn, with_current_paths
 
 HERE = Path(__file__).parent
 PAIR = Path("runs", "kept", "pair-0")
@@ -168,7 +168,7 @@ CLASS_PATHS = (HERE / "class_paths.txt").read_text().split()
 
 @pytest.mark.parametrize("path", CLASS_PATHS)
 def test_a_class_path_leads_to_its_class(path):
-    module, _, name = todays(path).rpartition(".")
+    module, _, name = with_current_paths(path).rpartition(".")
     found = getattr(importlib.import_module(module), name)
     assert isinstance(found, type)
     assert name == path.rpartition(".")[2]
@@ -177,7 +177,7 @@ def test_a_class_path_leads_to_its_class(path):
 def test_the_table_of_moved_class_paths_is_as_short_as_it_can_be():
     for former, now in MOVED.items():
         assert any(f"{path}.".startswith(f"{former}.") for path in CLASS_PATHS), f"no configuration names {former}"
-        assert todays(now) == now, f"{former} -> {now} -> {todays(now)}: say where it ends up"
+        assert with_current_paths(now) == now, f"{former} -> {now} -> {with_current_paths(now)}: say where it ends up"
 
 
 STATE = json.loads(lzma.decompress((HERE / "state.json.xz").read_bytes()))
@@ -200,8 +200,8 @@ def test_a_network_keeps_the_names_shapes_and_order_of_its_tensors(made):
 def moved(monkeypatch):
     """As if the classes of schedules and DoReFa had had other homes."""
     monkeypatch.setitem(MOVED, "xnorlit.optimising.rates", "xnorlit.training.schedule")
-    monkeypatch.setitem(MOVED, "xnorlit.quantize.Dorefa", todays("xnorlit.binarize.dorefa.DoReFa"))
-    _tell.cache_clear()
+    monkeypatch.setitem(MOVED, "xnorlit.quantize.Dorefa", with_current_paths("xnorlit.binarize.dorefa.DoReFa"))
+    _warn.cache_clear()
 
 
 def test_a_moved_class_path_in_a_file_means_the_new_one_and_says_so(home, moved, capsys, tmp_path):
@@ -247,5 +247,8 @@ def test_a_class_is_recorded_by_one_path_however_it_was_named(home, path):
     ["xnorlit.optimising.rates2.Steps", "xnorlit.quantize.Dorefa2", "torch.optim.SGD", "xnorlit", "a text", 3, None],
 )
 def test_what_has_not_moved_stays(moved, capsys, other):
-    assert todays({"class_path": other, "list": [other]}, tell=True) == {"class_path": other, "list": [other]}
+    assert with_current_paths({"class_path": other, "list": [other]}, warn=True) == {
+        "class_path": other,
+        "list": [other],
+    }
     assert capsys.readouterr().out == ""

@@ -47,7 +47,7 @@ def wait_for(log, word):
 @pytest.mark.slow
 def test_jobs_are_trained_and_a_failed_one_is_named(tmp_path, start, capsys):
     todo = jobs(tmp_path, finishing(tmp_path, "a"), "print('out of memory'); raise SystemExit(3)")
-    assert work.carry_out(todo, at_once=2, tag="t", start=start) == [todo[1]]
+    assert work.run_jobs(todo, at_once=2, tag="t", start=start) == [todo[1]]
     told = capsys.readouterr().out
     assert f"done: a, seed 0, top-1 64.00 %: {tmp_path / 'e/pair-0/a/seed-0'}" in told
     assert "b, seed 0, exit status 3: out of memory" in told

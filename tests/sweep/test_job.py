@@ -26,7 +26,7 @@ def test_what_has_finished_is_left_and_what_was_stopped_goes_on(job):
     assert job.command[-2:] == ["--run.resume", "true"]
     (folder / "summary.json").touch()
     assert job.state == "finished"
-    anew = Job(job.place, job.words, again=True)
+    anew = Job(job.place, job.argv, again=True)
     assert anew.state == "missing"
     assert anew.command[-2:] == ["--run.fresh", "true"]
 

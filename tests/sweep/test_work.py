@@ -25,7 +25,7 @@ class Scripted(Job):
 
     @property
     def command(self):
-        return [sys.executable, "-c", "\n".join(self.words), str(self.place.path)]
+        return [sys.executable, "-c", "\n".join(self.argv), str(self.place.path)]
 
 
 def jobs(root, *lines):
@@ -46,7 +46,7 @@ def test_one_that_fails_is_named_and_the_others_are_done(tmp_path, capsys):
     todo = jobs(
         tmp_path, finishing(tmp_path, "a"), "print('out of memory'); raise SystemExit(3)", finishing(tmp_path, "c")
     )
-    assert work.carry_out(todo, at_once=1, tag="t") == [todo[1]]
+    assert work.run_jobs(todo, at_once=1, tag="t") == [todo[1]]
     told = capsys.readouterr().out
     assert f"done: a, seed 0, top-1 64.00 %: {tmp_path / 'e/pair-0/a/seed-0'}" in told
     assert "b, seed 0, exit status 3: out of memory" in told
@@ -57,14 +57,14 @@ def test_one_that_fails_is_named_and_the_others_are_done(tmp_path, capsys):
 
 def test_one_that_says_it_is_done_but_left_no_run_has_failed(tmp_path, capsys):
     todo = jobs(tmp_path, "pass")
-    assert work.carry_out(todo, at_once=1, tag="t") == todo
+    assert work.run_jobs(todo, at_once=1, tag="t") == todo
     assert "left no finished run" in capsys.readouterr().out
 
 
 def test_what_has_finished_is_not_run_again(tmp_path):
     write_run(tmp_path, "xnor", experiment="e")
     done = Scripted(Place(tmp_path, "e", "pair-0", "xnor", 0), ("open('ran', 'w')",), tmp_path)
-    assert work.carry_out([done], at_once=1, tag="t") == []
+    assert work.run_jobs([done], at_once=1, tag="t") == []
     assert not (tmp_path / "ran").exists()
 
 
@@ -79,7 +79,7 @@ def test_two_at_once_see_each_other_and_share_the_cores(tmp_path, monkeypatch):
         meet.format(root=str(tmp_path), me=me, other=other) + finishing(tmp_path, arm)
         for me, other, arm in (("x", "y", "a"), ("y", "x", "b"))
     ]
-    assert work.carry_out(jobs(tmp_path, *lines), at_once=2, tag="t") == []
+    assert work.run_jobs(jobs(tmp_path, *lines), at_once=2, tag="t") == []
     assert (tmp_path / "x").read_text() == "3"
 
 
@@ -99,7 +99,7 @@ def test_a_run_that_another_process_trains_is_waited_for(tmp_path, capsys):
     thread = threading.Thread(target=finish)
     thread.start()
     todo = [Scripted(Place(tmp_path, "e", "pair-0", "xnor", 0), ("raise SystemExit(9)",))]
-    assert work.carry_out(todo, at_once=1, tag="t") == []
+    assert work.run_jobs(todo, at_once=1, tag="t") == []
     thread.join()
     told = capsys.readouterr().out
     assert "another process that is training it" in told
@@ -116,7 +116,7 @@ def test_a_child_is_interrupted_once_and_waited_for(tmp_path, number):
     )
     parent = (
         "from pathlib import Path; from xnorlit.sweep import work; from tests.sweep.test_work import jobs\n"
-        f"work.carry_out(jobs(Path('runs'), {child!r}), at_once=1, tag='t')"
+        f"work.run_jobs(jobs(Path('runs'), {child!r}), at_once=1, tag='t')"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", parent],

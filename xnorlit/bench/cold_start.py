@@ -66,8 +66,8 @@ def measure_cold_start(subject: Subject, rounds: int) -> ColdStart:
     return ColdStart(*found, ratio(over=seconds["twin"], ours=seconds["classify"]))
 
 
-def _process(*words: str) -> Callable[[], None]:
+def _process(*args: str) -> Callable[[], None]:
     def call() -> None:
-        subprocess.run([sys.executable, "-m", *words], check=True, capture_output=True)
+        subprocess.run([sys.executable, "-m", *args], check=True, capture_output=True)
 
     return call

@@ -75,7 +75,9 @@ def markdown(document: dict[str, Any]) -> str:
 def _rich(table: Table) -> RichTable:
     found = RichTable(title=table.title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for i, heading_cell in enumerate(table.headings):
-        found.add_column(Text(heading_cell, "bold"), justify="left" if i < table.words else "right", overflow="fold")
+        found.add_column(
+            Text(heading_cell, "bold"), justify="left" if i < table.text_columns else "right", overflow="fold"
+        )
     for row in table.rows:
         found.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in row))
     return found
@@ -85,7 +87,7 @@ _STYLES = {"missed": "red", "met": "green", "met, aim too": "bold green"}
 
 
 def _ruler(table: Table) -> tuple[str, ...]:
-    return tuple("---" if i < table.words else "---:" for i in range(len(table.headings)))
+    return tuple("---" if i < table.text_columns else "---:" for i in range(len(table.headings)))
 
 
 def _row(cells: tuple[str, ...]) -> str:

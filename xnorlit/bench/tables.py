@@ -11,12 +11,12 @@ MEGABYTE = 10**6
 
 @dataclass(frozen=True)
 class Table:
-    """A title, headings and rows of text; the first columns are words, the rest figures."""
+    """A title, headings and rows of text; the first columns are text, the rest figures."""
 
     title: str
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    words: int = 1
+    text_columns: int = 1
 
 
 def tables(document: dict[str, Any], *, meanings: bool = False) -> Iterator[Table]:
@@ -44,11 +44,11 @@ def keys(document: dict[str, Any], *, meanings: bool) -> Table:
         measured = _figure(key["measured"]) if key["measured"] else "-"
         aim = "-" if key["aim"] is None else f"{key['aim']:g}"
         must = f"{'<= ' if key['less_is_better'] else ''}{key['must']:g}"
-        words = (name, key["meaning"]) if meanings else (name,)
-        rows.append((*words, measured, beside, must, aim, key["verdict"]))
-    words = ("key", "what") if meanings else ("key",)
-    headings = (*words, "measured (quartiles)", "beside", "must", "aim", "verdict")
-    return Table(f"Against the targets, on {document['limits_path']}", headings, tuple(rows), words=len(words))
+        names = (name, key["meaning"]) if meanings else (name,)
+        rows.append((*names, measured, beside, must, aim, key["verdict"]))
+    names = ("key", "what") if meanings else ("key",)
+    headings = (*names, "measured (quartiles)", "beside", "must", "aim", "verdict")
+    return Table(f"Against the targets, on {document['limits_path']}", headings, tuple(rows), text_columns=len(names))
 
 
 def limits(document: dict[str, Any]) -> Table:
@@ -101,7 +101,7 @@ def layers(document: dict[str, Any]) -> Table:
         "GMAC/s",
         "share",
     )
-    return Table("Binary layers, packing of the input included", headings, tuple(rows), words=2)
+    return Table("Binary layers, packing of the input included", headings, tuple(rows), text_columns=2)
 
 
 def networks(document: dict[str, Any]) -> Table:
@@ -114,7 +114,7 @@ def networks(document: dict[str, Any]) -> Table:
             ratios = (_ratio(row, opponent, side) for opponent in (BEST_FP32, "fp32"))
             rows.append((*cells, *ratios, _scaling(row, side)))
     headings = ("ends", "kernels", "batch", "threads", "ms", "x best fp32", "x fp32 contiguous", "x one thread")
-    return Table("Whole network, pixels to logits", headings, tuple(rows), words=2)
+    return Table("Whole network, pixels to logits", headings, tuple(rows), text_columns=2)
 
 
 def opponents(document: dict[str, Any], *, network: bool) -> Table:

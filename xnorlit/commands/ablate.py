@@ -11,13 +11,13 @@ from xnorlit.edge.console import say, terminal
 from xnorlit.errors import UserError
 from xnorlit.sweep import Job
 from xnorlit.sweep.cluster import Cluster, Submitted, executor_for
-from xnorlit.sweep.grid.duration import Duration, duration, spoken
+from xnorlit.sweep.grid.argv import Base
+from xnorlit.sweep.grid.duration import Duration, duration, duration_text
 from xnorlit.sweep.grid.grid import Grid
 from xnorlit.sweep.grid.outcome import outcomes
 from xnorlit.sweep.grid.plan import Trial, checked, planned
 from xnorlit.sweep.grid.sheet import sheets, shown, write
-from xnorlit.sweep.grid.train import carry_through, told
-from xnorlit.sweep.grid.words import Base
+from xnorlit.sweep.grid.train import failure_report, train_trials
 from xnorlit.sweep.work import threads
 
 
@@ -67,10 +67,10 @@ def ablate(
     if dry_run:
         terminal().print(_listed(grid, trials, expected))
         return
-    failed, trials = carry_through(trials, jobs, again, start)
+    failed, trials = train_trials(trials, jobs, again, start)
     _conclude(grid, trials)
     if failed:
-        raise UserError(told(failed, len(trials)))
+        raise UserError(failure_report(failed, len(trials)))
 
 
 def _start(on: Cluster, settings: str | None, folder: Path, name: str) -> Callable[[Job], Submitted]:
@@ -104,7 +104,7 @@ def _tell_what_is_left(trials: Sequence[Trial], expected: Duration, jobs: int) -
     if any(trial.job.state != "finished" for trial in trials):
         cores = f"{jobs} at once, {threads(jobs)} threads each" if jobs > 1 else f"{threads(jobs)} threads"
         known = expected.total is not None
-        say("time", f"about {spoken(expected.total)} ({cores}; {expected.source})" if known else expected.source)
+        say("time", f"about {duration_text(expected.total)} ({cores}; {expected.source})" if known else expected.source)
 
 
 def _listed(grid: Grid, trials: Sequence[Trial], expected: Duration) -> Table:
@@ -112,7 +112,7 @@ def _listed(grid: Grid, trials: Sequence[Trial], expected: Duration) -> Table:
     table.add_column("run", overflow="fold")
     for number, (trial, seconds) in enumerate(zip(trials, expected.each, strict=True), start=1):
         values = (shown(trial.parameters[name]) for name in grid.labels)
-        time = "" if trial.job.state == "finished" else spoken(seconds)
+        time = "" if trial.job.state == "finished" else duration_text(seconds)
         place = trial.job.place
         table.add_row(str(number), *values, _state(trial), time, f"{place.arm}/{place.path.name}")
     return table

@@ -63,34 +63,34 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} See {self.prog} --help.")
 
 
-def call(function: Callable[..., Any], words: Sequence[str], *, prog: str, example: str) -> Any:
-    """Calls a function with the words of a command line and returns what it returns.
+def call(function: Callable[..., Any], argv: Sequence[str], *, prog: str, example: str) -> Any:
+    """Calls a function with the arguments of a command line and returns what it returns.
 
-    Parameters that are not keyword-only are positional words; one with a default may be left out. The others are
-    options: `skip_bad` is `--skip-bad`, a bool that is False by default is a flag, and a sequence takes several words.
-    `*further` takes all words that no option claims; a function that has nothing else reads its words itself.
+    Parameters that are not keyword-only are positional arguments; one with a default may be left out. The others are
+    options: `skip_bad` is `--skip-bad`, a bool that is False by default is a flag, and a sequence takes several values.
+    `*further` takes all arguments that no option claims; a function that has nothing else parses its arguments itself.
 
     Args:
-        function: Annotated with str, int, float, bool, Path, a `Literal` of words, a number within a `Range`, a
+        function: Annotated with str, int, float, bool, Path, a `Literal` of strings, a number within a `Range`, a
             sequence of one of them, or one of them or None; with a Google docstring.
-        words: What follows the command's name.
+        argv: What follows the command's name.
         prog: The command, for its help.
         example: A whole command line, for its help.
 
     Raises:
-        UserError: The words do not fit the signature.
+        UserError: The arguments do not fit the signature.
     """
     parameters = inspect.signature(function).parameters
     further = next((name for name, each in parameters.items() if each.kind is each.VAR_POSITIONAL), None)
     if [further] == list(parameters):
-        return function(*words)
-    asked = not {"-h", "--help"}.isdisjoint(words)
+        return function(*argv)
+    asked = not {"-h", "--help"}.isdisjoint(argv)
     parser = parser_of(function, prog=prog, example=example, explained=asked)
     try:
-        known, left = parser.parse_known_args(words) if further else (parser.parse_args(words), [])
+        known, left = parser.parse_known_args(argv) if further else (parser.parse_args(argv), [])
     except SystemExit:  # after --help
         return None
-    # A default sequence is not the parser's: words that are given would be added to it.
+    # A default sequence is not the parser's: given values would be added to it.
     values = {name: parameters[name].default if value is None else value for name, value in vars(known).items()}
     positional = [values.pop(name) for name, each in parameters.items() if each.kind is each.POSITIONAL_OR_KEYWORD]
     return function(*positional, *left, **values)
@@ -147,7 +147,7 @@ def _add_option(parser: Parser, name: str, hint: Any, default: Any, about: str) 
     elif get_origin(kind) is Literal:
         parser.add_argument(option, choices=get_args(kind), default=default, help=about)
     else:
-        # `-c base.yaml -c xnor.yaml`, as LightningCLI has it; other options list their words.
+        # `-c base.yaml -c xnor.yaml`, as LightningCLI has it; other options list their values.
         names = ("-c", option) if name == "config" else (option,)
         how = {"nargs": "+", "action": "extend"} if several else {"default": default}
         parser.add_argument(
@@ -169,7 +169,7 @@ def _plain(hint: Any) -> tuple[Any, bool, Range | None]:
 
 
 def _reader(kind: Callable[[str], Any], limits: Range | None) -> Callable[[str], Any]:
-    """What reads a word as a kind of value within its limits, and complains in words."""
+    """What reads a word as a kind of value within its limits, and says what was expected."""
 
     def read(word: str) -> Any:
         expected = _WORDS.get(kind, getattr(kind, "__name__", str(kind)))

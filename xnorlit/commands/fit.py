@@ -24,7 +24,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from typing_extensions import override
 
 from xnorlit.commands.help import Formatter, beginnings, binarizer_list
-from xnorlit.commands.wording import in_words
+from xnorlit.commands.wording import explain
 from xnorlit.data import ImageData
 from xnorlit.edge import atomic
 from xnorlit.edge.console import say
@@ -33,7 +33,7 @@ from xnorlit.errors import UserError
 from xnorlit.runs.arm import named
 from xnorlit.runs.config import flatten, load_config, load_yaml
 from xnorlit.runs.lock import CHECKPOINTS, state_of
-from xnorlit.runs.moved import todays
+from xnorlit.runs.moved import with_current_paths
 from xnorlit.runs.settings import config_files, read_config, with_recipes
 from xnorlit.training.checkpoints import Checkpoints, newest, where
 from xnorlit.training.environment import changes_since
@@ -90,7 +90,7 @@ def whole_first(hint: Any) -> Any:
 
 
 class XnorlitCLI(LightningCLI):
-    """Adds to LightningCLI where a run is filed, what it leaves there, and messages in words."""
+    """Adds to LightningCLI where a run is stored, what it records there, and plain messages."""
 
     @override
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
@@ -102,9 +102,9 @@ class XnorlitCLI(LightningCLI):
 
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        command, *words = sys.argv[1:]
-        words = sys.argv[2:] = [_todays_word(word) for word in with_recipes(words)]
-        files = list(config_files(words))
+        command, *argv = sys.argv[1:]
+        argv = sys.argv[2:] = [_with_current_path(argument) for argument in with_recipes(argv)]
+        files = list(config_files(argv))
         for file in files:
             read_config(file)
         try:
@@ -116,8 +116,8 @@ class XnorlitCLI(LightningCLI):
                 for name in action.option_strings
                 if name.startswith("--")  # Links between settings are listed there, too.
             ]
-            raise UserError(in_words(str(error), command, options, files)) from error
-        self.config[command].run.arm = named(self.config[command].run.arm, words)
+            raise UserError(explain(str(error), command, options, files)) from error
+        self.config[command].run.arm = named(self.config[command].run.arm, argv)
         refuse(command, self.config[command])
 
     def _parse_ckpt_path(self) -> None:
@@ -301,7 +301,7 @@ def _load(text: str) -> Any:
     value = _load_yaml(text)
     if isinstance(value, dict | list):
         load_yaml(text)
-    return todays(value, tell=True)
+    return with_current_paths(value, warn=True)
 
 
 def _by_home(value: Any) -> Any:
@@ -318,10 +318,10 @@ def _by_home(value: Any) -> Any:
     return f"{found.__module__}.{name}" if isinstance(found, type) else value
 
 
-def _todays_word(word: str) -> str:
-    """A word of the command line whose value, if it is a class path that has moved, is today's."""
-    option, sign, value = word.partition("=")
-    return f"{option}{sign}{todays(value, tell=True)}" if sign else todays(word, tell=True)
+def _with_current_path(argument: str) -> str:
+    """A command-line argument; a moved class path in it becomes the current one."""
+    option, sign, value = argument.partition("=")
+    return f"{option}{sign}{with_current_paths(value, warn=True)}" if sign else with_current_paths(argument, warn=True)
 
 
 def settings() -> dict[str, Any]:
@@ -370,21 +370,21 @@ def run(command: str, arguments: Sequence[str]) -> None:
         raise UserError(f"{error} See xnorlit {command} --help.") from error
 
 
-def fit(*words: str) -> None:
+def fit(*argv: str) -> None:
     """`xnorlit fit`, whose parser is LightningCLI's."""
-    run("fit", words)
+    run("fit", argv)
 
 
-def validate(*words: str) -> None:
+def validate(*argv: str) -> None:
     """`xnorlit validate`, whose parser is LightningCLI's."""
-    run("validate", words)
+    run("validate", argv)
 
 
-def test(*words: str) -> None:
+def test(*argv: str) -> None:
     """`xnorlit test`, whose parser is LightningCLI's."""
-    run("test", words)
+    run("test", argv)
 
 
-def predict(*words: str) -> None:
+def predict(*argv: str) -> None:
     """`xnorlit predict`, whose parser is LightningCLI's."""
-    run("predict", words)
+    run("predict", argv)

@@ -30,12 +30,12 @@ class Command(NamedTuple):
     example: str = ""
     module: str = ""
 
-    def run(self, verb: str, words: Sequence[str]) -> int:
-        """Calls the verb's function with the words of the command line; gives its exit status."""
+    def run(self, verb: str, argv: Sequence[str]) -> int:
+        """Calls the verb's function with the arguments of the command line and returns its exit status."""
         from xnorlit.commands.arguments import call
 
         function = getattr(importlib.import_module(f"xnorlit.commands.{self.module or verb}"), verb)
-        status = call(function, words, prog=f"xnorlit {verb}", example=f"xnorlit {verb} {self.example}")
+        status = call(function, argv, prog=f"xnorlit {verb}", example=f"xnorlit {verb} {self.example}")
         return status if isinstance(status, int) else 0
 
 
@@ -110,46 +110,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Args:
-        arguments: Words of the command line; those of this process by default.
+        arguments: Command line; this process's by default.
 
     Returns:
         Exit status: 0 when the command did what was asked, 1 when it did a part of it or for a fault of this program,
         2 for an error that the message explains, 75 for a training that was told to stop, saved, and can go on when
         it is run again, 130 for Ctrl-C elsewhere.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in words
-    if "--no-code" in words:
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in argv
+    if "--no-code" in argv:
         os.environ["XNORLIT_NO_CODE"] = "1"  # The processes that a command starts inherit it.
-    words = [_HOME.sub(_at_home, word) for word in words if word not in ("--debug", "--no-code")]
+    argv = [_HOME.sub(_at_home, argument) for argument in argv if argument not in ("--debug", "--no-code")]
     closed = _open_standard_streams()
     try:
         with suppress(FileNotFoundError):  # the current folder was removed
             if os.getcwd() not in sys.path:  # noqa: PTH109 - pathlib is not needed for `--help`
                 sys.path.append(os.getcwd())  # noqa: PTH109 - a class path of a configuration may be of a file here
-        if not words or words[0] in ("--help", "-h", "help"):
+        if not argv or argv[0] in ("--help", "-h", "help"):
             sys.stdout.write(usage())
             sys.stdout.flush()
             return 0
-        if words[0] == "--version":
+        if argv[0] == "--version":
             sys.stdout.write(f"xnorlit {importlib.metadata.version('xnorlit')}\n")
             sys.stdout.flush()
             return 0
-        if words[0] not in COMMANDS:
-            near = did_you_mean(words[0], COMMANDS)
-            raise UserError(f"no command named {words[0]}.{near} Known: {', '.join(COMMANDS)}. See xnorlit --help.")
-        if closed and words[0] in _ANSWERING:
+        if argv[0] not in COMMANDS:
+            near = did_you_mean(argv[0], COMMANDS)
+            raise UserError(f"no command named {argv[0]}.{near} Known: {', '.join(COMMANDS)}. See xnorlit --help.")
+        if closed and argv[0] in _ANSWERING:
             raise UserError(
-                f"standard output is closed, and {words[0]} answers there. Let it write into a file: > FILE."
+                f"standard output is closed, and {argv[0]} answers there. Let it write into a file: > FILE."
             )
         if os.environ.get("XNORLIT_NO_CODE"):
-            importlib.import_module("xnorlit.runs.trust").refuse_code_in_words(words[1:])
-        status = COMMANDS[words[0]].run(words[0], words[1:])
+            importlib.import_module("xnorlit.runs.trust").refuse_code_in_argv(argv[1:])
+        status = COMMANDS[argv[0]].run(argv[0], argv[1:])
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             raise
-        return _told(error)
+        return _report(error)
     return status
 
 
@@ -160,7 +160,7 @@ _HOME = re.compile(r"^(--?[\w.-]+=)?(~[^/]*)(?=/|$)")
 
 
 def _at_home(found: re.Match[str]) -> str:
-    """The folder that `~` or `~somebody` stands for; a shell reads it at the beginning of a word, not behind a `=`."""
+    """Expands `~` and `~user`, also after a `=`, where the shell does not."""
     return f"{found[1] or ''}{at_home(found[2])}"
 
 
@@ -180,8 +180,8 @@ def _open_standard_streams() -> bool:
     return silent
 
 
-def _told(error: BaseException) -> int:
-    """Says what happened in one message and gives the exit status."""
+def _report(error: BaseException) -> int:
+    """Prints one message and returns the exit status."""
     if isinstance(error, KeyboardInterrupt):
         return 130
     if isinstance(error, Stopped):

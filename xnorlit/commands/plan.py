@@ -63,7 +63,7 @@ def plan(
     if json:
         sys.stdout.write(json_format.dumps(asdict(found), indent=2) + "\n")
     else:
-        sys.stdout.write(_told(found, gpu, gpus))
+        sys.stdout.write(_text(found, gpu, gpus))
 
 
 def _work(recipe: Mapping[str, Any], gpus: int, images: int | None) -> Work:
@@ -97,7 +97,7 @@ def _work(recipe: Mapping[str, Any], gpus: int, images: int | None) -> Work:
     return Work(sum(layer.macs for layer in total.layers), total.parameters, images, epochs, batch)
 
 
-def _told(found: Plan, gpu: str, gpus: int) -> str:
+def _text(found: Plan, gpu: str, gpus: int) -> str:
     days = f"{found.hours / 24:.1f} days" if found.hours >= 48 else f"{found.hours:.1f} hours"
     cost = f"{found.cost:,.0f}" if found.cost is not None else "not known: give --price"
     parts = ", ".join(f"{name} {1000 * seconds:.2f} ms" for name, seconds in found.seconds.items())

@@ -1,7 +1,7 @@
-"""`python -m xnorlit.commands.resolve`: what command lines of `xnorlit fit` stand for, many in one process.
+"""`python -m xnorlit.commands.resolve`: resolves many command lines of `xnorlit fit` in one process.
 
-Reads a JSON list of command lines, each a list of words, and prints a JSON list of `{"config": ...}`, as a run would
-record it, or `{"error": ...}`. Nothing is trained, read or written.
+Reads a JSON list of command lines, each a list of arguments. Prints a JSON list of `{"config": ...}`, as a run records
+it, or `{"error": ...}`. Trains, reads and writes nothing.
 """
 
 import json
@@ -44,16 +44,16 @@ class _Resolver(XnorlitCLI):
     @override
     def _run_subcommand(self, subcommand: str) -> None: ...
 
-    def configuration(self, words: Sequence[str]) -> dict[str, Any]:
+    def configuration(self, argv: Sequence[str]) -> dict[str, Any]:
         """The configuration that a run of this command line would record.
 
         Args:
-            words: What follows `xnorlit fit`.
+            argv: What follows `xnorlit fit`.
 
         Raises:
             UserError: The command line is refused, or the network cannot be built.
         """
-        sys.argv[1:] = ["fit", *words]
+        sys.argv[1:] = ["fit", *argv]
         super().parse_arguments(self.parser, None)
         config = self.config["fit"]
         RunPlace(**config.run.as_dict()).at(config.seed_everything)
@@ -71,14 +71,14 @@ def resolved(lines: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
     """`{"config": ...}` or `{"error": ...}` of each command line.
 
     Args:
-        lines: What follows `xnorlit fit`, word by word.
+        lines: What follows `xnorlit fit`, argument by argument.
     """
     quiet()
     resolver = _Resolver()
     answers = []
-    for words in lines:
+    for argv in lines:
         try:
-            answers.append({"config": resolver.configuration(words)})
+            answers.append({"config": resolver.configuration(argv)})
         except (UserError, MisconfigurationException) as error:
             answers.append({"error": str(error)})
     return answers

@@ -89,7 +89,7 @@ def binarizers_of(network: Any, layers: Mapping[str, Any]) -> tuple[xl.Binarizer
         settings.model.layers = other.model.layers
         made = parser.instantiate(settings).model
     except jsonargparse.ArgumentError as error:
-        from xnorlit.commands.wording import in_words  # It imports Lightning; `fit --model.binarizer.help` tells more.
+        from xnorlit.commands.wording import explain  # It imports Lightning; `fit --model.binarizer.help` tells more.
 
-        raise UserError(in_words(str(error), "fit", [], [])) from error
+        raise UserError(explain(str(error), "fit", [], [])) from error
     return made.binarizer, made.layers or {}

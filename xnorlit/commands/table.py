@@ -15,7 +15,7 @@ from xnorlit.sweep.table.markdown import put, rendered
 from xnorlit.sweep.table.plan import jobs
 from xnorlit.sweep.table.rows import Row, row
 from xnorlit.sweep.table.steps import measurement, ratios
-from xnorlit.sweep.work import carry_out, threads
+from xnorlit.sweep.work import run_jobs, threads
 
 
 def table(
@@ -64,7 +64,7 @@ def table(
         name = f"{name}@{Path(data).resolve().stem}"
     options = (*(("--data.source", data) if data else ()), *(("--data.holdout", str(holdout)) if holdout else ()))
     todo = list(jobs(recipe, counts, Place(root, name, pair, TWIN, 0), options))
-    failed = [] if no_training else carry_out(todo, at_once=1, tag="table")
+    failed = [] if no_training else run_jobs(todo, at_once=1, tag="table")
     by_arm = _finished(todo)
     if not by_arm:
         raise UserError(f"no run of {root / name / pair} has finished, so there is no table. Leave out --no-training.")

@@ -36,21 +36,21 @@ def train(
     """
     chosen, why = (experiment, "as asked") if experiment else _fitting(data)
     recipe = Recipe.find(chosen, experiments)
-    words = ["-c", str(recipe.base), "-c", str(recipe.overlay(arm))]
-    words += ["--seed_everything", str(seed)]
+    argv = ["-c", str(recipe.base), "-c", str(recipe.overlay(arm))]
+    argv += ["--seed_everything", str(seed)]
     if data:
-        words += ["--data.source", data]
+        argv += ["--data.source", data]
         if Path(data).exists():
-            words += ["--run.experiment", f"{recipe.base.parent.name}@{Path(data).resolve().stem}"]
-    words += further
+            argv += ["--run.experiment", f"{recipe.base.parent.name}@{Path(data).resolve().stem}"]
+    argv += further
     others = ", ".join(name for name in names(experiments) if name != chosen)
     say(
         "recipe",
-        f"{chosen}, {why}; others: {others} (--experiment NAME, make EXPERIMENT=NAME)\nxnorlit fit {shlex.join(words)}",
+        f"{chosen}, {why}; others: {others} (--experiment NAME, make EXPERIMENT=NAME)\nxnorlit fit {shlex.join(argv)}",
     )
     from xnorlit.commands.fit import run
 
-    run("fit", words)
+    run("fit", argv)
 
 
 def _fitting(data: str | None) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""What jsonargparse says about arguments and configuration files, in words: given, expected, near."""
+"""Plain messages for jsonargparse's errors: what was given, what was expected, the near miss."""
 
 import importlib
 import inspect
@@ -29,7 +29,7 @@ _KINDS = {
 }
 
 
-def in_words(message: str, command: str, options: Iterable[str], files: Iterable[Path]) -> str:
+def explain(message: str, command: str, options: Iterable[str], files: Iterable[Path]) -> str:
     """The parser's message as one that names what was given, what was expected, and the near miss.
 
     Args:

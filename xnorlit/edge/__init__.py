@@ -1,1 +1,1 @@
-"""Where the program meets its machine and its user: terminal, files, checked objects, ranks and cores."""
+"""The machine and the user: terminal output, atomic files, validated objects, ranks and cores."""

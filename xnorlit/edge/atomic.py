@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all, after a loss of power too."""
+"""Atomic writes: a file or folder exists completely or not at all, even after a power failure."""
 
 import errno
 import os
@@ -11,17 +11,17 @@ from pathlib import Path
 
 @contextmanager
 def path(target: Path | str) -> Iterator[Path]:
-    """Gives a temporary path beside `target` that is renamed to it when the block ends without an exception.
+    """Yield a temporary path beside `target`, and rename it to `target` if the block raises no exception.
 
-    The block may create a file or a folder there. On an exception, Ctrl-C included, whatever it made is removed
-    and an existing `target` is untouched. What was made is on the disk before it gets its name. An existing file is
-    replaced in one step; an existing folder is an error, because no file system swaps two folders at once.
+    The block may create a file or a folder there. On an exception, including Ctrl-C, it is removed and an existing
+    `target` stays unchanged. The content is synced to the disk before the rename. An existing file is replaced
+    atomically; an existing folder is an error, because no file system swaps two folders atomically.
 
     Args:
-        target: The final path; its parent folders are created.
+        target: The final path; missing parent folders are created.
 
     Raises:
-        FileExistsError: The block made a folder and `target` exists.
+        FileExistsError: The block created a folder, and `target` exists.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -40,26 +40,26 @@ def path(target: Path | str) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Waits until a file's content, or a folder's list of names, is on the disk.
+    """Wait until the content of a file, or the entries of a folder, are on the disk.
 
     Args:
-        path: It exists.
+        path: An existing file or folder.
     """
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # Some file systems have nothing to wait for.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # Some file systems do not support fsync.
             raise
     finally:
         os.close(handle)
 
 
 def sweep(folder: Path) -> None:
-    """Removes what a process that was killed while it wrote has left in a folder and below.
+    """Remove the temporary files that a killed process left in a folder and below.
 
     Args:
-        folder: Nothing is being written there now.
+        folder: A folder to which no other process is writing.
     """
     for scratch in list(folder.rglob(".*.partial")):
         if scratch.is_dir():

@@ -1,4 +1,4 @@
-"""What the program says to the person at the terminal: short lines with a tag in front."""
+"""Terminal output: short lines with a tag, and progress bars."""
 
 import os
 import sys
@@ -16,25 +16,24 @@ _Item = TypeVar("_Item")
 
 
 def terminal(**settings: Any) -> Console:
-    """A console that prints plain text into pipes and notebooks; with NO_COLOR set everywhere, bold included.
+    """A console that prints plain text to pipes and notebooks, and everywhere if NO_COLOR is set.
 
     Args:
-        settings: Of `rich.console.Console`.
+        settings: Arguments of `rich.console.Console`.
     """
     plain: dict[str, Any] = {"color_system": None if os.environ.get("NO_COLOR") else "auto", "force_jupyter": False}
-    if "ipykernel" in sys.modules:  # It sets FORCE_COLOR, which rich takes for a terminal with bars.
+    if "ipykernel" in sys.modules:  # It sets FORCE_COLOR, which makes rich assume a terminal.
         plain["force_terminal"] = False
     return Console(highlight=False, **{**plain, **settings})
 
 
 def say(tag: str, text: str) -> None:
-    """Prints `[tag]    text` from the first process of a distributed run, and nothing from the others.
+    """Print `[tag]    text`; only the first process of a distributed run prints.
 
-    Colour is left out by itself where the output is piped or NO_COLOR is set; lines are never wrapped, so that paths
-    can be copied.
+    Lines are never wrapped, so that paths can be copied.
 
     Args:
-        tag: One word: what the line is about. Empty for a continued line.
+        tag: One word for the subject of the line; empty for a continued line.
         text: The rest of the line; further lines are indented below it.
     """
     if not is_first():
@@ -45,13 +44,13 @@ def say(tag: str, text: str) -> None:
 
 
 def progress(items: Iterable[_Item], total: int, tag: str, label: str) -> Iterator[_Item]:
-    """Yields the items behind a progress bar; without a terminal there is none.
+    """Yield the items and show a progress bar if the output is a terminal.
 
     Args:
-        items: What is worked through.
-        total: How many they are.
-        tag: One word, as of `say`.
-        label: What is being done.
+        items: The items.
+        total: Their number.
+        tag: As in `say`.
+        label: Text beside the bar.
     """
     console = terminal()
     columns = (

@@ -1,4 +1,4 @@
-"""A JSON or YAML object whose values are checked one by one before they are used."""
+"""Validation of JSON and YAML objects, value by value."""
 
 import json
 import math
@@ -18,10 +18,10 @@ class FieldError(ValueError):
 
 
 class Fields:
-    """The values of one object. Each is taken once, by type; `done` refuses those that nobody took.
+    """The values of one object. A reader takes each value once, by type; `done` refuses the rest.
 
     Args:
-        found: What the file held.
+        found: The parsed object.
         place: Its place in the file, for messages: `layers[3]`.
     """
 
@@ -33,11 +33,11 @@ class Fields:
         self.place = place
 
     def names(self) -> tuple[str, ...]:
-        """The keys that are not taken yet, for objects whose keys are names."""
+        """The keys that are not taken yet; for objects whose keys are names."""
         return tuple(map(str, self._left))
 
     def has(self, name: str) -> bool:
-        """Whether the value is there and not null."""
+        """Whether the value exists and is not null."""
         self._known.append(name)
         return self._left.get(name) is not None
 
@@ -53,7 +53,7 @@ class Fields:
         return Fields(self.take(name), self.at(name))
 
     def objects(self, name: str, most: int = _MOST) -> tuple["Fields", ...]:
-        """A list of at most that many objects."""
+        """A list of at most `most` objects."""
         items = self._list(name, 0, most)
         return tuple(Fields(item, f"{self.at(name)}[{i}]") for i, item in enumerate(items))
 
@@ -66,12 +66,12 @@ class Fields:
         return _integer(self.at(name), self.take(name), least, most)
 
     def integers(self, name: str, count: int, least: int = 0, most: int = _MOST) -> tuple[int, ...]:
-        """A list of that many whole numbers within bounds."""
+        """A list of `count` whole numbers within bounds."""
         items = self._list(name, count, count)
         return tuple(_integer(f"{self.at(name)}[{i}]", item, least, most) for i, item in enumerate(items))
 
     def some_integers(self, name: str, count: int, least: int, most: int) -> tuple[int, ...]:
-        """A list of 1 to that many whole numbers within bounds."""
+        """A list of 1 to `count` whole numbers within bounds."""
         items = self._list(name, 1, count)
         return tuple(_integer(f"{self.at(name)}[{i}]", item, least, most) for i, item in enumerate(items))
 
@@ -80,19 +80,19 @@ class Fields:
         return _number(self.at(name), self.take(name), least, most)
 
     def fraction(self, name: str) -> float:
-        """A number of 0 to 1, or NaN, which a diverged run reports."""
+        """A number from 0 to 1, or NaN, which a diverged run reports."""
         value = self.take(name)
         return value if isinstance(value, float) and math.isnan(value) else _number(self.at(name), value, 0, 1)
 
     def numbers(self, name: str, count: int, least: float, most: float) -> tuple[float, ...]:
-        """A list of that many numbers within bounds."""
+        """A list of `count` numbers within bounds."""
         items = self._list(name, count, count)
         return tuple(_number(f"{self.at(name)}[{i}]", item, least, most) for i, item in enumerate(items))
 
     def optional_numbers(
         self, name: str, count: int, least: float, most: float, *, fewest: int = 1
     ) -> tuple[float | None, ...]:
-        """A list of `fewest` to that many numbers within bounds, some of them `null`."""
+        """A list of `fewest` to `count` numbers within bounds; some may be `null`."""
         return tuple(
             None if item is None else _number(f"{self.at(name)}[{i}]", item, least, most)
             for i, item in enumerate(self._list(name, fewest, count))
@@ -106,14 +106,14 @@ class Fields:
         return value
 
     def text(self, name: str, *, blank: bool = True) -> str:
-        """A string; one of spaces only where `blank` is true."""
+        """A string; blank strings are valid only if `blank` is true."""
         value = self.take(name)
         if not _writable(value) or not (blank or value.strip()):
             raise FieldError(f"{self.at(name)}: expected text, found {_short(value)}")
         return value
 
     def optional_text(self, name: str) -> str | None:
-        """A string; None where there is none."""
+        """A string, or None if it is missing."""
         return self.text(name) if self.has(name) else None
 
     def texts(self, name: str, most: int = _MOST) -> tuple[str, ...]:
@@ -132,7 +132,7 @@ class Fields:
         return tuple(_choice(f"{self.at(name)}[{i}]", item, known) for i, item in enumerate(self._list(name, 0, _MOST)))
 
     def moment(self, name: str) -> datetime:
-        """A moment in ISO 8601; without a time zone it is in UTC."""
+        """A date and time in ISO 8601; UTC unless it has a time zone."""
         value = self.text(name)
         try:
             moment = datetime.fromisoformat(value)
@@ -142,11 +142,11 @@ class Fields:
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
     def done(self) -> None:
-        """Refuse what nobody took: a reader that ignores a key may compute something else than was meant."""
+        """Refuse keys that nobody took: to ignore a key could change the meaning of the file."""
         self.only(self._known)
 
     def only(self, known: Sequence[str]) -> None:
-        """Refuse keys that are not known; before the first is taken, so that a misspelt key is not called missing."""
+        """Refuse unknown keys. Call it before the first `take`, so that a misspelt key is not reported as missing."""
         for name in sorted(set(map(str, self._left)) - set(known)):
             place = f"{self.place}: " if self.place else ""
             raise FieldError(f"{place}unknown key {_short(name)}{_near(name, known)}")
@@ -165,15 +165,15 @@ class Fields:
 
 
 def read_json(file: Path, take: Callable[[Fields], _Read], *, advice: str) -> _Read:
-    """What `take` makes of the object in a JSON file.
+    """Read a JSON file that holds an object, and return the result of `take`.
 
     Args:
         file: The file.
-        take: Takes the values; whatever it raises as a `FieldError` becomes the message.
-        advice: What to do where the file is damaged.
+        take: Takes the values; its `FieldError`s become messages for users.
+        advice: What to do if the file is damaged.
 
     Raises:
-        UserError: The file is missing, is not JSON in UTF-8, or holds something else than `take` expects.
+        UserError: The file is missing, is not JSON in UTF-8, or does not hold what `take` expects.
     """
     try:
         found = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=distinct)
@@ -188,10 +188,10 @@ def read_json(file: Path, take: Callable[[Fields], _Read], *, advice: str) -> _R
 
 
 def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON whose names differ: of two equal ones a reader would silently take the last.
+    """A JSON object without duplicate names, of which `json` would silently keep the last.
 
     Raises:
-        ValueError: A name is given twice.
+        ValueError: A name occurs twice.
     """
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -200,7 +200,7 @@ def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def refused(file: Path, problem: FieldError, advice: str) -> UserError:
-    """The error for people: the file, what is wrong in it, and what to do."""
+    """The error for users: the file, the problem, and what to do."""
     end = "" if str(problem).endswith("?") else "."
     return UserError(f"{file}: {problem}{end} {advice}")
 
@@ -238,7 +238,7 @@ def _near(given: str, known: Sequence[str]) -> str:
 
 
 def _writable(value: Any) -> bool:
-    """Whether it is text that can be written out: JSON may hold halves of characters, which no encoding knows."""
+    """Whether it is a string that can be encoded: JSON may contain lone surrogates."""
     return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 

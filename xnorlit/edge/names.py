@@ -1,13 +1,13 @@
-"""Names of files and folders: shown to a person without steering the terminal, and `~` read."""
+"""File names: escaped for the terminal, and with `~` expanded."""
 
 import os
 from pathlib import Path
 
 
 def printable(text: str) -> str:
-    r"""`text` with its lines, and an escape for each other character that cannot be printed: it would steer a terminal.
+    r"""`text` with an escape for each unprintable character except line breaks, so that it cannot control the terminal.
 
-    Bytes of a file's name that are no UTF-8 come out as `\udcff`.
+    Bytes of a file name that are not UTF-8 become `\udcff`.
     """
     return "".join(
         char if char.isprintable() or char == "\n" else char.encode("unicode_escape", "backslashreplace").decode()
@@ -16,5 +16,5 @@ def printable(text: str) -> str:
 
 
 def at_home(path: Path | str) -> Path:
-    """A path whose `~` or `~somebody` is that person's folder; a path of nobody's is left as it is."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises for nobody's
+    """Expand `~` and `~user`; a path with an unknown user stays unchanged."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises for unknown users

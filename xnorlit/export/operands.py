@@ -1,4 +1,4 @@
-"""A layer's two operands as the packed graph has them: what it reads, and its weights as floats or planes of signs."""
+"""The two operands of a packed layer: its input, and its weights as floats or as planes of signs."""
 
 from typing import NamedTuple
 
@@ -24,15 +24,15 @@ class Planes(NamedTuple):
 
 
 def operand_of(layer: BinaryLayer, name: str, *, first: bool) -> Operand:
-    """What a layer's sums take in.
+    """The input operand of a layer.
 
     Args:
         layer: The layer.
-        name: Its block's name, for errors.
+        name: Name of its block, for errors.
         first: Whether it reads the pixels.
 
     Raises:
-        UserError: The engine has no such operand.
+        UserError: The engine does not support such an operand.
     """
     binarizer = layer.binarizer
     kind, bits = type(binarizer).__name__, binarizer.input_bits
@@ -52,10 +52,10 @@ def operand_of(layer: BinaryLayer, name: str, *, first: bool) -> Operand:
 
 
 def scales_by_input(layer: BinaryLayer, name: str) -> bool:
-    """Whether a layer's sums are multiplied by K, the mean magnitude of the inputs under each position.
+    """Whether a layer multiplies its sums by K, the mean magnitude of the inputs in each window.
 
     Raises:
-        UserError: They are multiplied by something else.
+        UserError: It multiplies them by another scale.
     """
     window, outputs = layer.window, len(layer.weight)
     generator = torch.Generator().manual_seed(0)
@@ -80,8 +80,9 @@ def scales_by_input(layer: BinaryLayer, name: str) -> bool:
 def weight_planes(codes: Tensor, name: str) -> Planes:
     """Integer weights as planes of signs.
 
-    Signs are one plane. Odd integers up to `2^k - 1` are k planes of the factors 1, 2, 4... -1, 0 and +1 are half the
-    sum of two planes. Other integers of k signed bits are half the sum of k such planes and -1, a plane of its own.
+    Signs take one plane. Odd integers up to `2^k - 1` take k planes with the factors 1, 2, 4 and so on. For -1, 0 and
+    +1, the weight is half the sum of two planes. Other signed integers of k bits are half the sum of k planes and of a
+    constant plane with factor -1.
 
     Args:
         codes: Integers, `(O, ...)`.
@@ -106,17 +107,17 @@ def weight_planes(codes: Tensor, name: str) -> Planes:
 
 
 def packed_bits(planes: Tensor) -> np.ndarray:
-    """Planes `(P, O, H, W, C)` as octets, the first channel in the lowest bit."""
+    """Planes `(P, O, H, W, C)` as bytes, with the first channel in the lowest bit."""
     return np.packbits(planes.numpy(), axis=-1, bitorder="little")
 
 
 def reads_plainly(reader: Binarizer, channels: int, *, flat: bool) -> bool:
-    """Whether a binarizer reads reals as they are (or rectified), or signs as the signs of what it gets.
+    """Whether a binarizer takes real inputs unchanged or rectified, or plain signs of its inputs.
 
     Args:
-        reader: It.
-        channels: Of its input.
-        flat: Whether that has no positions.
+        reader: The binarizer.
+        channels: Channels of its input.
+        flat: Whether the input has no spatial positions.
     """
     x = PROBES[:, None].expand(-1, channels)
     codes = reader.input_codes(x if flat else x[:, :, None, None])
@@ -125,7 +126,7 @@ def reads_plainly(reader: Binarizer, channels: int, *, flat: bool) -> bool:
 
 
 def refuse(condition: bool, name: str, why: str) -> None:
-    """Raises the error of a layer that has no packed form, where it has none."""
+    """Raise an error if a layer has no packed form."""
     if condition:
         raise UserError(f"{name} cannot be packed: {why}.")
 

@@ -13,7 +13,7 @@ _PLACE = re.compile(r"\{([^{}]+)\}")
 _OPTION = re.compile(r"--([^=]+)")
 
 
-def named(template: str, words: Sequence[str]) -> str:
+def named(template: str, argv: Sequence[str]) -> str:
     """The name with each option in braces replaced by its value on the command line.
 
     `{model.binarizer}-{model.binarizer.gradient}` becomes `XNOR-ste`. A grid has one command for all its runs, and each
@@ -21,18 +21,18 @@ def named(template: str, words: Sequence[str]) -> str:
 
     Args:
         template: A name, with or without options in braces.
-        words: The command line.
+        argv: The command line.
 
     Raises:
         UserError: The command line does not give such an option.
     """
-    return _PLACE.sub(lambda place: readable(_value(place[1], words, template)), template)
+    return _PLACE.sub(lambda place: readable(_value(place[1], argv, template)), template)
 
 
-def _value(name: str, words: Sequence[str], template: str) -> str:
-    value = given(words, name)
+def _value(name: str, argv: Sequence[str], template: str) -> str:
+    value = given(argv, name)
     if value is None:
-        options = [found[1] for word in words if (found := _OPTION.match(word))]
+        options = [found[1] for argument in argv if (found := _OPTION.match(argument))]
         raise UserError(
             f"run.arm is {template!r}, but the command line does not give --{name}."
             f"{did_you_mean(name, options)} Expected a name, or options of the same command line in braces."
@@ -44,7 +44,7 @@ def readable(value: str) -> str:
     """A value as part of a folder's name; a class becomes its name and arguments, `DoReFa-8-32`.
 
     Args:
-        value: As on a command line: a word, a number, or a mapping with `class_path` and `init_args`.
+        value: As on a command line: an argument, a number, or a mapping with `class_path` and `init_args`.
     """
     return re.sub(r"[^\w.+]+", "-", _spelled(_parsed(value))).strip("-.") or "empty"
 

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from xnorlit.errors import UserError
-from xnorlit.runs.moved import todays
+from xnorlit.runs.moved import with_current_paths
 from xnorlit.runs.trust import refuse_code
 
 
@@ -47,7 +47,7 @@ def load_config(file: Path) -> dict[str, Any]:
         UserError: The file is missing, is not YAML, or is not a mapping.
     """
     try:
-        config = todays(load_yaml(file.read_text(encoding="utf-8")))
+        config = with_current_paths(load_yaml(file.read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror or error}.") from error
     except UserError:

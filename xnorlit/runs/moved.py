@@ -9,29 +9,29 @@ MOVED: dict[str, str] = {}
 """Former dotted path -> today's, of a class or of a module that held classes which a configuration may name."""
 
 
-def todays(value: Any, *, tell: bool = False) -> Any:
-    """A configuration in which each class path that has moved is replaced by today's.
+def with_current_paths(value: Any, *, warn: bool = False) -> Any:
+    """Replace each moved class path in a configuration by the current one.
 
     Args:
         value: A configuration, or a part of one: mappings, lists and scalars.
-        tell: Print a line for each path that has moved, once per process: for what a person wrote, not for the
-            recorded configuration of a former run.
+        warn: Whether to print a deprecation line for each moved path, once per process. Meant for what a person wrote,
+            not for the recorded configuration of an earlier run.
     """
     if isinstance(value, dict):
-        return {key: todays(part, tell=tell) for key, part in value.items()}
+        return {key: with_current_paths(part, warn=warn) for key, part in value.items()}
     if isinstance(value, list):
-        return [todays(part, tell=tell) for part in value]
+        return [with_current_paths(part, warn=warn) for part in value]
     if not isinstance(value, str) or not value.startswith("xnorlit."):
         return value
     for former, now in MOVED.items():
         if value == former or value.startswith(f"{former}."):
             new = now + value.removeprefix(former)
-            if tell:
-                _tell(value, new)
+            if warn:
+                _warn(value, new)
             return new
     return value
 
 
 @cache
-def _tell(former: str, now: str) -> None:
+def _warn(former: str, now: str) -> None:
     say("moved", f"the class path {former} is deprecated; write {now}")

@@ -8,43 +8,43 @@ import yaml
 
 from xnorlit.errors import UserError, did_you_mean
 from xnorlit.runs.config import load_yaml
-from xnorlit.runs.moved import todays
+from xnorlit.runs.moved import with_current_paths
 from xnorlit.runs.recipes import located
 
 
-def config_files(words: Sequence[str]) -> Iterator[Path]:
+def config_files(argv: Sequence[str]) -> Iterator[Path]:
     """The files of `-c FILE`, `--config FILE` and `--config=FILE`, in order."""
-    yield from (file for _, _, file in _config_words(words))
+    yield from (file for _, _, file in _config_arguments(argv))
 
 
-def with_recipes(words: Sequence[str]) -> list[str]:
+def with_recipes(argv: Sequence[str]) -> list[str]:
     """A command line whose `-c experiments/...` name the files that `located` finds for them."""
-    found = list(words)
-    for index, option, file in _config_words(words):
+    found = list(argv)
+    for index, option, file in _config_arguments(argv):
         found[index] = f"{option}{located(file)}"
     return found
 
 
-def _config_words(words: Sequence[str]) -> Iterator[tuple[int, str, Path]]:
-    """Where a command line names a configuration file: the word's index, the prefix within it, and the file."""
-    for index, word in enumerate(words):
-        name, sign, value = word.partition("=")
+def _config_arguments(argv: Sequence[str]) -> Iterator[tuple[int, str, Path]]:
+    """Where a command line names a configuration file: the argument's index, the prefix within it, and the file."""
+    for index, argument in enumerate(argv):
+        name, sign, value = argument.partition("=")
         if name in ("-c", "--config") and sign:
             yield index, f"{name}=", Path(value)
-        elif name in ("-c", "--config") and index + 1 < len(words):
-            yield index + 1, "", Path(words[index + 1])
+        elif name in ("-c", "--config") and index + 1 < len(argv):
+            yield index + 1, "", Path(argv[index + 1])
 
 
-def given(words: Sequence[str], name: str) -> str | None:
+def given(argv: Sequence[str], name: str) -> str | None:
     """The last value that a command line gives an option (`--name VALUE` or `--name=VALUE`), or None.
 
     Args:
-        words: The command line.
+        argv: The command line.
         name: The option without its dashes, such as `model.network`.
     """
     found = None
-    for word, following in zip(words, [*words[1:], None], strict=False):
-        option, sign, value = word.partition("=")
+    for argument, following in zip(argv, [*argv[1:], None], strict=False):
+        option, sign, value = argument.partition("=")
         if option == f"--{name}" and (sign or following is not None):
             found = value if sign else following
     return found
@@ -63,7 +63,7 @@ def read_config(file: Path) -> dict[str, Any]:
         near = did_you_mean(file.stem, [each.stem for each in file.parent.glob("*.yaml")]).replace("?", ".yaml?")
         raise UserError(f"the configuration file {file} {what}.{near} {expected}.")
     try:
-        config = todays(load_yaml(file.read_text(encoding="utf-8")))
+        config = with_current_paths(load_yaml(file.read_text(encoding="utf-8")))
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is not a text file. {expected}.") from error
     except yaml.YAMLError as error:

@@ -49,24 +49,24 @@ def _is_foreign(value: str) -> bool:
     return bool(_DOTTED.fullmatch(value)) and value.partition(".")[0] not in _TRUSTED
 
 
-def refuse_code_in_words(words: Sequence[str]) -> None:
+def refuse_code_in_argv(argv: Sequence[str]) -> None:
     """The same for the options of a command line.
 
     Args:
-        words: What follows the command.
+        argv: What follows the command.
 
     Raises:
         UserError: An option's value is or holds such a class path.
     """
     key = ""
-    for word in words:
-        if word.startswith("--"):
-            option, sign, value = word[2:].partition("=")
+    for argument in argv:
+        if argument.startswith("--"):
+            option, sign, value = argument[2:].partition("=")
             key = option.rstrip("+").replace("-", "_")
             if not sign:
                 continue
         else:
-            value = word
+            value = argument
         if _OPTION.fullmatch(key):
             try:
                 refuse_code(yaml.safe_load(value), key)

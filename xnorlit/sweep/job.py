@@ -17,13 +17,13 @@ class Job:
 
     Attributes:
         place: The run's place; its command line says the same.
-        words: What follows `xnorlit fit`.
+        argv: What follows `xnorlit fit`.
         folder: Where the command runs; its paths are relative to it. Default: the working directory.
         again: Whether an existing run is moved aside and retrained.
     """
 
     place: Place
-    words: tuple[str, ...]
+    argv: tuple[str, ...]
     folder: Path = Path()
     again: bool = False
 
@@ -45,7 +45,7 @@ class Job:
             "unfinished": ["--run.resume", "true"],
             "missing": ["--run.fresh", "true"] if started else [],
         }
-        return [sys.executable, "-m", "xnorlit", "fit", *self.words, *more.get(self.state, [])]
+        return [sys.executable, "-m", "xnorlit", "fit", *self.argv, *more.get(self.state, [])]
 
     @property
     def log(self) -> Path:

@@ -20,7 +20,7 @@ from xnorlit.sweep.process import Process, last_line
 PAUSE = 0.2  # seconds between two polls
 
 
-def carry_out(
+def run_jobs(
     jobs: Sequence[Job], *, at_once: int, tag: str, start: Callable[[Job], Process | Submitted] | None = None
 ) -> list[Job]:
     """Trains the unfinished jobs and returns the failed ones; a failure does not stop the others.

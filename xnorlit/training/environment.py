@@ -62,9 +62,9 @@ def changes_since(file: Path) -> str:
 def git_state() -> dict[str, Any]:
     """`{commit, dirty}` of the checkout that this package runs from; the commit is None outside of one."""
 
-    def git(*words: str) -> str:
+    def git(*args: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), *words], capture_output=True, text=True, check=True
+            ["git", "-C", str(Path(__file__).parent), *args], capture_output=True, text=True, check=True
         ).stdout.strip()
 
     try:

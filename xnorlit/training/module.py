@@ -28,7 +28,7 @@ from xnorlit.training.own_network import BODY, Conversion, OwnNetwork, OwnSpec
 from xnorlit.training.place import checkpoint_of
 from xnorlit.training.pretrained import accuracy, inherit
 from xnorlit.training.schedule import Constant, Schedule, steps_per_epoch
-from xnorlit.training.sync import tell_copies
+from xnorlit.training.sync import set_copies
 from xnorlit.training.trained_on import images_of, refuse_other_classes, refuse_other_images
 
 
@@ -168,7 +168,7 @@ class Classifier(Evaluation):
     @override
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         if self.trainer.world_size > 1:
-            tell_copies(self.net, batch.copies)
+            set_copies(self.net, batch.copies)
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -46,13 +46,13 @@ class EpochLines(pl.Callback):
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         metrics = trainer.callback_metrics
-        words = [f"{trainer.current_epoch + 1}/{trainer.max_epochs}"]
-        words.append(f"loss {pl_module.train_loss.compute():.3f}")
+        parts = [f"{trainer.current_epoch + 1}/{trainer.max_epochs}"]
+        parts.append(f"loss {pl_module.train_loss.compute():.3f}")
         for key, label in (("val/top1", "val top-1"), ("val/top5", "top-5")):
             if key in metrics and self._validated:
-                words.append(f"{label} {100 * metrics[key]:.2f} %")
-        words.append(f"{time.perf_counter() - self._clock:.1f} s")
-        say("epoch", "  ".join(words))
+                parts.append(f"{label} {100 * metrics[key]:.2f} %")
+        parts.append(f"{time.perf_counter() - self._clock:.1f} s")
+        say("epoch", "  ".join(parts))
 
 
 def progress(bar: bool) -> pl.Callback:

@@ -76,7 +76,7 @@ class Saving(Checkpoint):
         if self._random:
             _restore(self._random, trainer.global_rank, trainer.global_step, pl_module.device)
             self._random = []
-        self._stop_if_told(trainer)
+        self._stop_if_signalled(trainer)
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -92,7 +92,7 @@ class Saving(Checkpoint):
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._save_epoch(trainer, pl_module)
-        self._stop_if_told(trainer)
+        self._stop_if_signalled(trainer)
         self._validate_the_last(trainer)
 
     @override
@@ -109,7 +109,7 @@ class Saving(Checkpoint):
             self._refuse_spoilt(trainer, pl_module)
         if done and wanted:
             self._save(trainer, pl_module, "last", trainer.current_epoch, done)
-        self._stop_if_told(trainer)
+        self._stop_if_signalled(trainer)
 
     @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -122,13 +122,13 @@ class Saving(Checkpoint):
         self._refuse_spoilt(trainer, pl_module)
         done = trainer.fit_loop.epoch_loop.batch_progress.current.processed
         self._save(trainer, pl_module, "last", trainer.current_epoch, done, validate=True)
-        self._stop_if_told(trainer)
+        self._stop_if_signalled(trainer)
 
     @override
     def on_validation_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         # One process alone cannot leave: several wait for the end, where they agree.
         if self._saved_step == trainer.global_step and trainer.world_size == 1 and not trainer.sanity_checking:
-            self._stop_if_told(trainer)
+            self._stop_if_signalled(trainer)
 
     def _wanted(self, trainer: pl.Trainer, module: pl.LightningModule, seconds: float) -> bool:
         """Whether to save now: a signal has come, or the last checkpoint is that old; the same in every process."""
@@ -192,7 +192,7 @@ class Saving(Checkpoint):
             torch.distributed.all_gather_object(states, _random_state(pl_module.device))
         checkpoint["random"] = states
         if self._position is not None:
-            _stand_still(checkpoint, *self._position)
+            _mark_position(checkpoint, *self._position)
 
     @override
     def on_load_checkpoint(
@@ -217,7 +217,7 @@ class Saving(Checkpoint):
         text = f"{name}: the run saves before its next step, then ends. A second signal ends it at once.\n"
         os.write(2, text.encode())
 
-    def _stop_if_told(self, trainer: pl.Trainer) -> None:
+    def _stop_if_signalled(self, trainer: pl.Trainer) -> None:
         if self._signal is None:
             return
         config = self.record.folder / "config.yaml"
@@ -293,7 +293,7 @@ def _first_spoilt(trainer: pl.Trainer, module: pl.LightningModule, batch: Any) -
     return next(iter(found), None)
 
 
-def _stand_still(checkpoint: dict[str, Any], epochs: int, batches: int, validate: bool) -> None:
+def _mark_position(checkpoint: dict[str, Any], epochs: int, batches: int, validate: bool) -> None:
     """Lightning's counters as they are with `epochs` done and `batches` of the next one, between all of its hooks.
 
     Args:

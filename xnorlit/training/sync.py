@@ -30,7 +30,7 @@ class SteadySync(LayerSync):
         return model
 
 
-def tell_copies(network: nn.Module, copies: int) -> None:
+def set_copies(network: nn.Module, copies: int) -> None:
     """Lets a network's synced norms count samples once that several processes hold.
 
     Args:

@@ -40,7 +40,7 @@ def trained(small, monkeypatch):
     began = []
 
     def answer(grid, trials):
-        return [found["config"] for found in asked(grid, [trial.job.words for trial in trials])]
+        return [found["config"] for found in asked(grid, [trial.job.argv for trial in trials])]
 
     def process(command, **_):
         words = command[4:]

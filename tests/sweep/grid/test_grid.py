@@ -58,7 +58,7 @@ def test_labels_are_the_last_part_or_as_much_as_tells_two_apart(tmp_path):
         ({"parameters": {"lr": {"values": [1], "probabilities": [1]}}}, r"lr has probabilities\. Expected only"),
         ({"parameters": {"model": {"parameters": {"lr": {"value": 1}}}}}, r"parameter model has no values"),
         ({"parameters": {"lr": {"values": [1, 1]}}}, r"parameter lr repeats a value: 1, 1"),
-        ({"parameters": {"lr": {"values": [None]}}}, r"lr has the value None\. Expected a word.*'null'"),
+        ({"parameters": {"lr": {"values": [None]}}}, r"lr has the value None\. Expected a string.*'null'"),
         ({"parameters": {"lr": {"values": [{"a": 1}]}}}, r"has the value \{'a': 1\}.*Quote anything else"),
         ({"parameter": {}}, r"unknown key parameter\. Did you mean parameters\?"),
         ({"early_terminate": {"type": "hyperband"}}, r"early_terminate is for W&B's server"),

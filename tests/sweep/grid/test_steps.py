@@ -6,8 +6,8 @@ import pytest
 
 from xnorlit.commands.main import main
 from xnorlit.sweep.grid import Grid
+from xnorlit.sweep.grid.argv import Base
 from xnorlit.sweep.grid.plan import planned
-from xnorlit.sweep.grid.words import Base
 
 ROOT = Path(__file__).parents[3]
 FILES = sorted((ROOT / "experiments" / "ablations").glob("*.yaml"))
@@ -21,5 +21,5 @@ def test_every_combination_trains(file, small, tmp_path, monkeypatch, capsys):
     trials = planned(Grid.load(file), Base(data=str(tmp_path / "photos"), root=tmp_path / "runs"))
     for trial in trials:
         if trial.job.place.seed == 0:
-            assert main(["fit", *trial.job.words, *rehearsal, "--run.wandb=off", "--debug"]) == 0
+            assert main(["fit", *trial.job.argv, *rehearsal, "--run.wandb=off", "--debug"]) == 0
     assert capsys.readouterr().out.count("[done]") == len({trial.job.place.arm for trial in trials})

@@ -19,17 +19,17 @@ def trained(monkeypatch, tmp_path):
         file.write_text("")
     commands, failing = {}, set()
 
-    def carry_out(jobs, *, at_once, tag):
+    def run_jobs(jobs, *, at_once, tag):
         missing = [job for job in jobs if job.state != "finished"]
         for job in missing:
             place = job.place
-            commands[place.arm] = " ".join(job.words)
+            commands[place.arm] = " ".join(job.argv)
             if place.arm not in failing:
                 codes = {"codes": CODES} if place.arm == "xnor" else {}
                 write_run(place.root, place.arm, experiment=place.experiment, pair=place.pair, summary=codes)
         return [job for job in missing if job.place.arm in failing]
 
-    monkeypatch.setattr(brief, "carry_out", carry_out)
+    monkeypatch.setattr(brief, "run_jobs", run_jobs)
     return commands, failing
 
 
@@ -80,6 +80,6 @@ def test_a_training_that_fails_is_named(trained, tmp_path):
 
 
 def test_one_more_arm_is_trained_with_the_same_words(trained, tmp_path):
-    words = " ".join(brief.words("sine", tmp_path / "brief"))
+    words = " ".join(brief.argv("sine", tmp_path / "brief"))
     assert words.startswith("-c experiments/synthetic/base.yaml --run.root")
     assert "--run.experiment brief --run.arm sine --trainer.max_epochs 4 --run.wandb off" in words

@@ -35,12 +35,12 @@ _NUMBERS = {
 }
 
 
-def render(record: dict[str, Any], words: Sequence[str]) -> str:
+def render(record: dict[str, Any], argv: Sequence[str]) -> str:
     """The page as HTML.
 
     Args:
         record: The record, of `xnorlit.report.html.record`.
-        words: The command line that writes this page again, without the program's name.
+        argv: The command line that writes this page again, without the program's name.
     """
     cited = Cited(record)
     comparison = cited.comparison
@@ -82,8 +82,8 @@ def render(record: dict[str, Any], words: Sequence[str]) -> str:
         ],
         gap_columns=[(f"{gap.reference} − {gap.arm}", gap) for gap in cited.curves.gaps],
         named=lambda labels: ", ".join(dict.fromkeys(record["classes"][label.value] for label in labels)),
-        commands=[*_commands(record), shlex.join(["xnorlit", *words])],
-        report_command=shlex.join(["xnorlit", *words]),
+        commands=[*_commands(record), shlex.join(["xnorlit", *argv])],
+        report_command=shlex.join(["xnorlit", *argv]),
         pack_command=f"xnorlit pack {shlex.quote(_binary_run(record))}",
         bench_command=f"xnorlit bench {shlex.quote(_binary_run(record) + '/packed.safetensors')} --json bench.json",
     )  # fmt: skip

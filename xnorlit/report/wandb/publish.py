@@ -11,7 +11,7 @@ from xnorlit.comparison.comparison import Comparison
 from xnorlit.errors import UserError
 from xnorlit.report.wandb.figures import Figures
 from xnorlit.report.wandb.offline import log_offline
-from xnorlit.report.wandb.server import Server, said_in_words
+from xnorlit.report.wandb.server import Server, plain_errors
 from xnorlit.report.wandb.settings import Settings
 from xnorlit.report.wandb.subject import Subject
 from xnorlit.report.wandb.upload import upload
@@ -40,7 +40,7 @@ def publish(comparison: Comparison, record: dict[str, Any], settings: Settings) 
     Subject.of(comparison, record, settings, {})  # settings are checked before anything is sent
     server = Server.of_login()
     project = f"{server.entity}/{settings.project}"
-    with said_in_words("The dashboard was not written"):
+    with plain_errors("The dashboard was not written"):
         ids, missing = _on_server(server, project, _ids(comparison))
         subject = Subject.of(comparison, record, settings, ids)
         _put_figures(server, project, subject.figures)

@@ -43,7 +43,7 @@ class Server:
         Raises:
             UserError: There is no login, the key is refused, or the server does not answer.
         """
-        be_patient()
+        set_timeouts()
         mode = wandb_mode()
         if mode != "online" or not logged_in():
             named = [name for name in ("WANDB_DISABLED", "WANDB_MODE") if os.environ.get(name)]
@@ -51,7 +51,7 @@ class Server:
             raise UserError(f"W&B was not contacted because {said or f'there is no login: {LOG_IN}'}.")
         import wandb
 
-        with said_in_words("Nothing was sent to W&B"):
+        with plain_errors("Nothing was sent to W&B"):
             api = wandb.Api(timeout=_LONGEST_ANSWER)
             entity = os.environ.get("WANDB_ENTITY") or api.default_entity
         if not entity:
@@ -59,7 +59,7 @@ class Server:
         return Server(api, entity)
 
 
-def be_patient() -> None:
+def set_timeouts() -> None:
     """Limit W&B's retries in this process and its children, except where the environment sets them already."""
     for name, value in _PATIENCE.items():
         os.environ.setdefault(f"WANDB_{name}", value)
@@ -67,7 +67,7 @@ def be_patient() -> None:
 
 
 @contextmanager
-def said_in_words(undone: str) -> Iterator[None]:
+def plain_errors(undone: str) -> Iterator[None]:
     """Turn whatever W&B raises in the block into a UserError that says what was not done, and why.
 
     Args:

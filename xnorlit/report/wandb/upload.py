@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from xnorlit.report.wandb.server import be_patient
+from xnorlit.report.wandb.server import set_timeouts
 from xnorlit.runs.lock import is_under_way
 from xnorlit.runs.login import UNSENT, reason
 
@@ -88,7 +88,7 @@ def upload(part: Part) -> str:
     Args:
         part: The offline directory.
     """
-    be_patient()
+    set_timeouts()
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(shutil.copytree(part.log.parent, Path(scratch, part.log.parent.name))) / part.log.name
         copy.with_suffix(".wandb.synced").unlink(missing_ok=True)
@@ -102,8 +102,8 @@ def upload(part: Part) -> str:
             errors="replace",
             check=False,
         )
-        told = [line.partition("ERROR ")[2] for line in done.stdout.splitlines() if "ERROR " in line]
-        errors = [*_errors(Path(scratch)), *told]
+        reported = [line.partition("ERROR ")[2] for line in done.stdout.splitlines() if "ERROR " in line]
+        errors = [*_errors(Path(scratch)), *reported]
         finished = copy.with_suffix(".wandb.synced").exists()
     if finished and not errors:
         part.note.touch()

@@ -22,7 +22,7 @@ class Duration:
     Attributes:
         each: Seconds of each trial, in order; 0 for a finished one, None if unknown.
         total: Seconds of all of them, several at once; None if unknown.
-        source: Where the estimate comes from, in words.
+        source: Where the estimate comes from.
     """
 
     each: tuple[float | None, ...]
@@ -80,14 +80,14 @@ def _epochs_left(trial: Trial) -> int:
 
 def _recipe(trial: Trial) -> str:
     """What the recipe's header says about the training time."""
-    for file in config_files(trial.job.words):
+    for file in config_files(trial.job.argv):
         for line in located(trial.job.folder / file).read_text(encoding="utf-8").splitlines():
             if line.startswith("# Hardware:"):
                 return f"its recipe, {file}, says: {line.removeprefix('# Hardware:').strip()}"
     return "its recipe does not say how long it takes"
 
 
-def spoken(seconds: float | None) -> str:
+def duration_text(seconds: float | None) -> str:
     """`41 s`, `3 min`, `2 h 5 min`; `?` if unknown."""
     if seconds is None:
         return "?"

@@ -136,7 +136,7 @@ def _values(name: str, about: Any, file: Path) -> tuple[Value, ...]:
     for value in values:
         if not isinstance(value, _SCALARS):
             raise UserError(
-                f"{where} has the value {value!r}. Expected a word, a number, true or false, as W&B's agent writes "
+                f"{where} has the value {value!r}. Expected a string, a number, true or false, as W&B's agent writes "
                 "them on a command line. Quote anything else: '{class_path: DoReFa, init_args: {...}}', "
                 "'null'."
             )
@@ -148,13 +148,13 @@ def _values(name: str, about: Any, file: Path) -> tuple[Value, ...]:
 def _command(config: dict[str, Any], file: Path) -> tuple[str, ...]:
     command = config.get("command")
     expected = 'Expected ["${env}", "${interpreter}", "-m", "xnorlit", "fit", "-c", ..., "${args}"].'
-    if not isinstance(command, list) or [str(word) for word in command[:5]] != _BEGINNING:
+    if not isinstance(command, list) or [str(argument) for argument in command[:5]] != _BEGINNING:
         raise UserError(f"{file}: its command is not one of xnorlit. {expected} {_SEE}")
-    words = tuple(str(word) for word in command)
-    macros = [word for word in words[2:] if word.startswith("${") or "${envvar:" in word]
+    argv = tuple(str(argument) for argument in command)
+    macros = [argument for argument in argv[2:] if argument.startswith("${") or "${envvar:" in argument]
     if macros != ["${args}"]:
         raise UserError(f"{file}: its command has {', '.join(macros) or 'no ${args}'}. {expected} {_SEE}")
-    return words
+    return argv
 
 
 _BEGINNING = ["${env}", "${interpreter}", "-m", "xnorlit", "fit"]

@@ -12,8 +12,8 @@ from typing import Any
 from xnorlit.errors import UserError
 from xnorlit.runs.config import differing, flatten, load_config
 from xnorlit.sweep import Job
+from xnorlit.sweep.grid.argv import Base, argv_of, home, place
 from xnorlit.sweep.grid.grid import Grid, Value
-from xnorlit.sweep.grid.words import Base, home, place, words
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def planned(grid: Grid, base: Base) -> list[Trial]:
     base = base.beside(folder)
     trials = []
     for cell in grid.cells:
-        line = words(grid, cell, base, folder)
+        line = argv_of(grid, cell, base, folder)
         trials.append(Trial(cell, Job(place(line, folder), line, folder)))
     _refuse_shared_places(grid, trials)
     return trials
@@ -89,7 +89,7 @@ def _resolved(grid: Grid, trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """The configuration that each trial's run would record."""
     done = subprocess.run(
         [sys.executable, "-m", "xnorlit.commands.resolve"],
-        input=json.dumps([trial.job.words for trial in trials]),
+        input=json.dumps([trial.job.argv for trial in trials]),
         cwd=trials[0].job.folder,
         capture_output=True,
         text=True,

@@ -8,11 +8,11 @@ from xnorlit.edge.console import say
 from xnorlit.errors import UserError
 from xnorlit.sweep import Job
 from xnorlit.sweep.cluster import Submitted
+from xnorlit.sweep.grid.argv import Base
 from xnorlit.sweep.grid.grid import Grid
 from xnorlit.sweep.grid.outcome import Outcome, outcomes
 from xnorlit.sweep.grid.plan import Trial, checked, planned
-from xnorlit.sweep.grid.words import Base
-from xnorlit.sweep.work import carry_out
+from xnorlit.sweep.work import run_jobs
 
 
 def read(
@@ -61,13 +61,13 @@ def trained(
     """
     grid = _loaded(grid)
     trials = checked(grid, planned(grid, Base(data, experiment, root)))
-    failed, trials = carry_through(trials, jobs, again)
+    failed, trials = train_trials(trials, jobs, again)
     if failed:
-        raise UserError(told(failed, len(trials)))
+        raise UserError(failure_report(failed, len(trials)))
     return outcomes(grid, trials)
 
 
-def carry_through(
+def train_trials(
     trials: Sequence[Trial], jobs: int, again: bool, start: Callable[[Job], Submitted] | None = None
 ) -> tuple[list[Job], list[Trial]]:
     """Trains the unfinished runs; returns the failed jobs and the updated trials.
@@ -84,7 +84,7 @@ def carry_through(
     if not again:
         refuse_others(trials)
     todo = [replace(trial.job, again=bool(trial.other)) for trial in trials]
-    return carry_out(todo, at_once=jobs, tag="ablate", start=start), [replace(trial, other=()) for trial in trials]
+    return run_jobs(todo, at_once=jobs, tag="ablate", start=start), [replace(trial, other=()) for trial in trials]
 
 
 def refuse_others(trials: Sequence[Trial]) -> None:
@@ -105,7 +105,7 @@ def refuse_others(trials: Sequence[Trial]) -> None:
         )
 
 
-def told(failed: Sequence[Job], count: int) -> str:
+def failure_report(failed: Sequence[Job], count: int) -> str:
     """The failed runs and their logs."""
     lines = "\n".join(f"  {job.place.path}: see {job.log}" for job in failed)
     return f"{len(failed)} of {count} runs failed:\n{lines}\nRepeat the command to try them again."

@@ -8,7 +8,7 @@ from xnorlit.runs import Pair, Run, find, newest_pair
 from xnorlit.runs.place import Place
 from xnorlit.runs.recipes import TWIN, Recipe
 from xnorlit.sweep.table.plan import jobs
-from xnorlit.sweep.work import carry_out
+from xnorlit.sweep.work import run_jobs
 
 EPOCHS = 4
 """Enough for both arms to beat chance clearly and to differ; too few for either to converge."""
@@ -71,7 +71,7 @@ def binary_run(stored: Path, brief: Path, *, experiments: Path | None = None) ->
     return next(run for run in brief_pair(brief, why=why, experiments=experiments).runs if run.place.arm == "xnor")
 
 
-def words(arm: str, brief: Path, *, experiments: Path | None = None) -> list[str]:
+def argv(arm: str, brief: Path, *, experiments: Path | None = None) -> list[str]:
     """The `xnorlit fit` command line of one more arm of a brief pair, without its binarizer.
 
     Args:
@@ -95,5 +95,5 @@ def _train(brief: Path, seeds: dict[str, int], why: str, experiments: Path | Non
         f"{why} Training {' and '.join(seeds)} for {EPOCHS} epochs on the built-in images: a demonstration, not a "
         f"measurement: {brief / NAME}".strip(),
     )
-    if failed := carry_out(todo, at_once=len(todo), tag="brief"):
+    if failed := run_jobs(todo, at_once=len(todo), tag="brief"):
         raise UserError(f"{', '.join(str(job.place.path) for job in failed)} failed; see the messages above.")

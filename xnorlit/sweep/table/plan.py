@@ -19,7 +19,7 @@ def jobs(recipe: Recipe, seeds: dict[str, int], place: Place, options: tuple[str
     for seed in range(max(seeds.values(), default=0)):
         for arm, count in seeds.items():
             if seed < count:
-                words = ["-c", recipe.base, "-c", recipe.overlays[arm], "--seed_everything", seed]
-                words += ["--run.root", place.root, "--run.experiment", place.experiment, "--run.pair", place.pair]
+                argv = ["-c", recipe.base, "-c", recipe.overlays[arm], "--seed_everything", seed]
+                argv += ["--run.root", place.root, "--run.experiment", place.experiment, "--run.pair", place.pair]
                 run = Place(place.root, place.experiment, place.pair, arm, seed)
-                yield Job(run, (*map(str, words), *options))
+                yield Job(run, (*map(str, argv), *options))

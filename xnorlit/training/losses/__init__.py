@@ -1,6 +1,6 @@
-"""What training makes small: the sum of the terms in `model.losses`, one term per file.
+"""Terms of the training loss, one per file; a recipe lists them in `model.losses`, and training minimises their sum.
 
-Every module of this package is imported here, so that a new term is one new file, known to a recipe by its short name.
+This package imports all of its modules. A new term is one new file, and a recipe names it by its short name.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""What a term of the training loss is."""
+"""Base class of the terms of the training loss."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -10,18 +10,18 @@ from xnorlit.models import BuiltNetwork
 
 
 class Loss(ABC):
-    """One term of the training loss; the terms that a recipe lists are added up.
+    """One term of the training loss, which is the sum of the terms that a recipe lists.
 
-    A term is settings until `prepare`, which a run calls once, before its first step. It is no module: what it holds is
-    neither trained nor saved, so a resumed run must be able to go on from the settings, the network and the epoch.
+    A new term holds only its settings. A run calls `prepare` once, before the first step. A term is not a module: its
+    state is neither trained nor saved, so a resumed run has to restore it from the settings, the network and the epoch.
     """
 
     def prepare(self, net: BuiltNetwork, data: ImageData, run: Path) -> None:  # noqa: B027 - most terms need nothing
-        """Readies the term for a network: hooks on its modules, a teacher; nothing here.
+        """Prepare the term for a network, such as hooks on modules or a teacher. By default: nothing.
 
         Args:
-            net: The network that is going to be trained, built, perhaps not yet on its device.
-            data: Its images, opened.
+            net: The network to train; built, perhaps not yet on its device.
+            data: Its images, set up.
             run: The run's folder, `.../PAIR/ARM/seed-N`.
 
         Raises:
@@ -29,14 +29,14 @@ class Loss(ABC):
         """
 
     def on_epoch(self, epoch: int, epochs: int) -> None:  # noqa: B027
-        """Moves a schedule of the term at the start of training epoch `epoch` of `epochs`; nothing here."""
+        """Update a schedule of the term at the start of epoch `epoch` of `epochs`. By default: nothing."""
 
     @abstractmethod
     def __call__(self, net: BuiltNetwork, batch: Batch, logits: Tensor) -> Tensor:
-        """The term's value for one training batch, its weight included: a scalar, differentiable.
+        """The weighted value of the term for one training batch: a differentiable scalar.
 
         Args:
-            net: The network, whose forward on this batch has just been computed.
+            net: The network, after its forward on this batch.
             batch: Augmented uint8 images `(N, 3, S, S)`, labels `(N,)`.
             logits: The network's output in fp32, `(N, classes)`.
         """

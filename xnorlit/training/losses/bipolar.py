@@ -1,4 +1,4 @@
-"""A regulariser that pulls latent weights away from zero, to the two values that their signs stand for."""
+"""A regulariser that pulls latent weights away from zero, towards the values of their signs."""
 
 from pathlib import Path
 from typing import Literal
@@ -14,11 +14,11 @@ from xnorlit.training.losses.base import Loss
 
 
 def bipolarity(weight: Tensor, target: Literal["one", "alpha"], power: int) -> Tensor:
-    """`sum_i |a - |W_i||^p`, 0 where every weight is `+a` or `-a`; its gradient pulls each to the nearer one.
+    """`sum_i |a - |W_i||^p`: 0 if every weight is `+a` or `-a`. Its gradient pulls each weight to the nearer one.
 
     Args:
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.
-        target: a is 1, or each filter's `mean|W|`, taken as a constant.
+        target: a is 1 (`one`) or the `mean|W|` of each filter (`alpha`), treated as a constant.
         power: p, 1 or 2.
     """
     magnitude = weight.abs()
@@ -32,13 +32,13 @@ def bipolarity(weight: Tensor, target: Literal["one", "alpha"], power: int) -> T
 class Bipolar(Loss):
     """`weight * sum over the 1-bit layers of sum_i |a - |W_i||^p`.
 
-    A latent weight near 0 flips back and forth, and its size says nothing to the forward; this term gives it one.
+    A latent weight near 0 flips back and forth, and the forward ignores its magnitude. This term moves it away from 0.
 
-    Source: Darabi et al. 2018, arXiv 1812.11800, whose `R1` and `R2` these are for p = 1 and 2; there a may be learned.
+    Source: Darabi et al. 2018, arXiv 1812.11800: `R1` for p = 1 and `R2` for p = 2. Their a may also be learned.
 
     Args:
-        weight: Factor; the sum runs over every weight, so it is small.
-        target: a is 1 (`one`, the bound that methods clip to), or each filter's `mean|W|` (`alpha`).
+        weight: Factor; small, because the sum runs over all weights.
+        target: a is 1 (`one`, the bound that many methods clip to) or the `mean|W|` of each filter (`alpha`).
         power: p, 1 or 2.
     """
 
@@ -54,7 +54,7 @@ class Bipolar(Loss):
     @override
     def prepare(self, net: BuiltNetwork, data: ImageData, run: Path) -> None:
         if not _latent(net):
-            raise UserError("Bipolar needs layers with 1-bit weights, and this network has none. Leave the term out.")
+            raise UserError("Bipolar needs layers with 1-bit weights, and this network has none. Remove the term.")
 
     @override
     def __call__(self, net: BuiltNetwork, batch: Batch, logits: Tensor) -> Tensor:

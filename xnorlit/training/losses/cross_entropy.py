@@ -1,4 +1,4 @@
-"""The loss that a run has unless it lists others."""
+"""Cross-entropy, the default loss."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,7 +13,7 @@ class CrossEntropy(Loss):
     """`-mean_n log softmax(logits_n)[label_n]`.
 
     Args:
-        smoothing: Share of each target that is spread evenly over all classes.
+        smoothing: Label smoothing: share of each target that is spread evenly over all classes.
     """
 
     def __init__(self, smoothing: float = 0.0) -> None:

@@ -1,4 +1,4 @@
-"""Learning from a teacher's outputs: distillation with the labels, and a teacher alone."""
+"""Knowledge distillation: from a teacher and the labels, or from a teacher alone."""
 
 from pathlib import Path
 
@@ -19,23 +19,23 @@ from xnorlit.training.teacher import trained_network
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """`T^2 * mean_n KL(softmax(teacher_n / T) || softmax(student_n / T))`: 0 where they agree up to a constant.
 
-    Its gradient by the student is `T (softmax(student / T) - softmax(teacher / T))` of each image over N: the factor
-    `T^2` keeps its size when the temperature changes.
+    The gradient with respect to the student is `T (softmax(student / T) - softmax(teacher / T)) / N` for each image.
+    The factor `T^2` makes its magnitude independent of the temperature.
 
     Args:
         student: Logits `(N, classes)`.
         teacher: Logits `(N, classes)`.
-        temperature: T, more than 0.
+        temperature: T, above 0.
     """
     scaled, wanted = (F.log_softmax(logits / temperature, dim=1) for logits in (student, teacher))
     return temperature**2 * F.kl_div(scaled, wanted, reduction="batchmean", log_target=True)
 
 
 class _Taught(Loss):
-    """A term with a teacher, which sees the student's augmented batch in evaluation mode.
+    """A term with a teacher, which evaluates the student's augmented batch.
 
-    Its convolutions and products are computed in the precision of the student's: on a CPU, bf16 takes half the time of
-    the fp32 in which networks are evaluated otherwise, and rounds the teacher's logits as the student's are rounded.
+    The teacher computes in the precision of the student's training. On a CPU, bf16 takes half the time of fp32, and
+    both sides round their logits alike.
     """
 
     def __init__(self, teacher: str) -> None:
@@ -49,12 +49,12 @@ class _Taught(Loss):
         say("teacher", f"{self._network.name}, {checkpoint}")
 
     def taught(self, images: Tensor) -> Tensor:
-        """The teacher's logits, without gradients."""
+        """Logits of the teacher, without gradients."""
         assert self._network is not None, "prepare comes first"
         device = images.device.type
         network = self._network.to(images.device)
         if torch.is_autocast_enabled(device):
-            for _, layer in network.layers():  # The norms in between stay in fp32: a running mean has many digits.
+            for _, layer in network.layers():  # Norms stay in fp32, which running means need.
                 layer.to(torch.get_autocast_dtype(device))
         with torch.no_grad(), torch.autocast(device, enabled=False):
             return network(images).float()
@@ -66,9 +66,9 @@ class Distillation(_Taught):
     Source: Hinton et al. 2015, arXiv 1503.02531, section 2.
 
     Args:
-        teacher: An arm of the same pair whose run with the same seed has finished, such as float; or the path of a
-            checkpoint. Its classes and image size must be this run's.
-        temperature: T, more than 0.
+        teacher: An arm of the same pair with a finished run of the same seed, such as float; or the path of a
+            checkpoint. Classes and image size must match this run.
+        temperature: T, above 0.
         weight: w, from 0 (labels alone) to 1 (the teacher alone).
     """
 

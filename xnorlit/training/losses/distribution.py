@@ -1,4 +1,4 @@
-"""BNN-DL's distribution loss: what is going to be quantised should be neither one-sided nor saturated."""
+"""The distribution loss of BNN-DL: keeps inputs of quantisers centred and unsaturated."""
 
 import math
 from pathlib import Path
@@ -17,14 +17,14 @@ BatchNorm = BatchNorm1d | BatchNorm2d
 
 
 def distribution_loss(mean: Tensor, deviation: Tensor) -> Tensor:
-    """`mean_c max(0, 2 - |m| - s)^2 + mean_c max(0, s - 4)^2 + mean_c max(0, m^2 - s^2)` of a layer's channels.
+    """`mean_c max(0, 2 - |m| - s)^2 + mean_c max(0, s - 4)^2 + mean_c max(0, m^2 - s^2)` over the channels of a layer.
 
-    The three terms are against values that all lie where the straight-through estimator differs most from the sign, or
-    all where its gradient is cut off, or all on one side of zero.
+    The three terms penalise gradient mismatch, saturation and degeneration: channels whose values all lie where the
+    straight-through estimator differs most from the sign, where its gradient is clipped, or on one side of zero.
 
     Args:
         mean: m of each channel, `(C,)`.
-        deviation: s of each channel, not negative.
+        deviation: s of each channel, at least 0.
     """
     mismatch = (2 - mean.abs() - deviation).clamp(min=0).square().mean()
     saturation = (deviation - 4).clamp(min=0).square().mean()
@@ -33,19 +33,18 @@ def distribution_loss(mean: Tensor, deviation: Tensor) -> Tensor:
 
 
 class DistributionLoss(Loss):
-    """`weight * mean over layers of distribution_loss(m, s)`, m and s of what each quantising layer's batch norm gives.
+    """`weight * mean over layers of distribution_loss(m, s)`, m and s of the batch norm before each quantiser.
 
-    Over a training batch the output of a batch norm has the mean beta and the deviation |gamma|, whatever comes in
-    (but for eps: a channel of variance v has `|gamma| sqrt(v / (v + eps))`). So the loss is computed from gamma and
-    beta: the released code measures the activations, which costs passes over all of them, forward and backward, and
-    leaves a gradient to nothing but gamma and beta either.
+    In training, the output of a batch norm has mean beta and deviation |gamma| for any input. (Because of eps, a
+    channel of variance v has `|gamma| sqrt(v / (v + eps))`.) So this loss reads gamma and beta. The released code
+    measures the activations, which takes passes over all of them and gives gradients to the same gamma and beta only.
 
     Source: Ding et al. 2019, arXiv 1904.02823; ruizhoud/DistributionLoss, models/distrloss_layer.py and its README,
-    which adds the loss in the first 60 of 67 epochs.
+    which applies the loss in the first 60 of 67 epochs.
 
     Args:
-        weight: Factor on the loss, 2 in the released command.
-        until: Share of the epochs after which the loss is left out; by default that of the released command.
+        weight: Factor; 2 in the released command.
+        until: Share of the epochs that have the loss; default: as in the released command.
     """
 
     def __init__(self, weight: float = 2.0, until: float = 60 / 67) -> None:
@@ -64,7 +63,7 @@ class DistributionLoss(Loss):
         if not self.norms:
             raise UserError(
                 f"DistributionLoss needs batch norms whose output is quantised, and {net.name} has none with "
-                "this binarizer. Leave the loss out, or choose a binarizer that quantises inputs (XNOR)."
+                "this binarizer. Remove the loss, or choose a binarizer that quantises inputs (XNOR)."
             )
 
     @override
@@ -80,7 +79,7 @@ class DistributionLoss(Loss):
 
 
 def norms_before_quantised_inputs(net: BuiltNetwork) -> list[BatchNorm]:
-    """The last batch norm between each layer with few-bit inputs and the layer before it, where there is one."""
+    """The batch norm in front of each layer with few-bit inputs, where there is one."""
     found, last = [], None
     for module in net.modules():
         if isinstance(module, BatchNorm):

@@ -1,4 +1,4 @@
-"""A regulariser of the shape of each layer's weight distribution."""
+"""A regulariser of the kurtosis of each layer's weights."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from xnorlit.training.losses.base import Loss
 
 
 def kurtosis(weight: Tensor) -> Tensor:
-    """`mean(((W - mean W) / std W)^4)` over a whole layer: 1 of two values, 1.8 of a uniform, 3 of a normal draw."""
+    """`mean(((W - mean W) / std W)^4)` over a layer: 1 for two values, 1.8 if uniform, 3 if normally distributed."""
     square = (weight - weight.mean()).square()
     return square.square().mean() / square.mean().square()
 
@@ -21,14 +21,14 @@ def kurtosis(weight: Tensor) -> Tensor:
 class WeightKurtosis(Loss):
     """`weight * mean over the few-bit layers of (kurtosis(W) - target)^2`.
 
-    A target below 3 flattens the normal shape that weights start with: fewer lie near 0, where a step flips their
-    sign, and fewer far out, where alpha stands for them badly.
+    A target below 3 flattens the initial normal distribution. Fewer weights lie near 0, where a step flips their sign,
+    and fewer lie far from it, where alpha approximates them badly.
 
-    Source: Shkolnik et al. 2020, arXiv 2002.07686 (KURE), whose target of 1.8 is that of the uniform distribution.
+    Source: Shkolnik et al. 2020, arXiv 2002.07686 (KURE). Its target of 1.8 is the kurtosis of a uniform distribution.
 
     Args:
         weight: Factor.
-        target: The kurtosis aimed at, 1 or more; no distribution has less than 1.
+        target: Kurtosis, at least 1, which is the minimum of any distribution.
     """
 
     def __init__(self, weight: float = 1.0, target: float = 1.8) -> None:
@@ -42,7 +42,7 @@ class WeightKurtosis(Loss):
     @override
     def prepare(self, net: BuiltNetwork, data: ImageData, run: Path) -> None:
         if not _latent(net):
-            raise UserError("WeightKurtosis needs few-bit weights, and this network has none. Leave the term out.")
+            raise UserError("WeightKurtosis needs few-bit weights, and this network has none. Remove the term.")
 
     @override
     def __call__(self, net: BuiltNetwork, batch: Batch, logits: Tensor) -> Tensor:

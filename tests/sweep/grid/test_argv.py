@@ -11,8 +11,8 @@ from wandb import wandb_agent
 from xnorlit.commands.resolve import resolved
 from xnorlit.errors import UserError
 from xnorlit.sweep.grid import Grid
+from xnorlit.sweep.grid.argv import Base, arguments, argv_of, home, place
 from xnorlit.sweep.grid.plan import planned
-from xnorlit.sweep.grid.words import Base, arguments, home, place, words
 
 ROOT = Path(__file__).parents[3]
 FILES = sorted((ROOT / "experiments" / "ablations").glob("*.yaml"))
@@ -101,7 +101,7 @@ def test_every_run_of_a_grid_is_accepted_and_filed_where_it_is_looked_for(file):
         if "values" in parameter
     ]
     assert len(trials) == len(list(itertools.product(*values)))
-    for trial, answer in zip(trials, resolved([trial.job.words for trial in trials]), strict=True):
+    for trial, answer in zip(trials, resolved([trial.job.argv for trial in trials]), strict=True):
         assert "error" not in answer, answer
         filed = answer["config"]["run"]
         recorded = Path(filed["root"], filed["experiment"], filed["pair"], filed["arm"])
@@ -111,12 +111,12 @@ def test_every_run_of_a_grid_is_accepted_and_filed_where_it_is_looked_for(file):
 
 def test_other_images_and_another_recipe_are_filed_apart(tmp_path):
     grid = Grid.load("ends")
-    line = words(grid, grid.cells[0], Base(str(tmp_path), "cifar10"), Path())
+    line = argv_of(grid, grid.cells[0], Base(str(tmp_path), "cifar10"), Path())
     assert line[:4] == ("-c", "experiments/cifar10/base.yaml", "-c", "experiments/cifar10/xnor.yaml")
     assert f"--data.source={tmp_path}" in line
     assert place(line, Path()).experiment == f"ends@cifar10@{tmp_path.name}"
     with pytest.raises(UserError, match=r"no recipe named cifar11 .*Did you mean cifar10\?"):
-        words(grid, grid.cells[0], Base(experiment="cifar11"), Path())
+        argv_of(grid, grid.cells[0], Base(experiment="cifar11"), Path())
 
 
 def test_from_a_folder_below_the_paths_of_the_command_are_found(monkeypatch):
@@ -126,7 +126,7 @@ def test_from_a_folder_below_the_paths_of_the_command_are_found(monkeypatch):
     assert home(grid) == ROOT
     trials = planned(grid, Base(root=Path("../runs")))
     assert trials[0].job.folder == ROOT
-    assert f"--run.root={ROOT / 'runs'}" in trials[0].job.words
+    assert f"--run.root={ROOT / 'runs'}" in trials[0].job.argv
     assert trials[0].job.place.path == ROOT / "runs" / "smallest" / "pair-0" / "Float" / "seed-0"
 
 

@@ -35,11 +35,11 @@ class Base:
 
 
 def arguments(cell: Mapping[str, Value]) -> list[str]:
-    """The words that replace `${args}`: `--NAME=VALUE`, sorted by name, as W&B's server sends them."""
+    """The arguments that replace `${args}`: `--NAME=VALUE`, sorted by name, as W&B's server sends them."""
     return [f"--{name}={cell[name]}" for name in sorted(cell)]
 
 
-def words(grid: Grid, cell: Mapping[str, Value], base: Base, folder: Path) -> tuple[str, ...]:
+def argv_of(grid: Grid, cell: Mapping[str, Value], base: Base, folder: Path) -> tuple[str, ...]:
     """What follows `xnorlit fit`.
 
     Args:
@@ -50,7 +50,7 @@ def words(grid: Grid, cell: Mapping[str, Value], base: Base, folder: Path) -> tu
     """
     command = list(grid.command[5:])
     if base.experiment:
-        command = [_on(base.experiment, word, folder) for word in command]
+        command = [_on(base.experiment, argument, folder) for argument in command]
     at = command.index("${args}")
     found = [*command[:at], *arguments(cell), *command[at + 1 :]]
     if base.data:
@@ -68,12 +68,12 @@ def _suffix(base: Base) -> str:
     return "".join(f"@{each}" for each in (base.experiment, data) if each)
 
 
-def _on(experiment: str, word: str, folder: Path) -> str:
-    """A recipe's file with its folder replaced by another recipe's; any other word unchanged."""
-    path = Path(word)
+def _on(experiment: str, argument: str, folder: Path) -> str:
+    """A recipe's file with its folder replaced by another recipe's; any other argument unchanged."""
+    path = Path(argument)
     base = located(folder / path.parent / "base.yaml")
     if path.suffix != ".yaml" or not base.is_file():
-        return word
+        return argument
     other = path.parent.with_name(experiment) / path.name
     if not located(folder / other).is_file():
         known = sorted(found.parent.name for found in base.parent.parent.glob(f"*/{path.name}"))
@@ -82,31 +82,31 @@ def _on(experiment: str, word: str, folder: Path) -> str:
     return str(other)
 
 
-def place(words: tuple[str, ...], folder: Path) -> Place:
+def place(argv: tuple[str, ...], folder: Path) -> Place:
     """The place of a command line's run, with its root relative to the working directory.
 
     Args:
-        words: What follows `xnorlit fit`.
+        argv: What follows `xnorlit fit`.
         folder: Where it runs.
     """
-    seed = given(words, SEED) or str(_config(words, folder).get(SEED, 0))
+    seed = given(argv, SEED) or str(_config(argv, folder).get(SEED, 0))
     if not seed.isdecimal():
         raise UserError(f"{SEED} is {seed}. Expected an integer of at least 0, which names the run.")
-    root = Path(_filed(words, "root", folder) or "runs")
+    root = Path(_filed(argv, "root", folder) or "runs")
     if folder.resolve() != Path.cwd():
         root = folder / root
-    arm = named(_filed(words, "arm", folder) or "unnamed", words)
-    experiment, pair = (_filed(words, key, folder) for key in ("experiment", "pair"))
+    arm = named(_filed(argv, "arm", folder) or "unnamed", argv)
+    experiment, pair = (_filed(argv, key, folder) for key in ("experiment", "pair"))
     return Place(root, experiment or "unnamed", pair or "pair-0", arm, int(seed))
 
 
-def _filed(words: "tuple[str, ...] | list[str]", key: str, folder: Path) -> str | None:
+def _filed(argv: "tuple[str, ...] | list[str]", key: str, folder: Path) -> str | None:
     """The settings under `run` of a command line, or else of its configuration files."""
-    return given(words, f"run.{key}") or (_config(words, folder).get("run") or {}).get(key)
+    return given(argv, f"run.{key}") or (_config(argv, folder).get("run") or {}).get(key)
 
 
-def _config(words: "tuple[str, ...] | list[str]", folder: Path) -> dict:
-    return merged(folder / file for file in config_files(words))
+def _config(argv: "tuple[str, ...] | list[str]", folder: Path) -> dict:
+    return merged(folder / file for file in config_files(argv))
 
 
 def home(grid: Grid) -> Path:
