@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from statsmodels.stats.multitest import multipletests
 
-from xnorlit.comparison.classes import class_gaps
+from xnorlit.comparison.classes import class_gaps, holm
 
 NAMES = ("cat", "dog", "owl", "none of these")
 
@@ -23,6 +24,14 @@ def test_by_hand():
     # Holm: smallest times 3, next times 2, largest times 1, never above 1.
     assert [cat.holm_p, dog.holm_p, owl.holm_p] == pytest.approx([6 / 256, 1, 1])
     assert (none.images, none.points, none.p, none.holm_p) == (0, None, None, None)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 10, 1000])
+def test_holm_is_that_of_statsmodels(count):
+    generator = np.random.default_rng(count)
+    p = np.concatenate([generator.random(count) ** 4, [1.0, 0.0, 0.25, 0.25][: min(count, 4)]])
+    expected = multipletests(p, method="holm")[1] if count else p
+    np.testing.assert_allclose(holm(p), expected, rtol=1e-14)
 
 
 def test_an_image_counts_once_however_many_seeds_there_are():

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from xnorlit.comparison.statistics import Correct
 
@@ -40,8 +39,6 @@ def class_gaps(
         second: The same for the second network.
         label: [images], the true classes.
         names: Names of the classes.
-
-    Source: Holm, Scandinavian Journal of Statistics 6 (1979).
     """
     first, second = np.atleast_2d(first), np.atleast_2d(second)
     difference = first.sum(axis=0, dtype=np.int64) - second.sum(axis=0, dtype=np.int64)
@@ -52,8 +49,8 @@ def class_gaps(
     minus = np.bincount(label[difference < 0], minlength=count)
     asked = np.flatnonzero(images)
     p = np.array([_sign_test(int(plus[k]), int(minus[k])) for k in asked])
-    holm = np.asarray(multipletests(p, method="holm")[1])
-    p_values = {int(k): (float(p[i]), float(holm[i])) for i, k in enumerate(asked)}
+    adjusted = holm(p)
+    p_values = {int(k): (float(p[i]), float(adjusted[i])) for i, k in enumerate(asked)}
     return tuple(
         ClassGap(
             name=names[k],
@@ -66,6 +63,20 @@ def class_gaps(
         )
         for k in range(count)
     )
+
+
+def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """P-values corrected for the number of tests: `max_{j <= i} min(1, (m - j) p_(j))`, with p_(0) the smallest of m.
+
+    Source: Holm, Scandinavian Journal of Statistics 6 (1979).
+
+    Args:
+        p: In any order.
+    """
+    order = np.argsort(p)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.maximum.accumulate(np.arange(len(p), 0, -1) * p[order]).clip(max=1)
+    return adjusted
 
 
 def _sign_test(plus: int, minus: int) -> float:
