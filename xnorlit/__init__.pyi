@@ -15,8 +15,10 @@ from .binarize.latent_free import LatentFree as LatentFree
 from .binarize.low_precision import LowPrecision as LowPrecision
 from .binarize.lsq import LSQ as LSQ
 from .binarize.pact import PACT as PACT
+from .binarize.rbnn import RBNN as RBNN
 from .binarize.reactnet import ReActNet as ReActNet
 from .binarize.recu import ReCU as ReCU
+from .binarize.siman import SiMaN as SiMaN
 from .binarize.swishsign import SwishSign as SwishSign
 from .binarize.ttq import TTQ as TTQ
 from .binarize.twn import TWN as TWN
