@@ -15,6 +15,7 @@ from xnorlit.commands.main import COMMANDS
 from xnorlit.errors import UserError
 from xnorlit.export.pack import pack, write
 from xnorlit.layers import BinaryConv2d, BinaryLinear
+from xnorlit.models import create
 from xnorlit.packed import _kernels
 
 LAYERS = ["conv2", "conv3", "conv4", "conv5", "fc6", "fc7"]
@@ -98,6 +99,21 @@ def test_a_module_packed_from_python_is_measured_against_a_twin_of_its_layers(tm
     assert list(found["memory"]["files"]) == ["float"]
     assert found["memory"]["fp32"] == 4 * (16 * 28 + 32 * 145 + 8 * 513 + 2 * 9)
     assert found["keys"]["file_int8_ends_mb"]["verdict"] == "not measured"
+    assert found["cold_start"]["twin"]["median"] > 0
+
+
+@pytest.mark.slow
+def test_a_graph_is_measured_against_a_twin_of_its_operations(tmp_path):
+    net = create("resnet20", binarizer="XNOR", classes=3, image_size=16).eval()
+    pack(net, tmp_path / "net", image_size=16, classes=["ant", "bee", "cat"])
+    out = str(tmp_path / "bench.json")
+    argv = [str(tmp_path / "net"), "--quick", "--repeats", "1", "--threads", "1", "--json", out]
+    COMMANDS["bench"].run("bench", argv)
+    found = json.loads((tmp_path / "bench.json").read_text())
+    network = next(row for row in found["rows"] if row["part"] == "network")
+    assert network["seconds"]["fp32"]["median"] > 0
+    assert network["not_measured"]["onnxruntime int8"].startswith(("no 8-bit form", "onnx"))
+    assert len({row["part"] for row in found["rows"]}) == 19
     assert found["cold_start"]["twin"]["median"] > 0
 
 

@@ -41,7 +41,9 @@ def measure_layers(subject: Subject, settings: Settings, done: Callable[[str], N
 
 def binary_engine(path: str, graph: Graph, layer: Layer, at: Map, weight: np.ndarray) -> _kernels.Engine:
     """An engine of one layer: from real numbers to the bits after a threshold of 0, before any pool."""
-    unpooled = replace(layer, operand=Operand("signs"), ending=Ending("signs"), pool=None)
+    alone = replace(
+        layer, operand=Operand("signs"), ending=Ending("signs"), pool=None, border="absent", window_sum=False
+    )
     tensors = {
         f"{layer.name}.weight": weight,
         f"{layer.name}.threshold": np.zeros(layer.outputs, np.int32),
@@ -49,7 +51,7 @@ def binary_engine(path: str, graph: Graph, layer: Layer, at: Map, weight: np.nda
     }
     engine = _kernels.Engine(path)
     engine.add_sign(list(at))
-    add_layer(engine, unpooled, at, graph, tensors)
+    add_layer(engine, alone, at, graph, tensors)
     return engine
 
 

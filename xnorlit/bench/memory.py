@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from xnorlit.bench.layers import macs_of
+from xnorlit.bench.layers import binary_engine, macs_of
 from xnorlit.bench.subject import Subject
 from xnorlit.export.pack import write
 from xnorlit.packed import _kernels
@@ -53,10 +53,15 @@ def measure_memory(subject: Subject, path: str) -> Memory:
     engine = _kernels.Engine(path)
     for layer, at in subject.layers():
         before = engine.resident_bytes
-        add_layer(engine, layer, at, subject.graph, subject.tensors)
+        if subject.graph.layers:
+            add_layer(engine, layer, at, subject.graph, subject.tensors)
         if layer.weights.form != "planes":
             continue
-        kept += engine.resident_bytes - before
+        if subject.graph.layers:
+            kept += engine.resident_bytes - before
+        else:
+            weight = subject.tensors[f"{layer.name}.weight"]
+            kept += binary_engine(path, subject.graph, layer, at, weight).resident_bytes
         disk += sum(values.nbytes for name, values in subject.tensors.items() if name.startswith(f"{layer.name}."))
         fp32 += FLOAT_BYTES * macs_of(layer, at) // (layer.sums(at).height * layer.sums(at).width)
     whole = FLOAT_BYTES * sum(parameter.numel() for parameter in subject.twin.parameters())

@@ -12,12 +12,30 @@ import numpy as np
 import torch
 
 from xnorlit.export.random_weights import random_network
-from xnorlit.models import BuiltNetwork, Normalize, create, list_networks
+from xnorlit.models import AlexNet, BuiltNetwork, Network, Normalize, create, list_networks, network_named
 from xnorlit.models.plain import plain
 from xnorlit.packed import PackedNetwork, load, tensorfile
 from xnorlit.packed.document import parse
 from xnorlit.packed.engine import METADATA
-from xnorlit.packed.graph import Graph, Layer, Map
+from xnorlit.packed.graph import (
+    PIXELS,
+    Add,
+    Affine,
+    AveragePool,
+    Clip,
+    Concat,
+    Flatten,
+    GlobalAverage,
+    Graph,
+    Layer,
+    Map,
+    MaxPool,
+    Operation,
+    Sign,
+    Subsample,
+    TwoSlope,
+    Window,
+)
 from xnorlit.packed.path import VARIABLE
 
 Tensors = Mapping[str, np.ndarray]
@@ -39,7 +57,7 @@ class Subject:
 
     weights: str
     packed: Mapping[str, tuple[Graph, Tensors]]
-    twin: torch.nn.Sequential
+    twin: torch.nn.Module
 
     @property
     def graph(self) -> Graph:
@@ -114,27 +132,87 @@ def named_twin(graph: Graph) -> BuiltNetwork:
     return twin.eval()
 
 
-def twin_of(graph: Graph) -> torch.nn.Sequential:
+def twin_of(graph: Graph) -> torch.nn.Module:
     """The float twin of a packed network: torch's own modules with fresh weights, in evaluation mode.
 
-    A module packed from Python is rebuilt from its packed layers: each as a float layer with a bias, then its max pool
-    and a ReLU. Batch norms are missing, since the file holds them folded.
+    A network that is no table of blocks is rebuilt from its packed operations, see `GraphTwin`.
     """
-    if is_named(graph):
-        return plain(named_twin(graph))
+    if is_named(graph) and isinstance(network_named(graph.network), Network):
+        twin = named_twin(graph)
+        assert isinstance(twin, AlexNet)
+        return plain(twin)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        modules: list[torch.nn.Module] = [Normalize(graph.mean, graph.std)]
-        for layer, at in layers_of(graph):
-            if layer.window is None:
-                inputs = at.height * at.width * at.channels
-                modules += [torch.nn.Flatten(), torch.nn.Linear(inputs, layer.outputs)]
+        twin = GraphTwin(graph)
+        if graph.layers:  # A chain of torch's own modules, which libraries can quantise.
+            modules = (module for part in twin.parts for module in part.children())
+            return torch.nn.Sequential(twin.normalize, *modules, torch.nn.Flatten()).eval()
+        return twin.eval()
+
+
+class GraphTwin(torch.nn.Module):
+    """A packed graph in fp32 with fresh weights: uint8 `(N, 3, S, S)` to logits.
+
+    Layers have a bias and the ReLU or clipping of their ending; signs become ReLUs. Batch norms that were folded into
+    thresholds are missing.
+
+    Args:
+        graph: The graph, or a chain.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.normalize = Normalize(graph.mean, graph.std)
+        self.steps = graph.steps
+        flows, last = graph.flows(), graph.steps[-1].name
+        self.parts = torch.nn.ModuleList(
+            _float_step(node.op, flows[node.inputs[0]].map, last=node.name == last) for node in graph.steps
+        )
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The logits, `(N, classes)`."""
+        values = {PIXELS: self.normalize(pixels)}
+        for node, part in zip(self.steps, self.parts, strict=True):
+            first, *rest = (values[name] for name in node.inputs)
+            if isinstance(node.op, Add):
+                values[node.name] = first + rest[0]
+            elif isinstance(node.op, Concat):
+                values[node.name] = torch.cat([first, *rest], 1)
             else:
-                window = layer.window.kernel, layer.window.stride, layer.window.padding
-                modules.append(torch.nn.Conv2d(at.channels, layer.outputs, *window, groups=layer.groups))
-            modules += [torch.nn.MaxPool2d(*layer.pool)] if layer.pool else []
-            modules.append(torch.nn.ReLU())
-        return torch.nn.Sequential(*modules[:-1], torch.nn.Flatten()).eval()
+                values[node.name] = part(first)
+        return values[self.steps[-1].name].flatten(1)
+
+
+def _float_step(op: Operation, at: Map, *, last: bool) -> torch.nn.Module:
+    """One operation of a graph in torch's own modules; `Add` and `Concat` are the graph's."""
+    nn = torch.nn
+    match op:
+        case Layer(window=None):
+            found = [nn.Flatten(), nn.Linear(at.height * at.width * at.channels, op.outputs)]
+        case Layer(window=Window(kernel, stride, padding)):
+            found = [nn.Conv2d(at.channels, op.outputs, kernel, stride, padding, groups=op.groups)]
+        case Affine():
+            found = [nn.BatchNorm2d(at.channels)]
+        case Sign() | TwoSlope():
+            found = [nn.ReLU()]
+        case Clip(low, high):
+            found = [nn.Hardtanh(low, high)]
+        case MaxPool(kernel, stride, padding):
+            found = [nn.MaxPool2d(kernel, stride, padding)]
+        case AveragePool(kernel, stride, padding):
+            found = [nn.AvgPool2d(kernel, stride, padding)]
+        case GlobalAverage():
+            found = [nn.AdaptiveAvgPool2d(1)]
+        case Subsample(stride, before, after):
+            found = [nn.AvgPool2d(1, stride), nn.ConstantPad3d((0, 0, 0, 0, before, after), 0.0)]
+        case Flatten():
+            found = [nn.Flatten()]
+        case _:  # a shift costs what the next operation hides
+            return nn.Identity()
+    if isinstance(op, Layer):
+        found += [nn.MaxPool2d(*op.pool)] if op.pool else []
+        found += [nn.ReLU()] if not last and (op.ending.form != "reals" or 0.0 in op.ending.slopes) else []
+    return nn.Sequential(*found)
 
 
 def layers_of(graph: Graph) -> Iterator[tuple[Layer, Map]]:

@@ -43,7 +43,7 @@ def fp32_calls(layer: Layer, at: Map, batch: int) -> dict[str, Call]:
     return {name: lambda pair=pair: apply(layer, *pair) for name, pair in pairs.items()}
 
 
-def fp32_networks(twin: nn.Sequential, images: Tensor) -> dict[str, Call]:
+def fp32_networks(twin: nn.Module, images: Tensor) -> dict[str, Call]:
     """The whole twin in each memory format, from uint8 pixels to logits.
 
     Args:

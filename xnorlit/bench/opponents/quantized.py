@@ -97,13 +97,15 @@ Step = Product | Affine | Pool | Flatten
 
 
 @torch.no_grad()
-def quantized_network(twin: nn.Sequential, images: Tensor) -> list[Step]:
+def quantized_network(twin: nn.Module, images: Tensor) -> list[Step]:
     """A whole network, from uint8 pixels to logits.
 
     Args:
         twin: Of plain modules, from `xnorlit.bench.subject.twin_of`.
         images: uint8 `(N, 3, S, S)` for calibrating the ranges of the activations.
     """
+    if not isinstance(twin, nn.Sequential):
+        raise UnsupportedError(f"no 8-bit form of {type(twin).__name__}, which is no chain")
     steps: list[Step] = []
     values: Tensor = images
     reads: Scale | None = None
