@@ -47,6 +47,8 @@ def measured():
     """Two kernels, and times that are whole numbers."""
     ours = {"packed avx512": [1.0], "packed avx2": [2.0]}
     theirs = {"fp32": [30.0], "fp32 channels_last": [24.0], "onnxruntime int8": [6.0]}
+    openvino = {"OpenVINO fp32": [44.0], "OpenVINO int8": [10.0], "OpenVINO binary": [6.4]}
+    theirs |= openvino | {"OpenVINO binary int8 ends": [3.0]}
     whole = {
         "packed avx512 float ends": [4.0],
         "packed avx2 float ends": [6.0],
@@ -69,7 +71,12 @@ def measured():
 
 def test_each_key_is_its_own_ratio():
     found = judged(measured(), ["avx512", "avx2"], targets=True)
-    values = {name: (key["measured"]["median"], key["verdict"]) for name, key in found.items()}
+    values = {name: (key["measured"]["median"], key["verdict"]) for name, key in found.items() if key["measured"]}
+    assert sorted(found.keys() - values.keys()) == [  # no such row above
+        f"network_{ends}_ends_{row}_over_openvino_binary"
+        for ends in ("float", "int8")
+        for row in ("batch1_threads2", "batch32_threads1")
+    ]
     assert values == {
         "conv2_over_fp32": (24, "met, aim too"),
         "conv3_over_fp32": (24, "met, aim too"),
@@ -88,6 +95,14 @@ def test_each_key_is_its_own_ratio():
         "conv4_two_threads_over_one": (1.75, "met"),
         "conv5_two_threads_over_one": (1.75, "met"),
         "conv3_over_onnxruntime_int8": (6, "met"),
+        "network_float_ends_over_openvino_binary": (1.6, "met, aim too"),
+        "network_int8_ends_over_openvino_binary": (1.5, "met"),
+        "network_float_ends_batch32_threads2_over_openvino_binary": (1.6, "met"),
+        "network_int8_ends_batch32_threads2_over_openvino_binary": (1.5, "missed"),
+        "network_float_ends_over_openvino_int8": (2.5, "met"),
+        "network_int8_ends_over_openvino_int8": (5, "met"),
+        "network_float_ends_over_openvino_fp32": (11, "met"),
+        "network_int8_ends_over_openvino_fp32": (22, "met"),
         "binary_layers_disk": (32, "met, aim too"),
         "binary_layers_resident": (16, "missed"),
         "file_float_ends_mb": (23, "met"),

@@ -55,10 +55,15 @@ def _warnings(measured: Measured, machine: dict[str, Any]) -> list[str]:
     """Warnings about the reliability of the figures."""
     found = []
     busy, cores = max(machine["load_average"]), machine["usable_cores"]
+    others = ", ".join(machine.get("others", ()))
     if busy > cores:
+        named = f" (processors that others took: {others})" if others else ""
         found.append(
-            f"load average {busy:.1f} on {cores} processors: the machine was busy, so trust ratios more than times"
+            f"load average {busy:.1f} on {cores} processors: the machine was busy{named}, "
+            "so trust ratios more than times"
         )
+    if (most := max(machine.get("threads", [1]))) > cores:
+        found.append(f"{most} threads on {cores} processors: such rows measure how threads wait for each other")
     wide = [
         f"{row.part}, batch {row.batch}, {row.threads} threads: {side}"
         for row in measured.rows

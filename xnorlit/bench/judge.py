@@ -7,7 +7,7 @@ from xnorlit.bench.figures import Figure, exactly
 from xnorlit.bench.keys import KEYS, Key
 from xnorlit.bench.measured import Measured
 from xnorlit.bench.network import NETWORK
-from xnorlit.bench.row import BEST_FP32, EAGER_FP32, ONNX_INT8, packed
+from xnorlit.bench.row import BEST_FP32, EAGER_FP32, ONNX_INT8, OV_BINARY, OV_BYTE_ENDS, OV_FP32, OV_INT8, packed
 
 MEGABYTE = 10**6
 # The figure on some kernels; None if not measured.
@@ -82,6 +82,17 @@ FIND: dict[str, Find] = {
     "network_int8_ends_batch32_over_fp32_eager": _network("int8", EAGER_FP32, 32, 2),
     **{f"{layer}_two_threads_over_one": _scaling(layer) for layer in ("conv2", "conv3", "conv4", "conv5")},
     "conv3_over_onnxruntime_int8": _layer("conv3", ONNX_INT8),
+    **{
+        f"network_{ends}_ends{more}_over_openvino_binary": _network(ends, opponent, batch, threads)
+        for batch, threads in ((1, 1), (1, 2), (32, 1), (32, 2))
+        for more in ("" if batch == threads == 1 else f"_batch{batch}_threads{threads}",)
+        for ends, opponent in (("float", OV_BINARY), ("int8", OV_BYTE_ENDS))
+    },
+    **{
+        f"network_{ends}_ends_over_openvino_{kind}": _network(ends, opponent, 1, 1)
+        for kind, opponent in (("int8", OV_INT8), ("fp32", OV_FP32))
+        for ends in ("float", "int8")
+    },
     "binary_layers_disk": _on_disk,
     "binary_layers_resident": _resident,
     "file_float_ends_mb": _file("float"),

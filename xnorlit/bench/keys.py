@@ -1,5 +1,6 @@
 """The targets of this project: what each ratio means, its required value and its aim."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 # The targets apply to this network with this many classes; other networks have figures without targets.
@@ -46,6 +47,32 @@ class Key:
 _LAYER = "batch 1, one thread, packing included, over torch's best fp32"
 _ALONE = "batch 1, one thread, over torch's best fp32"
 _MANY = "batch 32, two threads, over torch's fp32 eager as it comes (contiguous)"
+_ENDS = {"float": "fp32 ends", "int8": "int8 ends"}
+# (batch, threads): must and aim with fp32 ends, must and aim with int8 ends.
+_OVER_BINARY = {
+    (1, 1): (1.4, 1.6, 1.45, 1.7),
+    (1, 2): (1.5, 1.7, 1.6, 1.9),
+    (32, 1): (1.6, 1.8, 1.8, 2.0),
+    (32, 2): (1.6, 1.8, 1.8, 2.0),
+}
+_OVER_OTHERS = {"int8": (2.5, 3, 5, 6), "fp32": (10, 12, 20, 25)}
+
+
+def _openvino() -> Iterator[Key]:
+    """The whole network over OpenVINO's networks of the same or of the twin's weights."""
+    for (batch, threads), targets in _OVER_BINARY.items():
+        where = f"batch {batch}, {'one thread' if threads == 1 else 'two threads'}"
+        more = "" if (batch, threads) == (1, 1) else f"_batch{batch}_threads{threads}"
+        for i, (ends, words) in enumerate(_ENDS.items()):
+            meaning = f"whole network, {words}, {where}, over OpenVINO's binary network with {words}"
+            yield Key(f"network_{ends}_ends{more}_over_openvino_binary", meaning, *targets[2 * i : 2 * i + 2])
+    for kind, targets in _OVER_OTHERS.items():
+        for i, (ends, words) in enumerate(_ENDS.items()):
+            meaning = f"whole network, {words}, batch 1, one thread, over the twin in OpenVINO's {kind}"
+            yield Key(f"network_{ends}_ends_over_openvino_{kind}", meaning, *targets[2 * i : 2 * i + 2])
+
+
+_OVER_OPENVINO = tuple(_openvino())
 KEYS = (
     Key("conv2_over_fp32", f"conv2, {_LAYER}", 12, 18),
     Key("conv3_over_fp32", f"conv3, {_LAYER}", 14, 20),
@@ -64,6 +91,7 @@ KEYS = (
     Key("conv4_two_threads_over_one", "conv4, batch 1, two threads over one", 1.7, 1.9),
     Key("conv5_two_threads_over_one", "conv5, batch 1, two threads over one", 1.7, 1.9),
     Key("conv3_over_onnxruntime_int8", "conv3, batch 1, one thread, over onnxruntime's int8", 5, 8),
+    *_OVER_OPENVINO,
     Key("binary_layers_disk", "binary layers on disk, times smaller than fp32", 31.5, 31.9, timed=False),
     Key("binary_layers_resident", "binary layers in memory, times smaller than fp32", 31.5, 31.9, timed=False),
     Key("file_float_ends_mb", "whole file with fp32 ends, MB", 24, None, less=True, timed=False),

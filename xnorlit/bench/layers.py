@@ -1,19 +1,19 @@
 """Single binary layers: from real numbers to the bits that the next layer reads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
-from xnorlit.bench.opponents import onnx_int8, torch_int8
+from xnorlit.bench.opponents import onnx_int8, openvino, torch_int8
 from xnorlit.bench.opponents.compiled import CompileError, compiled
 from xnorlit.bench.opponents.fp32 import apply, fp32_calls, operands
 from xnorlit.bench.opponents.quantized import quantized_layer
-from xnorlit.bench.row import COMPILED, ONNX_INT8, TORCH_INT8, Row, packed
+from xnorlit.bench.row import COMPILED, ONNX_INT8, OPENVINO, OV_INSIDE, TORCH_INT8, Row, packed
 from xnorlit.bench.settings import Settings
-from xnorlit.bench.subject import Subject
-from xnorlit.bench.turns import Call, by_turns
+from xnorlit.bench.subject import Subject, pixels
+from xnorlit.bench.turns import Call, Turns, by_turns
 from xnorlit.packed import _kernels
 from xnorlit.packed.assembly import add_layer
 from xnorlit.packed.graph import Ending, Graph, Layer, Map, Operand
@@ -28,6 +28,11 @@ def measure_layers(subject: Subject, settings: Settings, done: Callable[[str], N
         done: Called with the name of each row before it is measured.
     """
     rows = []
+    inside = {
+        (batch, threads): _inside(subject, batch, threads, settings)
+        for batch in settings.batches
+        for threads in settings.threads
+    }
     for layer, at in subject.binary_layers():
         weight = subject.tensors[f"{layer.name}.weight"]
         engines = {path: binary_engine(path, subject.graph, layer, at, weight) for path in settings.paths}
@@ -35,8 +40,32 @@ def measure_layers(subject: Subject, settings: Settings, done: Callable[[str], N
             for threads in settings.threads:
                 done(f"{layer.name}, batch {batch}, {threads} thread{'s' if threads > 1 else ''}")
                 torch.set_num_threads(threads)
-                rows.append(_row(layer, at, engines, batch, threads, settings))
+                row = _row(layer, at, engines, weight, batch, threads, settings)
+                rows.append(_with_inside(row, *inside[batch, threads], settings.rounds))
     return rows
+
+
+def _inside(
+    subject: Subject, batch: int, threads: int, settings: Settings
+) -> tuple[Mapping[str, Sequence[float]], str]:
+    """Seconds of OpenVINO's layers inside its network, or why they are missing."""
+    if OV_INSIDE in settings.absent:
+        return {}, settings.absent[OV_INSIDE]
+    images = pixels(batch, subject.graph.image_size)
+    try:
+        return openvino.inside(subject.graph, subject.tensors, images, threads, settings.rounds), ""
+    except openvino.OpponentError as error:
+        return {}, str(error)
+
+
+def _with_inside(row: Row, inside: Mapping[str, Sequence[float]], why: str, rounds: int) -> Row:
+    """A row with the time of the layer inside OpenVINO's network beside the others."""
+    times = list(inside.get(row.part, ()))
+    if len(times) != rounds:
+        why = why or "OpenVINO's profiler names no such layer"
+        return replace(row, absent={**row.absent, OV_INSIDE: why})
+    turns = Turns(*({**samples, OV_INSIDE: times} for samples in row.turns))
+    return replace(row, turns=turns)
 
 
 def binary_engine(path: str, graph: Graph, layer: Layer, at: Map, weight: np.ndarray) -> _kernels.Engine:
@@ -55,6 +84,18 @@ def binary_engine(path: str, graph: Graph, layer: Layer, at: Map, weight: np.nda
     return engine
 
 
+def integers(layer: Layer, at: Map, bits: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """A layer's sums of the signs of reals, int32 `[N, H', W', O]`."""
+    plain = replace(layer, operand=Operand("signs"), ending=Ending("signs"), pool=None)
+    engine = _kernels.Engine()
+    engine.add_sign(list(at))
+    none = Graph("", 1, (0.0,) * 3, (1.0,) * 3, 1.0, False, ())
+    add_layer(engine, plain, at, none, {f"{layer.name}.weight": bits}, _kernels.Ending.sums([]))
+    out = np.empty((len(x), engine.output_elements), np.int32)
+    engine.run(x, out, 1)
+    return out.reshape(len(x), *engine.output_shape)
+
+
 def macs_of(layer: Layer, at: Map) -> int:
     """Multiply-adds of a layer for one image."""
     looks, after = layer.looks(at), layer.sums(at)
@@ -63,9 +104,15 @@ def macs_of(layer: Layer, at: Map) -> int:
 
 
 def _row(
-    layer: Layer, at: Map, engines: dict[str, _kernels.Engine], batch: int, threads: int, settings: Settings
+    layer: Layer,
+    at: Map,
+    engines: dict[str, _kernels.Engine],
+    weight: np.ndarray,
+    batch: int,
+    threads: int,
+    settings: Settings,
 ) -> Row:
-    calls, absent, compile_seconds = _opponents(layer, at, batch, threads, settings)
+    calls, absent, compile_seconds = _opponents(layer, at, weight, batch, threads, settings)
     x = np.random.default_rng(0).standard_normal((batch, *at), np.float32)
     for path, engine in engines.items():
         out = np.empty((batch, engine.output_elements), np.uint32)
@@ -77,7 +124,7 @@ def _row(
 
 
 def _opponents(
-    layer: Layer, at: Map, batch: int, threads: int, settings: Settings
+    layer: Layer, at: Map, bits: np.ndarray, batch: int, threads: int, settings: Settings
 ) -> tuple[dict[str, Call], dict[str, str], float]:
     """The opponents' calls, why some are missing, and the seconds of compiling."""
     calls, absent, compile_seconds = fp32_calls(layer, at, batch), dict(settings.absent), 0.0
@@ -99,6 +146,15 @@ def _opponents(
         network = torch_int8.TorchInt8([product], reads, real=False)
         given = x.to(memory_format=torch.channels_last) if layer.window else x
         calls[TORCH_INT8] = lambda: network(given)
+    if OPENVINO[0] not in absent:
+        real = np.random.default_rng(0).standard_normal((batch, *at), np.float32)
+        expected = integers(layer, at, bits, real)
+        theirs, missing = openvino.layer_calls(
+            layer, at, weight.numpy(), bits, (reads, product), threads, real, expected
+        )
+        sides = dict(zip(("fp32", "int8", "binary"), OPENVINO, strict=True))
+        calls |= {sides[name]: call for name, call in theirs.items()}
+        absent |= {sides[name]: why for name, why in missing.items()}
     return calls, absent, compile_seconds
 
 

@@ -5,6 +5,7 @@ import platform
 import shlex
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from xnorlit.training.environment import environment
 
 # The flags by which the kernels and their opponents choose; the other hundred do not matter here.
 FLAGS = ("avx2", "fma", "avx512f", "avx512bw", "avx512_vpopcntdq", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8")
-PACKAGES = ("onnxruntime", "onnx")
+LEAST_SHARE = 0.05  # of a processor: what computed less is not named
+PACKAGES = ("onnxruntime", "onnx", "openvino")
 
 
 def machine() -> dict[str, Any]:
@@ -39,6 +41,35 @@ def machine() -> dict[str, Any]:
 def load_average() -> float | None:
     """The load average of the last minute; None if the system does not provide it."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+def processor_seconds() -> dict[tuple[int, str], float]:
+    """Seconds that each process of this machine has computed, by its number and name; none where /proc is missing."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError, ValueError, IndexError):  # it has ended since
+            number, _, rest = stat.read_text().partition(" (")
+            name, _, fields = rest.rpartition(") ")
+            user, system = fields.split()[11:13]
+            found[int(number), name] = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    return found
+
+
+def busiest(before: dict[tuple[int, str], float], after: dict[tuple[int, str], float], seconds: float) -> list[str]:
+    """What else computed between two times, the busiest first: name, and how many processors it took.
+
+    Args:
+        before: Of `processor_seconds`.
+        after: Of `processor_seconds`.
+        seconds: Between them.
+    """
+    ours, shares = os.getpid(), {}
+    for (number, name), took in after.items():
+        if number != ours:
+            share = (took - before.get((number, name), 0.0)) / max(seconds, 1e-3)
+            shares[name] = shares.get(name, 0.0) + share
+    most = sorted(shares.items(), key=lambda pair: -pair[1])[:3]
+    return [f"{name} {share:.2f}" for name, share in most if share >= LEAST_SHARE]
 
 
 def _flags() -> set[str]:

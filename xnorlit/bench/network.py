@@ -1,18 +1,20 @@
 """The whole network, from uint8 pixels to logits, with both kinds of ends."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+import numpy as np
 import torch
 
-from xnorlit.bench.opponents import onnx_int8, torch_int8
+from xnorlit.bench.opponents import onnx_int8, openvino, torch_int8
 from xnorlit.bench.opponents.compiled import CompileError, compiled
 from xnorlit.bench.opponents.fp32 import fp32_networks
 from xnorlit.bench.opponents.quantized import Step, UnsupportedError, quantized_network
-from xnorlit.bench.row import COMPILED, ONNX_INT8, TORCH_INT8, Row, packed
+from xnorlit.bench.row import COMPILED, ONNX_INT8, OV_BINARY, OV_BYTE_ENDS, OV_FP32, OV_INT8, TORCH_INT8, Row, packed
 from xnorlit.bench.settings import Settings
 from xnorlit.bench.subject import CALIBRATION_IMAGES, Subject, pixels
 from xnorlit.bench.turns import Call, by_turns
+from xnorlit.packed import PackedNetwork
 
 NETWORK = "network"
 
@@ -36,6 +38,7 @@ def measure_network(subject: Subject, settings: Settings, done: Callable[[str], 
             torch.set_num_threads(threads)
             given = torch.from_numpy(images).permute(0, 3, 1, 2)
             calls, absent, compile_seconds = _opponents(subject, steps, given, threads, settings)
+            _add_openvino(calls, absent, subject, steps, images, threads, engines)
             for (ends, path), engine in engines.items():
                 calls[packed(path, ends=ends)] = lambda engine=engine, n=threads, x=images: engine(x, threads=n)
                 if threads > 1:
@@ -80,3 +83,37 @@ def _opponents(
         network = torch_int8.TorchInt8(steps, None, real=True)
         calls[TORCH_INT8] = lambda: network(images)
     return calls, absent, compile_seconds
+
+
+def _add_openvino(
+    calls: dict[str, Call],
+    absent: dict[str, str],
+    subject: Subject,
+    steps: list[Step],
+    images: np.ndarray,
+    threads: int,
+    engines: Mapping[tuple[str, str], PackedNetwork],
+) -> None:
+    """OpenVINO's sides, each with its call or the reason why it is missing."""
+
+    def binary(ends: str) -> Call:
+        if ends not in subject.packed:
+            raise openvino.OpponentError(f"the file holds no network with {ends} ends")
+        engine = next(engine for (its, _), engine in engines.items() if its == ends)
+        return openvino.binary_network(*subject.packed[ends], images, threads, engine(images))
+
+    sides: dict[str, Callable[[], Call]] = {
+        OV_FP32: lambda: openvino.fp32_network(subject.twin, images, threads),
+        OV_INT8: lambda: openvino.int8_network(steps, images, threads),
+        OV_BINARY: lambda: binary("float"),
+        OV_BYTE_ENDS: lambda: binary("int8"),
+    }
+    for side, call in sides.items():
+        if side in absent:
+            continue
+        try:
+            if side == OV_INT8 and not steps:
+                raise openvino.OpponentError(absent[ONNX_INT8])
+            calls[side] = call()
+        except openvino.OpponentError as error:
+            absent[side] = str(error)

@@ -13,7 +13,12 @@ BEST_FP32 = "torch's best fp32"
 COMPILED = "torch.compile"
 ONNX_INT8 = "onnxruntime int8"
 TORCH_INT8 = "torch int8"
-OPPONENTS = (*FP32, COMPILED, ONNX_INT8, TORCH_INT8)
+OV_FP32, OV_INT8, OV_BINARY = "OpenVINO fp32", "OpenVINO int8", "OpenVINO binary"
+OV_BYTE_ENDS = "OpenVINO binary int8 ends"  # whole networks; with fp32 ends it is the binary one
+OV_INSIDE = "OpenVINO binary inside"  # layers, inside their network
+OPENVINO = (OV_FP32, OV_INT8, OV_BINARY)
+OPPONENTS = (*FP32, COMPILED, ONNX_INT8, TORCH_INT8, *OPENVINO)
+OF_LAYERS, OF_NETWORKS = (*OPPONENTS, OV_INSIDE), (*OPPONENTS, OV_BYTE_ENDS)
 
 
 def packed(path: str, *, ends: str = "", alone: bool = False) -> str:
@@ -81,7 +86,7 @@ class Row:
         ratios = [
             {"over": opponent, "ours": side, **found.to_json()}
             for side in ours
-            for opponent in (BEST_FP32, *OPPONENTS)
+            for opponent in (BEST_FP32, *OPPONENTS, OV_INSIDE, OV_BYTE_ENDS)
             if (found := self.over(opponent, side))
         ]
         return {

@@ -1,5 +1,6 @@
 """One whole bench: the subject, all measurements, the document."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from xnorlit.bench.cold_start import measure_cold_start
 from xnorlit.bench.document import document
 from xnorlit.bench.layers import measure_layers
 from xnorlit.bench.limits import measure_limits
-from xnorlit.bench.machine import load_average, machine
+from xnorlit.bench.machine import busiest, load_average, machine, processor_seconds
 from xnorlit.bench.measured import Measured
 from xnorlit.bench.memory import measure_memory
 from xnorlit.bench.network import measure_network
@@ -51,6 +52,7 @@ def measure(
     """
     where, settings = machine(), Settings.of(batches, threads, rounds, quick=quick)
     busy, threads_before = [load_average() or 0.0], torch.get_num_threads()
+    computed, started = processor_seconds(), time.monotonic()
     subject = _subject(file, network, root)
     say("subject", f"{subject.graph.network}, {subject.weights}")
     try:
@@ -65,7 +67,9 @@ def measure(
     finally:
         torch.set_num_threads(threads_before)
     busy.append(load_average() or 0.0)
-    return document(subject, measured, where | {"load_average": busy}, list(settings.paths))
+    others = busiest(computed, processor_seconds(), time.monotonic() - started)
+    where |= {"load_average": busy, "threads": list(settings.threads), "others": others}
+    return document(subject, measured, where, list(settings.paths))
 
 
 def _subject(file: Path | None, network: str | None, root: Path) -> Subject:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from xnorlit.bench.opponents import onnx_int8, torch_int8
-from xnorlit.bench.row import COMPILED, ONNX_INT8, TORCH_INT8
+from xnorlit.bench.opponents import onnx_int8, openvino, torch_int8
+from xnorlit.bench.row import COMPILED, ONNX_INT8, OPENVINO, OV_BINARY, OV_BYTE_ENDS, OV_INSIDE, TORCH_INT8
 from xnorlit.packed import _kernels
 
 
@@ -35,6 +35,10 @@ class Settings:
         for side, why in ((ONNX_INT8, onnx_int8.missing()), (TORCH_INT8, torch_int8.missing())):
             if why:
                 absent[side] = why
+        if why := openvino.missing():
+            absent |= dict.fromkeys((*OPENVINO, OV_BYTE_ENDS, OV_INSIDE), why)
+        elif why := openvino.binary_missing():
+            absent |= dict.fromkeys((OV_BINARY, OV_BYTE_ENDS, OV_INSIDE), why)
         return Settings(sorted(set(batches)), sorted(set(threads)), rounds, measured_paths(), absent)
 
 

@@ -22,7 +22,7 @@ def heading(document: dict[str, Any]) -> Iterator[str]:
         yield f"warning: {warning}"
 
 
-_SHOWN = ("xnorlit", "torch", "onnxruntime")
+_SHOWN = ("xnorlit", "torch", "onnxruntime", "openvino")
 
 
 def notes(document: dict[str, Any]) -> Iterator[str]:

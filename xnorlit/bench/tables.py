@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from xnorlit.bench.row import BEST_FP32, OPPONENTS
+from xnorlit.bench.row import BEST_FP32, OF_LAYERS, OF_NETWORKS, OV_BYTE_ENDS
 
 MEGABYTE = 10**6
 
@@ -29,9 +29,9 @@ def tables(document: dict[str, Any], *, meanings: bool = False) -> Iterator[Tabl
     yield keys(document, meanings=meanings)
     yield limits(document)
     yield layers(document)
-    yield opponents(document, network=False)
+    yield from opponents(document, network=False)
     yield networks(document)
-    yield opponents(document, network=True)
+    yield from opponents(document, network=True)
     yield memory(document)
     yield cold_start(document)
 
@@ -117,24 +117,30 @@ def networks(document: dict[str, Any]) -> Table:
     return Table("Whole network, pixels to logits", headings, tuple(rows), text_columns=2)
 
 
-def opponents(document: dict[str, Any], *, network: bool) -> Table:
-    """The opponents' times, and our ratio over each with the best kernels."""
-    rows = []
-    best = document["limits_path"]
-    for row in _rows(document, network=network):
-        cells = [row["part"], str(row["batch"]), str(row["threads"])]
-        ours = next(side for side, _ in _ours(row) if side.split()[1] == best)
-        for opponent in OPPONENTS:
-            if opponent in row["seconds"]:
-                took = 1000 * row["seconds"][opponent]["median"]
-                cells.append(f"{took:.3g} ({_ratio(row, opponent, ours, short=True)} x)")
-            else:
-                cells.append("-")
-        compiling = row["compile_seconds"]
-        rows.append((*cells, f"{compiling:.1f}" if compiling else "-"))
-    what = "whole network (fp32 ends)" if network else "layers"
-    headings = ("part", "batch", "threads", *OPPONENTS, "compile s")
-    return Table(f"The others, {what}: ms, and how many times longer than ours on {best}", headings, tuple(rows))
+def opponents(document: dict[str, Any], *, network: bool) -> Iterator[Table]:
+    """The opponents' times, and our ratio over each with the best kernels; OpenVINO's in a table of their own."""
+    best, every = document["limits_path"], OF_NETWORKS if network else OF_LAYERS
+    theirs = tuple(side for side in every if side.startswith("OpenVINO"))
+    what = "whole network (fp32 ends unless named)" if network else "layers"
+    for sides, who in ((tuple(side for side in every if side not in theirs), "The others"), (theirs, "OpenVINO")):
+        rows = []
+        for row in _rows(document, network=network):
+            ours = [side for side, _ in _ours(row) if side.split()[1] == best]
+            cells = [_opponent(row, side, ours) for side in sides]
+            compiling = f"{row['compile_seconds']:.1f}" if row["compile_seconds"] else "-"
+            ending = () if sides is theirs else (compiling,)
+            rows.append((row["part"], str(row["batch"]), str(row["threads"]), *cells, *ending))
+        names = (side.removeprefix("OpenVINO ") for side in sides)
+        headings = ("part", "batch", "threads", *names, *(() if sides is theirs else ("compile s",)))
+        yield Table(f"{who}, {what}: ms, and how many times longer than ours on {best}", headings, tuple(rows))
+
+
+def _opponent(row: dict[str, Any], opponent: str, ours: list[str]) -> str:
+    if opponent not in row["seconds"]:
+        return "-"
+    took = 1000 * row["seconds"][opponent]["median"]
+    mine = next((side for side in ours if opponent != OV_BYTE_ENDS or "int8 ends" in side), "")
+    return f"{took:.3g} ({_ratio(row, opponent, mine, short=True)} x)"
 
 
 def memory(document: dict[str, Any]) -> Table:

@@ -34,7 +34,7 @@ def bench(
     markdown: bool = False,
     keys: bool = False,
 ) -> None:
-    """Measures the packed network beside torch and onnxruntime: layer by layer and whole, time and memory.
+    """Measures the packed network beside torch, onnxruntime and OpenVINO: layer by layer and whole, time and memory.
 
     Args:
         file: A packed network (default: the newest run's).

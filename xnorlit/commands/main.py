@@ -85,7 +85,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "plan": Command("what training a recipe would take on GPUs: days, cores, cost", "--gpus 8 --gpu h100 --cores 12"),
     "bench": Command(
-        "speed and size of the packed network beside torch and onnxruntime",
+        "speed and size of the packed network beside torch, onnxruntime and OpenVINO",
         "packed.safetensors --json bench.json --batches 1 32",
     ),
 }

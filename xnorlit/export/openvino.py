@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 from xnorlit.errors import UserError
 from xnorlit.export.lower import EXACT, Operations, Steps, Tensors, Window, lower, refuse
@@ -45,7 +46,7 @@ def build(graph: Graph, tensors: Tensors, *, batch: int = 1, normalized_input: b
         opset13 = import_module("openvino.opset13")
     except ImportError:
         raise UserError("OpenVINO is not installed. Install it: pip install 'xnorlit[openvino]'") from None
-    ops = _Nodes(openvino, opset13, graph, batch, normalized_input=normalized_input)
+    ops = Nodes(openvino, opset13, graph, batch, normalized_input=normalized_input)
     logits = ops.named(lower(graph, tensors, ops), OUTPUT)
     model = openvino.Model([logits], [ops.parameter], graph.network)
     model.outputs[0].get_tensor().set_names({OUTPUT})
@@ -102,15 +103,30 @@ def _refuse_unfinished(file: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file.parent.parent))
 
 
-class _Nodes(Operations[Any]):
-    def __init__(self, openvino: Any, opset: Any, graph: Graph, batch: int, *, normalized_input: bool) -> None:
-        self._ov, self._op, self._graph, self._batch = openvino, opset, graph, batch
-        self._normalized, self._first = normalized_input, graph.steps[0].name
+class Nodes(Operations[Any]):
+    """The operations as OpenVINO's nodes.
+
+    Args:
+        openvino: The package.
+        opset: Its operations.
+        graph: Whose pixels are read; `None` for nodes of other inputs.
+        batch: Images.
+        normalized_input: As of `build`.
+    """
+
+    def __init__(
+        self, openvino: Any, opset: Any, graph: Graph | None, batch: int = 1, *, normalized_input: bool = False
+    ) -> None:
+        self._ov, self._op, self._normalized = openvino, opset, normalized_input
+        if graph is None:
+            return
+        self._graph, self._first = graph, graph.steps[0].name
         size = graph.image_size
         shape, kind = ([batch, 3, size, size], np.float32) if normalized_input else ([batch, size, size, 3], np.uint8)
         self.parameter = opset.parameter(shape, kind, name=INPUT)
         self.parameter.output(0).get_tensor().set_names({INPUT})
 
+    @override
     def pixels(self, *, normalized: bool) -> Any:
         if self._normalized:
             refuse(not normalized, self._first, "its 8-bit form reads uint8 pixels; keep the input so")
@@ -121,6 +137,7 @@ class _Nodes(Operations[Any]):
         mean, std = (np.array(values, np.float32) for values in (self._graph.mean, self._graph.std))
         return self._op.divide(self._op.subtract(x, _column(mean)), _column(std))
 
+    @override
     def steps(self, x: Any, steps: Steps) -> Any:
         total = None
         for level, (above, change) in enumerate(zip(steps.above, steps.change, strict=True)):
@@ -133,6 +150,7 @@ class _Nodes(Operations[Any]):
             total = part if total is None else self._op.add(total, part)
         return total
 
+    @override
     def sign_sums(self, x: Any, steps: Steps, positive: np.ndarray, window: Window) -> Any:
         if not _counts(x.get_output_shape(0) if hasattr(x, "get_output_shape") else x.get_shape(), positive, window):
             return self._sums_of_reals(x, steps, positive, window)
@@ -164,6 +182,7 @@ class _Nodes(Operations[Any]):
             window = Window(window.stride, groups=window.groups)
         return self.convolution(signs, 2 * positive.astype(np.float32) - 1, window)
 
+    @override
     def convolution(self, x: Any, weight: np.ndarray, window: Window) -> Any:
         pads, stride, weight = list(window.padding), list(window.stride), np.ascontiguousarray(weight, np.float32)
         if window.groups == 1:
@@ -171,9 +190,11 @@ class _Nodes(Operations[Any]):
         weight = weight.reshape(window.groups, -1, *weight.shape[1:])
         return self._op.group_convolution(x, self._constant(weight), stride, pads, pads, [1, 1])
 
+    @override
     def linear(self, x: Any, weight: np.ndarray) -> Any:
         return self._op.matmul(x, self._constant(np.ascontiguousarray(weight, np.float32)), False, True)
 
+    @override
     def byte_convolution(self, x: Any, weight: np.ndarray, fill: np.ndarray, window: Window) -> Any:
         # sum q p = sum q (p - fill) + sum q fill: the padding of the first is 0.
         refuse(
@@ -187,17 +208,21 @@ class _Nodes(Operations[Any]):
         filled = (weight.astype(np.float64).sum(axis=(2, 3)) * fill).sum(axis=1)
         return self.add(y, filled.astype(np.float32))
 
+    @override
     def byte_linear(self, x: Any, step: float, weight: np.ndarray) -> Any:
         ends = (0, 255 * np.float32(step), 0, 255)
         levels = self._op.fake_quantize(x, *(self._constant(np.float32(v)) for v in ends), 256)
         return self._op.matmul(levels, self._bytes(weight), False, True)
 
+    @override
     def multiply(self, x: Any, factor: np.ndarray) -> Any:
         return self._op.multiply(x, self._constant(_column(factor.astype(np.float32))))
 
+    @override
     def add(self, x: Any, summand: np.ndarray) -> Any:
         return self._op.add(x, self._constant(_column(summand.astype(np.float32))))
 
+    @override
     def kink(self, x: Any, slope: np.ndarray) -> Any:
         if not slope.any():
             return self._op.relu(x)
@@ -206,49 +231,63 @@ class _Nodes(Operations[Any]):
         below = self._op.minimum(x, self._constant(np.zeros(1, np.float32)))
         return self._op.add(self._op.relu(x), self.multiply(below, slope))
 
+    @override
     def clip(self, x: Any, low: float, high: float) -> Any:
         return self._op.clamp(x, low, high)
 
+    @override
     def product(self, x: Any, y: Any) -> Any:
         return self._op.multiply(x, y)
 
+    @override
     def sum(self, x: Any, y: Any) -> Any:
         return self._op.add(x, y)
 
+    @override
     def mean_magnitude(self, x: Any) -> Any:
         return self._op.reduce_mean(self._op.abs(x), np.array([1]), keep_dims=True)
 
+    @override
     def average_pool(self, x: Any, kernel: tuple[int, int], window: Window) -> Any:
         pads = list(window.padding)
         return self._op.avg_pool(x, list(window.stride), pads, pads, list(kernel), False)
 
+    @override
     def max_pool(self, x: Any, size: int, stride: int, padding: int) -> Any:
         sides = ([value] * 2 for value in (stride, 1, padding, padding, size))
         return self._op.max_pool(x, *sides).output(0)
 
+    @override
     def mean(self, x: Any) -> Any:
         return self._op.reduce_mean(x, np.array([2, 3]), keep_dims=True)
 
+    @override
     def subsample(self, x: Any, stride: int, before: int, after: int) -> Any:
         ends = np.array([0, 0]), np.array([np.iinfo(np.int32).max] * 2)
         part = self._op.slice(x, *ends, np.array([stride] * 2), np.array([2, 3]))
         return self._pad(part, [0, before, 0, 0], [0, after, 0, 0])
 
+    @override
     def concat(self, parts: list[Any]) -> Any:
         return self._op.concat(parts, 1)
 
+    @override
     def padded(self, x: Any, padding: tuple[int, int]) -> Any:
         return self._pad(x, [0, 0, *padding], [0, 0, *padding])
 
+    @override
     def positions_first(self, x: Any) -> Any:
         return self._op.transpose(x, np.array([0, 2, 3, 1]))
 
+    @override
     def features(self, x: Any, count: int) -> Any:
         return self._op.reshape(x, np.array([0, count]), special_zero=True)
 
+    @override
     def as_map(self, x: Any, at: Map) -> Any:
         return self._op.reshape(x, np.array([0, at.channels, at.height, at.width]), special_zero=True)
 
+    @override
     def named(self, x: Any, name: str) -> Any:
         node = x.get_node() if hasattr(x, "get_node") else x
         node.set_friendly_name(name)

@@ -1,0 +1,303 @@
+"""OpenVINO's CPU plugin: fp32, 8 bits, and the binary network that `xnorlit export` writes, with our own bits.
+
+Every side has its input bound beforehand and runs one stream, so that a call is the inference and nothing else.
+"""
+
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from xnorlit.bench.opponents.quantized import Affine, Flatten, Pool, Product, Scale, Step, folded, norm_terms
+from xnorlit.bench.turns import Call
+from xnorlit.export import openvino as format
+from xnorlit.export.lower import ZERO, Steps, Tensors, Window
+from xnorlit.models import Normalize
+from xnorlit.packed.graph import Graph, Layer, Map
+
+WITHIN = 1e-3  # of the largest logit: what two orders of summation may make of the real ends
+
+
+class OpponentError(Exception):
+    """Why a side cannot be measured."""
+
+
+def missing() -> str:
+    """Why OpenVINO cannot be measured here; empty if it can."""
+    if importlib.util.find_spec("openvino") is None:
+        return "openvino not installed: pip install 'xnorlit[bench]'"
+    found = version("openvino")
+    if found.partition(".")[0] != str(format.MAJOR):
+        return f"openvino {found} is another major version than {format.MAJOR}, which was compared"
+    return ""
+
+
+def binary_missing() -> str:
+    """Why its binary convolutions cannot be measured; empty if they can."""
+    if why := missing():
+        return why
+    able = import_module("openvino").Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "" if "BIN" in able else f"OpenVINO has no binary kernels for this processor: {', '.join(able)}"
+
+
+def binary_network(graph: Graph, tensors: Tensors, images: np.ndarray, threads: int, expected: np.ndarray) -> Call:
+    """The whole network with our weights and thresholds.
+
+    Args:
+        graph: The packed network.
+        tensors: Its own.
+        images: uint8 `[N, S, S, 3]`.
+        threads: Of the plugin.
+        expected: Our logits of the same images.
+
+    Raises:
+        OpponentError: It does not compile, or answers otherwise.
+    """
+    call, output = _bound(lambda: format.build(graph, tensors, batch=len(images)), images, threads)
+    call()
+    logits = output()
+    order = [np.argsort(-values, axis=1, kind="stable")[:, :5] for values in (expected, logits)]
+    likeliest = [np.take_along_axis(expected, each, axis=1) for each in order]
+    if np.abs(likeliest[0] - likeliest[1]).max() > WITHIN * np.abs(expected).max():
+        raise OpponentError("OpenVINO's binary network names other classes than ours")
+    return call
+
+
+def inside(
+    graph: Graph, tensors: Tensors, images: np.ndarray, threads: int, rounds: int
+) -> Mapping[str, Sequence[float]]:
+    """Seconds of each binary layer inside the network, from the plugin's own profiler, one per round.
+
+    They are those of the node that counts, with the sign behind it where that is fused, as between two convolutions.
+
+    Args:
+        graph: As of `binary_network`.
+        tensors: As of `binary_network`.
+        images: uint8 `[N, S, S, 3]`.
+        threads: Of the plugin.
+        rounds: Inferences, after some that are not counted.
+
+    Raises:
+        OpponentError: It does not compile.
+    """
+    request = _request(lambda: format.build(graph, tensors, batch=len(images)), threads, {"PERF_COUNT": True})
+    request.set_input_tensor(import_module("openvino").Tensor(np.ascontiguousarray(images), shared_memory=True))
+    found: dict[str, list[float]] = {}
+    for number in range(2 * rounds):
+        request.infer()
+        if number >= rounds:
+            for node in request.get_profiling_info():
+                if node.node_type == "BinaryConvolution":
+                    name = node.node_name.removesuffix("/sums")
+                    found.setdefault(name, []).append(node.real_time.total_seconds())
+    return {name: times for name, times in found.items() if len(times) == rounds and all(times)}
+
+
+def fp32_network(twin: nn.Sequential, images: np.ndarray, threads: int) -> Call:
+    """The float twin, its norms folded into the layers before them.
+
+    Args:
+        twin: Of plain modules.
+        images: uint8 `[N, S, S, 3]`.
+        threads: Of the plugin.
+
+    Raises:
+        OpponentError: It does not compile, or answers otherwise.
+    """
+    call, output = _bound(lambda: _Builder(images.shape).of_modules(folded(list(twin))), images, threads)
+    call()
+    expected = twin(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
+    if np.abs(output() - expected).max() > WITHIN * np.abs(expected).max():
+        raise OpponentError("OpenVINO's fp32 network computes other logits than the twin")
+    return call
+
+
+def int8_network(steps: Sequence[Step], images: np.ndarray, threads: int) -> Call:
+    """The float twin in 8 bits.
+
+    Args:
+        steps: Of `quantized_network`.
+        images: uint8 `[N, S, S, 3]`.
+        threads: Of the plugin.
+
+    Raises:
+        OpponentError: It does not compile.
+    """
+    return _bound(lambda: _Builder(images.shape).of_steps(steps), images, threads)[0]
+
+
+def layer_calls(
+    layer: Layer,
+    at: Map,
+    weight: np.ndarray,
+    octets: np.ndarray,
+    quantized: tuple[Scale, Product],
+    threads: int,
+    x: np.ndarray,
+    expected: np.ndarray,
+) -> tuple[dict[str, Call], dict[str, str]]:
+    """One layer in fp32, in 8 bits and binary, from reals; and why a form is missing.
+
+    Args:
+        layer: The layer.
+        at: The map that it reads.
+        weight: Reals `(O, C / groups, kh, kw)`, or `(O, I)`.
+        octets: Our bits of another layer of these extents.
+        quantized: The layer in 8 bits, and the scale of its input.
+        threads: Of the plugin.
+        x: Reals `[N, H, W, C]`.
+        expected: Our integers of the signs of `x`, `[N, H', W', O]`.
+    """
+    looks = layer.looks(at)
+    window = Window(looks.stride, looks.padding, layer.groups)
+    weight = weight.reshape(layer.outputs, -1, *looks.kernel)
+    positive = np.unpackbits(octets[0], axis=-1, count=at.channels // layer.groups, bitorder="little") == 1
+
+    def fp32() -> Any:
+        builder = _Builder(x.shape, real=True)
+        return builder.model(builder.nodes.convolution(builder.x, weight, window))
+
+    def int8() -> Any:
+        builder = _Builder(x.shape, real=True)
+        reads, product = quantized
+        shaped = product.weight.reshape(layer.outputs, -1, *looks.kernel)
+        y = builder.product(builder.levels(builder.x, reads), product, shaped, window)
+        return builder.model(builder.levels(y, product.gives))
+
+    def binary() -> Any:
+        builder = _Builder(x.shape, real=True)
+        parts = (ZERO.above, ZERO.start, ZERO.change)
+        steps = Steps(*(np.broadcast_to(part, (*part.shape[:-1], at.channels)) for part in parts))
+        return builder.model(builder.nodes.sign_sums(builder.x, steps, positive.transpose(0, 3, 1, 2), window))
+
+    calls: dict[str, Call] = {}
+    absent: dict[str, str] = {}
+    for name, build in (("fp32", fp32), ("int8", int8), ("binary", binary)):
+        try:
+            if name == "binary" and (why := binary_missing()):
+                raise OpponentError(why)
+            call, output = _bound(build, x, threads)
+            call()
+            if name == "binary" and not np.array_equal(output().transpose(0, 2, 3, 1), expected):
+                raise OpponentError("OpenVINO's binary layer computes other integers than ours")
+            calls[name] = call
+        except OpponentError as error:
+            absent[name] = str(error)
+    return calls, absent
+
+
+def _request(build: Callable[[], Any], threads: int, settings: Mapping[str, Any]) -> Any:
+    """A compiled model's request.
+
+    Raises:
+        OpponentError: It cannot be built or compiled.
+    """
+    core = import_module("openvino").Core()
+    chosen = {**format.PRECISION, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, **settings}
+    try:
+        return core.compile_model(build(), "CPU", chosen).create_infer_request()
+    except Exception as error:  # of the plugin, or a form that the exporter refuses
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise OpponentError(f"does not compile: {lines[-1][:120] if lines else type(error).__name__}") from None
+
+
+def _bound(build: Callable[[], Any], given: np.ndarray, threads: int) -> tuple[Call, Callable[[], np.ndarray]]:
+    """An inference of a bound input, and its output."""
+    request = _request(build, threads, {})
+    given = np.ascontiguousarray(given)
+    request.set_input_tensor(import_module("openvino").Tensor(given, shared_memory=True))
+    keep = (request, given)  # the plugin reads the array's own memory
+    return lambda: keep[0].infer(), lambda: keep[0].get_output_tensor(0).data.copy()
+
+
+class _Builder:
+    """Models of plain modules, of quantised steps, and of single layers; they read `[N, H, W, C]`."""
+
+    def __init__(self, shape: Sequence[int], *, real: bool = False) -> None:
+        self._ov = import_module("openvino")
+        self._op = import_module("openvino.opset13")
+        self.nodes = format.Nodes(self._ov, self._op, None)
+        self._parameter = self._op.parameter(list(shape), np.float32 if real else np.uint8)
+        x = self._parameter if real else self._op.convert(self._parameter, "f32")
+        self.x = self._op.transpose(x, np.array([0, 3, 1, 2]))
+
+    def model(self, y: Any) -> Any:
+        """What gives a value."""
+        return self._ov.Model([y], [self._parameter], "opponent")
+
+    def of_modules(self, modules: Sequence[nn.Module]) -> Any:
+        """The model of torch's modules."""
+        x = self.x
+        for module in modules:
+            x = self._module(module, x)
+        return self.model(x)
+
+    def of_steps(self, steps: Sequence[Step]) -> Any:
+        """The model of quantised steps; the last one gives reals."""
+        x, nodes = self.x, self.nodes
+        for i, step in enumerate(steps):
+            if isinstance(step, Pool):
+                x = nodes.max_pool(x, step.size, step.stride, 0)
+            elif isinstance(step, Flatten):
+                x = self._op.reshape(x, np.array([0, -1]), special_zero=True)
+            elif isinstance(step, Affine):
+                x = self._op.add(self._op.multiply(x, step.factor), step.summand)
+                x = self.levels(x, step.gives)
+            else:
+                window = step.window and Window(step.window["stride"], step.window["padding"], step.window["groups"])
+                x = self.product(x, step, step.weight, window)
+                x = x if i + 1 == len(steps) else self.levels(x, step.gives)
+        return self.model(x)
+
+    def product(self, x: Any, step: Product, weight: np.ndarray, window: Window | None) -> Any:
+        """A product of 8-bit weights, and its bias."""
+        bias = (step.bias * step.weight_step * step.reads.step).astype(np.float32)
+        scale = step.weight_step.reshape(-1, *(1,) * (weight.ndim - 1)).astype(np.float32)
+        levels = self._op.multiply(self._op.convert(self._op.constant(np.ascontiguousarray(weight)), "f32"), scale)
+        if window is None:
+            return self._op.add(self._op.matmul(x, levels, False, True), bias)
+        pads, stride = list(window.padding), list(window.stride)
+        if window.groups > 1:
+            shape = [window.groups, len(weight) // window.groups, *weight.shape[1:]]
+            levels = self._op.reshape(levels, np.array(shape), special_zero=False)
+            y = self._op.group_convolution(x, levels, stride, pads, pads, [1, 1])
+        else:
+            y = self._op.convolution(x, levels, stride, pads, pads, [1, 1])
+        return self._op.add(y, bias.reshape(1, -1, 1, 1)) if bias.any() else y
+
+    def levels(self, x: Any, scale: Scale) -> Any:
+        """The levels of a scale."""
+        ends = [np.float32(-scale.zero * scale.step), np.float32((255 - scale.zero) * scale.step)] * 2
+        return self._op.fake_quantize(x, *map(self._op.constant, ends), 256)
+
+    def _module(self, module: nn.Module, x: Any) -> Any:
+        nodes: Any = self.nodes
+        if isinstance(module, Normalize):
+            mean, std = (values.numpy().reshape(-1) for values in (module.mean, module.std))
+            return nodes.multiply(nodes.add(x, -mean), 1 / std)
+        if isinstance(module, nn.ReLU):
+            return self._op.relu(x)
+        if isinstance(module, nn.MaxPool2d):
+            return nodes.max_pool(x, int(module.kernel_size), int(module.stride), int(module.padding))
+        if isinstance(module, nn.Flatten):
+            return self._op.reshape(x, np.array([0, -1]), special_zero=True)
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
+            return self._norm(module, x)
+        if isinstance(module, nn.Linear):
+            y = nodes.linear(x, module.weight.numpy())
+            return y if module.bias is None else self._op.add(y, module.bias.numpy())
+        if isinstance(module, nn.Conv2d):
+            window: Any = Window(module.stride, module.padding, module.groups)  # type: ignore[arg-type]
+            y = nodes.convolution(x, module.weight.numpy(), window)
+            return y if module.bias is None else nodes.add(y, module.bias.numpy())
+        raise OpponentError(f"no OpenVINO form of {type(module).__name__}")
+
+    def _norm(self, norm: Any, x: Any) -> Any:
+        factor, summand = norm_terms(norm)
+        column = (lambda v: v.reshape(1, -1, 1, 1)) if isinstance(norm, nn.BatchNorm2d) else lambda v: v
+        return self._op.add(self._op.multiply(x, column(factor.numpy())), column(summand.numpy()))
