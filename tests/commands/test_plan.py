@@ -43,7 +43,7 @@ def test_an_epoch_is_as_long_as_the_recipe_makes_it(plan):
         (["--step", "-1"], "--step is -1. Expected more than 0"),
         (["--gpu", "h200"], "--gpu"),
         (["-c", "half.yaml"], "does not say trainer.max_epochs"),
-        (["-c", "photos.yaml"], "how many training images photos has is not known. Give --images"),
+        (["-c", "photos.yaml"], "the number of training images of photos is unknown. Give --images"),
     ],
 )
 def test_what_it_cannot_know_is_asked_for(plan, words, message, tmp_path, monkeypatch):

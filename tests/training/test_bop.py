@@ -137,7 +137,7 @@ def test_the_gradient_is_the_binary_weights_own():
 @pytest.mark.parametrize(
     ("binarizer", "optimizer", "message"),
     [
-        (LatentFree, torch.optim.Adam, r"have to be flipped, which Adam does not do\. Give --model\.optimizer Bop"),
+        (LatentFree, torch.optim.Adam, r"can only be flipped; Adam cannot flip weights\. Give --model\.optimizer Bop"),
         (XNOR, Bop, r"this network has none\. Give --model\.binarizer LatentFree"),
         (BNN, Bop, r"this network has none"),
     ],

@@ -106,7 +106,7 @@ def test_a_run_does_not_go_on_with_other_images(home, capsys, split, change):
     count = {"train": 12, "val": 6}[split]
     now = count + {"gone": -1, "more": 1, "moved": 0}[change]
     said = refused(capsys, *FIT, "--run.resume=true")
-    assert f"the {split} images are not those that the run was begun with: {count} then, {now} now" in said
+    assert f"the {split} images are not those of the run: {count} then, {now} now" in said
     assert not (home / RUN / "summary.json").exists()
 
 

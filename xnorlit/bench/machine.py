@@ -13,7 +13,7 @@ from xnorlit.edge.processes import cores
 from xnorlit.packed import _kernels
 from xnorlit.training.environment import environment
 
-# The flags by which the kernels and their opponents choose; the other hundred do not matter here.
+# The flags by which the kernels and their opponents choose.
 FLAGS = ("avx2", "fma", "avx512f", "avx512bw", "avx512_vpopcntdq", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8")
 LEAST_SHARE = 0.05  # of a processor: what computed less is not named
 PACKAGES = ("onnxruntime", "onnx", "openvino")

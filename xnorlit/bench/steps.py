@@ -1,4 +1,4 @@
-"""What a training step of each arm costs: of finished runs, or of networks with fresh weights."""
+"""The cost of a training step of each arm: of finished runs, or of networks with fresh weights."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from xnorlit.training.step import module_step, training_step
 
 @dataclass(frozen=True)
 class FreshImages:
-    """What a network has to know of the images that it trains on; there are none.
+    """The properties of a data module that a network needs, without images.
 
     Attributes:
         classes: Names of the classes.

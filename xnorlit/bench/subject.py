@@ -1,4 +1,4 @@
-"""What is measured: a packed file, or a network with random weights, and its float twin."""
+"""The subject of a bench: a packed file or a network with random weights, and its float twin."""
 
 import json
 import os

@@ -55,7 +55,7 @@ def classify(
 
 
 class _SkipInit(TorchFunctionMode):
-    """Skips the random initial weights; the meta device would too, but import half a compiler."""
+    """Skip the random initial weights. The meta device would too, but it imports half a compiler."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__module__", "") == "torch.nn.init":

@@ -1,1 +1,1 @@
-"""The commands, one file a verb: each reads its words, calls the library and prints."""
+"""The commands, one file per verb: parse, call the library, print."""

@@ -1,4 +1,4 @@
-"""The command `xnorlit ablate`: says what it is going to do, trains what is missing, prints what came of it."""
+"""The command `xnorlit ablate`: prints the plan, trains the missing runs, prints the tables."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -33,29 +33,28 @@ def ablate(
     root: Path | None = None,
     again: bool = False,
 ) -> None:
-    """Trains every combination of a grid of settings, a sweep file of W&B with method: grid, and tabulates them.
+    """Trains every combination of a grid of settings (a W&B sweep file with method: grid) and tabulates the results.
 
-    Needs no account. What has finished is skipped, what was stopped goes on; Ctrl-C saves what is under way. Every
-    command line is checked before the first run begins. The same file runs on many machines with wandb sweep.
+    It needs no account. Finished runs are skipped and stopped runs resumed; Ctrl-C saves the current run. Every command
+    line is checked before the first run starts. With wandb sweep, the same file runs on many machines.
 
     Args:
         file: The grid: a file, or the name of one in experiments/ablations.
-        dry_run: List the runs with their state and expected time, and do nothing.
-        jobs: How many runs are trained at the same time: by default one here, sharing the cores, and all on a cluster.
-        on: Where: here, or as jobs of submitit, which are requeued when they are ended: on slurm, or local, this
-            machine in its place (pip install 'xnorlit[slurm]').
-        slurm: What a job asks for, as submitit names it: timeout_min=720,gpus_per_node=1,slurm_partition=gpu.
-        data: Folder of images or named set, in place of the recipe's own.
-        experiment: Recipe in place of the grid's own, such as cifar10.
-        root: Folder of all runs, in place of the grid's own (runs).
-        again: Train runs again that lie there with another configuration than the grid now asks for; they are moved
-            aside.
+        dry_run: Only list the runs with their state and expected time.
+        jobs: Number of runs at the same time (default: one here, all on a cluster).
+        on: Where to train: here, or as submitit jobs, which are requeued when they are ended: slurm, or local for this
+            machine (pip install 'xnorlit[slurm]').
+        slurm: Resources of a job in submitit's names: timeout_min=720,gpus_per_node=1,slurm_partition=gpu.
+        data: Folder of images or named set (default: the recipe's own).
+        experiment: Recipe, such as cifar10 (default: the grid's own).
+        root: Folder of all runs (default: the grid's own, runs).
+        again: Move existing runs with another configuration aside, and retrain them.
 
     Raises:
-        UserError: The grid cannot be run, or a run failed: the others were trained, and the tables hold them.
+        UserError: The grid cannot be run, or a run failed; the others were trained and are in the tables.
     """
     if jobs is not None and jobs < 1:
-        raise UserError(f"--jobs is {jobs}. Expected how many runs are trained at the same time, 1 or more.")
+        raise UserError(f"--jobs is {jobs}. Expected the number of runs at the same time, 1 or more.")
     grid = Grid.load(file)
     trials = planned(grid, Base(data, experiment, root))
     _introduce(grid, trials)
@@ -74,7 +73,7 @@ def ablate(
 
 
 def _start(on: Cluster, settings: str | None, folder: Path, name: str) -> Callable[[Job], Submitted]:
-    """What begins a job on a cluster."""
+    """The function that submits a job to a cluster."""
     executor = executor_for(on, settings, folder / "submitit", name)
     return lambda job: Submitted(executor, job)
 
@@ -84,7 +83,7 @@ def _state(trial: Trial) -> str:
 
 
 def _introduce(grid: Grid, trials: Sequence[Trial]) -> None:
-    """What the grid asks and where its runs go, before their command lines are checked, which takes some seconds."""
+    """Print the question and the folder of the grid, before the check of its command lines, which takes seconds."""
     varied = "; ".join(
         f"{label} {', '.join(shown(value) for value in grid.parameters[name])}" for name, label in grid.labels.items()
     )

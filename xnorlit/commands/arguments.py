@@ -17,7 +17,7 @@ _WORDS = {int: "a whole number", float: "a number"}
 
 @dataclass(frozen=True)
 class Range:
-    """What a number of an annotated parameter may be: `Annotated[int, Range(1)]`.
+    """The range of an annotated number: `Annotated[int, Range(1)]`.
 
     Args:
         least: The smallest.
@@ -38,13 +38,13 @@ Count = Annotated[int, Range(1)]
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that raises `UserError` in place of leaving the process, and takes `--a_b` for `--a-b`."""
+    """An argparse parser that raises `UserError` instead of exiting, and accepts `--a_b` for `--a-b`."""
 
     def __init__(self, prog: str, description: str, example: str) -> None:
         super().__init__(prog=prog, description=description, epilog=f"Example: {example}", allow_abbrev=False)
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
-        """The namespace and what was left, dashes put in place first."""
+        """The namespace and the remaining arguments, after underscores became dashes."""
         return super().parse_known_args(None if args is None else [self._dashed(word) for word in args], namespace)
 
     def _dashed(self, word: str) -> str:
@@ -53,7 +53,7 @@ class Parser(argparse.ArgumentParser):
         return f"{dashed}{sign}{value}" if dashed in self._option_string_actions else word
 
     def error(self, message: str) -> NoReturn:
-        """Raises what the command line prints."""
+        """Raise the message as a UserError."""
         unknown = re.match(r"unrecognized arguments: (-[^\s=]+)", message)
         if unknown:
             near = did_you_mean(unknown[1], self._option_string_actions)
@@ -73,7 +73,7 @@ def call(function: Callable[..., Any], argv: Sequence[str], *, prog: str, exampl
     Args:
         function: Annotated with str, int, float, bool, Path, a `Literal` of strings, a number within a `Range`, a
             sequence of one of them, or one of them or None; with a Google docstring.
-        argv: What follows the command's name.
+        argv: Arguments after the command's name.
         prog: The command, for its help.
         example: A whole command line, for its help.
 
@@ -103,7 +103,7 @@ def parser_of(function: Callable[..., Any], *, prog: str, example: str, explaine
         function: See `call`.
         prog: The command, for its help.
         example: A whole command line, for its help.
-        explained: Whether the docstring is read for the help; a command that starts fast leaves it out.
+        explained: Whether to read the docstring for the help, which takes time.
     """
     summary, about = _docstring(function) if explained else ("", {})
     hints = get_type_hints(function, include_extras=True)
@@ -119,8 +119,8 @@ def parser_of(function: Callable[..., Any], *, prog: str, example: str, explaine
 
 
 def _docstring(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
-    """What a docstring says of the function, and of each argument."""
-    import docstring_parser  # Not at the top: only the help needs it.
+    """The descriptions of the function and of each argument in a docstring."""
+    import docstring_parser  # Imported here, because only the help needs it.
 
     text = docstring_parser.parse(function.__doc__ or "")
     about = {each.arg_name.lstrip("*"): (each.description or "").replace("%", "%%") for each in text.params}
@@ -169,7 +169,7 @@ def _plain(hint: Any) -> tuple[Any, bool, Range | None]:
 
 
 def _reader(kind: Callable[[str], Any], limits: Range | None) -> Callable[[str], Any]:
-    """What reads a word as a kind of value within its limits, and says what was expected."""
+    """A function that converts a string to a value within limits; its error says what was expected."""
 
     def read(word: str) -> Any:
         expected = _WORDS.get(kind, getattr(kind, "__name__", str(kind)))

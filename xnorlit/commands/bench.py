@@ -1,4 +1,4 @@
-"""The command `xnorlit bench`: finds what to measure, measures, prints and writes."""
+"""The command `xnorlit bench`: speed and size of a packed network beside other runtimes."""
 
 import json as json_format
 import sys
@@ -34,7 +34,7 @@ def bench(
     markdown: bool = False,
     keys: bool = False,
 ) -> None:
-    """Measures the packed network beside torch, onnxruntime and OpenVINO: layer by layer and whole, time and memory.
+    """Measures time and memory of a packed network, by layer and whole, beside torch, onnxruntime and OpenVINO.
 
     Args:
         file: A packed network (default: the newest run's).
@@ -45,9 +45,9 @@ def bench(
         repeats: Rounds of each measurement (default: 15).
         quick: 2 rounds, batches 1 and 2, no torch.compile: does it run?
         root: Folder that is searched for the newest run.
-        show: Print what an earlier --json wrote; measure nothing.
-        markdown: Print Markdown, as the benchmarks page has it.
-        keys: List the keys of the JSON, with their targets for alexnet-xnor on ImageNet; measure nothing.
+        show: Only print the file of an earlier --json.
+        markdown: Print Markdown, as in docs/benchmarks.md.
+        keys: Only list the keys of the JSON and their targets for alexnet-xnor on ImageNet.
 
     Raises:
         UserError: There is nothing to measure.
@@ -106,5 +106,5 @@ def _print(document: dict[str, Any], *, as_markdown: bool) -> None:
     if as_markdown:
         sys.stdout.write(markdown(document))
     else:
-        # A pipe has no width of its own; the tables take this much.
+        # A pipe has no width; the tables need this much.
         print_document(document, terminal() if sys.stdout.isatty() else terminal(width=WIDTH))

@@ -23,13 +23,13 @@ from xnorlit.packed.trained import located
 
 @dataclass(frozen=True)
 class Answer:
-    """What a network says about a picture.
+    """The result for one picture.
 
     Attributes:
         picture: Its file.
-        top: Likeliest classes first: their numbers.
-        probabilities: Of each, by softmax.
-        milliseconds: Of the network alone, the picture read and cut.
+        top: Numbers of the classes, likeliest first.
+        probabilities: Their probabilities (softmax).
+        milliseconds: Time of the network alone.
     """
 
     picture: Path
@@ -54,10 +54,10 @@ def classify(
     threads: Annotated[int, Range(1, MOST_THREADS)] | None = None,
     json: bool = False,
 ) -> int:
-    """Prints the likeliest classes of pictures, by a packed network.
+    """Classifies pictures with a packed network, and prints the likeliest classes.
 
-    Pictures are turned, cut and resized as in validation; the milliseconds are the network's, without reading the
-    picture.
+    Pictures are rotated, cropped and resized as in validation. The printed time is that of the network, without reading
+    the picture.
 
     Args:
         file: What xnorlit pack wrote, or the name of a network that comes with xnorlit (xnorlit zoo lists them).
@@ -67,7 +67,7 @@ def classify(
         json: Print the same as JSON.
 
     Returns:
-        Exit status: 1 when a picture could not be classified; the others were.
+        Exit status: 1 if a picture could not be classified; the others were.
 
     Raises:
         UserError: The file is no packed network, or there is no trained network of that name.
@@ -80,7 +80,7 @@ def classify(
 
 
 def classified(network: PackedNetwork, paths: Sequence[Path], top: int, threads: int) -> Iterator[Answer | Failure]:
-    """What a network says about each picture, one after the other.
+    """The result for each picture, in order.
 
     Args:
         network: The network.
@@ -111,7 +111,7 @@ def classified(network: PackedNetwork, paths: Sequence[Path], top: int, threads:
 
 
 def pictures_of(paths: Sequence[Path]) -> Iterator[Path]:
-    """Each path, a folder as the pictures in it, sorted; a folder without any as itself."""
+    """The pictures: files as they are, folders as their sorted pictures, an empty folder as itself."""
     for path in paths:
         if not path.is_dir():
             yield path
@@ -173,6 +173,6 @@ def _one_line(text: str) -> str:
 
 
 def _write(text: str) -> None:
-    """Writes what the terminal's encoding has no character for as its code."""
+    """Print; escape characters that the terminal's encoding lacks."""
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))

@@ -1,4 +1,4 @@
-"""`xnorlit fit|validate|test|predict`: LightningCLI on the one module and the one data module."""
+"""`xnorlit fit|validate|test|predict`: LightningCLI with our module and data module."""
 
 import importlib
 import logging
@@ -50,9 +50,9 @@ from xnorlit.training.sync import SteadySync
 from xnorlit.training.tracking import tracked, tracking_mode
 
 _NO_TEXT = "Unable to serialize instance "
-"""What the parser writes in the place of a value that it cannot spell."""
+"""The parser's text for a value that it cannot serialise."""
 
-# Said by Lightning about settings that are meant here, or about itself.
+# Warnings of Lightning about intended settings.
 QUIET = (
     r"The '\w+' does not have many workers",
     r".*`train_dataloader` is not an instance of|.*does not have `__len__`",
@@ -97,7 +97,7 @@ class XnorlitCLI(LightningCLI):
         parser = super().init_parser(**{"allow_abbrev": False, **kwargs})
         for action in parser._actions:
             if action.dest == "print_config":
-                action.metavar = "[=FLAGS]"  # In place of one that begins with a backspace.
+                action.metavar = "[=FLAGS]"  # Replaces one that begins with a backspace.
         return parser
 
     @override
@@ -114,14 +114,14 @@ class XnorlitCLI(LightningCLI):
                 name
                 for action in self._parser(command)._actions
                 for name in action.option_strings
-                if name.startswith("--")  # Links between settings are listed there, too.
+                if name.startswith("--")  # Links between settings are in this list too.
             ]
             raise UserError(explain(str(error), command, options, files)) from error
         self.config[command].run.arm = named(self.config[command].run.arm, argv)
         refuse(command, self.config[command])
 
     def _parse_ckpt_path(self) -> None:
-        """Lightning looks for a model's settings in its checkpoint; ours are in config.yaml."""
+        """Do not read settings from the checkpoint, as Lightning does; ours are in config.yaml."""
 
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -151,15 +151,15 @@ class XnorlitCLI(LightningCLI):
         """The configuration as it is recorded, in YAML.
 
         Args:
-            config: The command's, in which what decides about a run, which is not part of what it is, is reset.
+            config: Configuration of the command; `run.resume` and `run.fresh` are reset in it.
         """
         config.run.resume, config.run.fresh = False, False
         whole = _by_home(yaml.safe_load(self._parser(self.subcommand).dump(config, skip_unset=False)))
         for key, value in flatten(whole).items():
             if str(value).startswith(_NO_TEXT):
                 raise UserError(
-                    f"{key} cannot be recorded, and the run not repeated: {value.removeprefix(_NO_TEXT)} has no "
-                    f"spelling. Give --{key} a text or a number."
+                    f"{key} cannot be recorded, nor the run repeated: {value.removeprefix(_NO_TEXT)} has no "
+                    f"text form. Give --{key} a text or a number."
                 )
         return yaml.safe_dump(whole, default_flow_style=False, allow_unicode=True, sort_keys=False)
 
@@ -168,7 +168,7 @@ class XnorlitCLI(LightningCLI):
         self.folder = self.place.at(seed)
         fresh, auto = self.place.fresh, self.place.resume == "auto" and not self.place.fresh
         self.resolved = self.resolve(config)
-        self.wandb_mode = tracking_mode(self.place.wandb)  # Before the folder is claimed: it may be refused.
+        self.wandb_mode = tracking_mode(self.place.wandb)  # Before the folder is claimed, because it may fail.
         state = state_of(self.folder)
         resume = state == "unfinished" if auto else self.place.resume is True
         finished = auto and state == "finished"
@@ -176,7 +176,7 @@ class XnorlitCLI(LightningCLI):
         if resume or finished:
             refuse_other_config(flatten(yaml.safe_load(self.resolved)), self._begun_with(), self.folder)
         if finished:
-            # Where it was killed when it had all but ended, it could not do so itself.
+            # A process that was killed at its end left it.
             (self.folder / "checkpoints" / CHECKPOINTS[1]).unlink(missing_ok=True)
             atomic.sweep(self.folder)
             raise _FinishedError(f"{self.folder} has finished ({top1(self.folder)}): there is nothing left to train")
@@ -188,35 +188,35 @@ class XnorlitCLI(LightningCLI):
             self.rows = former["callbacks"].get("Saving", {}).get("rows")
             self.wandb_id = former["callbacks"]["RunRecord"]["wandb_id"] or self.wandb_id
             config.ckpt_path = str(newest_one)
-            config.model.init_from = None  # What came of it is in the checkpoint.
+            config.model.init_from = None  # The checkpoint holds its effect.
             say("resume", f"{self.folder}: goes on {where(former)} of {config.trainer.max_epochs}")
             if changed := changes_since(self.folder / "environment.json"):
                 say("", f"since it began: {changed}; what follows may differ in its last digits")
 
     def _begun_with(self) -> dict[str, Any]:
-        """The flat configuration of the run that is there; what its version had no setting for is as by default."""
+        """The flat configuration of the existing run, with defaults for settings that its version lacked."""
         file = self.folder / "config.yaml"
         theirs = load_config(file)
         try:
             whole = self._parser(self.subcommand).parse_object(theirs)
-        except ArgumentError:  # It has settings that this version lacks: the difference is told key by key.
+        except ArgumentError:  # It has settings that this version lacks; the caller reports the differing keys.
             return flatten(theirs)
         return flatten(yaml.safe_load(self.resolve(whole)))
 
     @override
     def instantiate_classes(self) -> None:
         try:
-            # Lightning's own line calls what jsonargparse has deprecated.
+            # Lightning's own line calls a deprecated function of jsonargparse.
             self.config_init = self.parser.instantiate(self.config)
             self.datamodule, self.model = (self._get(self.config_init, part) for part in ("data", "model"))
             self.trainer = self.instantiate_trainer()
             if packed := self._config().get("packed"):
-                from xnorlit.export.validation import PackedClassifier  # Training goes without the compiled engine.
+                from xnorlit.export.validation import PackedClassifier  # Training does not need the compiled engine.
 
                 self.model = PackedClassifier(packed)
         except BaseException as error:
             self._leave()
-            if isinstance(error.__cause__, UserError):  # The parser's, about which of some types would have fitted.
+            if isinstance(error.__cause__, UserError):  # The error of the parser lists types only.
                 raise error.__cause__ from None
             raise
 
@@ -225,19 +225,19 @@ class XnorlitCLI(LightningCLI):
         try:
             super()._run_subcommand(subcommand)
         except SystemExit:
-            if self.trainer.state.status == TrainerStatus.INTERRUPTED:  # Lightning ends the process with status 1.
+            if self.trainer.state.status == TrainerStatus.INTERRUPTED:  # Lightning exits with status 1.
                 raise KeyboardInterrupt from None
             raise
         finally:
             self._leave()
 
     def after_validate(self) -> None:
-        """Lightning calls it when it has printed what it measured."""
+        """Called by Lightning after it has printed the results."""
         if self._config().get("packed"):
             self.model.say_what_the_file_says()
 
     def _leave(self) -> None:
-        """Gives the run's folder back, and removes it if the run never began."""
+        """Release the run's folder, and remove it if the run never started."""
         if self.subcommand == "fit":
             discard_if_empty(self.folder)
             if self.lock:
@@ -249,7 +249,7 @@ class XnorlitCLI(LightningCLI):
         trainer = self._trainer(**kwargs, enable_progress_bar=wanted and sys.stdout.isatty())
         trainer.strategy.checkpoint_io = Checkpoints()
         if self._config().trainer.sync_batchnorm and isinstance(trainer.strategy, ParallelStrategy):
-            trainer.strategy._layer_sync = SteadySync()  # As a plugin Lightning takes no other beside the setting.
+            trainer.strategy._layer_sync = SteadySync()  # Lightning refuses a plugin beside this setting.
         return trainer
 
     def _trainer(self, **kwargs: Any) -> Trainer:
@@ -273,7 +273,7 @@ class XnorlitCLI(LightningCLI):
         )
 
     def _aids(self) -> list[Callback]:
-        """What the recipe lists under trainer.callbacks, one or several, and the layers' curves in any case."""
+        """The callbacks of the recipe, and LayerCurves in any case."""
         listed = self.config_init[self.subcommand].trainer.callbacks or []
         listed = listed if isinstance(listed, list) else [listed]
         return listed if any(isinstance(aid, LayerCurves) for aid in listed) else [*listed, LayerCurves()]
@@ -288,16 +288,16 @@ class XnorlitCLI(LightningCLI):
 
 
 class _FinishedError(Exception):
-    """The run that is to be gone on with is finished: its message says so, and nothing is wrong."""
+    """The run to resume has already finished, which is not an error."""
 
 
 _load_yaml = get_loader("yaml")
-# A callback such as StochasticWeightAveraging has a device for a default, which its configuration spells.
+# Some callbacks, such as StochasticWeightAveraging, have a device as a default.
 register_type(torch.device, str, torch.device, (ValueError, TypeError, RuntimeError))
 
 
 def _load(text: str) -> Any:
-    """What the parser reads from a configuration file or an option: YAML without a key twice, class paths as today."""
+    """Parse YAML of a file or an option: refuse duplicate keys, and replace moved class paths."""
     value = _load_yaml(text)
     if isinstance(value, dict | list):
         load_yaml(text)
@@ -305,9 +305,9 @@ def _load(text: str) -> Any:
 
 
 def _by_home(value: Any) -> Any:
-    """A configuration whose classes are named by the modules that define them, as runs have always recorded them.
+    """Name each class by the module that defines it, as runs have always recorded it.
 
-    The parser takes the shortest path, which the face of the package has made shorter.
+    The parser would write the shortest import path, which is that of the public face.
     """
     if isinstance(value, dict):
         return {key: _by_home(part) for key, part in value.items()}
@@ -325,7 +325,7 @@ def _with_current_path(argument: str) -> str:
 
 
 def settings() -> dict[str, Any]:
-    """What LightningCLI is told about itself."""
+    """Arguments of LightningCLI."""
     set_loader("yaml", _load, exceptions=(yaml.YAMLError,))
     return {
         "seed_everything_default": 0,
@@ -339,7 +339,7 @@ def settings() -> dict[str, Any]:
 
 
 def quiet() -> None:
-    """Keeps Lightning from saying what is meant here."""
+    """Silence Lightning's warnings about intended settings."""
     for pattern in QUIET:
         warnings.filterwarnings("ignore", pattern)
     for name in ("pytorch_lightning", "lightning_fabric"):
@@ -357,7 +357,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         UserError: The arguments or what they name are wrong.
     """
     quiet()
-    # Lightning's launchers start the other processes of a distributed run from sys.argv.
+    # Lightning starts the other processes of a distributed run from sys.argv.
     sys.argv[1:] = [command, *arguments]
     if arguments and arguments[-1] == "--model.binarizer.help":
         sys.stdout.write(binarizer_list(command))

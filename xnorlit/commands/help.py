@@ -1,4 +1,4 @@
-"""How the help of fit, validate, test and predict begins; what follows it are Lightning's hundreds of options."""
+"""The beginning of the help of fit, validate, test and predict, before Lightning's hundreds of options."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ _MORE = """--model.binarizer.help lists the binarizers, --model.binarizer.help X
 
 
 class Formatter(DefaultHelpFormatter):
-    """Keeps the lines of a description."""
+    """Keep the line breaks of a description."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "\n".join(indent + line for line in text.splitlines())

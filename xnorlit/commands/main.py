@@ -1,6 +1,6 @@
-"""The commands: names, help, errors; no work of their own.
+"""The command line: names of commands, help, errors.
 
-A command's room is imported when the command runs, so that `xnorlit --help` answers at once.
+The module of a command is imported when it runs, so that `xnorlit --help` is fast.
 """
 
 import errno
@@ -18,12 +18,12 @@ from xnorlit.errors import Stopped, UserError, did_you_mean
 
 
 class Command(NamedTuple):
-    """One verb: a typed function of its name, in the module of its name.
+    """One verb: a typed function in the module of the same name.
 
     Attributes:
-        about: What it does, for `xnorlit --help`.
-        example: What follows the verb in an example.
-        module: Where the function is, if it is not in `xnorlit.commands.VERB`.
+        about: Description for `xnorlit --help`.
+        example: Example arguments.
+        module: Module of the function, if it is not `xnorlit.commands.VERB`.
     """
 
     about: str
@@ -113,14 +113,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Command line; this process's by default.
 
     Returns:
-        Exit status: 0 when the command did what was asked, 1 when it did a part of it or for a fault of this program,
-        2 for an error that the message explains, 75 for a training that was told to stop, saved, and can go on when
-        it is run again, 130 for Ctrl-C elsewhere.
+        Exit status: 0 for success, 1 for partial success or a bug, 2 for an error that the message explains, 75 for a
+        training that a signal stopped and that the same command resumes, 130 for Ctrl-C elsewhere.
     """
     argv = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in argv
     if "--no-code" in argv:
-        os.environ["XNORLIT_NO_CODE"] = "1"  # The processes that a command starts inherit it.
+        os.environ["XNORLIT_NO_CODE"] = "1"  # Inherited by the processes that a command starts.
     argv = [_HOME.sub(_at_home, argument) for argument in argv if argument not in ("--debug", "--no-code")]
     closed = _open_standard_streams()
     try:
@@ -154,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 _ANSWERING = ("classify", "compare", "steps", "summary")
-"""Commands that do nothing but print."""
+"""Commands that only print."""
 
 _HOME = re.compile(r"^(--?[\w.-]+=)?(~[^/]*)(?=/|$)")
 
@@ -165,9 +164,9 @@ def _at_home(found: re.Match[str]) -> str:
 
 
 def _open_standard_streams() -> bool:
-    """Opens what is closed of standard input, output and error to nothing; whether the output was.
+    """Connect closed standard streams to the null device; return whether the output was closed.
 
-    A file that is opened next would get its number, and what some library prints would go into it.
+    Otherwise the next opened file would get the stream's number, and prints of a library would go into it.
     """
     silent = sys.stdout is None
     for number, name in enumerate(("stdin", "stdout", "stderr")):
@@ -202,7 +201,7 @@ def _report(error: BaseException) -> int:
 
 
 def _os_error(error: OSError) -> str:
-    """`runs/cifar10: permission denied. Expected ...` of an error of the operating system."""
+    """`runs/cifar10: permission denied. Expected ...` for an error of the operating system."""
     where = f"{error.filename}: " if error.filename else ""
     remedy = _REMEDIES.get(error.errno or 0, "Run it again with --debug to see what was being done.")
     return f"{where}{(error.strerror or str(error)).lower()}. {remedy}"

@@ -1,4 +1,4 @@
-"""The command `xnorlit pack`: from a run to a file, with what the file reached."""
+"""The command `xnorlit pack`: from a run to a packed file, with its measured accuracy."""
 
 from dataclasses import replace
 from functools import partial
@@ -21,7 +21,7 @@ from xnorlit.packed.graph import Graph
 from xnorlit.packed.origin import Source
 from xnorlit.runs import Run, find, newest, read
 
-CALIBRATION = 256  # training images that show how large the last layer's inputs become
+CALIBRATION = 256  # training images for calibrating the input range of the last layer
 
 Ends = Literal["float", "int8"]
 
@@ -39,21 +39,20 @@ def pack(
 ) -> None:
     """Packs a trained network into bits: one file that `xnorlit classify` and `xnorlit bench` run without torch.
 
-    The packed network is measured on the run's validation images; the file says what it reached and where it comes
-    from.
+    The packed network is evaluated on the validation images of the run. The file records its accuracy and its origin.
 
     Args:
-        run: Folder of a finished run; the newest one with binary layers unless given.
-        out: The file; RUN/packed.safetensors, or RUN/packed-int8.safetensors, unless given.
-        checkpoint: last, best, or a file of the run's; last is what the run reports.
-        ends: First and last layer in fp32, or in 8 bits, which is smaller and no longer exact.
+        run: Folder of a finished run (default: the newest one with binary layers).
+        out: Output file (default: RUN/packed.safetensors or RUN/packed-int8.safetensors).
+        checkpoint: last, best, or a file of the run; last is the one that the run reports.
+        ends: First and last layer in fp32, or in 8 bits, which is smaller but not exact.
         root: Folder that is searched for the newest run.
-        random_weights: No run: a network with random weights, to measure speed and size with.
-        or_random_weights: The same, where there is no finished run with binary layers.
-        network: For random weights: name of the network.
+        random_weights: Pack a network with random weights instead of a run, to measure speed and size.
+        or_random_weights: The same if there is no finished run with binary layers.
+        network: Name of the network with random weights.
 
     Raises:
-        UserError: There is nothing to pack, or it cannot be packed; the message says why.
+        UserError: There is nothing to pack, or it cannot be packed.
     """
     if random_weights and run is not None:
         raise UserError(f"a run ({run}) was given together with --random-weights; give one or the other.")
@@ -95,7 +94,7 @@ def _pack_run(run: Run, which: str, ends: Ends, out: Path, *, given: bool) -> No
 
 
 def packed_of(run: Run, rebuilt: Rebuilt, ends: Ends) -> Packed:
-    """A run's network in bits, with its origin; not measured yet.
+    """The packed network of a run, with its origin, before it is evaluated.
 
     Args:
         run: The run.
@@ -109,7 +108,7 @@ def packed_of(run: Run, rebuilt: Rebuilt, ends: Ends) -> Packed:
     crop = data.val_crop
     if not isinstance(crop, CentreCrop):
         raise UserError(
-            f"{run.path} validates with {crop}, which draws at random or moves the image; a packed file holds a "
+            f"{run.path} validates with {crop}, which is random or shifts the image; a packed file has a "
             "central crop. Train with data.val_crop: CentreCrop."
         )
     environment = run.environment
@@ -135,7 +134,7 @@ def packed_of(run: Run, rebuilt: Rebuilt, ends: Ends) -> Packed:
 
 
 def answers_of_module(run: Run, rebuilt: Rebuilt) -> tuple[Answers, str]:
-    """The module's own answers and what they are: stored by the run, if of these weights and these images.
+    """The predictions of the module and their description: the stored ones if weights and images are the same.
 
     Args:
         run: The run.

@@ -1,4 +1,4 @@
-"""The command `xnorlit plan`: what a recipe would take on GPUs that are not here."""
+"""The command `xnorlit plan`: an estimate of training a recipe on other GPUs."""
 
 import json as json_format
 import sys
@@ -32,25 +32,25 @@ def plan(
     price: float | None = None,
     json: bool = False,
 ) -> None:
-    """Says what training a recipe would take on some GPUs: images/s, cores, days, cost, and what limits it.
+    """Estimates the training of a recipe on given GPUs: images/s, cores, days, cost, and the bottleneck.
 
-    Nothing is measured: it is arithmetic over assumptions, which are printed with their sources. What you have
-    measured replaces them.
+    Nothing is measured. The estimate follows from assumptions, which are printed with their sources. Give your own
+    measurements to replace them.
 
     Args:
         config: The recipe; later ones override earlier ones (default: experiments/imagenet, arm xnor).
-        gpus: How many GPUs, in one node.
-        gpu: Their kind.
+        gpus: Number of GPUs in one node.
+        gpu: Type of GPU.
         images: Training images (default: the recipe's image set's).
-        share: Share of the GPU's peak that the products reach: an assumption.
-        step: Images/s that one GPU trains, measured (xnorlit steps).
-        decoded: Images/s that one core decodes, measured (python -m xnorlit.bench.loaders).
-        cores: Cores that each GPU has, to see whether the loader limits.
-        price: Of one GPU for an hour, in your currency.
+        share: Assumed share of the GPU's peak that matrix products reach.
+        step: Measured images/s of training on one GPU (xnorlit steps).
+        decoded: Measured images/s that one core decodes (python -m xnorlit.bench.loaders).
+        cores: Cores per GPU, to find out whether the loader is the bottleneck.
+        price: Price of one GPU for an hour, in your currency.
         json: Print the same as JSON.
 
     Raises:
-        UserError: The recipe says too little, or a number is out of its range.
+        UserError: The recipe is incomplete, or a number is out of range.
     """
     for name, value in (("step", step), ("decoded", decoded), ("price", price)):
         if value is not None and value <= 0:
@@ -79,7 +79,7 @@ def _work(recipe: Mapping[str, Any], gpus: int, images: int | None) -> Work:
     if images is None and source in NAMED:
         images = NAMED[source].counts["train"]
     if images is None:
-        raise UserError(f"how many training images {source or 'the recipe'} has is not known. Give --images N.")
+        raise UserError(f"the number of training images of {source or 'the recipe'} is unknown. Give --images N.")
     if isinstance(limit, int):
         images = min(images, limit * batch)
     elif isinstance(limit, float):

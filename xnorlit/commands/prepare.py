@@ -1,4 +1,4 @@
-"""The command `xnorlit prepare`: the data room's function, whose signature is the command line."""
+"""The command `xnorlit prepare`, whose signature is that of `xnorlit.data.prepare`."""
 
 from xnorlit.data.prepare import prepare
 

@@ -22,14 +22,14 @@ from xnorlit.training.place import RunPlace
 
 
 class _Resolver(XnorlitCLI):
-    """The parser of `xnorlit fit`, which reads command lines and runs none of them."""
+    """The parser of `xnorlit fit`, without its execution."""
 
     def __init__(self) -> None:
         super().__init__(Classifier, ImageData, **settings())
 
     @override
     def parse_arguments(self, parser: Any, args: Any) -> None:
-        """Nothing is read when the parser is made, but which command's it is."""
+        """Only note the command when the parser is created."""
         self.config = {"subcommand": "fit"}
 
     @override
@@ -48,7 +48,7 @@ class _Resolver(XnorlitCLI):
         """The configuration that a run of this command line would record.
 
         Args:
-            argv: What follows `xnorlit fit`.
+            argv: Arguments of `xnorlit fit`.
 
         Raises:
             UserError: The command line is refused, or the network cannot be built.
@@ -62,7 +62,7 @@ class _Resolver(XnorlitCLI):
 
 
 def _build(model: Classifier, image_size: int | None) -> None:
-    """Builds the network without numbers: what no network can be is refused here, and not when its turn has come."""
+    """Build the network without values, so that an impossible one is refused now and not when its run starts."""
     with torch.device("meta"):
         model.spec.build(classes=2, image_size=image_size)
 

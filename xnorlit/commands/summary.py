@@ -28,7 +28,7 @@ def summary(
 ) -> None:
     """Prints a network layer by layer: shapes, bits, parameters, multiply-adds, memory as bits and as fp32, file size.
 
-    Nothing is trained, and nothing is read but the configuration.
+    It trains nothing and reads only the configuration.
 
     Args:
         config: A recipe; later ones override earlier ones.
@@ -65,7 +65,7 @@ def summary(
 
 
 def part(recipe: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The settings of a recipe under a name; none where it has none."""
+    """The settings of a recipe under a name; empty if there are none."""
     found = recipe.get(name) or {}
     if not isinstance(found, dict):
         raise UserError(f"{name} is {found!r} in the configuration. Expected settings, as in experiments/*/base.yaml.")
@@ -78,7 +78,7 @@ def _positive(option: str, value: Any) -> None:
 
 
 def binarizers_of(network: Any, layers: Mapping[str, Any]) -> tuple[xl.Binarizer, dict[str, xl.Binarizer]]:
-    """The network's and each layer's binarizer from what a recipe says: a name, or class_path with init_args."""
+    """The binarizers of the network and of single layers in a recipe: names, or class_path with init_args."""
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("--model.binarizer", type=xl.Binarizer)
     parser.add_argument("--model.layers", type=dict[str, xl.Binarizer])
@@ -89,7 +89,7 @@ def binarizers_of(network: Any, layers: Mapping[str, Any]) -> tuple[xl.Binarizer
         settings.model.layers = other.model.layers
         made = parser.instantiate(settings).model
     except jsonargparse.ArgumentError as error:
-        from xnorlit.commands.wording import explain  # It imports Lightning; `fit --model.binarizer.help` tells more.
+        from xnorlit.commands.wording import explain  # Imported here, because it imports Lightning.
 
         raise UserError(explain(str(error), "fit", [], [])) from error
     return made.binarizer, made.layers or {}

@@ -1,4 +1,4 @@
-"""The command `xnorlit table`: trains what is missing, then writes the table from what has finished."""
+"""The command `xnorlit table`: trains the missing runs, then writes the table of the finished ones."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -32,31 +32,31 @@ def table(
     experiments: Path | None = None,
     no_training: bool = False,
 ) -> None:
-    """Trains an experiment's arms and writes their table into its README; finished runs are skipped, others resumed.
+    """Trains the missing arms of an experiment and writes its table into its README.
 
-    One run after the other, each with a log beside it; Ctrl-C saves the one under way, and the same command goes on.
-    The table of a packaged recipe is written beside its runs.
+    Runs are trained one after the other, each with a log beside it. Ctrl-C saves the current run; the same command
+    resumes it. The table of a packaged recipe is written beside its runs.
 
     Args:
         experiment: A recipe, such as cifar10, or a folder of further overlays on it, such as cifar10/search.
         data: Folder of images or named set; the recipe's own by default.
         arms: Comma-separated overlays of the recipe; all of them by default.
-        seeds: How many seeds each arm is trained with.
-        thorough: Arms that are trained with more seeds, comma-separated.
-        thorough_seeds: How many seeds those are trained with.
-        holdout: Share of the training images that is held out and measured on instead: for choosing among arms.
+        seeds: Seeds per arm.
+        thorough: Arms with more seeds, comma-separated.
+        thorough_seeds: Seeds of those arms.
+        holdout: Share of the training images to hold out and evaluate on, for choosing among arms.
         root: Folder of all runs.
-        pair: Name of the pair that the runs belong to.
+        pair: Name of the pair.
         experiments: Folder of recipes; experiments here or in a folder above, then the packaged one, by default.
-        no_training: Write the table from what has finished.
+        no_training: Only write the table of the finished runs.
 
     Raises:
-        UserError: There is no such recipe or arm, or a run failed: the table holds the others.
+        UserError: There is no such recipe or arm, or a run failed; the others are in the table.
     """
     recipe = Recipe.find(experiment, experiments)
     for option, count in (("seeds", seeds), ("thorough-seeds", thorough_seeds)):
         if count < 1:
-            raise UserError(f"--{option} is {count}. Expected how many seeds, 1 or more.")
+            raise UserError(f"--{option} is {count}. Expected a number of seeds, 1 or more.")
     more = recipe.chosen(thorough) if thorough else []
     counts = {arm: thorough_seeds if arm in more else seeds for arm in recipe.chosen(arms)}
     name = recipe.base.parent.name
@@ -81,23 +81,23 @@ def table(
 
 
 def _finished(todo: Sequence[Job]) -> dict[str, list[Run]]:
-    """The finished runs of each arm, the twin's first.
+    """The finished runs of each arm, the float twin first.
 
     Raises:
-        UserError: There are some, but none of the twin; or they are of different images.
+        UserError: The float twin is missing, or the runs used different images.
     """
     by_arm: dict[str, list[Run]] = {}
     for job in todo:
         if job.state == "finished":
             by_arm.setdefault(job.place.arm, []).append(read(job.place.path))
     if by_arm and TWIN not in by_arm:
-        raise UserError(f"no float twin has finished, and the table is of gaps to it. Train it too: --arms {TWIN},...")
+        raise UserError(f"no float twin has finished, and the table shows gaps to it. Train it too: --arms {TWIN},...")
     _refuse_other_images([run for runs in by_arm.values() for run in runs])
     return by_arm
 
 
 def _steps(by_arm: Mapping[str, Sequence[Run]], file: Path, *, measured: bool) -> dict[str, float]:
-    """What a step of each arm costs; measured now unless it was `measured` before, or only that is wanted."""
+    """The cost of a training step of each arm; measured now unless `measured` or stored."""
     firsts = [runs[0] for runs in by_arm.values()]
     if not measured and not ratios(firsts, file):
         log = file.with_suffix(".log")
@@ -119,11 +119,11 @@ def _rows(by_arm: Mapping[str, Sequence[Run]], steps: Mapping[str, float]) -> li
 
 
 def _refuse_other_images(runs: Sequence[Run]) -> None:
-    """Accuracies on different images have no gap: those of a search on a held-out part, and of the test split."""
+    """Refuse accuracies on different images, such as a held-out part and the test split."""
     seen = {run.predictions.listing_sha256: run for run in runs}
     if len(seen) > 1:
         first, second, *_ = (run.path for run in seen.values())
         raise UserError(
-            f"{first} and {second} were measured on different images, so they are no table. Give the runs of one data "
-            "and holdout a pair of their own (--pair NAME)."
+            f"{first} and {second} were evaluated on different images, so they do not fit into one table. "
+            "Give the runs with one data set and holdout their own pair (--pair NAME)."
         )

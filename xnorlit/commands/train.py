@@ -1,4 +1,4 @@
-"""`xnorlit train ARM`: the recipe that fits the images, then `xnorlit fit` with it."""
+"""The command `xnorlit train ARM`: chooses the recipe for the images, and runs `xnorlit fit` with it."""
 
 import shlex
 from pathlib import Path
@@ -21,11 +21,11 @@ def train(
 ) -> None:
     """Trains one arm of a pair with the recipe that fits the images.
 
-    Prints the `xnorlit fit` command that it stands for, and runs it.
+    It prints the equivalent `xnorlit fit` command and runs it.
 
     Args:
         arm: Overlay of the recipe: xnor, float, bwn, ...
-        further: Other options go to xnorlit fit.
+        further: Other options are those of xnorlit fit.
         data: Folder of images or .beton files, or a named set (default: the recipe's own).
         experiment: Recipe, a folder of --experiments (default: by the classes and sizes of the images).
         experiments: Folder of recipes (default: experiments/ here or in a folder above, then the packaged one).

@@ -30,13 +30,13 @@ _KINDS = {
 
 
 def explain(message: str, command: str, options: Iterable[str], files: Iterable[Path]) -> str:
-    """The parser's message as one that names what was given, what was expected, and the near miss.
+    """A plain message for an error of the parser.
 
     Args:
-        message: What jsonargparse said.
+        message: Message of jsonargparse.
         command: fit, validate, test or predict.
         options: All of its options, such as `--trainer.max_epochs`.
-        files: Its configuration files, to find a misspelt key in.
+        files: Its configuration files, to locate a misspelt key.
     """
     help_ = f"See xnorlit {command} --help."
     options = list(options)
@@ -71,7 +71,7 @@ def _unknown_word(word: str, command: str, options: list[str]) -> str:
 
 
 def _holder(key: str, files: Iterable[Path]) -> str:
-    """`cifar10/base.yaml: there is` of the last file that says something about a dotted key."""
+    """`cifar10/base.yaml: there is` of the last file that sets a dotted key."""
     holder = "there is"
     for file in files:
         part: Any = read_config(file)
@@ -86,7 +86,7 @@ _ABSENT = object()
 
 
 def _mistyped_class(key: str, message: str, command: str) -> str | None:
-    """The message for a class name that is not one, with the near miss."""
+    """The message for an unknown class name, with the near miss."""
     found = re.search(r"dot import path string: (\S+)", message) or re.search(r"Import path (\S+) does not", message)
     found = found or re.search(r"class_path '(\S+)':\s+(?:No module|module )", message)
     kind = next((name for name in _CLASSES if key.startswith(name)), None)
@@ -102,7 +102,7 @@ def _mistyped_class(key: str, message: str, command: str) -> str | None:
 
 
 def _setting(key: str, message: str, command: str) -> str | None:
-    """The message for a setting that does not exist or has a value of the wrong kind."""
+    """The message for an unknown setting or a value of the wrong type."""
     see = f"See xnorlit {command} --help."
     if key in ("seed_everything", "data.seed"):
         key, message = "the seed", f"Expected a <class 'int'>. Got value: {message.split()[-1]}"
@@ -131,7 +131,7 @@ def _unknown_setting(key: str, name: str, owner: str | None, see: str) -> str:
 
 
 def _kinds(message: str) -> Iterator[str]:
-    """What would have been right, as words: `a whole number`, `one of corrected, paper, ste`."""
+    """The expected values as text: `a whole number`, `one of corrected, paper, ste`."""
     pattern = r"Expected a (?:<class '([\w.]+)'>|typing\.Literal\[(.+?)\](?=\.|$|\s)|(tuple with \d+ elements))"
     for name, choices, elements in re.findall(pattern, message):
         if choices:
@@ -143,7 +143,7 @@ def _kinds(message: str) -> Iterator[str]:
 
 
 def _below(base: type) -> list[str]:
-    """Names of the subclasses of an abstract class at any depth, sorted."""
+    """Names of all subclasses of a class, sorted."""
     found: set[str] = set()
     waiting = [base]
     while waiting:
@@ -154,7 +154,7 @@ def _below(base: type) -> list[str]:
     return sorted(found)
 
 
-# What a setting's class may be, by the setting; `layers` holds binarizers too.
+# The classes that a setting accepts; `layers` holds binarizers too.
 _CLASSES: dict[str, tuple[str, Callable[[], list[str]]]] = {
     "model.binarizer": ("binarizer", lambda: list(binarizers())),
     "model.layers": ("binarizer", lambda: list(binarizers())),

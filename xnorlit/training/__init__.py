@@ -1,1 +1,1 @@
-"""Training: one LightningModule for every arm, its schedules, and what a run leaves on disk."""
+"""Training: one LightningModule for every arm, its schedules, and the files of a run."""

@@ -1,4 +1,4 @@
-"""Bop: an optimizer that flips binary weights; everything else it leaves to Adam."""
+"""Bop: an optimizer that flips binary weights; Adam updates all other parameters."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,10 +11,10 @@ from xnorlit.errors import UserError
 
 
 class Bop(torch.optim.Adam):
-    """`m <- (1 - gamma) m + gamma g`, then `w <- -w where w m > threshold`, for weights that are -1 and +1 themselves.
+    """`m <- (1 - gamma) m + gamma g`, then `w <- -w where w m > threshold`, for weights that are -1 or +1.
 
-    These are the parameters of a group marked `{"flips": True}`; no weight decay reaches them, and their learning rate
-    is gamma, so that a schedule moves both. All other groups take Adam's steps.
+    These weights form a group marked `{"flips": True}`. They have no weight decay, and gamma is their learning rate, so
+    that a schedule scales it. Adam updates all other groups.
 
     Source: Helwegen et al. 2019, arXiv 1906.02107; larq/larq, larq/optimizers_v2.py.
 
@@ -25,7 +25,7 @@ class Bop(torch.optim.Adam):
         eps: Adam's.
         weight_decay: Adam's.
         gamma: Weight of a step's gradient in the mean m, above 0 and up to 1.
-        threshold: How strong and how steady a gradient has to be to flip a weight, 0 or more.
+        threshold: Strength and steadiness of a gradient that flips a weight, at least 0.
     """
 
     def __init__(
@@ -73,30 +73,30 @@ class Bop(torch.optim.Adam):
         state = self.state[weight]
         if not state:
             state["m"] = torch.zeros_like(weight)
-            state["step"] = torch.zeros(())  # Adam looks for it in every state that it loads.
+            state["step"] = torch.zeros(())  # Adam expects it in every state that it loads.
         mean = state["m"].lerp_(weight.grad, gamma)
         agree = weight * mean
         weight.mul_(torch.gt(agree, threshold, out=agree).mul_(-2).add_(1))
 
 
 def refuse_other_weights(optimizer: torch.optim.Optimizer, flipped: Sequence[torch.Tensor]) -> None:
-    """Sees to it that an optimizer that flips weights has some, and that no other has.
+    """Refuse Bop without binary weights, and any other optimizer with them.
 
     Args:
-        optimizer: Any.
-        flipped: The weights of the network that are to be flipped.
+        optimizer: The optimizer.
+        flipped: The weights of the network that only Bop can update.
 
     Raises:
-        UserError: They do not belong together.
+        UserError: The optimizer and the network do not fit.
     """
     if bool(flipped) == isinstance(optimizer, Bop):
         return
     if flipped:
         raise UserError(
-            f"some weights are -1 and +1 themselves and have to be flipped, which {type(optimizer).__name__} does not "
-            "do. Give --model.optimizer Bop, or a binarizer with latent weights such as BNN."
+            f"some weights are -1 or +1 and can only be flipped; {type(optimizer).__name__} cannot flip weights. "
+            "Give --model.optimizer Bop, or a binarizer with latent weights, such as BNN."
         )
     raise UserError(
-        "Bop flips weights that are -1 and +1 themselves, and this network has none. Give --model.binarizer "
+        "Bop flips weights that are -1 or +1, and this network has none. Give --model.binarizer "
         "LatentFree, or an optimizer such as Adam."
     )

@@ -28,8 +28,9 @@ NETWORK = "net."  # prefix of the network's tensors in a checkpoint
 class Checkpoints(TorchCheckpointIO):
     """Lightning's plug-in for writing and reading checkpoints.
 
-    Lightning's own writes in the folder for temporary files and moves the result. On another disk that is a copy, and a
-    full disk leaves half of it behind. `last.ckpt` becomes `previous.ckpt` when its successor is complete.
+    Lightning's own plug-in writes to the folder for temporary files and then moves the file. Between two disks a move
+    is a copy, and a full disk leaves half a file. Here `last.ckpt` becomes `previous.ckpt` once its successor is
+    complete.
     """
 
     @override
@@ -59,7 +60,7 @@ class Checkpoints(TorchCheckpointIO):
 
 
 def _keep(last: Path, previous: Path) -> None:
-    """Gives a checkpoint a second name and keeps the first."""
+    """Give a checkpoint a second name and keep the first."""
     scratch = previous.with_name(f".{previous.name}.partial")
     scratch.unlink(missing_ok=True)
     try:
@@ -177,7 +178,7 @@ def _no_checkpoint(path: Path) -> UserError:
 
 
 def _disk_is_full(error: BaseException | None) -> bool:
-    """Whether a full disk caused it; torch wraps it in an error of its own."""
+    """Whether a full disk caused the error, which torch wraps in its own."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True

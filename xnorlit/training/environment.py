@@ -1,4 +1,4 @@
-"""What a result depends on besides its configuration: versions, hardware, git commit."""
+"""The environment of a run: versions, hardware, git commit."""
 
 import importlib.metadata
 import json
@@ -38,7 +38,7 @@ def environment(backend: str) -> dict[str, Any]:
 
 
 def changes_since(file: Path) -> str:
-    """`torch 2.4.0 -> 2.5.1, git a1b2c3d -> e4f5a6b`: what is no longer as a run began, for a line about a resume.
+    """`torch 2.4.0 -> 2.5.1, git a1b2c3d -> e4f5a6b`: what changed since a run started, for the message of a resume.
 
     Args:
         file: The run's environment.json.
@@ -47,7 +47,7 @@ def changes_since(file: Path) -> str:
         then = json.loads(file.read_text(encoding="utf-8"))
         packages, commit = dict(then["packages"]), str(then["git"]["commit"] or "")
     except (OSError, ValueError, KeyError, TypeError):
-        return ""  # Whoever reads the run says that it is damaged.
+        return ""  # The reader of the run reports the damage.
     changed = [
         f"{name} {packages.get(name, 'absent')} -> {_version(name) or 'absent'}"
         for name in PACKAGES
@@ -74,7 +74,7 @@ def git_state() -> dict[str, Any]:
 
 
 def _cpu() -> str:
-    """The processor's name; Linux tells it in /proc alone."""
+    """Name of the processor; on Linux, only /proc has it."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         fields = dict(line.split(":", 1) for line in info.read_text().split("\n\n")[0].splitlines() if ":" in line)

@@ -1,4 +1,4 @@
-"""Measuring a network on a split: top-1, top-5 and loss, whatever computes the logits."""
+"""Evaluation on a split: top-1, top-5 and loss of any module that computes logits."""
 
 import pytorch_lightning as pl
 import torch
@@ -11,10 +11,10 @@ from xnorlit.data import Batch
 
 
 class Evaluation(pl.LightningModule):
-    """What validates, tests and predicts; a subclass says in `forward` how images become logits."""
+    """Validation, test and prediction; a subclass implements `forward`, from images to logits."""
 
     def count_right(self, classes: int) -> None:
-        """Begins the counts of what is answered right.
+        """Create the accuracy metrics.
 
         Args:
             classes: Number of classes.
@@ -47,6 +47,6 @@ class Evaluation(pl.LightningModule):
 
     def exact_logits(self, batch: Batch) -> Tensor:
         """Logits in fp32, `(N, classes)`, whatever the training's precision."""
-        # The packed engine computes in fp32 around its integers; so does the accuracy that is reported for it.
+        # The packed engine computes in fp32 around its integers, and so does the reported accuracy.
         with torch.autocast(self.device.type, enabled=False):
             return self(batch.images)

@@ -1,4 +1,4 @@
-"""Curves that tell, layer by layer, whether a few-bit network is learning."""
+"""Per-layer curves that show whether a few-bit network learns."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def dead(x: Tensor) -> Tensor:
 
 
 def signs(weight: Tensor) -> Tensor:
-    """`1[W >= 0]`, eight to a byte, on the CPU: what a run remembers of the weights between two reports."""
+    """`1[W >= 0]`, packed into bytes on the CPU: the state between two reports."""
     return torch.from_numpy(np.packbits((weight.detach() >= 0).flatten().cpu().numpy()))
 
 
@@ -37,16 +37,16 @@ class LayerCurves(pl.Callback):
     """Logs `layer/NAME/WHAT` for one training step in `every`, or for the last step of each epoch.
 
     - `gradient`: L2 norm of the weights' gradient, of every layer;
-    - `alpha`: mean scale of the weight codes, and `flips`: share of the weights whose sign is another than at the
-      report before (or at the start), of layers with few-bit weights;
+    - `alpha`: mean scale of the weight codes, and `flips`: share of the weights whose sign changed since the last
+      report (or the start), of layers with few-bit weights;
     - `saturated`: share of the inputs beyond [-1, 1], and `dead`: share of the input channels whose sign is constant,
       over the step's batch, of layers with few-bit inputs. A compiled network (model.compile) does not show its
       inputs, and these two are left out.
 
-    Of several processes, it is the first one's batch. Nothing is computed at other steps.
+    With several processes, the batch is that of the first. Other steps cost nothing.
 
     Args:
-        every: Optimizer steps between two reports; by default one report at the end of each epoch.
+        every: Optimizer steps between two reports; default: one report at the end of each epoch.
     """
 
     def __init__(self, every: int | None = None) -> None:
@@ -105,7 +105,7 @@ class LayerCurves(pl.Callback):
         self._signs = dict(state_dict["signs"])
 
     def _due(self, trainer: pl.Trainer) -> bool:
-        """Whether the step under way is to be reported; asked before it is counted."""
+        """Whether to report the current step, before Lightning counts it."""
         return trainer.is_last_batch if self.every is None else (trainer.global_step + 1) % self.every == 0
 
     def _watch(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""metrics.csv, where every run's metrics go."""
+"""metrics.csv: the metrics of a run."""
 
 import csv
 from pathlib import Path
@@ -12,15 +12,15 @@ from xnorlit.edge import atomic
 
 
 class MetricsFile(Logger):
-    """`<folder>/metrics.csv`: a row for whatever is logged at a step, a column for each metric.
+    """`<folder>/metrics.csv`: a row for each logged step, a column for each metric.
 
-    Rows are added at the end. Where a metric is new, the whole file is written again and replaced in one step, so that
-    a process that is killed at any moment leaves every row but perhaps the last.
+    Rows are appended. For a new metric the whole file is rewritten and replaced atomically. A killed process therefore
+    loses the last row at most.
 
     Args:
         folder: The run's folder.
-        until_step: Rows of a former process up to this step are kept; later ones will be logged again.
-        count: How many of them; all where it is not known, as of an earlier version.
+        until_step: Last step of an earlier process whose rows are kept; later steps are logged again.
+        count: Number of rows to keep; default: all.
 
     Attributes:
         count: Rows so far.
@@ -32,7 +32,7 @@ class MetricsFile(Logger):
         self._rows: list[dict[str, Any]] = []
         self._columns: list[str] = []
         if self.file.is_file():
-            whole, _, _ = self.file.read_text().rpartition("\n")  # A line that was being written is no row.
+            whole, _, _ = self.file.read_text().rpartition("\n")  # Drop an unfinished line.
             former = csv.DictReader(whole.splitlines())
             self._rows = [row for row in former if str(row["step"]).isdecimal() and int(row["step"]) < until_step]
             self._rows = [{key: value for key, value in row.items() if value} for row in self._rows[:count]]

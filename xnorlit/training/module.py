@@ -54,10 +54,10 @@ class Classifier(Evaluation):
         latent_eps: The optimizer's eps for latent weights only. About 1e-20 has the effect of the factor 1e9 that
             public releases put on their gradients.
         latent_weight_decay: The optimizer's weight decay for latent weights only.
-        learned_lr: The optimizer's learning rate for what binarizers learn besides the weights: steps, clipping values,
-            shifts. These are few, and their values may be far smaller than a rate that suits weights.
-        learned_weight_decay: The optimizer's weight decay for those only.
-        decayed_layers: The only layers, by name or pattern (fc*), whose weights are decayed; default: all parameters.
+        learned_lr: The optimizer's learning rate for the parameters of binarizers: steps, clipping values, shifts. They
+            may be far smaller than the weights' learning rate.
+        learned_weight_decay: The optimizer's weight decay for the parameters of binarizers.
+        decayed_layers: Layers whose weights are decayed, by name or pattern (fc*); default: all parameters are.
         channels_last: Keep maps in channels-last memory format.
         compile: Compile the network with torch.compile.
     """
@@ -106,7 +106,7 @@ class Classifier(Evaluation):
         self.net: BuiltNetwork | OwnNetwork | None = None
 
     def _decayed(self, names: list[str], network: str) -> set[str]:
-        """The only layers whose weights are decayed."""
+        """Names of the only layers whose weights are decayed."""
         patterns = self.decayed_layers
         return {name for each in patterns for name in matching(names, network, each, "model.decayed_layers")}
 
@@ -118,7 +118,7 @@ class Classifier(Evaluation):
         self.build_for(data)
         if self.trainer.state.fn == TrainerFn.FITTING:
             _refuse_single_samples(self.net, data)
-            # Here and not when the fit starts: what it refuses leaves no run behind.
+            # Before the fit starts, so that a refusal leaves no run.
             if self.init_from:
                 inherit(self.net, self._beginning(), data.classes)
             for loss in self.losses:
@@ -154,7 +154,7 @@ class Classifier(Evaluation):
         self.train_terms = torch.nn.ModuleList(MeanMetric(nan_strategy="disable") for _ in self.losses)
 
     def summary(self) -> Summary:
-        """What the network weighs and computes for one image of the data."""
+        """Bits, multiply-adds and memory of the network for one image of the data."""
         size = self.trainer.datamodule.image_size
         found = summary(self.net, (3, size, size))
         # As `layers` calls them: without the part that holds a user's module.
@@ -175,7 +175,7 @@ class Classifier(Evaluation):
         logits = self(batch.images).float()
         terms = [term(self.net, batch, logits) for term in self.losses]
         loss = torch.stack(terms).sum()
-        # Means over the epoch are sums of ours, which a checkpoint holds; Lightning's own begin anew at a resume.
+        # Our own sums are in the checkpoint; Lightning's means would restart at a resume.
         size = len(batch.labels) / batch.copies
         for metric, value in zip(self.train_terms, terms, strict=True):
             metric.update(value.detach(), size)
@@ -187,7 +187,7 @@ class Classifier(Evaluation):
 
     @override
     def on_train_epoch_end(self) -> None:
-        # Here and not in each step: a run that is resumed when an epoch is trained takes none in it.
+        # Not in each step: a run that resumes at the end of an epoch takes no step in it.
         if len(self.losses) > 1:
             for number, (term, metric) in enumerate(zip(self.losses, self.train_terms, strict=True)):
                 self.log(f"train/loss/{number}-{type(term).__name__}", metric)
@@ -195,7 +195,7 @@ class Classifier(Evaluation):
         self.log("train/top1", self.train_top1)
 
     def _sums(self) -> dict[str, Metric]:
-        """What is summed over the epoch under way, by name."""
+        """Metrics of the current epoch, by name."""
         terms = {f"term-{number}": metric for number, metric in enumerate(self.train_terms)}
         return {"loss": self.train_loss, "top1": self.train_top1, **terms}  # type: ignore[dict-item]
 
@@ -244,8 +244,8 @@ class Classifier(Evaluation):
     def _rate(self, step: int) -> float:
         """Factor on the learning rate at an optimizer step.
 
-        The number of steps is read here, not when the optimizer is created: that would make Lightning set up the
-        loaders before it has read from a checkpoint where they continue. Until then the number is infinite and the step
+        The number of steps is read here. Reading it when the optimizer is created would make Lightning set up the
+        loaders before it has loaded their position from the checkpoint. Until then the number is infinite and the step
         0.
         """
         return self.schedule(step / steps_per_epoch(self.trainer), self.trainer.max_epochs)
@@ -288,7 +288,7 @@ class Classifier(Evaluation):
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses the checkpoint of another network with a clear message, before torch lists every key."""
+        """Refuse the checkpoint of another network with a short message, before torch lists every key."""
         made = checkpoint.get("xnorlit", {})
         self.before_training = made.get("before_training")
         if "classes" in made:
@@ -309,11 +309,11 @@ class Classifier(Evaluation):
             )
 
     def _go_on_summing(self, sums: dict[str, dict[str, Tensor]]) -> None:
-        """Takes over what had been summed up in the epoch under way; the first process holds it for all."""
+        """Restore the metrics of the current epoch; the first process holds the sums of all."""
         for name, metric in self._sums().items() if self._trainer and self.trainer.is_global_zero else ():
             for key, value in sums.get(name, {}).items():
                 setattr(metric, key, value.clone().to(metric.device))
-                metric._update_count = 1  # It has been updated, by the process before.
+                metric._update_count = 1  # An earlier process updated it.
 
 
 def _refuse_single_samples(net: nn.Module, data: ImageData) -> None:
@@ -325,7 +325,7 @@ def _refuse_single_samples(net: nn.Module, data: ImageData) -> None:
 
 
 def _parted(group: dict[str, Any], decayed: set[int]) -> list[dict[str, Any]]:
-    """A group's parameters that are decayed, and the others with a weight decay of 0."""
+    """Split a group into decayed parameters and others, whose weight decay is 0."""
     kept = [parameter for parameter in group["params"] if id(parameter) in decayed]
     others = [parameter for parameter in group["params"] if id(parameter) not in decayed]
     return [{**group, "params": kept}, {**group, "params": others, "weight_decay": 0.0}]

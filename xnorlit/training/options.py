@@ -1,4 +1,4 @@
-"""Lightning's Trainer options in a training: each works, or is refused with a reason before anything is read."""
+"""Options of Lightning's Trainer: each works, or is refused with a reason before any data are read."""
 
 import importlib
 import inspect
@@ -19,7 +19,7 @@ from xnorlit.errors import UserError
 
 Options = Mapping[str, Any]
 
-# These work, with right numbers, curves, checkpoints and resume; tests/training/test_options.py tries them all.
+# These work, including curves, checkpoints and resume; tests/training/test_options.py tries them all.
 WORK = {
     "accelerator", "devices", "num_nodes", "sync_batchnorm", "fast_dev_run", "min_epochs", "limit_test_batches",
     "limit_predict_batches", "num_sanity_val_steps", "log_every_n_steps", "enable_progress_bar",
@@ -112,7 +112,7 @@ CHECKED: dict[str, Callable[[Any, Options], str | None]] = {
 
 
 def refuse_options(options: Options) -> None:
-    """Refuses options of Lightning's Trainer under which a training cannot keep its promises.
+    """Refuse options of Lightning's Trainer that break resuming, pairing or recorded results.
 
     Args:
         options: `trainer.*` of a parsed configuration.

@@ -1,4 +1,4 @@
-"""A user's own network in a training: any module, its layers binary, behind the normalisation of the pixels."""
+"""Training of a user's own network: any module, with binary layers, after the normalisation of the pixels."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,14 +43,14 @@ class OwnNetwork(nn.Sequential):
 
     @torch.no_grad()
     def check(self, classes: int, size: int) -> None:
-        """Lets the network see two black images.
+        """Run the network on two black images.
 
         Args:
             classes: Number of classes.
             size: Side of the images, pixels.
 
         Raises:
-            UserError: It does not take them, or gives something else than a logit for each class.
+            UserError: It does not accept them, or does not return one logit per class.
         """
         pixels = torch.zeros(2, 3, size, size, dtype=torch.uint8, device=self.normalize.mean.device)
         try:
@@ -83,10 +83,10 @@ class OwnSpec:
     `Float` get the binarizer, so that the same module makes both arms of a pair.
 
     Args:
-        make: Gives the module, freshly initialised, or is one.
+        make: A module, or a function that returns a freshly initialised one.
         binarizer: Applies to every convolution and linear layer that is not skipped.
         layers: Other binarizers for single layers, by name or pattern; the last match wins. Float keeps one real.
-        conversion: For `binarize_`.
+        conversion: Arguments of `binarize_`.
     """
 
     make: Callable[[], nn.Module] | nn.Module
@@ -104,10 +104,10 @@ class OwnSpec:
         mean: Sequence[float] = (127.5, 127.5, 127.5),
         std: Sequence[float] = (127.5, 127.5, 127.5),
     ) -> OwnNetwork:
-        """The network; the module's weights are drawn before anything of the binarizer is.
+        """The network. The module's weights are initialised before the binarizer's parameters.
 
         Args:
-            classes: Unused: the module's own arguments say how many there are; see `OwnNetwork.check`.
+            classes: Unused; the module's own arguments determine it, see `OwnNetwork.check`.
             image_size: Unused.
             mean: Mean of each channel, 0 to 255.
             std: Standard deviation of each channel, 0 to 255.

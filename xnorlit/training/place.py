@@ -44,7 +44,7 @@ class RunPlace:
     wandb: Literal["auto", "online", "offline", "off"] = "auto"
 
     def __post_init__(self) -> None:
-        self.root = at_home(self.root)  # Lightning reads `~` in the folders that it is told, too.
+        self.root = at_home(self.root)  # Lightning expands `~` too.
 
     def at(self, seed: int) -> Path:
         """The run's folder.
@@ -81,8 +81,8 @@ def claim(folder: Path, *, resume: bool, fresh: bool, again: bool = False) -> IO
         raise UserError("run.resume and run.fresh were both given; choose one.")
     if resume and state_of(folder) != "unfinished":
         raise UserError(
-            f"there is nothing to resume: {folder / 'checkpoints' / 'last.ckpt'} does not exist. Runs save their first "
-            "checkpoint after one epoch, after run.checkpoint_minutes, or when they are told to end. Start afresh with "
+            f"there is nothing to resume: {folder / 'checkpoints' / 'last.ckpt'} does not exist. A run saves its first "
+            "checkpoint after one epoch, after run.checkpoint_minutes, or on a signal. Start afresh with "
             "--run.fresh true; --run.resume auto begins where there is nothing, and goes on where there is."
         )
     lock = _lock(folder)

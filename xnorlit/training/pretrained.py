@@ -123,7 +123,7 @@ def _matched(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], network: 
 
 
 def _is_the_methods(key: str) -> bool:
-    """Whether the tensor belongs to a binarizer, in its layer or after it."""
+    """Whether the tensor belongs to a binarizer, in its layer or after the layer."""
     return bool({"binarizer", "behind"} & set(key.split(".")))
 
 

@@ -1,4 +1,4 @@
-"""The callback that leaves a run on disk: configuration, environment, predictions and summary."""
+"""The callback that writes the files of a run: configuration, environment, predictions and summary."""
 
 import json
 import statistics
@@ -21,15 +21,15 @@ MIB = 8 * 2**20
 
 
 class RunRecord(pl.Callback):
-    """Writes what `xnorlit.runs` reads, and tells the person at the terminal what was trained and what came out.
+    """Write the files that `xnorlit.runs` reads, and print what was trained and its accuracy.
 
-    What a validation gave is on the disk, or in the checkpoint, before the next checkpoint is: a run that is killed
-    after its last one is finished by resuming it, without training or measuring anything again.
+    The results of a validation are saved before the next checkpoint. A run that is killed after its last checkpoint can
+    therefore be resumed to finish without more training or validation.
 
     Args:
         folder: The run's folder, claimed by this process.
-        config: The resolved configuration as YAML, as it will stand in config.yaml.
-        wandb: `{id, offline}` of the W&B run, or None; a resumed run goes on under the same id.
+        config: The resolved configuration as YAML, for config.yaml.
+        wandb: `{id, offline}` of the W&B run, or None; a resumed run keeps the id.
         resumed: Whether an unfinished run is continued; its configuration and environment stay as they are.
     """
 
@@ -51,11 +51,11 @@ class RunRecord(pl.Callback):
     # --- before -----------------------------------------------------------------------------------------------------
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # A rehearsal (--trainer.fast_dev_run) leaves nothing that would read back as a run.
+        # A rehearsal (--trainer.fast_dev_run) writes no run.
         if trainer.is_global_zero and not self.resumed and not trainer.fast_dev_run:
             surroundings = environment(trainer.datamodule.used_backend)
             _write_text(self.folder / "environment.json", json.dumps(surroundings, indent=2))
-            _write_text(self.folder / "config.yaml", self.config)  # Last: with it a run has begun.
+            _write_text(self.folder / "config.yaml", self.config)  # Last, because it marks the run as started.
         size = pl_module.summary()
         say("arm", describe(size, self.folder.parent.name))
 
@@ -118,7 +118,7 @@ class RunRecord(pl.Callback):
             return
         if self.measured.get("epoch") != trainer.current_epoch:
             raise UserError(
-                f"{self.folder} was trained to its end by an earlier version, which was stopped before it had measured "
+                f"{self.folder} was trained to its end by an earlier version, which stopped before it measured "
                 "it. xnorlit validate measures its last checkpoint; --run.fresh true trains it again."
             )
         data = trainer.datamodule
@@ -195,12 +195,12 @@ class RunRecord(pl.Callback):
         self.ended = state_dict.get("ended", False)
 
     def _seconds(self) -> float:
-        """Seconds of training until now, those of former processes included."""
+        """Seconds of training until now, including those of earlier processes."""
         return self.seconds + (0.0 if self._clock is None else time.perf_counter() - self._clock)
 
 
 def describe(size: Summary, arm: str) -> str:
-    """One line on what is trained: `xnor: 6 binary layers, 2 float; ...`."""
+    """One line that describes the network: `xnor: 6 binary layers, 2 float; ...`."""
     bits = Counter(layer.weight_bits for layer in size.layers)
     few = [f"{count} of {width} bits" for width, count in sorted(bits.items()) if width not in (1, 32)]
     kinds = ", ".join([f"{bits[1]} binary layers", *few, f"{bits[32]} float"])
@@ -208,7 +208,7 @@ def describe(size: Summary, arm: str) -> str:
 
 
 def weigh(size: Summary) -> str:
-    """`238 MiB latent fp32 -> 22.8 MiB packed, of which float fc8 15.6`: it names the largest float layer."""
+    """`238 MiB latent fp32 -> 22.8 MiB packed, of which float fc8 15.6`, with the largest float layer."""
     before = f"{size.float_bits / MIB:.3g} MiB"
     if size.packed_bits == size.float_bits:
         return f"{before} fp32"
@@ -219,7 +219,7 @@ def weigh(size: Summary) -> str:
 
 
 def _cannot_pack(net: BuiltNetwork) -> str:
-    """Why the network has no packed form, as its first layer without one says; empty where it has one."""
+    """Why the network has no packed form, for its first such layer; empty if it has one."""
     for name, layer in net.layers():
         if layer.binarizer.cannot_pack:
             return f"{name}: {layer.binarizer.cannot_pack}"

@@ -1,4 +1,4 @@
-"""The module, the network and the data that a run's config.yaml describes, made again."""
+"""Rebuild the module, the network and the data of a run from its config.yaml."""
 
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ def classifier(config: dict[str, Any], file: Path) -> Any:
 
     Args:
         config: The run's resolved configuration, nested.
-        file: Where it was read, for the message.
+        file: Its file, for the message.
 
     Raises:
         UserError: It has settings that this version does not understand.
     """
-    from xnorlit.training.module import Classifier  # It lists the losses, some of which have a teacher made here.
+    from xnorlit.training.module import Classifier  # Not at the top: some of its losses import this module.
 
     return _made(Classifier, "model", config, file)
 
@@ -41,12 +41,12 @@ def images(config: dict[str, Any], file: Path) -> ImageData:
 
 
 def untrained(config: dict[str, Any], file: Path, *, classes: int) -> tuple[BuiltNetwork, int]:
-    """The network of a run with freshly drawn weights, in evaluation mode, and the side of its images; none is read.
+    """The network of a run with fresh weights, in evaluation mode, and its image size.
 
     Args:
         config: As in `classifier`.
         file: As in `classifier`.
-        classes: How many classes the run's images have.
+        classes: Number of classes.
 
     Raises:
         UserError: As in `classifier`.

@@ -1,4 +1,4 @@
-"""Refuses settings that parse but cannot give a result, before anything is read or written."""
+"""Refuse settings that parse but cannot work, before any data are read or written."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ _LARGEST_SEED = 2**32 - 1  # numpy's
 
 
 def refuse(command: str, config: Any) -> None:
-    """Refuses a parsed configuration that would fail later or train in vain.
+    """Refuse a parsed configuration that would fail later or give no result.
 
     Args:
         command: fit, validate, test or predict.

@@ -1,4 +1,4 @@
-"""Saves and stops a run: by epoch, by time, by signal, and when a loss is not a number."""
+"""Checkpoints and stops: by epoch, by time, by signal, and on a loss that is not finite."""
 
 import os
 import random
@@ -26,20 +26,20 @@ LOOK = 25  # steps between two reads of a GPU's losses, each of which waits for 
 
 
 class Saving(Checkpoint):
-    """Keeps `last.ckpt`, its predecessor and `best.ckpt`, from which a run resumes with the very next sample.
+    """Save `last.ckpt`, its predecessor and `best.ckpt`. A run resumes from them with the next sample in order.
 
-    Everything is saved where an epoch or an optimizer step starts, when everything before is logged: a checkpoint and
-    `metrics.csv` always agree. Lightning's counters are saved as between two epochs or two steps, whichever of its
-    hooks is running.
+    A checkpoint is saved at the start of an epoch or of an optimizer step, when all earlier metrics are logged. So a
+    checkpoint and `metrics.csv` always agree. Lightning's counters are saved as they are between two epochs or steps,
+    regardless of the hook that saves.
 
-    A signal (SIGINT, SIGTERM, SIGUSR1) saves before the next step, or before a validation, and ends the run with
-    `Stopped`. In a validation the run ends at the next batch if it was saved when that began, which it is where the
-    last checkpoint is a minute old; otherwise, and with several processes, at its end. A second signal ends the process
-    at once.
+    A signal (SIGINT, SIGTERM, SIGUSR1) saves before the next step or validation, and ends the run with `Stopped`.
+    During a validation the run ends at the next batch, if a checkpoint was saved when the validation started; it is
+    saved then if the last one is a minute old. Otherwise, and with several processes, it ends after the validation. A
+    second signal ends the process at once.
 
     Args:
         record: The run's record, which knows its folder and its best epoch.
-        minutes: A checkpoint is also saved within an epoch when the last one is older than this.
+        minutes: Age of the last checkpoint after which another is saved within an epoch.
     """
 
     def __init__(self, record: RunRecord, minutes: float) -> None:
@@ -59,13 +59,13 @@ class Saving(Checkpoint):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         environment = trainer._accelerator_connector.cluster_environment
         if isinstance(environment, SLURMEnvironment):
-            environment.auto_requeue = False  # Lightning would save elsewhere, and go on from there.
-        if self.record.ended:  # All of it was trained, and the process was killed before it could say so.
+            environment.auto_requeue = False  # Lightning would save elsewhere and resume from there.
+        if self.record.ended:  # It was trained to its end, and the process was killed before it finished.
             trainer.should_stop = True
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Lightning has put handlers of its own there, and gives back those before them when the run is over.
+        # Lightning has installed its own handlers, and restores the earlier ones at the end of the run.
         for number in SIGNALS:
             signal.signal(number, self._note)
         if trainer.received_sigterm:
@@ -102,7 +102,7 @@ class Saving(Checkpoint):
         self._batch = batch
         done = trainer.fit_loop.epoch_loop.batch_progress.current.processed
         if done % trainer.accumulate_grad_batches:
-            return  # Half of a gradient cannot be saved.
+            return  # An accumulated gradient cannot be saved.
         look = pl_module.device.type == "cpu" or trainer.global_step % LOOK == 0
         wanted = self._wanted(trainer, pl_module, 60 * self.minutes)
         if look or wanted:
@@ -113,9 +113,9 @@ class Saving(Checkpoint):
 
     @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Saves an epoch that is trained and not yet validated, so that a signal need not wait for a long validation.
+        """Save a trained epoch before its validation, so that a signal need not wait for a long validation.
 
-        It is before the hook in which an average of weights takes the weights' place.
+        This hook runs before averaged weights are swapped in.
         """
         if trainer.sanity_checking or not self._wanted(trainer, pl_module, min(60 * self.minutes, BEFORE_VALIDATION)):
             return
@@ -126,12 +126,12 @@ class Saving(Checkpoint):
 
     @override
     def on_validation_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        # One process alone cannot leave: several wait for the end, where they agree.
+        # One process alone cannot leave; several agree at the end.
         if self._saved_step == trainer.global_step and trainer.world_size == 1 and not trainer.sanity_checking:
             self._stop_if_signalled(trainer)
 
     def _wanted(self, trainer: pl.Trainer, module: pl.LightningModule, seconds: float) -> bool:
-        """Whether to save now: a signal has come, or the last checkpoint is that old; the same in every process."""
+        """Whether to save now, after a signal or because of the age of the last checkpoint; all processes agree."""
         told, due = self._signal is not None, time.monotonic() - self._saved_at >= seconds
         if trainer.world_size > 1:
             asked = torch.tensor([told, due and trainer.is_global_zero], dtype=torch.float32, device=module.device)
@@ -141,7 +141,7 @@ class Saving(Checkpoint):
         return (told or due) and not trainer.fast_dev_run
 
     def _save_epoch(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Saves the epochs that are done, the best one first: a run that is killed in between does the epoch again."""
+        """Save the finished epochs, `best.ckpt` first: a run that is killed in between repeats the epoch."""
         if trainer.fast_dev_run or not trainer.global_step or self._saved == (trainer.current_epoch, 0):
             return
         self._refuse_spoilt(trainer, module)
@@ -202,7 +202,7 @@ class Saving(Checkpoint):
 
     @staticmethod
     def _validate_the_last(trainer: pl.Trainer) -> None:
-        """The last epoch is validated whatever check_val_every_n_epoch says: it is what the run reports."""
+        """Validate the last epoch regardless of check_val_every_n_epoch, because the run reports its accuracy."""
         if trainer.current_epoch + 1 == trainer.max_epochs:
             trainer.check_val_every_n_epoch = 1
 
@@ -213,7 +213,7 @@ class Saving(Checkpoint):
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self._signal = signal.Signals(number)
-        # Not `say`: a handler may interrupt one that is printing.
+        # Not `say`: the handler may interrupt another print.
         text = f"{name}: the run saves before its next step, then ends. A second signal ends it at once.\n"
         os.write(2, text.encode())
 
@@ -235,7 +235,7 @@ class Saving(Checkpoint):
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         step = torch.full_like(self._spoilt, trainer.global_step)
         self._spoilt = torch.where((self._spoilt < 0) & ~torch.isfinite(loss.detach()), step, self._spoilt)
-        if pl_module.device.type == "cpu" and trainer.world_size == 1:  # No wait; the weights are still as they were.
+        if pl_module.device.type == "cpu" and trainer.world_size == 1:  # No wait; the weights have not changed yet.
             self._refuse_spoilt(trainer, pl_module)
 
     @override
@@ -243,7 +243,7 @@ class Saving(Checkpoint):
         self._batch = None
 
     def _refuse_spoilt(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Ends the run where some step's loss was not a number: a sign makes any NaN finite, and accuracy is blind."""
+        """End the run if a loss was not finite. Accuracy would not show it: the sign of a NaN is finite."""
         step = float(self._spoilt)
         if trainer.world_size > 1:
             step = float(trainer.strategy.reduce(torch.tensor(step, device=module.device), reduce_op="max"))
@@ -268,7 +268,7 @@ class Saving(Checkpoint):
 
 
 def _first_spoilt(trainer: pl.Trainer, module: pl.LightningModule, batch: Any) -> str | None:
-    """`in net.conv2.conv: its weights` of the first layer that holds or gives what is not a finite number."""
+    """`in net.conv2.conv: its weights` for the first layer with a value that is not finite."""
     for name, parameter in module.named_parameters():
         if not torch.isfinite(parameter).all():
             return f"in {name.rpartition('.')[0]}: its {name.rpartition('.')[2]} is"
@@ -294,18 +294,18 @@ def _first_spoilt(trainer: pl.Trainer, module: pl.LightningModule, batch: Any) -
 
 
 def _mark_position(checkpoint: dict[str, Any], epochs: int, batches: int, validate: bool) -> None:
-    """Lightning's counters as they are with `epochs` done and `batches` of the next one, between all of its hooks.
+    """Set Lightning's counters to `epochs` finished epochs and `batches` of the next, as between its hooks.
 
     Args:
-        checkpoint: What is saved; changed in place.
+        checkpoint: The checkpoint; changed in place.
         epochs: Epochs that are trained and validated.
-        batches: Of the epoch under way; 0 where none is.
-        validate: Whether these are all of it, and it is still to be validated.
+        batches: Batches of the current epoch; 0 if there is none.
+        validate: Whether these are all batches, and the validation is missing.
     """
-    # As Lightning's own checkpoints count: the index of the epoch under way, or of the last one where none is.
+    # As in Lightning's checkpoints: the index of the current epoch, or else of the last.
     checkpoint["epoch"] = epochs if batches else epochs - 1
     fit = checkpoint["loops"]["fit_loop"]
-    fit["state_dict"].pop("combined_loader", None)  # The data module says where its loader goes on.
+    fit["state_dict"].pop("combined_loader", None)  # The data module saves the position of its loader.
     count = epochs + bool(batches)
     for part in ("total", "current"):
         fit["epoch_progress"][part].update(ready=count, started=count, processed=epochs, completed=epochs)
@@ -317,11 +317,11 @@ def _mark_position(checkpoint: dict[str, Any], epochs: int, batches: int, valida
             progress[part].update(ready=count, started=count, processed=count)
         if validate:
             for counts in (fit["epoch_loop.val_loop.batch_progress"][part] for part in ("total", "current")):
-                counts.update(ready=1, started=1, processed=0, completed=0)  # What Lightning takes for "begun".
+                counts.update(ready=1, started=1, processed=0, completed=0)  # Lightning's mark of a started epoch.
 
 
 def _random_state(device: torch.device) -> dict[str, Any]:
-    """The state of every generator of this process, as plain data."""
+    """The state of every random generator of this process, as plain data."""
     _, keys, *rest = np.random.get_state()  # noqa: NPY002 - the global one, which a user's own code may draw from
     version, internal, gauss = random.getstate()
     return {
@@ -333,7 +333,7 @@ def _random_state(device: torch.device) -> dict[str, Any]:
 
 
 def _restore(states: list[dict[str, Any]], rank: int, step: int, device: torch.device) -> None:
-    """Sets the generators of this process; where more processes go on than were saved, theirs are seeded by rank."""
+    """Set the random generators of this process; additional processes seed theirs by rank."""
     if rank >= len(states):
         pl.seed_everything((torch.initial_seed() + 1_000_003 * rank + step) % 2**32, verbose=False)
         return

@@ -13,7 +13,7 @@ def steps_per_epoch(trainer: pl.Trainer) -> float:
     """Optimizer steps of an epoch; infinite until the loaders are set up.
 
     Args:
-        trainer: It may accumulate gradients over several batches; an epoch's last batch always takes a step.
+        trainer: It may accumulate gradients over batches; the last batch of an epoch always takes a step.
     """
     batches = trainer.num_training_batches
     return batches if math.isinf(batches) else math.ceil(batches / trainer.accumulate_grad_batches)
@@ -27,8 +27,8 @@ class Schedule(ABC):
         """The factor on the optimizer's own rate.
 
         Args:
-            epoch: Epochs done so far, fractions included: 0 at the first step.
-            epochs: Epochs that the run will have.
+            epoch: Finished epochs, with fractions: 0 at the first step.
+            epochs: Epochs of the run.
         """
 
 

@@ -1,4 +1,4 @@
-"""A run or a module as a function that takes one training step."""
+"""Functions that take one training step of a run or of a module."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`trainer.sync_batchnorm`: batch norm over the samples of all processes, whose constant channels stay steady."""
+"""`trainer.sync_batchnorm` for steady batch norms: statistics over the samples of all processes."""
 
 from pytorch_lightning.plugins.layer_sync import LayerSync
 from torch import nn
@@ -9,9 +9,9 @@ from xnorlit.layers import BatchNorm1d, BatchNorm2d
 
 
 class SteadySync(LayerSync):
-    """Lets the steady norms take their statistics over all processes; other batch norms become torch's SyncBatchNorm.
+    """Synchronise steady norms over all processes; other batch norms become torch's SyncBatchNorm.
 
-    Lightning's own plugin replaces them all, and with the steady ones what they do for dead channels.
+    Lightning's own plugin would replace steady norms too, and lose their treatment of dead channels.
     """
 
     @override
@@ -26,16 +26,16 @@ class SteadySync(LayerSync):
 
     @override
     def revert(self, model: nn.Module) -> nn.Module:
-        """Nothing: in evaluation no norm asks other processes."""
+        """Do nothing: norms do not communicate in evaluation."""
         return model
 
 
 def set_copies(network: nn.Module, copies: int) -> None:
-    """Lets a network's synced norms count samples once that several processes hold.
+    """Tell synchronised norms how many processes hold the same samples, so that each counts once.
 
     Args:
         network: Any module.
-        copies: How many processes hold the samples of the coming step.
+        copies: Number of processes that hold the samples of the next step.
     """
     for module in network.modules():
         if isinstance(module, BatchNorm1d | BatchNorm2d):

@@ -1,4 +1,4 @@
-"""A trained network from which another one learns."""
+"""The teacher: a trained network for distillation."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def trained_network(checkpoint: Path, data: ImageData) -> BuiltNetwork:
 
     Args:
         checkpoint: `RUN/checkpoints/NAME.ckpt`.
-        data: The images that it will see; they must have its classes, in order, and its image size.
+        data: Its images, which must have the same classes, in order, and image size.
 
     Raises:
         UserError: It is not such a checkpoint, or was trained on other classes or another image size.
@@ -35,6 +35,6 @@ def trained_network(checkpoint: Path, data: ImageData) -> BuiltNetwork:
     config = checkpoint.parents[1] / "config.yaml"
     module = classifier(load_config(config), config)
     module.build_for(data)
-    module.on_load_checkpoint(content)  # Refuses weights of other shapes in words.
+    module.on_load_checkpoint(content)  # Refuses weights of other shapes with a plain message.
     module.load_state_dict(content["state_dict"])
     return module.net.eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""A run on W&B, beside metrics.csv: it may refuse, hang or go away, and training goes on all the same."""
+"""Logging to W&B. Training continues if the server refuses, hangs or disappears."""
 
 import json
 import ssl
@@ -16,18 +16,18 @@ from xnorlit.edge.console import say
 from xnorlit.runs import login
 from xnorlit.training.place import RunPlace
 
-ANSWER_SECONDS = 5  # for the first answer of a server that is there
-BEGIN_SECONDS = 20  # for the beginning of a run on it; W&B's own 90 s are a cluster's money
+ANSWER_SECONDS = 5  # for the first answer of a server
+BEGIN_SECONDS = 20  # for starting a run; W&B would wait for 90 s
 FINISH_SECONDS = 60  # for the last rows and files at the end of a run
 
 
 class Tracked(WandbLogger):
-    """Lightning's logger for a run that has begun, and that is ended with training.
+    """Lightning's logger for a started W&B run, which ends with the training.
 
-    A note lies beside the log of an online run until all of it is on the server: `xnorlit sync` uploads what is left.
+    A marker file stays beside the log of an online run until the server has all of it; `xnorlit sync` uploads the rest.
 
     Args:
-        run: Of `wandb.init`.
+        run: Result of `wandb.init`.
     """
 
     def __init__(self, run: Any) -> None:
@@ -44,7 +44,7 @@ class Tracked(WandbLogger):
 
     @property
     def record(self) -> dict[str, Any]:
-        """`{id, offline}` as W&B has them: under `wandb agent` the id is the agent's."""
+        """`{id, offline}` of the W&B run; under `wandb agent` the agent chooses the id."""
         return {"id": self.run_id, "offline": self.offline}
 
     @override
@@ -53,21 +53,21 @@ class Tracked(WandbLogger):
             return
         try:
             super().log_metrics(metrics, step)
-        except Exception as error:  # its service has died, or the run was ended from elsewhere
+        except Exception as error:  # its service died, or another process ended the run
             self._broken = True
             say("wandb", f"no longer logged there ({login.reason(str(error))[:-1]}); metrics.csv has every row")
 
     @override
     def finalize(self, status: str) -> None:
-        """Ends the run, as finished or not, and waits a bounded time for what is still to be sent.
+        """End the run, and wait a limited time for the upload of the rest.
 
         Args:
-            status: Lightning's: `success`, or what else came of training.
+            status: Status from Lightning, such as `success`.
         """
         try:
             super().finalize(status)
             self.experiment.finish(exit_code=0 if status == "success" else 1)
-        except Exception as error:  # a TimeoutError, or its service has died
+        except Exception as error:  # a TimeoutError, or its service died
             self._broken = True
             why = login.reason(str(error) or type(error).__name__)
         else:
@@ -80,7 +80,7 @@ class Tracked(WandbLogger):
             self._unsent.unlink()
 
     def _first_error(self) -> str:
-        """What the upload failed at, in words; empty where nothing did."""
+        """The first error of the upload; empty if there was none."""
         if not self._errors.is_file():
             return ""
         for line in self._errors.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -96,17 +96,17 @@ class Tracked(WandbLogger):
 def tracked(
     place: RunPlace, folder: Path, seed: int, config: dict[str, Any], run_id: str, mode: Literal["online", "offline"]
 ) -> Tracked:
-    """A run of one arm of a pair: group = pair, job type = arm; nothing is ever asked, and little is waited for.
+    """Start a W&B run: group = pair, job type = arm. It never prompts and waits only briefly.
 
-    Where the server does not answer, or refuses the key, the run is logged offline and `xnorlit sync` uploads it.
+    If the server does not answer or refuses the key, the run is logged offline, and `xnorlit sync` uploads it later.
 
     Args:
-        place: Where the run is filed.
-        folder: The run's folder, which holds W&B's own offline files too.
+        place: The place of the run.
+        folder: Its folder, which also holds the offline files of W&B.
         seed: The run's seed.
         config: Resolved configuration, flattened.
-        run_id: W&B's name of the run; a resumed run keeps it.
-        mode: What is wanted.
+        run_id: Id of the W&B run; a resumed run keeps it.
+        mode: The requested mode.
     """
     import wandb
 
@@ -127,7 +127,7 @@ def tracked(
             settings=wandb.Settings(
                 silent=True,
                 console="off",
-                # W&B notes the machine's name by itself; a run says what it was trained on (environment.json).
+                # W&B would record the name of the machine; environment.json describes the hardware.
                 host="not recorded",
                 init_timeout=BEGIN_SECONDS,
                 finish_timeout=FINISH_SECONDS,
@@ -139,25 +139,25 @@ def tracked(
         try:
             problem = "" if _answers(wandb.setup().settings) else login.UNREACHABLE
             run = None if problem else begun("online")
-        except Exception as error:  # of wandb, of its service, of the standard library
+        except Exception as error:  # from wandb, its service, or the standard library
             problem, run = login.reason(str(error) or type(error).__name__), None
         if run is None:
-            wandb.teardown()  # What had begun online goes on trying otherwise.
+            wandb.teardown()  # Otherwise the online start keeps retrying.
             say("wandb", f"logged offline: {problem.partition('. ')[0].rstrip('.')}. Upload it later: xnorlit sync")
             run = begun("offline")
     else:
         run = begun("offline")
-    # Lightning's step counts optimizer steps, W&B's counts calls; only the former joins the parts of a resumed run.
+    # Lightning counts optimizer steps, W&B counts calls; only the former joins the parts of a resumed run.
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     return Tracked(run)
 
 
 def _answers(settings: Any) -> bool:
-    """Whether anything that speaks HTTP answers at the server's address, asked aside: names may be looked up for long.
+    """Whether an HTTP server answers at the address. Asked in a thread, because name resolution may take long.
 
     Args:
-        settings: W&B's.
+        settings: Settings of W&B.
     """
     answered: list[bool] = []
 
@@ -171,8 +171,8 @@ def _answers(settings: Any) -> bool:
         except urllib.error.HTTPError as error:
             answered.append(error.code < 500)
         except urllib.error.URLError as error:
-            answered.append(isinstance(error.reason, ssl.SSLError))  # W&B has certificates of its own.
-        except Exception:  # no HTTP at all
+            answered.append(isinstance(error.reason, ssl.SSLError))  # W&B may use its own certificates.
+        except Exception:  # not HTTP
             answered.append(False)
 
     asking = threading.Thread(target=ask, daemon=True)
@@ -182,10 +182,10 @@ def _answers(settings: Any) -> bool:
 
 
 def tracking_mode(wanted: Literal["auto", "online", "offline", "off"]) -> Literal["online", "offline", "off"]:
-    """What `auto` comes to: WANDB_MODE or WANDB_DISABLED if set, else online where a login is found, else offline.
+    """Resolve `auto`: WANDB_MODE or WANDB_DISABLED if set, else online with a login and offline without.
 
     Args:
-        wanted: The run's setting.
+        wanted: The setting of the run.
 
     Raises:
         UserError: W&B's variables in the environment have no meaning.

@@ -1,4 +1,4 @@
-"""Compares what a checkpoint was trained on with the images at hand, because labels are numbers that fit any set."""
+"""Compare the images of a checkpoint with the current ones. Labels are numbers, so wrong images would not fail."""
 
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -20,37 +20,37 @@ def images_of(data: ImageData) -> dict[str, Any]:
 
 
 def refuse_other_images(then: Mapping[str, Any], data: ImageData) -> None:
-    """Refuses to resume with other images than a run was started with.
+    """Refuse to resume with images other than those of the run.
 
     Args:
-        then: The result of `images_of` when the checkpoint was saved; empty in earlier versions.
+        then: The result of `images_of` in the checkpoint; empty in earlier versions.
         data: Set up.
 
     Raises:
-        UserError: A split has other names or labels than it had.
+        UserError: Names or labels of a split have changed.
     """
     for split, before in then.items():
         if before["sha256"] != data.listing_hash(split):
             raise UserError(
-                f"the {split} images are not those that the run was begun with: {before['samples']:,} then, "
+                f"the {split} images are not those of the run: {before['samples']:,} then, "
                 f"{data.count(split):,} now, with other names or classes. Restore them, or start afresh: "
                 "--run.fresh true."
             )
 
 
 def refuse_other_classes(theirs: Sequence[str], ours: Sequence[str], whose: str, remedy: str) -> None:
-    """Refuses weights of other classes, or of the same in another order.
+    """Refuse weights that were trained on other classes or another order of them.
 
     Args:
-        theirs: What the checkpoint was trained on, by label.
-        ours: Those of the images at hand.
+        theirs: Classes of the checkpoint, by label.
+        ours: Classes of the images.
         whose: The checkpoint, as the message begins: "the teacher runs/...".
         remedy: What to do about it, a sentence.
 
     Raises:
         UserError: They differ.
     """
-    theirs = [unicodedata.normalize("NFC", name) for name in theirs]  # Earlier versions recorded what the disk said.
+    theirs = [unicodedata.normalize("NFC", name) for name in theirs]  # Earlier versions recorded the names of folders.
     if theirs == list(ours):
         return
     sides = [

@@ -181,7 +181,7 @@ def test_runs_on_other_images_are_no_table(small, tmp_path, capsys):
     for arm, listing in (("float", "0" * 64), ("xnor", "1" * 64)):
         write_run(tmp_path / "runs", arm, experiment="small", metadata={"listing_sha256": listing})
     assert main(["table", "small", "--no-training", "--arms", "float,xnor"]) == 2
-    assert "were measured on different images" in capsys.readouterr().err
+    assert "were evaluated on different images" in capsys.readouterr().err
 
 
 @pytest.mark.slow
