@@ -248,5 +248,5 @@ def test_a_setting_of_wandb_that_means_nothing_is_refused_by_name(name, value):
     kept = {key: text for key, text in os.environ.items() if not key.startswith("WANDB_")}
     environment = {**kept, "WANDB_API_KEY": "a" * 40, name: value}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
-    assert "W&B's settings make no sense" in done.stdout, done.stderr
+    assert "W&B's settings are invalid" in done.stdout, done.stderr
     assert "--run.wandb off" in done.stdout

@@ -16,8 +16,8 @@ def cifar10(root: Path, *, train: bool) -> tuple[NDArray[np.uint8], NDArray[np.i
     """CIFAR-10 (Krizhevsky, 2009; 163 MB): images uint8 [N, 32, 32, 3], labels int64 [N], class names.
 
     Args:
-        root: Folder that holds it or that it is downloaded to.
-        train: The 50,000 training images instead of the 10,000 test images.
+        root: Folder of the set; it is downloaded there if it is missing.
+        train: Whether to return the 50,000 training images or the 10,000 test images.
     """
     from torchvision.datasets import CIFAR10
 
@@ -43,11 +43,11 @@ def imagenette(root: Path) -> Path:
 
 @contextmanager
 def safely(name: str, root: Path) -> Iterator[None]:
-    """Downloads and unpacks: nothing is written outside the archive's folder, and what fails is said clearly.
+    """Download and unpack an archive, without writing outside its folder.
 
     Args:
-        name: Of the set.
-        root: Where it is put.
+        name: Name of the set, for messages.
+        root: Target folder.
 
     Raises:
         UserError: It could not be downloaded, or its archive would leave its folder.
@@ -56,7 +56,7 @@ def safely(name: str, root: Path) -> Iterator[None]:
     tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
     try:
         yield
-    # URLError and timeouts are OSErrors; torchvision reports a wrong checksum as a RuntimeError.
+    # URLErrors and timeouts are OSErrors; torchvision raises a RuntimeError for a wrong checksum.
     except (OSError, RuntimeError, tarfile.TarError) as error:
         raise UserError(
             f"cannot download {name} into {root}: {error}. Check the network and the free space and try again, "

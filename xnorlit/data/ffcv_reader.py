@@ -1,8 +1,8 @@
 """Backend FFCV: pages of pixels read through the OS cache, decoded by compiled code in FFCV's Loader.
 
-The order that a Loader is given is usually a list of sample numbers. Ours is a table of `augment.PLACEMENT`: the
-decoder finds in each row where to cut, how far to shift and whether to mirror. So the random numbers never come from a
-worker, one compiled decoder serves training and validation, and it is compiled once for all epochs and files.
+A Loader usually takes a list of sample numbers as its order. Ours takes rows of `augment.PLACEMENT`, which tell the
+decoder where to crop, how far to shift and whether to mirror. So no worker draws random numbers, one compiled decoder
+serves training and validation, and it is compiled once for all epochs and files.
 
 Importing this module imports FFCV.
 """
@@ -65,9 +65,9 @@ class FfcvReader:
 
     Args:
         beton: A checked file.
-        batch_size: Samples that are decoded together; batches may have any size.
+        batch_size: Samples that are decoded together, whatever the size of a batch.
         size: Height and width of the pictures.
-        reflect: What a shifted window shows outside the image: the mirror image, or zeros.
+        reflect: Whether a shifted window shows the mirror image outside the image, instead of zeros.
         workers: Threads that decode; at most the number of cores.
     """
 
@@ -85,7 +85,7 @@ class FfcvReader:
         )
 
     def pictures(self, batches: Sequence[NDArray[np.int64]], view: View, epoch: int) -> Generator[Tensor, None, None]:
-        """See `Reader.pictures`. The pass's thread and buffers are gone when the iterator is exhausted or closed."""
+        """See `Reader.pictures`. The end of the iterator, or closing it, frees the thread and its buffers."""
         if not batches:
             return
         positions = np.concatenate(batches)
@@ -117,7 +117,7 @@ class FfcvReader:
 
 
 class _Pass(EpochIterator):
-    """FFCV's thread for one pass, made to end: it hands on its exceptions and can be stopped at any time."""
+    """FFCV's thread for one pass, which re-raises its exceptions and can be stopped at any time."""
 
     def __init__(self, loader: Loader, rows: NDArray[np.void]) -> None:
         self.error: BaseException | None = None
@@ -128,11 +128,11 @@ class _Pass(EpochIterator):
         try:
             super().run()
         except BaseException as error:
-            # FFCV's thread would die silently and leave the consumer waiting for ever.
+            # FFCV's own thread would die silently, and the consumer would wait for ever.
             self.error = error
 
     def next(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        """The next batch's pictures and decoding status, in buffers that will be used again."""
+        """Pictures and decoding status of the next batch, in buffers that are reused."""
         while True:
             try:
                 item = self.output_queue.get(timeout=_POLL_SECONDS)
@@ -144,9 +144,9 @@ class _Pass(EpochIterator):
             return pictures, status
 
     def finish(self) -> None:
-        """Stops the thread after the batch it is working on, and waits for it.
+        """Stop the thread after its current batch, and wait for it.
 
-        Its last act is to put a sentinel into a queue that may be full, so the queue is emptied while waiting.
+        The thread ends by putting a sentinel into a queue that may be full, so the queue is emptied meanwhile.
         """
         self.iter_ixes = iter(())
         self.close()
@@ -159,7 +159,7 @@ class _Pass(EpochIterator):
 
 
 class _Decoder(SimpleRGBImageDecoder):
-    """Decodes, cuts, resizes, shifts and mirrors images as their placements say."""
+    """Decodes, crops, resizes, shifts and mirrors images according to their placements."""
 
     def __init__(self, size: int, reflect: bool) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class _Decoder(SimpleRGBImageDecoder):
         return replace(previous_state, jit_mode=True, shape=shape, dtype=dtype), queries
 
     def generate_code(self) -> Callable[..., Any]:
-        """A thin function around the kernel, which FFCV compiles anew for every Loader."""
+        """A thin wrapper of the kernel, because FFCV compiles it again for every Loader."""
         kernel, reflect = _kernel(parallel=Compiler.num_threads > 1), self.reflect
 
         def decode(rows, memory, metadata, storage_state):
@@ -223,7 +223,7 @@ def _kernel(parallel: bool) -> Callable[..., None]:
 
 
 def _move(source, top, left, row, picture, reflect):
-    # The same as pixels.shift, for one picture of which the window [top:top+size, left:left+size] is the whole.
+    # As in pixels.shift, for one picture.
     size = picture.shape[0]
     for y in range(size):
         from_y = y + row["down"]

@@ -16,17 +16,17 @@ from xnorlit.data.reader import as_tensor
 from xnorlit.data.tree import ImageFiles
 from xnorlit.errors import UserError
 
-_LOOKED_AT = 32  # files whose headers decide whether reading the rest into memory is worth a try
+_LOOKED_AT = 32  # files whose headers decide whether to try reading all into memory
 
 
 class FolderReader:
-    """Image files, decoded anew in each epoch.
+    """Image files, decoded in each epoch.
 
-    The worker processes stay for the whole run; a request carries its epoch and its samples, so they need no state.
+    Worker processes live for the whole run. They have no state, because a request contains its epoch and its samples.
 
     Args:
         files: The split.
-        workers: Processes that decode; 0 decodes in this one.
+        workers: Processes that decode; 0 for this one.
     """
 
     def __init__(self, files: ImageFiles, workers: int) -> None:
@@ -51,7 +51,7 @@ class FolderReader:
                 num_workers=self.workers,
                 collate_fn=_as_is,
                 persistent_workers=self.workers > 0,
-                # Its default would draw a base seed from torch's global generator, and so move it.
+                # By default it would draw a seed from torch's global generator.
                 generator=torch.Generator(),
             )
             self._loaders[view] = loader, requests
@@ -81,12 +81,12 @@ def _as_is(answer: NDArray[np.uint8] | UserError) -> NDArray[np.uint8] | UserErr
 
 
 def read_all(files: ImageFiles, limit: int, threads: int) -> NDArray[np.uint8] | None:
-    """All images of a split as uint8 [N, H, W, 3], or None where they differ in size or take more than `limit` bytes.
+    """All images of a split as uint8 [N, H, W, 3], or None if sizes differ or they take more than `limit` bytes.
 
     Args:
         files: The split.
         limit: In bytes.
-        threads: That decode.
+        threads: Decoding threads.
     """
     count = len(files.listing)
     first = files.shape(0)

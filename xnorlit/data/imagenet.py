@@ -34,16 +34,16 @@ _SYNSET = re.compile(r"n\d{8}")
 
 
 def scan_flat(folder: Path, classes: tuple[str, ...], labels_file: Path | None, around: Path) -> ImageFiles:
-    """A flat validation folder as if it had class folders, with the same listing and hash as that layout.
+    """Scan a flat validation folder; listing and hash are those of the layout with class folders.
 
     Args:
         folder: The images.
-        classes: The training split's, which the synsets must belong to.
-        labels_file: The ground truth or mapping; searched for when None.
-        around: The data set's root, where it is searched for.
+        classes: Classes of the training split, which must include all synsets.
+        labels_file: The ground truth or mapping; None to search for it.
+        around: Root of the data set, where it is searched.
 
     Raises:
-        UserError: No such file, or it does not fit the images or the classes.
+        UserError: There is no such file, or it does not fit the images or the classes.
     """
     files = tree.flat_images(folder)
     path = labels_file or _find_labels(folder, around)

@@ -1,4 +1,4 @@
-"""The content of a split without pixels: names, labels and classes."""
+"""A split without its pixels: names, labels and classes."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ class Listing:
 
     Args:
         classes: Class names, by label.
-        names: One per sample, unique and the same on every machine: `cat/0006.jpg`, not a path of this one.
+        names: One unique name per sample, equal on every machine: `cat/0006.jpg`, not an absolute path.
         labels: int64 [N], 0..classes-1.
     """
 
@@ -43,7 +43,7 @@ class Listing:
     def subset(self, members: NDArray[np.int64]) -> "Listing":
         """The listing of some of the samples.
 
-        Its digest is derived from this one's and the positions, so it needs no names.
+        Its digest is derived from this digest and the positions, so names are not needed.
         """
         digest = hashlib.sha256(self.sha256.encode() + members.astype("<i8").tobytes()).hexdigest()
         names = [self.names[member] for member in members.tolist()] if self.names else []

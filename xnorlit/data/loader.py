@@ -1,4 +1,4 @@
-"""The iterable of training: batches in a pure order, with a position that can be saved."""
+"""The training loader: batches in a deterministic order, with a position that can be saved."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -31,7 +31,7 @@ class Batch(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """A split in the form that a loader needs."""
+    """A split as a loader needs it."""
 
     reader: Reader
     labels: NDArray[np.int64]
@@ -41,23 +41,23 @@ class Samples(NamedTuple):
 
 
 class BatchLoader:
-    """Iterates over a split, one epoch per pass, and knows (epoch, sample) so that a run resumes on the next sample.
+    """Iterates over a split, one epoch per pass. Its state (epoch, sample) lets a run resume with the next sample.
 
-    An abandoned pass counts as an epoch, except that the first pass after `load_state_dict` continues at the saved
-    position. The state advances before a batch is yielded, so it is right even if the caller stops after `len()`
-    batches without exhausting the iterator, as Lightning does.
+    An abandoned pass counts as an epoch. The first pass after `load_state_dict` continues at the saved position. The
+    state advances before a batch is yielded, so it is correct even if the caller stops after `len()` batches without
+    exhausting the iterator, as Lightning does.
 
     Args:
-        samples: What to read.
-        view: How to show it.
-        batch_size: Samples that this process takes at once.
+        samples: The split.
+        view: Its crop, flip and size.
+        batch_size: Samples of a batch in this process.
         shuffle: A training loader: order by (seed, epoch), each step's samples divided over all processes. Otherwise
             listing order, each sample in exactly one process.
         rank: This process.
         world: Number of processes.
         global_batch: Samples of an optimizer step over all processes; `batch_size * world` unless given.
-        pending: Number of batches that were handed out and are still being worked on: a run that is stopped within a
-            step resumes with that step's first batch.
+        pending: Number of yielded batches that are still in work. A run that stops within a step resumes with the first
+            batch of that step.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class BatchLoader:
         return self._length
 
     def __iter__(self) -> Iterator[Batch]:
-        # A generator: the extra iter() that Lightning makes starts nothing before its first batch is requested.
+        # A generator, so that Lightning's extra iter() starts nothing before the first batch is requested.
         if self.position and not self._resuming:
             self.epoch, self.position = self.epoch + 1, 0
         self._resuming = False
@@ -97,7 +97,7 @@ class BatchLoader:
             for number, (portion, images) in enumerate(zip(portions, pictures, strict=True), start=1):
                 last = number == len(portions)
                 if last:
-                    # Frees the backend's threads now: the code after the last yield may never run.
+                    # Free the backend's threads now, because the code after the last yield may never run.
                     pictures.close()
                 self.epoch, self.position = (epoch + 1, 0) if last else (epoch, first + number)
                 indices = torch.from_numpy(portion.samples)
@@ -106,9 +106,9 @@ class BatchLoader:
                     return
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the first step that has not been worked through begins: `{epoch, sample, global_batch}`.
+        """The start of the first unfinished step: `{epoch, sample, global_batch}`.
 
-        It is counted in samples of the epoch's order, over all processes: any number of them may go on from it.
+        It counts samples over all processes, so any number of processes can resume from it.
         """
         done = self.epoch * self._length + self.position - self.pending()
         step = done % self._length // self.division.accumulate
@@ -116,10 +116,10 @@ class BatchLoader:
         return {"epoch": done // self._length, "sample": step * size, "global_batch": size}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Lets the next pass go on from a saved state.
+        """Continue the next pass from a saved state.
 
         Args:
-            state: Of `state_dict`; or `{epoch, position}`, counted in batches of one process, of an older version.
+            state: Result of `state_dict`; or `{epoch, position}` in batches of one process, of an older version.
 
         Raises:
             UserError: The state was saved with another global batch.

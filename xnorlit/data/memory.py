@@ -15,7 +15,7 @@ from xnorlit.data.reader import as_tensor
 class MemoryReader:
     """Images of one size in memory.
 
-    No workers: cutting and mirroring a batch of 64 at 32 pixels costs about a hundredth of a training step.
+    It needs no workers: to crop and mirror 64 images of 32 pixels takes about a hundredth of a training step.
 
     Args:
         images: uint8 [N, H, W, 3].

@@ -1,4 +1,4 @@
-"""The LightningDataModule that every experiment reads its images from."""
+"""The LightningDataModule of all image sets."""
 
 import time
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from xnorlit.edge.names import at_home
 from xnorlit.edge.processes import cores
 from xnorlit.errors import UserError
 
-_SMALL = 64  # up to this size, crops are those of CIFAR; above, those of ImageNet
+_SMALL = 64  # pixels; up to this size the crops of CIFAR, above those of ImageNet
 _SPLITS = ("train", "val", "test")
 
 
@@ -103,11 +103,11 @@ class ImageData(pl.LightningDataModule):
         self._listings: dict[str, Listing] = {}
 
     def prepare_data(self) -> None:
-        """Downloads and prepares what is missing; Lightning calls it on one process of each machine."""
+        """Download and prepare what is missing; Lightning calls it in one process per machine."""
         self._open()
 
     def setup(self, stage: str | None = None) -> None:
-        """Opens the splits, once; `stage` is Lightning's and changes nothing."""
+        """Open the splits once; `stage` is ignored."""
         self._open()
 
     def train_dataloader(self) -> BatchLoader:
@@ -125,10 +125,10 @@ class ImageData(pl.LightningDataModule):
         return loader
 
     def state_dict(self) -> dict[str, Any]:
-        """Where training goes on, for the checkpoint.
+        """Position of the training loader, for the checkpoint.
 
-        Lightning saves the loader's own state too, but gives it back only to a run that was stopped within an epoch.
-        An epoch that Lightning cuts short (limit_train_batches) is over for the loader, too.
+        Lightning saves the loader's state too, but restores it only if the run stopped within an epoch. An epoch that
+        Lightning cuts short (limit_train_batches) counts as finished.
         """
         if self._train_loader is None:
             return {}
@@ -139,31 +139,31 @@ class ImageData(pl.LightningDataModule):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Lets the next training loader go on where the saved one stood."""
+        """Restore the position of the training loader."""
         self._resume_at = state_dict
 
     def recount(self, checkpoint: dict[str, Any]) -> None:
-        """Counts the batches of an epoch under way as this process would have read them.
+        """Convert the batch counts of the current epoch to those of this process.
 
-        Lightning's counts are in batches of one process, which other devices or another batch_size make others of.
+        Lightning counts batches of one process, which depend on the devices and on batch_size.
 
         Args:
-            checkpoint: What a run is resumed from; changed in place.
+            checkpoint: The checkpoint to resume from; changed in place.
         """
         division, state = self._division(), checkpoint.get(type(self).__qualname__, {})
         if not state.get("sample") or state["global_batch"] != division.global_batch:
-            return  # An epoch begins, an older version did not note it, or the loader is going to refuse.
+            return  # An epoch starts, an older version did not record it, or the loader will refuse.
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
         change = state["sample"] // division.global_batch * division.accumulate - progress["processed"]
-        # What is ready and not yet completed, or the like, stays so.
+        # Keep the differences between ready and completed batches.
         progress.update({stage: count + change for stage, count in progress.items()})
 
     def val_dataloader(self) -> BatchLoader:
-        """Every validation sample once, in listing order."""
+        """Each validation sample once, in listing order."""
         return self._loader("val")
 
     def test_dataloader(self) -> BatchLoader:
-        """The test split, or val where there is none."""
+        """The test split, or val if there is none."""
         return self._loader("test")
 
     def predict_dataloader(self) -> BatchLoader:
@@ -171,11 +171,10 @@ class ImageData(pl.LightningDataModule):
         return self._loader("val")
 
     def training_sample(self, images: int) -> Iterator[Tensor]:
-        """Batches of the training split as its first epoch begins, augmented; the training loader is not moved.
+        """The first augmented batches of the training split; does not advance the training loader.
 
         Args:
-            images: How many pictures at least, over all processes, if there are as many; uint8 `(N, 3, S, S)` in each
-                batch.
+            images: Least number of pictures over all processes, if there are as many. Batches are uint8 `(N, 3, S, S)`.
         """
         loader = self._loader("train")
         with closing(iter(loader)) as batches:
@@ -187,11 +186,11 @@ class ImageData(pl.LightningDataModule):
 
     @property
     def val_crop(self) -> Crop:
-        """What validation shows of an image."""
+        """The crop of validation."""
         return self._views["val"].crop
 
     def spread_pictures(self, split: str, most: int) -> NDArray[np.uint8]:
-        """Images evenly spread over a split's listing, as validation shows its own; uint8 [N, size, size, 3].
+        """Images evenly spread over a split, cropped as in validation; uint8 [N, size, size, 3].
 
         Args:
             split: train, val or test.

@@ -1,10 +1,10 @@
 """Resizing a box of an image by Pillow's BILINEAR filter, in loops that numba compiles.
 
 A triangle of support max(1, scale) around each output pixel: interpolation when enlarging, an antialiased average when
-reducing. The area filter of OpenCV, which FFCV calls, takes longer than decoding the JPEG (2.0 ms against 0.9 for
-500 x 375 to 224 x 224; this one 0.3), and what it gives is not what the folder backend gives.
+reducing. FFCV uses the area filter of OpenCV. It takes longer than decoding the JPEG (2.0 ms against 0.9 for 500 x 375
+to 224 x 224; this filter 0.3), and its result differs from the folder backend's.
 
-Plain Python in this file: it can be read and imported without numba.
+This file is plain Python, which can be imported without numba.
 """
 
 import math
@@ -13,15 +13,15 @@ import numpy as np
 
 
 def resize(source, top, left, down, across, mirror, out):
-    """Writes a box of `source` at the size of `out`.
+    """Resize a box of `source` to the size of `out`.
 
     Args:
         source: uint8 [H, W, 3], contiguous.
-        top: Of the box.
-        left: Of the box.
+        top: Top of the box.
+        left: Left of the box.
         down: `triangle(height, size)` of the box.
         across: `triangle(width, size)` of the box.
-        mirror: Left to right, when true.
+        mirror: Whether to mirror left to right.
         out: uint8 [size, size, 3].
     """
     size = out.shape[0]
@@ -30,7 +30,7 @@ def resize(source, top, left, down, across, mirror, out):
     width = first_column[size - 1] + column_count[size - 1]
     rows = source.reshape(source.shape[0], -1)
     line = np.empty(3 * width, np.float32)
-    # Turned: with a column's pixels side by side, the second filter runs over contiguous memory like the first.
+    # Transposed, so that the second filter also runs over contiguous memory.
     columns = np.empty((width, 3 * size), np.float32)
     for y in range(size):
         line[:] = 0
@@ -46,7 +46,7 @@ def resize(source, top, left, down, across, mirror, out):
 
     pixels = np.empty(3 * size, np.float32)
     for x in range(size):
-        pixels[:] = np.float32(0.5)  # rounds when it is cut to an integer
+        pixels[:] = np.float32(0.5)  # rounds in the conversion to an integer
         for tap in range(column_count[x]):
             weight = column_weights[x, tap]
             column = columns[first_column[x] + tap]
@@ -60,7 +60,7 @@ def resize(source, top, left, down, across, mirror, out):
 
 
 def triangle(extent, size):
-    """What each of `size` output pixels is made of: a run of the `extent` input pixels, and their weights.
+    """For each of `size` output pixels, the run of input pixels (of `extent`) that it averages, and their weights.
 
     Returns:
         The run's first pixel and length, int64 [size] each, and weights, float32 [size, taps], that sum to 1.

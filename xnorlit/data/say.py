@@ -1,4 +1,4 @@
-"""Lines and progress bars on the terminal: once per run, and plain without a terminal."""
+"""Terminal output of the data room, from the first process only."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def say(text: str) -> None:
-    """Prints a line with the tag [data] and logs it, only on the first process of all machines."""
+    """Print a line with the tag [data], and log it; only in the first process."""
     if not is_first():
         return
     console.say("data", text)

@@ -1,4 +1,4 @@
-"""The JSON next to a .beton: what the format has no room for, and the hash that proves the pixels complete."""
+"""The JSON beside a .beton: data that the format cannot hold, and a hash of the file."""
 
 import hashlib
 import json
@@ -54,7 +54,7 @@ def load(beton: Path) -> Sidecar:
     """The sidecar of a .beton.
 
     Raises:
-        UserError: It is missing or not one of ours.
+        UserError: It is missing or is no sidecar.
     """
     path = path_of(beton)
     if not path.exists():
@@ -86,7 +86,7 @@ def _sidecar(fields: Fields) -> Sidecar:
 
 
 def listing(beton: Beton, sidecar: Sidecar) -> Listing:
-    """The listing of a .beton; only the hash of its names remains."""
+    """The listing of a .beton, which has the hash of the names instead of the names."""
     return Listing(tuple(sidecar.classes), (), beton.labels, sidecar.listing_sha256)
 
 
@@ -102,14 +102,15 @@ def file_sha256(path: Path) -> str:
 def verify(path: Path, *, pixels: bool = True) -> tuple[Beton, Sidecar]:
     """Opens a .beton and checks it against its sidecar.
 
-    The whole file is hashed once; the result is stored beside it and valid as long as its size and time stay the same.
+    The whole file is hashed once. The result is stored beside it and valid while size and modification time are the
+    same.
 
     Args:
         path: The .beton.
-        pixels: Hash the file; without, only tables and counts are compared.
+        pixels: Whether to hash the file; otherwise only tables and counts are compared.
 
     Raises:
-        UserError: The file is incomplete, or not the one that the sidecar describes.
+        UserError: The file is incomplete, or is not the file of the sidecar.
     """
     beton, described = open_beton(path), load(path)
     labels = np.bincount(beton.labels.clip(min=0), minlength=len(described.classes))
@@ -128,7 +129,7 @@ def verify(path: Path, *, pixels: bool = True) -> tuple[Beton, Sidecar]:
 
 
 def remember(path: Path, sha256: str) -> None:
-    """Records beside a .beton that its hash is known; in a read-only folder, hashing is repeated next time."""
+    """Store the hash of a .beton beside it; in a read-only folder the next run hashes again."""
     try:
         with atomic.path(_note(path)) as note:
             note.write_text(json.dumps([*_stamp(path), sha256]))

@@ -1,4 +1,4 @@
-"""From the user's source to its splits: a named set, a folder tree, or .beton files."""
+"""Image sources: named sets, folder trees and .beton files."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -21,7 +21,7 @@ from xnorlit.errors import UserError, did_you_mean
 
 Triple = tuple[float, float, float]
 
-# Per channel in 0..255 units, as torchvision and the CIFAR literature state them in 0..1.
+# Per channel, 0 to 255; torchvision and the CIFAR literature give them from 0 to 1.
 IMAGENET_MEAN: Triple = (123.675, 116.28, 103.53)
 IMAGENET_STD: Triple = (58.395, 57.12, 57.375)
 CIFAR10_MEAN: Triple = (125.31, 122.95, 113.87)
@@ -65,7 +65,7 @@ Split = ImageArray | ImageFiles | BetonFile
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A data set's splits and what is known about its pixels."""
+    """The splits of a data set, with mean and deviation."""
 
     name: str
     kind: Literal["synthetic", "named", "tree", "beton"]

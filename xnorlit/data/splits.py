@@ -1,4 +1,4 @@
-"""The splits of a folder in any layout: which subfolders are train and val."""
+"""Find the splits of a folder: which subfolders are train, val and test."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A survey of an image set: enough to choose a recipe, without reading it."""
+"""A quick survey of an image set, for choosing a recipe."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ class Probe:
         shorter_side: Median over a sample of training images, in pixels.
         sizes: Smallest and largest (height, width) of the sample, by area.
         classes: Class names.
-        counts: Samples of each split; expected numbers for a set that is not downloaded yet.
+        counts: Samples of each split; the expected numbers if the set is not downloaded yet.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Probe:
 
 
 def probe(source: str, root: Path = Path("data")) -> Probe:
-    """Reads an image set's names and the headers of some images; downloads nothing.
+    """Read the names of an image set and the headers of some images; downloads nothing.
 
     Args:
         source: A named set, a folder tree or .beton files.

@@ -1,10 +1,10 @@
-"""The built-in image set: generated, deterministic, and always labelled synthetic.
+"""The built-in image set: generated and deterministic.
 
 Class = silhouette (5) x surface (2); background, clutter, pose, colour, light, occlusion and noise are nuisance. The
 classes are hard enough that accuracy rises over epochs and that a float network beats a binary one.
 
-An image is a pure function of (seed, index, size): any count and any size come from the same code, and image i does
-not depend on how many others are made. Coordinates run over [-1, 1]; U is uniform, N is normal.
+An image is a pure function of (seed, index, size) and does not depend on the number of images. Coordinates run over
+[-1, 1]; U is uniform, N is normal.
 """
 
 import numpy as np
@@ -22,11 +22,11 @@ CLASSES = tuple(f"{surface}-{silhouette}" for silhouette in SILHOUETTES for surf
 MEAN = (120.9, 120.2, 120.6)
 STD = (50.4, 50.6, 50.5)
 
-_CHUNK = 128  # images made at once: large enough to amortise numpy's calls, small enough to stay in the caches
+_CHUNK = 128  # images per batch: large enough to amortise numpy's calls, small enough for the caches
 
 
 def labels(count: int) -> NDArray[np.int64]:
-    """Class numbers of the first `count` images: they take turns, so any prefix is balanced."""
+    """Labels of the first `count` images; the classes alternate, so any prefix is balanced."""
     return np.arange(count, dtype=np.int64) % len(CLASSES)
 
 
@@ -47,7 +47,7 @@ def generate(count: int, size: int = 32, seed: int = 0, start: int = 0) -> NDArr
 
 
 class _Draws:
-    """Hands out the images' random numbers one after the other, each shaped [N, 1, 1] or [N, 1, 1, k]."""
+    """Yields the random numbers of the images in order, each shaped [N, 1, 1] or [N, 1, 1, k]."""
 
     def __init__(self, key: int, indices: NDArray[np.int64]) -> None:
         self.key, self.indices = key, indices

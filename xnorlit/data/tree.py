@@ -46,7 +46,7 @@ class ImageFiles:
                 turned = pictures.orientation(image) >= 5
                 if turned and image.format not in ("JPEG", "MPO", "PNG", "WEBP"):
                     raise ValueError("Pillow's versions differ in whether the header's sides are turned already")
-        except Exception:  # Pillow's format plug-ins raise nearly everything on broken files.
+        except Exception:  # Pillow's plug-ins raise almost any exception on broken files.
             height, width = self.open(index).size[::-1]  # raises the error that names the file
             turned = False
         return (width, height) if turned else (height, width)
@@ -88,5 +88,5 @@ def scan(folder: Path) -> ImageFiles:
 
 
 def flat_images(folder: Path) -> list[str]:
-    """Names of the images that lie in the folder itself, sorted."""
+    """Names of the images directly in the folder, sorted."""
     return sorted(entry.name for entry in os.scandir(folder) if entry.is_file() and is_image(entry.name))

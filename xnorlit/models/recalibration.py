@@ -1,4 +1,4 @@
-"""Estimates the running statistics of batch norms again."""
+"""Re-estimation of the running statistics of batch norms."""
 
 from collections.abc import Iterable
 
@@ -11,11 +11,11 @@ from xnorlit.errors import UserError
 
 @torch.no_grad()
 def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Sets every batch norm's running mean and variance to their plain averages over some batches, in fp32.
+    """Set the running mean and variance of every batch norm to their plain averages over some batches, in fp32.
 
-    Training leaves an exponential average over its last steps; where weights have moved since, or were binarised, it is
-    of another network. While the averages are taken each norm divides by its own batch's statistics, as in training;
-    all else is in evaluation mode: codes as they are packed, no dropout. Modes are left as they were.
+    Training leaves an exponential average over its last steps, which no longer fits weights that moved or were
+    binarised. Meanwhile each norm uses the statistics of its batch, as in training. All else is in evaluation mode:
+    codes as they are packed, and no dropout. Modes are restored.
 
     Args:
         model: The network, on the device of the batches.
@@ -30,7 +30,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
     model.eval()
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # torch's word for a plain average
+        norm.momentum = None  # torch's setting for a plain average
         norm.train()
     empty = True
     try:

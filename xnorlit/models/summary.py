@@ -1,4 +1,4 @@
-"""What a network weighs and computes, layer by layer."""
+"""Bits, multiply-adds and memory of a network, layer by layer."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from xnorlit.models.builder import AlexNet
 from xnorlit.models.built import BuiltNetwork, DuplicateChannels
 
 LAYERS = (BinaryLayer, nn.modules.conv._ConvNd, nn.Linear)
-REAL = 32  # bits of a number in fp32, and what a binarizer says of operands that stay real
+REAL = 32  # bits of an fp32 number, and of operands that a binarizer keeps real
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Summary:
 
     @property
     def parameters(self) -> int:
-        """Trained numbers, everything counted."""
+        """Number of all trained values."""
         return sum(layer.parameters for layer in self.layers)
 
     @property
@@ -108,7 +108,7 @@ class Summary:
 
     @property
     def binary_packed_bits(self) -> int:
-        """The part of it that belongs to layers with one-bit weights: the weights, and what leads to the next layer."""
+        """The part of `packed_bits` in layers with one-bit weights, including what leads to the next layer."""
         return sum(layer.packed_bits for layer in self.layers if layer.weight_bits == 1)
 
     def to_json(self) -> dict[str, Any]:
@@ -206,7 +206,7 @@ def _count(*modules: nn.Module) -> int:
 
 
 def summary(model: nn.Module, input_shape: Sequence[int] | None = None) -> Summary:
-    """What a network weighs and computes for one image, layer by layer; printed, it is a table.
+    """Bits, multiply-adds and memory of a network for one image, by layer; printed, it is a table.
 
     A network of the tables is measured as it would be packed, and nothing is computed. Of any other module the forward
     runs once, in evaluation mode, on zeros: its convolutions and linear layers are listed in the order in which they

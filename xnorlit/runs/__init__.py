@@ -1,4 +1,4 @@
-"""What a finished run left on disk, read back as typed records; needs neither torch nor Lightning."""
+"""The files of a finished run as typed records; needs neither torch nor Lightning."""
 
 from xnorlit.runs.curves import Curves, Series
 from xnorlit.runs.logged import LoggedRun

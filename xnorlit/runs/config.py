@@ -28,20 +28,20 @@ class _Distinct(yaml.SafeLoader):
 
 
 def load_yaml(text: str) -> Any:
-    """The plain values that a YAML text spells.
+    """Parse YAML into plain values.
 
     Raises:
         yaml.YAMLError: It is not YAML, or repeats a key within one block.
         UserError: It names a class that --no-code refuses.
     """
     value = yaml.load(text, Loader=_Distinct)
-    if isinstance(value, dict | list):  # A bare word is an option's value, which is looked at with its name.
+    if isinstance(value, dict | list):  # A bare string is the value of an option, which is checked with its name.
         refuse_code(value)
     return value
 
 
 def load_config(file: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, class paths that have moved replaced by today's; no Python objects are built from it.
+    """The mapping in a YAML file, with current class paths; builds no Python objects.
 
     Raises:
         UserError: The file is missing, is not YAML, or is not a mapping.
@@ -61,7 +61,7 @@ def load_config(file: Path) -> dict[str, Any]:
 
 # Keys that control a run or its location are not part of what the run computes.
 _DECISIONS = ("run.resume", "run.fresh", "run.root", "run.checkpoint_minutes", "run.wandb", "ckpt_path")
-# How a step's samples are divided over devices and time: with one global batch, any of them computes the same.
+# The division of a step over devices and time, which does not change the result of one global batch.
 _GLOBAL_BATCH = "data.global_batch"
 _DIVISION = (
     _GLOBAL_BATCH,
@@ -77,8 +77,8 @@ _DIVISION = (
 def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> tuple[str, ...]:
     """One line for each key in which an earlier run's configuration differs: `lr: started with 1, now 2`.
 
-    With a `data.global_batch` the devices, the nodes and the batch size are not compared. A run that was begun without
-    one has noted in its checkpoint how many samples a step had, and the loader holds it to that.
+    With `data.global_batch`, devices, nodes and batch size are not compared. A run without it recorded the samples per
+    step in its checkpoint, and the loader checks them.
 
     Args:
         ours: Dotted keys to values.

@@ -10,7 +10,7 @@ CHECKPOINTS = ("last.ckpt", "previous.ckpt")  # the newest first
 
 
 def state_of(run: Path) -> State:
-    """What a run's folder holds, whatever ended the process that wrote it.
+    """The state of a run's folder, however its process ended.
 
     Args:
         run: The run's directory. It holds nothing yet, a configuration and nothing trained (begun), a checkpoint to go
@@ -24,7 +24,7 @@ def state_of(run: Path) -> State:
 
 
 def take(run: Path) -> IO[str]:
-    """Claims a run's folder for this process; creates it if necessary.
+    """Claim a run's folder for this process; create it if necessary.
 
     Args:
         run: The run's directory.
@@ -51,7 +51,7 @@ def take(run: Path) -> IO[str]:
 
 
 def is_under_way(run: Path) -> bool:
-    """Whether the training that took a run's folder, with a lock on its `.lock`, still holds it.
+    """Whether a training holds the lock of a run's folder.
 
     Args:
         run: The run's directory.

@@ -1,4 +1,4 @@
-"""Whether W&B is to be asked, who is logged in, and what its refusals mean: for training, the dashboard and sync."""
+"""W&B's login and mode, and the meaning of its errors; for training, dashboard and sync."""
 
 import os
 from typing import Literal
@@ -23,12 +23,12 @@ _MODES: dict[str, Literal["online", "offline", "off"]] = {
 
 
 def wandb_mode() -> Literal["online", "offline", "off"]:
-    """WANDB_MODE or WANDB_DISABLED where they are set; else online where a login is found here, else offline.
+    """WANDB_MODE or WANDB_DISABLED if set; else online with a login, offline without.
 
-    The login is looked for, not tried: a key that has expired is one, and the server's answer says what it is.
+    The key of the login is not tried, so it may have expired; the server will tell.
 
     Raises:
-        UserError: WANDB_MODE is no mode, or another variable means nothing to W&B.
+        UserError: WANDB_MODE or another variable of W&B is invalid.
     """
     if os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on"):
         return "off"
@@ -40,10 +40,10 @@ def wandb_mode() -> Literal["online", "offline", "off"]:
 
 
 def check_environment() -> None:
-    """Refuses a WANDB_MODE that W&B does not know; it would answer with an error of its own once training is set up.
+    """Refuse an unknown WANDB_MODE before training is set up, where W&B would fail.
 
     Raises:
-        UserError: WANDB_MODE is no mode.
+        UserError: WANDB_MODE is invalid.
     """
     said = os.environ.get("WANDB_MODE", "")
     if said and said.lower() not in _MODES:
@@ -54,10 +54,10 @@ def check_environment() -> None:
 
 
 def logged_in() -> bool:
-    """Whether WANDB_API_KEY or an earlier `wandb login` gives a key; nothing is asked and nothing is sent.
+    """Whether WANDB_API_KEY or an earlier `wandb login` provides a key; sends nothing.
 
     Raises:
-        UserError: The key or another setting of W&B has no meaning.
+        UserError: The key or another setting of W&B is invalid.
     """
     check_environment()
     os.environ.setdefault("WANDB_SILENT", "true")
@@ -65,16 +65,16 @@ def logged_in() -> bool:
 
     try:
         return bool(wandb.login(prompt=False, verify=False))
-    except Exception as error:  # of wandb, and of pydantic about WANDB_BASE_URL and the like
+    except Exception as error:  # from wandb, or from pydantic about WANDB_BASE_URL and others
         why = " ".join(str(error).split())[:300]
         raise UserError(
-            f"W&B's settings make no sense: {why}. Correct the environment's WANDB_... or log in again (wandb login); "
+            f"W&B's settings are invalid: {why}. Correct the environment's WANDB_... or log in again (wandb login); "
             "--run.wandb off trains without it."
         ) from error
 
 
 def project(named: str = "xnorlit") -> str:
-    """The project that runs belong to: WANDB_PROJECT where it is set.
+    """The W&B project of runs: WANDB_PROJECT if set.
 
     Args:
         named: The project otherwise.
@@ -86,7 +86,7 @@ def reason(message: str) -> str:
     """Why W&B failed, and what to do about it.
 
     Args:
-        message: Of an exception, or of the wandb command.
+        message: Message of an exception or of the wandb command.
     """
     low = message.lower()
     if any(word in low for word in _NO_ENTRY):

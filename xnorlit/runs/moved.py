@@ -1,4 +1,4 @@
-"""Class paths that configurations of earlier versions name, and what they are called today."""
+"""Former class paths in configurations of earlier versions, and their current names."""
 
 from functools import cache
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where a run is filed: `<root>/<experiment>/<pair>/<arm>/seed-<n>`."""
+"""The place of a run: `<root>/<experiment>/<pair>/<arm>/seed-<n>`."""
 
 import os
 import re
@@ -25,15 +25,15 @@ class Place:
 
     @property
     def group(self) -> tuple[str, str]:
-        """What comparable runs share: (experiment, pair)."""
+        """(experiment, pair), which comparable runs share."""
         return self.experiment, self.pair
 
     @staticmethod
     def of(path: Path) -> "Place | None":
-        """The place that a path's last four names spell, or None.
+        """The place from the last four names of a path, or None.
 
         Args:
-            path: A folder; it need not exist.
+            path: A folder, which need not exist.
         """
         full = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links out of the root
         seed = _SEED.fullmatch(full.name)

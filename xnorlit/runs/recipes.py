@@ -19,7 +19,7 @@ def packaged() -> Path:
 
 
 def folders() -> list[Path]:
-    """Where recipes are looked for, in order: `experiments/` here, in each folder above, and the packaged one."""
+    """Folders of recipes, in search order: `experiments/` here, in each folder above, then the packaged one."""
     found = {}
     for folder in (Path(FOLDER), *(above / FOLDER for above in Path.cwd().parents), packaged()):
         if folder.is_dir():
@@ -28,7 +28,7 @@ def folders() -> list[Path]:
 
 
 def located(file: Path) -> Path:
-    """The file as named; if it is missing and named `experiments/...`, the first recipe file of that name.
+    """The file, or if it is missing and named `experiments/...`, the first recipe file of that name.
 
     So `xnorlit fit -c experiments/cifar10/base.yaml` also runs outside a checkout.
 
@@ -111,13 +111,13 @@ class Recipe:
         return self.overlays[arm]
 
     def remark(self, arm: str) -> str:
-        """What the overlay's line `# Remark: ...` says about the arm; empty without one."""
+        """The text of the line `# Remark: ...` in the overlay of an arm; empty without one."""
         lines = self.overlays[arm].read_text(encoding="utf-8").splitlines()
         return " ".join(line.removeprefix("# Remark:").strip() for line in lines if line.startswith("# Remark:"))
 
     @property
     def own(self) -> bool:
-        """Whether the folder is the user's to write to, and not the one inside the installed package."""
+        """Whether the folder is the user's own, not the one in the installed package."""
         return not self.folder.resolve().is_relative_to(Path(__file__).resolve().parents[1])
 
 
