@@ -12,6 +12,7 @@ from tests.export import executor
 from tests.packed.networks import integers_of_module, settle, unsettle
 from xnorlit.export.nodes import Affine, Shift, TwoSlope
 from xnorlit.export.pack import pack
+from xnorlit.packed import PackedNetwork
 from xnorlit.packed.document import document, parse
 
 MEAN, STD = (125.0, 123.0, 114.0), (63.0, 62.0, 67.0)
@@ -56,6 +57,8 @@ def held(model, side=20, classes=5, count=8, *, exact=True):
     pixels = pixels_for(count, side)
     expected, logits = integers_of_module(model.eval(), normalised(pixels))
     found, integers = executor.run(*packed, pixels)
+    for threads in (1, 2):
+        np.testing.assert_array_equal(PackedNetwork(*packed)(pixels, threads=threads), found)
     assert integers.keys() <= expected.keys()
     for name in integers:
         np.testing.assert_array_equal(integers[name], expected[name], err_msg=name)
@@ -147,7 +150,8 @@ def test_shortcuts_activations_and_ends_as_scripts_have_them(shortcut, activatio
 @pytest.mark.parametrize("binarizer", [xl.BiReal(), xl.ReActNet(), xl.AdaBin("scaled"), xl.AdaBin()], ids=repr)
 def test_shortcuts_and_activations_that_layers_have_themselves(binarizer):
     layers = [xl.BinaryConv2d(8, 8, 3, 1, 1, binarizer=binarizer), xl.BatchNorm2d(8)] * 1
-    layers += [xl.BinaryConv2d(8, 12, 3, 2, 1, groups=2, binarizer=binarizer), xl.BatchNorm2d(12)]
+    groups = 1 if binarizer.two_valued else 2
+    layers += [xl.BinaryConv2d(8, 12, 3, 2, 1, groups=groups, binarizer=binarizer), xl.BatchNorm2d(12)]
     layers += [xl.BinaryConv2d(12, 12, 1, binarizer=binarizer), nn.MaxPool2d(2), xl.BatchNorm2d(12)]
     packed = held(unkind(Net(*layers)))
     kinds = [type(node.op).__name__ for node in packed.graph.nodes]
@@ -204,6 +208,112 @@ def test_a_max_pool_in_front_of_a_sign_is_one_of_bits():
     pool = made["blocks.2"]
     assert made["blocks.3"].inputs == ("blocks.2",)
     assert type(made[pool.inputs[0]].op).__name__ == "Sign"
+
+
+# --- the networks of the package --------------------------------------------------------------------------------------
+NETWORKS = {
+    "resnet18-xnor": (xl.XNOR(), 40),
+    "resnet18-xnor-binary": (xl.XNOR(), 40),
+    "resnet18-bireal": (xl.BiReal(shortcut=False), 40),
+    "resnet18-reactnet": (xl.ReActNet(shortcut=False), 40),
+    "reactnet-a": (xl.ReActNet(shortcut=False), 40),
+    "resnet20": (xl.IRNet(), 32),
+    "resnet20-recu": (xl.ReCU(), 32),
+    "resnet18-cifar": (xl.IRNet(), 32),
+    "resnet18-cifar-adabin": (xl.AdaBin(), 32),
+    "quicknet-small": (xl.BNN(), 40),
+}
+
+
+@pytest.mark.parametrize("name", [n if n == "resnet20" else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS])
+@torch.no_grad()
+def test_a_network_of_the_package_packs_to_its_own_evaluation(name):
+    """Logits are equal only if each sign was."""
+    binarizer, side = NETWORKS[name]
+    torch.manual_seed(0)
+    model = xl.create(name, binarizer=binarizer, classes=5, image_size=side, mean=MEAN, std=STD)
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:
+            unsettle(module)
+    settle(model.eval(), torch.from_numpy(pixels_for(16, side, 9)).permute(0, 3, 1, 2), variances=True)
+    packed = pack(model, image_size=side, classes=CLASSES)
+    assert packed.weight.layers == sum(layer.binarizer.weight_bits == 1 for _, layer in model.layers())
+    pixels = pixels_for(40, side)
+    np.testing.assert_array_equal(PackedNetwork(*packed)(pixels), model(torch.from_numpy(pixels).permute(0, 3, 1, 2)))
+
+
+# --- trained ----------------------------------------------------------------------------------------------------------
+class Shapes:
+    """Pictures of three kinds of stripes, in noise: something that a network learns in seconds."""
+
+    def __init__(self, count, side=24, seed=0):
+        rng = np.random.default_rng(seed)
+        self.labels = rng.integers(0, 5, count)
+        across, down = np.meshgrid(np.arange(side), np.arange(side))
+        angles = self.labels[:, None, None] * np.pi / 5
+        waves = np.sin(np.cos(angles) * across + np.sin(angles) * down + rng.uniform(0, 6, (count, 1, 1)))
+        light = 128 + 40 * waves[..., None] + 50 * rng.standard_normal((count, side, side, 3))
+        self.pixels = light.clip(0, 255).astype(np.uint8)
+
+
+def trained(model, steps=40):
+    """The module after some steps on stripes, and the share of others that it tells apart."""
+    learnt, optimizer = Shapes(1024), torch.optim.Adam(model.parameters(), 3e-3)
+    tended = xl.attach(optimizer, model)
+    images, labels = normalised(learnt.pixels), torch.from_numpy(learnt.labels)
+    for step in range(steps):
+        tended.on_epoch(step * 10 // steps, 10)
+        batch = torch.randint(len(images), (64,))
+        loss = F.cross_entropy(model.train()(images[batch]), labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    others = Shapes(256, seed=1)
+    with torch.no_grad():
+        return (model.eval()(normalised(others.pixels)).argmax(1).numpy() == others.labels).mean()
+
+
+@torch.no_grad()
+def flips(model, count):
+    """Images of `count` for which the packed network's logits are not those of evaluation, bit for bit."""
+    packed = PackedNetwork(*packed_of(model, 24))
+    pixels = Shapes(count, seed=2).pixels
+    ours = packed(pixels)
+    theirs = np.concatenate([model(normalised(pixels[i : i + 100])).numpy() for i in range(0, count, 100)])
+    np.testing.assert_array_equal(np.argsort(-ours, 1)[:, :5], np.argsort(-theirs, 1)[:, :5])
+    return int((ours != theirs).any(1).sum())
+
+
+def residual(binarizer):
+    torch.manual_seed(0)
+    return Net(Block(8, 8, binarizer=binarizer), Block(8, 16, 2, binarizer=binarizer, shortcut="pool"))
+
+
+@pytest.mark.parametrize(
+    ("binarizer", "count"),
+    [
+        (xl.ReActNet(shortcut=False, rprelu=False), 100),
+        *(
+            pytest.param(each, 1000, marks=pytest.mark.slow)
+            for each in (xl.XNOR(), xl.BiReal(), xl.ReActNet(), xl.AdaBin(), xl.IRNet())
+        ),
+    ],
+    ids=repr,
+)
+def test_a_trained_residual_network_flips_no_sign(binarizer, count):
+    model = residual(binarizer)
+    assert trained(model) > 0.5, "it has learned nothing"
+    assert flips(model, count) == 0
+
+
+@pytest.mark.slow
+def test_torchvisions_resnet_trains_after_binarize_and_flips_no_sign():
+    torch.manual_seed(0)
+    model = torchvision.models.resnet18(num_classes=5)
+    model.conv1, model.maxpool = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.Identity()
+    xl.binarize_(model, "XNOR", skip=["conv1", "fc", "*.downsample"])
+    assert trained(model, 30) > 0.5, "it has learned nothing"
+    assert flips(model, 1000) == 0
 
 
 # --- layers of the user's own -----------------------------------------------------------------------------------------

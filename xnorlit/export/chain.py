@@ -13,7 +13,7 @@ from xnorlit.export.maps import Halves
 from xnorlit.export.operands import operand_of, reads_plainly, refuse
 from xnorlit.export.trace import AVERAGES, LAYERS, SMALL, Step, Trace
 from xnorlit.layers import BinaryConv2d, BinaryLayer, BinaryLinear
-from xnorlit.models.builder import DuplicateChannels
+from xnorlit.models.built import DuplicateChannels
 from xnorlit.packed.graph import Operand
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xnorlit.export.nodes import Add, Affine, AveragePool, Concat, GlobalAverage, Shift, Subsample
-from xnorlit.models.builder import DuplicateChannels
+from xnorlit.models.built import DuplicateChannels
 
 Shape = tuple[int, ...]
 
@@ -181,7 +181,8 @@ def _sliced(call: Call) -> nn.Module | None:
         return None
     steps = {part.step or 1 for part in index[2:] if part.start in (None, 0) and part.stop is None}
     sliced = all(part.start in (None, 0) and part.stop is None for part in index[2:])
-    return Subsample(steps.pop()) if sliced and len(steps) == 1 and min(steps | {1}) > 0 else None
+    step = max(steps, default=0)
+    return Subsample(step) if sliced and steps == {step} and step > 0 else None
 
 
 def _mean(call: Call) -> nn.Module | None:
@@ -210,7 +211,7 @@ def average_pool(
 def square(value: Any) -> int | None:
     """Of an argument that may be one number or two: the number; None where two differ."""
     pair = tuple(value) if isinstance(value, tuple | list) else (value,)
-    return int(pair[0]) if len(set(pair)) == 1 and len(pair) <= 2 else None
+    return int(next(iter(pair))) if len(set(pair)) == 1 and len(pair) <= 2 else None
 
 
 def _max_pool(

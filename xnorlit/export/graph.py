@@ -27,7 +27,7 @@ from xnorlit.export.operands import operand_of, packed_bits, reads_plainly, refu
 from xnorlit.export.thresholds import real_steps
 from xnorlit.export.trace import IMAGES, LAYERS, Trace
 from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d, BinaryLayer, Conv2d
-from xnorlit.models.builder import DuplicateChannels
+from xnorlit.models.built import DuplicateChannels
 from xnorlit.packed import graph as packed
 from xnorlit.packed.graph import PIXELS, Ending, Layer, Map, Node, Operand, Weights, Window
 
@@ -153,11 +153,11 @@ def _operations(trace: Trace) -> list[_Op]:
     ops: list[_Op] = []
     names: set[str] = {PIXELS}
 
-    def add(name: str, module: nn.Module, inputs: list[_Op | None], shape: tuple[int, ...], place: str) -> _Op:
+    def add(name: str, module: nn.Module, inputs: Sequence[_Op | None], shape: tuple[int, ...], place: str) -> _Op:
         while name in names:
             name += "_"
         names.add(name)
-        ops.append(_Op(name, module, inputs, shape, place))
+        ops.append(_Op(name, module, list(inputs), shape, place))
         for each in inputs:
             if each is not None:
                 each.users.append(ops[-1])
@@ -165,7 +165,7 @@ def _operations(trace: Trace) -> list[_Op]:
 
     for step in trace.steps:
         name, place, shape = step.name, step.place, trace.shapes[step.name]
-        inputs = [made[each] for each in step.inputs]
+        inputs: list[_Op | None] = [made[each] for each in step.inputs]
         if not isinstance(step.module, LAYERS):
             pixels = f"it stands between the pixels and the first layer{place}"
             refuse(None in inputs, name, pixels)
@@ -289,8 +289,9 @@ def _apart(reader: _Op, between: Sequence[_Op]) -> bool:
     """Whether the positions of a flattened map have thresholds of their own."""
     flat = between[0]
     features = flat.shape[0]
-    binarizer = reader.module.binarizer  # type: ignore[union-attr]
-    own = [values for module in (binarizer, *(op.module for op in between)) for values in _tensors(module)]
+    assert isinstance(reader.module, BinaryLayer)
+    modules = [reader.module.binarizer, *(op.module for op in between)]
+    own = [values for module in modules for values in _tensors(module)]
     given = flat.inputs[0]
     assert given is not None
     return math.prod(given.shape[1:]) > 1 and any(values.numel() == features for values in own)
@@ -334,6 +335,7 @@ def _at_ending(reader: _Op, before: _Op, operand: Operand, pixels: Map) -> _Bits
             return None
         op = op.inputs[0]
     layer = op.module
+    assert isinstance(reader.module, BinaryLayer)
     if not isinstance(layer, BinaryLayer) or layer.binarizer.two_valued or len(op.users) != 1:
         return None
     kinds = ["pool" if isinstance(each.module, nn.MaxPool2d) else "flat" for each in found if not each.elementwise]

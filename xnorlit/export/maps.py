@@ -87,6 +87,7 @@ def _parts(module: nn.Module, outputs: int, flat: bool, name: str) -> list[Affin
         scale = gamma / (module.running_var.double() + module.eps).sqrt()
         shift = -module.running_mean.double() * scale
         shift = shift if module.bias is None else shift + module.bias.double()
+        scale, shift = (v.expand(outputs) if v.numel() == 1 else v for v in (scale, shift))
         return [AffineMap(_features(scale, outputs), _features(shift, outputs))]
     return _kinked(module, outputs, flat, name)
 

@@ -46,14 +46,15 @@ from xnorlit.layers import (
     Conv2d,
     Linear,
 )
-from xnorlit.models.builder import AlexNet, DuplicateChannels, Normalize
+from xnorlit.models.builder import AlexNet
+from xnorlit.models.built import DuplicateChannels, Normalize, WholeNorm
 
 BATCH = 3  # images of the pass that finds shapes: enough to tell a batch from one image
 PIXELS = 256  # values of one
 
 # What the engine knows. The leaves of a trace are these and, of each binary layer, the module that stands behind it.
 LAYERS = (BinaryConv2d, BinaryLinear, nn.Conv2d, nn.Linear, Conv2d, Linear)
-NORMS = (BatchNorm1d, BatchNorm2d, nn.BatchNorm1d, nn.BatchNorm2d)
+NORMS = (BatchNorm1d, BatchNorm2d, nn.BatchNorm1d, nn.BatchNorm2d, WholeNorm)
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.PReLU, nn.LeakyReLU, nn.Hardtanh, RPReLU, Maxout)
 WITHOUT_EFFECT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.Identity)
 AVERAGES = (nn.AvgPool2d, nn.AdaptiveAvgPool2d, AdaptiveAvgPool2d)
@@ -281,10 +282,9 @@ class _Values(fx.Interpreter):
     def _noted(self, n: fx.Node, value: Any) -> Any:
         if isinstance(value, Tensor):
             # What is spread over an image's shape depends on no image.
-            inputs = [n.args[0]] if n.target in ("expand_as", "expand", "view_as") else n.all_input_nodes
-            if n.op == "placeholder" or any(
-                isinstance(self.found[one], Moving) or self.found[one] is ... for one in inputs
-            ):
+            inputs = n.all_input_nodes[:1] if n.target in ("expand_as", "expand", "view_as") else n.all_input_nodes
+            given = [self.found[one] for one in inputs]
+            if n.op == "placeholder" or any(isinstance(one, Moving) or one is ... for one in given):
                 return Moving(n, tuple(value.shape))
             return value[:1] if n.target in ("expand_as", "expand") else value
         numbers = isinstance(value, tuple) and all(isinstance(each, int) for each in value)

@@ -133,7 +133,7 @@ def summarize(model: BuiltNetwork) -> Summary:
     """Measures a network; one on torch's `meta` device will do.
 
     Of a table nothing is computed, and packed sizes are those of a packed file. A design's forward runs once, and what
-    has no codes counts in fp32, see `summary`.
+    has no codes counts in fp32, see `summary`; so it does in a table whose method adds shortcuts or centres.
 
     Args:
         model: The network.
@@ -142,6 +142,7 @@ def summarize(model: BuiltNetwork) -> Summary:
         return _run(model, (3, model.image_size, model.image_size))
     links = list(_links(model))
     readers = [layer for _, layer, _ in links[1:]]
+    graph = any(layer.shortcut or layer.binarizer.two_valued for _, layer, _ in links)
     real = all(min(layer.binarizer.weight_bits, layer.binarizer.input_bits) == REAL for _, layer, _ in links)
     return Summary(
         tuple(
@@ -153,10 +154,11 @@ def summarize(model: BuiltNetwork) -> Summary:
                 layer.binarizer.input_bits,
                 layer.weight[0].numel() * torch.Size(model.outputs[name]).numel(),
                 _count(layer, *between),
-                REAL * _count(layer, *between) if real else _packed_bits(layer, between, reader),
+                _unfolded(layer, _count(layer, *between)) if real or graph else _packed_bits(layer, between, reader),
             )
             for (name, layer, between), reader in zip(links, [*readers, None], strict=True)
-        )
+        ),
+        folded=not graph,
     )
 
 
@@ -173,6 +175,12 @@ def _links(model: AlexNet) -> Iterator[tuple[str, BinaryLayer, list[nn.Module]]]
                 between.append(module)
     assert layer is not None
     yield name, layer, between
+
+
+def _unfolded(layer: BinaryLayer, count: int) -> int:
+    """Bits of a layer's codes, and of its other parameters in fp32."""
+    weights = layer.weight.numel()
+    return layer.binarizer.weight_bits * weights + REAL * (count - weights)
 
 
 def _packed_bits(layer: BinaryLayer, between: Sequence[nn.Module], reader: BinaryLayer | None) -> int:
