@@ -141,6 +141,7 @@ def tried(path: Path) -> int:
 
     from xnorlit.errors import UserError
     from xnorlit.packed import load
+    from xnorlit.packed.graph import POOLS, Layer
 
     try:
         network = load(path)
@@ -148,10 +149,15 @@ def tried(path: Path) -> int:
         str(error).encode()
         return 0
     "".join([network.graph.network, *network.graph.classes]).encode()
-    at, products = network.graph.input, 0
-    for layer in network.graph.layers:
-        products += math.prod(layer.sums(at)) * math.prod(layer.looks(at).kernel) * at.channels // layer.groups
-        at = layer.output(at)
+    flows, products = network.graph.flows(), 0
+    for node in network.graph.steps:
+        at = flows[node.inputs[0]].map
+        products += math.prod(flows[node.name].map) + math.prod(at)
+        if isinstance(node.op, Layer):
+            window = math.prod(node.op.looks(at).kernel)
+            products += math.prod(node.op.sums(at)) * window * at.channels // node.op.groups
+        elif isinstance(node.op, POOLS):
+            products += math.prod(flows[node.name].map) * node.op.kernel**2
     if products > MOST_PRODUCTS:
         return 1
     size = network.graph.image_size

@@ -13,6 +13,7 @@ NUMBERS = [0, 1, -1, 2, 3, 7, 8, 31, 32, 33, 255, 256, 4095, 4096, 4097, 2**16, 
 NUMBERS += [2**53, 2**62, 2**63, 2**64, 10**30, -(2**31), -(2**63), 0.5, -0.0, 1e-30, 1e30, 1e308]
 NUMBERS += [float("inf"), float("-inf"), float("nan")]
 VALUES = [None, True, False, "", "signs", "codes", "reals", "pixels", "planes", "float", "int8", "K", "none", "\ud800"]
+VALUES += ["layer", "affine", "add", "sign", "flatten", "ones", "absent", "fp32", "fp64", "stem", "add1", "sign1"]
 VALUES += [[], {}, [[]], [0], [1, 1], [2**62] * 2, "\0", "é" * 50]
 PIECES = [b"0", b"9" * 18, b"-1", b"null", b"1e999", b"\0", b"NaN", b"[]", b"{}", b"[" * 900, b'"', b"\\ud800", b"\xff"]
 # Quiet and signalling NaN, infinities, the largest, the smallest, -0, the ends of whole numbers.

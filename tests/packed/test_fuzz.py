@@ -11,7 +11,8 @@ import pytest
 from tests.packed import fuzz, tiny
 from tests.packed.mutation import Corpus
 from xnorlit.packed import load
-from xnorlit.packed.graph import ENDINGS, OPERANDS, WEIGHTS
+from xnorlit.packed.document import OPERATIONS
+from xnorlit.packed.graph import BORDERS, ENDINGS, OPERANDS, SUMS, WEIGHTS, Layer
 
 FILES = sorted(fuzz.CORPUS.glob("*.safetensors"))
 
@@ -30,7 +31,12 @@ def test_the_corpus_is_what_its_function_makes(tmp_path):
 
 
 def test_the_corpus_has_every_kind_of_operand_weights_and_ending():
-    layers = [layer for path in FILES for layer in load(path).graph.layers]
+    nodes = [node for path in FILES for node in load(path).graph.steps]
+    layers = [node.op for node in nodes if isinstance(node.op, Layer)]
+    assert {type(node.op) for node in nodes} == {Layer, *OPERATIONS.values()}
+    assert {layer.border for layer in layers} == set(BORDERS)
+    assert {layer.accumulate for layer in layers} == set(SUMS)
+    assert {layer.window_sum for layer in layers} == {False, True}
     assert {layer.operand.form for layer in layers} == set(OPERANDS)
     assert {layer.weights.form for layer in layers} == set(WEIGHTS)
     assert {layer.ending.form for layer in layers} == set(ENDINGS)

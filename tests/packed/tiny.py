@@ -113,7 +113,12 @@ def joined(header, graph, data):
 
 def write_corpus(folder):
     """The files that the fuzzer begins with, one of each network; `python -m tests.packed.tiny` makes them again."""
+    from tests.packed import graphs
+
     folder.mkdir(exist_ok=True)
+    for name, nodes in graphs.GRAPHS.items():
+        whole = graphs.graph(nodes)
+        (folder / f"graph-{name}.safetensors").write_bytes(packed(whole, graphs.tensors_of(whole)))
     for name, layers in NETWORKS.items():
         whole = graph(layers)
         (folder / f"{name}.safetensors").write_bytes(packed(whole, tensors_of(whole)))

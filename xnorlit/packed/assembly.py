@@ -182,14 +182,18 @@ def _tail(
         assert isinstance(stage.head.op, Layer)
         _begin_tail(tail, stage.head.op, flows[stage.reads[0].name].map, tensors)
 
+    signs: dict[str, list[Node]] = {}
+    for node in stage.tail:
+        if isinstance(node.op, Sign):
+            signs.setdefault(node.inputs[0], []).append(node)
+
     def keep(name: str) -> None:
         """Stores a value that was just made and compares it, where that is wanted."""
         if name in stored and not (stage.head is None and name == begins):
             tail.store(stored[name])
-        for node in stage.tail:
-            if isinstance(node.op, Sign) and node.inputs[0] == name:
-                flips = _bits(tensors[f"{node.name}.flip"], at.channels)
-                tail.sign(_plain(tensors, node, "threshold"), flips, stored[node.name])
+        for node in signs.get(name, ()):
+            flips = _bits(tensors[f"{node.name}.flip"], at.channels)
+            tail.sign(_plain(tensors, node, "threshold"), flips, stored[node.name])
 
     keep(begins)
     for node in stage.tail:

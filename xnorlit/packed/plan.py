@@ -97,10 +97,11 @@ def plan(graph: Graph, *, fuse: bool = True) -> Plan:
     return Plan(tuple(stages), slots, slot_bytes + scratch)
 
 
-def _gathered(nodes: Sequence[Node], fuse: bool) -> tuple[list[Stage], list[int]]:
-    """Stages, and for each the set of stages that it waits for, as bits of a number."""
+def _gathered(nodes: Sequence[Node], fuse: bool) -> tuple[list[Stage], list[set[int]]]:
+    """Stages, and for each those whose values it reads."""
     stages: list[Stage] = []
-    waits: list[int] = []
+    direct: list[set[int]] = []
+    waits: list[int] = []  # the stages that each one waits for, through others too, as bits of a number
     end: list[str | None] = []  # of a stage with a tail, the value that the next node would work on
     made_in: dict[str, int] = {}
 
@@ -114,12 +115,17 @@ def _gathered(nodes: Sequence[Node], fuse: bool) -> tuple[list[Stage], list[int]
 
     def begin(head: Node | None, reads: Sequence[str], value: str | None) -> int:
         stages.append(Stage(head, tuple(Place(name) for name in reads)))
+        direct.append({made_in[name] for name in reads if name in made_in})
         waits.append(before(reads))
         end.append(value)
         return len(stages) - 1
 
-    def join(at: int, more: int) -> None:
-        """Stage `at` waits for more, and so do all that wait for it."""
+    def join(at: int, reads: Sequence[str]) -> None:
+        """Stage `at` waits for what makes these values, and so do all that wait for it."""
+        more = before(reads) & ~(1 << at)
+        direct[at] |= {made_in[name] for name in reads if name in made_in} - {at}
+        if more | waits[at] == waits[at]:
+            return
         waits[at] |= more
         for other, waited in enumerate(waits):
             if waited >> at & 1:
@@ -149,23 +155,21 @@ def _gathered(nodes: Sequence[Node], fuse: bool) -> tuple[list[Stage], list[int]
             stages[at].running[node.name] = running
             stages[at].tail.append(node)
             end[at] = node.name
-            join(at, before(node.inputs) & ~(1 << at))
+            join(at, node.inputs)
         else:
             tailed = isinstance(node.op, Layer) and hosts(node.op) and (fuse or node.op.window_sum)
             at = begin(node, node.inputs, node.name if tailed and fuse else None)
         made_in[node.name] = at
-    return stages, waits
+    return stages, direct
 
 
-def _ordered(stages: list[Stage], waits: list[int]) -> tuple[list[Stage], dict[str, int]]:
-    """The stages, each behind those that it waits for, and the number of the one that makes each value."""
-    left = [waited.bit_count() for waited in waits]
+def _ordered(stages: list[Stage], direct: list[set[int]]) -> tuple[list[Stage], dict[str, int]]:
+    """The stages, each behind those that it reads from, and the number of the one that makes each value."""
+    left = [len(read) for read in direct]
     followers: list[list[int]] = [[] for _ in stages]
-    for at, waited in enumerate(waits):
-        while waited:
-            lowest = waited & -waited
-            followers[lowest.bit_length() - 1].append(at)
-            waited ^= lowest
+    for at, read in enumerate(direct):
+        for other in read:
+            followers[other].append(at)
     ready = [at for at, count in enumerate(left) if not count]
     order = []
     while ready:

@@ -1,0 +1,139 @@
+// Compares one kernel path with the portable one, bit for bit, on what graphs are made of: sums in double, and tails. For
+// the tests that build the kernels otherwise than for Python.
+#include <cstdio>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "path.h"
+
+using namespace xnorlit;
+
+std::mt19937 random_bits(0);
+
+float number() { return static_cast<float>(static_cast<int>(random_bits() % 20001) - 10000) / 4096.0f; }
+int up_to(int most) { return static_cast<int>(random_bits() % most) + 1; }
+
+template <typename Number>
+std::vector<Number> numbers(int count) {
+  std::vector<Number> found(count);
+  for (Number& each : found) each = number();
+  return found;
+}
+
+bool same(const std::vector<float>& one, const std::vector<float>& other) {
+  return std::memcmp(one.data(), other.data(), one.size() * sizeof(float)) == 0;
+}
+
+// The first lanes of one block of weights, of as many lanes as a path has.
+std::vector<float> convolved(const Path& path, const std::vector<double>& input, const std::vector<double>& weights,
+                             int rows, int run, int row_doubles, int outputs) {
+  const int blocks = (outputs + path.float_lanes - 1) / path.float_lanes;
+  std::vector<double> packed(static_cast<size_t>(blocks) * rows * run * path.float_lanes);
+  for (int o = 0; o < outputs; ++o)
+    for (int k = 0; k < rows * run; ++k)
+      packed[(o / path.float_lanes * rows * run + k) * path.float_lanes + o % path.float_lanes] =
+          weights[o * rows * run + k];
+  std::vector<float> found(static_cast<size_t>(kMaxUnits) * outputs);
+  for (int block = 0; block < blocks; block += path.double_blocks) {
+    float sums[kMaxUnits * kFloatChannels];
+    DoubleTile tile = {};
+    tile.units = kMaxUnits;
+    for (int u = 0; u < kMaxUnits; ++u) tile.inputs[u] = input.data() + u;
+    tile.rows = rows;
+    tile.row_doubles = row_doubles;
+    tile.run = run;
+    tile.blocks = std::min(path.double_blocks, blocks - block);
+    for (int b = 0; b < tile.blocks; ++b)
+      tile.weights[b] = packed.data() + static_cast<size_t>(block + b) * rows * run * path.float_lanes;
+    tile.sums = sums;
+    path.convolve_double(tile);
+    const int first = block * path.float_lanes;
+    for (int u = 0; u < kMaxUnits; ++u)
+      for (int c = first; c < std::min(outputs, first + tile.blocks * path.float_lanes); ++c)
+        found[u * outputs + c] = sums[u * kFloatChannels + c - first];
+  }
+  return found;
+}
+
+struct Made {
+  std::vector<float> reals;
+  std::vector<uint32_t> bits;
+};
+
+Made tailed(const Path& path, const std::vector<TailOp>& given, std::vector<float> values,
+            const std::vector<int32_t>& sums, const Shape& map, int positions, int channels) {
+  Made made = {std::vector<float>(map.values()), std::vector<uint32_t>(map.positions() * words_of(map.channels))};
+  std::vector<TailOp> ops = given;
+  for (TailOp& op : ops) {
+    if (op.kind == TailOp::kStore) op.data = made.reals.data();
+    if (op.kind == TailOp::kSign) op.data = made.bits.data();
+  }
+  const TailTile tile = {values.data(), sums.empty() ? nullptr : sums.data(), 0, 0, 0, positions, 0, channels, map};
+  path.tail(ops.data(), static_cast<int>(ops.size()), tile);
+  return made;
+}
+
+int main(int, char** arguments) {
+  const Path& path = path_named(arguments[1]);
+  const Path& other = *portable_path();
+  for (int round = 0; round < 200; ++round) {
+    const int rows = up_to(4), run = up_to(40), row_doubles = run + kMaxUnits, outputs = up_to(100);
+    const auto input = numbers<double>(rows * row_doubles), weights = numbers<double>(outputs * rows * run);
+    const auto one = convolved(path, input, weights, rows, run, row_doubles, outputs);
+    if (!same(one, convolved(other, input, weights, rows, run, row_doubles, outputs))) return 2;
+
+    const int taps = up_to(3), channels = up_to(70);
+    const auto wide = numbers<double>(rows * taps * channels), deep = numbers<double>(rows * taps * channels);
+    std::vector<float> depth(channels), depth_other(channels);
+    path.convolve_depthwise(wide.data(), taps * channels, rows, taps, deep.data(), channels, channels, depth.data());
+    other.convolve_depthwise(wide.data(), taps * channels, rows, taps, deep.data(), channels, channels,
+                             depth_other.data());
+    if (!same(depth, depth_other)) return 3;
+
+    const int positions = up_to(8), count = up_to(kTileChannels);
+    const Shape map = {1, positions, count};
+    const auto a = numbers<float>(kTileChannels), b = numbers<float>(kTileChannels), c = numbers<float>(kTileChannels);
+    auto added = numbers<float>(static_cast<int>(map.values()));
+    const std::vector<uint32_t> flips = {static_cast<uint32_t>(random_bits()), static_cast<uint32_t>(random_bits())};
+    std::vector<int32_t> windows(positions, 7), sums;
+    const std::vector<int> ways(positions, 0);
+    std::vector<TailOp> ops;
+    const auto add = [&](TailOp::Kind kind) -> TailOp& {
+      ops.emplace_back();
+      ops.back().kind = kind;
+      ops.back().a = a.data();
+      ops.back().b = b.data();
+      return ops.back();
+    };
+    if (round % 2) {
+      sums.resize(8 * kTileChannels);
+      for (int32_t& each : sums) each = up_to(100) - 50;
+      TailOp& op = add(TailOp::kWindow);
+      op.c = c.data();
+      op.data = windows.data();
+      op.row_ways = op.column_ways = ways.data();
+    }
+    add(TailOp::kAffine);
+    add(TailOp::kAdd).data = added.data();
+    add(TailOp::kShift);
+    add(TailOp::kSlopes).one_a = round % 3 == 0;
+    TailOp& sign = add(TailOp::kSign);
+    sign.flips = flips.data();
+    sign.map = {map};
+    const float low = -1, high = 1;
+    if (round % 5 == 0) {
+      TailOp& clip = add(TailOp::kClip);
+      clip.a = &low;
+      clip.b = &high;
+      clip.one_a = clip.one_b = true;
+    }
+    add(TailOp::kStore);
+    const auto values = numbers<float>(8 * kTileChannels);
+    const Made mine = tailed(path, ops, values, sums, map, positions, count);
+    const Made theirs = tailed(other, ops, values, sums, map, positions, count);
+    if (!same(mine.reals, theirs.reals) || mine.bits != theirs.bits) return 4;
+  }
+  std::printf("equal\n");
+  return 0;
+}
