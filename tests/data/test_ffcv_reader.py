@@ -1,4 +1,5 @@
 import gc
+import os
 import threading
 
 import numpy as np
@@ -176,3 +177,34 @@ def test_two_passes_over_one_reader_do_not_mix(serial):
     interleaved = list(zip(serial.pictures(BATCHES, train, 0), serial.pictures(BATCHES[::-1], val, 0), strict=True))
     assert torch.cat([left for left, _ in interleaved]).equal(shown(serial.pictures(BATCHES, train, 0)))
     assert torch.cat([right for _, right in interleaved]).equal(shown(serial.pictures(BATCHES[::-1], val, 0)))
+
+
+@pytest.mark.parametrize(
+    "name", ["white space.beton", "caf\u00e9 \u2603.beton", os.fsdecode(b"latin-\xe9.beton"), "a'b\"$(c).beton"]
+)
+def test_a_beton_is_read_whatever_it_is_called(name, serial, stored, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(stored.path.read_bytes())
+    view = View(CentreCrop(), False, SIZE)
+    assert shown(reader(beton.open_beton(path)).pictures(BATCHES, view, 0)).equal(
+        shown(serial.pictures(BATCHES, view, 0))
+    )
+
+
+def test_a_beton_that_changes_while_it_is_read_ends_the_pass_in_words(stored, tmp_path):
+    """In place it would be other pictures under the labels of the first ones."""
+    path, view = tmp_path / "train.beton", View(CentreCrop(), False, SIZE)
+    path.write_bytes(stored.path.read_bytes())
+    changing = reader(beton.open_beton(path))
+    pictures = changing.pictures(BATCHES, view, 0)
+    next(pictures)
+    with path.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\0")
+    os.utime(path, ns=(1, 1))
+    for pass_of in (pictures, changing.pictures(BATCHES, view, 1)):
+        with pytest.raises(UserError, match=r"train\.beton has changed while it was being read"):
+            list(pass_of)
+    path.unlink()
+    with pytest.raises(UserError, match=r"train\.beton was removed while it was being read"):
+        list(changing.pictures(BATCHES, view, 2))

@@ -368,6 +368,14 @@ def run(command: str, arguments: Sequence[str]) -> None:
         say("done", str(finished))
     except MisconfigurationException as error:
         raise UserError(f"{error} See xnorlit {command} --help.") from error
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        raise UserError(
+            f"a process that reads images has died ({str(error).partition('. ')[0]}). It was killed or ran out of "
+            "memory: use fewer (--data.workers 2; 0 reads in the training process itself). A training goes on from its "
+            "last checkpoint with the same command and --run.resume auto."
+        ) from error
 
 
 def fit(*argv: str) -> None:

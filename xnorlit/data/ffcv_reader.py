@@ -23,6 +23,7 @@ from xnorlit.data import resample
 from xnorlit.data.augment import Sizes, View
 from xnorlit.data.beton import JPEG, Beton
 from xnorlit.data.reader import as_tensor
+from xnorlit.data.sidecar import stamp
 from xnorlit.edge.processes import cores
 from xnorlit.errors import UserError
 
@@ -73,6 +74,7 @@ class FfcvReader:
 
     def __init__(self, beton: Beton, batch_size: int, size: int, reflect: bool, workers: int) -> None:
         self.beton = beton
+        self._stamp = stamp(beton.path)
         self._sizes = Sizes(beton.heights, beton.widths)
         self._loader = Loader(
             str(beton.path),
@@ -88,6 +90,7 @@ class FfcvReader:
         """See `Reader.pictures`. The end of the iterator, or closing it, frees the thread and its buffers."""
         if not batches:
             return
+        self._refuse_changed()
         positions = np.concatenate(batches)
         rows = view.place(positions, epoch, Sizes(*(side[positions] for side in self._sizes)))
         reading = _Pass(self._loader, rows)
@@ -108,6 +111,17 @@ class FfcvReader:
                 yield as_tensor(asked)
         finally:
             reading.finish()
+        self._refuse_changed()
+
+    def _refuse_changed(self) -> None:
+        """Sees to it that the file is the one that was opened: its tables are in memory and its pixels are not."""
+        now = stamp(self.beton.path)
+        if now != self._stamp:
+            what = "was removed" if now is None else "has changed"
+            raise UserError(
+                f"{self.beton.path} {what} while it was being read, so that pictures and labels may no longer belong "
+                "together. Restore it, then the same command with --run.resume auto goes on from the last checkpoint."
+            )
 
     def _damaged(self, index: int) -> UserError:
         return UserError(

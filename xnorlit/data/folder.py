@@ -1,6 +1,7 @@
 """Backend without FFCV: image files read by Pillow in torch's DataLoader workers, or once into memory."""
 
-from collections.abc import Generator, Sequence
+import errno
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -37,10 +38,23 @@ class FolderReader:
         """See `Reader.pictures`."""
         loader, requests = self._loader(view)
         requests[:] = [[(epoch, int(position)) for position in batch] for batch in batches]
-        for answer in loader:
+        for answer in self._begun(loader):
             if isinstance(answer, UserError):
                 raise answer
             yield as_tensor(answer)
+
+    def _begun(self, loader: DataLoader) -> Iterator[NDArray[np.uint8] | UserError]:
+        """The loader's iterator, with which its worker processes start."""
+        try:
+            return iter(loader)
+        except OSError as error:
+            if not self.workers or error.errno not in (errno.ENOSPC, errno.ENOENT, errno.EACCES, errno.EROFS):
+                raise
+            raise UserError(
+                f"the {self.workers} processes that read images cannot start: {error.strerror} in /dev/shm, where they "
+                "keep some kilobytes of locks. Enlarge it (docker run --shm-size=64m), or read images in this process: "
+                "--data.workers 0."
+            ) from error
 
     def _loader(self, view: View) -> tuple[DataLoader, list]:
         if view not in self._loaders:

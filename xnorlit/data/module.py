@@ -1,8 +1,9 @@
 """The LightningDataModule of all image sets."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,7 @@ class ImageData(pl.LightningDataModule):
         self._resume_at: dict[str, Any] = {}
         self._samples: dict[str, Samples] = {}
         self._listings: dict[str, Listing] = {}
+        self._contents: dict[str, Callable[[], str]] = {}
 
     def prepare_data(self) -> None:
         """Download and prepare what is missing; Lightning calls it in one process per machine."""
@@ -222,6 +224,17 @@ class ImageData(pl.LightningDataModule):
         self._open()
         return self._listings[split].sha256
 
+    def content(self, split: str) -> str:
+        """A hash that changes when a split's files do and their names do not; empty for built-in sets.
+
+        Of image files it is taken over their sizes, because times differ between copies and reading all is slow.
+
+        Args:
+            split: train, val or test.
+        """
+        self._open()
+        return self._contents[split]()
+
     def _loader(self, split: str) -> BatchLoader:
         self._open()
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -278,11 +291,14 @@ class ImageData(pl.LightningDataModule):
         for split, reader in choice.readers.items():
             listing = choice.listings[split]
             self._add(split, listing, Samples(reader, listing.labels, np.arange(len(listing))))
+        self._contents = {split: cache(partial(sources.content, part)) for split, part in source.splits.items()}
         if self.holdout:
             self._hold_out()
+            self._contents["val"] = self._contents["train"]
         for split, stand_in in (("val", "test"), ("test", "val")):
             if split not in self._samples:
                 self._add(split, self._listings[stand_in], self._samples[stand_in])
+                self._contents[split] = self._contents[stand_in]
 
         self.classes = self._listings["train"].classes
         self.num_classes = len(self.classes)

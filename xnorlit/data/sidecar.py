@@ -132,7 +132,7 @@ def remember(path: Path, sha256: str) -> None:
     """Store the hash of a .beton beside it; in a read-only folder the next run hashes again."""
     try:
         with atomic.path(_note(path)) as note:
-            note.write_text(json.dumps([*_stamp(path), sha256]))
+            note.write_text(json.dumps([*(stamp(path) or ()), sha256]))
     except OSError:
         return
 
@@ -142,15 +142,19 @@ def _remembered(path: Path) -> str | None:
         size, time, sha256 = json.loads(_note(path).read_text())
     except (OSError, ValueError):
         return None
-    return sha256 if (size, time) == _stamp(path) else None
+    return sha256 if (size, time) == stamp(path) else None
 
 
 def _note(path: Path) -> Path:
     return path.with_name(f".{path.name}.verified")
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
+def stamp(path: Path) -> tuple[int, int] | None:
+    """Size and time of a file, which change with its content; None where it is gone."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
     return status.st_size, status.st_mtime_ns
 
 

@@ -1,5 +1,6 @@
 """Image sources: named sets, folder trees and .beton files."""
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -61,6 +62,22 @@ class BetonFile:
 
 
 Split = ImageArray | ImageFiles | BetonFile
+
+
+def content(split: Split) -> str:
+    """A hash of the sizes of a split's files, or of the pixels of a .beton; empty for images that are made here.
+
+    Args:
+        split: Any.
+    """
+    if isinstance(split, ImageArray):
+        return ""
+    if isinstance(split, BetonFile):
+        return sidecar.load(split.beton.path).beton_sha256
+    digest = hashlib.sha256()
+    for index in range(len(split.listing)):
+        digest.update(f"{split.path(index).stat().st_size};".encode())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from typing_extensions import override
 
 from xnorlit.edge import atomic
+from xnorlit.training.place import refuse_vanished
 
 
 class MetricsFile(Logger):
@@ -60,6 +61,8 @@ class MetricsFile(Logger):
     def save(self) -> None:
         if not self._rows:
             return
+        if not self.file.parent.is_dir():
+            refuse_vanished(self.file.parent)
         new = {key for row in self._rows for key in row} - set(self._columns)
         if not new:
             with self.file.open("a", newline="") as file:

@@ -23,6 +23,7 @@ from xnorlit.models.summary import summary
 from xnorlit.training.bop import refuse_other_weights
 from xnorlit.training.evaluation import Evaluation
 from xnorlit.training.losses import Loss
+from xnorlit.training.losses.base import refuse_other_teachers
 from xnorlit.training.losses.cross_entropy import CrossEntropy
 from xnorlit.training.own_network import BODY, Conversion, OwnNetwork, OwnSpec
 from xnorlit.training.place import checkpoint_of
@@ -90,6 +91,7 @@ class Classifier(Evaluation):
             self.spec = OwnSpec(network, binarizer, layers or {}, conversion or Conversion())
         self.init_from = init_from
         self.before_training: dict[str, Any] | None = None
+        self.images: dict[str, Any] = {}
         self.losses = losses or [CrossEntropy()]
         self.make_optimizer = optimizer
         self.schedule = schedule or Constant()
@@ -117,6 +119,7 @@ class Classifier(Evaluation):
         data = self.trainer.datamodule
         self.build_for(data)
         if self.trainer.state.fn == TrainerFn.FITTING:
+            self.images = images_of(data)
             _refuse_single_samples(self.net, data)
             # Before the fit starts, so that a refusal leaves no run.
             if self.init_from:
@@ -277,7 +280,8 @@ class Classifier(Evaluation):
             "network": self.net.name,
             "image_size": data.image_size,
             "classes": list(data.classes),
-            "images": images_of(data),
+            "images": self.images,
+            "teachers": [loss.learnt_from for loss in self.losses],
             "before_training": self.before_training,
         }
         reduce = self.trainer.strategy.reduce  # Each process has summed up its own batches.
@@ -296,6 +300,7 @@ class Classifier(Evaluation):
         self._go_on_summing(checkpoint.get("train_sums", {}))
         if self._trainer and self.trainer.state.fn == TrainerFn.FITTING:
             refuse_other_images(made.get("images", {}), self.trainer.datamodule)
+            refuse_other_teachers(made.get("teachers", []), self.losses)
             self.trainer.datamodule.recount(checkpoint)
         ours, theirs = self.state_dict(), checkpoint["state_dict"]
         wrong = [key for key in sorted(ours.keys() | theirs.keys()) if _shape(ours, key) != _shape(theirs, key)]

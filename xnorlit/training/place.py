@@ -1,5 +1,6 @@
 """The folder of a run, and the guard that keeps two runs from mixing in it."""
 
+import itertools
 import json
 import shutil
 import time
@@ -92,7 +93,7 @@ def claim(folder: Path, *, resume: bool, fresh: bool, again: bool = False) -> IO
         return lock
     if fresh:
         # The lock moves with the folder; take a new one at the old place.
-        aside = folder.with_name(f"{folder.name}.until-{time.strftime('%Y%m%d-%H%M%S')}")
+        aside = _free(folder.with_name(f"{folder.name}.until-{time.strftime('%Y%m%d-%H%M%S')}"))
         folder.rename(aside)
         lock.close()
         return _lock(folder)
@@ -146,6 +147,23 @@ def checkpoint_of(named: str, run: Path, *, role: str) -> Path:
     return folder / "checkpoints" / "last.ckpt"
 
 
+def refuse_vanished(folder: Path) -> None:
+    """Ends a run whose folder is no longer there, before something is written that would make a torn one of it.
+
+    Args:
+        folder: The run's, in which its configuration was written.
+
+    Raises:
+        UserError: It was moved or removed.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise UserError(
+            f"{folder} was moved or removed while it was being trained, and nothing more is written there. Put it "
+            "back, and the same command with --run.resume auto goes on from its last checkpoint; without it, it begins "
+            "again."
+        )
+
+
 def discard_if_empty(folder: Path) -> None:
     """Removes the folder of a run that failed before it started, and the parent folders that become empty.
 
@@ -160,6 +178,12 @@ def discard_if_empty(folder: Path) -> None:
             above.rmdir()
         except OSError:  # It contains other runs.
             return
+
+
+def _free(path: Path) -> Path:
+    """The path, or the first free one like it: a clock may have been set back, or a second not be over."""
+    names = (path if number == 1 else path.with_name(f"{path.name}-{number}") for number in itertools.count(1))
+    return next(name for name in names if not name.exists())
 
 
 def _lock(folder: Path) -> IO[str]:

@@ -15,6 +15,7 @@ from xnorlit.edge.console import say
 from xnorlit.errors import UserError
 from xnorlit.models import BuiltNetwork, Summary
 from xnorlit.training.environment import environment
+from xnorlit.training.place import refuse_vanished
 from xnorlit.training.predictions import Predictions, write
 
 MIB = 8 * 2**20
@@ -101,6 +102,7 @@ class RunRecord(pl.Callback):
             self.best = {"top1": found["top1"], "epoch": epoch}
         gathered, data = self._predictions.gathered(), trainer.datamodule
         if trainer.is_global_zero and not trainer.fast_dev_run:
+            refuse_vanished(self.folder)
             write(
                 gathered,
                 self.folder / "predictions.safetensors",
@@ -145,6 +147,7 @@ class RunRecord(pl.Callback):
         if trainer.fast_dev_run:
             say("done", "a rehearsal: nothing was kept")
             return
+        refuse_vanished(self.folder)
         _write_text(self.folder / "summary.json", json.dumps(found, indent=2))
         self._tell(found, size)
 

@@ -18,6 +18,7 @@ from xnorlit.edge.atomic import sync
 from xnorlit.errors import Stopped, UserError
 from xnorlit.runs.lock import CHECKPOINTS
 from xnorlit.training.loggers import MetricsFile
+from xnorlit.training.place import refuse_vanished
 from xnorlit.training.record import RunRecord
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -162,6 +163,8 @@ class Saving(Checkpoint):
         if name == "last" and self._saved == (epochs, batches):
             return
         self._refuse_spoilt_weights(trainer, module)
+        if trainer.is_global_zero:
+            refuse_vanished(self.record.folder)
         for logger in trainer.loggers:
             logger.save()
             if isinstance(logger, MetricsFile):

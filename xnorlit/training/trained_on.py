@@ -11,12 +11,15 @@ _SHOWN = 5  # class names of each side in a message
 
 
 def images_of(data: ImageData) -> dict[str, Any]:
-    """`{split: {samples, sha256}}` of the training and the validation images, for the checkpoint.
+    """`{split: {samples, sha256, content}}` of the training and the validation images, for the checkpoint.
 
     Args:
         data: Set up.
     """
-    return {split: {"samples": data.count(split), "sha256": data.listing_hash(split)} for split in ("train", "val")}
+    return {
+        split: {"samples": data.count(split), "sha256": data.listing_hash(split), "content": data.content(split)}
+        for split in ("train", "val")
+    }
 
 
 def refuse_other_images(then: Mapping[str, Any], data: ImageData) -> None:
@@ -35,6 +38,11 @@ def refuse_other_images(then: Mapping[str, Any], data: ImageData) -> None:
                 f"the {split} images are not those of the run: {before['samples']:,} then, "
                 f"{data.count(split):,} now, with other names or classes. Restore them, or start afresh: "
                 "--run.fresh true."
+            )
+        if before.get("content", "") != data.content(split) and "content" in before:
+            raise UserError(
+                f"the {split} images are not those that the run was begun with: their names are the same, and their "
+                "files are not. Restore them, or start afresh: --run.fresh true."
             )
 
 

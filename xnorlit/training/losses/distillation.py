@@ -1,10 +1,11 @@
 """Knowledge distillation: from a teacher and the labels, or from a teacher alone."""
 
+import hashlib
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import override
 
 from xnorlit.data import Batch, ImageData
@@ -46,6 +47,7 @@ class _Taught(Loss):
     def prepare(self, net: BuiltNetwork, data: ImageData, run: Path) -> None:
         checkpoint = checkpoint_of(self.teacher, run, role="the teacher")
         self._network = trained_network(checkpoint, data)
+        self.learnt_from = _hash(self._network)
         say("teacher", f"{self._network.name}, {checkpoint}")
 
     def taught(self, images: Tensor) -> Tensor:
@@ -58,6 +60,14 @@ class _Taught(Loss):
                 layer.to(torch.get_autocast_dtype(device))
         with torch.no_grad(), torch.autocast(device, enabled=False):
             return network(images).float()
+
+
+def _hash(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 class Distillation(_Taught):
