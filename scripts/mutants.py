@@ -101,6 +101,16 @@ def _meaning(source: str) -> str:
             node.decorator_list = [each for each in node.decorator_list if ast.unparse(each) != "override"]
         if isinstance(node, ast.FunctionDef):
             node.returns = None
+            given = node.args  # `*` and `/` decide how a caller may write an argument.
+            given.args, given.posonlyargs, given.kwonlyargs = (
+                [*given.posonlyargs, *given.args, *given.kwonlyargs],
+                [],
+                [],
+            )
+            given.defaults, given.kw_defaults = (
+                [*given.defaults, *(each or ast.Constant(...) for each in given.kw_defaults)],
+                [],
+            )
             for argument in ast.walk(node.args):
                 if isinstance(argument, ast.arg):
                     argument.annotation = None

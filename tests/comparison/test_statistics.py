@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
@@ -33,6 +33,7 @@ def test_mcnemar_by_hand():
     assert statistics.mcnemar_p(*outcomes(3, 0, 0, 2)) == 1
 
 
+@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_mcnemar_is_that_of_statsmodels(only_first, only_second):
     reference = mcnemar([[7, only_first], [only_second, 9]], exact=True).pvalue
@@ -102,6 +103,7 @@ def test_wilson_is_that_of_statsmodels(right, images):
 
 def test_seeds_by_hand():
     assert statistics.spread([7.0, 8.0, 9.0]) == pytest.approx(1)
+    assert statistics.spread([7.0, 9.0]) == pytest.approx(math.sqrt(2))
     assert statistics.spread([7.0]) is None
     interval = statistics.seed_interval([7.0, 8.0, 9.0])
     # t(0.975, 2 degrees) = 4.3027, times 1 / sqrt(3)
@@ -187,3 +189,8 @@ def test_the_interval_of_both_covers_the_gap_of_all_images_and_trainings(seeds, 
         assert interval is not None
         covered += interval.low <= true_gap <= interval.high
     assert 0.93 <= covered / 2000 <= 0.97
+
+
+def test_one_image_has_no_interval_of_both():
+    right = np.array([[True], [False]])
+    assert statistics.gap_interval_of_both(right, ~right) is None

@@ -19,6 +19,7 @@ def test_the_order_of_an_epoch_is_a_permutation_that_seed_and_epoch_decide():
     assert not np.array_equal(order.permutation(1000, seed=7, epoch=1), order.permutation(1000, seed=8, epoch=0))
 
 
+@settings(deadline=None)
 @given(count=st.integers(0, 200), world=WORLDS, batch_size=st.integers(1, 20))
 def test_validation_reads_every_sample_once(count, world, batch_size):
     batches = [batch for rank in range(world) for batch in order.share(np.arange(count), rank, world, batch_size)]

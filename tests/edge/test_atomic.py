@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,29 @@ def test_what_a_killed_process_left_is_swept_away_and_nothing_else(target):
     atomic.sweep(target.parent)
     assert left(target.parent) == ["file", "inner"]
     assert left(target.parent / "inner") == []
+
+
+def test_a_folder_that_vanishes_with_what_is_being_written_hides_no_error(tmp_path):
+    def write_where_nothing_is_left():
+        with atomic.path(tmp_path / "inner" / "file"):
+            shutil.rmtree(tmp_path / "inner")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_where_nothing_is_left()
+
+
+def test_what_cannot_be_swept_or_is_gone_already_is_left(tmp_path, monkeypatch):
+    for path in ("one", "two"):
+        (tmp_path / f".{path}.partial").mkdir()
+        (tmp_path / f".{path}.partial" / ".inner.partial").touch()  # listed, and removed with its folder
+    real = os.rmdir
+
+    def busy(path, **given):
+        if Path(path).name == ".one.partial":
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        real(path, **given)
+
+    monkeypatch.setattr(os, "rmdir", busy)
+    atomic.sweep(tmp_path)
+    assert left(tmp_path) == [".one.partial"]
