@@ -369,13 +369,22 @@ def run(command: str, arguments: Sequence[str]) -> None:
     except MisconfigurationException as error:
         raise UserError(f"{error} See xnorlit {command} --help.") from error
     except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker (pid"):
-            raise
-        raise UserError(
-            f"a process that reads images has died ({str(error).partition('. ')[0]}). It was killed or ran out of "
-            "memory: use fewer (--data.workers 2; 0 reads in the training process itself). A training goes on from its "
-            "last checkpoint with the same command and --run.resume auto."
-        ) from error
+        if why := _another_process(error):
+            raise UserError(why) from error
+        raise
+
+
+def _another_process(error: RuntimeError) -> str:
+    """What to say where another process of the run has died, which libraries tell in many words; else nothing."""
+    said, again = str(error), "goes on from the last checkpoint with the same command and --run.resume auto."
+    if said.startswith("DataLoader worker (pid"):
+        return (
+            f"a process that reads images has died ({said.partition('. ')[0]}). It was killed or had no memory: use "
+            f"fewer (--data.workers 2; 0 reads in the training process itself). A training {again}"
+        )
+    if isinstance(error, torch.distributed.DistError) or "gloo" in said:
+        return f"the connection to another process of the run is lost: it has ended, and says why. The run {again}"
+    return ""
 
 
 def fit(*argv: str) -> None:
