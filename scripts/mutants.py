@@ -34,7 +34,7 @@ class Room(NamedTuple):
 
     Attributes:
         modules: Glob of the files.
-        own: Tests of one file, `{stem}` for its name.
+        own: Tests of one file, `{stem}` for its name; those that do not exist are left out.
         all: Tests of the room.
     """
 
@@ -46,7 +46,7 @@ class Room(NamedTuple):
 ROOMS = {
     "binarize": Room(
         "xnorlit/binarize/[a-z]*.py",
-        "tests/binarize/test_{stem}.py",
+        "tests/binarize/test_{stem}.py tests/binarize/test_defaults.py tests/binarize/test_golden.py",
         "tests/binarize/test_every_binarizer.py tests/layers/test_layers.py",
     ),
     "layers": Room("xnorlit/layers/[a-z]*.py", "tests/layers/test_{stem}.py", "tests/layers tests/test_processes.py"),
@@ -183,9 +183,9 @@ def survey(name: str, most: int, seed: int, until: float, wide: bool) -> tuple[i
     for mutant in chosen:
         if time.monotonic() > until:
             break
-        own = room.own.format(stem=mutant.file.stem)
-        alone = (ROOT / own).exists()
-        selections = ([[own]] if alone else []) + ([whole] if wide or not alone else [])
+        print(f"\r{name}: {noticed} of {tried}", end="", file=sys.stderr)
+        own = [word for word in room.own.format(stem=mutant.file.stem).split() if (ROOT / word).exists()]
+        selections = ([own] if own else []) + ([whole] if wide or not own else [])
         tried += 1
         for tests in selections:
             key = " ".join(tests)

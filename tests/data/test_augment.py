@@ -148,3 +148,21 @@ def test_no_number_of_a_sample_is_drawn_twice(crop, monkeypatch):
     assert len(set(drawn)) == len(drawn)
     if isinstance(crop, ResizedCrop):
         assert max(draw for _, _, draw in drawn) > 12, "several tries were needed"
+
+
+@pytest.mark.parametrize(
+    ("crop", "size", "image", "expected"),
+    [
+        (PadCrop(4), 32, (32, 32), [(0, 0, 32, 32, -4, -2, 1), (0, 0, 32, 32, -4, 2, 1), (0, 0, 32, 32, -2, -4, 1)]),
+        (ResizedCrop(), 24, (60, 40), [(4, 8, 20, 18, 0, 0, 1), (15, 8, 19, 22, 0, 0, 1), (16, 2, 31, 25, 0, 0, 1)]),
+        (RandomCrop(0.6), 24, (60, 40), [(2, 5, 24, 24, 0, 0, 1), (3, 12, 24, 24, 0, 0, 1), (9, 1, 24, 24, 0, 0, 1)]),
+        (CentreCrop(0.875), 24, (60, 41), [(12, 2, 36, 36, 0, 0, 1)] * 3),
+    ],
+    ids=repr,
+)
+def test_the_placements_of_published_runs_stay_what_they_are(crop, size, image, expected):
+    members = np.array([0, 5, 9])
+    rows = View(crop, True, size, 3).place(members, 2, Sizes(*(np.full(3, side) for side in image)))
+    assert [tuple(row) for row in rows.tolist()] == [
+        (index, *row) for index, row in zip(members.tolist(), expected, strict=True)
+    ]

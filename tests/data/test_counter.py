@@ -26,6 +26,22 @@ def test_the_hash_is_the_published_splitmix64():
     ]
 
 
+def test_the_numbers_of_published_runs_stay_what_they_are():
+    key = counter.key(3, 1, 4)
+    assert key == 15598590507273006687
+    assert counter.bits(key, [0, 1, 1_000_000], [0, 2, 5]).tolist() == [
+        4712623951113167548,
+        143270016360697901,
+        14990685596415944227,
+    ]
+    uniform = [float.fromhex(text) for text in ("-0x1.b18e33292a810p-3", "-0x1.52209ecb23318p-1")]
+    assert counter.uniform(key, [0, 7], [0, 1], -2, 5).tolist() == uniform
+    normal = [float.fromhex(text) for text in ("0x1.58f70f928079fp+0", "-0x1.40b47e851b687p+0")]
+    np.testing.assert_allclose(counter.normal(key, [0, 7], [0, 1]), normal, rtol=1e-14)
+    other = [float.fromhex(text) for text in ("0x1.e9594ep-1", "-0x1.517698p+0")]
+    np.testing.assert_allclose(counter.normal_pairs(key, [0, 7], [0, 1]), [normal, other], rtol=1e-6)
+
+
 def test_uniform_fills_its_range_evenly_and_draws_are_unrelated():
     first = counter.uniform(counter.key(1), np.arange(100_000), 0, low=-2, high=3)
     second = counter.uniform(counter.key(1), np.arange(100_000), 1, low=-2, high=3)

@@ -140,3 +140,8 @@ def test_more_processes_than_a_step_feeds_are_refused():
     with pytest.raises(UserError, match=r"global_batch is 15 for 8 processes. Expected at least 16"):
         Division(15, 4, 8)
     Division(8, 1, 8)
+
+
+def test_the_order_of_published_runs_stays_what_it_is():
+    assert order.permutation(12, 5, 2).tolist() == [6, 11, 8, 9, 7, 0, 3, 2, 4, 10, 5, 1]
+    assert order.permutation(5, 0, 0).tolist() == [2, 3, 4, 1, 0]
