@@ -123,4 +123,4 @@ def test_the_command_in_a_recipes_header_exists(file: Path, command: str) -> Non
         assert what in COMMANDS
     if what == "train":
         assert is_base(file) or file.stem == others[0]
-        assert file.parent.name == others[others.index("--experiment") + 1]
+        assert file.parent == ROOT / "experiments" / others[others.index("--experiment") + 1]

@@ -1,8 +1,10 @@
 """BNN: signs alone, a clip's gradient for the inputs and none but the clamp for the weights."""
 
+import pytest
 import torch
 
 from xnorlit.binarize.bnn import BNN
+from xnorlit.errors import UserError
 from xnorlit.layers import BinaryLinear
 
 
@@ -53,3 +55,16 @@ def test_there_is_no_scale():
     weight = torch.randn(3, 4)
     assert BNN().weight_codes(weight).scale == 1
     assert BNN().weight(weight).abs().unique().tolist() == [1]
+
+
+def test_another_end_of_the_clip_holds_for_inputs_and_weights():
+    x = torch.tensor([-1.3, -1.25, -1.1, 0.0, 1.25, 1.26], requires_grad=True)
+    BNN(clip=1.25).input(x).sum().backward()
+    assert x.grad.tolist() == [0, 1, 1, 1, 1, 0]
+    layer = BinaryLinear(2, 1, bias=False, binarizer=BNN(clip=1.25))
+    layer.weight.data = torch.tensor([[-2.0, 1.1]])
+    layer.after_step()
+    assert layer.weight.tolist() == [[-1.25, torch.tensor(1.1).item()]]
+    for wrong in ({"clip": 0.0}, {"clip": 2.0, "weights": "stochastic"}):
+        with pytest.raises(UserError, match="Expected a number above 0, and 1"):
+            BNN(**wrong)

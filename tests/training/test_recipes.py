@@ -18,7 +18,8 @@ from xnorlit.data.sources import NAMED
 from xnorlit.runs.recipes import is_base
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-BASES = sorted(EXPERIMENTS.glob("*/base.yaml"))
+BASES = sorted([*EXPERIMENTS.glob("*/base.yaml"), *EXPERIMENTS.glob("*/*/base.yaml")])
+VARIANTS = sorted(file for base in BASES for file in base.parent.glob("base-*.yaml"))
 OVERLAYS = sorted(file for base in BASES for file in base.parent.glob("*.yaml") if not is_base(file))
 NAMES = [f"{file.parent.name}/{file.stem}" for file in OVERLAYS]
 CANDIDATES = sorted(EXPERIMENTS.glob("*/search/*.yaml"))
@@ -119,10 +120,27 @@ def test_a_candidate_has_the_twins_network_and_differs_in_what_it_declares(overl
 
 
 def teachers(overlay):
-    """The arms that a recipe's losses learn from, or that it begins from."""
+    """The arms that a recipe's losses learn from, or that it begins from, each behind those that it needs itself."""
     model = yaml.safe_load(overlay.read_text()).get("model") or {}
     settings = [model, *(loss.get("init_args", {}) for loss in model.get("losses") or [])]
-    return dict.fromkeys(each[key] for each in settings for key in ("init_from", "teacher") if key in each)
+    needed = dict.fromkeys(each[key] for each in settings for key in ("init_from", "teacher") if key in each)
+    return dict.fromkeys(arm for each in needed for arm in (*teachers(overlay.with_name(f"{each}.yaml")), each))
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda file: f"{file.parent.name}/{file.stem}")
+def test_a_variant_of_a_base_trains_the_arm_that_it_names(variant, photos, big_photo, tmp_path, capsys):
+    (arm,) = re.findall(r"^# Command: +xnorlit train ([\w-]+) .*-c experiments/", variant.read_text(), re.M)
+    assert "not run here" in variant.read_text()
+    overlay = variant.with_name(f"{arm}.yaml")
+    source = big_photo if overlay.parent.name.startswith("imagenet") else photos
+    words = [*options(overlay), "-c", str(variant), "--data.source", str(source), "--data.backend", "folder"]
+    words += ["--data.workers", "0", "--data.batch_size", "2", "--run.root", str(tmp_path / "runs"), "--debug"]
+    for each in teachers(overlay):
+        teacher = (*options(overlay.with_name(f"{each}.yaml")), *words[4:])
+        brief = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--run.wandb", "off")
+        assert main(["fit", *teacher, *brief]) == 0
+    assert main(["fit", *words, "--trainer.fast_dev_run", "2"]) == 0
+    assert f"{arm}: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=NAMES)

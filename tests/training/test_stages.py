@@ -41,6 +41,11 @@ def test_one_operand_is_real_up_to_the_share_of_the_steps(real, held, photos):
     assert watch.binary == [held] * 4 + [(True, True)] * 4, "step 4 is the first at or beyond 0.4 * 8"
 
 
+def test_with_a_share_of_all_steps_it_stays_real_to_the_end(photos):
+    watch, _ = watched(photos, TwoStages(share=1.0))
+    assert watch.binary == [(False, True)] * 8
+
+
 def test_the_share_is_of_optimizer_steps(photos):
     watch, _ = watched(photos, TwoStages(share=0.5), accumulate_grad_batches=2)
     assert watch.binary == [(False, True)] * 4 + [(True, True)] * 4
@@ -75,7 +80,7 @@ def test_a_resumed_run_is_in_the_stage_of_its_step(photos, tmp_path):
         assert resumed.binary == whole.binary[done:]
 
 
-@pytest.mark.parametrize("share", [0, 1, -0.5, 40])
-def test_a_share_that_leaves_no_second_stage_is_refused(share):
+@pytest.mark.parametrize("share", [0, 1.01, -0.5, 40])
+def test_a_share_that_is_none_of_the_steps_or_more_than_all_is_refused(share):
     with pytest.raises(UserError, match=f"share is {share}"):
         TwoStages(share=share)

@@ -7,14 +7,15 @@ from typing_extensions import override
 from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.binary_connect import Rounding, bounded_sign
 from xnorlit.binarize.straight_through import clipped_sign, sign, stochastic_sign
+from xnorlit.errors import UserError
 
 
 class BNN(Binarizer):
     """`y = sign(x) (*) sign(W)`; stochastic on request: `+1` with probability `clip((z + 1)/2, 0, 1)`, else -1.
 
     Gradient of the inputs: `g * 1[|x| <= 1]`; of the weights: `g`, unmasked, and after every optimizer step the latent
-    weights are clamped to [-1, 1]. Inference always takes the signs. Without a scale the sums reach the number of
-    weights of a filter, so a norm has to follow.
+    weights are clamped to [-1, 1]; other ends than 1 on request. Inference always takes the signs. Without a scale the
+    sums reach the number of weights of a filter, so a norm has to follow.
 
     Source: Hubara et al. 2016, arXiv 1602.02830, sections 1.1 to 1.4; MatthieuCourbariaux/BinaryNet,
     Train-time/binary_net.py.
@@ -22,6 +23,7 @@ class BNN(Binarizer):
     Args:
         weights: `deterministic` or `stochastic`.
         inputs: `deterministic` or `stochastic`. The default is deterministic: random numbers cost time.
+        clip: Where both end instead of 1, with deterministic signs; QuickNets take 1.25.
 
     Examples:
         >>> import torch
@@ -35,8 +37,16 @@ class BNN(Binarizer):
     input_bits = 1
     signed_input = True
 
-    def __init__(self, weights: Rounding = "deterministic", inputs: Rounding = "deterministic") -> None:
+    def __init__(
+        self, weights: Rounding = "deterministic", inputs: Rounding = "deterministic", clip: float = 1.0
+    ) -> None:
         super().__init__()
+        if not clip > 0 or (clip != 1 and "stochastic" in (weights, inputs)):
+            raise UserError(
+                f"BNN's clip is {clip}, with {weights} weights and {inputs} inputs. Expected a number above 0, and 1 "
+                "where signs are stochastic."
+            )
+        self.clip = clip
         self.weights: Rounding = weights
         self.inputs: Rounding = inputs
 
@@ -46,7 +56,7 @@ class BNN(Binarizer):
 
     @override
     def input(self, x: Tensor) -> Tensor:
-        return clipped_sign(x) if self.inputs == "deterministic" else stochastic_sign(x)
+        return clipped_sign(x, self.clip) if self.inputs == "deterministic" else stochastic_sign(x)
 
     @override
     def weight_codes(self, weight: Tensor) -> Codes:
@@ -59,4 +69,4 @@ class BNN(Binarizer):
     @override
     @torch.no_grad()
     def after_step(self, weight: Tensor) -> None:
-        weight.clamp_(-1, 1)
+        weight.clamp_(-self.clip, self.clip)

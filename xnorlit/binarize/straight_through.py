@@ -1,6 +1,7 @@
 """The sign that binary networks need, and straight-through estimators: backward passes other than the derivative."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -48,26 +49,31 @@ def sign(x: Tensor) -> Tensor:
     return torch.add(-torch.ones((), dtype=x.dtype, device=x.device), ones, alpha=2, out=ones)
 
 
-def clip_gradient(gradient: Tensor, x: Tensor, out: Tensor | None = None) -> Tensor:
-    """`gradient * 1[|x| <= 1]`, in one pass: the derivative of `clip(x, -1, 1)`, its ends included.
+def clip_gradient(gradient: Tensor, x: Tensor, out: Tensor | None = None, end: float = 1.0) -> Tensor:
+    """`gradient * 1[|x| <= end]`, in one pass: the derivative of `clip(x, -end, end)`, its ends included.
 
     Args:
         gradient: Gradient with respect to the output, the shape of `x`.
         x: The function's input.
         out: Where to write it; `gradient` itself if nothing else reads that.
+        end: Where the clip ends.
     """
-    # The kernel leaves out its bounds themselves, so they lie one representable step beyond 1.
-    bound = 1 + torch.finfo(x.dtype).eps
+    # The kernel leaves out its bounds themselves, so they lie one representable step beyond the end.
+    bound = end * (1 + torch.finfo(x.dtype).eps)
     out = torch.empty_like(x) if out is None else out
     return torch.ops.aten.hardtanh_backward.grad_input(gradient, x, -bound, bound, grad_input=out)
 
 
-def clipped_sign(x: Tensor) -> Tensor:
-    """`sign(x)`, whose gradient is that of `clip(x, -1, 1)`: the clipped straight-through estimator.
+def clipped_sign(x: Tensor, end: float = 1.0) -> Tensor:
+    """`sign(x)`, whose gradient is that of `clip(x, -end, end)`: the clipped straight-through estimator.
+
+    Args:
+        x: Any shape.
+        end: Where the clip ends.
 
     Source: Hubara et al. 2016, arXiv 1602.02830, section 1.3; Rastegari et al. 2016, arXiv 1603.05279, section 3.1.
     """
-    return straight_through(x, sign, clip_gradient)
+    return straight_through(x, sign, clip_gradient if end == 1 else partial(clip_gradient, end=end))
 
 
 def random_sign(x: Tensor, bound: float = 1.0) -> Tensor:

@@ -218,7 +218,7 @@ class Classifier(Evaluation):
         groups: list[dict[str, Any]] = [{"params": [p for p in self.parameters() if id(p) not in named]}]
         for name, parameters in own.items():
             given = {key: value for key, value in self.own_settings[name].items() if value is not None}
-            groups.append({"params": parameters, **given})
+            groups.append({"params": parameters, "latent": name == "latent", **given})
         if self.decayed_layers:
             by_name = dict(self.net.layers())
             weights = {id(by_name[name].weight) for name in self._decayed(list(by_name), self.net.name)}

@@ -20,16 +20,17 @@ class TwoStages(pl.Callback):
 
     Args:
         real: Which operand stays real at first: `weights` is the order of Bi-Real Net and ReActNet.
-        share: Share of the optimizer steps, more than 0 and less than 1.
+        share: Share of the optimizer steps, more than 0 and at most 1. With 1 the operand stays real in the whole run:
+            the first of two, the second of which starts from it (`init_from`), as ReActNet's release trains.
 
     Source: Martinez et al. 2020, arXiv 2003.11535; Liu et al. 2020, arXiv 2003.03488, section 4.
     """
 
     def __init__(self, real: Operand = "weights", share: float = 0.4) -> None:
-        if not 0 < share < 1:
+        if not 0 < share <= 1:
             raise UserError(
                 f"TwoStages.share is {share}. Expected the share of the steps in which the {real} stay real: more than "
-                "0 and less than 1."
+                "0 and at most 1."
             )
         self.real: Operand = real
         self.share = share
