@@ -223,6 +223,22 @@ def test_a_sum_with_what_follows_from_itself_is_no_circle():
     check(whole, tensors_of(whole), images_of(2))
 
 
+@pytest.mark.parametrize("sums", [False, True])
+@pytest.mark.parametrize("outputs", [12, 64])
+def test_signs_behind_groups_of_any_width(outputs, sums, path):
+    """Bits of a group that is no multiple of a word are made in a pass of their own."""
+    nodes = [
+        layer("stem", "pixels", 8, tiny.PIXELS, tiny.FLOAT),
+        step("sign", g.Sign(), "stem"),
+        layer("conv", "sign", outputs, groups=2, window_sum=sums, ending=tiny.LINEAR),
+        step("norm", g.Affine(), "conv"),
+        step("signs", g.Sign(), "norm"),
+        layer("fc", "signs", 5, ending=tiny.LINEAR, window=None),
+    ]
+    whole = graph(nodes)
+    check(whole, tensors_of(whole), images_of(2))
+
+
 @pytest.mark.parametrize("op", [g.MaxPool(1, 1), g.TwoSlope(), g.Add()], ids=["pools", "slopes", "sums"])
 def test_thousands_of_nodes_are_planned_soon(op):
     nodes = [layer("stem", "pixels", 1, tiny.PIXELS, tiny.FLOAT)]

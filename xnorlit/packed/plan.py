@@ -70,7 +70,7 @@ class Plan:
 
 
 def hosts(layer: Layer) -> bool:
-    """Whether a tail may take a layer's sums where they arise."""
+    """Whether a tail of any nodes may take a layer's sums where they arise: bits of a group have words of their own."""
     aligned = layer.groups == 1 or layer.outputs // layer.groups % 32 == 0
     return (
         layer.binary
@@ -78,7 +78,7 @@ def hosts(layer: Layer) -> bool:
         and layer.pool is None
         and layer.ending.form == "reals"
         and not layer.ending.per_position
-        and (aligned or layer.window_sum)
+        and aligned
     )
 
 
@@ -157,8 +157,8 @@ def _gathered(nodes: Sequence[Node], fuse: bool) -> tuple[list[Stage], list[set[
             end[at] = node.name
             join(at, node.inputs)
         else:
-            tailed = isinstance(node.op, Layer) and hosts(node.op) and (fuse or node.op.window_sum)
-            at = begin(node, node.inputs, node.name if tailed and fuse else None)
+            tailed = fuse and isinstance(node.op, Layer) and hosts(node.op)
+            at = begin(node, node.inputs, node.name if tailed else None)
         made_in[node.name] = at
     return stages, direct
 
