@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +17,13 @@ from PIL import Image
 
 from tests.data.pictures import HOSTILE
 from tests.packed.networks import NETWORKS, unkind
+from xnorlit.commands import classify as command
 from xnorlit.commands import main as cli
 from xnorlit.commands.classify import pictures_of
 from xnorlit.data import CentreCrop, ImageData
 from xnorlit.data.pictures import as_validated
 from xnorlit.edge.names import printable
+from xnorlit.edge.processes import cores
 from xnorlit.export.pack import pack, write
 from xnorlit.packed import load
 from xnorlit.packed.origin import Source
@@ -241,3 +244,56 @@ def test_it_needs_numpy_pillow_and_the_kernels_alone(packed, pictures):
 
 def test_pictures_are_listed_without_a_folder_twice(pictures):
     assert list(pictures_of([pictures / "inner"])) == [pictures / "inner/b.jpg", pictures / "inner/deep/c.bmp"]
+
+
+def crowd(folder, count):
+    """Pictures whose answers differ, and some that cannot be read."""
+    generator = np.random.default_rng(0)
+    for index in range(count):
+        size = (20 + index % 7, 30 - index % 5, 3)
+        pixels = (generator.integers(0, 60, size) + 3 * index).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index:03d}.png")
+    for index in (3, 17):
+        (folder / f"{index:03d}.png").write_bytes(b"no picture")
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_many_threads_answer_as_one_and_in_order(classify, packed, tmp_path, threads):
+    crowd(tmp_path, 40)
+    (status, alone, _), (same, found, _) = (
+        classify(packed, tmp_path, "--json", "--threads", count) for count in (1, threads)
+    )
+    assert (status, same) == (1, 1)
+
+    def answers(text):
+        return [{key: each[key] for key in each if key != "milliseconds"} for each in json.loads(text)["pictures"]]
+
+    assert answers(found) == answers(alone)
+    assert [each["picture"] for each in answers(found)] == [str(path) for path in sorted(tmp_path.glob("*.png"))]
+    assert [i for i, each in enumerate(answers(found)) if "error" in each] == [3, 17]
+
+
+def test_no_more_pictures_wait_than_a_few_for_each_thread(tmp_path):
+    begun, asked = [], []
+
+    def read(picture):
+        begun.append(picture)
+        return picture
+
+    def pictures():
+        for number in range(100):
+            asked.append(number)
+            yield number
+
+    found = command._in_order(read, pictures(), 3)
+    assert next(found) == (0, 0)
+    time.sleep(0.05)
+    assert len(asked) == command.AHEAD * 3 + 1
+    assert len(begun) <= len(asked)
+    assert [picture for picture, _ in found] == list(range(1, 100))
+
+
+def test_more_threads_than_processors_are_noted(classify, packed, tmp_path):
+    crowd(tmp_path, 4)
+    _, _, err = classify(packed, tmp_path / "000.png", "--threads", cores() + 3)
+    assert f"note: {cores() + 3} threads on {cores()} processors" in err

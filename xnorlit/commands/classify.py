@@ -1,15 +1,18 @@
 """The command `xnorlit classify`: pictures through a packed network, with numpy, Pillow and the kernels alone."""
 
+import itertools
 import json as json_format
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+from numpy.typing import NDArray
 
 import xnorlit as xl
 from xnorlit.commands.arguments import Count, Range
@@ -19,6 +22,8 @@ from xnorlit.edge.processes import cores
 from xnorlit.packed.engine import PackedNetwork
 from xnorlit.packed.threads import MOST_THREADS
 from xnorlit.packed.trained import located
+
+AHEAD = 4  # pictures that are read and wait, for each thread that reads
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,11 @@ def classify(
     """
     file = located(file)
     network = xl.load(file)
+    if threads and threads > cores():
+        sys.stderr.write(f"note: {threads} threads on {cores()} processors, which {cores()} would serve as fast\n")
     found = classified(network, pictures, top, threads or cores())
+    if len(pictures) > 1 or any(path.is_dir() for path in pictures):
+        found = _counted(found, pictures)
     show = _show_json if json else _show_lines
     return show(found, network, file, pictures)
 
@@ -82,24 +91,34 @@ def classify(
 def classified(network: PackedNetwork, paths: Sequence[Path], top: int, threads: int) -> Iterator[Answer | Failure]:
     """The result for each picture, in order.
 
+    With several pictures, `threads` threads read, crop and resize them while the caller's thread runs the network. At
+    most `AHEAD` pictures per thread wait for the network.
+
     Args:
         network: The network.
         paths: Pictures, and folders that are searched for them at any depth.
         top: Classes of each answer.
-        threads: To compute with.
+        threads: To read and to compute with.
     """
     graph = network.graph
-    for picture in pictures_of(paths):
+
+    def read(picture: Path) -> NDArray[np.uint8] | Failure:
         if picture.is_dir():
-            yield Failure(picture, f"a folder without pictures ({', '.join(sorted(SUFFIXES))})")
-            continue
+            return Failure(picture, f"a folder without pictures ({', '.join(sorted(SUFFIXES))})")
         try:
-            pixels = as_validated(picture, graph.image_size, graph.crop, graph.squash)
+            return as_validated(picture, graph.image_size, graph.crop, graph.squash)
         except UnreadableImageError as error:
-            yield Failure(picture, error.reason)
+            return Failure(picture, error.reason)
+
+    every = pictures_of(paths)
+    first = list(itertools.islice(every, 2))
+    readers = 0 if len(first) < 2 else threads if threads > 1 else 0
+    for picture, pixels in _in_order(read, itertools.chain(first, every), readers):
+        if isinstance(pixels, Failure):
+            yield pixels
             continue
         started = time.perf_counter()
-        logits = network(pixels[None], threads=threads)[0].astype(np.float64)
+        logits = network(pixels[None], threads=1 if readers else threads)[0].astype(np.float64)
         milliseconds = 1000 * (time.perf_counter() - started)
         if not np.isfinite(logits).all():
             yield Failure(picture, "the network's outputs are not finite numbers")
@@ -108,6 +127,30 @@ def classified(network: PackedNetwork, paths: Sequence[Path], top: int, threads:
         likeliest = np.argsort(-logits, kind="stable")[:top]
         probabilities = (odds / odds.sum())[likeliest]
         yield Answer(picture, tuple(likeliest.tolist()), tuple(probabilities.tolist()), milliseconds)
+
+
+def _in_order(
+    read: Callable[[Path], NDArray[np.uint8] | Failure], pictures: Iterable[Path], readers: int
+) -> Iterator[tuple[Path, NDArray[np.uint8] | Failure]]:
+    """Each picture with what was read of it, in order; `readers` threads read ahead, at most `AHEAD` pictures each."""
+    if not readers:
+        yield from ((picture, read(picture)) for picture in pictures)
+        return
+    from concurrent.futures import Future, ThreadPoolExecutor  # a single picture needs none
+
+    waiting: deque[tuple[Path, Future[NDArray[np.uint8] | Failure]]] = deque()
+    pool = ThreadPoolExecutor(readers)
+    try:
+        for picture in pictures:
+            waiting.append((picture, pool.submit(read, picture)))
+            if len(waiting) > AHEAD * readers:
+                done, pixels = waiting.popleft()
+                yield done, pixels.result()
+        while waiting:
+            done, pixels = waiting.popleft()
+            yield done, pixels.result()
+    finally:  # Ctrl-C, or a reader of the output that has seen enough
+        pool.shutdown(cancel_futures=True)
 
 
 def pictures_of(paths: Sequence[Path]) -> Iterator[Path]:
@@ -121,6 +164,15 @@ def pictures_of(paths: Sequence[Path]) -> Iterator[Path]:
             folders[:] = filter(is_folder_of_pictures, folders)
             inside += [Path(folder, name) for name in names if is_image(name)]
         yield from sorted(inside) or [path]
+
+
+def _counted(found: Iterator[Answer | Failure], paths: Sequence[Path]) -> Iterator[Answer | Failure]:
+    """The answers, counted on a terminal that does not show them."""
+    if not sys.stderr.isatty() or sys.stdout.isatty():
+        return found
+    from xnorlit.edge.console import progress  # which a single picture does not need
+
+    return progress(found, sum(1 for _ in pictures_of(paths)), "classify", "pictures", stderr=True)
 
 
 def _show_lines(found: Iterator[Answer | Failure], network: PackedNetwork, file: Path, paths: Sequence[Path]) -> int:

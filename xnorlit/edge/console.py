@@ -43,7 +43,7 @@ def say(tag: str, text: str) -> None:
     terminal(soft_wrap=True).print(f"[bold]{label}[/bold]{lines}")
 
 
-def progress(items: Iterable[_Item], total: int, tag: str, label: str) -> Iterator[_Item]:
+def progress(items: Iterable[_Item], total: int, tag: str, label: str, *, stderr: bool = False) -> Iterator[_Item]:
     """Yield the items and show a progress bar if the output is a terminal.
 
     Args:
@@ -51,13 +51,15 @@ def progress(items: Iterable[_Item], total: int, tag: str, label: str) -> Iterat
         total: Their number.
         tag: As in `say`.
         label: Text beside the bar.
+        stderr: Show it on standard error, and leave alone what is written to the output.
     """
-    console = terminal()
+    console = terminal(stderr=stderr)
     columns = (
         TextColumn(f"{f'[{tag}]':<10}{{task.description}}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    quiet = not console.is_terminal
+    with Progress(*columns, console=console, disable=quiet, transient=True, redirect_stdout=not stderr) as bar:
         yield from bar.track(items, total=total, description=label)
