@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from xnorlit.export import onnx as onnx_format
 from xnorlit.export import openvino as openvino_format
 
 
@@ -20,7 +21,28 @@ def with_openvino(graph, tensors, pixels, *, sums=False, **how):
     return (logits, dict(zip(names, maps, strict=True))) if sums else logits
 
 
-RUNTIMES = {"openvino": with_openvino}
+def with_onnx(graph, tensors, pixels, *, sums=False, qdq=False, **how):
+    """The same from onnxruntime."""
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    model = onnx_format.build(graph, tensors, qdq=qdq, **how)
+    names = [node.output[0] for node in model.graph.node if node.output[0].endswith("/sums")] if sums else []
+    for name in names:
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    network = onnx_format.Network(model.SerializeToString(), 1, 1)
+    if not sums:
+        return network(pixels)
+    logits, *rest = network(pixels, ["logits", *names])
+    maps = (values.reshape(*values.shape, *(1,) * (4 - values.ndim)).transpose(0, 2, 3, 1) for values in rest)
+    return logits, {name.removesuffix("/sums"): found for name, found in zip(names, maps, strict=True)}
+
+
+def with_onnx_qdq(graph, tensors, pixels, **how):
+    """The same with few-bit weights in 8 bits."""
+    return with_onnx(graph, tensors, pixels, qdq=True, **how)
+
+
+RUNTIMES = {"openvino": with_openvino, "onnx": with_onnx, "onnx-qdq": with_onnx_qdq}
 
 
 def same_top5(ours, theirs, within=1e-4):

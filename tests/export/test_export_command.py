@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 
 import xnorlit as xl
+from tests.export.conftest import CLASSES
 from tests.export.runtimes import same_top5
 from xnorlit.errors import UserError
 from xnorlit.export import formats
 from xnorlit.export.pack import opened
-from xnorlit.export.random_weights import drawn_network
+from xnorlit.export.random_weights import random_network
 
 pytest.importorskip("openvino")
 
 
 @pytest.fixture(scope="module")
 def packed():
-    return drawn_network("alexnet-small", "float")
+    return random_network("alexnet-small", "float")
 
 
 def test_a_run_is_exported_and_answers_as_the_engine(xnorlit, run, tmp_path):
@@ -53,6 +54,28 @@ def test_the_files_hold_the_network_and_say_what_it_is(packed, tmp_path):
     expected = xl.packed.PackedNetwork(*packed)(pixels)
     assert same_top5(expected, network(pixels))
     np.testing.assert_allclose(network(pixels), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("format", ["onnx", "onnx-qdq"])
+def test_an_onnx_file_says_what_it_is_and_takes_any_batch(xnorlit, run, tmp_path, format):
+    onnx = pytest.importorskip("onnx")
+    status, out, err = xnorlit("export", run, "--format", format, "--out", tmp_path / "net")
+    assert (status, err) == (0, "")
+    assert "onnxruntime (+0.00 points); the five likeliest, in order, differ for 0 of 20 images" in out
+    assert "ONNX has no 1-bit type" in out
+    model = onnx.load(tmp_path / "net.onnx")
+    assert {one.domain for one in model.opset_import} == {""}
+    told = {one.key: one.value for one in model.metadata_props}
+    assert told["classes"].split("\n") == list(CLASSES)
+    assert "no 1-bit type" in told["note"]
+    assert [one.dim_param for one in model.graph.input[0].type.tensor_type.shape.dim[:1]] == ["N"]
+    assert {"conv1/sums", "logits"} <= {name for node in model.graph.node for name in node.output}
+
+
+def test_the_form_in_8_bits_is_a_quarter_as_large(packed, tmp_path):
+    pytest.importorskip("onnx")
+    sizes = {form: xl.export(packed, tmp_path / form, format=form).bytes for form in ("onnx", "onnx-qdq")}
+    assert sizes["onnx-qdq"] < 0.3 * sizes["onnx"]
 
 
 def test_a_packed_file_is_exported_without_its_run(xnorlit, packed, tmp_path):

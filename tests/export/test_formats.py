@@ -7,6 +7,7 @@ import pytest
 
 from tests.export.runtimes import RUNTIMES, same_top5
 from tests.export.test_binarizers import ALL, CLASSES, EVERY, pixels_for, to_torch
+from tests.packed.graphs import GRAPHS, graph, tensors_of
 from tests.packed.networks import NETWORKS, integers_of_engine, integers_of_module, settle, turns, unkind
 from xnorlit.binarize.bwn import BWN
 from xnorlit.binarize.xnor import XNOR
@@ -59,6 +60,17 @@ def test_every_binarizer_is_exported_or_refused_by_name(format, table, name, giv
         return
     binarizer = model.conv2.conv.binarizer
     held(format, model, packed, pixels_for(table, 12), exact=binarizer.exact and "input_scale" not in given)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("name", sorted(GRAPHS))
+def test_every_operation_of_a_graph_computes_what_the_engine_does(format, name):
+    given = graph(GRAPHS[name])
+    tensors, pixels = tensors_of(given), np.random.default_rng(1).integers(0, 256, (6, 8, 8, 3), np.uint8)
+    expected = PackedNetwork(given, tensors)(pixels)
+    np.testing.assert_allclose(
+        RUNTIMES[format](given, tensors, pixels), expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max()
+    )
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -13,7 +13,7 @@ from torch import nn
 
 from xnorlit.edge.atomic import sync
 from xnorlit.errors import UserError, did_you_mean
-from xnorlit.export import openvino
+from xnorlit.export import onnx, openvino
 from xnorlit.export.pack import Packed, pack
 
 
@@ -46,6 +46,10 @@ FORMATS = {
         openvino.write,
         openvino.Network,
         openvino.ADVICE,
+    ),
+    "onnx": Format("ONNX", ".onnx", "onnxruntime", onnx.write, onnx.Network, onnx.ADVICE),
+    "onnx-qdq": Format(
+        "ONNX with few-bit weights in 8 bits", ".onnx", "onnxruntime", onnx.write_qdq, onnx.Network, onnx.ADVICE
     ),
 }
 
