@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from tests.export.runtimes import RUNTIMES, same_top5
 from tests.export.test_binarizers import ALL, CLASSES, EVERY, pixels_for, to_torch
@@ -13,6 +14,7 @@ from xnorlit.binarize.bwn import BWN
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.errors import UserError
 from xnorlit.export.pack import pack
+from xnorlit.models import create, list_networks
 from xnorlit.packed import PackedNetwork
 
 FORMATS = sorted(RUNTIMES)
@@ -134,3 +136,26 @@ def test_the_input_may_be_normalised_already(format):
 def test_methods_mix_from_layer_to_layer(format, layers, name):
     model, packed = packed_of(KIND, ALL[name](), layers=layers)
     held(format, model, packed, pixels_for(KIND, 12), exact=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list_networks())
+def test_every_named_network_answers_as_the_engine_in_every_format(name):
+    torch.manual_seed(0)
+    model = create(name, binarizer="XNOR", classes=10)
+    side = model.image_size
+    pixels = np.random.default_rng(0).integers(0, 256, (4, side, side, 3), np.uint8)
+    with torch.no_grad():
+        model.train()(to_torch(pixels))
+    try:
+        packed = pack(model.eval(), image_size=side, classes=list("abcdefghij"))
+    except UserError as error:
+        assert "cannot be packed" in str(error)  # noqa: PT017
+        return
+    expected = PackedNetwork(*packed)(pixels)
+    for format in FORMATS:
+        found = RUNTIMES[format](*packed, pixels)
+        # Reals before a sign are summed in another order, so that of one image in four a sign may differ.
+        same = np.abs(found - expected).max(axis=1) < 1e-4 * np.abs(expected).max()
+        assert same.sum() >= 3, format
+        assert same_top5(expected[same], found[same]), format
