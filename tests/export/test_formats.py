@@ -43,17 +43,16 @@ def held(format, model, packed, pixels, *, exact=True, **how):
     assert same_top5(logits[same], alone[same], 1e-3)
 
 
-@pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("table", sorted(NETWORKS))
-def test_every_network_computes_the_modules_integers(format, table):
+def test_every_network_computes_the_modules_integers_in_every_format(table):
     model, packed = packed_of(NETWORKS[table])
-    held(format, model, packed, pixels_for(NETWORKS[table], 12))
+    for format in FORMATS:
+        held(format, model, packed, pixels_for(NETWORKS[table], 12))
 
 
-@pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize(("name", "given"), EVERY)
 @pytest.mark.parametrize("table", ["pool-before-norm", "norm-behind-flatten"])
-def test_every_binarizer_is_exported_or_refused_by_name(format, table, name, given):
+def test_every_binarizer_is_exported_in_every_format_or_refused_by_name(table, name, given):
     table = NETWORKS[table]
     try:
         model, packed = packed_of(table, ALL[name](**given))
@@ -61,7 +60,8 @@ def test_every_binarizer_is_exported_or_refused_by_name(format, table, name, giv
         assert "cannot be packed" in str(error)  # noqa: PT017
         return
     binarizer = model.conv2.conv.binarizer
-    held(format, model, packed, pixels_for(table, 12), exact=binarizer.exact and "input_scale" not in given)
+    for format in FORMATS:
+        held(format, model, packed, pixels_for(table, 12), exact=binarizer.exact and "input_scale" not in given)
 
 
 @pytest.mark.parametrize("format", FORMATS)
