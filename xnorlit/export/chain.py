@@ -129,7 +129,12 @@ def is_chain(trace: Trace) -> bool:
         return False
     if any(getattr(layer, "padding_mode", "zeros") != "zeros" for layer in layers):
         return False
-    return not any(isinstance(step.module, (*SMALL, *AVERAGES, nn.Sequential)) for step in trace.steps)
+    pools = 0
+    for step in trace.steps:
+        pools = 0 if isinstance(step.module, LAYERS) else pools + isinstance(step.module, nn.MaxPool2d)
+        if pools > 1 or isinstance(step.module, (*SMALL, *AVERAGES, nn.Sequential)):
+            return False
+    return True
 
 
 def links(steps: Sequence[Step]) -> list[Link]:
