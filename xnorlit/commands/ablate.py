@@ -57,17 +57,17 @@ def ablate(
         raise UserError(f"--jobs is {jobs}. Expected the number of runs at the same time, 1 or more.")
     grid = Grid.load(file)
     trials = planned(grid, Base(data, experiment, root))
-    _introduce(grid, trials)
+    _print_question(grid, trials)
     start = None if on == "here" else _start(on, slurm, _folder(trials), grid.name)
     jobs = jobs or (1 if on == "here" else len(trials))
     trials = checked(grid, trials)
     expected = duration(trials, jobs)
-    _tell_what_is_left(trials, expected, jobs)
+    _print_remaining(trials, expected, jobs)
     if dry_run:
         terminal().print(_listed(grid, trials, expected))
         return
     failed, trials = train_trials(trials, jobs, again, start)
-    _conclude(grid, trials)
+    _print_results(grid, trials)
     if failed:
         raise UserError(failure_report(failed, len(trials)))
 
@@ -82,7 +82,7 @@ def _state(trial: Trial) -> str:
     return "other configuration" if trial.other else trial.job.state
 
 
-def _introduce(grid: Grid, trials: Sequence[Trial]) -> None:
+def _print_question(grid: Grid, trials: Sequence[Trial]) -> None:
     """Print the question and the folder of the grid, before the check of its command lines, which takes seconds."""
     varied = "; ".join(
         f"{label} {', '.join(shown(value) for value in grid.parameters[name])}" for name, label in grid.labels.items()
@@ -97,7 +97,7 @@ def _folder(trials: Sequence[Trial]) -> Path:
     return place.root.joinpath(*place.group)
 
 
-def _tell_what_is_left(trials: Sequence[Trial], expected: Duration, jobs: int) -> None:
+def _print_remaining(trials: Sequence[Trial], expected: Duration, jobs: int) -> None:
     states = Counter(_state(trial) for trial in trials)
     say("state", ", ".join(f"{count} {state}" for state, count in states.items()))
     if any(trial.job.state != "finished" for trial in trials):
@@ -117,7 +117,7 @@ def _listed(grid: Grid, trials: Sequence[Trial], expected: Duration) -> Table:
     return table
 
 
-def _conclude(grid: Grid, trials: Sequence[Trial]) -> None:
+def _print_results(grid: Grid, trials: Sequence[Trial]) -> None:
     found = outcomes(grid, trials)
     if not found:
         return

@@ -154,7 +154,7 @@ class XnorlitCLI(LightningCLI):
             config: Configuration of the command; `run.resume` and `run.fresh` are reset in it.
         """
         config.run.resume, config.run.fresh = False, False
-        whole = _by_home(yaml.safe_load(self._parser(self.subcommand).dump(config, skip_unset=False)))
+        whole = _by_defining_module(yaml.safe_load(self._parser(self.subcommand).dump(config, skip_unset=False)))
         for key, value in flatten(whole).items():
             if str(value).startswith(_NO_TEXT):
                 raise UserError(
@@ -174,7 +174,7 @@ class XnorlitCLI(LightningCLI):
         finished = auto and state == "finished"
         self.lock = claim(self.folder, resume=resume, fresh=fresh, again=auto) if is_first() and not finished else None
         if resume or finished:
-            refuse_other_config(flatten(yaml.safe_load(self.resolved)), self._begun_with(), self.folder)
+            refuse_other_config(flatten(yaml.safe_load(self.resolved)), self._stored_config(), self.folder)
         if finished:
             # A process that was killed at its end left it.
             (self.folder / "checkpoints" / CHECKPOINTS[1]).unlink(missing_ok=True)
@@ -193,7 +193,7 @@ class XnorlitCLI(LightningCLI):
             if changed := changes_since(self.folder / "environment.json"):
                 say("", f"since it began: {changed}; what follows may differ in its last digits")
 
-    def _begun_with(self) -> dict[str, Any]:
+    def _stored_config(self) -> dict[str, Any]:
         """The flat configuration of the existing run, with defaults for settings that its version lacked."""
         file = self.folder / "config.yaml"
         theirs = load_config(file)
@@ -215,7 +215,7 @@ class XnorlitCLI(LightningCLI):
 
                 self.model = PackedClassifier(packed)
         except BaseException as error:
-            self._leave()
+            self._release()
             if isinstance(error.__cause__, UserError):  # The error of the parser lists types only.
                 raise error.__cause__ from None
             raise
@@ -229,14 +229,14 @@ class XnorlitCLI(LightningCLI):
                 raise KeyboardInterrupt from None
             raise
         finally:
-            self._leave()
+            self._release()
 
     def after_validate(self) -> None:
         """Called by Lightning after it has printed the results."""
         if self._config().get("packed"):
             self.model.say_what_the_file_says()
 
-    def _leave(self) -> None:
+    def _release(self) -> None:
         """Release the run's folder, and remove it if the run never started."""
         if self.subcommand == "fit":
             discard_if_empty(self.folder)
@@ -304,15 +304,15 @@ def _load(text: str) -> Any:
     return with_current_paths(value, warn=True)
 
 
-def _by_home(value: Any) -> Any:
+def _by_defining_module(value: Any) -> Any:
     """Name each class by the module that defines it, as runs have always recorded it.
 
     The parser would write the shortest import path, which is that of the public face.
     """
     if isinstance(value, dict):
-        return {key: _by_home(part) for key, part in value.items()}
+        return {key: _by_defining_module(part) for key, part in value.items()}
     if isinstance(value, list):
-        return [_by_home(part) for part in value]
+        return [_by_defining_module(part) for part in value]
     package, _, name = value.partition(".") if isinstance(value, str) else ("", "", "")
     found = getattr(importlib.import_module(package), name, None) if package == "xnorlit" else None
     return f"{found.__module__}.{name}" if isinstance(found, type) else value

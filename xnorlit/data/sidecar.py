@@ -115,15 +115,15 @@ def verify(path: Path, *, pixels: bool = True) -> tuple[Beton, Sidecar]:
     beton, described = open_beton(path), load(path)
     labels = np.bincount(beton.labels.clip(min=0), minlength=len(described.classes))
     if (beton.labels < 0).any() or dict(zip(described.classes, labels.tolist(), strict=False)) != described.counts:
-        raise _stranger(path, f"it holds {len(beton.labels):,} samples in other classes than its sidecar's counts")
+        raise _mismatch(path, f"it holds {len(beton.labels):,} samples in other classes than its sidecar's counts")
     if path.stat().st_size != described.beton_bytes:
-        raise _stranger(path, f"it has {path.stat().st_size:,} bytes, its sidecar states {described.beton_bytes:,}")
+        raise _mismatch(path, f"it has {path.stat().st_size:,} bytes, its sidecar states {described.beton_bytes:,}")
     if pixels and _remembered(path) != described.beton_sha256:
         if described.beton_bytes > _WORTH_SAYING:
             say(f"checking {path} ({described.beton_bytes / 1e9:.1f} GB) against its SHA-256, once")
         found = file_sha256(path)
         if found != described.beton_sha256:
-            raise _stranger(path, f"its SHA-256 is {found[:12]}…, its sidecar states {described.beton_sha256[:12]}…")
+            raise _mismatch(path, f"its SHA-256 is {found[:12]}…, its sidecar states {described.beton_sha256[:12]}…")
         remember(path, found)
     return beton, described
 
@@ -158,7 +158,7 @@ def stamp(path: Path) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _stranger(path: Path, why: str) -> UserError:
+def _mismatch(path: Path, why: str) -> UserError:
     return UserError(
         f"{path} is not the file that {path_of(path).name} describes: {why}. It was damaged or replaced; write both "
         "again with `xnorlit prepare SRC DST`."

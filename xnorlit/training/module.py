@@ -123,13 +123,13 @@ class Classifier(Evaluation):
             _refuse_single_samples(self.net, data)
             # Before the fit starts, so that a refusal leaves no run.
             if self.init_from:
-                inherit(self.net, self._beginning(), data.classes)
+                inherit(self.net, self._initial_checkpoint(), data.classes)
             for loss in self.losses:
                 loss.prepare(self.net, data, Path(self.trainer.default_root_dir))
         if self.compiled:
             self.net.compile()
 
-    def _beginning(self) -> Path:
+    def _initial_checkpoint(self) -> Path:
         """The file that `init_from` names."""
         return checkpoint_of(str(self.init_from), Path(self.trainer.default_root_dir), role="model.init_from")
 
@@ -222,7 +222,7 @@ class Classifier(Evaluation):
         if self.decayed_layers:
             by_name = dict(self.net.layers())
             weights = {id(by_name[name].weight) for name in self._decayed(list(by_name), self.net.name)}
-            groups = [part for group in groups for part in _parted(group, weights)]
+            groups = [part for group in groups for part in _split_by_decay(group, weights)]
         groups.append({"params": flipped, "flips": True})
         optimizer = self.make_optimizer([group for group in groups if group["params"]])
         refuse_other_weights(optimizer, flipped)
@@ -256,7 +256,7 @@ class Classifier(Evaluation):
     @override
     def on_train_start(self) -> None:
         if self.init_from and self.trainer.global_step == 0:
-            beginning = self._beginning()
+            beginning = self._initial_checkpoint()
             self.before_training = {"from": str(beginning), **accuracy(self.trainer, self, beginning)}
         self._begin_epoch()  # Lightning starts no epoch when it resumes in the middle of one.
 
@@ -297,7 +297,7 @@ class Classifier(Evaluation):
         self.before_training = made.get("before_training")
         if "classes" in made:
             refuse_other_classes(made["classes"], self.classes, "the checkpoint", "Give the images it was trained on.")
-        self._go_on_summing(checkpoint.get("train_sums", {}))
+        self._restore_sums(checkpoint.get("train_sums", {}))
         if self._trainer and self.trainer.state.fn == TrainerFn.FITTING:
             refuse_other_images(made.get("images", {}), self.trainer.datamodule)
             refuse_other_teachers(made.get("teachers", []), self.losses)
@@ -313,7 +313,7 @@ class Classifier(Evaluation):
                 "with, RUN/config.yaml."
             )
 
-    def _go_on_summing(self, sums: dict[str, dict[str, Tensor]]) -> None:
+    def _restore_sums(self, sums: dict[str, dict[str, Tensor]]) -> None:
         """Restore the metrics of the current epoch; the first process holds the sums of all."""
         for name, metric in self._sums().items() if self._trainer and self.trainer.is_global_zero else ():
             for key, value in sums.get(name, {}).items():
@@ -329,7 +329,7 @@ def _refuse_single_samples(net: nn.Module, data: ImageData) -> None:
         )
 
 
-def _parted(group: dict[str, Any], decayed: set[int]) -> list[dict[str, Any]]:
+def _split_by_decay(group: dict[str, Any], decayed: set[int]) -> list[dict[str, Any]]:
     """Split a group into decayed parameters and others, whose weight decay is 0."""
     kept = [parameter for parameter in group["params"] if id(parameter) in decayed]
     others = [parameter for parameter in group["params"] if id(parameter) not in decayed]

@@ -57,7 +57,7 @@ def inherit(net: BuiltNetwork, file: Path, classes: Sequence[str] = ()) -> None:
         for key in taken:
             ours[key].copy_(theirs[key])
         for name, layer in net.layers():
-            if not any(key.startswith(f"{name}.") and _is_the_methods(key) for key in taken):
+            if not any(key.startswith(f"{name}.") and _belongs_to_binarizer(key) for key in taken):
                 layer.binarizer.fit(layer.weight)
 
 
@@ -109,7 +109,7 @@ def _matched(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], network: 
     for key in [*ours, *(key for key in theirs if key not in ours)]:
         if key in ours and key in theirs and ours[key].shape == theirs[key].shape:
             taken.append(key)
-        elif (key in ours and key in theirs) or (not _is_the_methods(key) and (has_norms or ".norm." not in key)):
+        elif (key in ours and key in theirs) or (not _belongs_to_binarizer(key) and (has_norms or ".norm." not in key)):
             wrong.append(key)
     if wrong:
         lines = [f"  {key}: file {_shape(theirs, key)}, network {_shape(ours, key)}" for key in wrong[:SHOWN]]
@@ -122,7 +122,7 @@ def _matched(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], network: 
     return taken
 
 
-def _is_the_methods(key: str) -> bool:
+def _belongs_to_binarizer(key: str) -> bool:
     """Whether the tensor belongs to a binarizer, in its layer or after the layer."""
     return bool({"binarizer", "behind"} & set(key.split(".")))
 

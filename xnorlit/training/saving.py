@@ -105,9 +105,9 @@ class Saving(Checkpoint):
         if done % trainer.accumulate_grad_batches:
             return  # An accumulated gradient cannot be saved.
         look = pl_module.device.type == "cpu" or trainer.global_step % LOOK == 0
-        wanted = self._wanted(trainer, pl_module, 60 * self.minutes)
+        wanted = self._should_save(trainer, pl_module, 60 * self.minutes)
         if look or wanted:
-            self._refuse_spoilt(trainer, pl_module)
+            self._refuse_non_finite(trainer, pl_module)
         if done and wanted:
             self._save(trainer, pl_module, "last", trainer.current_epoch, done)
         self._stop_if_signalled(trainer)
@@ -118,9 +118,11 @@ class Saving(Checkpoint):
 
         This hook runs before averaged weights are swapped in.
         """
-        if trainer.sanity_checking or not self._wanted(trainer, pl_module, min(60 * self.minutes, BEFORE_VALIDATION)):
+        if trainer.sanity_checking or not self._should_save(
+            trainer, pl_module, min(60 * self.minutes, BEFORE_VALIDATION)
+        ):
             return
-        self._refuse_spoilt(trainer, pl_module)
+        self._refuse_non_finite(trainer, pl_module)
         done = trainer.fit_loop.epoch_loop.batch_progress.current.processed
         self._save(trainer, pl_module, "last", trainer.current_epoch, done, validate=True)
         self._stop_if_signalled(trainer)
@@ -131,7 +133,7 @@ class Saving(Checkpoint):
         if self._saved_step == trainer.global_step and trainer.world_size == 1 and not trainer.sanity_checking:
             self._stop_if_signalled(trainer)
 
-    def _wanted(self, trainer: pl.Trainer, module: pl.LightningModule, seconds: float) -> bool:
+    def _should_save(self, trainer: pl.Trainer, module: pl.LightningModule, seconds: float) -> bool:
         """Whether to save now, after a signal or because of the age of the last checkpoint; all processes agree."""
         told, due = self._signal is not None, time.monotonic() - self._saved_at >= seconds
         if trainer.world_size > 1:
@@ -145,7 +147,7 @@ class Saving(Checkpoint):
         """Save the finished epochs, `best.ckpt` first: a run that is killed in between repeats the epoch."""
         if trainer.fast_dev_run or not trainer.global_step or self._saved == (trainer.current_epoch, 0):
             return
-        self._refuse_spoilt(trainer, module)
+        self._refuse_non_finite(trainer, module)
         if self.record.best["epoch"] == trainer.current_epoch:
             self._save(trainer, module, "best", trainer.current_epoch, 0)
         self._save(trainer, module, "last", trainer.current_epoch, 0)
@@ -162,7 +164,7 @@ class Saving(Checkpoint):
     ) -> None:
         if name == "last" and self._saved == (epochs, batches):
             return
-        self._refuse_spoilt_weights(trainer, module)
+        self._refuse_non_finite_weights(trainer, module)
         if trainer.is_global_zero:
             refuse_vanished(self.record.folder)
         for logger in trainer.loggers:
@@ -239,25 +241,27 @@ class Saving(Checkpoint):
         step = torch.full_like(self._spoilt, trainer.global_step)
         self._spoilt = torch.where((self._spoilt < 0) & ~torch.isfinite(loss.detach()), step, self._spoilt)
         if pl_module.device.type == "cpu" and trainer.world_size == 1:  # No wait; the weights have not changed yet.
-            self._refuse_spoilt(trainer, pl_module)
+            self._refuse_non_finite(trainer, pl_module)
 
     @override
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         self._batch = None
 
-    def _refuse_spoilt(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def _refuse_non_finite(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """End the run if a loss was not finite. Accuracy would not show it: the sign of a NaN is finite."""
         step = float(self._spoilt)
         if trainer.world_size > 1:
             step = float(trainer.strategy.reduce(torch.tensor(step, device=module.device), reduce_op="max"))
         if step >= 0:
-            where = _first_spoilt(trainer, module, self._batch) or "in the loss itself; every layer's output is finite"
+            where = (
+                _first_non_finite(trainer, module, self._batch) or "in the loss itself; every layer's output is finite"
+            )
             raise UserError(self._about(f"the training loss at step {step:,.0f} is not a finite number", where))
 
-    def _refuse_spoilt_weights(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def _refuse_non_finite_weights(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         finite = torch.stack([torch.isfinite(weight).all() for weight in module.parameters()]).all()
         if not finite:
-            where = _first_spoilt(trainer, module, None)
+            where = _first_non_finite(trainer, module, None)
             raise UserError(self._about(f"a weight at step {trainer.global_step:,} is not a finite number", where))
 
     def _about(self, what: str, where: str | None) -> str:
@@ -270,7 +274,7 @@ class Saving(Checkpoint):
         )
 
 
-def _first_spoilt(trainer: pl.Trainer, module: pl.LightningModule, batch: Any) -> str | None:
+def _first_non_finite(trainer: pl.Trainer, module: pl.LightningModule, batch: Any) -> str | None:
     """`in net.conv2.conv: its weights` for the first layer with a value that is not finite."""
     for name, parameter in module.named_parameters():
         if not torch.isfinite(parameter).all():

@@ -43,7 +43,7 @@ def publish(comparison: Comparison, record: dict[str, Any], settings: Settings) 
     with plain_errors("The dashboard was not written"):
         ids, missing = _on_server(server, project, _ids(comparison))
         subject = Subject.of(comparison, record, settings, ids)
-        _put_figures(server, project, subject.figures)
+        _upload_figures(server, project, subject.figures)
         return Published(
             report=_save_report(server, project, subject, settings),
             view=_save_view(server, subject, settings),
@@ -77,7 +77,7 @@ def _on_server(
     return found, tuple(missing)
 
 
-def _put_figures(server: Server, project: str, figures: Figures) -> None:
+def _upload_figures(server: Server, project: str, figures: Figures) -> None:
     """Upload the pair's own run, unless the server has the same one.
 
     A run that is logged without `resume` replaces the server's run of the same id.

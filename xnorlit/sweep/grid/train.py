@@ -29,7 +29,7 @@ def read(
     Raises:
         UserError: There is no such grid, or its command lines are refused.
     """
-    grid = _loaded(grid)
+    grid = _as_grid(grid)
     trials = planned(grid, Base(data, experiment, root))
     if all(trial.job.state != "finished" for trial in trials):
         return []
@@ -59,7 +59,7 @@ def trained(
         UserError: Command lines are refused, existing runs have another configuration, or some runs failed (after the
             others were trained).
     """
-    grid = _loaded(grid)
+    grid = _as_grid(grid)
     trials = checked(grid, planned(grid, Base(data, experiment, root)))
     failed, trials = train_trials(trials, jobs, again)
     if failed:
@@ -111,5 +111,5 @@ def failure_report(failed: Sequence[Job], count: int) -> str:
     return f"{len(failed)} of {count} runs failed:\n{lines}\nRepeat the command to try them again."
 
 
-def _loaded(grid: Grid | Path | str) -> Grid:
+def _as_grid(grid: Grid | Path | str) -> Grid:
     return grid if isinstance(grid, Grid) else Grid.load(grid)
