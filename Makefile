@@ -1,4 +1,4 @@
-## xnorlit: what does a binary AlexNet cost, and what does it give?
+## xnorlit: train, compare and pack binary networks
 
 PYTHON ?= python3
 SEED ?= 0

@@ -130,7 +130,7 @@ def clone(tmp_path):
 def test_help_is_what_make_alone_prints_and_names_every_target_and_variable(clone):
     output = clone.make()
     assert clone.make("help") == output
-    assert output.startswith("xnorlit: what does a binary AlexNet cost, and what does it give?\n")
+    assert output.startswith("xnorlit: train, compare and pack binary networks\n")
     phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert phony
     for target in set(phony[1].split()) - {"help", "FORCE"}:

@@ -1,4 +1,4 @@
-"""The command `xnorlit export`: from a run to a file for another runtime, held to the packed engine's answers."""
+"""The command `xnorlit export`: a run as a file for another runtime, compared with the packed engine."""
 
 import time
 from collections.abc import Callable
@@ -36,21 +36,21 @@ def export(
     normalized_input: bool = False,
     root: Path = Path("runs"),
 ) -> None:
-    """Writes a trained network for another runtime, and holds what it answers there to the packed engine's answers.
+    """Exports a trained network to another runtime, and compares its predictions with those of the packed engine.
 
-    The five likeliest classes of the run's validation images are compared where the format's runtime is installed.
+    The comparison covers the five likeliest classes of the validation images. It needs the runtime of the format.
 
     Args:
-        run: Folder of a finished run, or what xnorlit pack wrote; the newest run with binary layers unless given.
+        run: Folder of a finished run, or a packed file (default: the newest run with binary layers).
         format: openvino, onnx, or onnx-qdq (few-bit weights stored in 8 bits).
-        out: The file; RUN/FORMAT/NETWORK.xml or .onnx unless given. Its folder has to exist.
-        checkpoint: last, best, or a file of the run's.
+        out: Output file in an existing folder (default: RUN/FORMAT/NETWORK.xml or .onnx).
+        checkpoint: last, best, or a file of the run.
         ends: First and last layer in fp32, or in 8 bits.
-        normalized_input: The exported network reads normalised fp32 [N, 3, S, S], instead of uint8 [N, S, S, 3].
+        normalized_input: Let the exported network read normalised fp32 [N, 3, S, S] instead of uint8 [N, S, S, 3].
         root: Folder that is searched for the newest run.
 
     Raises:
-        UserError: There is nothing to export, or the format cannot express it; the message says why.
+        UserError: There is nothing to export, or the format cannot express it.
     """
     chosen = format_named(format)
     if out is not None:
@@ -79,7 +79,7 @@ def export(
 
 
 def _check(packed: Packed, written: Exported, data: ImageData | None, *, normalized_input: bool) -> None:
-    """Prints for how many validation images the answers differ, and the time of one photograph on both."""
+    """Print the number of validation images with different predictions, and the time of one photograph on both."""
     graph, chosen = packed.graph, FORMATS[written.format]
     engine = PackedNetwork(*packed)
     file = written.files[-1]

@@ -41,51 +41,49 @@ class Command(NamedTuple):
 
 COMMANDS: dict[str, Command] = {
     "train": Command(
-        "train one arm with the recipe that fits the images", "xnor --data photos/ --seed 1 --trainer.max_epochs 5"
+        "train one arm with the recipe for the images", "xnor --data photos/ --seed 1 --trainer.max_epochs 5"
     ),
     "fit": Command("train with configuration files: -c base.yaml -c xnor.yaml"),
-    "validate": Command("accuracy of a checkpoint on the validation split", module="fit"),
-    "test": Command("accuracy of a checkpoint on the test split", module="fit"),
-    "predict": Command("logits of a checkpoint for the validation split", module="fit"),
+    "validate": Command("measure a checkpoint on the validation split", module="fit"),
+    "test": Command("measure a checkpoint on the test split", module="fit"),
+    "predict": Command("compute the logits of a checkpoint for the validation split", module="fit"),
     "summary": Command(
-        "what a network weighs and computes, layer by layer",
+        "show a network layer by layer: bits, multiply-adds, memory",
         "--network alexnet-xnor --binarizer XNOR --classes 1000",
     ),
     "prepare": Command(
-        "images to .beton files, once, for the fast loader", "photos/ betons/ --shorter-side 256 --skip-bad"
+        "convert images to .beton files for the fast loader", "photos/ betons/ --shorter-side 256 --skip-bad"
     ),
-    "pack": Command(
-        "a trained network into bits: one small file, measured", "runs/cifar10/pair-0/xnor/seed-0 --ends int8"
-    ),
+    "pack": Command("pack a trained network into bits: one small file", "runs/cifar10/pair-0/xnor/seed-0 --ends int8"),
     "export": Command(
-        "a trained network for another runtime: OpenVINO or ONNX", "runs/cifar10/pair-0/xnor/seed-0 --format openvino"
+        "export a trained network to OpenVINO or ONNX", "runs/cifar10/pair-0/xnor/seed-0 --format openvino"
     ),
     "classify": Command(
-        "pictures through a packed network: the likeliest classes",
+        "classify pictures with a packed network",
         "cifar10-best cat.jpg holidays/",
     ),
     "zoo": Command(
-        "the trained networks that come with xnorlit; or one of a run, with its card",
+        "list the trained networks, or add one from a run",
         "runs/cifar10/pair-0/best/seed-0 --name cifar10-best",
     ),
     "compare": Command(
-        "the table of a pair: what binarisation costs and gives",
+        "print the table of a pair: costs and gains of binarisation",
         "runs/synthetic/pair-0/xnor/seed-0 runs/synthetic/pair-0/float/seed-0",
     ),
-    "report": Command("the page of a pair: one HTML file", "synthetic/pair-0 --bench bench.json"),
-    "sync": Command("upload runs that were trained offline to W&B", "runs/cifar10"),
-    "dashboard": Command("a pair on W&B: a report and a saved view", "cifar10/pair-0"),
+    "report": Command("write the page of a pair: one HTML file", "synthetic/pair-0 --bench bench.json"),
+    "sync": Command("upload offline runs to W&B", "runs/cifar10"),
+    "dashboard": Command("build a report and a saved view of a pair on W&B", "cifar10/pair-0"),
     "table": Command(
-        "train the missing arms of an experiment, and write its table", "cifar10 --data photos/ --thorough float,xnor"
+        "train the missing arms of an experiment and write its table", "cifar10 --data photos/ --thorough float,xnor"
     ),
-    "ablate": Command("train a grid of settings (a W&B sweep file), and tabulate it", "scale-gradient --dry-run"),
+    "ablate": Command("train a grid of settings (a W&B sweep file) and tabulate it", "scale-gradient --dry-run"),
     "steps": Command(
-        "what a training step of each arm costs, relative to the first",
+        "measure the cost of a training step of each arm",
         "runs/cifar10/pair-0/float/seed-0 runs/cifar10/pair-0/xnor/seed-0",
     ),
-    "plan": Command("what training a recipe would take on GPUs: days, cores, cost", "--gpus 8 --gpu h100 --cores 12"),
+    "plan": Command("estimate a training on GPUs: days, cores, cost", "--gpus 8 --gpu h100 --cores 12"),
     "bench": Command(
-        "speed and size of the packed network beside torch, onnxruntime and OpenVINO",
+        "measure a packed network beside torch, onnxruntime and OpenVINO",
         "packed.safetensors --json bench.json --batches 1 32",
     ),
 }
@@ -95,7 +93,7 @@ def usage() -> str:
     """The text of `xnorlit --help`."""
     commands = "\n".join(f"  {name:10}{command.about}" for name, command in COMMANDS.items())
     return (
-        f"xnorlit {importlib.metadata.version('xnorlit')}: what does a binary AlexNet cost, and what does it give?\n\n"
+        f"xnorlit {importlib.metadata.version('xnorlit')}: train, compare and pack binary networks\n\n"
         "usage: xnorlit COMMAND [OPTIONS]      xnorlit COMMAND --help\n\n"
         f"commands:\n{commands}\n\n"
         "options:\n"

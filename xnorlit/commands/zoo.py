@@ -34,13 +34,13 @@ def zoo(
     licence: str | None = None,
     into: Path | None = None,
 ) -> None:
-    """Lists the trained networks that come with xnorlit; or makes one of a run: packs, measures, writes its card.
+    """Lists the trained networks that come with xnorlit, or adds one from a run: packs, measures, writes its card.
 
     Args:
-        run: Folder of a finished run of a binary arm; without it the networks are listed.
-        name: Of the network (default: experiment and arm).
+        run: Folder of a finished run of a binary arm (default: list the networks).
+        name: Name of the network (default: experiment and arm).
         ends: First and last layer in fp32 or in 8 bits (default: fp32 if the file is under 4 MB).
-        licence: Of the images (default: what is known about the named set).
+        licence: Licence of the images (default: that of the named set, if known).
         into: Folder of trained networks (default: xnorlit/zoo of the package).
 
     Raises:
@@ -55,9 +55,7 @@ def zoo(
     experiment = chosen.place.experiment.partition("@")[0]
     licence = licence or (NAMED[experiment].licence if experiment in NAMED else None)
     if not licence:
-        raise UserError(
-            f"the licence of the images of {chosen.place.experiment} is not known. Give it: --licence TEXT."
-        )
+        raise UserError(f"the licence of the images of {chosen.place.experiment} is unknown. Give it: --licence TEXT.")
     _make(chosen, name or f"{experiment}-{chosen.place.arm}", ends, licence, into or FOLDER)
 
 
