@@ -8,6 +8,7 @@ VENV := .venv
 STAMP := $(VENV)/.stamp
 XNORLIT := $(VENV)/bin/xnorlit
 RUN := $(VENV)/bin/python -m
+KERNELS := $(wildcard $(addprefix xnorlit/packed/kernels/,*.cpp *.h *.inc) tests/packed/*.cpp)
 
 # One word for the shell, blanks and quotes included.
 quote = '$(subst ','\'',$(1))'
@@ -79,9 +80,10 @@ faults: $(STAMP) ## kill, stop and damage trainings, and compare what is left bi
 mutants: $(STAMP) ## put single faults into the parts that compute, and list those that no test notices (hours; ARGS='atomic --most 50')
 	$(VENV)/bin/python scripts/mutants.py $(ARGS)
 
-lint: $(STAMP) ## check the code: ruff, pyright, codespell
+lint: $(STAMP) ## check the code: ruff, clang-format, pyright, codespell
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
+	$(VENV)/bin/clang-format --dry-run --Werror $(KERNELS)
 	$(RUN) pyright --pythonpath $(VENV)/bin/python
 	$(RUN) codespell_lib
 
@@ -91,6 +93,7 @@ audit: $(STAMP) ## look for known security holes in the installed packages (pip-
 format: $(STAMP) ## format the code, apply ruff's fixes, strip the notebooks' output
 	$(VENV)/bin/nbstripout notebooks/*.ipynb
 	$(RUN) ruff format .
+	$(VENV)/bin/clang-format -i $(KERNELS)
 	$(RUN) ruff check --fix .
 
 setup: $(STAMP) ## create .venv and install xnorlit into it; make -B setup repeats it

@@ -1,5 +1,5 @@
-// Compares one kernel path with the portable one, bit for bit, on what graphs are made of: sums in double, and tails. For
-// the tests that build the kernels otherwise than for Python.
+// Compares one kernel path with the portable one, bit for bit, on what graphs are made of: sums in double, and tails.
+// For the tests that build the kernels otherwise than for Python.
 #include <cstdio>
 #include <cstring>
 #include <random>

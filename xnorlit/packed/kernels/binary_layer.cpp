@@ -120,7 +120,8 @@ BinaryLayer::BinaryLayer(const Path& path, const BinarySettings& settings)
     group.width += 2 * window.pad_x;
     window.pad_y = window.pad_x = 0;
   }
-  const int64_t outputs = settings.outputs / settings.groups, planes = static_cast<int64_t>(settings.planes.factors.size());
+  const int64_t outputs = settings.outputs / settings.groups,
+                planes = static_cast<int64_t>(settings.planes.factors.size());
   const int64_t taps = int64_t{window_.kernel_y} * window_.kernel_x;
   const int bytes = (group.channels + 7) / 8, words = words_of(group.channels);
   const uint32_t last = group.channels % 32 ? (1u << group.channels % 32) - 1 : ~0u;
@@ -211,8 +212,9 @@ void BinaryLayer::run_tail(const Call& call, const Tail& tail, uint8_t* const* v
   }
   const std::vector<TailOp> ops = tail.ops(values, windows);
   TailSink sink(path_, ops, sums_);
-  run_groups(static_cast<const uint32_t*>(call.in), call, scratch, sink, sink.first_channel,
-             [&](const uint32_t* bits) { if (windows) add_windows(bits, call, counts, windows); });
+  run_groups(static_cast<const uint32_t*>(call.in), call, scratch, sink, sink.first_channel, [&](const uint32_t* bits) {
+    if (windows) add_windows(bits, call, counts, windows);
+  });
 }
 
 // The sum of the signs in each window, of a group's bits.
@@ -237,7 +239,8 @@ void BinaryLayer::add_windows(const uint32_t* bits, const Call& call, int32_t* c
       int32_t sum = 0;
       for (int i = 0; i < window_.kernel_y; ++i)
         for (int j = 0; j < window_.kernel_x; ++j)
-          sum += counts[(image * rows + int64_t{y} * window_.stride_y + i) * columns + int64_t{x} * window_.stride_x + j];
+          sum +=
+              counts[(image * rows + int64_t{y} * window_.stride_y + i) * columns + int64_t{x} * window_.stride_x + j];
       sums[int64_t{row} * sums_.width + x] = sum;
     }
   });

@@ -56,7 +56,8 @@ class BinaryLayer final : public Layer {
   template <typename Begin>
   void run_groups(const uint32_t* bits, const Call& call, uint8_t*& scratch, const Sink& sink, int& first_channel,
                   const Begin& begin) const;
-  void run_groups(const uint32_t* bits, const Call& call, uint8_t*& scratch, const Sink& sink, int& first_channel) const;
+  void run_groups(const uint32_t* bits, const Call& call, uint8_t*& scratch, const Sink& sink,
+                  int& first_channel) const;
   void add_windows(const uint32_t* bits, const Call& call, int32_t* counts, int32_t* sums) const;
   const uint32_t* pack(const Call& call, uint8_t*& scratch) const;
   const float* scale(int32_t* sums, const Call& call, uint8_t*& scratch) const;
@@ -66,7 +67,7 @@ class BinaryLayer final : public Layer {
   Window window_;
   bool scaled_, ones_;
   std::vector<std::unique_ptr<BitConv>> convs_;  // one per group
-  Shape sums_;  // before the pool
+  Shape sums_;                                   // before the pool
   Ending ending_;
 };
 

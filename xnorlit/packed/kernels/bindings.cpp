@@ -39,7 +39,8 @@ EndingSettings real_bits(const Extents& pool, bool per_position, int planes, int
 
 EndingSettings reals(const Extents& pool, bool per_position, const std::vector<Floats>& scales,
                      const std::vector<Floats>& shifts, const std::vector<Floats>& slopes) {
-  require(scales.size() == shifts.size() && scales.size() == slopes.size(), "maps: as many shifts and slopes as scales");
+  require(scales.size() == shifts.size() && scales.size() == slopes.size(),
+          "maps: as many shifts and slopes as scales");
   EndingSettings ending;
   ending.form = EndingSettings::kReals;
   ending.pool = pool_of(pool);
@@ -108,7 +109,8 @@ void add_real(Target& engine, const Extents& shape, const Extents& window, int g
               const EndingSettings& ending) {
   const Frame frame(shape, window, groups, outputs);
   RealSettings settings = real_settings(frame, operand, bits, mean, std, ending);
-  require(static_cast<int64_t>(weights.size()) == frame.products() * outputs, "weights: not outputs x kernel x channels");
+  require(static_cast<int64_t>(weights.size()) == frame.products() * outputs,
+          "weights: not outputs x kernel x channels");
   frame.check_growth(frame.float_bytes(), weights.nbytes());
   settings.weights = weights.data();
   engine.add(std::make_unique<RealLayer>(engine.path(), settings));
@@ -119,7 +121,8 @@ void add_double(GraphEngine& engine, const Extents& shape, const Extents& window
                 const EndingSettings& ending) {
   const Frame frame(shape, window, groups, outputs);
   RealSettings settings = real_settings(frame, operand, bits, mean, std, ending);
-  require(static_cast<int64_t>(weights.size()) == frame.products() * outputs, "weights: not outputs x kernel x channels");
+  require(static_cast<int64_t>(weights.size()) == frame.products() * outputs,
+          "weights: not outputs x kernel x channels");
   if (frame.products() != frame.taps() || groups != outputs) frame.check_growth(frame.double_bytes(), weights.nbytes());
   settings.weights = weights.data();
   engine.add(std::make_unique<DoubleLayer>(engine.path(), settings));
@@ -146,7 +149,8 @@ void add_byte_conv(Target& engine, const Extents& shape, const Extents& window, 
                    const Bytes& fill, const EndingSettings& ending) {
   const Frame frame(shape, window, 1, outputs);
   require(frame.products() <= kMostByteProducts, "window: too many products");
-  require(static_cast<int64_t>(weights.size()) == frame.products() * outputs, "weights: not outputs x kernel x channels");
+  require(static_cast<int64_t>(weights.size()) == frame.products() * outputs,
+          "weights: not outputs x kernel x channels");
   check_ending(ending, frame, true);
   ByteConvSettings settings;
   settings.input = frame.input;
@@ -235,7 +239,8 @@ void run_graph(const GraphEngine& engine, const Bytes& in, int output,
           "images: not [N, height, width, channels] of the first value");
   require(engine.written(output), "output: reals that a step writes");
   const auto images = static_cast<int64_t>(in.shape(0));
-  require(static_cast<int64_t>(out.size()) == images * engine.value(output).shape.values(), "out: not the size of the output");
+  require(static_cast<int64_t>(out.size()) == images * engine.value(output).shape.values(),
+          "out: not the size of the output");
   require(threads > 0, "threads: 1 or more");
   nb::gil_scoped_release released;
   engine.run(in.data(), output, out.data(), images, threads);
@@ -292,58 +297,83 @@ NB_MODULE(_kernels, module) {
   auto engine = nb::class_<Engine>(module, "Engine");
   add_methods<Engine>(engine);
   engine.def(nb::init<const std::string&>(), "path"_a = "")
-      .def_prop_ro("output_elements", [](const Engine& engine) {
-        require(!engine.empty(), "the engine has no layers");
-        return engine.output_elements();
-      })
-      .def_prop_ro("output_shape", [](const Engine& engine) {
-        require(!engine.empty(), "the engine has no layers");
-        const Shape shape = engine.output().shape;
-        return nb::make_tuple(shape.height, shape.width, shape.channels);
-      })
+      .def_prop_ro("output_elements",
+                   [](const Engine& engine) {
+                     require(!engine.empty(), "the engine has no layers");
+                     return engine.output_elements();
+                   })
+      .def_prop_ro("output_shape",
+                   [](const Engine& engine) {
+                     require(!engine.empty(), "the engine has no layers");
+                     const Shape shape = engine.output().shape;
+                     return nb::make_tuple(shape.height, shape.width, shape.channels);
+                   })
       .def("add_sign", &add_sign, "shape"_a)
       .def("run", &run<Bytes, Value::kPixels>, "images"_a.noconvert(), "out"_a.noconvert(), "threads"_a)
       .def("run", &run<Floats, Value::kReals>, "images"_a.noconvert(), "out"_a.noconvert(), "threads"_a)
       .def("run", &run_words, "images"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
   nb::class_<Tail>(module, "Tail")
-      .def("__init__", [](Tail* tail, const Extents& shape) {
-        new (tail) Tail(Frame(shape, {1, 1, 1, 1, 0, 0}, 1, 1).input);
-      }, "shape"_a)
-      .def("affine", [](Tail& tail, const Floats& scale, const Floats& shift) {
-        tail.affine(all<float>(scale), all<float>(shift));
-      }, "scale"_a.noconvert(), "shift"_a.noconvert())
-      .def("shift", [](Tail& tail, const Floats& shift) { tail.shift(all<float>(shift)); }, "shift"_a.noconvert())
-      .def("slopes", [](Tail& tail, const Floats& above, const Floats& below) {
-        tail.slopes(all<float>(above), all<float>(below));
-      }, "above"_a.noconvert(), "below"_a.noconvert())
+      .def(
+          "__init__",
+          [](Tail* tail, const Extents& shape) { new (tail) Tail(Frame(shape, {1, 1, 1, 1, 0, 0}, 1, 1).input); },
+          "shape"_a)
+      .def(
+          "affine",
+          [](Tail& tail, const Floats& scale, const Floats& shift) {
+            tail.affine(all<float>(scale), all<float>(shift));
+          },
+          "scale"_a.noconvert(), "shift"_a.noconvert())
+      .def(
+          "shift", [](Tail& tail, const Floats& shift) { tail.shift(all<float>(shift)); }, "shift"_a.noconvert())
+      .def(
+          "slopes",
+          [](Tail& tail, const Floats& above, const Floats& below) {
+            tail.slopes(all<float>(above), all<float>(below));
+          },
+          "above"_a.noconvert(), "below"_a.noconvert())
       .def("clip", &Tail::clip, "low"_a, "high"_a)
       .def("add", &Tail::add, "value"_a)
       .def("store", &Tail::store, "value"_a)
-      .def("sign", [](Tail& tail, const Floats& thresholds, const Bytes& flips, int value) {
-        tail.sign(all<float>(thresholds), all<uint8_t>(flips), value);
-      }, "thresholds"_a.noconvert(), "flips"_a.noconvert(), "value"_a)
-      .def("window", [](Tail& tail, const Floats& scale, const Floats& window_scale, const Floats& constant,
-                        const std::vector<int>& row_ways, const std::vector<int>& column_ways) {
-        tail.window(all<float>(scale), all<float>(window_scale), all<float>(constant), row_ways, column_ways);
-      }, "scale"_a.noconvert(), "window_scale"_a.noconvert(), "constant"_a.noconvert(), "row_ways"_a, "column_ways"_a);
+      .def(
+          "sign",
+          [](Tail& tail, const Floats& thresholds, const Bytes& flips, int value) {
+            tail.sign(all<float>(thresholds), all<uint8_t>(flips), value);
+          },
+          "thresholds"_a.noconvert(), "flips"_a.noconvert(), "value"_a)
+      .def(
+          "window",
+          [](Tail& tail, const Floats& scale, const Floats& window_scale, const Floats& constant,
+             const std::vector<int>& row_ways, const std::vector<int>& column_ways) {
+            tail.window(all<float>(scale), all<float>(window_scale), all<float>(constant), row_ways, column_ways);
+          },
+          "scale"_a.noconvert(), "window_scale"_a.noconvert(), "constant"_a.noconvert(), "row_ways"_a, "column_ways"_a);
   auto graph = nb::class_<GraphEngine>(module, "GraphEngine");
   add_methods<GraphEngine>(graph);
   graph.def(nb::init<const std::string&>(), "path"_a = "")
       .def("add_value", &add_value, "form"_a, "shape"_a, "planes"_a, "padding"_a, "ones"_a, "slot"_a)
       .def("wire", nb::overload_cast<int, int>(&GraphEngine::wire), "reads"_a, "writes"_a)
-      .def("wire", [](GraphEngine& engine, int reads, Tail& tail) { engine.wire(reads, moved(tail)); }, "reads"_a, "tail"_a)
+      .def(
+          "wire", [](GraphEngine& engine, int reads, Tail& tail) { engine.wire(reads, moved(tail)); }, "reads"_a,
+          "tail"_a)
       .def("add_bordered", &add_bordered, "shape"_a, "window"_a, "groups"_a, "outputs"_a, "weights"_a.noconvert(),
            "factors"_a, "divisor"_a, "ending"_a)
       .def("add_double", &add_double, "shape"_a, "window"_a, "groups"_a, "outputs"_a, "weights"_a.noconvert(),
            "operand"_a, "bits"_a, "mean"_a.noconvert(), "std"_a.noconvert(), "ending"_a)
-      .def("add_tail", [](GraphEngine& engine, int reads, Tail& tail) { engine.add_tail(reads, moved(tail)); }, "reads"_a,
-           "tail"_a)
-      .def("add_max_pool", [](GraphEngine& engine, int reads, int writes, const Extents& pool) {
-        engine.add_max_pool(reads, writes, pool_of(pool));
-      }, "reads"_a, "writes"_a, "pool"_a)
-      .def("add_average_pool", [](GraphEngine& engine, int reads, int writes, const Extents& pool) {
-        engine.add_average_pool(reads, writes, pool_of(pool));
-      }, "reads"_a, "writes"_a, "pool"_a)
+      .def(
+          "add_tail", [](GraphEngine& engine, int reads, Tail& tail) { engine.add_tail(reads, moved(tail)); },
+          "reads"_a, "tail"_a)
+      .def(
+          "add_max_pool",
+          [](GraphEngine& engine, int reads, int writes, const Extents& pool) {
+            engine.add_max_pool(reads, writes, pool_of(pool));
+          },
+          "reads"_a, "writes"_a, "pool"_a)
+      .def(
+          "add_average_pool",
+          [](GraphEngine& engine, int reads, int writes, const Extents& pool) {
+            engine.add_average_pool(reads, writes, pool_of(pool));
+          },
+          "reads"_a, "writes"_a, "pool"_a)
       .def("add_global_average", &GraphEngine::add_global_average, "reads"_a, "writes"_a)
       .def("add_subsample", &GraphEngine::add_subsample, "reads"_a, "writes"_a, "stride"_a, "before"_a)
       .def("add_concat", &GraphEngine::add_concat, "reads"_a, "writes"_a)

@@ -76,8 +76,10 @@ BitConv::BitConv(const Path& path, const Shape& input, const Window& window, con
 void BitConv::note_padding(const uint32_t* rows, int outputs) {
   const Shape& in = input_.shape;
   std::vector<Taps> row_taps, column_taps;
-  row_class_ = classes_of(taps_inside(output_.height, window_.kernel_y, window_.stride_y, window_.pad_y, in.height), row_taps);
-  column_class_ = classes_of(taps_inside(output_.width, window_.kernel_x, window_.stride_x, window_.pad_x, in.width), column_taps);
+  row_class_ =
+      classes_of(taps_inside(output_.height, window_.kernel_y, window_.stride_y, window_.pad_y, in.height), row_taps);
+  column_class_ =
+      classes_of(taps_inside(output_.width, window_.kernel_x, window_.stride_x, window_.pad_x, in.width), column_taps);
   column_classes_ = static_cast<int>(column_taps.size());
   const int taps = window_.kernel_y * window_.kernel_x;
   const int all = std::accumulate(factors_.begin(), factors_.end(), 0);
@@ -193,7 +195,8 @@ void BitConv::run_units(const uint8_t* operand, const Layout& layout, int group,
       for (int b = 0; b < tile.blocks; ++b) tile.weights[b] = weights[b] + product.weight * plane_bytes;
       path_.count(tile);
       for (int position = 0; position < tile.units * layout.pair; ++position)
-        path_.add_times(weighted + position * kTileChannels, mismatches + position * kTileChannels, product.factor, sums);
+        path_.add_times(weighted + position * kTileChannels, mismatches + position * kTileChannels, product.factor,
+                        sums);
     }
   };
 

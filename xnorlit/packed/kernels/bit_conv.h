@@ -14,8 +14,8 @@ namespace xnorlit {
 class Sink {
  public:
   virtual void take(int image, int y, int x, int channel, const int32_t* dots, int count) const = 0;
-  // The same of positions that follow each other in a row, `dots` of each kTileChannels behind the one before: called in
-  // place of `take` where `together`.
+  // The same of positions that follow each other in a row, `dots` of each kTileChannels behind the one before: called
+  // in place of `take` where `together`.
   virtual void take_row(int, int, int, int, int, const int32_t*, int) const {}
   const bool together = false;
 
@@ -25,11 +25,11 @@ class Sink {
   ~Sink() = default;
 };
 
-// The operands' planes. A weight is the sum of factors[i] * (-1 or +1 of its plane i), over the divisor; an input is -1 or
-// +1, or the sum of 2^j * (0 or 1 of its plane j).
+// The operands' planes. A weight is the sum of factors[i] * (-1 or +1 of its plane i), over the divisor; an input is -1
+// or +1, or the sum of 2^j * (0 or 1 of its plane j).
 //
-// A sum over planes i, j is one over signs and bits, with m the mismatches of the planes' bits, padded taps counting as 0
-// bits, and k the products inside the map:
+// A sum over planes i, j is one over signs and bits, with m the mismatches of the planes' bits, padded taps counting as
+// 0 bits, and k the products inside the map:
 //   sign x sign:    k - 2 * (m - ones of the weights where the input is padded)
 //   {0, 1} x sign:  (ones of the weights) - m,  for ones(u xor w) = ones(u) + ones(w) - 2 ones(u and w)
 // The first depends on the position, the second nowhere.
@@ -50,7 +50,9 @@ class BitConv {
   const Shape& output() const { return output_; }
   // Room that `run` needs for the path's form of its input.
   int64_t operand_bytes(int images) const { return images * input_.image_words() * path_.operand_bytes_per_word; }
-  int64_t weight_bytes() const { return static_cast<int64_t>(weights_.size()) + 4 * static_cast<int64_t>(padded_.size()); }
+  int64_t weight_bytes() const {
+    return static_cast<int64_t>(weights_.size()) + 4 * static_cast<int64_t>(padded_.size());
+  }
 
   void run(const uint32_t* bits, int images, uint8_t* operand, int threads, const Sink& sink) const;
 

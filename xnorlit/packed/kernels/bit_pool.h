@@ -12,7 +12,8 @@ inline void put_bits(uint32_t* words, int at, uint32_t bits, int count) {
   if (at % 32 + count > 32) words[at / 32 + 1] |= bits >> (32 - at % 32);
 }
 
-// One image, the maximum of bits being their OR: out = OR over the pool's windows of `in`, then xor `flips` (one bit per channel, whole words).
+// One image, the maximum of bits being their OR: out = OR over the pool's windows of `in`, then xor `flips` (one bit
+// per channel, whole words).
 inline void pool_bits(const uint32_t* in, const BitMap& in_map, const MaxPool& pool, const uint32_t* flips,
                       uint32_t* out, const BitMap& out_map) {
   const int words = in_map.words();

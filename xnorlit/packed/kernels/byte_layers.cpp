@@ -96,7 +96,8 @@ void ByteConv::run_row(const uint8_t* image, int32_t* sums, uint32_t* bits, cons
         if (ending_.one_bit()) {
           uint32_t* to = bits + map.at(0, y, x + u);
           for (int c = 0; c < channels; c += 32)
-            put_bits(to, channel + c, ending_.one_bits(from + c, channel + c, channels - c), std::min(32, channels - c));
+            put_bits(to, channel + c, ending_.one_bits(from + c, channel + c, channels - c),
+                     std::min(32, channels - c));
         } else {
           std::copy_n(from, channels, sums + (int64_t{y} * sums_.width + x + u) * sums_.channels + channel);
         }

@@ -73,8 +73,7 @@ void DoubleLayer::run_row(const double* doubles, int pass, int y, float* sums) c
       tile.weights[b] = weights_.data() + (int64_t{pass} * blocks() + block + b) * block_doubles;
     for (int x = 0; x < sums_.width; x += kMaxUnits) {
       tile.units = std::min(kMaxUnits, sums_.width - x);
-      for (int u = 0; u < tile.units; ++u)
-        tile.inputs[u] = row + int64_t{x + u} * window_.stride_x * pass_channels();
+      for (int u = 0; u < tile.units; ++u) tile.inputs[u] = row + int64_t{x + u} * window_.stride_x * pass_channels();
       path_.convolve_double(tile);
       for (int u = 0; u < tile.units; ++u)
         std::copy_n(tile_sums + u * kFloatChannels, channels,

@@ -1,5 +1,5 @@
-// A layer of float weights whose products and sums are in double, each sum rounded once: what it gives does not depend on
-// the path, and as good as never on the order of the sum.
+// A layer of float weights whose products and sums are in double, each sum rounded once: what it gives does not depend
+// on the path, and as good as never on the order of the sum.
 #pragma once
 
 #include <vector>

@@ -79,7 +79,8 @@ class Ending {
   int64_t features_, words_;  // of one level, of one plane
   std::vector<int32_t> thresholds_;
   std::vector<float> real_thresholds_;
-  std::vector<uint32_t> flips_, changes_;  // [plane][word], [level][plane][word]: each position's channels in whole words
+  std::vector<uint32_t> flips_,
+      changes_;  // [plane][word], [level][plane][word]: each position's channels in whole words
   std::vector<Affine> maps_;
 };
 

@@ -30,8 +30,9 @@ int64_t element_bytes(Value::Kind kind) { return kind == Value::kPixels ? 1 : 4;
 void Engine::add(std::unique_ptr<Layer> layer) {
   if (!layers_.empty()) {
     const Value gives = output(), reads = layer->input();
-    if (gives.kind != reads.kind || gives.shape.height != reads.shape.height || gives.shape.width != reads.shape.width ||
-        gives.shape.channels != reads.shape.channels || gives.planes != reads.planes)
+    if (gives.kind != reads.kind || gives.shape.height != reads.shape.height ||
+        gives.shape.width != reads.shape.width || gives.shape.channels != reads.shape.channels ||
+        gives.planes != reads.planes)
       throw std::invalid_argument("a layer does not read what the layer before it gives");
   }
   layers_.push_back(std::move(layer));
@@ -61,7 +62,8 @@ int64_t Engine::output_elements() const {
 std::unique_ptr<Engine::Arena> Engine::lend(int images) const {
   {
     std::lock_guard lock(mutex_);
-    const auto fit = std::find_if(idle_.begin(), idle_.end(), [&](const auto& arena) { return arena->images >= images; });
+    const auto fit =
+        std::find_if(idle_.begin(), idle_.end(), [&](const auto& arena) { return arena->images >= images; });
     if (fit != idle_.end()) {
       auto arena = std::move(*fit);
       idle_.erase(fit);

@@ -50,7 +50,8 @@ int GraphEngine::add_value(const Value& value, int pad_y, int pad_x, bool ones, 
   const bool fresh = slot == slots();
   if (fresh) slots_.push_back({0, bits, ones, map});
   Slot& given = slots_[slot];
-  if (!fresh) require(given.bits == bits && (!bits || (given.ones == ones && same(given.map, map))), "a slot of another kind");
+  if (!fresh)
+    require(given.bits == bits && (!bits || (given.ones == ones && same(given.map, map))), "a slot of another kind");
   given.bytes = std::max(given.bytes, bytes);
   values_.push_back({value, map, slot});
   if (slot_bytes() > kLargestArena) throw std::invalid_argument("maps: more than 512 MiB for one image");
@@ -268,7 +269,8 @@ int64_t GraphEngine::scratch_bytes(int images) const {
 std::unique_ptr<GraphEngine::Arena> GraphEngine::lend(int images) const {
   {
     std::lock_guard lock(mutex_);
-    const auto fit = std::find_if(idle_.begin(), idle_.end(), [&](const auto& arena) { return arena->images >= images; });
+    const auto fit =
+        std::find_if(idle_.begin(), idle_.end(), [&](const auto& arena) { return arena->images >= images; });
     if (fit != idle_.end()) {
       auto arena = std::move(*fit);
       idle_.erase(fit);
@@ -294,8 +296,7 @@ void GraphEngine::run(const uint8_t* pixels, int output, float* out, int64_t ima
   if (images == 0) return;
   auto arena = lend(static_cast<int>(std::min<int64_t>(images, kImages)));
   std::vector<uint8_t*> values;
-  for (const Spot& spot : values_)
-    values.push_back(spot.slot < 0 ? nullptr : aligned(arena->slots[spot.slot].get()));
+  for (const Spot& spot : values_) values.push_back(spot.slot < 0 ? nullptr : aligned(arena->slots[spot.slot].get()));
   const int64_t given = values_[0].value.shape.values(), made = values_[output].value.shape.values();
   for (int64_t first = 0; first < images; first += kImages) {
     const int here = static_cast<int>(std::min<int64_t>(kImages, images - first));

@@ -35,8 +35,8 @@ class GraphEngine {
 
   const Path& path() const { return path_; }
 
-  // Numbers of values; the image, which is the first one added, is pixels without a slot. `slot` is an earlier one, or the
-  // number of slots for a new one.
+  // Numbers of values; the image, which is the first one added, is pixels without a slot. `slot` is an earlier one, or
+  // the number of slots for a new one.
   int add_value(const Value& value, int pad_y, int pad_x, bool ones, int slot);
   int slots() const { return static_cast<int>(slots_.size()); }
 

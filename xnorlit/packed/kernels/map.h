@@ -15,8 +15,8 @@ struct Shape {
 
 inline int words_of(int channels) { return (channels + 31) / 32; }
 
-// A map of bits with the zero border that its reader's window needs: [image][plane][row][column][word]. A plane of signs
-// holds 1 for +1, plane p of codes their bit p. Bits of the border and beyond the last channel are 0.
+// A map of bits with the zero border that its reader's window needs: [image][plane][row][column][word]. A plane of
+// signs holds 1 for +1, plane p of codes their bit p. Bits of the border and beyond the last channel are 0.
 struct BitMap {
   Shape shape;
   int pad_y = 0, pad_x = 0, planes = 1;
@@ -36,7 +36,8 @@ struct Window {
   int kernel_y = 1, kernel_x = 1, stride_y = 1, stride_x = 1, pad_y = 0, pad_x = 0;
 
   Shape over(const Shape& in, int outputs) const {
-    return {(in.height + 2 * pad_y - kernel_y) / stride_y + 1, (in.width + 2 * pad_x - kernel_x) / stride_x + 1, outputs};
+    return {(in.height + 2 * pad_y - kernel_y) / stride_y + 1, (in.width + 2 * pad_x - kernel_x) / stride_x + 1,
+            outputs};
   }
 };
 

@@ -41,26 +41,27 @@ struct RealTile {
   int units;
   int rows;
   ptrdiff_t row_floats;
-  int run;  // floats in a row of the window
+  int run;                             // floats in a row of the window
   const uint8_t* weights[kMaxBlocks];  // [float of the window][lane]: floats, or one bit each, 1 for +1
   int blocks;
   float* sums;  // out: [unit][kFloatChannels]
 };
 
-// And for bytes: a word holds 4 unsigned bytes of the input, or 2 of them in 16 bits each, and so do the weights, signed.
+// And for bytes: a word holds 4 unsigned bytes of the input, or 2 of them in 16 bits each, and so do the weights,
+// signed.
 struct ByteTile {
   const uint8_t* inputs[kMaxUnits];
   int units;
   int rows;
   ptrdiff_t row_bytes;
-  int run;  // words in a row of the window
+  int run;                             // words in a row of the window
   const uint8_t* weights[kMaxBlocks];  // [word of the window][lane], 32 bits each
   int blocks;
   int32_t* sums;  // out: [unit][kFloatChannels]
 };
 
-// Real numbers again, products and sums in double, each sum rounded once at its end; every path adds in the order of the
-// window's rows. Products of floats are exact in double, so that it makes no difference whether a path fuses them.
+// Real numbers again, products and sums in double, each sum rounded once at its end; every path adds in the order of
+// the window's rows. Products of floats are exact in double, so that it makes no difference whether a path fuses them.
 struct DoubleTile {
   const double* inputs[kMaxUnits];
   int units;
@@ -94,13 +95,13 @@ struct TailOp {
   BitMap map = {};  // of bits
   const int* row_ways = nullptr;
   const int* column_ways = nullptr;
-  int ways = 1;           // of columns
-  void* data = nullptr;   // of the call
+  int ways = 1;          // of columns
+  void* data = nullptr;  // of the call
 };
 
 // Positions that follow each other in a row, and some of their channels.
 struct TailTile {
-  float* values;  // [position][kTileChannels], in place; the first thing done where `sums` is null is to use them
+  float* values;        // [position][kTileChannels], in place; the first thing done where `sums` is null is to use them
   const int32_t* sums;  // the same as integers, or null
   int image, y, x, positions;
   int channel, channels;  // the first one, a multiple of 32 where bits are stored, and how many
@@ -154,14 +155,14 @@ struct Path {
   int sign_blocks;
   void (*convolve_signs)(const RealTile& tile);
   // out[i * out_stride + r] = sum_k rows[r * length + k] * inputs[i * length + k]
-  void (*multiply)(const float* rows, int row_count, const float* inputs, int input_count,
-                   int64_t length, float* out, int64_t out_stride);
+  void (*multiply)(const float* rows, int row_count, const float* inputs, int input_count, int64_t length, float* out,
+                   int64_t out_stride);
 
   // --- real numbers summed in double, on as many lanes
   int double_blocks;
   void (*convolve_double)(const DoubleTile& tile);
-  // One position of a convolution whose every channel sees only itself. `weights`: [tap][stride]; `row_doubles` from one
-  // row of the window to the next, `stride` from one tap to the next in the input and in the weights.
+  // One position of a convolution whose every channel sees only itself. `weights`: [tap][stride]; `row_doubles` from
+  // one row of the window to the next, `stride` from one tap to the next in the input and in the weights.
   void (*convolve_depthwise)(const double* input, ptrdiff_t row_doubles, int rows, int taps, const double* weights,
                              int stride, int channels, float* sums);
 

@@ -26,7 +26,6 @@ constexpr int kChannels = 32, kBitBlocks = 1, kPair = 2, kOperandBytes = 16, kBy
 #include "real_tile.inc"
 #include "elementwise.inc"
 
-
 struct alignas(64) Tables {
   uint8_t pair[256][16];   // [16 a + b][w]
   uint8_t single[16][16];  // [a][w]
@@ -192,7 +191,8 @@ void count_tile(const BitTile& tile, const uint8_t* table) {
   constexpr int kPositions = Units * Counter::kPositions, kTileWidth = Blocks * kChannels;
   const int bytes = 4 * tile.run, whole = bytes / 3;
   WideSums<kPositions, kTileWidth> wide;
-  for (int p = 0; p < kPositions; ++p) std::memset(tile.mismatches + p * kTileChannels, 0, sizeof(int32_t) * kTileWidth);
+  for (int p = 0; p < kPositions; ++p)
+    std::memset(tile.mismatches + p * kTileChannels, 0, sizeof(int32_t) * kTileWidth);
   const uint8_t* inputs[Units];
   const uint8_t* weights[Blocks];
   for (int u = 0; u < Units; ++u) inputs[u] = tile.inputs[u];
@@ -201,7 +201,8 @@ void count_tile(const BitTile& tile, const uint8_t* table) {
   for (int row = 0; row < tile.rows; ++row, at += bytes * kChannels) {
     for (int start = 0; start < whole; start += kSteps) {
       const int steps = whole - start < kSteps ? whole - start : kSteps;
-      count_steps<Units, Blocks, 3, Counter>(table, inputs, 3 * start, weights, at + 3 * start * kChannels, steps, wide);
+      count_steps<Units, Blocks, 3, Counter>(table, inputs, 3 * start, weights, at + 3 * start * kChannels, steps,
+                                             wide);
       if (++wide.added == kWidenings) wide.empty(tile.mismatches);
     }
     if (3 * whole < bytes) {
@@ -226,8 +227,7 @@ void count(const BitTile& tile) {
     }
     return;
   }
-  with_constant<kMaxUnits>(tile.units,
-                           [&]<int Units>() { count_tile<Units, 1, PairCounter>(tile, tables().pair[0]); });
+  with_constant<kMaxUnits>(tile.units, [&]<int Units>() { count_tile<Units, 1, PairCounter>(tile, tables().pair[0]); });
 }
 
 // Values of 16 bits: the instruction for bytes saturates its sums of two products.
@@ -243,12 +243,14 @@ void multiply_bytes_tile(const ByteTile& tile) {
   for (int row = 0; row < tile.rows; ++row) {
     for (int k = 0; k < tile.run; ++k, at += 4 * kLanes) {
       __m256i weights[Blocks];
-      for (int b = 0; b < Blocks; ++b) weights[b] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(tile.weights[b] + at));
+      for (int b = 0; b < Blocks; ++b)
+        weights[b] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(tile.weights[b] + at));
       for (int u = 0; u < Units; ++u) {
         int32_t word;
         std::memcpy(&word, inputs[u] + 4 * k, sizeof word);
         const __m256i input = _mm256_set1_epi32(word);
-        for (int b = 0; b < Blocks; ++b) sums[u][b] = _mm256_add_epi32(sums[u][b], _mm256_madd_epi16(input, weights[b]));
+        for (int b = 0; b < Blocks; ++b)
+          sums[u][b] = _mm256_add_epi32(sums[u][b], _mm256_madd_epi16(input, weights[b]));
       }
     }
     for (int u = 0; u < Units; ++u) inputs[u] += tile.row_bytes;

@@ -57,8 +57,7 @@ void count_tile(const BitTile& tile) {
     for (int u = 0; u < Units; ++u) inputs[u] += tile.row_bytes;
   }
   for (int u = 0; u < Units; ++u)
-    for (int b = 0; b < Blocks; ++b)
-      _mm512_storeu_si512(tile.mismatches + u * kTileChannels + b * kLanes, sums[u][b]);
+    for (int b = 0; b < Blocks; ++b) _mm512_storeu_si512(tile.mismatches + u * kTileChannels + b * kLanes, sums[u][b]);
 }
 
 void count(const BitTile& tile) {

@@ -78,7 +78,9 @@ ThreadPool& ThreadPool::instance() {
 }
 
 ThreadPool::Job::Job(const Body& body, int tasks, int threads)
-    : body(&body), count(std::min({threads, tasks, kShares})), helpers_wanted(std::min(threads, tasks) - 1),
+    : body(&body),
+      count(std::min({threads, tasks, kShares})),
+      helpers_wanted(std::min(threads, tasks) - 1),
       processor(xnorlit::processor()) {
   for (int s = 0; s < count; ++s) {
     shares[s].next = static_cast<int>(int64_t{tasks} * s / count);

@@ -75,15 +75,15 @@ void RealLayer::run_row(const float* floats, int group, int y, float* sums, uint
     const int channels = std::min(tile.blocks * weights.lanes(), group_outputs() - first);
     for (int x = 0; x < sums_.width; x += kMaxUnits) {
       tile.units = std::min(kMaxUnits, sums_.width - x);
-      for (int u = 0; u < tile.units; ++u)
-        tile.inputs[u] = row + int64_t{x + u} * window_.stride_x * group_channels();
+      for (int u = 0; u < tile.units; ++u) tile.inputs[u] = row + int64_t{x + u} * window_.stride_x * group_channels();
       weights.run(tile, block);
       for (int u = 0; u < tile.units; ++u) {
         const float* from = tile_sums + u * kFloatChannels;
         if (ending_.one_bit()) {
           uint32_t* to = bits + map.at(0, y, x + u);
           for (int c = 0; c < channels; c += 32)
-            put_bits(to, channel + c, ending_.one_bits(from + c, channel + c, channels - c), std::min(32, channels - c));
+            put_bits(to, channel + c, ending_.one_bits(from + c, channel + c, channels - c),
+                     std::min(32, channels - c));
         } else {
           std::copy_n(from, channels, sums + (int64_t{y} * sums_.width + x + u) * sums_.channels + channel);
         }

@@ -24,9 +24,10 @@ Window window_of(const std::vector<int>& values, const Shape& input) {
           "window: padding must be 0 or more and less than the kernel");
   require(window.kernel_y <= input.height + 2 * window.pad_y && window.kernel_x <= input.width + 2 * window.pad_x,
           "window: larger than its padded input");
-  require(int64_t{window.kernel_y} * window.kernel_x <= kLargest &&
-              int64_t{window.kernel_y} * window.kernel_x * (input.channels + 31) <= std::numeric_limits<int32_t>::max() / 4,
-          "window: too many products");
+  require(
+      int64_t{window.kernel_y} * window.kernel_x <= kLargest &&
+          int64_t{window.kernel_y} * window.kernel_x * (input.channels + 31) <= std::numeric_limits<int32_t>::max() / 4,
+      "window: too many products");
   return window;
 }
 
@@ -74,7 +75,8 @@ int64_t Frame::bit_bytes(int planes) const {
 }
 
 void Frame::check_growth(int64_t bytes, int64_t given) const {
-  require(bytes <= kMostGrowth * given + kSpareBytes, "weights: groups and window take far more memory than the weights");
+  require(bytes <= kMostGrowth * given + kSpareBytes,
+          "weights: groups and window take far more memory than the weights");
 }
 
 MaxPool pool_of(const std::vector<int>& values) {
@@ -126,8 +128,7 @@ void check_ending(const EndingSettings& ending, const Frame& frame, bool integer
 }
 
 BinarySettings binary_settings(const Frame& frame, const Bytes& weights, int bits, bool signed_inputs, bool scaled,
-                               const std::vector<int>& factors, int divisor, bool ones,
-                               const EndingSettings& ending) {
+                               const std::vector<int>& factors, int divisor, bool ones, const EndingSettings& ending) {
   require(bits >= 1 && bits <= 8 && (bits == 1 || !signed_inputs), "bits: 1 to 8, signs have one");
   require(signed_inputs || !scaled, "K: of signs only");
   require(!ones || (signed_inputs && !scaled), "a border of ones: of signs only");

@@ -71,7 +71,6 @@ MaxPool pool_of(const std::vector<int>& values);
 void check_ending(const EndingSettings& ending, const Frame& frame, bool integers);
 
 BinarySettings binary_settings(const Frame& frame, const Bytes& weights, int bits, bool signed_inputs, bool scaled,
-                               const std::vector<int>& factors, int divisor, bool ones,
-                               const EndingSettings& ending);
+                               const std::vector<int>& factors, int divisor, bool ones, const EndingSettings& ending);
 
 }  // namespace xnorlit

@@ -46,8 +46,7 @@ class BinaryTailStep final : public Step {
 
 class TailStep final : public Step {
  public:
-  TailStep(const Path& path, int in, std::unique_ptr<Tail> tail)
-      : path_(path), in_(in), tail_(std::move(tail)) {}
+  TailStep(const Path& path, int in, std::unique_ptr<Tail> tail) : path_(path), in_(in), tail_(std::move(tail)) {}
 
   int64_t scratch_bytes(int) const override { return 0; }
   int64_t resident_bytes() const override { return tail_->bytes(); }

@@ -28,8 +28,8 @@ class Tail {
   void add(int value);
   void store(int value);
   void sign(const Numbers& thresholds, const std::vector<uint8_t>& flips, int value);
-  // x <- (x * scale + A * window_scale) + constant, A being a sum per position, made before the tail runs; `constant` is
-  // [way of rows][way of columns][channel]. The first operation, if at all.
+  // x <- (x * scale + A * window_scale) + constant, A being a sum per position, made before the tail runs; `constant`
+  // is [way of rows][way of columns][channel]. The first operation, if at all.
   void window(const Numbers& scale, const Numbers& window_scale, const Numbers& constant,
               const std::vector<int>& row_ways, const std::vector<int>& column_ways);
 
