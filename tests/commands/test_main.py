@@ -91,7 +91,7 @@ def test_help_is_on_stdout_and_says_what_a_command_does_with_an_example(xnorlit,
     assert (status, err) == (0, "")
     beginning = "\n".join(out.splitlines()[:12] if command in ("fit", "validate", "test", "predict") else [out])
     assert f"usage: xnorlit {command}".rstrip() in beginning
-    assert re.search(r"Example: xnorlit " if command else "prepare +images to .beton", beginning)
+    assert re.search(r"Example: xnorlit " if command else "prepare +convert images to .beton", beginning)
 
 
 def test_the_binarizers_and_the_settings_of_one_are_listed(xnorlit):
