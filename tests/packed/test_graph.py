@@ -54,13 +54,14 @@ def test_an_image_does_not_depend_on_its_batch_or_the_threads(nodes):
     np.testing.assert_array_equal(network(images[:3], threads=5), together[:3])  # in the memory of the larger batch
 
 
-def test_a_chain_gives_the_same_as_a_graph():
-    """Layers without float sums, whose order the two may choose."""
-    chain = tiny.graph(tiny.NETWORKS["int8"])
+@pytest.mark.parametrize("layers", tiny.NETWORKS.values(), ids=tiny.NETWORKS)
+def test_a_chain_gives_the_same_as_a_graph(layers):
+    chain = tiny.graph(layers)
     tensors, images = tiny.tensors_of(chain), images_of(5)
-    whole = graph(chain.steps)
-    found = PackedNetwork(whole, tensors)(images)
-    np.testing.assert_array_equal(found, PackedNetwork(chain, tensors)(images))
+    expected = PackedNetwork(chain, tensors)(images)
+    for fuse in (True, False):
+        found = PackedNetwork(graph(chain.steps), tensors, fuse=fuse)(images)
+        np.testing.assert_array_equal(found, expected)
 
 
 class Drawn:
