@@ -17,7 +17,6 @@ from xnorlit.packed import trained
 
 SHARED = next((folder / "shared" / "data" for folder in Path(__file__).parents if (folder / "shared").is_dir()), None)
 NAMES = xl.list_trained()
-pytestmark = pytest.mark.skipif("cifar10-best" not in NAMES, reason="its network is still being trained")
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from xnorlit.export.validation import on_engine
 from xnorlit.packed.engine import PackedNetwork
 from xnorlit.packed.trained import FOLDER, Card, card, list_trained
 from xnorlit.runs import Run, read
-from xnorlit.runs.recipes import TWIN
+from xnorlit.runs.recipes import TWIN, Recipe
 
 LARGEST = 4_000_000
 """Bytes of a file up to which its ends stay in fp32."""
@@ -85,6 +85,7 @@ def _make(run: Run, name: str, ends: Ends | None, licence: str, into: Path) -> N
             listing_sha256=accuracy.listing_sha256,
             licence=licence,
             recipe=f"experiments/{run.place.experiment.partition('@')[0]}/{run.place.arm}.yaml",
+            remark=_remark(run),
             command=_command(run),
             commit=environment.commit or "",
             changed=environment.dirty,
@@ -148,6 +149,13 @@ def _method(run: Run) -> str:
         if inputs < 32
         else f"{method}, {weights}-bit weights"
     )
+
+
+def _remark(run: Run) -> str:
+    try:
+        return Recipe.find(run.place.experiment.partition("@")[0]).remark(run.place.arm)
+    except (UserError, KeyError):
+        return ""  # a recipe of somebody's own that is not here
 
 
 def _command(run: Run) -> str:

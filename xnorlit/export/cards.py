@@ -84,11 +84,12 @@ def page(card: Card, name: str) -> str:
     twin = f"; its float twin {card.twin:.2f} (same seed)" if card.twin is not None else ""
     changed = ", with uncommitted changes" if card.changed else ""
     differ = f"{card.differ:,} of {card.val_images:,} images"
+    remark = f"; {card.remark}" if card.remark else ""
     rows = {
         "network": f"`{card.network}`, {card.method}, {card.image_size} x {card.image_size} pixels",
         "data": f"{card.data}: {card.train_images:,} training images; measured on {card.val_images:,} others",
         "licence of the data": card.licence,
-        "recipe": f"`{card.recipe}`, {card.epochs} epochs: `{card.command}`",
+        "recipe": f"`{card.recipe}`, {card.epochs} epochs: `{card.command}`{remark}",
         "commit": f"`{card.commit[:12] or 'not known'}`{changed}",
         "top-1 %": f"{card.top1:.2f} [{low:.2f}, {high:.2f}], by the packed network (95 %, Wilson, over images)",
         "top-5 %": f"{card.top5:.2f}",

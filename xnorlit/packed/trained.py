@@ -25,6 +25,7 @@ class Card:
         listing_sha256: Hash of their names and labels.
         licence: Of the images.
         recipe: Recipe and arm.
+        remark: What the recipe says about the arm, such as that it begins from another one's weights.
         command: Trains it again.
         commit: Git commit of the code that trained it.
         changed: Whether that code had uncommitted changes.
@@ -57,6 +58,7 @@ class Card:
     listing_sha256: str
     licence: str
     recipe: str
+    remark: str
     command: str
     commit: str
     changed: bool
@@ -156,6 +158,7 @@ def _card(fields: Fields) -> Card:
         listing_sha256=fields.text("listing_sha256"),
         licence=fields.text("licence"),
         recipe=fields.text("recipe"),
+        remark=fields.text("remark"),
         command=fields.text("command"),
         commit=fields.text("commit"),
         changed=fields.flag("changed"),
