@@ -206,7 +206,7 @@ def test_parameters_that_are_not_finite_are_refused_by_name():
         pack(model, image_size=20, classes=names(7))
 
 
-@pytest.mark.parametrize("module", [nn.AvgPool2d(2), nn.LocalResponseNorm(5), nn.Sigmoid()])
+@pytest.mark.parametrize("module", [nn.LocalResponseNorm(5), nn.Sigmoid()])
 def test_modules_that_have_no_packed_form_are_refused_by_name(module):
     model = unkind(NETWORKS["pool-before-norm"])
     model.conv2.add_module("odd", module)
