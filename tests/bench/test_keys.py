@@ -49,6 +49,7 @@ def measured():
     theirs = {"fp32": [30.0], "fp32 channels_last": [24.0], "onnxruntime int8": [6.0]}
     openvino = {"OpenVINO fp32": [44.0], "OpenVINO int8": [10.0], "OpenVINO binary": [6.4]}
     theirs |= openvino | {"OpenVINO binary int8 ends": [3.0]}
+    theirs |= {"OpenVINO binary avx2": [9.0], "OpenVINO binary int8 ends avx2": [6.0]}
     whole = {
         "packed avx512 float ends": [4.0],
         "packed avx2 float ends": [6.0],
@@ -103,6 +104,8 @@ def test_each_key_is_its_own_ratio():
         "network_int8_ends_over_openvino_int8": (5, "met"),
         "network_float_ends_over_openvino_fp32": (11, "met"),
         "network_int8_ends_over_openvino_fp32": (22, "met"),
+        "network_float_ends_over_openvino_binary_avx2": (1.5, "met"),
+        "network_int8_ends_over_openvino_binary_avx2": (2, "met, aim too"),
         "binary_layers_disk": (32, "met, aim too"),
         "binary_layers_resident": (16, "missed"),
         "file_float_ends_mb": (23, "met"),

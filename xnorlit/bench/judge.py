@@ -7,7 +7,17 @@ from xnorlit.bench.figures import Figure, exactly
 from xnorlit.bench.keys import KEYS, Key
 from xnorlit.bench.measured import Measured
 from xnorlit.bench.network import NETWORK
-from xnorlit.bench.row import BEST_FP32, EAGER_FP32, ONNX_INT8, OV_BINARY, OV_BYTE_ENDS, OV_FP32, OV_INT8, packed
+from xnorlit.bench.row import (
+    BEST_FP32,
+    EAGER_FP32,
+    ONNX_INT8,
+    OV_AVX2,
+    OV_BINARY,
+    OV_BYTE_ENDS,
+    OV_FP32,
+    OV_INT8,
+    packed,
+)
 
 MEGABYTE = 10**6
 # The figure on some kernels; None if not measured.
@@ -91,6 +101,10 @@ FIND: dict[str, Find] = {
     **{
         f"network_{ends}_ends_over_openvino_{kind}": _network(ends, opponent, 1, 1)
         for kind, opponent in (("int8", OV_INT8), ("fp32", OV_FP32))
+        for ends in ("float", "int8")
+    },
+    **{
+        f"network_{ends}_ends_over_openvino_binary_avx2": _network(ends, OV_AVX2[ends], 1, 1)
         for ends in ("float", "int8")
     },
     "binary_layers_disk": _on_disk,

@@ -72,7 +72,14 @@ def _openvino() -> Iterator[Key]:
             yield Key(f"network_{ends}_ends_over_openvino_{kind}", meaning, *targets[2 * i : 2 * i + 2])
 
 
-_OVER_OPENVINO = tuple(_openvino())
+def _avx2() -> Iterator[Key]:
+    """The same with both sides held to AVX2."""
+    for ends, words in _ENDS.items():
+        meaning = f"whole network, {words}, batch 1, one thread, over OpenVINO's binary network, both held to AVX2"
+        yield Key(f"network_{ends}_ends_over_openvino_binary_avx2", meaning, 1.5, 2, only="avx2")
+
+
+_OVER_OPENVINO = (*_openvino(), *_avx2())
 KEYS = (
     Key("conv2_over_fp32", f"conv2, {_LAYER}", 12, 18),
     Key("conv3_over_fp32", f"conv3, {_LAYER}", 14, 20),

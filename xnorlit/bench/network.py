@@ -10,10 +10,21 @@ from xnorlit.bench.opponents import onnx_int8, openvino, torch_int8
 from xnorlit.bench.opponents.compiled import CompileError, compiled
 from xnorlit.bench.opponents.fp32 import fp32_networks
 from xnorlit.bench.opponents.quantized import Step, UnsupportedError, quantized_network
-from xnorlit.bench.row import COMPILED, ONNX_INT8, OV_BINARY, OV_BYTE_ENDS, OV_FP32, OV_INT8, TORCH_INT8, Row, packed
+from xnorlit.bench.row import (
+    COMPILED,
+    ONNX_INT8,
+    OV_AVX2,
+    OV_BINARY,
+    OV_BYTE_ENDS,
+    OV_FP32,
+    OV_INT8,
+    TORCH_INT8,
+    Row,
+    packed,
+)
 from xnorlit.bench.settings import Settings
 from xnorlit.bench.subject import CALIBRATION_IMAGES, Subject, pixels
-from xnorlit.bench.turns import Call, by_turns
+from xnorlit.bench.turns import Call, Turns, by_turns
 from xnorlit.packed import PackedNetwork
 
 NETWORK = "network"
@@ -30,6 +41,7 @@ def measure_network(subject: Subject, settings: Settings, done: Callable[[str], 
     size = subject.graph.image_size
     settings, steps = _in_8_bits(subject, settings)
     engines = {(ends, path): subject.engine(ends, path) for ends in subject.packed for path in settings.paths}
+    held, not_held = _held_to_avx2(subject, settings)
     rows = []
     for batch in settings.batches:
         images = pixels(batch, size)
@@ -44,8 +56,32 @@ def measure_network(subject: Subject, settings: Settings, done: Callable[[str], 
                 if threads > 1:
                     calls[packed(path, ends=ends, alone=True)] = lambda engine=engine, x=images: engine(x, threads=1)
             turns = by_turns(calls, settings.rounds, settle=threads > 1)
-            rows.append(Row(NETWORK, batch, threads, turns, 0, absent, compile_seconds))
+            turns = Turns(*({**samples, **held.get((batch, threads), {})} for samples in turns))
+            rows.append(Row(NETWORK, batch, threads, turns, 0, {**absent, **not_held}, compile_seconds))
     return rows
+
+
+def _held_to_avx2(
+    subject: Subject, settings: Settings
+) -> tuple[dict[tuple[int, int], dict[str, list[float]]], dict[str, str]]:
+    """OpenVINO's binary networks held to AVX2, by batch and threads; and why they are missing."""
+    cases = [(batch, threads) for batch in settings.batches for threads in settings.threads]
+    held: dict[tuple[int, int], dict[str, list[float]]] = {case: {} for case in cases}
+    absent = {}
+    for ends, side in OV_AVX2.items():
+        if OV_BINARY in settings.absent:
+            absent[side] = settings.absent[OV_BINARY]
+        elif "avx2" not in settings.paths or ends not in subject.packed:
+            absent[side] = "there is no such network of ours to hold it against"
+        else:
+            try:
+                found = openvino.held_to_avx2(*subject.packed[ends], cases, settings.rounds)
+            except openvino.OpponentError as error:
+                absent[side] = str(error)
+                continue
+            for case, times in zip(cases, found, strict=True):
+                held[case][side] = times
+    return held, absent
 
 
 def _in_8_bits(subject: Subject, settings: Settings) -> tuple[Settings, list[Step]]:

@@ -16,9 +16,10 @@ TORCH_INT8 = "torch int8"
 OV_FP32, OV_INT8, OV_BINARY = "OpenVINO fp32", "OpenVINO int8", "OpenVINO binary"
 OV_BYTE_ENDS = "OpenVINO binary int8 ends"  # whole networks; with fp32 ends it is the binary one
 OV_INSIDE = "OpenVINO binary inside"  # layers, inside their network
+OV_AVX2 = {"float": "OpenVINO binary avx2", "int8": "OpenVINO binary int8 ends avx2"}  # held to AVX2; whole networks
 OPENVINO = (OV_FP32, OV_INT8, OV_BINARY)
 OPPONENTS = (*FP32, COMPILED, ONNX_INT8, TORCH_INT8, *OPENVINO)
-OF_LAYERS, OF_NETWORKS = (*OPPONENTS, OV_INSIDE), (*OPPONENTS, OV_BYTE_ENDS)
+OF_LAYERS, OF_NETWORKS = (*OPPONENTS, OV_INSIDE), (*OPPONENTS, OV_BYTE_ENDS, *OV_AVX2.values())
 
 
 def packed(path: str, *, ends: str = "", alone: bool = False) -> str:
@@ -86,7 +87,7 @@ class Row:
         ratios = [
             {"over": opponent, "ours": side, **found.to_json()}
             for side in ours
-            for opponent in (BEST_FP32, *OPPONENTS, OV_INSIDE, OV_BYTE_ENDS)
+            for opponent in (BEST_FP32, *OF_NETWORKS, OV_INSIDE)
             if (found := self.over(opponent, side))
         ]
         return {

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from xnorlit.bench.row import BEST_FP32, OF_LAYERS, OF_NETWORKS, OV_BYTE_ENDS
+from xnorlit.bench.row import BEST_FP32, OF_LAYERS, OF_NETWORKS
 
 MEGABYTE = 10**6
 
@@ -126,7 +126,8 @@ def opponents(document: dict[str, Any], *, network: bool) -> Iterator[Table]:
         rows = []
         for row in _rows(document, network=network):
             ours = [side for side, _ in _ours(row) if side.split()[1] == best]
-            cells = [_opponent(row, side, ours) for side in sides]
+            avx2 = [side for side, _ in _ours(row) if side.split()[1] == "avx2"]
+            cells = [_opponent(row, side, avx2 if side.endswith("avx2") else ours) for side in sides]
             compiling = f"{row['compile_seconds']:.1f}" if row["compile_seconds"] else "-"
             ending = () if sides is theirs else (compiling,)
             rows.append((row["part"], str(row["batch"]), str(row["threads"]), *cells, *ending))
@@ -139,7 +140,7 @@ def _opponent(row: dict[str, Any], opponent: str, ours: list[str]) -> str:
     if opponent not in row["seconds"]:
         return "-"
     took = 1000 * row["seconds"][opponent]["median"]
-    mine = next((side for side in ours if opponent != OV_BYTE_ENDS or "int8 ends" in side), "")
+    mine = next((side for side in ours if "int8 ends" not in opponent or "int8 ends" in side), "")
     return f"{took:.3g} ({_ratio(row, opponent, mine, short=True)} x)"
 
 

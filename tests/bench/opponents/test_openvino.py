@@ -43,6 +43,15 @@ def test_the_binary_network_gives_our_classes_and_names_its_layers_inside(small)
         openvino.binary_network(*small.packed["float"], images, 1, -ours)
 
 
+def test_held_to_avx2_it_is_measured_in_a_process_of_its_own(small, monkeypatch):
+    found = openvino.held_to_avx2(*small.packed["int8"], [(1, 1), (2, 1)], 3)
+    assert [len(times) for times in found] == [3, 3]
+    assert all(seconds > 0 for times in found for seconds in times)
+    monkeypatch.setattr(openvino, "_HELD", "raise SystemExit('told so')")
+    with pytest.raises(openvino.OpponentError, match="does not run held to AVX2: told so"):
+        openvino.held_to_avx2(*small.packed["int8"], [(1, 1)], 3)
+
+
 @torch.no_grad()
 def test_the_twin_in_fp32_computes_the_twins_logits(small):
     openvino.fp32_network(small.twin, pixels(2, 32), 1)()

@@ -4,9 +4,15 @@ Every side has its input bound beforehand and runs one stream, so that a call is
 """
 
 import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,6 +102,62 @@ def inside(
                     name = node.node_name.removesuffix("/sums")
                     found.setdefault(name, []).append(node.real_time.total_seconds())
     return {name: times for name, times in found.items() if len(times) == rounds and all(times)}
+
+
+def held_to_avx2(graph: Graph, tensors: Tensors, cases: Sequence[tuple[int, int]], rounds: int) -> list[list[float]]:
+    """Seconds of the whole binary network with OpenVINO held to AVX2, one list for each case, one number per round.
+
+    oneDNN reads `ONEDNN_MAX_CPU_ISA` when it is loaded, so this is a process of its own, whose rounds do not take turns
+    with the other sides. The variable limits most of OpenVINO's kernels, not all.
+
+    Args:
+        graph: As of `binary_network`.
+        tensors: As of `binary_network`.
+        cases: Images and threads.
+        rounds: Of each case.
+
+    Raises:
+        OpponentError: It does not compile.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = format.write(graph, tensors, Path(folder), "network", normalized_input=False)[-1]
+        told = json.dumps({"file": str(file), "cases": [list(case) for case in cases], "rounds": rounds})
+        variables = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+        command = [sys.executable, "-c", _HELD, told]
+        done = subprocess.run(command, env=variables, capture_output=True, text=True)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        raise OpponentError(f"does not run held to AVX2: {lines[-1][:120]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+# Needs neither torch nor xnorlit. A round is the mean of some calls behind as many that are not counted.
+_HELD = """
+import json, sys, time
+import numpy as np, openvino
+told, core, found = json.loads(sys.argv[1]), openvino.Core(), []
+for batch, threads in told["cases"]:
+    model = core.read_model(told["file"])
+    model.reshape([batch, *list(model.input(0).get_shape())[1:]])
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    request = core.compile_model(model, "CPU", settings).create_infer_request()
+    images = np.random.default_rng(0).integers(0, 256, list(model.input(0).get_shape()), np.uint8)
+    request.set_input_tensor(openvino.Tensor(images, shared_memory=True))
+    request.infer()
+    start = time.perf_counter()
+    request.infer()
+    repeats = max(1, round(2e-3 / (time.perf_counter() - start)))
+    times = []
+    for _ in range(told["rounds"]):
+        for _ in range(repeats):
+            request.infer()
+        start = time.perf_counter()
+        for _ in range(repeats):
+            request.infer()
+        times.append((time.perf_counter() - start) / repeats)
+    found.append(times)
+print(json.dumps(found))
+"""
 
 
 def fp32_network(twin: nn.Sequential, images: np.ndarray, threads: int) -> Call:
