@@ -12,7 +12,7 @@ from xnorlit.errors import UserError
 from xnorlit.export.maps import Halves
 from xnorlit.export.operands import operand_of, reads_plainly, refuse
 from xnorlit.export.trace import AVERAGES, LAYERS, SMALL, Step, Trace
-from xnorlit.layers import BinaryConv2d, BinaryLayer, BinaryLinear
+from xnorlit.layers import BinaryConv2d, BinaryLayer, BinaryLinear, Conv2d, Linear
 from xnorlit.models.built import DuplicateChannels
 from xnorlit.packed.graph import Operand
 
@@ -129,6 +129,8 @@ def is_chain(trace: Trace) -> bool:
         return False
     if any(getattr(layer, "padding_mode", "zeros") != "zeros" for layer in layers):
         return False
+    if any(isinstance(step.module, Conv2d | Linear) for step in trace.steps):
+        return False  # Real layers that round once ask for equal reals, which nodes have.
     pools = 0
     for step in trace.steps:
         pools = 0 if isinstance(step.module, LAYERS) else pools + isinstance(step.module, nn.MaxPool2d)
