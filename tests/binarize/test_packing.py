@@ -8,7 +8,9 @@ from xnorlit.binarize.binary_connect import BinaryConnect
 from xnorlit.binarize.bireal import BiReal
 from xnorlit.binarize.bnn import BNN
 from xnorlit.binarize.dorefa import DoReFa
+from xnorlit.binarize.rbnn import RBNN
 from xnorlit.binarize.recu import ReCU
+from xnorlit.binarize.siman import SiMaN
 from xnorlit.binarize.xnorplusplus import XNORPlusPlus
 from xnorlit.errors import UserError
 from xnorlit.models import build
@@ -43,6 +45,8 @@ def settled(binarizer):
         BinaryConnect("stochastic"),
         BNN("stochastic", "stochastic"),
         BiReal(shortcut=False),
+        BiReal(),
+        RBNN(center=False),
         XNORPlusPlus(),
         ReCU(),
     ],
@@ -62,9 +66,10 @@ def test_packed_logits_are_the_evaluations(binarizer):
     [
         (XNORPlusPlus("rank-1"), r"conv2 .* scale: channel"),
         (BinaryConnect("stochastic", "real"), r"conv2 .*inference: binary"),
-        (BiReal(), r"conv3 .* without shortcuts"),
+        (RBNN(), r"conv2 .*mean over its whole map .* use IRNet or ReCU"),
+        (SiMaN(), r"conv2 .*mean over its whole map .* use IRNet or ReCU"),
     ],
-    ids=["rank-1", "real", "shortcut"],
+    ids=["rank-1", "real", "RBNN", "SiMaN"],
 )
 def test_what_has_no_packed_form_says_what_to_use_instead(binarizer, instead):
     with pytest.raises(UserError, match=instead):
