@@ -12,8 +12,8 @@ from xnorlit.export.pack import pack, write
 from xnorlit.models import build, network_named
 from xnorlit.packed.origin import Source
 
-# SHA-256 of the files that commit 294a848 packed, their first 16 digits. Since norms evaluate as a product and a sum,
-# each rounded, real thresholds of first layers differ from that commit's in their last bits, and one of all integers.
+# The first 16 digits of each file's SHA-256. The files are those of commit 294a848 but for the real thresholds of first
+# layers, which moved in their last bits, and one integer one: norms now evaluate as a product and a sum, each rounded.
 FILES = {
     ("alexnet-small", "XNOR"): "c6a590cce0b503b6",
     ("alexnet-small", "XNOR", ("input_scale", "K")): "64165cda7472e35c",
