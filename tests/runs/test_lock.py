@@ -1,6 +1,8 @@
 """A run that is being written is told from one that is not."""
 
 import fcntl
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,3 +23,17 @@ def test_a_run_is_under_way_while_its_training_holds_the_lock(tmp_path):
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert _printed(code, tmp_path) == "True\n"
     assert not is_under_way(tmp_path)
+
+
+def test_a_process_forked_of_a_training_does_not_hold_its_lock_when_it_has_ended(tmp_path):
+    code = (
+        "import os, time; from pathlib import Path; from xnorlit.runs.lock import take; lock = take(Path.cwd())\n"
+        "if forked := os.fork(): print(forked)\n"
+        "else: os.closerange(0, 3); time.sleep(600)"
+    )
+    reader = int(_printed(code, tmp_path))
+    try:
+        os.kill(reader, 0)  # it lives
+        assert not is_under_way(tmp_path)
+    finally:
+        os.kill(reader, signal.SIGKILL)

@@ -2,11 +2,24 @@
 
 import fcntl
 import os
+import weakref
 from pathlib import Path
 from typing import IO, Literal
 
 State = Literal["missing", "begun", "unfinished", "finished"]
 CHECKPOINTS = ("last.ckpt", "previous.ckpt")  # the newest first
+
+_held: weakref.WeakSet[IO[str]] = weakref.WeakSet()
+
+
+def _let_go() -> None:
+    """Closes this process's copies of its parent's locks."""
+    for lock in _held:
+        lock.close()
+
+
+# A forked process that reads images would hold its parent's lock for seconds after the parent has ended.
+os.register_at_fork(after_in_child=_let_go)
 
 
 def state_of(run: Path) -> State:
@@ -47,6 +60,7 @@ def take(run: Path) -> IO[str]:
     lock.truncate(0)
     lock.write(f"process {os.getpid()}")
     lock.flush()
+    _held.add(lock)
     return lock
 
 
