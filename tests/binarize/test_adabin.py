@@ -135,8 +135,9 @@ def test_a_step_leaves_the_distance_positive():
     assert bound.distance.item() == pytest.approx(SMALLEST)
 
 
-def test_two_centres_are_refused_in_words_and_bad_temperatures_too():
-    assert "centres other than 0" in AdaBin().cannot_pack
+def test_it_packs_as_two_values_and_bad_temperatures_are_refused_in_words():
+    assert AdaBin().two_valued
+    assert not AdaBin().cannot_pack
     assert not AdaBin().exact
     assert AdaBin(maxout=False).post_layer(3) is None
     for bad in ({"t_min": 0}, {"t_min": 2, "t_max": 1}):

@@ -201,7 +201,7 @@ def test_a_network_that_cannot_be_packed_is_refused_by_its_layers_name(refused, 
 def test_a_validation_that_is_not_a_central_crop_is_refused(refused, mine):
     run = mine / "cifar10/pair-0/xnor/seed-0"
     change(run, "data", val_crop={"class_path": "xnorlit.data.PadCrop"})
-    assert "a packed file holds a central crop" in refused(run)
+    assert "a packed file has a central crop" in refused(run)
 
 
 def test_images_that_are_gone_are_named(refused, mine):

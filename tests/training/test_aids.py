@@ -26,7 +26,7 @@ def test_aids_are_known_by_their_short_names(tmp_path, capsys):
     ("option", "value", "message"),
     [
         ("trainer.callbacks", "[TwoStage]", "no callback named TwoStage. Did you mean TwoStages? Known: "),
-        ("trainer.callbacks", "[{class_path: TwoStages, init_args: {share: 1}}]", "TwoStages.share is 1.0. Expected"),
+        ("trainer.callbacks", "[{class_path: TwoStages, init_args: {share: 2}}]", "TwoStages.share is 2.0. Expected"),
         ("trainer.callbacks", "[{class_path: TwoStages, init_args: {real: all}}]", "Expected one of weights, inputs"),
         ("trainer.callbacks", "[{class_path: LayerCurves, init_args: {every: 0}}]", "LayerCurves.every is 0. Expected"),
         ("model.losses", "[CrossEntrop]", "no loss named CrossEntrop. Did you mean CrossEntropy? Known: "),

@@ -93,6 +93,7 @@ def test_the_checkpoint_is_plain_data(trained):
         "image_size": 32,
         "classes": ["ant", "bee", "cat"],
         "before_training": None,
+        "teachers": [""],  # its one loss learns from none
     }
 
 

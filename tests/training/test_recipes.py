@@ -184,7 +184,7 @@ def test_the_image_sizes_choose_the_recipe(photos, big_photo, tmp_path, capsys, 
     assert words[words.index("--run.experiment") + 1] == f"cifar10@{photos.name}"
     assert started[2][1][-2:] == ["--trainer.max_epochs", "1"]
     told = capsys.readouterr().out
-    assert "[recipe]  cifar10, for images of 32 pixels; others: imagenet" in told
+    assert "[recipe]  cifar10, for images of 32 pixels; others: cifar10-adabin, " in told
     assert "EXPERIMENT=NAME" in told
 
 
