@@ -38,6 +38,21 @@ V = TypeVar("V")
 Tensors = Mapping[str, np.ndarray]
 EXACT = 2**24  # fp32 holds every integer up to here
 HALVES = 2**22  # and every half up to here
+
+
+def metadata(graph: Graph) -> dict[str, str]:
+    """What every format keeps beside the operations: the network's origin, its classes, and how pictures are read."""
+    return {
+        "network": graph.network,
+        "source": graph.source.words,
+        "classes": "\n".join(graph.classes),
+        "crop": str(graph.crop),
+        "squash": str(graph.squash).lower(),
+        "mean": " ".join(map(str, graph.mean)),
+        "std": " ".join(map(str, graph.std)),
+    }
+
+
 LARGEST = np.finfo(np.float32).max
 SMALLEST = np.finfo(np.float32).tiny  # runtimes may take what is smaller for 0
 

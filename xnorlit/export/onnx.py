@@ -14,7 +14,7 @@ import numpy as np
 from typing_extensions import override
 
 from xnorlit.errors import UserError
-from xnorlit.export.lower import EXACT, Operations, Steps, Tensors, Window, lower, refuse
+from xnorlit.export.lower import EXACT, Operations, Steps, Tensors, Window, lower, metadata, refuse
 from xnorlit.packed.graph import Graph, Map
 
 OPSET, IR = 17, 8
@@ -44,18 +44,7 @@ def build(graph: Graph, tensors: Tensors, *, normalized_input: bool = False, qdq
     nodes = _Nodes(helper, graph, normalized_input=normalized_input, qdq=qdq)
     logits = nodes.named(lower(graph, tensors, nodes), OUTPUT)
     model = nodes.model(logits)
-    told = {
-        "network": graph.network,
-        "source": graph.source.words,
-        "classes": "\n".join(graph.classes),
-        "crop": str(graph.crop),
-        "squash": str(graph.squash).lower(),
-        "mean": " ".join(map(str, graph.mean)),
-        "std": " ".join(map(str, graph.std)),
-        "xnorlit": version("xnorlit"),
-        "note": NO_BITS,
-    }
-    helper.set_model_props(model, told)
+    helper.set_model_props(model, metadata(graph) | {"xnorlit": version("xnorlit"), "note": NO_BITS})
     import_module("onnx.checker").check_model(model)
     return model
 

@@ -17,7 +17,7 @@ import numpy as np
 from typing_extensions import override
 
 from xnorlit.errors import UserError
-from xnorlit.export.lower import EXACT, Operations, Steps, Tensors, Window, lower, refuse
+from xnorlit.export.lower import EXACT, Operations, Steps, Tensors, Window, lower, metadata, refuse
 from xnorlit.packed.graph import Graph, Map
 
 MAJOR = 2026
@@ -50,18 +50,8 @@ def build(graph: Graph, tensors: Tensors, *, batch: int = 1, normalized_input: b
     logits = ops.named(lower(graph, tensors, ops), OUTPUT)
     model = openvino.Model([logits], [ops.parameter], graph.network)
     model.outputs[0].get_tensor().set_names({OUTPUT})
-    told = {
-        "network": graph.network,
-        "source": graph.source.words,
-        "classes": "\n".join(graph.classes),
-        "crop": str(graph.crop),
-        "squash": str(graph.squash).lower(),
-        "mean": " ".join(map(str, graph.mean)),
-        "std": " ".join(map(str, graph.std)),
-        "version": version("xnorlit"),
-        "compile_with": "INFERENCE_PRECISION_HINT=f32",
-    }
-    for key, value in told.items():
+    more = {"version": version("xnorlit"), "compile_with": "INFERENCE_PRECISION_HINT=f32"}
+    for key, value in (metadata(graph) | more).items():
         model.set_rt_info(value, ["xnorlit", key])
     return model
 
