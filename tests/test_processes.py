@@ -1,14 +1,13 @@
 """Several processes on one machine (gloo) come to what one process comes to."""
 
 import copy
-import multiprocessing
-from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
 
+from tests.processes import found_by
 from xnorlit.binarize.low_precision import LowPrecision
 from xnorlit.binarize.lsq import LSQ
 from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d
@@ -81,15 +80,7 @@ def work(rank, folder):
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("processes")
-    spawn = multiprocessing.get_context("spawn")
-    processes = [spawn.Process(target=work, args=(rank, folder)) for rank in range(WORLD)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * WORLD
-    return [torch.load(Path(folder) / f"{rank}.pt") for rank in range(WORLD)]
+    return found_by(work, WORLD, tmp_path_factory.mktemp("processes"))
 
 
 @pytest.mark.slow

@@ -1,7 +1,5 @@
 """Each binarizer under DDP, on other images in each process: every parameter takes part, and all hold the same."""
 
-import multiprocessing
-
 import pytest
 import torch
 import torch.distributed as dist
@@ -9,6 +7,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tests.binarize.test_every_binarizer import optimizer_of
+from tests.processes import found_by
 from xnorlit.binarize import binarizers
 from xnorlit.layers import BatchNorm2d, BinaryConv2d, BinaryLinear, attach
 from xnorlit.training.sync import SteadySync
@@ -65,15 +64,7 @@ def work(rank, folder):
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("processes")
-    spawn = multiprocessing.get_context("spawn")
-    processes = [spawn.Process(target=work, args=(rank, folder)) for rank in range(WORLD)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * WORLD
-    return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
+    return found_by(work, WORLD, tmp_path_factory.mktemp("processes"))
 
 
 @pytest.mark.slow

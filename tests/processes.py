@@ -1,0 +1,20 @@
+"""Several processes that meet on this machine, and what each of them found out."""
+
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def found_by(work: Callable[[int, Path], None], world: int, folder: Path) -> list[Any]:
+    """What `work(rank, folder)` saves as `RANK.pt` in each of `world` processes."""
+    spawn = multiprocessing.get_context("spawn")
+    processes = [spawn.Process(target=work, args=(rank, folder)) for rank in range(world)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * world
+    return [torch.load(folder / f"{rank}.pt") for rank in range(world)]
