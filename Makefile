@@ -61,7 +61,7 @@ docs: $(STAMP) ## build the documentation site into site/; a broken link or refe
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet $(ARGS)
 
 test: $(STAMP) ## run the tests, without the slow ones (ARGS='-m slow' for those), in as many processes as there are cores
-	OMP_NUM_THREADS=1 $(RUN) pytest -m "not slow and not gpu" -n $(WORKERS) --dist load $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) pytest -m "not slow and not gpu" -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-wheel: $(STAMP) ## build the wheel and the sdist, install each outside the checkout, and use it there
 	$(RUN) pytest -m slow tests/test_wheel.py $(ARGS)
@@ -69,7 +69,7 @@ test-wheel: $(STAMP) ## build the wheel and the sdist, install each outside the 
 test-lowest: $(STAMP) ## run the tests with the lowest versions that pyproject.toml declares, in .venv-lowest
 	$(VENV)/bin/uv venv --quiet --allow-existing --python $(PYTHON) .venv-lowest
 	$(VENV)/bin/uv pip install --quiet --python .venv-lowest --resolution lowest-direct --editable '.[dev]'
-	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -m "not slow and not gpu" -n $(WORKERS) --dist load $(ARGS)
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -m "not slow and not gpu" -n $(WORKERS) --dist worksteal $(ARGS)
 
 wheel: $(STAMP) ## build the sdist, and the wheel from it, into dist/
 	$(RUN) build

@@ -1,8 +1,11 @@
 """`xl.export` and `xnorlit export`: what they write and say, and what they refuse with nothing half-written."""
 
+import ctypes
+import gc
 import re
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from tests.export.conftest import CLASSES
 from tests.export.runtimes import same_top5
 from xnorlit.errors import UserError
 from xnorlit.export import formats
+from xnorlit.export.openvino import Network, core
 from xnorlit.export.pack import opened
 from xnorlit.export.random_weights import random_network
 
@@ -37,13 +41,34 @@ def test_a_run_is_exported_and_answers_as_the_engine(xnorlit, run, tmp_path):
     assert [path.suffix for path in sorted((run / "openvino").iterdir())] == [".bin", ".xml"]
 
 
-def test_the_files_hold_the_network_and_say_what_it_is(packed, tmp_path):
-    import openvino
+def test_networks_share_one_core_so_that_no_signal_meets_a_freed_stack(packed, tmp_path):
+    file = xl.export(packed, tmp_path / "small").files[-1]
+    counted = weakref.ref(core())
+    networks = [Network(file, 1, 1), Network(file, 1, 1)]
+    stack = _signal_stack()
+    assert stack, "the plugin gives the thread one"
+    del networks
+    gc.collect()
+    assert counted() is core()
+    assert _signal_stack() == stack
 
+
+def _signal_stack():
+    """The address of this thread's stack for signals."""
+
+    class Stack(ctypes.Structure):
+        _fields_ = (("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+    stack = Stack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)) == 0
+    return stack.address
+
+
+def test_the_files_hold_the_network_and_say_what_it_is(packed, tmp_path):
     written = xl.export(packed, tmp_path / "small")
     assert [file.name for file in written.files] == ["small.bin", "small.xml"]
     assert written.bytes == sum(file.stat().st_size for file in tmp_path.iterdir())
-    model = openvino.Core().read_model(written.files[-1])
+    model = core().read_model(written.files[-1])
     assert model.get_rt_info(["xnorlit", "classes"]).value.split("\n") == list(packed.graph.classes)
     assert model.input(0).get_any_name() == "pixels"
     assert model.output(0).get_any_name() == "logits"

@@ -8,6 +8,7 @@ batch.
 import errno
 import os
 import re
+from functools import cache
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -342,6 +343,16 @@ def _most(weight: np.ndarray) -> int:
     return int(np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(axis=1).max())
 
 
+@cache
+def core() -> Any:
+    """OpenVINO's `Core`, one for the whole process.
+
+    Each `Core` gives the thread a stack for signals and frees it in the end. After two whose lives overlap, the thread
+    keeps a freed stack, and the next signal, such as the end of a process that reads images, is a segmentation fault.
+    """
+    return import_module("openvino").Core()
+
+
 class Network:
     """An exported network on OpenVINO's CPU plugin: images to logits, as the packed engine is called.
 
@@ -352,14 +363,11 @@ class Network:
     """
 
     def __init__(self, file: Path, batch: int, threads: int) -> None:
-        import openvino
-
-        core = openvino.Core()
-        model = core.read_model(file)
+        model = core().read_model(file)
         model.reshape([batch, *list(model.input(0).get_shape())[1:]])
         settings = {**PRECISION, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
         self._batch = batch
-        self._request = core.compile_model(model, "CPU", settings).create_infer_request()
+        self._request = core().compile_model(model, "CPU", settings).create_infer_request()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Logits, `[N, classes]`.

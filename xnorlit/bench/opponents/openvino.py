@@ -47,7 +47,7 @@ def binary_missing() -> str:
     """Why its binary convolutions cannot be measured; empty if they can."""
     if why := missing():
         return why
-    able = import_module("openvino").Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    able = format.core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "" if "BIN" in able else f"OpenVINO has no binary kernels for this processor: {', '.join(able)}"
 
 
@@ -259,10 +259,9 @@ def _request(build: Callable[[], Any], threads: int, settings: Mapping[str, Any]
     Raises:
         OpponentError: It cannot be built or compiled.
     """
-    core = import_module("openvino").Core()
     chosen = {**format.PRECISION, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, **settings}
     try:
-        return core.compile_model(build(), "CPU", chosen).create_infer_request()
+        return format.core().compile_model(build(), "CPU", chosen).create_infer_request()
     except Exception as error:  # of the plugin, or a form that the exporter refuses
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise OpponentError(f"does not compile: {lines[-1][:120] if lines else type(error).__name__}") from None
