@@ -63,13 +63,13 @@ def test_every_side_has_a_time_or_a_reason(document):
 
 
 def test_every_path_of_the_processor_is_measured(document):
-    for path in {path for path in _kernels.paths() if path != "portable"}:
+    for path in {path for path in _kernels.isas() if path != "portable"}:
         assert f"packed {path}" in document["rows"][0]["seconds"]
         assert document["limits"]["bits"][path] > 0
 
 
 def test_the_json_says_where_and_how(document, file):
-    assert document["machine"]["kernels"] == _kernels.paths()
+    assert document["machine"]["kernels"] == _kernels.isas()
     assert torch.__version__.startswith(document["machine"]["packages"]["torch"])
     assert document["subject"]["weights"] == f"{file} (random weights)"
     assert document["subject"]["binary_macs"]["conv3"] == 8 * 8 * 128 * 96 * 9
@@ -163,8 +163,8 @@ def test_what_cannot_be_measured_is_refused_in_words(words, complaint):
 def test_a_file_is_measured_as_it_is(small, file):
     found = of_file(file)
     images = pixels(2, 32)
-    expected = small.engine("float", _kernels.paths()[0])(images)
-    np.testing.assert_array_equal(found.engine("float", _kernels.paths()[0])(images), expected)
+    expected = small.engine("float", _kernels.isas()[0])(images)
+    np.testing.assert_array_equal(found.engine("float", _kernels.isas()[0])(images), expected)
     assert list(found.packed) == ["float", "int8"]
 
 
@@ -187,7 +187,7 @@ def test_a_layer_alone_gives_the_signs_of_its_sums(small):
     weights = torch.from_numpy(np.unpackbits(weight, axis=-1, bitorder="little")[..., : at.channels] * 2.0 - 1)
     weights = weights.reshape(layer.outputs, *layer.window.kernel, at.channels).permute(0, 3, 1, 2)
     expected = (torch.nn.functional.conv2d(signs, weights, padding=1) >= 0).permute(0, 2, 3, 1)
-    for path in _kernels.paths():
+    for path in _kernels.isas():
         engine = binary_engine(path, small.graph, layer, at, weight)
         out = np.empty((1, engine.output_elements), np.uint32)
         engine.run(x, out, 1)

@@ -8,12 +8,24 @@ from hypothesis import strategies as st
 
 from tests.packed.oracle import pack
 from xnorlit.packed import _kernels
-from xnorlit.packed.path import KNOWN
+from xnorlit.packed.isa import KNOWN
 
-EVERY_PATH = [
-    pytest.param(name, marks=[] if name in _kernels.paths() else pytest.mark.skip(f"this processor lacks {name}"))
+EVERY_ISA = [
+    pytest.param(name, marks=[] if name in _kernels.isas() else pytest.mark.skip(f"this processor lacks {name}"))
     for name in KNOWN
 ]
+
+
+def signs():
+    return _kernels.Operand("signs")
+
+
+def frame(shape, window, groups, outputs):
+    return _kernels.Frame(shape=shape, window=window, groups=groups, outputs=outputs)
+
+
+def planes(bits, factors=(1,), divisor=1):
+    return _kernels.Planes(bits, factors=factors, divisor=divisor)
 
 
 @dataclass
@@ -38,7 +50,11 @@ class Layer:
 
     def described(self):
         """The arguments of `add_binary` up to the ending."""
-        return self.shape, self.window, self.groups, self.outputs, pack(self.weights), 1, True, False, [1], 1
+        return self.frame, signs(), planes(pack(self.weights))
+
+    @property
+    def frame(self):
+        return frame(self.shape, self.window, self.groups, self.outputs)
 
 
 @st.composite
@@ -76,7 +92,15 @@ def levelled(thresholds, start, change, bits, pool=(), per_position=False):
     if bits == len(thresholds) == 1:
         changes = changes[:0]
     thresholds = np.ravel(thresholds)
-    return _kernels.Ending.bits(list(pool), per_position, bits, len(change), thresholds, flips, changes)
+    return _kernels.Ending.bits(
+        thresholds=thresholds,
+        flips=flips,
+        changes=changes,
+        planes=bits,
+        levels=len(change),
+        pool=pool,
+        per_position=per_position,
+    )
 
 
 def as_words(codes, bits, padding):
@@ -89,19 +113,29 @@ def as_words(codes, bits, padding):
 
 def plain():
     """The ending of sums as they are."""
-    return _kernels.Ending.sums([])
+    return _kernels.Ending.sums()
 
 
 def one_bit(thresholds, flips, pool=(), per_position=False):
     """The ending of one threshold per feature."""
     none = np.empty(0, np.uint8)
-    return _kernels.Ending.bits(list(pool), per_position, 1, 1, thresholds.ravel(), flips.ravel(), none)
+    return _kernels.Ending.bits(
+        thresholds=thresholds.ravel(),
+        flips=flips.ravel(),
+        changes=none,
+        planes=1,
+        levels=1,
+        pool=pool,
+        per_position=per_position,
+    )
 
 
 def affine(*maps, pool=(), per_position=False):
     """The ending of affine maps, each `(scale, shift, slope)`."""
-    columns = ([np.ravel(part).astype(np.float32) for part in column] for column in zip(*maps, strict=True))
-    return _kernels.Ending.reals(list(pool), per_position, *columns)
+    scales, shifts, slopes = (
+        [np.ravel(part).astype(np.float32) for part in column] for column in zip(*maps, strict=True)
+    )
+    return _kernels.Ending.reals(scales=scales, shifts=shifts, slopes=slopes, pool=pool, per_position=per_position)
 
 
 def run(engine, images, dtype, threads=1):

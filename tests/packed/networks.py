@@ -15,7 +15,7 @@ from xnorlit.models import AlexNet, Block, Network, build
 from xnorlit.packed import _kernels
 from xnorlit.packed.assembly import add_layer
 from xnorlit.packed.graph import Operand
-from xnorlit.packed.path import chosen_path
+from xnorlit.packed.isa import chosen_isa
 
 
 def network(name, *blocks):
@@ -174,14 +174,14 @@ def integers_of_engine(graph, tensors, pixels, threads=1):
     for last, layer in enumerate(graph.layers):
         if not layer.binary:
             continue
-        engine, at = _kernels.Engine(chosen_path()), graph.input
+        engine, at = _kernels.Engine(chosen_isa()), graph.input
         for before in graph.layers[:last]:
             add_layer(engine, before, at, graph, tensors)
             at = before.output(at)
         if layer.operand.scale == "K":  # the integers before it multiplies them
             engine.add_sign(list(at))
             layer = replace(layer, operand=Operand("signs"))
-        add_layer(engine, layer, at, graph, tensors, _kernels.Ending.sums([]))
+        add_layer(engine, layer, at, graph, tensors, _kernels.Ending.sums())
         found[layer.name] = run(engine, pixels, np.int32, threads).reshape(len(pixels), *engine.output_shape)
     return found
 

@@ -1,5 +1,5 @@
-// Runs layers from standard input on one kernel path and writes their sums to standard output, for the tests that build
-// the kernels otherwise than for Python. All numbers are 32 bits wide, weights bytes.
+// Runs layers from standard input on the kernels of one instruction set and writes their sums to standard output, for
+// the tests that build the kernels otherwise than for Python. All numbers are 32 bits wide, weights bytes.
 //
 // A layer is read as: images, the map's extents, the window, groups, outputs, what it reads (0 signs of reals, 1 those
 // times K, 2 codes as floats of planes, 3 reals), bits of a code, planes of weights, their factors and divisor.
@@ -20,7 +20,7 @@ bool read(std::vector<Number>& values) {
 }
 
 // Codes of reals that are whole, by thresholds halfway between them: what a layer before would give.
-std::unique_ptr<Layer> quantizer(const Path& path, const Shape& shape, int bits) {
+std::unique_ptr<Layer> quantizer(const Isa& isa, const Shape& shape, int bits) {
   RealSettings settings;
   settings.input = {Value::kReals, shape};
   settings.groups = settings.outputs = shape.channels;
@@ -36,7 +36,7 @@ std::unique_ptr<Layer> quantizer(const Path& path, const Shape& shape, int bits)
     for (int plane = 0; plane < bits; ++plane)
       ending.changes.insert(ending.changes.end(), shape.channels, (level ^ (level + 1)) >> plane & 1);
   }
-  return std::make_unique<RealLayer>(path, settings);
+  return std::make_unique<RealLayer>(isa, settings);
 }
 
 int main(int, char** arguments) {
@@ -61,10 +61,10 @@ int main(int, char** arguments) {
       settings.groups = groups;
       settings.outputs = outputs;
       settings.planes = {weights.data(), {planes.begin(), planes.end()}, divisor};
-      engine.add(std::make_unique<RealLayer>(engine.path(), settings));
+      engine.add(std::make_unique<RealLayer>(engine.isa(), settings));
     } else {
-      if (reads == 0) engine.add(std::make_unique<SignLayer>(engine.path(), input));
-      if (reads == 2) engine.add(quantizer(engine.path(), input, bits));
+      if (reads == 0) engine.add(std::make_unique<SignLayer>(engine.isa(), input));
+      if (reads == 2) engine.add(quantizer(engine.isa(), input, bits));
       BinarySettings settings;
       settings.input = input;
       settings.window = window;
@@ -73,7 +73,7 @@ int main(int, char** arguments) {
       settings.planes = {bits, reads != 2, {planes.begin(), planes.end()}, divisor};
       settings.weights = weights.data();
       settings.scaled = reads == 1;
-      engine.add(std::make_unique<BinaryLayer>(engine.path(), settings));
+      engine.add(std::make_unique<BinaryLayer>(engine.isa(), settings));
     }
     std::vector<int32_t> sums(images * engine.output_elements());  // or floats, as wide
     engine.run(values.data(), sums.data(), images, 2);

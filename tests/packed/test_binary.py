@@ -5,19 +5,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.packed.layers import EVERY_PATH, random_layers
+from tests.packed.layers import EVERY_ISA, random_layers
 from tests.packed.oracle import convolve, pack, sign
 from xnorlit.packed import BinaryConv, BinaryLinear, pack_signs
 
-every_path = pytest.mark.parametrize("path", EVERY_PATH)
+every_isa = pytest.mark.parametrize("isa", EVERY_ISA)
 
 
-@every_path
+@every_isa
 @settings(max_examples=20, deadline=None)
 @given(layer=random_layers(), threads=st.sampled_from([None, 1, 2]))
-def test_a_convolution_gives_the_oracles_sums_of_floats_and_of_bits(path, layer, threads):
+def test_a_convolution_gives_the_oracles_sums_of_floats_and_of_bits(isa, layer, threads):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XNORLIT_KERNEL", path)
+        patch.setenv("XNORLIT_KERNEL", isa)
         kind = {"stride": layer.stride, "padding": layer.padding, "groups": layer.groups}
         conv = BinaryConv(layer.weights * 0.5, **kind)
         expected = convolve(sign(layer.values), layer.weights, layer.stride, layer.padding, layer.groups)
@@ -31,11 +31,11 @@ def test_a_convolution_gives_the_oracles_sums_of_floats_and_of_bits(path, layer,
         np.testing.assert_array_equal(found, expected.astype(np.float32) * scale)
 
 
-@every_path
+@every_isa
 @pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (31, 33), (64, 100), (777, 65)])
 @pytest.mark.parametrize("images", [0, 1, 2, 7, 40])
-def test_a_product_is_that_of_the_signs(path, inputs, outputs, images, monkeypatch):
-    monkeypatch.setenv("XNORLIT_KERNEL", path)
+def test_a_product_is_that_of_the_signs(isa, inputs, outputs, images, monkeypatch):
+    monkeypatch.setenv("XNORLIT_KERNEL", isa)
     random = np.random.default_rng(inputs)
     weight, x = random.standard_normal((outputs, inputs)), random.standard_normal((images, inputs), np.float32)
     expected = sign(x) @ sign(weight).T

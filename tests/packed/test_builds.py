@@ -16,12 +16,12 @@ from xnorlit.packed import _kernels
 
 KERNELS = Path(__file__).parents[2] / "xnorlit" / "packed" / "kernels"
 DRIVER = Path(__file__).with_name("standalone.cpp")
-COMPARISON = Path(__file__).with_name("paths.cpp")
+COMPARISON = Path(__file__).with_name("isas.cpp")
 SOURCES = [file for file in sorted(KERNELS.glob("*.cpp")) if file.name not in ("bindings.cpp", "settings.cpp")]
 FLAGS = ["-std=c++20", "-O1", "-g", "-Wall", "-Wextra", "-pthread", "-ffp-contract=off", f"-I{KERNELS}"]
 AVX2 = ["-mavx2", "-mfma"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512vpopcntdq", "-mavx512vnni"]
-OWN_FLAGS = {"path_avx2": AVX2, "path_avx512": AVX512}
+OWN_FLAGS = {"isa_avx2": AVX2, "isa_avx512": AVX512}
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 ARM, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
 on_x86 = platform.machine() in ("x86_64", "AMD64")
@@ -90,12 +90,12 @@ def emulated(tmp_path_factory):
 def check(command):
     """Sixty random layers give the oracle's sums, and nothing is said on standard error.
 
-    And what graphs are made of gives the bits that the portable path gives.
+    And what graphs are made of gives the bits that the portable ones give.
     """
-    *emulator, folder, path = command
-    compared = subprocess.run([*emulator, folder / COMPARISON.stem, path], capture_output=True, text=True)
+    *emulator, folder, isa = command
+    compared = subprocess.run([*emulator, folder / COMPARISON.stem, isa], capture_output=True, text=True)
     assert (compared.returncode, compared.stdout, compared.stderr) == (0, "equal\n", "")
-    command = [*emulator, folder / DRIVER.stem, path]
+    command = [*emulator, folder / DRIVER.stem, isa]
     random = np.random.default_rng(0)
     layers = [random_layer(random) for _ in range(60)]
     stream = b""
@@ -115,12 +115,12 @@ def check(command):
     assert not found.size
 
 
-@pytest.mark.parametrize("path", _kernels.paths())
-def test_under_address_and_undefined_behaviour_sanitizers(sanitized, path):
-    check([*sanitized, path])
+@pytest.mark.parametrize("isa", _kernels.isas())
+def test_under_address_and_undefined_behaviour_sanitizers(sanitized, isa):
+    check([*sanitized, isa])
 
 
-@pytest.mark.parametrize("path", ["neon", "portable"])
+@pytest.mark.parametrize("isa", ["neon", "portable"])
 @pytest.mark.skipif(platform.machine() == "aarch64", reason="this processor runs the kernels without emulation")
-def test_on_arm_in_emulation(emulated, path):
-    check([*emulated, path])
+def test_on_arm_in_emulation(emulated, isa):
+    check([*emulated, isa])

@@ -1,4 +1,4 @@
-"""Graphs give the reference's bits on every path, fused or not, on any number of threads and for any batch."""
+"""Graphs give the reference's bits on all kernels, fused or not, on any number of threads and for any batch."""
 
 import time
 
@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from tests.packed import reference, tiny
 from tests.packed.graphs import GRAPHS, graph, layer, step, tensors_of
-from tests.packed.layers import EVERY_PATH
+from tests.packed.layers import EVERY_ISA
 from xnorlit.packed import graph as g
 from xnorlit.packed.document import document, parse
 from xnorlit.packed.engine import PackedNetwork
-from xnorlit.packed.path import VARIABLE
+from xnorlit.packed.isa import VARIABLE
 from xnorlit.packed.plan import plan
 
 REALS, ONE = tiny.REALS, g.Window((1, 1))
@@ -31,17 +31,17 @@ def check(whole, tensors, images, threads=2):
         np.testing.assert_array_equal(found, expected, err_msg=f"fuse={fuse}")
 
 
-@pytest.fixture(params=EVERY_PATH)
-def path(request, monkeypatch):
+@pytest.fixture(params=EVERY_ISA)
+def isa(request, monkeypatch):
     monkeypatch.setenv(VARIABLE, request.param)
     return request.param
 
 
 @pytest.mark.parametrize("nodes", GRAPHS.values(), ids=GRAPHS)
-def test_every_operation(nodes, path):
+def test_every_operation(nodes, isa):
     whole = graph(nodes)
     tensors = tensors_of(whole)
-    assert PackedNetwork(whole, tensors).path == path
+    assert PackedNetwork(whole, tensors).isa == isa
     check(whole, tensors, images_of(3))
 
 
@@ -177,7 +177,7 @@ def random_graphs(draw):
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(whole=random_graphs(), seed=st.integers(0, 2**20), threads=st.integers(1, 3))
-def test_random_graphs(path, whole, seed, threads):
+def test_random_graphs(isa, whole, seed, threads):
     tensors = tensors_of(whole, seed)
     assert parse(document(whole), tensors) == whole
     check(whole, tensors, images_of(2, 6, seed), threads)
@@ -226,7 +226,7 @@ def test_a_sum_with_what_follows_from_itself_is_no_circle():
 
 @pytest.mark.parametrize("sums", [False, True])
 @pytest.mark.parametrize("outputs", [12, 64])
-def test_signs_behind_groups_of_any_width(outputs, sums, path):
+def test_signs_behind_groups_of_any_width(outputs, sums, isa):
     """Bits of a group that is no multiple of a word are made in a pass of their own."""
     nodes = [
         layer("stem", "pixels", 8, tiny.PIXELS, tiny.FLOAT),

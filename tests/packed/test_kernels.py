@@ -1,4 +1,4 @@
-"""Every kernel path computes the oracle's integers, bit for bit, whatever the shape."""
+"""The kernels of every instruction set compute the oracle's integers, bit for bit, whatever the shape."""
 
 import ast
 import os
@@ -12,38 +12,37 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.packed.layers import EVERY_PATH, affine, one_bit, plain, random_layers, run
+from tests.packed.layers import EVERY_ISA, affine, frame, one_bit, plain, planes, random_layers, run, signs
 from tests.packed.oracle import convolve, max_pool, pack, sign, unpack
 from xnorlit.errors import UserError
 from xnorlit.packed import _kernels
-from xnorlit.packed.path import chosen_path
+from xnorlit.packed.isa import chosen_isa
 
-every_path = pytest.mark.parametrize("path", EVERY_PATH)
-SIGNS = (1, True, False, [1], 1)  # operands of one bit each, both signs
+every_isa = pytest.mark.parametrize("isa", EVERY_ISA)
 few = settings(max_examples=25, deadline=None)
 
 
-def engine_of_signs(path, layer):
-    engine = _kernels.Engine(path)
+def engine_of_signs(isa, layer):
+    engine = _kernels.Engine(isa)
     engine.add_sign(layer.shape)
     return engine
 
 
-@every_path
+@every_isa
 @few
 @given(layer=random_layers(), threads=st.integers(1, 3))
-def test_sums_are_the_oracles(path, layer, threads):
-    engine = engine_of_signs(path, layer)
+def test_sums_are_the_oracles(isa, layer, threads):
+    engine = engine_of_signs(isa, layer)
     engine.add_binary(*layer.described(), plain())
     expected = convolve(sign(layer.values), layer.weights, layer.stride, layer.padding, layer.groups)
     found = run(engine, layer.values, np.int32, threads)
     np.testing.assert_array_equal(found.reshape(expected.shape), expected)
 
 
-@every_path
+@every_isa
 @few
 @given(layer=random_layers(), data=st.data())
-def test_bits_are_thresholds_flips_and_pools_of_the_sums(path, layer, data):
+def test_bits_are_thresholds_flips_and_pools_of_the_sums(isa, layer, data):
     sums = convolve(sign(layer.values), layer.weights, layer.stride, layer.padding, layer.groups)
     size = data.draw(st.integers(1, min(3, *sums.shape[1:3])))
     stride, padding = data.draw(st.integers(1, 3)), data.draw(st.integers(0, size // 2))
@@ -56,17 +55,17 @@ def test_bits_are_thresholds_flips_and_pools_of_the_sums(path, layer, data):
     thresholds = np.where(random.random(shape) < 0.1, random.choice([-reach, reach], shape), near).astype(np.int32)
     flips = random.integers(0, 2, shape).astype(np.uint8)
 
-    engine = engine_of_signs(path, layer)
+    engine = engine_of_signs(isa, layer)
     per_position = thresholds.ndim == 3
     engine.add_binary(*layer.described(), one_bit(thresholds, flips, [size, stride, padding], per_position))
     words = run(engine, layer.values, np.uint32).reshape(*pooled.shape[:3], -1)
     np.testing.assert_array_equal(unpack(words, layer.outputs), (pooled >= thresholds) ^ flips)
 
 
-@every_path
+@every_isa
 @few
 @given(first=random_layers(flat=False), seed=st.integers(0, 2**32), padded=st.booleans())
-def test_bits_flow_into_the_next_layer_and_its_border(path, first, seed, padded):
+def test_bits_flow_into_the_next_layer_and_its_border(isa, first, seed, padded):
     random = np.random.default_rng(seed)
     sums = convolve(sign(first.values), first.weights, first.stride, first.padding, first.groups)
     flips = random.integers(0, 2, first.outputs).astype(np.uint8)
@@ -74,21 +73,21 @@ def test_bits_flow_into_the_next_layer_and_its_border(path, first, seed, padded)
     padding = (1, 1) if padded else (0, 0)
     weights = random.choice([-1, 1], (40, *kernel, first.outputs))
 
-    engine = engine_of_signs(path, first)
+    engine = engine_of_signs(isa, first)
     engine.add_binary(*first.described(), one_bit(np.zeros(first.outputs, np.int32), flips))
     window = [*kernel, 1, 1, *padding]
-    engine.add_binary(list(sums.shape[1:]), window, 1, 40, pack(weights), *SIGNS, plain())
-    signs = np.where((sums >= 0) ^ flips, 1, -1)
-    expected = convolve(signs, weights, (1, 1), padding)
+    engine.add_binary(frame(sums.shape[1:], window, 1, 40), signs(), planes(pack(weights)), plain())
+    passed = np.where((sums >= 0) ^ flips, 1, -1)
+    expected = convolve(passed, weights, (1, 1), padding)
     for _ in range(2):  # the second time in used memory
         found = run(engine, first.values, np.int32, threads=2)
         np.testing.assert_array_equal(found.reshape(expected.shape), expected)
 
 
-@every_path
+@every_isa
 @few
 @given(layer=random_layers(), data=st.data())
-def test_reals_are_affine_maps_of_the_sums(path, layer, data):
+def test_reals_are_affine_maps_of_the_sums(isa, layer, data):
     sums = convolve(sign(layer.values), layer.weights, layer.stride, layer.padding, layer.groups)
     size = data.draw(st.integers(1, min(3, *sums.shape[1:3])))
     pooled = max_pool(sums, size, 2)
@@ -104,37 +103,36 @@ def test_reals_are_affine_maps_of_the_sums(path, layer, data):
         expected = expected * scale + shift
         expected = np.maximum(expected, 0) + slope * np.minimum(expected, 0)
 
-    engine = engine_of_signs(path, layer)
+    engine = engine_of_signs(isa, layer)
     engine.add_binary(*layer.described(), affine(*maps, pool=[size, 2, 0], per_position=per_position))
     found = run(engine, layer.values, np.float32).reshape(expected.shape)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-3)
 
 
-@every_path
-def test_long_sums_do_not_overflow(path):
+@every_isa
+def test_long_sums_do_not_overflow(isa):
     """More products than 16 bits count, all of one sign: the largest sums of every counter on the way."""
     channels = 70_001
     for images in (1, 2, 5):
         values = np.ones((images, 1, 1, channels), np.float32)
         weights = np.full((3, 1, 1, channels), -1)
         weights[1] = 1
-        engine = _kernels.Engine(path)
+        engine = _kernels.Engine(isa)
         engine.add_sign([1, 1, channels])
-        engine.add_binary([1, 1, channels], [1, 1, 1, 1, 0, 0], 1, 3, pack(weights), *SIGNS, plain())
+        engine.add_binary(frame([1, 1, channels], [1, 1, 1, 1, 0, 0], 1, 3), signs(), planes(pack(weights)), plain())
         found = run(engine, values, np.int32)
         np.testing.assert_array_equal(found, [[-channels, channels, -channels]] * images)
 
 
 def linear(features, matrix):
     """The arguments of `add_real` for a product of reals, up to the ending."""
-    none = np.empty(0, np.float32)
-    return [1, 1, features], [1, 1, 1, 1, 0, 0], 1, len(matrix), matrix, "reals", 1, none, none
+    return frame([1, 1, features], [1, 1, 1, 1, 0, 0], 1, len(matrix)), _kernels.Operand("reals"), matrix
 
 
-@every_path
+@every_isa
 @few
 @given(seed=st.integers(0, 2**32), data=st.data())
-def test_the_float_ends_are_the_convolution_and_the_product(path, seed, data):
+def test_the_float_ends_are_the_convolution_and_the_product(isa, seed, data):
     random = np.random.default_rng(seed)
     outputs, kernel, stride = data.draw(st.integers(1, 110)), data.draw(st.integers(1, 5)), data.draw(st.integers(1, 3))
     padding = data.draw(st.integers(0, kernel - 1))
@@ -151,26 +149,27 @@ def test_the_float_ends_are_the_convolution_and_the_product(path, seed, data):
     thresholds = random.choice(pooled.ravel(), outputs).astype(np.float32)
     flips = random.integers(0, 2, outputs).astype(np.uint8)
 
-    engine = _kernels.Engine(path)
+    engine = _kernels.Engine(isa)
     window = [kernel, kernel, stride, stride, padding, padding]
     ending = one_bit(thresholds, flips, [size, 2, 0])
-    engine.add_real([side, side, 3], window, 1, outputs, weights, "pixels", 1, mean, std, ending)
+    pixel = _kernels.Operand("pixels", mean=mean, std=std)
+    engine.add_real(frame([side, side, 3], window, 1, outputs), pixel, weights, ending)
     words = run(engine, pixels, np.uint32, threads=2).reshape(*pooled.shape[:3], -1)
     np.testing.assert_array_equal(unpack(words, outputs), (pooled >= thresholds) ^ flips)
 
     features, classes = data.draw(st.integers(1, 70)), data.draw(st.integers(1, 40))
     x = random.standard_normal((data.draw(st.integers(0, 5)), 1, 1, features)).astype(np.float32)
     matrix, bias = (random.standard_normal(s).astype(np.float32) for s in ((classes, features), classes))
-    engine = _kernels.Engine(path)
+    engine = _kernels.Engine(isa)
     engine.add_real(*linear(features, matrix), affine((np.ones(classes), bias, 1)))
     expected = x[:, 0, 0].astype(float) @ matrix.T + bias
     np.testing.assert_allclose(run(engine, x, np.float32), expected, rtol=1e-5, atol=1e-4)
 
 
-@every_path
+@every_isa
 @few
 @given(seed=st.integers(0, 2**32), data=st.data())
-def test_the_byte_ends_are_the_convolution_and_the_product_of_bytes(path, seed, data):
+def test_the_byte_ends_are_the_convolution_and_the_product_of_bytes(isa, seed, data):
     random = np.random.default_rng(seed)
     outputs, kernel, stride = data.draw(st.integers(1, 110)), data.draw(st.integers(1, 5)), data.draw(st.integers(1, 3))
     padding = data.draw(st.integers(0, kernel - 1))
@@ -189,9 +188,10 @@ def test_the_byte_ends_are_the_convolution_and_the_product_of_bytes(path, seed, 
     thresholds = random.choice(pooled.ravel(), outputs).astype(np.int32)
     flips = random.integers(0, 2, outputs).astype(np.uint8)
 
-    engine = _kernels.Engine(path)
+    engine = _kernels.Engine(isa)
     window = [kernel, kernel, stride, stride, padding, padding]
-    engine.add_byte_conv([side, side, 3], window, outputs, weights, fill, one_bit(thresholds, flips, [size, 2, 0]))
+    ending = one_bit(thresholds, flips, [size, 2, 0])
+    engine.add_byte_conv(frame([side, side, 3], window, 1, outputs), weights, fill, ending)
     words = run(engine, pixels, np.uint32, threads=2).reshape(*pooled.shape[:3], -1)
     np.testing.assert_array_equal(unpack(words, outputs), (pooled >= thresholds) ^ flips)
 
@@ -200,8 +200,9 @@ def test_the_byte_ends_are_the_convolution_and_the_product_of_bytes(path, seed, 
     matrix = random.integers(-128, 128, (classes, features), np.int8)
     scale, bias = random.standard_normal((2, classes)).astype(np.float32)
     step = np.float32(1 / 255)
-    engine = _kernels.Engine(path)
-    engine.add_byte_linear([1, 1, features], classes, step, matrix, affine((scale, bias, 1)))
+    engine = _kernels.Engine(isa)
+    whole = frame([1, 1, features], [1, 1, 1, 1, 0, 0], 1, classes)
+    engine.add_byte_linear(whole, step, matrix, affine((scale, bias, 1)))
     levels = np.clip(np.rint(x[:, 0, 0] / step), 0, 255).astype(int)
     expected = (levels @ matrix.T.astype(int)) * scale.astype(float) + bias
     np.testing.assert_allclose(run(engine, x, np.float32), expected, rtol=1e-5, atol=1e-3)
@@ -213,17 +214,17 @@ def test_an_engine_that_has_run_may_grow():
     values = np.ones((3, 5, 5, 300), np.float32)
     assert run(engine, values, np.uint32).shape == (3, 5 * 5 * 10)
     weights = np.full((2, 5, 5, 38), 255, np.uint8)
-    engine.add_binary([5, 5, 300], [5, 5, 1, 1, 0, 0], 1, 2, weights, *SIGNS, plain())
+    engine.add_binary(frame([5, 5, 300], [5, 5, 1, 1, 0, 0], 1, 2), signs(), planes(weights), plain())
     np.testing.assert_array_equal(run(engine, values, np.int32), np.full((3, 2), 7500))
 
 
-@every_path
-def test_several_threads_share_one_engine(path):
+@every_isa
+def test_several_threads_share_one_engine(isa):
     random = np.random.default_rng(0)
-    engine = _kernels.Engine(path)
+    engine = _kernels.Engine(isa)
     engine.add_sign([9, 9, 40])
     weights = random.choice([-1, 1], (100, 3, 3, 40))
-    engine.add_binary([9, 9, 40], [3, 3, 1, 1, 1, 1], 1, 100, pack(weights), *SIGNS, plain())
+    engine.add_binary(frame([9, 9, 40], [3, 3, 1, 1, 1, 1], 1, 100), signs(), planes(pack(weights)), plain())
     inputs = [random.standard_normal((n, 9, 9, 40)).astype(np.float32) for n in (1, 2, 3, 40)]
     expected = [run(engine, x, np.int32) for x in inputs]
     wrong = []
@@ -246,10 +247,9 @@ def test_a_forked_child_has_threads_of_its_own():
 import os, numpy as np
 from xnorlit.packed import _kernels
 engine = _kernels.Engine()
-none = np.empty(0, np.float32)
-window, weights = [1, 1, 1, 1, 0, 0], np.ones((500, 64), np.float32)
-ending = _kernels.Ending.reals([], False, [], [], [])
-engine.add_real([1, 1, 64], window, 1, 500, weights, "reals", 1, none, none, ending)
+frame = _kernels.Frame(shape=[1, 1, 64], window=[1, 1, 1, 1, 0, 0], outputs=500)
+ending = _kernels.Ending.reals(scales=[], shifts=[], slopes=[])
+engine.add_real(frame, _kernels.Operand("reals"), np.ones((500, 64), np.float32), ending)
 def run():
     out = np.zeros((3, 500), np.float32)
     engine.run(np.ones((3, 1, 1, 64), np.float32), out, 2)
@@ -268,10 +268,9 @@ def test_idle_threads_use_no_processor_time():
 import time, numpy as np
 from xnorlit.packed import _kernels
 engine = _kernels.Engine()
-none = np.empty(0, np.float32)
-window, weights = [1, 1, 1, 1, 0, 0], np.ones((500, 64), np.float32)
-ending = _kernels.Ending.reals([], False, [], [], [])
-engine.add_real([1, 1, 64], window, 1, 500, weights, "reals", 1, none, none, ending)
+frame = _kernels.Frame(shape=[1, 1, 64], window=[1, 1, 1, 1, 0, 0], outputs=500)
+ending = _kernels.Ending.reals(scales=[], shifts=[], slopes=[])
+engine.add_real(frame, _kernels.Operand("reals"), np.ones((500, 64), np.float32), ending)
 engine.run(np.ones((1, 1, 1, 64), np.float32), np.zeros((1, 500), np.float32), 4)
 time.sleep(0.1)
 before = time.process_time()
@@ -308,16 +307,16 @@ print(len(tasks), all(os.sched_getaffinity(task) == allowed for task in tasks))
 
 def test_the_environment_chooses_the_kernels(monkeypatch):
     monkeypatch.delenv("XNORLIT_KERNEL", raising=False)
-    assert chosen_path() == _kernels.paths()[0]
+    assert chosen_isa() == _kernels.isas()[0]
     monkeypatch.setenv("XNORLIT_KERNEL", "portable")
-    assert chosen_path() == "portable"
+    assert chosen_isa() == "portable"
 
 
-@pytest.mark.parametrize("name", ["sse9", "neon" if "avx2" in _kernels.paths() else "avx2"])
+@pytest.mark.parametrize("name", ["sse9", "neon" if "avx2" in _kernels.isas() else "avx2"])
 def test_kernels_that_cannot_run_are_refused_with_those_that_can(monkeypatch, name):
     monkeypatch.setenv("XNORLIT_KERNEL", name)
     with pytest.raises(UserError, match=rf"{name}.*This processor runs: .*portable"):
-        chosen_path()
+        chosen_isa()
     with pytest.raises(ValueError, match="portable"):
         _kernels.Engine(name)
 
@@ -342,14 +341,14 @@ def test_what_is_not_whole_is_refused_before_it_is_read(change, message):
     engine = _kernels.Engine()
     engine.add_sign([9, 9, 40])
     with pytest.raises(ValueError, match=message):
-        engine.add_binary(*given.values(), np.zeros((100, 3, 3, 5), np.uint8), *SIGNS, plain())
+        engine.add_binary(frame(**given), signs(), planes(np.zeros((100, 3, 3, 5), np.uint8)), plain())
 
 
 def test_arrays_of_another_kind_are_refused():
     engine = _kernels.Engine()
     engine.add_sign([9, 9, 40])
     weights = np.zeros((100, 3, 3, 5), np.uint8)
-    engine.add_binary([9, 9, 40], [3, 3, 1, 1, 1, 1], 1, 100, weights, *SIGNS, plain())
+    engine.add_binary(frame([9, 9, 40], [3, 3, 1, 1, 1, 1], 1, 100), signs(), planes(weights), plain())
     out = np.zeros((2, 8100), np.int32)
     good = np.zeros((2, 9, 9, 40), np.float32)
     engine.run(good, out, 1)
@@ -368,7 +367,7 @@ def test_arrays_of_another_kind_are_refused():
 
 def test_nothing_but_numpy_is_needed():
     heavy = "torch", "pytorch_lightning", "safetensors", "scipy"
-    code = f"import sys\nimport xnorlit.packed.path\nassert not set(sys.modules) & set({heavy!r})"
+    code = f"import sys\nimport xnorlit.packed.isa\nassert not set(sys.modules) & set({heavy!r})"
     subprocess.run(
         [sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     )
@@ -378,6 +377,6 @@ def test_the_stub_names_what_the_extension_has():
     tree = ast.parse(Path(_kernels.__file__).with_name("_kernels.pyi").read_text())
     stated = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
     assert stated.keys() == {name for name in dir(_kernels) if not name.startswith("_")}
-    for kind in ("Ending", "Engine", "Tail", "GraphEngine"):
-        members = {member.name for member in stated[kind].body if isinstance(member, ast.FunctionDef)}
-        assert members - {"__init__"} == {name for name in dir(getattr(_kernels, kind)) if not name.startswith("_")}
+    for kind in (node for node in stated.values() if isinstance(node, ast.ClassDef)):
+        members = {member.name for member in kind.body if isinstance(member, ast.FunctionDef)}
+        assert members - {"__init__"} == {name for name in vars(getattr(_kernels, kind.name)) if name[0] != "_"}

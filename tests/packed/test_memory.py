@@ -1,4 +1,4 @@
-"""No file makes the engine allocate more than its length justifies, and what is said of that bounds every path."""
+"""No file makes the engine allocate more than its length justifies, and what is said of that bounds all kernels."""
 
 import subprocess
 import sys
@@ -40,11 +40,11 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("path", _kernels.paths())
+@pytest.mark.parametrize("isa", _kernels.isas())
 @pytest.mark.parametrize("layers", [*NETWORKS.values(), *ODD.values()], ids=[*NETWORKS, *ODD])
-def test_what_is_computed_bounds_what_the_kernels_take(layers, path):
+def test_what_is_computed_bounds_what_the_kernels_take(layers, isa):
     whole = graph(layers)
-    tensors, at, engine = tensors_of(whole), whole.input, _kernels.Engine(path)
+    tensors, at, engine = tensors_of(whole), whole.input, _kernels.Engine(isa)
     maps = scratch = 0
     for i, layer in enumerate(layers):
         before = engine.resident_bytes
@@ -103,14 +103,14 @@ def test_many_groups_are_refused(tmp_path):
 
 def test_the_kernels_refuse_the_same_of_whoever_calls():
     engine = _kernels.Engine("")
-    weights, window = np.zeros((1, 256, 128, 128, 1), np.uint8), [128, 128, 1, 1, 127, 127]
-    ending, none = _kernels.Ending.sums([]), np.empty(0, np.float32)
+    weights = _kernels.Planes(np.zeros((1, 256, 128, 128, 1), np.uint8), factors=[1], divisor=1)
+    wide = _kernels.Frame(shape=[128, 128, 256], window=[128, 128, 1, 1, 127, 127], groups=256, outputs=256)
+    large = _kernels.Frame(shape=[8192, 8192, 1], window=[1, 1, 1, 1, 0, 0], outputs=8)
+    ending = _kernels.Ending.sums()
     with pytest.raises(ValueError, match="far more memory than the weights"):
-        engine.add_binary([128, 128, 256], window, 256, 256, weights, 1, True, False, [1], 1, ending)
+        engine.add_binary(wide, _kernels.Operand("signs"), weights, ending)
     with pytest.raises(ValueError, match="more than 512 MiB for one image"):
-        engine.add_real(
-            [8192, 8192, 1], [1, 1, 1, 1, 0, 0], 1, 8, np.zeros(8, np.float32), "reals", 1, none, none, ending
-        )
+        engine.add_real(large, _kernels.Operand("reals"), np.zeros(8, np.float32), ending)
 
 
 def test_a_border_overlapped_in_200_000_ways_is_prepared_soon():

@@ -1,4 +1,4 @@
-"""Operands of several bits, as planes: the oracle's integers, and codes of them, on every path."""
+"""Operands of several bits, as planes: the oracle's integers, and codes of them, on every instruction set."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.packed.layers import EVERY_PATH, affine, as_words, levelled, plain, random_layers, run
+from tests.packed.layers import EVERY_ISA, affine, as_words, frame, levelled, plain, planes, random_layers, run
 from tests.packed.oracle import convolve, max_pool, unpack
 from xnorlit.errors import UserError
 from xnorlit.export.operands import packed_bits, weight_planes
 from xnorlit.packed import _kernels
 
-every_path = pytest.mark.parametrize("path", EVERY_PATH)
+every_isa = pytest.mark.parametrize("isa", EVERY_ISA)
 few = settings(max_examples=20, deadline=None)
+GIVEN = [9, 9, 40], [3, 3, 1, 1, 1, 1], 1, 100
 
 WEIGHTS = {
     "signs": (-1, 1),
@@ -36,13 +37,21 @@ def operands(draw, **given):
     return bits, layer
 
 
+def codes_of(bits):
+    return _kernels.Operand("codes", bits=bits)
+
+
+def packed(weights):
+    """Whole weights as the engine takes them."""
+    bits, kind = weight_planes(torch.from_numpy(weights), "a layer")
+    return planes(packed_bits(bits), kind.factors, kind.divisor)
+
+
 def described(bits, layer):
     """The arguments of `add_binary` up to the ending, and the engine's input."""
-    planes, weights = weight_planes(torch.from_numpy(layer.weights), "a layer")
-    frame = layer.shape, layer.window, layer.groups, layer.outputs, packed_bits(planes)
     codes = layer.values.astype(int) if bits else (layer.values > 0).astype(int)
     words = as_words(codes, max(bits, 1), layer.padding)
-    return (*frame, max(bits, 1), bits == 0, False, list(weights.factors), weights.divisor), words
+    return (layer.frame, codes_of(bits) if bits else _kernels.Operand("signs"), packed(layer.weights)), words
 
 
 def sums_of(layer):
@@ -64,22 +73,22 @@ def test_weights_that_are_no_integers_of_8_bits_are_refused_by_the_layers_name(c
         weight_planes(torch.tensor(codes), "conv9")
 
 
-@every_path
+@every_isa
 @few
 @given(operands=operands(), threads=st.integers(1, 2))
-def test_sums_of_codes_are_the_oracles(path, operands, threads):
+def test_sums_of_codes_are_the_oracles(isa, operands, threads):
     layer = operands[1]
     arguments, words = described(*operands)
-    engine = _kernels.Engine(path)
+    engine = _kernels.Engine(isa)
     engine.add_binary(*arguments, plain())
     expected = sums_of(layer)
     np.testing.assert_array_equal(run(engine, words, np.int32, threads).reshape(expected.shape), expected)
 
 
-@every_path
+@every_isa
 @few
 @given(operands=operands(), data=st.data())
-def test_codes_turn_at_thresholds_of_the_pooled_sums(path, operands, data):
+def test_codes_turn_at_thresholds_of_the_pooled_sums(isa, operands, data):
     layer = operands[1]
     arguments, words = described(*operands)
     sums = sums_of(layer)
@@ -100,17 +109,17 @@ def test_codes_turn_at_thresholds_of_the_pooled_sums(path, operands, data):
     for level in range(levels):
         expected ^= np.where(pooled >= thresholds[level], change[level], 0).astype(np.uint8)
 
-    engine = _kernels.Engine(path)
+    engine = _kernels.Engine(isa)
     engine.add_binary(*arguments, levelled(thresholds, start, change, bits, [size, stride, padding], per_position))
     words = run(engine, words, np.uint32).reshape(len(words), bits, *pooled.shape[1:3], -1)
     found = sum(unpack(words[:, p], layer.outputs) << p for p in range(bits))
     np.testing.assert_array_equal(found, expected)
 
 
-@every_path
+@every_isa
 @few
 @given(first=operands(flat=False), seed=st.integers(0, 2**32))
-def test_codes_flow_into_the_next_layer_and_its_border(path, first, seed):
+def test_codes_flow_into_the_next_layer_and_its_border(isa, first, seed):
     random = np.random.default_rng(seed)
     arguments, words = described(*first)
     sums = sums_of(first[1])
@@ -119,29 +128,28 @@ def test_codes_flow_into_the_next_layer_and_its_border(path, first, seed):
     change = np.repeat(np.array([[1], [3], [1]], np.uint8), first[1].outputs, axis=1)
     codes = (sums[None] >= thresholds[:, None, None, None]).sum(axis=0)
     weights = random.choice([-1, 0, 1], (40, 3, 3, first[1].outputs))
-    planes, _ = weight_planes(torch.from_numpy(weights), "next")
 
-    engine = _kernels.Engine(path)
+    engine = _kernels.Engine(isa)
     engine.add_binary(*arguments, levelled(thresholds, start, change, 2))
-    frame = list(sums.shape[1:]), [3, 3, 1, 1, 1, 1], 1, 40, packed_bits(planes)
-    engine.add_binary(*frame, 2, False, False, [1, 1], 2, plain())
+    engine.add_binary(frame(sums.shape[1:], [3, 3, 1, 1, 1, 1], 1, 40), codes_of(2), packed(weights), plain())
     expected = convolve(codes, weights, (1, 1), (1, 1))
     for count in (len(words), 1, len(words)):  # again in used memory, and fewer images in the larger arena
         found = run(engine, words[:count], np.int32, threads=2)
         np.testing.assert_array_equal(found.reshape(expected[:count].shape), expected[:count])
 
 
-@every_path
+@every_isa
 @few
 @given(layer=random_layers(values=(-2.5, -0.25, 0.5, 1.0)), data=st.data())
-def test_k_scales_the_sums_of_signs_by_the_mean_magnitude_under_each_position(path, layer, data):
+def test_k_scales_the_sums_of_signs_by_the_mean_magnitude_under_each_position(isa, layer, data):
     sums = convolve(np.where(layer.values >= 0, 1, -1), layer.weights, layer.stride, layer.padding, layer.groups)
     magnitudes = np.abs(4 * layer.values).astype(int).sum(axis=3, keepdims=True)
     box = np.ones((1, *layer.weights.shape[1:3], 1), int)
     scale = convolve(magnitudes, box, layer.stride, layer.padding) / (4 * layer.shape[2] * box.size)
-    frame, planes = layer.described()[:5], [1]
-    engine = _kernels.Engine(path)
-    engine.add_binary(*frame, 1, True, True, planes, 1, plain())
+    frame, _, weights = layer.described()
+    given = frame, _kernels.Operand("signs", scaled=True), weights
+    engine = _kernels.Engine(isa)
+    engine.add_binary(*given, plain())
     found = run(engine, layer.values, np.float32, threads=2).reshape(sums.shape)
     np.testing.assert_allclose(found, sums * scale, rtol=1e-5, atol=1e-5)
 
@@ -150,30 +158,29 @@ def test_k_scales_the_sums_of_signs_by_the_mean_magnitude_under_each_position(pa
     pooled = max_pool(found, size, 1)
     thresholds = np.random.default_rng(0).choice(pooled.ravel(), layer.outputs).astype(np.float32)
     flips = np.arange(layer.outputs).astype(np.uint8) % 2
-    engine = _kernels.Engine(path)
-    engine.add_binary(*frame, 1, True, True, planes, 1, levelled(thresholds[None], flips, flips[None], 1, [size, 1, 0]))
+    engine = _kernels.Engine(isa)
+    engine.add_binary(*given, levelled(thresholds[None], flips, flips[None], 1, [size, 1, 0]))
     bits = unpack(run(engine, layer.values, np.uint32).reshape(*pooled.shape[:3], -1), layer.outputs)
     np.testing.assert_array_equal(bits, (pooled >= thresholds) ^ flips)
 
-    engine = _kernels.Engine(path)
+    engine = _kernels.Engine(isa)
     slopes = np.linspace(-1, 1, layer.outputs)
-    engine.add_binary(*frame, 1, True, True, planes, 1, affine((2 * slopes + 3, slopes, slopes), pool=[size, 1, 0]))
+    engine.add_binary(*given, affine((2 * slopes + 3, slopes, slopes), pool=[size, 1, 0]))
     y = pooled * (2 * slopes + 3) + slopes
     found = run(engine, layer.values, np.float32).reshape(pooled.shape)
     np.testing.assert_allclose(found, np.maximum(y, 0) + slopes * np.minimum(y, 0), rtol=1e-4, atol=1e-4)
 
 
-@every_path
-def test_the_largest_sums_do_not_overflow(path):
+@every_isa
+def test_the_largest_sums_do_not_overflow(isa):
     """Inputs and weights at the ends of 8 bits, as many as the checks let pass."""
     channels = (2**30 - 1) // (255 * 255)
     for code in (-255, 255):
         weights = np.full((2, 1, 1, channels), code)
         weights[1] = -code
-        planes, kind = weight_planes(torch.from_numpy(weights), "a layer")
-        engine = _kernels.Engine(path)
-        frame = [1, 1, channels], [1, 1, 1, 1, 0, 0], 1, 2, packed_bits(planes)
-        engine.add_binary(*frame, 8, False, False, list(kind.factors), kind.divisor, plain())
+        engine = _kernels.Engine(isa)
+        one = frame([1, 1, channels], [1, 1, 1, 1, 0, 0], 1, 2)
+        engine.add_binary(one, codes_of(8), packed(weights), plain())
         words = as_words(np.full((1, 1, 1, channels), 255), 8, (0, 0))
         np.testing.assert_array_equal(run(engine, words, np.int32), [[255 * code * channels, -255 * code * channels]])
 
@@ -183,7 +190,7 @@ def test_the_largest_sums_do_not_overflow(path):
     [
         ({"bits": 9}, "bits"),
         ({"bits": 0}, "bits"),
-        ({"bits": 2, "signed": True}, "bits"),
+        ({"bits": 2, "form": "signs"}, "bits"),
         ({"scaled": True}, "K"),
         ({"factors": []}, "factors"),
         ({"factors": [1] * 17}, "factors"),
@@ -193,10 +200,10 @@ def test_the_largest_sums_do_not_overflow(path):
     ],
 )
 def test_planes_that_do_not_fit_are_refused_before_they_are_read(change, message):
-    given = {"bits": 2, "signed": False, "scaled": False, "factors": [1], "divisor": 1} | change
-    frame = [9, 9, 40], [3, 3, 1, 1, 1, 1], 1, 100, np.zeros((1, 100, 3, 3, 5), np.uint8)
+    given = {"form": "codes", "bits": 2, "factors": [1], "divisor": 1} | change
+    weights = planes(np.zeros((1, 100, 3, 3, 5), np.uint8), given.pop("factors"), given.pop("divisor"))
     with pytest.raises(ValueError, match=message):
-        _kernels.Engine().add_binary(*frame, *given.values(), plain())
+        _kernels.Engine().add_binary(frame(*GIVEN), _kernels.Operand(**given), weights, plain())
 
 
 @pytest.mark.parametrize(
@@ -218,8 +225,8 @@ def test_planes_that_do_not_fit_are_refused_before_they_are_read(change, message
 )
 def test_endings_that_do_not_fit_are_refused_before_they_are_read(change, message):
     none = np.empty(0, np.uint8)
-    given = {"pool": [], "per_position": False, "planes": 1, "levels": 1}
+    given = {"planes": 1, "levels": 1}
     given |= {"thresholds": np.zeros(100, np.int32), "flips": np.zeros(100, np.uint8), "changes": none} | change
-    frame = [9, 9, 40], [3, 3, 1, 1, 1, 1], 1, 100, np.zeros((1, 100, 3, 3, 5), np.uint8)
+    weights = planes(np.zeros((1, 100, 3, 3, 5), np.uint8))
     with pytest.raises(ValueError, match=message):
-        _kernels.Engine().add_binary(*frame, 1, True, False, [1], 1, _kernels.Ending.bits(**given))
+        _kernels.Engine().add_binary(frame(*GIVEN), _kernels.Operand("signs"), weights, _kernels.Ending.bits(**given))

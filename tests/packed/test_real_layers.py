@@ -1,4 +1,4 @@
-"""Sums over real numbers, of float weights or of planes of signs: the oracle's, on every path."""
+"""Sums over real numbers, of float weights or of planes of signs: the oracle's, on every instruction set."""
 
 import numpy as np
 import pytest
@@ -6,25 +6,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.packed.layers import EVERY_PATH, affine, as_words, levelled, one_bit, plain, random_layers, run
+from tests.packed.layers import EVERY_ISA, affine, as_words, frame, levelled, one_bit, plain, planes, random_layers, run
 from tests.packed.oracle import convolve, max_pool, unpack
 from xnorlit.export.operands import packed_bits, weight_planes
 from xnorlit.packed import _kernels
 
-every_path = pytest.mark.parametrize("path", EVERY_PATH)
+every_isa = pytest.mark.parametrize("isa", EVERY_ISA)
 few = settings(max_examples=20, deadline=None)
-NONE = np.empty(0, np.float32)
 EIGHTHS = tuple(k / 8 for k in range(-9, 10))  # sums are exact in any order
 
 
-def add(engine, layer, operand, bits, ending, *, floats, mean=NONE, std=NONE):
-    frame = layer.shape, layer.window, layer.groups, layer.outputs
-    reads = operand, bits, mean, std, ending
-    if floats:
-        engine.add_real(*frame, layer.weights.astype(np.float32), *reads)
-    else:
-        planes, weights = weight_planes(torch.from_numpy(layer.weights), "a layer")
-        engine.add_real_planes(*frame, packed_bits(planes), list(weights.factors), weights.divisor, *reads)
+def add(engine, layer, operand, bits, ending, *, floats, mean=(), std=()):
+    weights = layer.weights.astype(np.float32)
+    if not floats:
+        bits_, kind = weight_planes(torch.from_numpy(layer.weights), "a layer")
+        weights = planes(packed_bits(bits_), kind.factors, kind.divisor)
+    engine.add_real(layer.frame, _kernels.Operand(operand, bits=bits, mean=mean, std=std), weights, ending)
 
 
 def sums_of(layer, values):
@@ -39,50 +36,50 @@ def weighted(draw, values):
     return draw(random_layers(values=values, weights=kind)), draw(st.booleans())
 
 
-@every_path
+@every_isa
 @few
 @given(drawn=weighted(EIGHTHS), threads=st.integers(1, 2))
-def test_sums_of_reals_are_the_oracles(path, drawn, threads):
+def test_sums_of_reals_are_the_oracles(isa, drawn, threads):
     layer, floats = drawn
-    engine = _kernels.Engine(path)
+    engine = _kernels.Engine(isa)
     add(engine, layer, "reals", 1, plain(), floats=floats)
     expected = sums_of(layer, layer.values)
     found = run(engine, layer.values, np.float32, threads)
     np.testing.assert_array_equal(found.reshape(expected.shape), expected)
 
 
-@every_path
+@every_isa
 @few
 @given(drawn=weighted(tuple(range(256))), data=st.data())
-def test_sums_of_pixels_are_those_of_what_normalises_them(path, drawn, data):
+def test_sums_of_pixels_are_those_of_what_normalises_them(isa, drawn, data):
     layer, floats = drawn
     random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     mean = random.integers(0, 256, layer.shape[2]).astype(np.float32)
     std = random.choice([2, 4, 8], layer.shape[2]).astype(np.float32)
-    engine = _kernels.Engine(path)
+    engine = _kernels.Engine(isa)
     add(engine, layer, "pixels", 1, plain(), floats=floats, mean=mean, std=std)
     expected = sums_of(layer, (layer.values - mean) / std)
     found = run(engine, layer.values.astype(np.uint8), np.float32)
     np.testing.assert_array_equal(found.reshape(expected.shape), expected)
 
 
-@every_path
+@every_isa
 @few
 @given(data=st.data(), bits=st.sampled_from([0, 1, 3]))
-def test_sums_of_bits_with_floats_are_the_oracles(path, data, bits):
+def test_sums_of_bits_with_floats_are_the_oracles(isa, data, bits):
     layer, floats = data.draw(weighted((-1, 1) if bits == 0 else tuple(range(2**bits))))
     codes = layer.values.astype(int) if bits else (layer.values > 0).astype(int)
-    engine = _kernels.Engine(path)
+    engine = _kernels.Engine(isa)
     add(engine, layer, "codes" if bits else "signs", max(bits, 1), plain(), floats=floats)
     expected = sums_of(layer, layer.values)
     found = run(engine, as_words(codes, max(bits, 1), (0, 0)), np.float32)
     np.testing.assert_array_equal(found.reshape(expected.shape), expected)
 
 
-@every_path
+@every_isa
 @few
 @given(drawn=weighted(EIGHTHS), data=st.data())
-def test_every_ending_follows_a_sum_of_reals(path, drawn, data):
+def test_every_ending_follows_a_sum_of_reals(isa, drawn, data):
     layer, floats = drawn
     sums = sums_of(layer, layer.values)
     size = data.draw(st.integers(1, min(3, *sums.shape[1:3])))
@@ -103,7 +100,7 @@ def test_every_ending_follows_a_sum_of_reals(path, drawn, data):
     pool = [size, stride, 0]
 
     def ends_in(ending, dtype):
-        engine = _kernels.Engine(path)
+        engine = _kernels.Engine(isa)
         add(engine, layer, "reals", 1, ending, floats=floats)
         return run(engine, layer.values, dtype, threads=2)
 
@@ -135,16 +132,14 @@ def test_every_ending_follows_a_sum_of_reals(path, drawn, data):
     ],
 )
 def test_what_is_not_whole_is_refused_before_it_is_read(change, message):
-    given = {"shape": [9, 9, 40], "window": [3, 3, 1, 1, 1, 1], "groups": 1, "outputs": 100}
-    given |= {
-        "weights": np.zeros((100, 3, 3, 40), np.float32),
-        "operand": "reals",
-        "bits": 1,
-        "mean": NONE,
-        "std": NONE,
-    }
+    given = {"groups": 1, "weights": np.zeros((100, 3, 3, 40), np.float32), "operand": "reals", "bits": 1} | change
     with pytest.raises(ValueError, match=message):
-        _kernels.Engine().add_real(**{**given, **change, "ending": change.get("ending", plain)()})
+        _kernels.Engine().add_real(
+            frame([9, 9, 40], [3, 3, 1, 1, 1, 1], given["groups"], 100),
+            _kernels.Operand(given["operand"], bits=given["bits"]),
+            given["weights"],
+            given.get("ending", plain)(),
+        )
 
 
 @pytest.mark.parametrize(
@@ -152,8 +147,8 @@ def test_what_is_not_whole_is_refused_before_it_is_read(change, message):
     [({"factors": []}, "factors"), ({"factors": [1, 1]}, "weights"), ({"divisor": 0}, "divisor")],
 )
 def test_planes_that_are_not_whole_are_refused_before_they_are_read(change, message):
-    given = {"shape": [9, 9, 40], "window": [3, 3, 1, 1, 1, 1], "groups": 1, "outputs": 100}
-    given |= {"weights": np.zeros((1, 100, 3, 3, 5), np.uint8), "factors": [1], "divisor": 1, "operand": "reals"}
-    given |= {"bits": 1, "mean": NONE, "std": NONE, "ending": plain()}
+    weights = planes(np.zeros((1, 100, 3, 3, 5), np.uint8), **change)
     with pytest.raises(ValueError, match=message):
-        _kernels.Engine().add_real_planes(**(given | change))
+        _kernels.Engine().add_real(
+            frame([9, 9, 40], [3, 3, 1, 1, 1, 1], 1, 100), _kernels.Operand("reals"), weights, plain()
+        )

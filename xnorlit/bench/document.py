@@ -13,14 +13,14 @@ from xnorlit.bench.subject import Subject
 FORMAT = 1
 
 
-def document(subject: Subject, measured: Measured, machine: dict[str, Any], paths: list[str]) -> dict[str, Any]:
+def document(subject: Subject, measured: Measured, machine: dict[str, Any], isas: list[str]) -> dict[str, Any]:
     """Everything as JSON; each figure is `{median, lower, upper, least, rounds}` with the quartiles lower and upper.
 
     Args:
         subject: What was measured.
         measured: The figures.
         machine: Where.
-        paths: The measured kernels, fastest first.
+        isas: The measured kernels, fastest first.
     """
     graph, limits = subject.graph, measured.limits
     return {
@@ -33,16 +33,16 @@ def document(subject: Subject, measured: Measured, machine: dict[str, Any], path
             "image_size": graph.image_size,
             "binary_macs": {layer.name: macs_of(layer, at) for layer, at in subject.binary_layers()},
         },
-        "limits_path": paths[0],
+        "limits_path": isas[0],
         "limits": {
             "fp32_peak": limits.fp32,
             **{name: getattr(limits, name) for name in ("floats", "bits", "tile")},
-            "tile_over_fp32_peak": {path: figure.to_json() for path, figure in limits.tile_over_floats.items()},
+            "tile_over_fp32_peak": {isa: figure.to_json() for isa, figure in limits.tile_over_floats.items()},
         },
         "rows": [row.to_json() for row in measured.rows],
         "memory": asdict(measured.memory),
         "cold_start": asdict(measured.cold_start),
-        "keys": judged(measured, paths, targets=_has_targets(subject)),
+        "keys": judged(measured, isas, targets=_has_targets(subject)),
         "warnings": _warnings(measured, machine),
     }
 

@@ -24,46 +24,46 @@ MEGABYTE = 10**6
 Find = Callable[[Measured, str], Figure | None]
 
 
-def judged(measured: Measured, paths: list[str], *, targets: bool) -> dict[str, dict[str, Any]]:
+def judged(measured: Measured, isas: list[str], *, targets: bool) -> dict[str, dict[str, Any]]:
     """Each key's name with its measured value, required value, aim and verdict.
 
     Args:
         measured: The figures.
-        paths: The measured kernels, fastest first.
+        isas: The measured kernels, fastest first.
         targets: Whether the targets apply to this network.
     """
-    return {key.name: _judged(key, measured, paths, targets) for key in KEYS}
+    return {key.name: _judged(key, measured, isas, targets) for key in KEYS}
 
 
-def _judged(key: Key, measured: Measured, paths: list[str], targets: bool) -> dict[str, Any]:
-    path, find = key.only or paths[0], FIND[key.name]
-    found = find(measured, path) if path in paths else None
-    result: dict[str, Any] = {"meaning": key.meaning, "must": key.must, "aim": key.aim_on(path), "path": path}
+def _judged(key: Key, measured: Measured, isas: list[str], targets: bool) -> dict[str, Any]:
+    isa, find = key.only or isas[0], FIND[key.name]
+    found = find(measured, isa) if isa in isas else None
+    result: dict[str, Any] = {"meaning": key.meaning, "must": key.must, "aim": key.aim_on(isa), "path": isa}
     result["less_is_better"] = key.less
     if found is None:
         return result | {"measured": None, "beside": {}, "verdict": "not measured"}
-    beside = {other: find(measured, other) for other in paths[1:]} if key.timed and not key.only else {}
+    beside = {other: find(measured, other) for other in isas[1:]} if key.timed and not key.only else {}
     return result | {
         "measured": found.to_json(),
         "beside": {other: figure.to_json() for other, figure in beside.items() if figure},
-        "verdict": key.verdict(found.median, path) if targets else "no target",
+        "verdict": key.verdict(found.median, isa) if targets else "no target",
     }
 
 
 def _layer(name: str, opponent: str = BEST_FP32) -> Find:
-    return lambda measured, path: measured.over(opponent, packed(path), name, batch=1, threads=1)
+    return lambda measured, isa: measured.over(opponent, packed(isa), name, batch=1, threads=1)
 
 
 def _scaling(name: str) -> Find:
-    return lambda measured, path: measured.over(packed(path, alone=True), packed(path), name, batch=1, threads=2)
+    return lambda measured, isa: measured.over(packed(isa, alone=True), packed(isa), name, batch=1, threads=2)
 
 
 def _network(ends: str, opponent: str, batch: int, threads: int) -> Find:
-    return lambda measured, path: measured.over(opponent, packed(path, ends=ends), NETWORK, batch, threads)
+    return lambda measured, isa: measured.over(opponent, packed(isa, ends=ends), NETWORK, batch, threads)
 
 
-def _tile(measured: Measured, path: str) -> Figure | None:
-    return measured.limits.tile_over_floats.get(path)
+def _tile(measured: Measured, isa: str) -> Figure | None:
+    return measured.limits.tile_over_floats.get(isa)
 
 
 def _file(ends: str) -> Find:

@@ -31,16 +31,16 @@ class Key:
     less: bool = False
     timed: bool = True
 
-    def aim_on(self, path: str) -> float | None:
+    def aim_on(self, isa: str) -> float | None:
         """The aim on these kernels."""
-        return dict(self.aims).get(path, self.aim)
+        return dict(self.aims).get(isa, self.aim)
 
-    def verdict(self, value: float, path: str) -> str:
+    def verdict(self, value: float, isa: str) -> str:
         """`met`, `met, aim too` or `missed`."""
         sign = -1 if self.less else 1
         if sign * value < sign * self.must:
             return "missed"
-        aim = self.aim_on(path)
+        aim = self.aim_on(isa)
         return "met" if aim is None or sign * value < sign * aim else "met, aim too"
 
 
@@ -117,7 +117,7 @@ def as_markdown() -> str:
     """The keys as docs/benchmarks.md lists them."""
     lines = ["| key | what | must | aim |", "|---|---|---|---|"]
     for key in KEYS:
-        aims = [] if key.aim is None else [f"{key.aim:g}", *(f"{aim:g} on {path}" for path, aim in key.aims)]
+        aims = [] if key.aim is None else [f"{key.aim:g}", *(f"{aim:g} on {isa}" for isa, aim in key.aims)]
         most = "at most " if key.less else ""
         lines.append(f"| `{key.name}` | {key.meaning} | {most}{key.must:g} | {', '.join(aims)} |")
     return "\n".join(lines)
@@ -129,6 +129,6 @@ def listed() -> str:
     for key in KEYS:
         sign = "at most" if key.less else "at least"
         aim = "" if key.aim is None else f", aim {key.aim:g}"
-        aim += "".join(f", {value:g} on {path}" for path, value in key.aims)
+        aim += "".join(f", {value:g} on {isa}" for isa, value in key.aims)
         lines.append(f"  {key.name}\n      {key.meaning}: {sign} {key.must:g}{aim}")
     return "\n".join(lines)

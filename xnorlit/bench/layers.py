@@ -35,7 +35,7 @@ def measure_layers(subject: Subject, settings: Settings, done: Callable[[str], N
     }
     for layer, at in subject.binary_layers():
         weight = subject.tensors[f"{layer.name}.weight"]
-        engines = {path: binary_engine(path, subject.graph, layer, at, weight) for path in settings.paths}
+        engines = {isa: binary_engine(isa, subject.graph, layer, at, weight) for isa in settings.isas}
         for batch in settings.batches:
             for threads in settings.threads:
                 done(f"{layer.name}, batch {batch}, {threads} thread{'s' if threads > 1 else ''}")
@@ -68,7 +68,7 @@ def _with_inside(row: Row, inside: Mapping[str, Sequence[float]], why: str, roun
     return replace(row, turns=turns)
 
 
-def binary_engine(path: str, graph: Graph, layer: Layer, at: Map, weight: np.ndarray) -> _kernels.Engine:
+def binary_engine(isa: str, graph: Graph, layer: Layer, at: Map, weight: np.ndarray) -> _kernels.Engine:
     """An engine of one layer: from real numbers to the bits after a threshold of 0, before any pool."""
     alone = replace(
         layer, operand=Operand("signs"), ending=Ending("signs"), pool=None, border="absent", window_sum=False
@@ -78,7 +78,7 @@ def binary_engine(path: str, graph: Graph, layer: Layer, at: Map, weight: np.nda
         f"{layer.name}.threshold": np.zeros(layer.outputs, np.int32),
         f"{layer.name}.flip": np.zeros((layer.outputs + 7) // 8, np.uint8),
     }
-    engine = _kernels.Engine(path)
+    engine = _kernels.Engine(isa)
     engine.add_sign(list(at))
     add_layer(engine, alone, at, graph, tensors)
     return engine
@@ -90,7 +90,7 @@ def integers(layer: Layer, at: Map, bits: np.ndarray, x: np.ndarray) -> np.ndarr
     engine = _kernels.Engine()
     engine.add_sign(list(at))
     none = Graph("", 1, (0.0,) * 3, (1.0,) * 3, 1.0, False, ())
-    add_layer(engine, plain, at, none, {f"{layer.name}.weight": bits}, _kernels.Ending.sums([]))
+    add_layer(engine, plain, at, none, {f"{layer.name}.weight": bits}, _kernels.Ending.sums())
     out = np.empty((len(x), engine.output_elements), np.int32)
     engine.run(x, out, 1)
     return out.reshape(len(x), *engine.output_shape)
@@ -114,11 +114,11 @@ def _row(
 ) -> Row:
     calls, absent, compile_seconds = _opponents(layer, at, weight, batch, threads, settings)
     x = np.random.default_rng(0).standard_normal((batch, *at), np.float32)
-    for path, engine in engines.items():
+    for isa, engine in engines.items():
         out = np.empty((batch, engine.output_elements), np.uint32)
-        calls[packed(path)] = lambda engine=engine, out=out: engine.run(x, out, threads)
+        calls[packed(isa)] = lambda engine=engine, out=out: engine.run(x, out, threads)
         if threads > 1:
-            calls[packed(path, alone=True)] = lambda engine=engine, out=out: engine.run(x, out, 1)
+            calls[packed(isa, alone=True)] = lambda engine=engine, out=out: engine.run(x, out, 1)
     turns = by_turns(calls, settings.rounds, settle=threads > 1)
     return Row(layer.name, batch, threads, turns, batch * macs_of(layer, at), absent, compile_seconds)
 

@@ -32,43 +32,43 @@ class Limits:
         return max(self.floats.values())
 
 
-def measure_limits(paths: list[str], rounds: int) -> Limits:
+def measure_limits(isas: list[str], rounds: int) -> Limits:
     """The limits of each set of kernels.
 
     Args:
-        paths: Names of kernels that this processor supports.
+        isas: Names of kernels that this processor supports.
         rounds: Rounds; each loop runs for half a millisecond in each.
     """
-    loops = [(path, what) for path in paths for what in LOOPS]
+    loops = [(isa, what) for isa in isas for what in LOOPS]
     calls: dict[str, Call] = {}
     done: dict[str, int] = {}
-    for path, what in loops:
-        length = _long_enough(path, what)
-        calls[f"{path} {what}"] = lambda path=path, what=what, length=length: _kernels.spin(path, what, length)
-        done[f"{path} {what}"] = _kernels.spin(path, what, length)
+    for isa, what in loops:
+        length = _long_enough(isa, what)
+        calls[f"{isa} {what}"] = lambda isa=isa, what=what, length=length: _kernels.spin(isa, what, length)
+        done[f"{isa} {what}"] = _kernels.spin(isa, what, length)
     seconds = by_turns(calls, rounds).steady
-    best = {what: {path: done[f"{path} {what}"] / min(seconds[f"{path} {what}"]) for path in paths} for what in LOOPS}
-    fastest = max(best["floats"], key=lambda path: best["floats"][path])
+    best = {what: {isa: done[f"{isa} {what}"] / min(seconds[f"{isa} {what}"]) for isa in isas} for what in LOOPS}
+    fastest = max(best["floats"], key=lambda isa: best["floats"][isa])
     reference = f"{fastest} floats"
     over = {
-        path: Figure.of(
+        isa: Figure.of(
             [
-                (done[f"{path} tile"] / tile) / (done[reference] / floats)
-                for tile, floats in zip(seconds[f"{path} tile"], seconds[reference], strict=True)
+                (done[f"{isa} tile"] / tile) / (done[reference] / floats)
+                for tile, floats in zip(seconds[f"{isa} tile"], seconds[reference], strict=True)
             ]
         )
-        for path in paths
+        for isa in isas
     }
     return Limits(best["floats"], best["bits"], best["tile"], over)
 
 
-def _long_enough(path: str, what: str) -> int:
+def _long_enough(isa: str, what: str) -> int:
     """Rounds of a loop that last about `SPIN_SECONDS`."""
     length = 64
-    while _seconds(path, what, length) < SPIN_SECONDS:
+    while _seconds(isa, what, length) < SPIN_SECONDS:
         length *= 2
     return length
 
 
-def _seconds(path: str, what: str, length: int) -> float:
-    return by_turns({"": lambda: _kernels.spin(path, what, length)}, 1).steady[""][0]
+def _seconds(isa: str, what: str, length: int) -> float:
+    return by_turns({"": lambda: _kernels.spin(isa, what, length)}, 1).steady[""][0]

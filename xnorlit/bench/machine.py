@@ -27,7 +27,7 @@ def machine() -> dict[str, Any]:
         "flags": [flag for flag in FLAGS if flag in _flags()],
         "cores": found["cores"],
         "usable_cores": cores(),
-        "kernels": _kernels.paths(),
+        "kernels": _kernels.isas(),
         "platform": found["platform"],
         "python": found["python"],
         "packages": found["packages"] | _versions(),

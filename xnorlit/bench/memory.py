@@ -39,7 +39,7 @@ class Memory:
     binary_resident: int
 
 
-def measure_memory(subject: Subject, path: str) -> Memory:
+def measure_memory(subject: Subject, isa: str) -> Memory:
     """The bytes of a network on these kernels."""
     files, resident, process = {}, {}, {}
     with tempfile.TemporaryDirectory() as folder:
@@ -48,9 +48,9 @@ def measure_memory(subject: Subject, path: str) -> Memory:
             write(file, graph, tensors)
             files[ends] = file.stat().st_size
             process[ends] = _growth(file)
-            resident[ends] = subject.engine(ends, path).resident_bytes
+            resident[ends] = subject.engine(ends, isa).resident_bytes
     disk = fp32 = kept = 0
-    engine = _kernels.Engine(path)
+    engine = _kernels.Engine(isa)
     for layer, at in subject.layers():
         before = engine.resident_bytes
         if subject.graph.layers:
@@ -61,7 +61,7 @@ def measure_memory(subject: Subject, path: str) -> Memory:
             kept += engine.resident_bytes - before
         else:
             weight = subject.tensors[f"{layer.name}.weight"]
-            kept += binary_engine(path, subject.graph, layer, at, weight).resident_bytes
+            kept += binary_engine(isa, subject.graph, layer, at, weight).resident_bytes
         disk += sum(values.nbytes for name, values in subject.tensors.items() if name.startswith(f"{layer.name}."))
         fp32 += FLOAT_BYTES * macs_of(layer, at) // (layer.sums(at).height * layer.sums(at).width)
     whole = FLOAT_BYTES * sum(parameter.numel() for parameter in subject.twin.parameters())

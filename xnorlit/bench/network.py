@@ -40,7 +40,7 @@ def measure_network(subject: Subject, settings: Settings, done: Callable[[str], 
     """
     size = subject.graph.image_size
     settings, steps = _in_8_bits(subject, settings)
-    engines = {(ends, path): subject.engine(ends, path) for ends in subject.packed for path in settings.paths}
+    engines = {(ends, isa): subject.engine(ends, isa) for ends in subject.packed for isa in settings.isas}
     held, not_held = _held_to_avx2(subject, settings)
     rows = []
     for batch in settings.batches:
@@ -51,10 +51,10 @@ def measure_network(subject: Subject, settings: Settings, done: Callable[[str], 
             given = torch.from_numpy(images).permute(0, 3, 1, 2)
             calls, absent, compile_seconds = _opponents(subject, steps, given, threads, settings)
             _add_openvino(calls, absent, subject, steps, images, threads, engines)
-            for (ends, path), engine in engines.items():
-                calls[packed(path, ends=ends)] = lambda engine=engine, n=threads, x=images: engine(x, threads=n)
+            for (ends, isa), engine in engines.items():
+                calls[packed(isa, ends=ends)] = lambda engine=engine, n=threads, x=images: engine(x, threads=n)
                 if threads > 1:
-                    calls[packed(path, ends=ends, alone=True)] = lambda engine=engine, x=images: engine(x, threads=1)
+                    calls[packed(isa, ends=ends, alone=True)] = lambda engine=engine, x=images: engine(x, threads=1)
             turns = by_turns(calls, settings.rounds, settle=threads > 1)
             turns = Turns(*({**samples, **held.get((batch, threads), {})} for samples in turns))
             rows.append(Row(NETWORK, batch, threads, turns, 0, {**absent, **not_held}, compile_seconds))
@@ -71,7 +71,7 @@ def _held_to_avx2(
     for ends, side in OV_AVX2.items():
         if OV_BINARY in settings.absent:
             absent[side] = settings.absent[OV_BINARY]
-        elif "avx2" not in settings.paths or ends not in subject.packed:
+        elif "avx2" not in settings.isas or ends not in subject.packed:
             absent[side] = "there is no such network of ours to hold it against"
         else:
             try:

@@ -22,15 +22,15 @@ OPPONENTS = (*FP32, COMPILED, ONNX_INT8, TORCH_INT8, *OPENVINO)
 OF_LAYERS, OF_NETWORKS = (*OPPONENTS, OV_INSIDE), (*OPPONENTS, OV_BYTE_ENDS, *OV_AVX2.values())
 
 
-def packed(path: str, *, ends: str = "", alone: bool = False) -> str:
+def packed(isa: str, *, ends: str = "", alone: bool = False) -> str:
     """The name of the engine's side.
 
     Args:
-        path: Its kernels.
+        isa: Its kernels.
         ends: For a whole network, the kind of its ends.
         alone: Whether it runs on one thread in a row of several.
     """
-    return " ".join(filter(None, ("packed", path, ends and f"{ends} ends", alone and "one thread")))
+    return " ".join(filter(None, ("packed", isa, ends and f"{ends} ends", alone and "one thread")))
 
 
 @dataclass(frozen=True)

@@ -58,10 +58,10 @@ def measure(
     try:
         with torch.no_grad(), _progress(subject, settings) as done:
             done("limits of the machine")
-            limits = measure_limits(list(settings.paths), (SPINS_PER_ROUND if not quick else 1) * rounds)
+            limits = measure_limits(list(settings.isas), (SPINS_PER_ROUND if not quick else 1) * rounds)
             rows = [*measure_layers(subject, settings, done), *measure_network(subject, settings, done)]
             done("memory")
-            memory = measure_memory(subject, settings.paths[0])
+            memory = measure_memory(subject, settings.isas[0])
             done("cold start")
             measured = Measured(limits, rows, memory, measure_cold_start(subject, min(rounds, COLD_ROUNDS)))
     finally:
@@ -69,7 +69,7 @@ def measure(
     busy.append(load_average() or 0.0)
     others = busiest(computed, processor_seconds(), time.monotonic() - started)
     where |= {"load_average": busy, "threads": list(settings.threads), "others": others}
-    return document(subject, measured, where, list(settings.paths))
+    return document(subject, measured, where, list(settings.isas))
 
 
 def _subject(file: Path | None, network: str | None, root: Path) -> Subject:

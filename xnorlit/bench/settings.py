@@ -16,14 +16,14 @@ class Settings:
         batches: Images at a time.
         threads: Numbers of threads.
         rounds: Turns that each side takes.
-        paths: Kernels to measure, the fastest first.
+        isas: Kernels to measure, the fastest first.
         absent: Sides that are left out, with the reason.
     """
 
     batches: Sequence[int]
     threads: Sequence[int]
     rounds: int
-    paths: Sequence[str]
+    isas: Sequence[str]
     absent: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
@@ -39,10 +39,10 @@ class Settings:
             absent |= dict.fromkeys((*OPENVINO, OV_BYTE_ENDS, OV_INSIDE), why)
         elif why := openvino.binary_missing():
             absent |= dict.fromkeys((OV_BINARY, OV_BYTE_ENDS, OV_INSIDE), why)
-        return Settings(sorted(set(batches)), sorted(set(threads)), rounds, measured_paths(), absent)
+        return Settings(sorted(set(batches)), sorted(set(threads)), rounds, measured_isas(), absent)
 
 
-def measured_paths() -> list[str]:
+def measured_isas() -> list[str]:
     """The kernels that this processor supports; the portable ones if there are no others."""
-    runnable = _kernels.paths()
-    return [path for path in runnable if path != "portable"] or runnable
+    runnable = _kernels.isas()
+    return [isa for isa in runnable if isa != "portable"] or runnable

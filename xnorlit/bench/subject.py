@@ -36,7 +36,7 @@ from xnorlit.packed.graph import (
     TwoSlope,
     Window,
 )
-from xnorlit.packed.path import VARIABLE
+from xnorlit.packed.isa import VARIABLE
 
 Tensors = Mapping[str, np.ndarray]
 RANDOM = "random weights"
@@ -69,9 +69,9 @@ class Subject:
         """Its tensors."""
         return next(iter(self.packed.values()))[1]
 
-    def engine(self, ends: str, path: str) -> PackedNetwork:
+    def engine(self, ends: str, isa: str) -> PackedNetwork:
         """A network with these ends that runs on these kernels."""
-        with kernels(path):
+        with kernels(isa):
             return PackedNetwork(*self.packed[ends])
 
     def layers(self) -> Iterator[tuple[Layer, Map]]:
@@ -229,10 +229,10 @@ def pixels(count: int, size: int) -> np.ndarray:
 
 
 @contextmanager
-def kernels(path: str) -> Iterator[None]:
+def kernels(isa: str) -> Iterator[None]:
     """Engines created in this context run on these kernels."""
     before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = path
+    os.environ[VARIABLE] = isa
     try:
         yield
     finally:

@@ -40,7 +40,7 @@ def keys(document: dict[str, Any], *, meanings: bool) -> Table:
     """Measured, must and aim of each key."""
     rows = []
     for name, key in document["keys"].items():
-        beside = ", ".join(f"{path} {figure['median']:.3g}" for path, figure in key["beside"].items())
+        beside = ", ".join(f"{isa} {figure['median']:.3g}" for isa, figure in key["beside"].items())
         measured = _figure(key["measured"]) if key["measured"] else "-"
         aim = "-" if key["aim"] is None else f"{key['aim']:g}"
         must = f"{'<= ' if key['less_is_better'] else ''}{key['must']:g}"
@@ -56,29 +56,29 @@ def limits(document: dict[str, Any]) -> Table:
     found, peak = document["limits"], document["limits"]["fp32_peak"]
     rows = [
         (
-            path,
-            _giga(found["floats"][path]),
-            f"{_giga(found['bits'][path])} ({found['bits'][path] / peak:.1f} x)",
-            f"{_giga(found['tile'][path])} ({found['tile'][path] / peak:.1f} x)",
+            isa,
+            _giga(found["floats"][isa]),
+            f"{_giga(found['bits'][isa])} ({found['bits'][isa] / peak:.1f} x)",
+            f"{_giga(found['tile'][isa])} ({found['tile'][isa] / peak:.1f} x)",
         )
-        for path in found["bits"]
+        for isa in found["bits"]
     ]
     title = f"Limits of one core, GMAC/s; x over its fp32 peak of {_giga(peak)}"
     return Table(title, ("kernels", "fp32 peak", "bits peak", "tile"), tuple(rows))
 
 
 def layers(document: dict[str, Any]) -> Table:
-    """Each layer on each path: its time, its ratio, and its share of the machine's own limit."""
+    """Each layer on each isa: its time, its ratio, and its share of the machine's own limit."""
     rows = []
     for row in _rows(document, network=False):
         for side, seconds in _ours(row):
-            path = side.split()[1]
+            isa = side.split()[1]
             speed = row["macs"] / seconds["median"]
-            share = speed / row["threads"] / document["limits"]["bits"][path]
+            share = speed / row["threads"] / document["limits"]["bits"][isa]
             rows.append(
                 (
                     row["part"],
-                    path,
+                    isa,
                     str(row["batch"]),
                     str(row["threads"]),
                     _milliseconds(seconds),
@@ -105,12 +105,12 @@ def layers(document: dict[str, Any]) -> Table:
 
 
 def networks(document: dict[str, Any]) -> Table:
-    """The whole network with either kind of ends on each path."""
+    """The whole network with either kind of ends on each isa."""
     rows = []
     for row in _rows(document, network=True):
         for side, seconds in _ours(row):
-            _, path, ends, *_ = side.split()
-            cells = (ends, path, str(row["batch"]), str(row["threads"]), _milliseconds(seconds))
+            _, isa, ends, *_ = side.split()
+            cells = (ends, isa, str(row["batch"]), str(row["threads"]), _milliseconds(seconds))
             ratios = (_ratio(row, opponent, side) for opponent in (BEST_FP32, "fp32"))
             rows.append((*cells, *ratios, _scaling(row, side)))
     headings = ("ends", "kernels", "batch", "threads", "ms", "x best fp32", "x fp32 contiguous", "x one thread")

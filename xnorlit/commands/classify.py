@@ -212,7 +212,7 @@ def _show_json(found: Iterator[Answer | Failure], network: PackedNetwork, file: 
         "file": str(file),
         "bytes": file.stat().st_size,
         "network": graph.network,
-        "kernels": network.path,
+        "kernels": network.isa,
         "source": asdict(graph.source),
         "accuracy": graph.accuracy and asdict(graph.accuracy),
     }

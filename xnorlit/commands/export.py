@@ -96,7 +96,7 @@ def _check(packed: Packed, written: Exported, data: ImageData | None, *, normali
     photo = np.random.default_rng(0).integers(0, 256, (1, graph.image_size, graph.image_size, 3), np.uint8)
     given = _as_read(graph, photo, normalized_input)
     there, here = _milliseconds(partial(alone, given)), _milliseconds(partial(engine, photo, threads=1))
-    say("", f"one photograph, one thread: {there:.3g} ms on {chosen.runtime}, {here:.3g} ms on xnorlit ({engine.path})")
+    say("", f"one photograph, one thread: {there:.3g} ms on {chosen.runtime}, {here:.3g} ms on xnorlit ({engine.isa})")
 
 
 def _as_read(graph: Graph, images: np.ndarray, normalized: bool) -> np.ndarray:

@@ -169,7 +169,7 @@ def _accuracy(graph: Graph, engine: PackedNetwork) -> str:
     found = graph.accuracy
     return (
         f"top-1 {100 * found.top1:.2f} %, top-5 {100 * found.top5:.2f} % of {found.images:,} validation images, "
-        f"computed by the packed network ({engine.path})"
+        f"computed by the packed network ({engine.isa})"
     )
 
 

@@ -105,7 +105,7 @@ def _make(run: Run, name: str, ends: Ends | None, licence: str, into: Path) -> N
             sha256=sha256(file),
             milliseconds=milliseconds,
             load_milliseconds=load_milliseconds,
-            measured_on=machine(environment.cpu, engine.path),
+            measured_on=machine(environment.cpu, engine.isa),
             limits=(
                 f"It knows {len(packed.graph.classes)} classes ({classes}). For any other picture it names one of "
                 "these, too, often with a high probability.",

@@ -5,110 +5,89 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-def paths() -> list[str]: ...
-def spin(path: str, what: str, rounds: int) -> int: ...
+def isas() -> list[str]: ...
+def spin(isa: str, what: str, rounds: int) -> int: ...
+
+class Frame:
+    def __init__(self, *, shape: Sequence[int], window: Sequence[int], groups: int = 1, outputs: int) -> None: ...
+
+class Operand:
+    def __init__(
+        self,
+        form: str,
+        *,
+        bits: int = 1,
+        scaled: bool = False,
+        ones: bool = False,
+        mean: Sequence[float] = (),
+        std: Sequence[float] = (),
+    ) -> None: ...
+
+class Planes:
+    def __init__(self, bits: NDArray[np.uint8], *, factors: Sequence[int], divisor: int) -> None: ...
 
 class Ending:
     @overload
     @staticmethod
     def bits(
-        pool: Sequence[int],
-        per_position: bool,
-        planes: int,
-        levels: int,
+        *,
         thresholds: NDArray[np.int32],
         flips: NDArray[np.uint8],
         changes: NDArray[np.uint8],
+        planes: int,
+        levels: int,
+        pool: Sequence[int] = (),
+        per_position: bool = False,
     ) -> Ending: ...
     @overload
     @staticmethod
     def bits(
-        pool: Sequence[int],
-        per_position: bool,
-        planes: int,
-        levels: int,
+        *,
         thresholds: NDArray[np.float32],
         flips: NDArray[np.uint8],
         changes: NDArray[np.uint8],
+        planes: int,
+        levels: int,
+        pool: Sequence[int] = (),
+        per_position: bool = False,
     ) -> Ending: ...
     @staticmethod
     def reals(
-        pool: Sequence[int],
-        per_position: bool,
+        *,
         scales: Sequence[NDArray[np.float32]],
         shifts: Sequence[NDArray[np.float32]],
         slopes: Sequence[NDArray[np.float32]],
+        pool: Sequence[int] = (),
+        per_position: bool = False,
     ) -> Ending: ...
     @staticmethod
-    def sums(pool: Sequence[int]) -> Ending: ...
+    def sums(*, pool: Sequence[int] = ()) -> Ending: ...
 
-class Engine:
-    def __init__(self, path: str = "") -> None: ...
+class AnyEngine:
     @property
-    def path(self) -> str: ...
+    def isa(self) -> str: ...
     @property
     def resident_bytes(self) -> int: ...
     @property
     def arena_bytes(self) -> int: ...
+    def add_binary(self, frame: Frame, operand: Operand, weights: Planes, ending: Ending) -> None: ...
+    @overload
+    def add_real(self, frame: Frame, operand: Operand, weights: Planes, ending: Ending) -> None: ...
+    @overload
+    def add_real(self, frame: Frame, operand: Operand, weights: NDArray[np.float32], ending: Ending) -> None: ...
+    def add_double(self, frame: Frame, operand: Operand, weights: NDArray[np.float32], ending: Ending) -> None: ...
+    def add_byte_conv(
+        self, frame: Frame, weights: NDArray[np.int8], fill: NDArray[np.uint8], ending: Ending
+    ) -> None: ...
+    def add_byte_linear(self, frame: Frame, step: float, weights: NDArray[np.int8], ending: Ending) -> None: ...
+
+class Engine(AnyEngine):
+    def __init__(self, isa: str = "") -> None: ...
     @property
     def output_elements(self) -> int: ...
     @property
     def output_shape(self) -> tuple[int, ...]: ...
     def add_sign(self, shape: Sequence[int]) -> None: ...
-    def add_binary(
-        self,
-        shape: Sequence[int],
-        window: Sequence[int],
-        groups: int,
-        outputs: int,
-        weights: NDArray[np.uint8],
-        bits: int,
-        signed_inputs: bool,
-        scaled: bool,
-        factors: Sequence[int],
-        divisor: int,
-        ending: Ending,
-    ) -> None: ...
-    def add_real(
-        self,
-        shape: Sequence[int],
-        window: Sequence[int],
-        groups: int,
-        outputs: int,
-        weights: NDArray[np.float32],
-        operand: str,
-        bits: int,
-        mean: NDArray[np.float32],
-        std: NDArray[np.float32],
-        ending: Ending,
-    ) -> None: ...
-    def add_real_planes(
-        self,
-        shape: Sequence[int],
-        window: Sequence[int],
-        groups: int,
-        outputs: int,
-        weights: NDArray[np.uint8],
-        factors: Sequence[int],
-        divisor: int,
-        operand: str,
-        bits: int,
-        mean: NDArray[np.float32],
-        std: NDArray[np.float32],
-        ending: Ending,
-    ) -> None: ...
-    def add_byte_conv(
-        self,
-        shape: Sequence[int],
-        window: Sequence[int],
-        outputs: int,
-        weights: NDArray[np.int8],
-        fill: NDArray[np.uint8],
-        ending: Ending,
-    ) -> None: ...
-    def add_byte_linear(
-        self, shape: Sequence[int], outputs: int, step: float, weights: NDArray[np.int8], ending: Ending
-    ) -> None: ...
     @overload
     def run(self, images: NDArray[np.uint8], out: NDArray[np.generic], threads: int) -> None: ...
     @overload
@@ -134,99 +113,22 @@ class Tail:
         column_ways: Sequence[int],
     ) -> None: ...
 
-class GraphEngine:
-    def __init__(self, path: str = "") -> None: ...
-    @property
-    def path(self) -> str: ...
-    @property
-    def resident_bytes(self) -> int: ...
-    @property
-    def arena_bytes(self) -> int: ...
-    def add_binary(
-        self,
-        shape: Sequence[int],
-        window: Sequence[int],
-        groups: int,
-        outputs: int,
-        weights: NDArray[np.uint8],
-        bits: int,
-        signed_inputs: bool,
-        scaled: bool,
-        factors: Sequence[int],
-        divisor: int,
-        ending: Ending,
-    ) -> None: ...
-    def add_real(
-        self,
-        shape: Sequence[int],
-        window: Sequence[int],
-        groups: int,
-        outputs: int,
-        weights: NDArray[np.float32],
-        operand: str,
-        bits: int,
-        mean: NDArray[np.float32],
-        std: NDArray[np.float32],
-        ending: Ending,
-    ) -> None: ...
-    def add_real_planes(
-        self,
-        shape: Sequence[int],
-        window: Sequence[int],
-        groups: int,
-        outputs: int,
-        weights: NDArray[np.uint8],
-        factors: Sequence[int],
-        divisor: int,
-        operand: str,
-        bits: int,
-        mean: NDArray[np.float32],
-        std: NDArray[np.float32],
-        ending: Ending,
-    ) -> None: ...
-    def add_byte_conv(
-        self,
-        shape: Sequence[int],
-        window: Sequence[int],
-        outputs: int,
-        weights: NDArray[np.int8],
-        fill: NDArray[np.uint8],
-        ending: Ending,
-    ) -> None: ...
-    def add_byte_linear(
-        self, shape: Sequence[int], outputs: int, step: float, weights: NDArray[np.int8], ending: Ending
-    ) -> None: ...
+class GraphEngine(AnyEngine):
+    def __init__(self, isa: str = "") -> None: ...
     def add_value(
-        self, form: str, shape: Sequence[int], planes: int, padding: Sequence[int], ones: bool, slot: int
+        self,
+        *,
+        form: str,
+        shape: Sequence[int],
+        planes: int = 1,
+        padding: Sequence[int] = (0, 0),
+        ones: bool = False,
+        slot: int,
     ) -> int: ...
     @overload
     def wire(self, reads: int, writes: int) -> None: ...
     @overload
     def wire(self, reads: int, tail: Tail) -> None: ...
-    def add_bordered(
-        self,
-        shape: Sequence[int],
-        window: Sequence[int],
-        groups: int,
-        outputs: int,
-        weights: NDArray[np.uint8],
-        factors: Sequence[int],
-        divisor: int,
-        ending: Ending,
-    ) -> None: ...
-    def add_double(
-        self,
-        shape: Sequence[int],
-        window: Sequence[int],
-        groups: int,
-        outputs: int,
-        weights: NDArray[np.float32],
-        operand: str,
-        bits: int,
-        mean: NDArray[np.float32],
-        std: NDArray[np.float32],
-        ending: Ending,
-    ) -> None: ...
     def add_tail(self, reads: int, tail: Tail) -> None: ...
     def add_max_pool(self, reads: int, writes: int, pool: Sequence[int]) -> None: ...
     def add_average_pool(self, reads: int, writes: int, pool: Sequence[int]) -> None: ...

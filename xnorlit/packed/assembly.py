@@ -26,11 +26,9 @@ from xnorlit.packed.graph import (
 )
 from xnorlit.packed.plan import Place, Stage, plan
 
-NONE = np.empty(0, np.float32)
-
 
 def add_layer(
-    engine: _kernels.Engine | _kernels.GraphEngine,
+    engine: _kernels.AnyEngine,
     layer: Layer,
     at: Map,
     graph: Graph,
@@ -51,32 +49,31 @@ def add_layer(
     weight = _tensor(layer, "weight", tensors)
     ending = ending or engine_ending(layer, at, tensors)
     window = [*looks.kernel, *looks.stride, *looks.padding]
-    frame = list(at), window, layer.groups, layer.outputs, weight
+    frame = _kernels.Frame(shape=at, window=window, groups=layer.groups, outputs=layer.outputs)
     if weights.form == "int8" and operand.form == "pixels":
-        engine.add_byte_conv(list(at), window, layer.outputs, weight, _tensor(layer, "fill", tensors), ending)
-    elif weights.form == "int8":
-        engine.add_byte_linear(list(at), layer.outputs, operand.step, weight, ending)
-    elif layer.binary:
-        scaled, planes = operand.scale == "K", (list(weights.factors), weights.divisor)
-        if layer.border == "ones":
-            engine.add_bordered(*frame, *planes, ending)  # type: ignore[union-attr]  # of graphs only
-            return
-        engine.add_binary(*frame, operand.bits, operand.form == "signs", scaled, *planes, ending)
+        engine.add_byte_conv(frame, weight, _tensor(layer, "fill", tensors), ending)
+        return
+    if weights.form == "int8":
+        engine.add_byte_linear(frame, operand.step, weight, ending)
+        return
+    reads = _kernels.Operand(
+        operand.form,
+        bits=operand.bits,
+        scaled=operand.scale == "K",
+        ones=layer.border == "ones",
+        mean=graph.mean,
+        std=graph.std,
+    )
+    if weights.form == "planes":
+        planes = _kernels.Planes(weight, factors=weights.factors, divisor=weights.divisor)
+        (engine.add_binary if layer.binary else engine.add_real)(frame, reads, planes, ending)
     else:
-        pixels = operand.form == "pixels"
-        mean, std = (np.array(values, np.float32) if pixels else NONE for values in (graph.mean, graph.std))
-        if layer.accumulate == "fp64":
-            engine.add_double(*frame, operand.form, operand.bits, mean, std, ending)  # type: ignore[union-attr]
-        elif weights.form == "float":
-            engine.add_real(*frame, operand.form, operand.bits, mean, std, ending)
-        else:
-            planes = list(weights.factors), weights.divisor
-            engine.add_real_planes(*frame, *planes, operand.form, operand.bits, mean, std, ending)
+        (engine.add_double if layer.accumulate == "fp64" else engine.add_real)(frame, reads, weight, ending)
 
 
 def engine_ending(layer: Layer, at: Map, tensors: Mapping[str, np.ndarray]) -> _kernels.Ending:
     """What becomes of a layer's sums over the map `at`."""
-    ending, pool = layer.ending, list(layer.pool or ())
+    ending, pool = layer.ending, layer.pool or ()
     if ending.form == "reals":
         every = range(len(ending.slopes))
         scales, shifts = ([_tensor(layer, f"{name}{i}", tensors).ravel() for i in every] for name in ("scale", "shift"))
@@ -84,14 +81,24 @@ def engine_ending(layer: Layer, at: Map, tensors: Mapping[str, np.ndarray]) -> _
             _tensor(layer, f"slope{i}", tensors).ravel() if slope is None else np.array([slope], np.float32)
             for i, slope in enumerate(ending.slopes)
         ]
-        return _kernels.Ending.reals(pool, ending.per_position, scales, shifts, slopes)
+        return _kernels.Ending.reals(
+            scales=scales, shifts=shifts, slopes=slopes, pool=pool, per_position=ending.per_position
+        )
     features = int(np.prod(layer.output(at))) if ending.per_position else layer.outputs
     flips = _bits(_tensor(layer, "flip", tensors), features)
     changes = np.empty(0, np.uint8)
     if ending.levels > 1 or ending.bits > 1:
         changes = _bits(_tensor(layer, "change", tensors), features)
     thresholds = _tensor(layer, "threshold", tensors).ravel()
-    return _kernels.Ending.bits(pool, ending.per_position, ending.bits, ending.levels, thresholds, flips, changes)
+    return _kernels.Ending.bits(
+        thresholds=thresholds,
+        flips=flips,
+        changes=changes,
+        planes=ending.bits,
+        levels=ending.levels,
+        pool=pool,
+        per_position=ending.per_position,
+    )
 
 
 def _tensor(layer: Layer, name: str, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -114,13 +121,13 @@ def add_graph(
         fuse: Whether nodes share passes over a map.
     """
     flows, planned = graph.flows(), plan(graph, fuse=fuse)
-    pixels = engine.add_value("pixels", graph.input, 1, [0, 0], False, -1)
+    pixels = engine.add_value(form="pixels", shape=graph.input, slot=-1)
     numbers = {Place(PIXELS): pixels}
     for place, slot in planned.slots.items():
         form, bits, at = flows[place.name]
         kind = "reals" if form == "reals" else "bits"
-        vertical, horizontal, ones = place.border
-        numbers[place] = engine.add_value(kind, at, bits, [vertical, horizontal], ones, slot)
+        *padding, ones = place.border
+        numbers[place] = engine.add_value(form=kind, shape=at, planes=bits, padding=padding, ones=ones, slot=slot)
     for stage in planned.stages:
         _add_stage(engine, stage, graph, flows, tensors, numbers)
         for place, copy in stage.copies:
@@ -143,7 +150,7 @@ def _add_stage(
     elif isinstance(head.op, Layer):
         ending = None
         if stage.tail or head.op.window_sum:
-            ending = _kernels.Ending.sums([])
+            ending = _kernels.Ending.sums()
             engine.wire(reads[0], _tail(stage, head.name, stored, flows, tensors, numbers))
         else:
             engine.wire(reads[0], stored[head.name])

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 
 from xnorlit.packed import _kernels
-from xnorlit.packed.path import chosen_path
+from xnorlit.packed.isa import chosen_isa
 from xnorlit.packed.threads import checked_threads
 
 
@@ -100,15 +100,16 @@ class BinaryConv:
         key = height, width, real
         with self._lock:
             if key not in self._engines:
-                engine, shape = _kernels.Engine(chosen_path()), [height, width, self._channels]
+                engine, shape = _kernels.Engine(chosen_isa()), [height, width, self._channels]
                 if real:
                     engine.add_sign(shape)
-                ending = _kernels.Ending.sums([])
+                ending = _kernels.Ending.sums()
                 if self._scale is not None:
                     one, zero = np.ones(1, np.float32), np.zeros_like(self._scale)
-                    ending = _kernels.Ending.reals([], False, [self._scale], [zero], [one])
-                frame = shape, self._window, self._groups, self._outputs, self._bits
-                engine.add_binary(*frame, 1, True, False, [1], 1, ending)
+                    ending = _kernels.Ending.reals(scales=[self._scale], shifts=[zero], slopes=[one])
+                frame = _kernels.Frame(shape=shape, window=self._window, groups=self._groups, outputs=self._outputs)
+                weights = _kernels.Planes(self._bits, factors=[1], divisor=1)
+                engine.add_binary(frame, _kernels.Operand("signs"), weights, ending)
                 self._engines = {key: engine}
             return self._engines[key]
 

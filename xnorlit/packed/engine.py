@@ -13,7 +13,7 @@ from xnorlit.packed import _kernels, tensorfile
 from xnorlit.packed.assembly import add_graph, add_layer
 from xnorlit.packed.document import parse
 from xnorlit.packed.graph import Graph
-from xnorlit.packed.path import chosen_path
+from xnorlit.packed.isa import chosen_isa
 from xnorlit.packed.threads import checked_threads
 from xnorlit.packed.trained import located
 
@@ -103,10 +103,10 @@ class PackedNetwork:
         self.graph = graph
         self._again: tuple[Callable[..., PackedNetwork], tuple[Any, ...]] = PackedNetwork, (graph, dict(tensors))
         if graph.nodes:
-            self._engine = _kernels.GraphEngine(chosen_path())
+            self._engine = _kernels.GraphEngine(chosen_isa())
             self._logits = add_graph(self._engine, graph, tensors, fuse=fuse)
             return
-        self._engine = _kernels.Engine(chosen_path())
+        self._engine = _kernels.Engine(chosen_isa())
         at = graph.input
         for layer in graph.layers:
             add_layer(self._engine, layer, at, graph, tensors)
@@ -116,9 +116,9 @@ class PackedNetwork:
         return self._again
 
     @property
-    def path(self) -> str:
-        """Name of the kernels that compute."""
-        return self._engine.path
+    def isa(self) -> str:
+        """Name of the instruction set whose kernels compute: `avx512`, `avx2`, `neon` or `portable`."""
+        return self._engine.isa
 
     @property
     def resident_bytes(self) -> int:

@@ -27,7 +27,7 @@ def small():
 @pytest.fixture
 def settings():
     found = Settings.of([1], [1], 1, quick=True)
-    return replace(found, paths=found.paths[:1], absent={**found.absent, **dict.fromkeys(OTHERS, "left out")})
+    return replace(found, isas=found.isas[:1], absent={**found.absent, **dict.fromkeys(OTHERS, "left out")})
 
 
 def test_the_binary_network_gives_our_classes_and_names_its_layers_inside(small):
@@ -97,7 +97,7 @@ def test_a_side_that_does_not_compile_leaves_the_others_measured(small, settings
     (row,) = network.measure_network(small, settings, lambda _: None)
     assert row.absent["OpenVINO int8"] == "does not compile: told so"
     assert {"OpenVINO fp32", OV_BINARY, OV_BYTE_ENDS} <= row.samples.keys()
-    assert row.over(OV_BINARY, "packed " + settings.paths[0] + " float ends").median > 0
+    assert row.over(OV_BINARY, "packed " + settings.isas[0] + " float ends").median > 0
 
 
 def test_what_was_busy_is_named():

@@ -49,20 +49,20 @@ class BitSink final : public Sink {
 // A tail, run where the sums arise.
 class TailSink final : public Sink {
  public:
-  TailSink(const Path& path, const std::vector<TailOp>& ops, const Shape& map)
-      : Sink(true), path_(path), ops_(ops), map_(map) {}
+  TailSink(const Isa& isa, const std::vector<TailOp>& ops, const Shape& map)
+      : Sink(true), isa_(isa), ops_(ops), map_(map) {}
 
   void take(int, int, int, int, const int32_t*, int) const override {}
   void take_row(int image, int y, int x, int positions, int channel, const int32_t* dots, int count) const override {
     alignas(64) float values[kMaxUnits * 2 * kTileChannels];
     const TailTile tile = {values, dots, image, y, x, positions, first_channel + channel, count, map_};
-    path_.tail(ops_.data(), static_cast<int>(ops_.size()), tile);
+    isa_.tail(ops_.data(), static_cast<int>(ops_.size()), tile);
   }
 
   int first_channel = 0;
 
  private:
-  const Path& path_;
+  const Isa& isa_;
   const std::vector<TailOp>& ops_;
   Shape map_;
 };
@@ -104,14 +104,14 @@ Shape sums_of(const BinarySettings& settings) { return settings.window.over(sett
 
 }  // namespace
 
-BinaryLayer::BinaryLayer(const Path& path, const BinarySettings& settings)
-    : path_(path),
+BinaryLayer::BinaryLayer(const Isa& isa, const BinarySettings& settings)
+    : isa_(isa),
       bits_{settings.input, settings.window.pad_y, settings.window.pad_x, settings.planes.inputs},
       window_(settings.window),
       scaled_(settings.scaled),
       ones_(settings.ones),
       sums_(sums_of(settings)),
-      ending_(path, settings.ending, sums_) {
+      ending_(isa, settings.ending, sums_) {
   const Shape& input = settings.input;
   Shape group = {input.height, input.width, input.channels / settings.groups};
   Window window = window_;
@@ -135,7 +135,7 @@ BinaryLayer::BinaryLayer(const Path& path, const BinarySettings& settings)
       rows[row * words + words - 1] &= last;
     }
     convs_.push_back(
-        std::make_unique<BitConv>(path, group, window, settings.planes, static_cast<int>(outputs), rows.data()));
+        std::make_unique<BitConv>(isa, group, window, settings.planes, static_cast<int>(outputs), rows.data()));
   }
 }
 
@@ -211,7 +211,7 @@ void BinaryLayer::run_tail(const Call& call, const Tail& tail, uint8_t* const* v
     windows = take<int32_t>(scratch, call.images * sums_.positions());
   }
   const std::vector<TailOp> ops = tail.ops(values, windows);
-  TailSink sink(path_, ops, sums_);
+  TailSink sink(isa_, ops, sums_);
   run_groups(static_cast<const uint32_t*>(call.in), call, scratch, sink, sink.first_channel, [&](const uint32_t* bits) {
     if (windows) add_windows(bits, call, counts, windows);
   });
@@ -276,8 +276,8 @@ const uint32_t* BinaryLayer::pack(const Call& call, uint8_t*& scratch) const {
   const Shape& map = bits_.shape;
   ThreadPool::instance().run(call.images * map.height, call.threads, [&](int row) {
     for (int x = 0; x < map.width; ++x)
-      path_.pack_signs(in + (int64_t{row} * map.width + x) * map.channels, map.channels,
-                       bits + bits_.at(row / map.height, row % map.height, x));
+      isa_.pack_signs(in + (int64_t{row} * map.width + x) * map.channels, map.channels,
+                      bits + bits_.at(row / map.height, row % map.height, x));
   });
   return bits;
 }
@@ -291,7 +291,7 @@ const float* BinaryLayer::scale(int32_t* sums, const Call& call, uint8_t*& scrat
   pool.run(call.images * map.height, call.threads, [&](int row) {
     for (int x = 0; x < map.width; ++x) {
       const int64_t position = int64_t{row} * map.width + x;
-      means[position] = path_.magnitudes(in + position * map.channels, map.channels) / static_cast<float>(map.channels);
+      means[position] = isa_.magnitudes(in + position * map.channels, map.channels) / static_cast<float>(map.channels);
     }
   });
   const auto taps = static_cast<float>(window_.kernel_y * window_.kernel_x);

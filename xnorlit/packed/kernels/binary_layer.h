@@ -29,7 +29,7 @@ struct BinarySettings {
 
 class BinaryLayer final : public Layer {
  public:
-  BinaryLayer(const Path& path, const BinarySettings& settings);
+  BinaryLayer(const Isa& isa, const BinarySettings& settings);
 
   Value input() const override;
   Value output() const override { return ending_.output(); }
@@ -62,7 +62,7 @@ class BinaryLayer final : public Layer {
   const uint32_t* pack(const Call& call, uint8_t*& scratch) const;
   const float* scale(int32_t* sums, const Call& call, uint8_t*& scratch) const;
 
-  const Path& path_;
+  const Isa& isa_;
   BitMap bits_;  // of the input, with the border
   Window window_;
   bool scaled_, ones_;

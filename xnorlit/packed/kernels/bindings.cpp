@@ -6,7 +6,6 @@
 
 #include <cmath>
 
-#include "double_layer.h"
 #include "engine.h"
 #include "graph.h"
 #include "settings.h"
@@ -18,6 +17,10 @@ using namespace xnorlit;
 
 namespace {
 
+using Bytes = nb::ndarray<const uint8_t, nb::c_contig, nb::device::cpu>;
+using Floats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
+using SignedBytes = nb::ndarray<const int8_t, nb::c_contig, nb::device::cpu>;
+using Ints = nb::ndarray<const int32_t, nb::c_contig, nb::device::cpu>;
 using Extents = std::vector<int>;
 
 template <typename Number, typename Array>
@@ -25,153 +28,45 @@ std::vector<Number> all(const Array& array) {
   return std::vector<Number>(array.data(), array.data() + array.size());
 }
 
-EndingSettings integer_bits(const Extents& pool, bool per_position, int planes, int levels, const Ints& thresholds,
-                            const Bytes& flips, const Bytes& changes) {
-  return bits_ending(pool, per_position, planes, levels, all<int32_t>(thresholds), {}, all<uint8_t>(flips),
+// The values of an array, which outlives what is made of them.
+template <typename Number>
+std::span<const Number> view(const nb::ndarray<const Number, nb::c_contig, nb::device::cpu>& array) {
+  return {array.data(), array.size()};
+}
+
+Operand operand_of(const std::string& form, int bits, bool scaled, bool ones, std::vector<float> mean,
+                   std::vector<float> std) {
+  return {operand_form(form), bits, scaled, ones, std::move(mean), std::move(std)};
+}
+
+// Planes that keep the array alive which they are in.
+struct HeldPlanes {
+  Bytes bits;
+  std::vector<int> factors;
+  int divisor;
+  BitPlanes planes() const { return {view(bits), factors, divisor}; }
+};
+
+EndingSettings integer_bits(const Ints& thresholds, const Bytes& flips, const Bytes& changes, int planes, int levels,
+                            const Extents& pool, bool per_position) {
+  return bits_ending(pool_of(pool), per_position, planes, levels, all<int32_t>(thresholds), {}, all<uint8_t>(flips),
                      all<uint8_t>(changes));
 }
 
-EndingSettings real_bits(const Extents& pool, bool per_position, int planes, int levels, const Floats& thresholds,
-                         const Bytes& flips, const Bytes& changes) {
-  return bits_ending(pool, per_position, planes, levels, {}, all<float>(thresholds), all<uint8_t>(flips),
+EndingSettings real_bits(const Floats& thresholds, const Bytes& flips, const Bytes& changes, int planes, int levels,
+                         const Extents& pool, bool per_position) {
+  return bits_ending(pool_of(pool), per_position, planes, levels, {}, all<float>(thresholds), all<uint8_t>(flips),
                      all<uint8_t>(changes));
 }
 
-EndingSettings reals(const Extents& pool, bool per_position, const std::vector<Floats>& scales,
-                     const std::vector<Floats>& shifts, const std::vector<Floats>& slopes) {
+EndingSettings reals(const std::vector<Floats>& scales, const std::vector<Floats>& shifts,
+                     const std::vector<Floats>& slopes, const Extents& pool, bool per_position) {
   require(scales.size() == shifts.size() && scales.size() == slopes.size(),
           "maps: as many shifts and slopes as scales");
-  EndingSettings ending;
-  ending.form = EndingSettings::kReals;
-  ending.pool = pool_of(pool);
-  ending.per_position = per_position;
+  std::vector<Affine> maps;
   for (size_t i = 0; i < scales.size(); ++i)
-    ending.maps.push_back({all<float>(scales[i]), all<float>(shifts[i]), all<float>(slopes[i])});
-  return ending;
-}
-
-EndingSettings sums(const Extents& pool) {
-  EndingSettings ending;
-  ending.pool = pool_of(pool);
-  return ending;
-}
-
-void add_sign(Engine& engine, const Extents& shape) {
-  const Frame frame(shape, {1, 1, 1, 1, 0, 0}, 1, 1);
-  engine.add(std::make_unique<SignLayer>(engine.path(), frame.input));
-}
-
-// What adds layers to an Engine or, where its wires say, to a GraphEngine.
-template <typename Target>
-void add_binary(Target& engine, const Extents& shape, const Extents& window, int groups, int outputs,
-                const Bytes& weights, int bits, bool signed_inputs, bool scaled, const std::vector<int>& factors,
-                int divisor, const EndingSettings& ending) {
-  const Frame frame(shape, window, groups, outputs);
-  engine.add(std::make_unique<BinaryLayer>(
-      engine.path(), binary_settings(frame, weights, bits, signed_inputs, scaled, factors, divisor, false, ending)));
-}
-
-// Signs whose border is +1.
-void add_bordered(GraphEngine& engine, const Extents& shape, const Extents& window, int groups, int outputs,
-                  const Bytes& weights, const std::vector<int>& factors, int divisor, const EndingSettings& ending) {
-  const Frame frame(shape, window, groups, outputs);
-  engine.add(std::make_unique<BinaryLayer>(
-      engine.path(), binary_settings(frame, weights, 1, true, false, factors, divisor, true, ending)));
-}
-
-// `operand`: pixels, normalised with mean and std; signs; codes of `bits` bits; or reals.
-RealSettings real_settings(const Frame& frame, const std::string& operand, int bits, const Floats& mean,
-                           const Floats& std, const EndingSettings& ending) {
-  RealSettings settings;
-  settings.signed_inputs = operand == "signs";
-  if (operand == "pixels") {
-    settings.input = {Value::kPixels, frame.input};
-    settings.mean = numbers<float>(mean, frame.input.channels, "mean");
-    settings.std = numbers<float>(std, frame.input.channels, "std");
-  } else if (operand == "reals") {
-    settings.input = {Value::kReals, frame.input};
-  } else {
-    require(operand == "signs" || operand == "codes", "operand: pixels, reals, signs or codes");
-    require(bits >= 1 && bits <= 8 && (bits == 1 || operand == "codes"), "bits: 1 to 8, signs have one");
-    settings.input = {Value::kBits, frame.input, bits};
-  }
-  settings.window = frame.window;
-  settings.groups = frame.groups;
-  settings.outputs = frame.outputs;
-  check_ending(ending, frame, false);
-  settings.ending = ending;
-  return settings;
-}
-
-template <typename Target>
-void add_real(Target& engine, const Extents& shape, const Extents& window, int groups, int outputs,
-              const Floats& weights, const std::string& operand, int bits, const Floats& mean, const Floats& std,
-              const EndingSettings& ending) {
-  const Frame frame(shape, window, groups, outputs);
-  RealSettings settings = real_settings(frame, operand, bits, mean, std, ending);
-  require(static_cast<int64_t>(weights.size()) == frame.products() * outputs,
-          "weights: not outputs x kernel x channels");
-  frame.check_growth(frame.float_bytes(), weights.nbytes());
-  settings.weights = weights.data();
-  engine.add(std::make_unique<RealLayer>(engine.path(), settings));
-}
-
-void add_double(GraphEngine& engine, const Extents& shape, const Extents& window, int groups, int outputs,
-                const Floats& weights, const std::string& operand, int bits, const Floats& mean, const Floats& std,
-                const EndingSettings& ending) {
-  const Frame frame(shape, window, groups, outputs);
-  RealSettings settings = real_settings(frame, operand, bits, mean, std, ending);
-  require(static_cast<int64_t>(weights.size()) == frame.products() * outputs,
-          "weights: not outputs x kernel x channels");
-  if (frame.products() != frame.taps() || groups != outputs) frame.check_growth(frame.double_bytes(), weights.nbytes());
-  settings.weights = weights.data();
-  engine.add(std::make_unique<DoubleLayer>(engine.path(), settings));
-}
-
-template <typename Target>
-void add_real_planes(Target& engine, const Extents& shape, const Extents& window, int groups, int outputs,
-                     const Bytes& weights, const std::vector<int>& factors, int divisor, const std::string& operand,
-                     int bits, const Floats& mean, const Floats& std, const EndingSettings& ending) {
-  const Frame frame(shape, window, groups, outputs);
-  RealSettings settings = real_settings(frame, operand, bits, mean, std, ending);
-  require(!factors.empty() && factors.size() <= 16, "factors: 1 to 16");
-  require(divisor == 1 || divisor == 2, "divisor: 1 or 2");
-  require(static_cast<int64_t>(weights.size()) ==
-              static_cast<int64_t>(factors.size()) * outputs * frame.taps() * frame.octets(),
-          "weights: not planes x outputs x kernel x bytes of channels");
-  frame.check_growth(frame.sign_bytes(static_cast<int>(factors.size())), weights.nbytes());
-  settings.planes = {weights.data(), factors, divisor};
-  engine.add(std::make_unique<RealLayer>(engine.path(), settings));
-}
-
-template <typename Target>
-void add_byte_conv(Target& engine, const Extents& shape, const Extents& window, int outputs, const SignedBytes& weights,
-                   const Bytes& fill, const EndingSettings& ending) {
-  const Frame frame(shape, window, 1, outputs);
-  require(frame.products() <= kMostByteProducts, "window: too many products");
-  require(static_cast<int64_t>(weights.size()) == frame.products() * outputs,
-          "weights: not outputs x kernel x channels");
-  check_ending(ending, frame, true);
-  ByteConvSettings settings;
-  settings.input = frame.input;
-  settings.window = frame.window;
-  settings.outputs = outputs;
-  settings.weights = weights.data();
-  settings.fill = numbers<uint8_t>(fill, frame.input.channels, "fill");
-  settings.ending = ending;
-  engine.add(std::make_unique<ByteConv>(engine.path(), settings));
-}
-
-template <typename Target>
-void add_byte_linear(Target& engine, const Extents& shape, int outputs, float step, const SignedBytes& weights,
-                     const EndingSettings& ending) {
-  require(shape.size() == 3, "shape: expected (height, width, channels)");
-  const Frame frame(shape, {shape[0], shape[1], 1, 1, 0, 0}, 1, outputs);
-  require(frame.products() <= kMostByteProducts, "shape: too many products");
-  require(static_cast<int64_t>(weights.size()) == frame.products() * outputs, "weights: not outputs x inputs");
-  require(step > 0 && std::isfinite(step), "step: not a positive number");
-  check_ending(ending, frame, true);
-  engine.add(std::make_unique<ByteLinear>(engine.path(), frame.input, outputs, step, weights.data(), ending));
+    maps.push_back({all<float>(scales[i]), all<float>(shifts[i]), all<float>(slopes[i])});
+  return reals_ending(pool_of(pool), per_position, std::move(maps));
 }
 
 using Words = nb::ndarray<const uint32_t, nb::c_contig, nb::device::cpu>;
@@ -218,7 +113,7 @@ std::unique_ptr<Tail> moved(Tail& tail) {
 
 int add_value(GraphEngine& engine, const std::string& form, const Extents& shape, int planes, const Extents& padding,
               bool ones, int slot) {
-  const Frame frame(shape, {1, 1, 1, 1, 0, 0}, 1, 1);
+  const Frame frame(shape);
   require(form == "pixels" || form == "reals" || form == "bits", "form: pixels, reals or bits");
   require(planes >= 1 && planes <= 8 && (planes == 1 || form == "bits"), "planes: 1 to 8");
   require(padding.size() == 2 && padding[0] >= 0 && padding[1] >= 0 && padding[0] <= kLargest && padding[1] <= kLargest,
@@ -246,57 +141,104 @@ void run_graph(const GraphEngine& engine, const Bytes& in, int output,
   engine.run(in.data(), output, out.data(), images, threads);
 }
 
-// The methods that an Engine and a GraphEngine have in common.
-template <typename Target, typename Class>
-void add_methods(Class& class_) {
-  class_.def_prop_ro("path", [](const Target& engine) { return std::string(engine.path().name); })
-      .def_prop_ro("resident_bytes", &Target::resident_bytes)
-      .def_prop_ro("arena_bytes", &Target::arena_bytes)
-      .def("add_binary", &add_binary<Target>, "shape"_a, "window"_a, "groups"_a, "outputs"_a, "weights"_a.noconvert(),
-           "bits"_a, "signed_inputs"_a, "scaled"_a, "factors"_a, "divisor"_a, "ending"_a)
-      .def("add_real", &add_real<Target>, "shape"_a, "window"_a, "groups"_a, "outputs"_a, "weights"_a.noconvert(),
-           "operand"_a, "bits"_a, "mean"_a.noconvert(), "std"_a.noconvert(), "ending"_a)
-      .def("add_real_planes", &add_real_planes<Target>, "shape"_a, "window"_a, "groups"_a, "outputs"_a,
-           "weights"_a.noconvert(), "factors"_a, "divisor"_a, "operand"_a, "bits"_a, "mean"_a.noconvert(),
-           "std"_a.noconvert(), "ending"_a)
-      .def("add_byte_conv", &add_byte_conv<Target>, "shape"_a, "window"_a, "outputs"_a, "weights"_a.noconvert(),
-           "fill"_a.noconvert(), "ending"_a)
-      .def("add_byte_linear", &add_byte_linear<Target>, "shape"_a, "outputs"_a, "step"_a, "weights"_a.noconvert(),
-           "ending"_a);
-}
-
 }  // namespace
 
 NB_MODULE(_kernels, module) {
-  module.def("paths", [] {
+  // The instruction sets that this processor runs, fastest first.
+  module.def("isas", [] {
     std::vector<std::string> names;
-    for (const Path* path : runnable_paths()) names.emplace_back(path->name);
+    for (const Isa* isa : runnable_isas()) names.emplace_back(isa->name);
     return names;
   });
   // Multiply-adds done by `rounds` of a loop: `floats` and `bits` on registers alone, `tile` in the first-level cache.
   module.def(
       "spin",
-      [](const std::string& path, const std::string& what, int64_t rounds) {
-        const Path& chosen = path_named(path);
+      [](const std::string& isa, const std::string& what, int64_t rounds) {
+        const Isa& chosen = isa_named(isa);
         nb::gil_scoped_release released;
         if (what == "floats") return chosen.spin_floats(rounds);
         if (what == "bits") return chosen.spin_bits(rounds);
         if (what == "tile") return spin_tile(chosen, rounds);
         throw std::invalid_argument("spin: floats, bits or tile");
       },
-      "path"_a, "what"_a, "rounds"_a);
+      "isa"_a, "what"_a, "rounds"_a);
   // Arrays as they are: a conversion would turn reals into bytes without a word.
+  nb::class_<Frame>(module, "Frame")
+      .def(nb::init<const Extents&, const Extents&, int, int>(), nb::kw_only(), "shape"_a, "window"_a, "groups"_a = 1,
+           "outputs"_a);
+  nb::class_<Operand>(module, "Operand")
+      .def(
+          "__init__",
+          [](Operand* operand, const std::string& form, int bits, bool scaled, bool ones, std::vector<float> mean,
+             std::vector<float> std) {
+            new (operand) Operand(operand_of(form, bits, scaled, ones, std::move(mean), std::move(std)));
+          },
+          "form"_a, nb::kw_only(), "bits"_a = 1, "scaled"_a = false, "ones"_a = false, "mean"_a = std::vector<float>(),
+          "std"_a = std::vector<float>());
+  nb::class_<HeldPlanes>(module, "Planes")
+      .def(
+          "__init__",
+          [](HeldPlanes* planes, const Bytes& bits, const std::vector<int>& factors, int divisor) {
+            new (planes) HeldPlanes{bits, factors, divisor};
+          },
+          "bits"_a.noconvert(), nb::kw_only(), "factors"_a, "divisor"_a);
   nb::class_<EndingSettings>(module, "Ending")
-      .def_static("bits", &integer_bits, "pool"_a, "per_position"_a, "planes"_a, "levels"_a, "thresholds"_a.noconvert(),
-                  "flips"_a.noconvert(), "changes"_a.noconvert())
-      .def_static("bits", &real_bits, "pool"_a, "per_position"_a, "planes"_a, "levels"_a, "thresholds"_a.noconvert(),
-                  "flips"_a.noconvert(), "changes"_a.noconvert())
-      .def_static("reals", &reals, "pool"_a, "per_position"_a, "scales"_a.noconvert(), "shifts"_a.noconvert(),
-                  "slopes"_a.noconvert())
-      .def_static("sums", &sums, "pool"_a);
-  auto engine = nb::class_<Engine>(module, "Engine");
-  add_methods<Engine>(engine);
-  engine.def(nb::init<const std::string&>(), "path"_a = "")
+      .def_static("bits", &integer_bits, nb::kw_only(), "thresholds"_a.noconvert(), "flips"_a.noconvert(),
+                  "changes"_a.noconvert(), "planes"_a, "levels"_a, "pool"_a = Extents(), "per_position"_a = false)
+      .def_static("bits", &real_bits, nb::kw_only(), "thresholds"_a.noconvert(), "flips"_a.noconvert(),
+                  "changes"_a.noconvert(), "planes"_a, "levels"_a, "pool"_a = Extents(), "per_position"_a = false)
+      .def_static("reals", &reals, nb::kw_only(), "scales"_a.noconvert(), "shifts"_a.noconvert(),
+                  "slopes"_a.noconvert(), "pool"_a = Extents(), "per_position"_a = false)
+      .def_static(
+          "sums", [](const Extents& pool) { return sums_ending(pool_of(pool)); }, nb::kw_only(), "pool"_a = Extents());
+  nb::class_<AnyEngine>(module, "AnyEngine")
+      .def_prop_ro("isa", [](const AnyEngine& engine) { return std::string(engine.isa().name); })
+      .def_prop_ro("resident_bytes", &AnyEngine::resident_bytes)
+      .def_prop_ro("arena_bytes", &AnyEngine::arena_bytes)
+      .def(
+          "add_binary",
+          [](AnyEngine& engine, const Frame& frame, const Operand& operand, const HeldPlanes& weights,
+             const EndingSettings& ending) {
+            engine.add(binary_layer(engine.isa(), frame, operand, weights.planes(), ending));
+          },
+          "frame"_a, "operand"_a, "weights"_a, "ending"_a)
+      .def(
+          "add_real",
+          [](AnyEngine& engine, const Frame& frame, const Operand& operand, const HeldPlanes& weights,
+             const EndingSettings& ending) {
+            engine.add(real_layer(engine.isa(), frame, operand, weights.planes(), ending));
+          },
+          "frame"_a, "operand"_a, "weights"_a, "ending"_a)
+      .def(
+          "add_real",
+          [](AnyEngine& engine, const Frame& frame, const Operand& operand, const Floats& weights,
+             const EndingSettings& ending) {
+            engine.add(real_layer(engine.isa(), frame, operand, view(weights), ending));
+          },
+          "frame"_a, "operand"_a, "weights"_a.noconvert(), "ending"_a)
+      .def(
+          "add_double",
+          [](AnyEngine& engine, const Frame& frame, const Operand& operand, const Floats& weights,
+             const EndingSettings& ending) {
+            engine.add(double_layer(engine.isa(), frame, operand, view(weights), ending));
+          },
+          "frame"_a, "operand"_a, "weights"_a.noconvert(), "ending"_a)
+      .def(
+          "add_byte_conv",
+          [](AnyEngine& engine, const Frame& frame, const SignedBytes& weights, const Bytes& fill,
+             const EndingSettings& ending) {
+            engine.add(byte_conv(engine.isa(), frame, view(weights), view(fill), ending));
+          },
+          "frame"_a, "weights"_a.noconvert(), "fill"_a.noconvert(), "ending"_a)
+      .def(
+          "add_byte_linear",
+          [](AnyEngine& engine, const Frame& frame, float step, const SignedBytes& weights,
+             const EndingSettings& ending) {
+            engine.add(byte_linear(engine.isa(), frame, step, view(weights), ending));
+          },
+          "frame"_a, "step"_a, "weights"_a.noconvert(), "ending"_a);
+  nb::class_<Engine, AnyEngine>(module, "Engine")
+      .def(nb::init<const std::string&>(), "isa"_a = "")
       .def_prop_ro("output_elements",
                    [](const Engine& engine) {
                      require(!engine.empty(), "the engine has no layers");
@@ -308,15 +250,18 @@ NB_MODULE(_kernels, module) {
                      const Shape shape = engine.output().shape;
                      return nb::make_tuple(shape.height, shape.width, shape.channels);
                    })
-      .def("add_sign", &add_sign, "shape"_a)
+      .def(
+          "add_sign",
+          [](Engine& engine, const Extents& shape) {
+            engine.add(std::make_unique<SignLayer>(engine.isa(), Frame(shape).input));
+          },
+          "shape"_a)
       .def("run", &run<Bytes, Value::kPixels>, "images"_a.noconvert(), "out"_a.noconvert(), "threads"_a)
       .def("run", &run<Floats, Value::kReals>, "images"_a.noconvert(), "out"_a.noconvert(), "threads"_a)
       .def("run", &run_words, "images"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
   nb::class_<Tail>(module, "Tail")
       .def(
-          "__init__",
-          [](Tail* tail, const Extents& shape) { new (tail) Tail(Frame(shape, {1, 1, 1, 1, 0, 0}, 1, 1).input); },
-          "shape"_a)
+          "__init__", [](Tail* tail, const Extents& shape) { new (tail) Tail(Frame(shape).input); }, "shape"_a)
       .def(
           "affine",
           [](Tail& tail, const Floats& scale, const Floats& shift) {
@@ -347,18 +292,14 @@ NB_MODULE(_kernels, module) {
             tail.window(all<float>(scale), all<float>(window_scale), all<float>(constant), row_ways, column_ways);
           },
           "scale"_a.noconvert(), "window_scale"_a.noconvert(), "constant"_a.noconvert(), "row_ways"_a, "column_ways"_a);
-  auto graph = nb::class_<GraphEngine>(module, "GraphEngine");
-  add_methods<GraphEngine>(graph);
-  graph.def(nb::init<const std::string&>(), "path"_a = "")
-      .def("add_value", &add_value, "form"_a, "shape"_a, "planes"_a, "padding"_a, "ones"_a, "slot"_a)
+  nb::class_<GraphEngine, AnyEngine>(module, "GraphEngine")
+      .def(nb::init<const std::string&>(), "isa"_a = "")
+      .def("add_value", &add_value, nb::kw_only(), "form"_a, "shape"_a, "planes"_a = 1, "padding"_a = Extents{0, 0},
+           "ones"_a = false, "slot"_a)
       .def("wire", nb::overload_cast<int, int>(&GraphEngine::wire), "reads"_a, "writes"_a)
       .def(
           "wire", [](GraphEngine& engine, int reads, Tail& tail) { engine.wire(reads, moved(tail)); }, "reads"_a,
           "tail"_a)
-      .def("add_bordered", &add_bordered, "shape"_a, "window"_a, "groups"_a, "outputs"_a, "weights"_a.noconvert(),
-           "factors"_a, "divisor"_a, "ending"_a)
-      .def("add_double", &add_double, "shape"_a, "window"_a, "groups"_a, "outputs"_a, "weights"_a.noconvert(),
-           "operand"_a, "bits"_a, "mean"_a.noconvert(), "std"_a.noconvert(), "ending"_a)
       .def(
           "add_tail", [](GraphEngine& engine, int reads, Tail& tail) { engine.add_tail(reads, moved(tail)); },
           "reads"_a, "tail"_a)

@@ -35,29 +35,29 @@ std::vector<int> classes_of(const std::vector<Taps>& taps, std::vector<Taps>& di
   return classes;
 }
 
-// Path::dots takes 16 channels at a time.
+// Isa::dots takes 16 channels at a time.
 int whole_steps(int channels) { return (channels + 15) / 16 * 16; }
 
 }  // namespace
 
-BitConv::BitConv(const Path& path, const Shape& input, const Window& window, const Planes& planes, int outputs,
+BitConv::BitConv(const Isa& isa, const Shape& input, const Window& window, const Planes& planes, int outputs,
                  const uint32_t* rows)
-    : path_(path),
+    : isa_(isa),
       input_{input, window.pad_y, window.pad_x, planes.inputs},
       window_(window),
       output_(window.over(input, outputs)),
       flat_(output_.positions() == 1 && window.pad_y == 0 && window.pad_x == 0 && window.kernel_y == input.height &&
             window.kernel_x == input.width),
-      blocks_((outputs + path.lanes - 1) / path.lanes),
+      blocks_((outputs + isa.lanes - 1) / isa.lanes),
       factors_(planes.factors),
       shift_((planes.divisor == 2) + !planes.signed_inputs) {
   const int length = window.kernel_y * window.kernel_x * input_.words();
   const int count = static_cast<int>(factors_.size());
-  weights_.resize(static_cast<size_t>(count) * blocks_ * path.block_bytes(length));
+  weights_.resize(static_cast<size_t>(count) * blocks_ * isa.block_bytes(length));
   for (int block = 0; block < count * blocks_; ++block) {
-    const int first = block % blocks_ * path.lanes;
-    path.pack_block(rows + (int64_t{block / blocks_} * outputs + first) * length, std::min(path.lanes, outputs - first),
-                    length, weights_.data() + static_cast<size_t>(block) * path.block_bytes(length));
+    const int first = block % blocks_ * isa.lanes;
+    isa.pack_block(rows + (int64_t{block / blocks_} * outputs + first) * length, std::min(isa.lanes, outputs - first),
+                   length, weights_.data() + static_cast<size_t>(block) * isa.block_bytes(length));
   }
   for (int input = 0; input < planes.inputs; ++input)
     for (int weight = 0; weight < count; ++weight) products_.push_back({input, weight, factors_[weight] << input});
@@ -128,7 +128,7 @@ std::vector<int32_t> BitConv::ones_of(const uint32_t* rows, int outputs, int out
 
 BitConv::Layout BitConv::layout(int images) const {
   Layout layout = flat_ ? Layout{1, 1, images, 1} : Layout{images, output_.height, output_.width, 1};
-  if (layout.columns > 1) layout.pair = path_.pair;
+  if (layout.columns > 1) layout.pair = isa_.pair;
   return layout;
 }
 
@@ -139,22 +139,22 @@ void BitConv::prepare(const uint32_t* bits, int images, bool paired, uint8_t* op
   const int partner = paired ? static_cast<int>(step) : 0;
   ThreadPool::instance().run(rows, threads, [&](int row) {
     const int64_t at = int64_t{row} * row_words;
-    path_.prepare(bits + at, row_words, partner, operand + at * path_.operand_bytes_per_word);
+    isa_.prepare(bits + at, row_words, partner, operand + at * isa_.operand_bytes_per_word);
   });
 }
 
 void BitConv::run(const uint32_t* bits, int images, uint8_t* operand, int threads, const Sink& sink) const {
   const Layout layout = this->layout(images);
-  if (path_.operand_bytes_per_word) {
+  if (isa_.operand_bytes_per_word) {
     prepare(bits, images, layout.pair > 1, operand, threads);
   }
-  const uint8_t* input = path_.operand_bytes_per_word ? operand : reinterpret_cast<const uint8_t*>(bits);
-  const int groups = (blocks_ + path_.blocks - 1) / path_.blocks;
+  const uint8_t* input = isa_.operand_bytes_per_word ? operand : reinterpret_cast<const uint8_t*>(bits);
+  const int groups = (blocks_ + isa_.blocks - 1) / isa_.blocks;
   // Few large chunks, for a group's weights stay in the first-level cache while a chunk lasts; several per thread, for
   // threads need not be equally fast. Chunk by chunk, so that threads write to positions far from each other's.
-  const int64_t tiles = (layout.units() + path_.units - 1) / path_.units;
+  const int64_t tiles = (layout.units() + isa_.units - 1) / isa_.units;
   const int64_t wanted = threads > 1 ? std::max<int64_t>(1, (16 * threads + groups - 1) / groups) : 1;
-  const int64_t chunk = (tiles + wanted - 1) / wanted * path_.units;
+  const int64_t chunk = (tiles + wanted - 1) / wanted * isa_.units;
   const int chunks = static_cast<int>((layout.units() + chunk - 1) / chunk);
   ThreadPool::instance().run(groups * chunks, threads, [&](int task) {
     const int64_t first = task / groups * chunk;
@@ -164,12 +164,12 @@ void BitConv::run(const uint32_t* bits, int images, uint8_t* operand, int thread
 
 void BitConv::run_units(const uint8_t* operand, const Layout& layout, int group, int64_t first, int64_t last,
                         const Sink& sink) const {
-  const int bytes_per_word = path_.operand_bytes_per_word ? path_.operand_bytes_per_word : 4;
+  const int bytes_per_word = isa_.operand_bytes_per_word ? isa_.operand_bytes_per_word : 4;
   const int length = window_.kernel_y * window_.kernel_x * input_.words();
   const int64_t row_words = flat_ ? 0 : input_.row_words();
   const int64_t step = flat_ ? input_.image_words() : int64_t{window_.stride_x} * input_.words();
-  const int channel = group * path_.blocks * path_.lanes;
-  const int channels = std::min(path_.blocks * path_.lanes, output_.channels - channel);
+  const int channel = group * isa_.blocks * isa_.lanes;
+  const int channels = std::min(isa_.blocks * isa_.lanes, output_.channels - channel);
   const int sums = whole_steps(channels);
 
   alignas(64) int32_t mismatches[kMaxUnits * 2 * kTileChannels], weighted[kMaxUnits * 2 * kTileChannels];
@@ -179,13 +179,13 @@ void BitConv::run_units(const uint8_t* operand, const Layout& layout, int group,
   tile.rows = flat_ ? 1 : window_.kernel_y;
   tile.row_bytes = row_words * bytes_per_word;
   tile.run = flat_ ? length : window_.kernel_x * input_.words();
-  tile.blocks = std::min(path_.blocks, blocks_ - group * path_.blocks);
+  tile.blocks = std::min(isa_.blocks, blocks_ - group * isa_.blocks);
   tile.paired = layout.pair > 1;
   tile.mismatches = mismatches;
-  const size_t plane_bytes = static_cast<size_t>(blocks_) * path_.block_bytes(length);
+  const size_t plane_bytes = static_cast<size_t>(blocks_) * isa_.block_bytes(length);
   const uint8_t* weights[kMaxBlocks];
   for (int b = 0; b < tile.blocks; ++b)
-    weights[b] = weights_.data() + static_cast<size_t>(group * path_.blocks + b) * path_.block_bytes(length);
+    weights[b] = weights_.data() + static_cast<size_t>(group * isa_.blocks + b) * isa_.block_bytes(length);
   std::copy_n(weights, tile.blocks, tile.weights);
   const auto count_planes = [&](const uint8_t* const* inputs) {
     std::fill(weighted, weighted + tile.units * layout.pair * kTileChannels, 0);
@@ -193,18 +193,18 @@ void BitConv::run_units(const uint8_t* operand, const Layout& layout, int group,
       for (int u = 0; u < tile.units; ++u)
         tile.inputs[u] = inputs[u] + product.input * input_.plane_words() * bytes_per_word;
       for (int b = 0; b < tile.blocks; ++b) tile.weights[b] = weights[b] + product.weight * plane_bytes;
-      path_.count(tile);
+      isa_.count(tile);
       for (int position = 0; position < tile.units * layout.pair; ++position)
-        path_.add_times(weighted + position * kTileChannels, mismatches + position * kTileChannels, product.factor,
-                        sums);
+        isa_.add_times(weighted + position * kTileChannels, mismatches + position * kTileChannels, product.factor,
+                       sums);
     }
   };
 
   struct Place {
     int image, y, x;
   } places[kMaxUnits];
-  for (int64_t unit = first; unit < last; unit += path_.units) {
-    tile.units = static_cast<int>(std::min<int64_t>(path_.units, last - unit));
+  for (int64_t unit = first; unit < last; unit += isa_.units) {
+    tile.units = static_cast<int>(std::min<int64_t>(isa_.units, last - unit));
     for (int u = 0; u < tile.units; ++u) {
       const int64_t row = (unit + u) / layout.row_units();
       Place& place = places[u];
@@ -214,7 +214,7 @@ void BitConv::run_units(const uint8_t* operand, const Layout& layout, int group,
                                                    place.y * window_.stride_y * row_words + place.x * step);
     }
     if (one_product) {
-      path_.count(tile);
+      isa_.count(tile);
     } else {
       const uint8_t* inputs[kMaxUnits];
       std::copy_n(tile.inputs, tile.units, inputs);
@@ -230,7 +230,7 @@ void BitConv::run_units(const uint8_t* operand, const Layout& layout, int group,
       }
       int32_t* dots = totals + position * kTileChannels;
       const Pattern& pattern = patterns_[flat_ ? 0 : row_class_[place.y] * column_classes_ + column_class_[place.x]];
-      path_.dots(dots, pattern.base, pattern.padded < 0 ? nullptr : padded_.data() + pattern.padded + channel, sums);
+      isa_.dots(dots, pattern.base, pattern.padded < 0 ? nullptr : padded_.data() + pattern.padded + channel, sums);
       if (shift_)
         for (int c = 0; c < sums; ++c) dots[c] >>= shift_;
       if (sink.together) {

@@ -3,8 +3,8 @@
 
 #include <vector>
 
+#include "isa.h"
 #include "map.h"
-#include "path.h"
 
 namespace xnorlit {
 
@@ -43,13 +43,13 @@ struct Planes {
 class BitConv {
  public:
   // `rows` are the weights' planes: [plane][output][kernel row][kernel column][word], bits beyond the channels 0.
-  BitConv(const Path& path, const Shape& input, const Window& window, const Planes& planes, int outputs,
+  BitConv(const Isa& isa, const Shape& input, const Window& window, const Planes& planes, int outputs,
           const uint32_t* rows);
 
   const BitMap& input() const { return input_; }
   const Shape& output() const { return output_; }
-  // Room that `run` needs for the path's form of its input.
-  int64_t operand_bytes(int images) const { return images * input_.image_words() * path_.operand_bytes_per_word; }
+  // Room that `run` needs for the instruction set's form of its input.
+  int64_t operand_bytes(int images) const { return images * input_.image_words() * isa_.operand_bytes_per_word; }
   int64_t weight_bytes() const {
     return static_cast<int64_t>(weights_.size()) + 4 * static_cast<int64_t>(padded_.size());
   }
@@ -72,7 +72,7 @@ class BitConv {
   void run_units(const uint8_t* operand, const Layout& layout, int group, int64_t first, int64_t last,
                  const Sink& sink) const;
 
-  const Path& path_;
+  const Isa& isa_;
   BitMap input_;
   Window window_;
   Shape output_;

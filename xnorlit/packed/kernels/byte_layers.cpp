@@ -10,7 +10,7 @@
 namespace xnorlit {
 namespace {
 
-// Writes a value as the path reads it: one byte, or two.
+// Writes a value as the instruction set reads it: one byte, or two.
 template <typename Number>
 void put(uint8_t* to, int width, Number value) {
   if (width == 1) {
@@ -31,38 +31,38 @@ void widen(const uint8_t* values, int64_t count, int width, uint8_t* to) {
 
 }  // namespace
 
-ByteWeights::ByteWeights(const Path& path, int outputs, int rows, int row_values, const int8_t* weights)
-    : blocks_((outputs + path.float_lanes - 1) / path.float_lanes),
-      run_((row_values * path.byte_width + 3) / 4),
-      block_bytes_(static_cast<size_t>(rows) * run_ * path.float_lanes * 4),
+ByteWeights::ByteWeights(const Isa& isa, int outputs, int rows, int row_values, const int8_t* weights)
+    : blocks_((outputs + isa.float_lanes - 1) / isa.float_lanes),
+      run_((row_values * isa.byte_width + 3) / 4),
+      block_bytes_(static_cast<size_t>(rows) * run_ * isa.float_lanes * 4),
       words_(blocks_ * block_bytes_) {
-  const int per_word = 4 / path.byte_width;
+  const int per_word = 4 / isa.byte_width;
   for (int output = 0; output < outputs; ++output) {
-    uint8_t* block = words_.data() + output / path.float_lanes * block_bytes_;
+    uint8_t* block = words_.data() + output / isa.float_lanes * block_bytes_;
     for (int row = 0; row < rows; ++row)
       for (int value = 0; value < row_values; ++value) {
-        const int64_t word = (int64_t{row} * run_ + value / per_word) * path.float_lanes + output % path.float_lanes;
-        put(block + 4 * word + value % per_word * path.byte_width, path.byte_width,
+        const int64_t word = (int64_t{row} * run_ + value / per_word) * isa.float_lanes + output % isa.float_lanes;
+        put(block + 4 * word + value % per_word * isa.byte_width, isa.byte_width,
             weights[(int64_t{output} * rows + row) * row_values + value]);
       }
   }
 }
 
-ByteConv::ByteConv(const Path& path, const ByteConvSettings& settings)
-    : path_(path),
+ByteConv::ByteConv(const Isa& isa, const ByteConvSettings& settings)
+    : isa_(isa),
       input_(settings.input),
       window_(settings.window),
       sums_(window_.over(input_, settings.outputs)),
-      weights_(path, settings.outputs, window_.kernel_y, window_.kernel_x * input_.channels, settings.weights),
+      weights_(isa, settings.outputs, window_.kernel_y, window_.kernel_x * input_.channels, settings.weights),
       fill_(settings.fill),
-      ending_(path, settings.ending, sums_) {}
+      ending_(isa, settings.ending, sums_) {}
 
 int64_t ByteConv::scratch_bytes(int) const {
   return aligned(image_bytes()) + aligned(std::max(sums_.values(), BitMap{sums_}.image_words()) * 4);
 }
 
 void ByteConv::pad(const uint8_t* pixels, uint8_t* image, int row) const {
-  const int width = path_.byte_width, channels = input_.channels, y = row - window_.pad_y;
+  const int width = isa_.byte_width, channels = input_.channels, y = row - window_.pad_y;
   const int64_t inside = int64_t{input_.width} * channels;
   const int64_t border = y < 0 || y >= input_.height ? row_values() : int64_t{window_.pad_x} * channels;
   uint8_t* to = image + row * row_values() * width;
@@ -74,23 +74,23 @@ void ByteConv::pad(const uint8_t* pixels, uint8_t* image, int row) const {
 
 void ByteConv::run_row(const uint8_t* image, int32_t* sums, uint32_t* bits, const BitMap& map, int y) const {
   alignas(64) int32_t tile_sums[kMaxUnits * kFloatChannels] = {};  // compared 32 at a time, written or not
-  const int64_t row_bytes = row_values() * path_.byte_width;
+  const int64_t row_bytes = row_values() * isa_.byte_width;
   ByteTile tile;
   tile.rows = window_.kernel_y;
   tile.row_bytes = row_bytes;
   tile.run = weights_.run();
   tile.sums = tile_sums;
   const uint8_t* row = image + int64_t{y} * window_.stride_y * row_bytes;
-  for (int block = 0; block < weights_.blocks(); block += path_.float_blocks) {
-    const int channel = block * path_.float_lanes;
-    tile.blocks = std::min(path_.float_blocks, weights_.blocks() - block);
-    const int channels = std::min(tile.blocks * path_.float_lanes, sums_.channels - channel);
+  for (int block = 0; block < weights_.blocks(); block += isa_.float_blocks) {
+    const int channel = block * isa_.float_lanes;
+    tile.blocks = std::min(isa_.float_blocks, weights_.blocks() - block);
+    const int channels = std::min(tile.blocks * isa_.float_lanes, sums_.channels - channel);
     for (int b = 0; b < tile.blocks; ++b) tile.weights[b] = weights_.block(block + b);
     for (int x = 0; x < map.shape.width; x += kMaxUnits) {
       tile.units = std::min(kMaxUnits, map.shape.width - x);
       for (int u = 0; u < tile.units; ++u)
-        tile.inputs[u] = row + int64_t{x + u} * window_.stride_x * input_.channels * path_.byte_width;
-      path_.multiply_bytes(tile);
+        tile.inputs[u] = row + int64_t{x + u} * window_.stride_x * input_.channels * isa_.byte_width;
+      isa_.multiply_bytes(tile);
       for (int u = 0; u < tile.units; ++u) {
         const int32_t* from = tile_sums + u * kFloatChannels;
         if (ending_.one_bit()) {
@@ -128,20 +128,20 @@ void ByteConv::run(const Call& call) const {
   }
 }
 
-ByteLinear::ByteLinear(const Path& path, const Shape& input, int outputs, float step, const int8_t* weights,
+ByteLinear::ByteLinear(const Isa& isa, const Shape& input, int outputs, float step, const int8_t* weights,
                        const EndingSettings& ending)
-    : path_(path),
+    : isa_(isa),
       input_(input),
       outputs_(outputs),
       step_(step),
-      weights_(path, outputs, 1, static_cast<int>(input.values()), weights),
-      ending_(path, ending, {1, 1, outputs}) {}
+      weights_(isa, outputs, 1, static_cast<int>(input.values()), weights),
+      ending_(isa, ending, {1, 1, outputs}) {}
 
 void ByteLinear::run(const Call& call) const {
   const auto* in = static_cast<const float*>(call.in);
   auto* sums = reinterpret_cast<int32_t*>(call.scratch + aligned(call.images * row_bytes()));
   const int64_t length = input_.values();
-  const int width = path_.byte_width;
+  const int width = isa_.byte_width;
   ThreadPool& pool = ThreadPool::instance();
   pool.run(call.images, call.threads, [&](int image) {
     uint8_t* row = call.scratch + image * row_bytes();
@@ -151,21 +151,21 @@ void ByteLinear::run(const Call& call) const {
       put(row + k * width, width, static_cast<uint8_t>(std::lrint(level)));
     }
   });
-  const int groups = (weights_.blocks() + path_.float_blocks - 1) / path_.float_blocks;
+  const int groups = (weights_.blocks() + isa_.float_blocks - 1) / isa_.float_blocks;
   pool.run(groups, call.threads, [&](int group) {
     alignas(64) int32_t tile_sums[kMaxUnits * kFloatChannels];
     ByteTile tile = {};
-    const int first = group * path_.float_blocks, channel = first * path_.float_lanes;
+    const int first = group * isa_.float_blocks, channel = first * isa_.float_lanes;
     tile.rows = 1;
     tile.run = weights_.run();
-    tile.blocks = std::min(path_.float_blocks, weights_.blocks() - first);
+    tile.blocks = std::min(isa_.float_blocks, weights_.blocks() - first);
     tile.sums = tile_sums;
     for (int b = 0; b < tile.blocks; ++b) tile.weights[b] = weights_.block(first + b);
-    const int channels = std::min(tile.blocks * path_.float_lanes, outputs_ - channel);
+    const int channels = std::min(tile.blocks * isa_.float_lanes, outputs_ - channel);
     for (int image = 0; image < call.images; image += kMaxUnits) {
       tile.units = std::min(kMaxUnits, call.images - image);
       for (int u = 0; u < tile.units; ++u) tile.inputs[u] = call.scratch + (image + u) * row_bytes();
-      path_.multiply_bytes(tile);
+      isa_.multiply_bytes(tile);
       for (int u = 0; u < tile.units; ++u)
         std::copy_n(tile_sums + u * kFloatChannels, channels, sums + int64_t{image + u} * outputs_ + channel);
     }

@@ -4,16 +4,16 @@
 #include <vector>
 
 #include "ending.h"
+#include "isa.h"
 #include "layer.h"
-#include "path.h"
 
 namespace xnorlit {
 
-// Weights of bytes as a path's tiles read them.
+// Weights of bytes as an instruction set's tiles read them.
 class ByteWeights {
  public:
   // `rows`: [output][window row][value]; each row of the window is filled up to whole words with zeros.
-  ByteWeights(const Path& path, int outputs, int rows, int row_values, const int8_t* weights);
+  ByteWeights(const Isa& isa, int outputs, int rows, int row_values, const int8_t* weights);
 
   int blocks() const { return blocks_; }
   int run() const { return run_; }  // words in a row of the window
@@ -38,7 +38,7 @@ struct ByteConvSettings {
 // Convolution of pixels as they are. Mean, standard deviation and the weights' scales are in the ending.
 class ByteConv final : public Layer {
  public:
-  ByteConv(const Path& path, const ByteConvSettings& settings);
+  ByteConv(const Isa& isa, const ByteConvSettings& settings);
 
   Value input() const override { return {Value::kPixels, input_}; }
   Value output() const override { return ending_.output(); }
@@ -48,11 +48,11 @@ class ByteConv final : public Layer {
 
  private:
   int64_t row_values() const { return int64_t{input_.width + 2 * window_.pad_x} * input_.channels; }
-  int64_t image_bytes() const { return (input_.height + 2 * window_.pad_y) * row_values() * path_.byte_width + 64; }
+  int64_t image_bytes() const { return (input_.height + 2 * window_.pad_y) * row_values() * isa_.byte_width + 64; }
   void pad(const uint8_t* pixels, uint8_t* image, int row) const;
   void run_row(const uint8_t* image, int32_t* sums, uint32_t* bits, const BitMap& map, int y) const;
 
-  const Path& path_;
+  const Isa& isa_;
   Shape input_;
   Window window_;
   Shape sums_;  // before the pool
@@ -64,7 +64,7 @@ class ByteConv final : public Layer {
 // Sums over reals of at least 0 in levels, round(x / step) in 0..255; step and the weights' scales are in the ending.
 class ByteLinear final : public Layer {
  public:
-  ByteLinear(const Path& path, const Shape& input, int outputs, float step, const int8_t* weights,
+  ByteLinear(const Isa& isa, const Shape& input, int outputs, float step, const int8_t* weights,
              const EndingSettings& ending);
 
   Value input() const override { return {Value::kReals, input_}; }
@@ -78,7 +78,7 @@ class ByteLinear final : public Layer {
  private:
   int64_t row_bytes() const { return int64_t{weights_.run()} * 4; }
 
-  const Path& path_;
+  const Isa& isa_;
   Shape input_;
   int outputs_;
   float step_;

@@ -1,7 +1,7 @@
-// Which paths this processor can run.
+// Which instruction sets this processor can run.
 #include <stdexcept>
 
-#include "path.h"
+#include "isa.h"
 
 namespace xnorlit {
 namespace {
@@ -22,44 +22,44 @@ bool has_avx512() { return false; }
 }  // namespace
 
 // conv3 of AlexNet: a window of 3 x 3 over 256 channels, as many positions and channels as a tile takes.
-int64_t spin_tile(const Path& path, int64_t rounds) {
+int64_t spin_tile(const Isa& isa, int64_t rounds) {
   constexpr int kWords = 8, kRun = 3 * kWords, kRows = 3, kColumns = 16;
-  const int bytes_per_word = path.operand_bytes_per_word ? path.operand_bytes_per_word : 4;
+  const int bytes_per_word = isa.operand_bytes_per_word ? isa.operand_bytes_per_word : 4;
   std::vector<uint8_t> operand(static_cast<size_t>(kRows) * kColumns * kWords * bytes_per_word);
-  std::vector<uint8_t> weights(static_cast<size_t>(path.blocks) * path.block_bytes(kRows * kRun));
+  std::vector<uint8_t> weights(static_cast<size_t>(isa.blocks) * isa.block_bytes(kRows * kRun));
   alignas(64) int32_t mismatches[kMaxUnits * 2 * kTileChannels];
   BitTile tile = {};
-  for (int u = 0; u < path.units; ++u) tile.inputs[u] = operand.data() + u * path.pair * kWords * bytes_per_word;
-  tile.units = path.units;
+  for (int u = 0; u < isa.units; ++u) tile.inputs[u] = operand.data() + u * isa.pair * kWords * bytes_per_word;
+  tile.units = isa.units;
   tile.rows = kRows;
   tile.row_bytes = kColumns * kWords * bytes_per_word;
   tile.run = kRun;
-  for (int b = 0; b < path.blocks; ++b) tile.weights[b] = weights.data() + b * path.block_bytes(kRows * kRun);
-  tile.blocks = path.blocks;
-  tile.paired = path.pair > 1;
+  for (int b = 0; b < isa.blocks; ++b) tile.weights[b] = weights.data() + b * isa.block_bytes(kRows * kRun);
+  tile.blocks = isa.blocks;
+  tile.paired = isa.pair > 1;
   tile.mismatches = mismatches;
-  for (int64_t round = 0; round < rounds; ++round) path.count(tile);
-  return rounds * path.units * path.pair * path.blocks * path.lanes * kRows * kRun * 32;
+  for (int64_t round = 0; round < rounds; ++round) isa.count(tile);
+  return rounds * isa.units * isa.pair * isa.blocks * isa.lanes * kRows * kRun * 32;
 }
 
-std::vector<const Path*> runnable_paths() {
-  std::vector<const Path*> found;
-  if (avx512_path() && has_avx512()) found.push_back(avx512_path());
-  if (avx2_path() && has_avx2()) found.push_back(avx2_path());
-  if (neon_path()) found.push_back(neon_path());  // part of every 64-bit Arm processor
-  found.push_back(portable_path());
+std::vector<const Isa*> runnable_isas() {
+  std::vector<const Isa*> found;
+  if (avx512_isa() && has_avx512()) found.push_back(avx512_isa());
+  if (avx2_isa() && has_avx2()) found.push_back(avx2_isa());
+  if (neon_isa()) found.push_back(neon_isa());  // part of every 64-bit Arm processor
+  found.push_back(portable_isa());
   return found;
 }
 
-const Path& path_named(const std::string& name) {
-  const auto paths = runnable_paths();
-  if (name.empty()) return *paths.front();
+const Isa& isa_named(const std::string& name) {
+  const auto isas = runnable_isas();
+  if (name.empty()) return *isas.front();
   std::string known;
-  for (const Path* path : paths) {
-    if (name == path->name) return *path;
-    known += (known.empty() ? "" : ", ") + std::string(path->name);
+  for (const Isa* isa : isas) {
+    if (name == isa->name) return *isa;
+    known += (known.empty() ? "" : ", ") + std::string(isa->name);
   }
-  throw std::invalid_argument("no kernel path \"" + name + "\" on this processor, which runs: " + known);
+  throw std::invalid_argument("no kernels \"" + name + "\" on this processor, which runs: " + known);
 }
 
 }  // namespace xnorlit

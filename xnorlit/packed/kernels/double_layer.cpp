@@ -6,17 +6,17 @@
 
 namespace xnorlit {
 
-DoubleLayer::DoubleLayer(const Path& path, const RealSettings& settings)
-    : path_(path),
+DoubleLayer::DoubleLayer(const Isa& isa, const RealSettings& settings)
+    : isa_(isa),
       input_(settings.input),
       window_(settings.window),
       groups_(settings.groups),
       sums_(window_.over(input_.shape, settings.outputs)),
       depthwise_(groups_ == input_.shape.channels && groups_ == settings.outputs),
       reader_(settings.input, settings.signed_inputs, settings.mean, settings.std),
-      ending_(path, settings.ending, sums_) {
+      ending_(isa, settings.ending, sums_) {
   const int64_t taps = int64_t{window_.kernel_y} * window_.kernel_x, length = taps * (input_.shape.channels / groups_);
-  const int outputs = sums_.channels / groups_, lanes = path_.float_lanes;
+  const int outputs = sums_.channels / groups_, lanes = isa_.float_lanes;
   if (depthwise_) {
     weights_.resize(static_cast<size_t>(taps * groups_));
     for (int64_t tap = 0; tap < taps; ++tap)
@@ -54,27 +54,27 @@ void DoubleLayer::run_row(const double* doubles, int pass, int y, float* sums) c
   float* to = sums + int64_t{y} * sums_.width * sums_.channels;
   if (depthwise_) {
     for (int x = 0; x < sums_.width; ++x)
-      path_.convolve_depthwise(row + int64_t{x} * window_.stride_x * groups_, row_doubles(), window_.kernel_y,
-                               window_.kernel_x, weights_.data(), groups_, groups_, to + int64_t{x} * groups_);
+      isa_.convolve_depthwise(row + int64_t{x} * window_.stride_x * groups_, row_doubles(), window_.kernel_y,
+                              window_.kernel_x, weights_.data(), groups_, groups_, to + int64_t{x} * groups_);
     return;
   }
   alignas(64) float tile_sums[kMaxUnits * kFloatChannels];
-  const int outputs = sums_.channels / groups_, lanes = path_.float_lanes;
+  const int outputs = sums_.channels / groups_, lanes = isa_.float_lanes;
   const int64_t block_doubles = window_.kernel_y * run_length() * lanes;
   DoubleTile tile;
   tile.rows = window_.kernel_y;
   tile.row_doubles = row_doubles();
   tile.run = static_cast<int>(run_length());
   tile.sums = tile_sums;
-  for (int block = 0; block < blocks(); block += path_.double_blocks) {
-    tile.blocks = std::min(path_.double_blocks, blocks() - block);
+  for (int block = 0; block < blocks(); block += isa_.double_blocks) {
+    tile.blocks = std::min(isa_.double_blocks, blocks() - block);
     const int first = block * lanes, channels = std::min(tile.blocks * lanes, outputs - first);
     for (int b = 0; b < tile.blocks; ++b)
       tile.weights[b] = weights_.data() + (int64_t{pass} * blocks() + block + b) * block_doubles;
     for (int x = 0; x < sums_.width; x += kMaxUnits) {
       tile.units = std::min(kMaxUnits, sums_.width - x);
       for (int u = 0; u < tile.units; ++u) tile.inputs[u] = row + int64_t{x + u} * window_.stride_x * pass_channels();
-      path_.convolve_double(tile);
+      isa_.convolve_double(tile);
       for (int u = 0; u < tile.units; ++u)
         std::copy_n(tile_sums + u * kFloatChannels, channels,
                     to + int64_t{x + u} * sums_.channels + pass * outputs + first);

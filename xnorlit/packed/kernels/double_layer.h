@@ -1,12 +1,12 @@
 // A layer of float weights whose products and sums are in double, each sum rounded once: what it gives does not depend
-// on the path, and as good as never on the order of the sum.
+// on the instruction set, and as good as never on the order of the sum.
 #pragma once
 
 #include <vector>
 
 #include "ending.h"
+#include "isa.h"
 #include "layer.h"
-#include "path.h"
 #include "pixels.h"
 #include "real_layer.h"
 
@@ -14,7 +14,7 @@ namespace xnorlit {
 
 class DoubleLayer final : public Layer {
  public:
-  DoubleLayer(const Path& path, const RealSettings& settings);
+  DoubleLayer(const Isa& isa, const RealSettings& settings);
 
   Value input() const override { return input_; }
   Value output() const override { return ending_.output(); }
@@ -30,12 +30,12 @@ class DoubleLayer final : public Layer {
   int rows() const { return input_.shape.height + 2 * window_.pad_y; }
   int64_t row_doubles() const { return int64_t{input_.shape.width + 2 * window_.pad_x} * pass_channels(); }
   int64_t run_length() const { return int64_t{window_.kernel_x} * pass_channels(); }
-  int blocks() const { return (sums_.channels / groups_ + path_.float_lanes - 1) / path_.float_lanes; }
+  int blocks() const { return (sums_.channels / groups_ + isa_.float_lanes - 1) / isa_.float_lanes; }
 
   void pad(const Call& call, int image, int pass, int row, double* to) const;
   void run_row(const double* doubles, int pass, int y, float* sums) const;
 
-  const Path& path_;
+  const Isa& isa_;
   Value input_;
   Window window_;
   int groups_;

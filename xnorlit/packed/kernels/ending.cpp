@@ -22,8 +22,8 @@ std::vector<uint32_t> to_words(const std::vector<uint8_t>& bits, int64_t positio
 
 }  // namespace
 
-Ending::Ending(const Path& path, EndingSettings settings, const Shape& sums)
-    : path_(path),
+Ending::Ending(const Isa& isa, EndingSettings settings, const Shape& sums)
+    : isa_(isa),
       form_(settings.form),
       pool_(settings.pool),
       sums_(sums),
@@ -91,8 +91,8 @@ void Ending::put(const Number* values, int channel, int count, const Call& call,
   for (int c = 0; c < count; ++c) to[c] = static_cast<float>(values[c]);
   for (const Affine& map : maps_) {
     const bool one_slope = map.slopes.size() == 1;
-    path_.affine(to, map.scale.data() + feature, map.shift.data() + feature,
-                 map.slopes.data() + (one_slope ? 0 : feature), one_slope, count);
+    isa_.affine(to, map.scale.data() + feature, map.shift.data() + feature,
+                map.slopes.data() + (one_slope ? 0 : feature), one_slope, count);
   }
 }
 
@@ -100,9 +100,9 @@ template <typename Number>
 void Ending::finish(const Number* sums, const Call& call, int first, int images) const {
   const auto take_larger = [&](Number* values, const Number* others, int count) {
     if constexpr (std::is_same_v<Number, float>) {
-      path_.maximum_float(values, others, count);
+      isa_.maximum_float(values, others, count);
     } else {
-      path_.maximum(values, others, count);
+      isa_.maximum(values, others, count);
     }
   };
   ThreadPool::instance().run(images * pooled_.height, call.threads, [&](int row) {

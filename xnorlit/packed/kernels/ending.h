@@ -3,8 +3,8 @@
 
 #include <vector>
 
+#include "isa.h"
 #include "layer.h"
-#include "path.h"
 
 namespace xnorlit {
 
@@ -36,7 +36,7 @@ class Ending {
   static constexpr int kChunk = kTileChannels;  // channels that `put` takes at once
 
   // `sums`: the map before the pool.
-  Ending(const Path& path, EndingSettings settings, const Shape& sums);
+  Ending(const Isa& isa, EndingSettings settings, const Shape& sums);
 
   Value output() const;
   const MaxPool& pool() const { return pool_; }
@@ -64,13 +64,13 @@ class Ending {
 
  private:
   uint32_t reached(const int32_t* values, int64_t threshold) const {
-    return path_.at_least(values, thresholds_.data() + threshold);
+    return isa_.at_least(values, thresholds_.data() + threshold);
   }
   uint32_t reached(const float* values, int64_t threshold) const {
-    return path_.at_least_float(values, real_thresholds_.data() + threshold);
+    return isa_.at_least_float(values, real_thresholds_.data() + threshold);
   }
 
-  const Path& path_;
+  const Isa& isa_;
   EndingSettings::Form form_;
   MaxPool pool_;
   Shape sums_, pooled_;

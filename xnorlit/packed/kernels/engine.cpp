@@ -28,6 +28,7 @@ int64_t element_bytes(Value::Kind kind) { return kind == Value::kPixels ? 1 : 4;
 }  // namespace
 
 void Engine::add(std::unique_ptr<Layer> layer) {
+  if (layer->border_of_ones()) throw std::invalid_argument("a border of ones: in graphs only");
   if (!layers_.empty()) {
     const Value gives = output(), reads = layer->input();
     if (gives.kind != reads.kind || gives.shape.height != reads.shape.height ||

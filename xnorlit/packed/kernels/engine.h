@@ -6,26 +6,21 @@
 #include <string>
 #include <vector>
 
-#include "layer.h"
-#include "path.h"
+#include "any_engine.h"
 
 namespace xnorlit {
 
-class Engine {
+class Engine final : public AnyEngine {
  public:
-  // `path` by name; empty for the fastest that the processor runs.
-  explicit Engine(const std::string& path) : path_(path_named(path)) {}
+  explicit Engine(const std::string& isa) : AnyEngine(isa) {}
 
-  const Path& path() const { return path_; }
-  // Throws std::invalid_argument unless the layer reads what the last one gives. Not while another thread runs.
-  void add(std::unique_ptr<Layer> layer);
+  void add(std::unique_ptr<Layer> layer) override;
 
   bool empty() const { return layers_.empty(); }
   Value input() const { return layers_.front()->input(); }
   Value output() const { return layers_.back()->output(); }
-  int64_t resident_bytes() const;
-  // What a call with one image writes to: the maps between layers, and the scratch of one at a time.
-  int64_t arena_bytes() const;
+  int64_t resident_bytes() const override;
+  int64_t arena_bytes() const override;
   // Words of one image's input, where that is bits.
   int64_t input_words() const { return layers_.front()->input_map().image_words(); }
   // Elements of one image's output: values, or 32-bit words of bits.
@@ -49,7 +44,6 @@ class Engine {
   int64_t bytes_behind(size_t layer) const;
   int64_t scratch_bytes(int images) const;
 
-  const Path& path_;
   std::vector<std::unique_ptr<Layer>> layers_;
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<Arena>> idle_;

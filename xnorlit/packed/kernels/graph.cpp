@@ -152,7 +152,7 @@ void GraphEngine::add_tail(int in, std::unique_ptr<Tail> tail) {
   require(same(readable(in, Value::kReals).value.shape, tail->map()), "a tail's values: of its map");
   require(!tail->has_window(), "a tail without a layer has no windows");
   check_tail(*tail, in);
-  push(std::make_unique<TailStep>(path_, in, std::move(tail)));
+  push(std::make_unique<TailStep>(isa_, in, std::move(tail)));
 }
 
 void GraphEngine::add_max_pool(int in, int out, const MaxPool& pool) {
@@ -167,7 +167,7 @@ void GraphEngine::add_max_pool(int in, int out, const MaxPool& pool) {
   if (kind == Value::kBits) {
     push(std::make_unique<BitPoolStep>(in, out, from.map, to.map, pool));
   } else {
-    push(std::make_unique<PoolStep>(path_, in, out, map, pool, false));
+    push(std::make_unique<PoolStep>(isa_, in, out, map, pool, false));
   }
 }
 
@@ -178,7 +178,7 @@ void GraphEngine::add_average_pool(int in, int out, const MaxPool& pool) {
   require(same(pool.over(map), to.value.shape), "pool: another map");
   check_apart(in, out);
   to.written = true;
-  push(std::make_unique<PoolStep>(path_, in, out, map, pool, true));
+  push(std::make_unique<PoolStep>(isa_, in, out, map, pool, true));
 }
 
 void GraphEngine::add_global_average(int in, int out) {

@@ -6,8 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "layer.h"
-#include "path.h"
+#include "any_engine.h"
 #include "tail.h"
 
 namespace xnorlit {
@@ -29,11 +28,9 @@ class Step {
 
 // Values lie in slots, which values share that are never needed at once: whoever adds steps says so. A slot of bits has
 // one map, border included, whose border is written once. A slot holds what its largest value takes.
-class GraphEngine {
+class GraphEngine final : public AnyEngine {
  public:
-  explicit GraphEngine(const std::string& path) : path_(path_named(path)) {}
-
-  const Path& path() const { return path_; }
+  explicit GraphEngine(const std::string& isa) : AnyEngine(isa) {}
 
   // Numbers of values; the image, which is the first one added, is pixels without a slot. `slot` is an earlier one, or
   // the number of slots for a new one.
@@ -43,8 +40,7 @@ class GraphEngine {
   // The step of the layer that comes next: what it reads, and what it writes or the tail that takes its sums.
   void wire(int in, int out);
   void wire(int in, std::unique_ptr<Tail> tail);
-  // Throws std::invalid_argument unless the layer fits its values.
-  void add(std::unique_ptr<Layer> layer);
+  void add(std::unique_ptr<Layer> layer) override;
 
   // Each refuses values that do not fit.
   void add_tail(int in, std::unique_ptr<Tail> tail);
@@ -59,8 +55,8 @@ class GraphEngine {
 
   const Value& value(int number) const;
   bool written(int number) const { return value(number).kind == Value::kReals && values_[number].written; }
-  int64_t resident_bytes() const;
-  int64_t arena_bytes() const { return slot_bytes() + scratch_bytes(1); }
+  int64_t resident_bytes() const override;
+  int64_t arena_bytes() const override { return slot_bytes() + scratch_bytes(1); }
 
   // Reals of the value `output`, `[images][values]`. From several threads at once, if need be.
   void run(const uint8_t* pixels, int output, float* out, int64_t images, int threads) const;
@@ -93,7 +89,6 @@ class GraphEngine {
   int64_t scratch_bytes(int images) const;
   std::unique_ptr<Arena> lend(int images) const;
 
-  const Path& path_;
   std::vector<Spot> values_;
   std::vector<Slot> slots_;
   std::vector<std::unique_ptr<Step>> steps_;

@@ -8,8 +8,8 @@
 
 namespace xnorlit {
 
-RealLayer::RealLayer(const Path& path, const RealSettings& settings)
-    : path_(path),
+RealLayer::RealLayer(const Isa& isa, const RealSettings& settings)
+    : isa_(isa),
       input_(settings.input),
       window_(settings.window),
       groups_(settings.groups),
@@ -17,7 +17,7 @@ RealLayer::RealLayer(const Path& path, const RealSettings& settings)
       flat_(groups_ == 1 && sums_.positions() == 1 && window_.pad_y == 0 && window_.pad_x == 0 &&
             window_.kernel_y == input_.shape.height && window_.kernel_x == input_.shape.width),
       reader_(settings.input, settings.signed_inputs, settings.mean, settings.std),
-      ending_(path, settings.ending, sums_) {
+      ending_(isa, settings.ending, sums_) {
   const int64_t taps = int64_t{window_.kernel_y} * window_.kernel_x, length = taps * group_channels();
   if (settings.weights && flat_) {
     rows_.assign(settings.weights, settings.weights + length * settings.outputs);
@@ -26,11 +26,11 @@ RealLayer::RealLayer(const Path& path, const RealSettings& settings)
   const int64_t bytes = taps * ((group_channels() + 7) / 8) * group_outputs();
   for (int g = 0; g < groups_; ++g) {
     if (settings.weights) {
-      weights_.emplace_back(path, group_outputs(), length, settings.weights + g * length * group_outputs());
+      weights_.emplace_back(isa, group_outputs(), length, settings.weights + g * length * group_outputs());
     } else {
       SignPlanes planes = settings.planes;
       planes.bits += g * bytes;
-      weights_.emplace_back(path, group_outputs(), taps, group_channels(), planes, groups_ * bytes);
+      weights_.emplace_back(isa, group_outputs(), taps, group_channels(), planes, groups_ * bytes);
     }
   }
 }
@@ -109,8 +109,8 @@ void RealLayer::run_flat(const Call& call) const {
     constexpr int kRows = 32;
     pool.run((outputs + kRows - 1) / kRows, call.threads, [&](int task) {
       const int first = task * kRows;
-      path_.multiply(rows_.data() + first * length, std::min(kRows, outputs - first), inputs, call.images, length,
-                     sums + first, outputs);
+      isa_.multiply(rows_.data() + first * length, std::min(kRows, outputs - first), inputs, call.images, length,
+                    sums + first, outputs);
     });
   } else {
     const RealWeights& weights = weights_[0];

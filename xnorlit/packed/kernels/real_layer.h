@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "ending.h"
+#include "isa.h"
 #include "layer.h"
-#include "path.h"
 #include "pixels.h"
 #include "real_weights.h"
 
@@ -27,7 +27,7 @@ struct RealSettings {
 
 class RealLayer final : public Layer {
  public:
-  RealLayer(const Path& path, const RealSettings& settings);
+  RealLayer(const Isa& isa, const RealSettings& settings);
 
   Value input() const override { return input_; }
   Value output() const override { return ending_.output(); }
@@ -47,7 +47,7 @@ class RealLayer final : public Layer {
   void run_row(const float* floats, int group, int y, float* sums, uint32_t* bits, const BitMap& map) const;
   void run_flat(const Call& call) const;
 
-  const Path& path_;
+  const Isa& isa_;
   Value input_;
   Window window_;
   int groups_;

@@ -4,10 +4,10 @@
 
 namespace xnorlit {
 
-RealWeights::RealWeights(const Path& path, int outputs, int64_t length, const float* weights)
-    : path_(path),
-      lanes_(path.float_lanes),
-      tile_blocks_(path.float_blocks),
+RealWeights::RealWeights(const Isa& isa, int outputs, int64_t length, const float* weights)
+    : isa_(isa),
+      lanes_(isa.float_lanes),
+      tile_blocks_(isa.float_blocks),
       blocks_((outputs + lanes_ - 1) / lanes_),
       block_bytes_(length * lanes_ * 4),
       memory_(static_cast<size_t>(blocks_ * block_bytes_)) {
@@ -17,11 +17,11 @@ RealWeights::RealWeights(const Path& path, int outputs, int64_t length, const fl
                   weights + output * length + k, 4);
 }
 
-RealWeights::RealWeights(const Path& path, int outputs, int64_t taps, int channels, const SignPlanes& planes,
+RealWeights::RealWeights(const Isa& isa, int outputs, int64_t taps, int channels, const SignPlanes& planes,
                          int64_t stride)
-    : path_(path),
-      lanes_(path.sign_lanes),
-      tile_blocks_(path.sign_blocks),
+    : isa_(isa),
+      lanes_(isa.sign_lanes),
+      tile_blocks_(isa.sign_blocks),
       blocks_((outputs + lanes_ - 1) / lanes_),
       block_bytes_(taps * channels * (lanes_ / 8)),
       factors_(planes.factors.begin(), planes.factors.end()),
@@ -47,13 +47,13 @@ void RealWeights::run(RealTile& tile, int block) const {
       tile.weights[b] = memory_.data() + (static_cast<int64_t>(plane) * blocks_ + block + b) * block_bytes_;
   };
   if (factors_.size() <= 1) point_at(0);
-  if (factors_.empty()) return path_.convolve(tile);
-  if (factors_.size() == 1 && factors_[0] == 1 && divided_ == 1) return path_.convolve_signs(tile);
+  if (factors_.empty()) return isa_.convolve(tile);
+  if (factors_.size() == 1 && factors_[0] == 1 && divided_ == 1) return isa_.convolve_signs(tile);
   float totals[kMaxUnits * kFloatChannels] = {};
   const int count = tile.units * kFloatChannels;
   for (size_t plane = 0; plane < factors_.size(); ++plane) {
     point_at(plane);
-    path_.convolve_signs(tile);
+    isa_.convolve_signs(tile);
     for (int c = 0; c < count; ++c) totals[c] += factors_[plane] * tile.sums[c];
   }
   for (int c = 0; c < count; ++c) tile.sums[c] = totals[c] * divided_;

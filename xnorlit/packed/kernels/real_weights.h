@@ -1,9 +1,9 @@
-// Weights of sums over real numbers, as a path's tiles read them.
+// Weights of sums over real numbers, as an instruction set's tiles read them.
 #pragma once
 
 #include <vector>
 
-#include "path.h"
+#include "isa.h"
 
 namespace xnorlit {
 
@@ -17,9 +17,9 @@ struct SignPlanes {
 class RealWeights {
  public:
   // `weights`: [output][value of the window]
-  RealWeights(const Path& path, int outputs, int64_t length, const float* weights);
+  RealWeights(const Isa& isa, int outputs, int64_t length, const float* weights);
   // `stride`: bytes from one plane to the next; a window has `taps` of `channels` each.
-  RealWeights(const Path& path, int outputs, int64_t taps, int channels, const SignPlanes& planes, int64_t stride);
+  RealWeights(const Isa& isa, int outputs, int64_t taps, int channels, const SignPlanes& planes, int64_t stride);
 
   int lanes() const { return lanes_; }
   int blocks() const { return blocks_; }
@@ -30,7 +30,7 @@ class RealWeights {
   void run(RealTile& tile, int block) const;
 
  private:
-  const Path& path_;
+  const Isa& isa_;
   int lanes_, tile_blocks_, blocks_;
   int64_t block_bytes_;
   std::vector<float> factors_;  // none for weights of floats

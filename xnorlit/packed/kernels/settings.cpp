@@ -1,7 +1,10 @@
 #include "settings.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
+
+#include "double_layer.h"
 
 namespace xnorlit {
 namespace {
@@ -31,7 +34,7 @@ Window window_of(const std::vector<int>& values, const Shape& input) {
   return window;
 }
 
-// The most of any path: output channels of a block of weights, by what they are multiplied with.
+// The most of any instruction set: output channels of a block of weights, by what they are multiplied with.
 constexpr int kBitLanes = 32, kRealLanes = 16;
 constexpr int64_t kGroupBytes = 512;
 constexpr int64_t kMostGrowth = 16, kSpareBytes = int64_t{1} << 26;
@@ -87,12 +90,12 @@ MaxPool pool_of(const std::vector<int>& values) {
   return {values[0], values[1], values[2]};
 }
 
-EndingSettings bits_ending(const std::vector<int>& pool, bool per_position, int planes, int levels,
+EndingSettings bits_ending(const MaxPool& pool, bool per_position, int planes, int levels,
                            std::vector<int32_t> thresholds, std::vector<float> real_thresholds,
                            std::vector<uint8_t> flips, std::vector<uint8_t> changes) {
   EndingSettings ending;
   ending.form = EndingSettings::kBits;
-  ending.pool = pool_of(pool);
+  ending.pool = pool;
   ending.per_position = per_position;
   require(planes >= 1 && planes <= 8, "planes: 1 to 8");
   require(levels >= 1 && levels <= kLargest, "levels: 1 to 2^20");
@@ -107,6 +110,32 @@ EndingSettings bits_ending(const std::vector<int>& pool, bool per_position, int 
   return ending;
 }
 
+EndingSettings reals_ending(const MaxPool& pool, bool per_position, std::vector<Affine> maps) {
+  EndingSettings ending;
+  ending.form = EndingSettings::kReals;
+  ending.pool = pool;
+  ending.per_position = per_position;
+  ending.maps = std::move(maps);
+  return ending;
+}
+
+EndingSettings sums_ending(const MaxPool& pool) {
+  EndingSettings ending;
+  ending.pool = pool;
+  return ending;
+}
+
+Operand::Form operand_form(const std::string& name) {
+  if (name == "pixels") return Operand::kPixels;
+  if (name == "reals") return Operand::kReals;
+  if (name == "signs") return Operand::kSigns;
+  require(name == "codes", "operand: pixels, reals, signs or codes");
+  return Operand::kCodes;
+}
+
+namespace {
+
+// Refuses an ending that does not fit its layer; `integers` says which thresholds its sums need.
 void check_ending(const EndingSettings& ending, const Frame& frame, bool integers) {
   const Shape sums = frame.window.over(frame.input, frame.outputs);
   const int side = std::min(sums.height, sums.width);
@@ -127,32 +156,143 @@ void check_ending(const EndingSettings& ending, const Frame& frame, bool integer
           "changes: one for each level, plane and feature, none for one level and plane");
 }
 
-BinarySettings binary_settings(const Frame& frame, const Bytes& weights, int bits, bool signed_inputs, bool scaled,
-                               const std::vector<int>& factors, int divisor, bool ones, const EndingSettings& ending) {
-  require(bits >= 1 && bits <= 8 && (bits == 1 || !signed_inputs), "bits: 1 to 8, signs have one");
-  require(signed_inputs || !scaled, "K: of signs only");
-  require(!ones || (signed_inputs && !scaled), "a border of ones: of signs only");
-  require(!factors.empty() && factors.size() <= 16, "factors: 1 to 16");
-  require(divisor == 1 || divisor == 2, "divisor: 1 or 2");
-  int64_t most = 0;
-  for (const int factor : factors) most += std::abs(static_cast<int64_t>(factor));
-  require(frame.products() * ((1 << bits) - 1) <= kLargestSum / std::max<int64_t>(most, 1), "factors: sums too large");
-  require(static_cast<int64_t>(weights.size()) ==
-              static_cast<int64_t>(factors.size()) * frame.outputs * frame.taps() * frame.octets(),
+// Refuses planes that do not fit their layer.
+void check_planes(const Frame& frame, const BitPlanes& weights) {
+  require(!weights.factors.empty() && weights.factors.size() <= 16, "factors: 1 to 16");
+  require(weights.divisor == 1 || weights.divisor == 2, "divisor: 1 or 2");
+  require(static_cast<int64_t>(weights.bits.size()) ==
+              static_cast<int64_t>(weights.factors.size()) * frame.outputs * frame.taps() * frame.octets(),
           "weights: not planes x outputs x kernel x bytes of channels");
-  frame.check_growth(frame.bit_bytes(static_cast<int>(factors.size())), weights.nbytes());
-  check_ending(ending, frame, !scaled);
+}
+
+void check_bits(const Operand& operand) {
+  require(operand.bits >= 1 && operand.bits <= 8 && (operand.bits == 1 || operand.form == Operand::kCodes),
+          "bits: 1 to 8, signs have one");
+}
+
+// A number for each channel of a map of pixels.
+template <typename Number>
+std::vector<Number> per_channel(std::span<const Number> values, const Frame& frame, const char* what) {
+  if (static_cast<int64_t>(values.size()) != frame.input.channels)
+    throw std::invalid_argument(std::string(what) + ": " + std::to_string(values.size()) + " values, expected " +
+                                std::to_string(frame.input.channels));
+  return {values.begin(), values.end()};
+}
+
+RealSettings real_settings(const Frame& frame, const Operand& operand, const EndingSettings& ending) {
+  require(!operand.scaled && !operand.ones, "K and a border of ones: of sums of signs only");
+  RealSettings settings;
+  settings.signed_inputs = operand.form == Operand::kSigns;
+  if (operand.form == Operand::kPixels) {
+    settings.input = {Value::kPixels, frame.input};
+    settings.mean = per_channel<float>(operand.mean, frame, "mean");
+    settings.std = per_channel<float>(operand.std, frame, "std");
+  } else if (operand.form == Operand::kReals) {
+    settings.input = {Value::kReals, frame.input};
+  } else {
+    check_bits(operand);
+    settings.input = {Value::kBits, frame.input, operand.bits};
+  }
+  settings.window = frame.window;
+  settings.groups = frame.groups;
+  settings.outputs = frame.outputs;
+  check_ending(ending, frame, false);
+  settings.ending = ending;
+  return settings;
+}
+
+template <typename Number>
+void check_weights(const Frame& frame, std::span<const Number> weights) {
+  require(static_cast<int64_t>(weights.size()) == frame.products() * frame.outputs,
+          "weights: not outputs x kernel x channels");
+}
+
+}  // namespace
+
+LayerPointer binary_layer(const Isa& isa, const Frame& frame, const Operand& operand, const BitPlanes& weights,
+                          const EndingSettings& ending) {
+  const bool signs = operand.form == Operand::kSigns;
+  require(signs || operand.form == Operand::kCodes, "operand: signs or codes");
+  check_bits(operand);
+  require(signs || !operand.scaled, "K: of signs only");
+  require(!operand.ones || (signs && !operand.scaled), "a border of ones: of signs only");
+  check_planes(frame, weights);
+  int64_t most = 0;
+  for (const int factor : weights.factors) most += std::abs(static_cast<int64_t>(factor));
+  require(frame.products() * ((1 << operand.bits) - 1) <= kLargestSum / std::max<int64_t>(most, 1),
+          "factors: sums too large");
+  frame.check_growth(frame.bit_bytes(static_cast<int>(weights.factors.size())),
+                     static_cast<int64_t>(weights.bits.size()));
+  check_ending(ending, frame, !operand.scaled);
   BinarySettings settings;
   settings.input = frame.input;
   settings.window = frame.window;
   settings.groups = frame.groups;
   settings.outputs = frame.outputs;
-  settings.planes = {bits, signed_inputs, factors, divisor};
-  settings.weights = weights.data();
-  settings.scaled = scaled;
-  settings.ones = ones;
+  settings.planes = {operand.bits, signs, weights.factors, weights.divisor};
+  settings.weights = weights.bits.data();
+  settings.scaled = operand.scaled;
+  settings.ones = operand.ones;
   settings.ending = ending;
-  return settings;
+  return std::make_unique<BinaryLayer>(isa, settings);
+}
+
+LayerPointer real_layer(const Isa& isa, const Frame& frame, const Operand& operand, std::span<const float> weights,
+                        const EndingSettings& ending) {
+  RealSettings settings = real_settings(frame, operand, ending);
+  check_weights(frame, weights);
+  frame.check_growth(frame.float_bytes(), static_cast<int64_t>(weights.size_bytes()));
+  settings.weights = weights.data();
+  return std::make_unique<RealLayer>(isa, settings);
+}
+
+LayerPointer double_layer(const Isa& isa, const Frame& frame, const Operand& operand, std::span<const float> weights,
+                          const EndingSettings& ending) {
+  RealSettings settings = real_settings(frame, operand, ending);
+  check_weights(frame, weights);
+  if (frame.products() != frame.taps() || frame.groups != frame.outputs)
+    frame.check_growth(frame.double_bytes(), static_cast<int64_t>(weights.size_bytes()));
+  settings.weights = weights.data();
+  return std::make_unique<DoubleLayer>(isa, settings);
+}
+
+LayerPointer real_layer(const Isa& isa, const Frame& frame, const Operand& operand, const BitPlanes& weights,
+                        const EndingSettings& ending) {
+  RealSettings settings = real_settings(frame, operand, ending);
+  check_planes(frame, weights);
+  frame.check_growth(frame.sign_bytes(static_cast<int>(weights.factors.size())),
+                     static_cast<int64_t>(weights.bits.size()));
+  settings.planes = {weights.bits.data(), weights.factors, weights.divisor};
+  return std::make_unique<RealLayer>(isa, settings);
+}
+
+LayerPointer byte_conv(const Isa& isa, const Frame& frame, std::span<const int8_t> weights,
+                       std::span<const uint8_t> fill, const EndingSettings& ending) {
+  require(frame.groups == 1, "groups: bytes have none");
+  require(frame.products() <= kMostByteProducts, "window: too many products");
+  check_weights(frame, weights);
+  check_ending(ending, frame, true);
+  ByteConvSettings settings;
+  settings.input = frame.input;
+  settings.window = frame.window;
+  settings.outputs = frame.outputs;
+  settings.weights = weights.data();
+  settings.fill = per_channel(fill, frame, "fill");
+  settings.ending = ending;
+  return std::make_unique<ByteConv>(isa, settings);
+}
+
+LayerPointer byte_linear(const Isa& isa, const Frame& frame, float step, std::span<const int8_t> weights,
+                         const EndingSettings& ending) {
+  require(frame.groups == 1, "groups: bytes have none");
+  require(frame.window.over(frame.input, 1).positions() == 1 && frame.window.pad_y == 0 && frame.window.pad_x == 0 &&
+              frame.taps() == frame.input.positions(),
+          "window: not the whole map");
+  require(frame.products() <= kMostByteProducts, "shape: too many products");
+  check_weights(frame, weights);
+  require(step > 0 && std::isfinite(step), "step: not a positive number");
+  check_ending(ending, frame, true);
+  return std::make_unique<ByteLinear>(isa, frame.input, frame.outputs, step, weights.data(), ending);
 }
 
 }  // namespace xnorlit

@@ -1,13 +1,12 @@
-// What Python hands over, as the settings of layers, checked for what memory safety needs, whoever calls.
+// From a layer's description, whoever gives it, to the layer: checked for what memory safety needs.
 //
-// Python's reader (xnorlit/packed/check.py) has validated a file before anything comes here and its messages name the
-// file's fields.
+// Readers of files (xnorlit/packed/check.py, check.cpp) have validated a file before anything comes here, and their
+// messages name the file's fields.
 #pragma once
 
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
-
 #include <limits>
+#include <memory>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -18,11 +17,6 @@
 
 namespace xnorlit {
 
-using Bytes = nanobind::ndarray<const uint8_t, nanobind::c_contig, nanobind::device::cpu>;
-using Floats = nanobind::ndarray<const float, nanobind::c_contig, nanobind::device::cpu>;
-using SignedBytes = nanobind::ndarray<const int8_t, nanobind::c_contig, nanobind::device::cpu>;
-using Ints = nanobind::ndarray<const int32_t, nanobind::c_contig, nanobind::device::cpu>;
-
 // Every product of three extents fits 64 bits, and every window's length 31.
 constexpr int kLargest = 1 << 20;
 // Sums of products of bytes stay within 31 bits.
@@ -32,23 +26,19 @@ constexpr int64_t kLargestSum = (int64_t{1} << 30) - 1;  // doubled, it fits 31 
 
 void require(bool condition, const char* message);
 
-template <typename Number, typename Array>
-std::vector<Number> numbers(const Array& array, int64_t count, const char* what) {
-  if (static_cast<int64_t>(array.size()) != count)
-    throw std::invalid_argument(std::string(what) + ": " + std::to_string(array.size()) + " values, expected " +
-                                std::to_string(count));
-  return std::vector<Number>(array.data(), array.data() + count);
-}
-
 // What a layer is whatever its operands: the map that it reads, where it looks, and what it makes.
 struct Frame {
+  // `window_values`: kernel, stride and padding, each (vertical, horizontal).
   Frame(const std::vector<int>& extents, const std::vector<int>& window_values, int groups, int outputs);
+  // Of a map alone.
+  explicit Frame(const std::vector<int>& extents) : Frame(extents, {1, 1, 1, 1, 0, 0}, 1, 1) {}
 
   int64_t taps() const { return int64_t{window.kernel_y} * window.kernel_x; }
   int64_t octets() const { return (input.channels / groups + 7) / 8; }
   int64_t products() const { return taps() * (input.channels / groups); }
 
-  // At most so many bytes become of weights while a layer loads, on whichever path: xnorlit/packed/memory.py says why.
+  // At most so many bytes become of weights while a layer loads, with whichever instruction set:
+  // xnorlit/packed/memory.py says why.
   int64_t float_bytes() const;
   int64_t double_bytes() const;
   int64_t sign_bytes(int planes) const;
@@ -61,16 +51,48 @@ struct Frame {
   int groups, outputs;
 };
 
+// What a layer's sums are over.
+struct Operand {
+  enum Form { kPixels, kReals, kSigns, kCodes };
+  Form form = kSigns;
+  int bits = 1;                  // of a code
+  bool scaled = false;           // XNOR-Net's K: reals, whose signs are taken and whose magnitudes scale the sums
+  bool ones = false;             // signs beyond the map are +1; in graphs only
+  std::vector<float> mean, std;  // of pixels, one per channel
+};
+Operand::Form operand_form(const std::string& name);
+
+// Weights in planes of bits: [plane][output][kernel row][kernel column][byte], channels of the group from the low bit
+// up.
+struct BitPlanes {
+  std::span<const uint8_t> bits;
+  std::vector<int> factors;
+  int divisor = 1;
+};
+
 // The ending's own settings; the sizes of its arrays are checked when its layer is known.
-EndingSettings bits_ending(const std::vector<int>& pool, bool per_position, int planes, int levels,
+EndingSettings bits_ending(const MaxPool& pool, bool per_position, int planes, int levels,
                            std::vector<int32_t> thresholds, std::vector<float> real_thresholds,
                            std::vector<uint8_t> flips, std::vector<uint8_t> changes);
+EndingSettings reals_ending(const MaxPool& pool, bool per_position, std::vector<Affine> maps);
+EndingSettings sums_ending(const MaxPool& pool);
 MaxPool pool_of(const std::vector<int>& values);
 
-// Refuses an ending that does not fit its layer; `integers` says which thresholds its sums need.
-void check_ending(const EndingSettings& ending, const Frame& frame, bool integers);
-
-BinarySettings binary_settings(const Frame& frame, const Bytes& weights, int bits, bool signed_inputs, bool scaled,
-                               const std::vector<int>& factors, int divisor, bool ones, const EndingSettings& ending);
+// Weights that are not planes: [output][kernel row][kernel column][channel of the group].
+using LayerPointer = std::unique_ptr<Layer>;
+LayerPointer binary_layer(const Isa& isa, const Frame& frame, const Operand& operand, const BitPlanes& weights,
+                          const EndingSettings& ending);
+LayerPointer real_layer(const Isa& isa, const Frame& frame, const Operand& operand, std::span<const float> weights,
+                        const EndingSettings& ending);
+LayerPointer double_layer(const Isa& isa, const Frame& frame, const Operand& operand, std::span<const float> weights,
+                          const EndingSettings& ending);
+LayerPointer real_layer(const Isa& isa, const Frame& frame, const Operand& operand, const BitPlanes& weights,
+                        const EndingSettings& ending);
+// `fill`: the pixel that stands for padding, per channel.
+LayerPointer byte_conv(const Isa& isa, const Frame& frame, std::span<const int8_t> weights,
+                       std::span<const uint8_t> fill, const EndingSettings& ending);
+// The frame's window is its whole map.
+LayerPointer byte_linear(const Isa& isa, const Frame& frame, float step, std::span<const int8_t> weights,
+                         const EndingSettings& ending);
 
 }  // namespace xnorlit

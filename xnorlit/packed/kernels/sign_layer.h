@@ -1,8 +1,8 @@
 // The sign that opens a binary layer behind reals.
 #pragma once
 
+#include "isa.h"
 #include "layer.h"
-#include "path.h"
 #include "pool.h"
 
 namespace xnorlit {
@@ -10,7 +10,7 @@ namespace xnorlit {
 // Reals to signs, sign(0) = +1.
 class SignLayer final : public Layer {
  public:
-  SignLayer(const Path& path, const Shape& input) : path_(path), input_(input) {}
+  SignLayer(const Isa& isa, const Shape& input) : isa_(isa), input_(input) {}
 
   Value input() const override { return {Value::kReals, input_}; }
   Value output() const override { return {Value::kBits, input_}; }
@@ -22,13 +22,13 @@ class SignLayer final : public Layer {
     ThreadPool::instance().run(call.images * input_.height, call.threads, [&](int row) {
       const int image = row / input_.height, y = row % input_.height;
       for (int x = 0; x < input_.width; ++x)
-        path_.pack_signs(in + (int64_t{row} * input_.width + x) * input_.channels, input_.channels,
-                         out + call.out_map.at(image, y, x));
+        isa_.pack_signs(in + (int64_t{row} * input_.width + x) * input_.channels, input_.channels,
+                        out + call.out_map.at(image, y, x));
     });
   }
 
  private:
-  const Path& path_;
+  const Isa& isa_;
   Shape input_;
 };
 

@@ -20,7 +20,7 @@ void TailStep::run(const StepCall& call) const {
         const int count = std::min(kTileChannels, map.channels - channel);
         const TailTile tile = {values, nullptr, row / map.height, row % map.height, x, positions, channel, count, map};
         for (int p = 0; p < positions; ++p) std::copy_n(in + tile.at(p), count, values + p * kTileChannels);
-        path_.tail(ops.data(), static_cast<int>(ops.size()), tile);
+        isa_.tail(ops.data(), static_cast<int>(ops.size()), tile);
       }
     }
   });
@@ -43,9 +43,9 @@ void PoolStep::run(const StepCall& call) const {
           if (y == top && column == left) {
             std::copy_n(from, map_.channels, to);
           } else if (average_) {
-            path_.add_floats(to, from, map_.channels);
+            isa_.add_floats(to, from, map_.channels);
           } else {
-            path_.maximum_float(to, from, map_.channels);
+            isa_.maximum_float(to, from, map_.channels);
           }
         }
       if (average_)

@@ -46,14 +46,14 @@ class BinaryTailStep final : public Step {
 
 class TailStep final : public Step {
  public:
-  TailStep(const Path& path, int in, std::unique_ptr<Tail> tail) : path_(path), in_(in), tail_(std::move(tail)) {}
+  TailStep(const Isa& isa, int in, std::unique_ptr<Tail> tail) : isa_(isa), in_(in), tail_(std::move(tail)) {}
 
   int64_t scratch_bytes(int) const override { return 0; }
   int64_t resident_bytes() const override { return tail_->bytes(); }
   void run(const StepCall& call) const override;
 
  private:
-  const Path& path_;
+  const Isa& isa_;
   int in_;
   std::unique_ptr<Tail> tail_;
 };
@@ -68,12 +68,12 @@ class PlainStep : public Step {
 // The largest of each window, or its sum over the window's size.
 class PoolStep final : public PlainStep {
  public:
-  PoolStep(const Path& path, int in, int out, const Shape& map, const MaxPool& pool, bool average)
-      : path_(path), in_(in), out_(out), map_(map), pool_(pool), average_(average) {}
+  PoolStep(const Isa& isa, int in, int out, const Shape& map, const MaxPool& pool, bool average)
+      : isa_(isa), in_(in), out_(out), map_(map), pool_(pool), average_(average) {}
   void run(const StepCall& call) const override;
 
  private:
-  const Path& path_;
+  const Isa& isa_;
   int in_, out_;
   Shape map_;
   MaxPool pool_;

@@ -5,8 +5,8 @@
 #include <memory>
 #include <vector>
 
+#include "isa.h"
 #include "layer.h"
-#include "path.h"
 
 namespace xnorlit {
 

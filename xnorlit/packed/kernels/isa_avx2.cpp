@@ -4,7 +4,7 @@
 //
 // The table is chosen by the nibbles a and b of two output positions and indexed with the nibbles w of 32 output
 // channels: one shuffle counts 32 channels x 4 products x 2 positions.
-#include "path.h"
+#include "isa.h"
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -325,15 +325,15 @@ int64_t spin_bits(int64_t rounds) {
   return rounds * 2 * 3 * kChannels * 4 * 2;
 }
 
-#include "path_table.inc"
+#include "isa_table.inc"
 
 }  // namespace
 
-const Path* avx2_path() { return &kPath; }
+const Isa* avx2_isa() { return &kIsa; }
 
 }  // namespace xnorlit
 #else
 namespace xnorlit {
-const Path* avx2_path() { return nullptr; }
+const Isa* avx2_isa() { return nullptr; }
 }  // namespace xnorlit
 #endif

@@ -1,8 +1,8 @@
-// The path for any processor: plain C++, which the compiler may vectorise for the architecture's baseline.
+// The instruction set for any processor: plain C++, which the compiler may vectorise for the architecture's baseline.
 #include <cstring>
 #include <utility>
 
-#include "path.h"
+#include "isa.h"
 
 namespace xnorlit {
 namespace {
@@ -77,10 +77,10 @@ int64_t spin_bits(int64_t rounds) {
   return rounds * 4 * 128;
 }
 
-#include "path_table.inc"
+#include "isa_table.inc"
 
 }  // namespace
 
-const Path* portable_path() { return &kPath; }
+const Isa* portable_isa() { return &kIsa; }
 
 }  // namespace xnorlit

@@ -1,11 +1,11 @@
-// Compares one kernel path with the portable one, bit for bit, on what graphs are made of: sums in double, and tails.
-// For the tests that build the kernels otherwise than for Python.
+// Compares the kernels of one instruction set with the portable one, bit for bit, on what graphs are made of: sums in
+// double, and tails. For the tests that build the kernels otherwise than for Python.
 #include <cstdio>
 #include <cstring>
 #include <random>
 #include <vector>
 
-#include "path.h"
+#include "isa.h"
 
 using namespace xnorlit;
 
@@ -25,17 +25,17 @@ bool same(const std::vector<float>& one, const std::vector<float>& other) {
   return std::memcmp(one.data(), other.data(), one.size() * sizeof(float)) == 0;
 }
 
-// The first lanes of one block of weights, of as many lanes as a path has.
-std::vector<float> convolved(const Path& path, const std::vector<double>& input, const std::vector<double>& weights,
+// The first lanes of one block of weights, of as many lanes as an instruction set has.
+std::vector<float> convolved(const Isa& isa, const std::vector<double>& input, const std::vector<double>& weights,
                              int rows, int run, int row_doubles, int outputs) {
-  const int blocks = (outputs + path.float_lanes - 1) / path.float_lanes;
-  std::vector<double> packed(static_cast<size_t>(blocks) * rows * run * path.float_lanes);
+  const int blocks = (outputs + isa.float_lanes - 1) / isa.float_lanes;
+  std::vector<double> packed(static_cast<size_t>(blocks) * rows * run * isa.float_lanes);
   for (int o = 0; o < outputs; ++o)
     for (int k = 0; k < rows * run; ++k)
-      packed[(o / path.float_lanes * rows * run + k) * path.float_lanes + o % path.float_lanes] =
+      packed[(o / isa.float_lanes * rows * run + k) * isa.float_lanes + o % isa.float_lanes] =
           weights[o * rows * run + k];
   std::vector<float> found(static_cast<size_t>(kMaxUnits) * outputs);
-  for (int block = 0; block < blocks; block += path.double_blocks) {
+  for (int block = 0; block < blocks; block += isa.double_blocks) {
     float sums[kMaxUnits * kFloatChannels];
     DoubleTile tile = {};
     tile.units = kMaxUnits;
@@ -43,14 +43,14 @@ std::vector<float> convolved(const Path& path, const std::vector<double>& input,
     tile.rows = rows;
     tile.row_doubles = row_doubles;
     tile.run = run;
-    tile.blocks = std::min(path.double_blocks, blocks - block);
+    tile.blocks = std::min(isa.double_blocks, blocks - block);
     for (int b = 0; b < tile.blocks; ++b)
-      tile.weights[b] = packed.data() + static_cast<size_t>(block + b) * rows * run * path.float_lanes;
+      tile.weights[b] = packed.data() + static_cast<size_t>(block + b) * rows * run * isa.float_lanes;
     tile.sums = sums;
-    path.convolve_double(tile);
-    const int first = block * path.float_lanes;
+    isa.convolve_double(tile);
+    const int first = block * isa.float_lanes;
     for (int u = 0; u < kMaxUnits; ++u)
-      for (int c = first; c < std::min(outputs, first + tile.blocks * path.float_lanes); ++c)
+      for (int c = first; c < std::min(outputs, first + tile.blocks * isa.float_lanes); ++c)
         found[u * outputs + c] = sums[u * kFloatChannels + c - first];
   }
   return found;
@@ -61,7 +61,7 @@ struct Made {
   std::vector<uint32_t> bits;
 };
 
-Made tailed(const Path& path, const std::vector<TailOp>& given, std::vector<float> values,
+Made tailed(const Isa& isa, const std::vector<TailOp>& given, std::vector<float> values,
             const std::vector<int32_t>& sums, const Shape& map, int positions, int channels) {
   Made made = {std::vector<float>(map.values()), std::vector<uint32_t>(map.positions() * words_of(map.channels))};
   std::vector<TailOp> ops = given;
@@ -70,23 +70,23 @@ Made tailed(const Path& path, const std::vector<TailOp>& given, std::vector<floa
     if (op.kind == TailOp::kSign) op.data = made.bits.data();
   }
   const TailTile tile = {values.data(), sums.empty() ? nullptr : sums.data(), 0, 0, 0, positions, 0, channels, map};
-  path.tail(ops.data(), static_cast<int>(ops.size()), tile);
+  isa.tail(ops.data(), static_cast<int>(ops.size()), tile);
   return made;
 }
 
 int main(int, char** arguments) {
-  const Path& path = path_named(arguments[1]);
-  const Path& other = *portable_path();
+  const Isa& isa = isa_named(arguments[1]);
+  const Isa& other = *portable_isa();
   for (int round = 0; round < 200; ++round) {
     const int rows = up_to(4), run = up_to(40), row_doubles = run + kMaxUnits, outputs = up_to(100);
     const auto input = numbers<double>(rows * row_doubles), weights = numbers<double>(outputs * rows * run);
-    const auto one = convolved(path, input, weights, rows, run, row_doubles, outputs);
+    const auto one = convolved(isa, input, weights, rows, run, row_doubles, outputs);
     if (!same(one, convolved(other, input, weights, rows, run, row_doubles, outputs))) return 2;
 
     const int taps = up_to(3), channels = up_to(70);
     const auto wide = numbers<double>(rows * taps * channels), deep = numbers<double>(rows * taps * channels);
     std::vector<float> depth(channels), depth_other(channels);
-    path.convolve_depthwise(wide.data(), taps * channels, rows, taps, deep.data(), channels, channels, depth.data());
+    isa.convolve_depthwise(wide.data(), taps * channels, rows, taps, deep.data(), channels, channels, depth.data());
     other.convolve_depthwise(wide.data(), taps * channels, rows, taps, deep.data(), channels, channels,
                              depth_other.data());
     if (!same(depth, depth_other)) return 3;
@@ -130,7 +130,7 @@ int main(int, char** arguments) {
     }
     add(TailOp::kStore);
     const auto values = numbers<float>(8 * kTileChannels);
-    const Made mine = tailed(path, ops, values, sums, map, positions, count);
+    const Made mine = tailed(isa, ops, values, sums, map, positions, count);
     const Made theirs = tailed(other, ops, values, sums, map, positions, count);
     if (!same(mine.reals, theirs.reals) || mine.bits != theirs.bits) return 4;
   }

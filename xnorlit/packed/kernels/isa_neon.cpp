@@ -1,5 +1,5 @@
 // NEON: xor, count the ones of each byte, add; 4 output channels of 32 input bits in a register.
-#include "path.h"
+#include "isa.h"
 
 #if defined(__aarch64__)
 #include <arm_neon.h>
@@ -86,15 +86,15 @@ int64_t spin_bits(int64_t rounds) {
   return rounds * 12 * 128;
 }
 
-#include "path_table.inc"
+#include "isa_table.inc"
 
 }  // namespace
 
-const Path* neon_path() { return &kPath; }
+const Isa* neon_isa() { return &kIsa; }
 
 }  // namespace xnorlit
 #else
 namespace xnorlit {
-const Path* neon_path() { return nullptr; }
+const Isa* neon_isa() { return nullptr; }
 }  // namespace xnorlit
 #endif

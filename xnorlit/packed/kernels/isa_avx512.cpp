@@ -1,6 +1,6 @@
 // AVX-512 with VPOPCNTDQ: xor, count, add on 16 output channels of 32 input bits each; with VNNI for the byte ends.
 // Every processor that has the one has the other, and the wide registers for bytes.
-#include "path.h"
+#include "isa.h"
 
 #if defined(__AVX512VPOPCNTDQ__) && defined(__AVX512VNNI__)
 #include <immintrin.h>
@@ -148,15 +148,15 @@ int64_t spin_bits(int64_t rounds) {
   return rounds * 16 * 512;
 }
 
-#include "path_table.inc"
+#include "isa_table.inc"
 
 }  // namespace
 
-const Path* avx512_path() { return &kPath; }
+const Isa* avx512_isa() { return &kIsa; }
 
 }  // namespace xnorlit
 #else
 namespace xnorlit {
-const Path* avx512_path() { return nullptr; }
+const Isa* avx512_isa() { return nullptr; }
 }  // namespace xnorlit
 #endif

@@ -9,13 +9,13 @@ VARIABLE = "XNORLIT_KERNEL"
 KNOWN = ("avx512", "avx2", "neon", "portable")
 
 
-def chosen_path() -> str:
+def chosen_isa() -> str:
     """The name of the kernels that new engines use; all of them compute the same integers.
 
     Raises:
         UserError: The environment variable names kernels that do not exist or that this processor cannot run.
     """
-    runnable = _kernels.paths()
+    runnable = _kernels.isas()
     name = os.environ.get(VARIABLE, "")
     if not name:
         return runnable[0]

@@ -1,7 +1,7 @@
-// What an instruction set has to bring: a Path is a table of functions, one table per instruction set.
+// What an instruction set has to bring: a Isa is a table of functions, one table per instruction set.
 //
-// Every path computes the same integers. Only its own translation unit is compiled with its instruction set's flags;
-// the rest of the engine runs on any processor of the architecture and calls through the table.
+// Every instruction set computes the same integers. Only its own translation unit is compiled with its instruction
+// set's flags; the rest of the engine runs on any processor of the architecture and calls through the table.
 #pragma once
 
 #include <cstddef>
@@ -31,7 +31,7 @@ struct BitTile {
   int run;              // words in a row of the window
   const uint8_t* weights[kMaxBlocks];
   int blocks;
-  bool paired;          // the operand was prepared for units of `Path::pair` positions
+  bool paired;          // the operand was prepared for units of `Isa::pair` positions
   int32_t* mismatches;  // out: [unit][position of the unit][kTileChannels]
 };
 
@@ -60,8 +60,9 @@ struct ByteTile {
   int32_t* sums;  // out: [unit][kFloatChannels]
 };
 
-// Real numbers again, products and sums in double, each sum rounded once at its end; every path adds in the order of
-// the window's rows. Products of floats are exact in double, so that it makes no difference whether a path fuses them.
+// Real numbers again, products and sums in double, each sum rounded once at its end; every instruction set adds in the
+// order of the window's rows. Products of floats are exact in double, so that it makes no difference whether an
+// instruction set fuses them.
 struct DoubleTile {
   const double* inputs[kMaxUnits];
   int units;
@@ -111,7 +112,7 @@ struct TailTile {
   }
 };
 
-struct Path {
+struct Isa {
   const char* name;
 
   // --- bits
@@ -183,17 +184,18 @@ struct Path {
 };
 
 // Null where the library was built for another architecture.
-const Path* portable_path();
-const Path* avx2_path();
-const Path* avx512_path();
-const Path* neon_path();
+const Isa* portable_isa();
+const Isa* avx2_isa();
+const Isa* avx512_isa();
+const Isa* neon_isa();
 
 // The inner kernel on a tile that stays in the first-level cache, `rounds` times; products done.
-int64_t spin_tile(const Path& path, int64_t rounds);
+int64_t spin_tile(const Isa& isa, int64_t rounds);
 
-// The paths that this processor can run, fastest first.
-std::vector<const Path*> runnable_paths();
-// The path of that name, or the fastest when `name` is empty. Throws std::invalid_argument that lists what there is.
-const Path& path_named(const std::string& name);
+// The instruction sets that this processor can run, fastest first.
+std::vector<const Isa*> runnable_isas();
+// The instruction set of that name, or the fastest when `name` is empty. Throws std::invalid_argument that lists what
+// there is.
+const Isa& isa_named(const std::string& name);
 
 }  // namespace xnorlit
