@@ -94,7 +94,7 @@ def test_a_method_without_a_packed_form_says_why(summary):
         ("--image-size many", "--image-size: expected a whole number, 1 or more, not 'many'"),
         ("--netwrk alexnet", "xnorlit summary has no option --netwrk. Did you mean --network?"),
         ("-c nowhere.yaml", "the configuration file nowhere.yaml does not exist"),
-        ("--network alexnet --binarizer XNOR", "conv2: XNOR takes the sign of what leaves a ReLU"),
+        ("--network alexnet --binarizer XNOR", "conv2: XNOR takes the sign of a ReLU's output"),
         ("--network alexnet-xnor --image-size 20", "the image is too small for this network"),
     ],
 )

@@ -201,13 +201,13 @@ def test_what_falls_and_rises_cannot_stand_before_a_max_pool():
     model = unkind(table)
     conv, norm, pool = model.conv2
     model.conv2 = nn.Sequential(conv, norm, nn.PReLU(init=-0.5), pool)
-    with pytest.raises(UserError, match="conv2 cannot be packed: what stands before its max pool grows and falls"):
+    with pytest.raises(UserError, match="conv2 cannot be packed: what precedes its max pool is not monotonic"):
         pack(model, image_size=table.image_size, classes=CLASSES)
 
 
 def test_codes_of_reals_that_fall_and_rise_are_refused_by_name():
     model = unkind(KIND, binarizer=ALL["DoReFa"](), layers={"conv3": _TurningReals()})
-    with pytest.raises(UserError, match="conv3 cannot be packed: what follows it makes its codes grow and fall again"):
+    with pytest.raises(UserError, match="conv3 cannot be packed: what follows it makes its codes rise and fall"):
         pack(model, image_size=KIND.image_size, classes=CLASSES)
 
 

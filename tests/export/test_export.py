@@ -183,9 +183,13 @@ class _Halves(XNOR):
         (
             XNOR(),
             {"fc7": _Odd()},
-            "fc7 cannot be packed: _Odd multiplies its sums by a scale of positions that is not K",
+            "fc7 cannot be packed: _Odd multiplies its sums by a scale per position other than K",
         ),
-        (XNOR(), {"conv3": _Lying()}, "conv2 cannot be packed: the next layer makes no 1-bit signs"),
+        (
+            XNOR(),
+            {"conv3": _Lying()},
+            "conv2 cannot be packed: the next layer does not turn its input into 1-bit signs",
+        ),
         (XNOR(), {"conv3": _Halves()}, "conv3 cannot be packed: its weight codes are not integers"),
     ],
 )

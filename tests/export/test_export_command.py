@@ -117,7 +117,7 @@ def test_a_packed_file_is_exported_without_its_run(xnorlit, packed, tmp_path):
     ("words", "message"),
     [
         (["--format", "opnvino"], "no format named opnvino. Did you mean openvino?"),
-        (["--out", "none/net.xml"], "none is no folder. Create it (mkdir -p none), or give another file."),
+        (["--out", "none/net.xml"], "none is not a folder. Create it (mkdir -p none), or give another file."),
         (["--out", "net.bin"], "net.bin: openvino files end in .xml. Give net.xml."),
         (["--out", "folder/net.xml"], "folder/net.xml is a folder. Give the name of a file."),
     ],

@@ -414,7 +414,7 @@ def test_a_layer_of_ones_own_enters_by_registering_its_nodes():
 @pytest.mark.parametrize(
     ("form", "message"),
     [
-        (lambda _: Shift(torch.zeros(8)), "Wrong computes something else than the nodes .*by up to"),
+        (lambda _: Shift(torch.zeros(8)), "Wrong differs from the nodes .*by up to"),
         (lambda _: nn.Sigmoid(), "Wrong is registered as Sigmoid. Expected one or more of Affine, Shift"),
         (lambda _: [], "Wrong is registered as nothing"),
     ],
@@ -426,5 +426,5 @@ def test_a_registration_that_says_something_else_is_refused(form, message):
         model.blocks[1].forward = lambda x: x * 2
     with pytest.raises(xl.UserError, match=f"blocks.1 cannot be packed: {message}"):
         packed_of(model)
-    with pytest.raises(xl.UserError, match="is no class of modules"):
+    with pytest.raises(xl.UserError, match="is not a module class"):
         xl.register_node(Wrong(), form)

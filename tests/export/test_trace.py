@@ -215,7 +215,7 @@ def test_a_network_that_normalises_by_itself_needs_no_mean_and_takes_none():
     found, expected = pack(inside, **own), pack(outside, **OPTIONS)
     assert (found.graph.mean, found.graph.std) == (expected.graph.mean, expected.graph.std)
     np.testing.assert_array_equal(PackedNetwork(*found)(pixels_for()), PackedNetwork(*expected)(pixels_for()))
-    with pytest.raises(UserError, match="the network normalises pixels itself"):
+    with pytest.raises(UserError, match="the network itself normalises the pixels"):
         pack(inside, **OPTIONS)
 
 
@@ -297,7 +297,7 @@ class Refused(nn.Module):
         (lambda m, x, y: torch.sigmoid(y), "sigmoid cannot be packed: it HERE has no packed form; use nn.ReLU"),
         (lambda m, x, y: (y + x) * (y - x), "sub cannot be packed: it HERE has no packed form with these arguments"),
         (lambda m, x, y: y * x, "mul cannot be packed: it HERE has no packed form with .*; leave scales to the layers"),
-        (lambda m, x, y: y[:, :4], "getitem cannot be packed: it HERE has no .*; take every second pixel alone"),
+        (lambda m, x, y: y[:, :4], "getitem cannot be packed: it HERE has no .*; slice by a stride alone"),
         (lambda m, x, y: y.chunk(2, 1)[0], "chunk cannot be packed: it HERE has no packed form; take every second"),
         (lambda m, x, y: torch.cat([x, y], 2), "cat cannot be packed: it HERE has no packed form with .*join whole"),
         (lambda m, x, y: y * m.shift.expand(8, 18, 1), "mul cannot be packed: it HERE takes in .*, which no layer"),
@@ -306,7 +306,7 @@ class Refused(nn.Module):
         (lambda m, x, y: F.adaptive_avg_pool2d(y, 5), "adaptive_avg_pool2d cannot .*18 x 18 to 5 x 5 HERE"),
         (lambda m, x, y: F.interpolate(y, 36), "interpolate cannot be packed: it HERE has no packed form; leave it"),
         (lambda m, x, y: y.max(1, keepdim=True)[0], "max_1 cannot be packed: max HERE has no packed form"),
-        (lambda m, x, y: F.dropout(y), "dropout cannot be packed: it HERE .* drop only where the module trains"),
+        (lambda m, x, y: F.dropout(y), "dropout cannot be packed: it HERE .* drop only in training"),
         (lambda m, x, y: y.permute(0, 2, 3, 1), "permute cannot be packed: it HERE has no .*flatten a map whole"),
         (lambda m, x, y: y if y.sum() > 0 else -y, "Refused cannot be packed: its forward cannot be traced HERE"),
         (lambda m, x, y: y[: int(y.max())], "Refused cannot be packed: its forward cannot be traced HERE"),
@@ -334,8 +334,8 @@ def test_a_function_without_a_packed_form_is_refused_by_its_line(behind, message
         (nn.Upsample(18), "3 cannot be packed: Upsample has no packed form; leave it out"),
         (nn.Conv2d(8, 8, 3, padding=2, dilation=2), r"3 cannot be packed: its dilation is \(2, 2\); use 1"),
         (nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"), "3 cannot be packed: it pads by 'reflect'"),
-        (nn.Conv2d(8, 8, 2, padding="same"), "3 cannot be packed: its padding of 'same' has one zero more"),
-        (BinaryConv2d(8, 8, 2, padding="same", binarizer="XNOR"), "3 cannot be packed: its padding of 'same' has one"),
+        (nn.Conv2d(8, 8, 2, padding="same"), "3 cannot be packed: padding 'same' is uneven for its kernel"),
+        (BinaryConv2d(8, 8, 2, padding="same", binarizer="XNOR"), "3 cannot be packed: padding 'same' is uneven"),
         (nn.MaxPool2d((3, 1), 1, (1, 0)), "3 cannot be packed: its max pool .* is not square"),
         (nn.MaxPool2d(3, 1, 2 - 1, ceil_mode=True), "3 cannot be packed: its max pool .* is not square"),
         (Normalize([1] * 3, [2] * 3), "3 cannot be packed"),
@@ -454,5 +454,5 @@ def test_weights_that_are_not_finite_are_refused_by_name():
 def test_a_network_without_values_is_refused():
     with torch.device("meta"):
         model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(2048, 5))
-    with pytest.raises(UserError, match="0 cannot be packed: Conv2d is on the device meta"):
+    with pytest.raises(UserError, match="0 cannot be packed: Conv2d is on the meta device"):
         pack(model, **OPTIONS)

@@ -211,7 +211,7 @@ def test_the_activation_ahead_of_a_sign_is_what_was_asked_for(kind):
 
 def test_keeping_a_relu_is_refused_where_it_would_kill_a_sign_and_changes_nothing():
     net = torchvision.models.resnet18()
-    with pytest.raises(UserError, match=r"layer1\.0\.conv1: XNOR takes the sign of what leaves a ReLU"):
+    with pytest.raises(UserError, match=r"layer1\.0\.conv1: XNOR takes the sign of a ReLU's output"):
         binarize_(net, "XNOR", skip=["conv1", "fc"], activation="keep")
     assert not any(isinstance(module, BinaryLayer | BatchNorm2d) for module in net.modules())
 
@@ -251,7 +251,7 @@ def test_a_missing_norm_is_put_in_front_and_keeps_the_relu_alive():
     assert block.layer.weight is weight
     assert isinstance(net.classifier[1].norm, BatchNorm1d)
     assert isinstance(net.features[1], nn.ReLU)
-    assert "with a norm in front, features.3.norm" in str(table)
+    assert "with a norm before it, features.3.norm" in str(table)
     ran, dead = dead_signs(net, torch.randn(4, 3, 64, 64))
     assert (len(ran), dead) == (6, set())
 
@@ -264,7 +264,7 @@ def test_a_layer_behind_a_norm_gets_no_second_one():
 
 
 def test_what_is_never_negative_but_no_relu_is_refused_by_name():
-    with pytest.raises(UserError, match=r"2 would take the sign of what leaves Sigmoid"):
+    with pytest.raises(UserError, match=r"2 would take the sign of the output of Sigmoid"):
         binarize_(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Sigmoid(), nn.Conv2d(8, 8, 3)), "XNOR", skip="0")
 
 
@@ -278,7 +278,7 @@ def test_without_a_trace_the_order_within_a_sequential_is_used_with_a_warning():
 
 
 def test_without_a_trace_what_is_not_sure_is_refused_and_a_norm_makes_it_sure():
-    with pytest.raises(UserError, match=r"fc takes signs, and what leads to it is not known.*skip the layer"):
+    with pytest.raises(UserError, match=r"fc takes signs, but what precedes it is unknown.*skip the layer"):
         binarize_(Untraceable(), "XNOR", skip="features.0")
     net = Untraceable()
     with pytest.warns(UserWarning, match="cannot trace"):
@@ -406,17 +406,17 @@ def quantised():
         (lazy, {"skip": "0"}, r"2 is lazy and has no weights yet"),
         (hooked, {"skip": "0"}, r"2 has hooks"),
         (parametrised, {"skip": "0"}, r"2 has a parametrised weight"),
-        (quantised, {}, r"1 is quantised already"),
-        (chain, {"skip": ["0", "convv"]}, r"skip has 'convv', which matches no layer"),
-        (Functional, {"skip": "conv11"}, r"skip has 'conv11', which matches no layer\. Did you mean conv1\?"),
-        (chain, {"layers": {"9": "BWN"}}, r"layers has '9', which matches no layer"),
+        (quantised, {}, r"1 is already quantised"),
+        (chain, {"skip": ["0", "convv"]}, r"'convv' in skip matches no layer"),
+        (Functional, {"skip": "conv11"}, r"'conv11' in skip matches no layer\. Did you mean conv1\?"),
+        (chain, {"layers": {"9": "BWN"}}, r"'9' in layers matches no layer"),
         (chain, {"skip": ["0", "2"]}, r"leaves no layer"),
         (chain, {"activation": "relu"}, r"activation is 'relu'\. Expected one of 'prelu', 'hardtanh'"),
         (chain, {"norm": "always"}, r"norm is 'always'\. Expected one of 'keep', 'missing'"),
         (chain, {"binarizer": "XNORR"}, r"no binarizer named 'XNORR'\. Did you mean XNOR\?"),
         (lambda: nn.Conv2d(3, 8, 3), {}, r"this is one: Conv2d\. Wrap it in nn\.Sequential"),
         (lambda: nn.Sequential(nn.ReLU()), {}, r"no nn\.Conv2d or nn\.Linear"),
-        (lambda: nn.DataParallel(chain()), {}, r"Binarize the module before it is wrapped"),
+        (lambda: nn.DataParallel(chain()), {}, r"Binarize the module before you wrap it"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_in_words_and_changes_nothing(make, arguments, message):

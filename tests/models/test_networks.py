@@ -160,7 +160,7 @@ def test_an_unknown_network_names_the_near_miss():
 
 
 def test_a_sign_behind_a_relu_is_refused():
-    with pytest.raises(UserError, match="conv2: XNOR takes the sign of what leaves a ReLU"):
+    with pytest.raises(UserError, match="conv2: XNOR takes the sign of a ReLU's output"):
         build(network_named("alexnet"), XNOR(), classes=10, image_size=224)
 
 

@@ -62,5 +62,5 @@ def test_dropout_does_not_disturb_the_statistics():
 
 
 def test_no_batch_is_refused():
-    with pytest.raises(UserError, match="no batch was given"):
+    with pytest.raises(UserError, match="no batches were given"):
         recalibrate(nn.BatchNorm1d(1), [])

@@ -46,7 +46,9 @@ def test_what_no_module_that_ran_holds_is_counted_too():
 
 
 def test_without_a_shape_or_a_layer_it_says_what_is_missing():
-    with pytest.raises(UserError, match=r"the shape of one input is needed, such as summary\(net, \(3, 224, 224\)\)"):
+    with pytest.raises(
+        UserError, match=r"does not state the shape of its input. Give it, such as summary\(net, \(3, 224, 224\)\)"
+    ):
         xl.summary(nn.Linear(2, 2))
     with pytest.raises(UserError, match="runs no convolution and no linear layer"):
         xl.summary(nn.Sequential(nn.ReLU()), (3,))

@@ -1,6 +1,6 @@
-"""From a trained network to a file that runs elsewhere: weights to bits, everything between signs to thresholds.
+"""Exports a trained network: weights become bits, and everything between two signs becomes thresholds.
 
-`xl.export` is the function `xnorlit.export.formats.export`, and this package when it is called.
+Calling this package calls `xnorlit.export.formats.export`, so `xl.export` is both the package and the function.
 
 Examples:
     >>> import tempfile
@@ -18,7 +18,7 @@ from typing import Any
 
 
 class _Package(ModuleType):
-    """Importing any module of the package makes the package an attribute of `xnorlit`, in the function's place."""
+    """A callable package: importing any of its modules sets `xnorlit.export`, which hides the function of that name."""
 
     __module__ = __name__
 

@@ -1,4 +1,4 @@
-"""Writes a trained network with its card: the record for programs, and the same as a page."""
+"""Writes the card of a trained network, as JSON for programs and as Markdown for people."""
 
 import hashlib
 import json
@@ -17,15 +17,15 @@ from xnorlit.packed.trained import Card
 
 _TURNS = 200
 _BUSY = 0.5
-"""Processes that wait for a core, over the last minute, beside the one that measures: above it a machine is busy."""
+"""Load average, without the measuring process, above which a machine counts as busy."""
 
 
 def machine(cpu: str, kernels: str) -> str:
-    """Where something is measured now, and beside how much other work.
+    """Describes the machine that measures, and how busy it is.
 
     Args:
         cpu: Name of the processor.
-        kernels: The packed engine's.
+        kernels: Name of the packed engine's kernels.
     """
     others = os.getloadavg()[0] - 1
     busy = f"loaded machine, {others:.0f} other processes at work" if others > _BUSY else "idle machine"
@@ -33,7 +33,7 @@ def machine(cpu: str, kernels: str) -> str:
 
 
 def times(file: Path) -> tuple[float, float]:
-    """Median milliseconds of one picture on one thread, and of loading the file.
+    """Median milliseconds for classifying one picture on one thread, and for loading the file.
 
     Args:
         file: A packed network.
@@ -55,7 +55,7 @@ def _milliseconds(call: Callable[[], object], turns: int = _TURNS) -> float:
 
 
 def sha256(file: Path) -> str:
-    """Of a file."""
+    """The SHA-256 hash of a file."""
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
@@ -64,8 +64,8 @@ def write_card(card: Card, name: str, folder: Path) -> None:
 
     Args:
         card: The card.
-        name: Of the network.
-        folder: Where its file is.
+        name: Name of the network.
+        folder: Folder of its file.
     """
     for suffix, text in ((".json", json.dumps(asdict(card), indent=2) + "\n"), (".md", page(card, name))):
         with atomic.path(folder / f"{name}{suffix}") as scratch:
@@ -77,7 +77,7 @@ def page(card: Card, name: str) -> str:
 
     Args:
         card: The card.
-        name: Of the network.
+        name: Name of the network.
     """
     seeds = ", ".join(f"seed {seed}: {top1:.2f}" for seed, top1 in card.seeds.items())
     low, high = card.interval
@@ -91,13 +91,13 @@ def page(card: Card, name: str) -> str:
         "licence of the data": card.licence,
         "recipe": f"`{card.recipe}`, {card.epochs} epochs: `{card.command}`{remark}",
         "commit": f"`{card.commit[:12] or 'not known'}`{changed}",
-        "top-1 %": f"{card.top1:.2f} [{low:.2f}, {high:.2f}], by the packed network (95 %, Wilson, over images)",
+        "top-1 %": f"{card.top1:.2f} [{low:.2f}, {high:.2f}], of the packed network (95 % Wilson interval over images)",
         "top-5 %": f"{card.top5:.2f}",
-        "seeds, top-1 %": f"{seeds} (training's own evaluation){twin}. Packed: seed {card.seed}, chosen by its number",
+        "seeds, top-1 %": f"{seeds} (training's own evaluation){twin}. The lowest seed, {card.seed}, is packed",
         "packed and evaluated": f"the five likeliest, in order, differ for {differ}",
         "size": f"{card.bytes:,} bytes, {card.ends} ends; {card.float_bytes:,} in fp32",
         "time": f"{card.milliseconds:g} ms a picture, {card.load_milliseconds:g} ms to load: {card.measured_on}",
-        "training": f"{card.train_seconds / 60:.0f} minutes on {card.trained_on}; other work beside it is not known",
+        "training": f"{card.train_seconds / 60:.0f} minutes on {card.trained_on}; other load unknown",
         "sha256": f"`{card.sha256}`",
     }
     table = "".join(f"| {what} | {text} |\n" for what, text in rows.items())

@@ -19,11 +19,11 @@ from xnorlit.packed.graph import Operand
 
 @dataclass(frozen=True)
 class Link:
-    """One layer, with everything up to the next.
+    """One layer, with everything up to the next layer.
 
     Attributes:
         name: The layer's name in the packed network.
-        layer: The layer; one of torch's as one of ours.
+        layer: The layer; a torch layer is converted to one of ours.
         operand: The input of its sums.
         before_pool: Elementwise modules between the layer and the max pool, or the next layer if there is no pool.
         pool: Side, stride and padding of the max pool, if any.
@@ -57,12 +57,12 @@ class Link:
 
     @property
     def gives_reals(self) -> bool:
-        """Whether the output is real: the logits, the next layer's inputs, or those whose magnitudes give its K."""
+        """Whether the output is real: logits, real inputs of the next layer, or inputs whose magnitudes give its K."""
         return self.reads is None or self.reads.form == "reals" or self.reads.scale == "K"
 
     @cached_property
     def scale(self) -> Tensor:
-        """The factor on the sums of codes in the evaluation forward, `(O,)`, in the same arithmetic."""
+        """The factor of the sums of codes, `(O,)`, computed with evaluation's own arithmetic."""
         binarizer, weight = self.layer.binarizer, self.layer.weight
         codes = binarizer.input_codes(self.layer.weight.new_zeros(1, self.layer.channels))
         if codes.scale.numel() != 1:
@@ -80,8 +80,8 @@ class Link:
         """The next layer's input, `(M, O * positions)`, after the pool's largest sums of codes.
 
         Args:
-            sums: One for each output channel, `(M, O)`, or for each channel and position.
-            positions: Positions of the map that a flattening puts side by side; 1 if they do not matter.
+            sums: One per output channel, `(M, O)`, or one per channel and position.
+            positions: Positions of the map that is flattened; 1 if they do not matter.
         """
         alike = sums.shape[1] != self.outputs * positions
         rows = sums if alike else sums.view(-1, self.outputs, positions).transpose(1, 2).reshape(-1, self.outputs)
@@ -96,7 +96,7 @@ class Link:
         """The codes of the next layer's input, `(M, O * positions)`, as bits: 1 for the sign +1.
 
         Raises:
-            UserError: The next layer makes other codes than it states.
+            UserError: The next layer makes codes other than those it declares.
         """
         assert self.reader is not None
         assert self.reads is not None
@@ -107,7 +107,7 @@ class Link:
         codes = (found + 1) / 2 if self.reads.form == "signs" else found
         whole = torch.equal(codes, codes.round()) and codes.min() >= 0 and codes.max() < 2**self.reads.bits
         refuse(
-            not whole, self.name, f"the next layer makes no {self.reads.bits}-bit {self.reads.form} of what it reads"
+            not whole, self.name, f"the next layer does not turn its input into {self.reads.bits}-bit {self.reads.form}"
         )
         return codes.to(torch.int64)
 
@@ -121,7 +121,7 @@ class Link:
 
 
 def is_chain(trace: Trace) -> bool:
-    """Whether a network is a chain of layers, each of which reads the one before: what format version 2 describes."""
+    """Whether each layer reads only the one before it; format version 2 describes such a chain."""
     if not trace.in_line or not trace.steps:
         return False
     layers = [step.module for step in trace.steps if isinstance(step.module, BinaryLayer)]
@@ -130,7 +130,7 @@ def is_chain(trace: Trace) -> bool:
     if any(getattr(layer, "padding_mode", "zeros") != "zeros" for layer in layers):
         return False
     if any(isinstance(step.module, Conv2d | Linear) for step in trace.steps):
-        return False  # Real layers that round once ask for equal reals, which nodes have.
+        return False  # Real layers that round once require equal reals, which only nodes give.
     pools = 0
     for step in trace.steps:
         pools = 0 if isinstance(step.module, LAYERS) else pools + isinstance(step.module, nn.MaxPool2d)
@@ -146,7 +146,7 @@ def links(steps: Sequence[Step]) -> list[Link]:
         steps: Of a traced network.
 
     Raises:
-        UserError: Something in the network has no packed form.
+        UserError: A part of the network has no packed form.
     """
     places = [i for i, step in enumerate(steps) if isinstance(step.module, LAYERS)]
     if not places:
@@ -164,12 +164,13 @@ def links(steps: Sequence[Step]) -> list[Link]:
 
 
 def as_ours(step: Step) -> BinaryLayer:
-    """The layer as one of ours; one of torch's with the same weights and real operands."""
+    """The layer as one of ours; a torch layer keeps its weights and gets real operands."""
     name, module = step.name, step.module
     check_finite(module, name)
     if isinstance(module, nn.Conv2d):
-        refuse(module.dilation != (1, 1), name, f"its dilation is {module.dilation}{step.place}; use 1")
-        refuse(module.padding_mode != "zeros", name, f"it pads by {module.padding_mode!r}{step.place}; use 'zeros'")
+        refuse(module.dilation != (1, 1), name, f"dilation is {module.dilation}{step.place}; use 1")
+        mode = module.padding_mode
+        refuse(mode != "zeros", name, f"padding_mode is {mode!r}{step.place}; use 'zeros'")
         channels = module.in_channels, module.out_channels
         window: tuple[Any, ...] = module.kernel_size, module.stride, module.padding
         layer = BinaryConv2d(*channels, *window, groups=module.groups, binarizer="Float", initialise=lambda _: None)
@@ -183,11 +184,11 @@ def as_ours(step: Step) -> BinaryLayer:
         layer.weight = nn.Parameter(module.weight.detach())
         layer.bias = None if module.bias is None else nn.Parameter(module.bias.detach())
     if isinstance(layer, BinaryConv2d):
-        uneven = f"its padding of 'same' has one zero more on one side{step.place}; use an odd kernel"
+        uneven = f"padding 'same' is uneven for its kernel{step.place}; use an odd kernel"
         refuse(layer.trailing != (0, 0), name, uneven)
         kernel, _, padding = layer.window
         wide = any(zeros >= side for zeros, side in zip(padding, kernel, strict=True))
-        refuse(wide, name, f"its padding {padding} is as wide as its kernel {kernel}{step.place}; use less")
+        refuse(wide, name, f"padding {padding} is not smaller than kernel {kernel}{step.place}; use less padding")
     return layer
 
 
@@ -206,13 +207,13 @@ def _link(
         parts[at].append(layer.post_layer)
     for _, module, place, _ in between:
         if isinstance(module, nn.MaxPool2d):
-            refuse(at != "before_pool", name, f"a second max pool, or one behind a flattening, follows it{place}")
+            refuse(at != "before_pool", name, f"a second max pool, or a max pool after a flattening, follows it{place}")
             pool, at = square_pool(module, name, place), "after_pool"
         elif isinstance(module, nn.Flatten):
             at = "after_flatten"
         elif isinstance(module, DuplicateChannels):
             grouped = getattr(layer, "groups", 1) > 1
-            refuse(grouped, name, f"its outputs occur twice{place}, and it has groups; use a network without")
+            refuse(grouped, name, f"it has groups and its outputs are duplicated{place}; use a network without groups")
             parts = {part: [Halves(module) for module in found] for part, found in parts.items()}
             copies *= 2
         else:

@@ -1,4 +1,4 @@
-"""The formats that a packed network is exported to, and the writing of one: all of its files, or none."""
+"""Export formats of a packed network. An export writes all of its files, or none."""
 
 import os
 import shutil
@@ -18,16 +18,16 @@ from xnorlit.export.pack import Packed, pack
 
 
 class Format(NamedTuple):
-    """A format.
+    """An export format.
 
     Attributes:
         about: What it is, for the terminal.
-        suffix: Of the file that names the network.
-        runtime: What runs it.
-        write: From a packed network to its files in a folder: graph, tensors, folder, name, whether its input is
-            normalised; gives the files, the one that needs the others last.
-        network: From its file, a batch and a number of threads to a function of images.
-        advice: What its user has to know, in one line.
+        suffix: Suffix of the main file.
+        runtime: The runtime that runs it.
+        write: Writes the files of a packed network, from its graph, tensors, folder, name and whether its input is
+            normalised. Returns them, the main file last.
+        network: Makes a function of images from the main file, a batch size and a number of threads.
+        advice: One line that its user needs to know.
     """
 
     about: str
@@ -60,7 +60,7 @@ class Exported:
 
     Attributes:
         format: Name of the format.
-        files: All files; the last one names the network.
+        files: All files, the main file last.
     """
 
     format: str
@@ -68,7 +68,7 @@ class Exported:
 
     @property
     def bytes(self) -> int:
-        """Of all files."""
+        """Total size of the files."""
         return sum(file.stat().st_size for file in self.files)
 
     def __str__(self) -> str:
@@ -84,22 +84,23 @@ def export(
     normalized_input: bool = False,
     **packing: Any,
 ) -> Exported:
-    """Writes a trained network for another runtime: OpenVINO or ONNX.
+    """Exports a trained network to OpenVINO or ONNX.
 
-    It computes what the packed network computes: the integers of its binary layers are the module's in evaluation.
+    It computes what the packed network computes: the integers of its binary layers are those of the module's
+    evaluation.
     `docs/export.md` says what each format keeps, and how to run it.
 
     Args:
         network: A module in any mode, or what `pack` gave.
-        file: Its file; an existing one is replaced. The ending of the format may be left out.
+        file: Output file; an existing file is replaced. The format's suffix may be omitted.
         format: `openvino`, `onnx`, or `onnx-qdq`, which stores few-bit weights in 8 bits.
-        normalized_input: Whether the exported network reads fp32 `[N, 3, S, S]`, normalised already, instead of uint8
+        normalized_input: Whether the exported network reads normalised fp32 `[N, 3, S, S]` instead of uint8
             `[N, S, S, 3]`.
         packing: For a module, the arguments of `pack`: `image_size`, `classes`, and so on.
 
     Raises:
-        UserError: There is no such format, its package is missing, or the network cannot be expressed; the message says
-            which layer, and what to use instead.
+        UserError: There is no such format, its package is missing, or the format cannot express a layer; the message
+            names the layer and what to use instead.
 
     Examples:
         >>> import tempfile
@@ -122,7 +123,7 @@ def export(
     if not isinstance(network, Packed):
         network = pack(network, **packing)
     elif packing:
-        raise TypeError(f"{min(packing)}: goes with a module; the network is packed already")
+        raise TypeError(f"{min(packing)}: the network is packed already. Give this argument with a module only.")
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
     try:
         made = chosen.write(*network, scratch, target.stem, normalized_input=normalized_input)
@@ -139,7 +140,7 @@ def format_named(name: str) -> Format:
     """A format by its name.
 
     Raises:
-        UserError: There is none.
+        UserError: There is no format of that name.
     """
     if name not in FORMATS:
         raise UserError(f"no format named {name}.{did_you_mean(name, FORMATS)} Known: {', '.join(FORMATS)}.")
@@ -147,16 +148,16 @@ def format_named(name: str) -> Format:
 
 
 def placed(file: Path, format: str) -> Path:
-    """The file that an export is written to, whose folder exists.
+    """The main file of an export, in a folder that exists.
 
     Raises:
-        UserError: The folder does not exist, or the file has the ending of something else.
+        UserError: The folder does not exist, or the file has another format's suffix.
     """
     suffix = FORMATS[format].suffix
     if file.suffix not in ("", suffix) or not file.name:
         raise UserError(f"{file}: {format} files end in {suffix}. Give {file.with_suffix(suffix).name or 'a name'}.")
     if not file.parent.is_dir():
-        raise UserError(f"{file.parent} is no folder. Create it (mkdir -p {file.parent}), or give another file.")
+        raise UserError(f"{file.parent} is not a folder. Create it (mkdir -p {file.parent}), or give another file.")
     if file.with_suffix(suffix).is_dir():
         raise UserError(f"{file.with_suffix(suffix)} is a folder. Give the name of a file.")
     if not os.access(file.parent, os.W_OK):

@@ -1,4 +1,4 @@
-"""Functions that a forward calls, as the modules that do the same."""
+"""Modules that replace the functions a forward calls."""
 
 import operator
 from collections.abc import Callable, Iterator
@@ -18,8 +18,8 @@ class Moving(NamedTuple):
     """An argument of a call that depends on the images.
 
     Attributes:
-        source: What makes it.
-        shape: Its shape for some images.
+        source: The node that computes it.
+        shape: Its shape in the traced pass.
     """
 
     source: Any
@@ -32,7 +32,7 @@ class Call(NamedTuple):
     Attributes:
         args: Its arguments: `Moving`, or Python values and tensors.
         kwargs: Likewise, by name.
-        found: Shape of its result.
+        found: Shape of the result.
     """
 
     args: tuple[Any, ...]
@@ -46,11 +46,11 @@ class Call(NamedTuple):
 
 
 class Form(NamedTuple):
-    """What a call does.
+    """The module form of a call.
 
     Attributes:
-        module: The module that does it.
-        inputs: What that reads.
+        module: The module that computes the same.
+        inputs: What it reads.
     """
 
     module: nn.Module
@@ -66,7 +66,7 @@ def _moving(values: Any) -> Iterator[Moving]:
 
 
 def form_of(target: Any, call: Call) -> Form | None:
-    """What a call does; None where nothing in a packed network does it with these arguments.
+    """The module form of a call; None if a packed network has none for these arguments.
 
     Args:
         target: The function, or the name of a method.
@@ -88,7 +88,7 @@ def known(target: Any) -> bool:
 
 
 def elementwise(make: Callable[..., nn.Module | None]) -> Callable[[Call], nn.Module | None]:
-    """From the arguments behind the first, which alone depends on the images."""
+    """A maker for calls whose first argument alone depends on the images; `make` receives the other arguments."""
 
     def of(call: Call) -> nn.Module | None:
         rest = {key: value for key, value in call.kwargs.items() if key not in ("input", "self")}
@@ -99,7 +99,7 @@ def elementwise(make: Callable[..., nn.Module | None]) -> Callable[[Call], nn.Mo
 
 # --- arithmetic -------------------------------------------------------------------------------------------------------
 def _numbers(value: Any, shape: Shape) -> Tensor | None:
-    """A constant as one number per channel of a value of that shape."""
+    """A constant as one number per channel, for a value of that shape."""
     if isinstance(value, int | float):
         return torch.full((shape[1],), float(value))
     if not isinstance(value, Tensor) or not value.is_floating_point():
@@ -113,7 +113,7 @@ def _numbers(value: Any, shape: Shape) -> Tensor | None:
 
 
 def _pair(call: Call) -> tuple[Any, Any] | None:
-    """The two operands of a call that has nothing besides."""
+    """The two operands of a call without other arguments."""
     rest = dict(call.kwargs)
     given = [*call.args, *(rest.pop(key) for key in ("input", "other") if key in rest)]
     return (given[0], given[1]) if len(given) == 2 and all(value == 1 for value in rest.values()) else None
@@ -202,14 +202,14 @@ def average_pool(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> nn.Module | None:
-    """The average pool of these arguments of torch's; None where it is not square, or counts its pixels otherwise."""
+    """Torch's average pool as a node; None if it is not square or divides by another number of pixels."""
     sides = [square(kernel_size), square(kernel_size if stride in (None, (), []) else stride), square(padding)]
     odd = ceil_mode or divisor_override is not None or (sides[2] != 0 and not count_include_pad)
     return None if odd or None in sides else AveragePool(*(int(side) for side in sides if side is not None))
 
 
 def square(value: Any) -> int | None:
-    """Of an argument that may be one number or two: the number; None where two differ."""
+    """One number from an argument that may be one or two; None if the two differ."""
     pair = tuple(value) if isinstance(value, tuple | list) else (value,)
     return int(next(iter(pair))) if len(set(pair)) == 1 and len(pair) <= 2 else None
 

@@ -1,8 +1,8 @@
-"""A traced network as the nodes of a packed graph: what is written where a network is no chain.
+"""A traced network as the nodes of a packed graph, for networks that are not chains.
 
-Reals between nodes are those of the evaluation, bit for bit. Bits are made in one of two places: at the ending of the
-layer that only one binary layer reads, by thresholds on its sums, or by a node of their own, by thresholds on reals.
-Both are found by running the modules in between.
+Reals between nodes equal those of evaluation bit for bit. Bits arise in one of two places. If only one binary layer
+reads a layer, that layer's ending makes them, by thresholds on its sums. Otherwise a node of its own makes them, by
+thresholds on reals. Running the modules in between finds both kinds of thresholds.
 """
 
 import math
@@ -31,20 +31,20 @@ from xnorlit.models.built import DuplicateChannels
 from xnorlit.packed import graph as packed
 from xnorlit.packed.graph import PIXELS, Ending, Layer, Map, Node, Operand, Weights, Window
 
-NOTHING = (1.0,)  # the slopes of a layer's ending that bends nothing
+NOTHING = (1.0,)  # slopes of an ending without a kink
 
 
 @dataclass
 class _Op:
-    """One operation; its name is that of its value.
+    """One operation; its value has its name.
 
     Attributes:
-        name: In the packed network.
+        name: Its name in the packed network.
         module: A layer of ours, a node's module, a max pool or a flattening.
-        inputs: The operations whose values it reads; None for the pixels.
-        shape: Of its value for one image, as torch has it.
+        inputs: The operations that it reads; None for the pixels.
+        shape: Shape of its value for one image, in torch's order.
         place: Where the user's code calls it.
-        users: The operations that read it, one for each reading.
+        users: The operations that read it, one entry per read.
     """
 
     name: str
@@ -56,25 +56,25 @@ class _Op:
 
     @property
     def takes_codes(self) -> bool:
-        """Whether it is a layer that reads signs or codes."""
+        """Whether this is a layer that reads signs or codes."""
         return isinstance(self.module, BinaryLayer) and self.module.binarizer.input_bits < 32
 
     @property
     def elementwise(self) -> bool:
-        """Whether it changes each real by itself."""
+        """Whether it maps each real independently."""
         return isinstance(self.module, nodes.NODES)
 
 
 class _Bits(NamedTuple):
-    """How the bits that a layer reads are made.
+    """Where the bits that a layer reads come from.
 
     Attributes:
-        source: What they are made of: a layer, whose ending they are, or any reals.
-        ending: Of a layer, packed with its ending in bits; None where a node makes the bits.
-        tensors: Of that layer.
-        threshold: Of the node, by channel.
-        flip: Likewise.
-        pool: A max pool of the bits, behind the node.
+        source: The layer whose ending makes them, or the reals that a node compares.
+        ending: The layer, packed with an ending in bits; None if a node makes the bits.
+        tensors: Tensors of that layer.
+        threshold: Threshold of the node, per channel.
+        flip: Whether the node inverts a bit, per channel.
+        pool: A max pool of the bits, after the node.
     """
 
     source: _Op
@@ -89,9 +89,9 @@ class _Value(NamedTuple):
     """A value of the packed graph.
 
     Attributes:
-        name: Of its node.
+        name: Name of its node.
         map: Its extents.
-        order: Of what is flattened in torch: the map that was.
+        order: For a value that torch has flattened, the map before the flattening.
     """
 
     name: str
@@ -110,10 +110,10 @@ def packed_nodes(trace: Trace, ends: str = "float") -> tuple[tuple[Node, ...], T
 
     Args:
         trace: The network.
-        ends: Whether the convolutions of the pixels compute in 8 bits, `int8`, or exactly, `float`.
+        ends: Whether the convolutions of the pixels compute in 8 bits (`int8`) or exactly (`float`).
 
     Raises:
-        UserError: Something in the network has no packed form.
+        UserError: A part of the network has no packed form.
     """
     ops = _operations(trace)
     refuse(
@@ -126,7 +126,7 @@ def packed_nodes(trace: Trace, ends: str = "float") -> tuple[tuple[Node, ...], T
 
 
 def _warn_of_rounding(trace: Trace, ops: Sequence[_Op]) -> None:
-    """Says which modules round as torch's kernels please, where signs come after them."""
+    """Warns of modules that round as torch's kernels do and whose values become signs."""
     if not any(op.takes_codes for op in ops):
         return
 
@@ -139,8 +139,8 @@ def _warn_of_rounding(trace: Trace, ops: Sequence[_Op]) -> None:
     if names := [step.name for step in trace.steps if loose(step.module)]:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         warnings.warn(
-            f"pack: {', '.join(names[:3])}{more} round as torch's kernels do, which the packed network repeats up to a "
-            "last bit, so that a sign may differ in one image of fifty. Use xl.Conv2d and xl.BatchNorm2d, or call "
+            f"pack: {', '.join(names[:3])}{more} round as torch's kernels do. The packed network matches them up to "
+            "the last bit, so a sign may differ in one image of fifty. Use xl.Conv2d and xl.BatchNorm2d, or call "
             "binarize_, for equal signs.",
             stacklevel=4,
         )
@@ -148,7 +148,7 @@ def _warn_of_rounding(trace: Trace, ops: Sequence[_Op]) -> None:
 
 # --- operations -------------------------------------------------------------------------------------------------------
 def _operations(trace: Trace) -> list[_Op]:
-    """The steps taken apart into operations of the engine, each behind those that it reads."""
+    """The steps as operations of the engine, in an order in which each follows those it reads."""
     made: dict[str, _Op | None] = {IMAGES: None}
     ops: list[_Op] = []
     names: set[str] = {PIXELS}
@@ -183,7 +183,7 @@ def _operations(trace: Trace) -> list[_Op]:
             inputs = [add(f"{name}.rectified", nodes.TwoSlope(1.0, 0.0), inputs, given, place)]
         op = add(name, layer, inputs, shape, place)
         if layer.shortcut:
-            refuse(made[step.inputs[0]] is None, name, f"it adds the pixels to what it makes of them{place}")
+            refuse(made[step.inputs[0]] is None, name, f"its shortcut adds the pixels{place}")
             op = add(f"{name}.sum", nodes.Add(), [op, made[step.inputs[0]]], shape, place)
         if layer.post_layer is not None:
             for i, part in enumerate(_parts(layer.post_layer, name, place, shape)):
@@ -193,7 +193,7 @@ def _operations(trace: Trace) -> list[_Op]:
 
 
 def _parts(module: nn.Module, name: str, place: str, shape: Sequence[int]) -> Iterator[nn.Module]:
-    """The nodes of a module that is no layer; a max pool, an average and a flattening are their own."""
+    """The nodes of a module other than a layer; max pools, averages and flattenings stay modules."""
     if type(module) in nodes.registered():
         yield from nodes.nodes_of(module, name, (2, *shape))
     elif isinstance(module, nn.Sequential):
@@ -222,7 +222,7 @@ def _parts(module: nn.Module, name: str, place: str, shape: Sequence[int]) -> It
         yield module
     else:
         known = isinstance(module, nn.Flatten) or type(module).__module__ == nodes.__name__
-        why = f"{type(module).__name__} follows it{place}, which has no packed form; register it by register_node"
+        why = f"{type(module).__name__} follows it{place} and has no packed form; register it with register_node"
         refuse(not known, name, why)
         yield module
 
@@ -244,7 +244,7 @@ def _map(shape: Sequence[int]) -> Map:
 
 # --- bits -------------------------------------------------------------------------------------------------------------
 def _for_bits_alone(op: _Op) -> bool:
-    """Whether only signs or codes of a value are taken, directly or behind elementwise operations."""
+    """Whether a value is read only as signs or codes, directly or through elementwise operations."""
     return bool(op.users) and all(
         user.takes_codes or ((user.elementwise or isinstance(user.module, nn.Flatten)) and _for_bits_alone(user))
         for user in op.users
@@ -252,17 +252,17 @@ def _for_bits_alone(op: _Op) -> bool:
 
 
 def _bits(reader: _Op, pixels: Map) -> _Bits:
-    """How the bits that a layer reads are made, of an image of those extents."""
+    """Where the bits that a layer reads come from, for an image of those extents."""
     before = reader.inputs[0]
     operand = operand_of(reader.module, reader.name, first=before is None)  # type: ignore[arg-type]
     kind = type(reader.module.binarizer).__name__
-    scaled = f"{kind} scales its sums by magnitudes of inputs (K){reader.place}, which no graph repeats; train without"
+    scaled = f"{kind} scales its sums by input magnitudes (K){reader.place}, which graphs lack; train without K"
     refuse(operand.scale == "K", reader.name, scaled)
     assert before is not None
     if found := _at_ending(reader, before, operand, pixels):
         return found
     bits = f"{operand.bits} bit{'s' if operand.bits > 1 else ''}"
-    many = f"{kind} reads codes of {bits} of a sum, or of what others read too; use a method of signs"
+    many = f"{kind} reads codes of {bits} of a sum or of a value with other readers; use a binarizer of signs"
     refuse(operand.form != "signs", reader.name, f"{many}{reader.place}")
     between: list[_Op] = []
     source = before
@@ -303,7 +303,7 @@ def _tensors(module: nn.Module) -> Iterator[Tensor]:
 
 
 def _thresholds(reader: _Op, between: Sequence[_Op]) -> tuple[np.ndarray, np.ndarray]:
-    """Thresholds and flips on a value, by channel in torch's order, of the signs that a layer takes behind modules."""
+    """Thresholds and flips, per channel in torch's order, that give a layer's signs from the value before `between`."""
     layer, start = reader.module, reader.inputs[0] if not between else between[0].inputs[0]
     assert isinstance(layer, BinaryLayer)
     assert start is not None
@@ -318,7 +318,8 @@ def _thresholds(reader: _Op, between: Sequence[_Op]) -> tuple[np.ndarray, np.nda
         signs = layer.binarizer.input_values(x).signs if layer.binarizer.two_valued else None
         values = layer.binarizer.input_codes(x).values if signs is None else signs
         ours = torch.equal(values.abs(), torch.ones_like(values))
-        refuse(not ours, reader.name, f"{type(layer.binarizer).__name__} makes no signs of what it reads{reader.place}")
+        kind = type(layer.binarizer).__name__
+        refuse(not ours, reader.name, f"{kind} does not turn its input into signs{reader.place}")
         return (values.reshape(len(x), channels) > 0).to(torch.int64)
 
     steps = real_steps(codes, channels, reader.name)
@@ -326,7 +327,7 @@ def _thresholds(reader: _Op, between: Sequence[_Op]) -> tuple[np.ndarray, np.nda
 
 
 def _at_ending(reader: _Op, before: _Op, operand: Operand, pixels: Map) -> _Bits | None:
-    """Bits that the layer before makes itself; None where other parts read what it makes, or it gives reals alone."""
+    """Bits that the layer before makes itself; None if it has other readers or can only give reals."""
     found: list[_Op] = []
     op = before
     while op.elementwise or isinstance(op.module, nn.Flatten | nn.MaxPool2d):
@@ -376,7 +377,7 @@ def _at_ending(reader: _Op, before: _Op, operand: Operand, pixels: Map) -> _Bits
 
 # --- writing ----------------------------------------------------------------------------------------------------------
 class _Writer:
-    """Writes the nodes that the logits need, in order.
+    """Writes the nodes that the logits depend on, in order.
 
     Args:
         ops: All operations.
@@ -404,7 +405,7 @@ class _Writer:
         last = self.values[id(self.ops[-1])]
         if last.order is not None and not last.solid:
             last = self._solid(last)
-        refuse(last.solid, self.ops[-1].name, "a flattened map gives the logits; put a linear layer behind it")
+        refuse(last.solid, self.ops[-1].name, "a flattened map gives the logits; put a linear layer after it")
         return tuple(self.nodes), self.tensors
 
     def _needed(self) -> set[int]:
@@ -431,7 +432,7 @@ class _Writer:
         return name
 
     def _solid(self, value: _Value) -> _Value:
-        """A flattened map as such in the packed network."""
+        """The value, flattened in the packed network too."""
         if value.order is None or value.solid:
             return value
         name = self._free(f"{value.name}.flat")
@@ -448,7 +449,7 @@ class _Writer:
             return self._elementwise(op, inputs[0])
         if any(each.order is not None for each in inputs):
             same = len({each.order for each in inputs}) == 1 and isinstance(op.module, nodes.Add)
-            refuse(not same, op.name, f"it reads a flattened map of several positions{op.place}; flatten behind it")
+            refuse(not same, op.name, f"it reads a flattened map of several positions{op.place}; flatten after it")
             inputs = [self._solid(each) for each in inputs] if len({each.map for each in inputs}) > 1 else inputs
         form, at = self._form(op), _map(op.shape)
         return self._add(op.name, inputs, form, {}, inputs[0].map if isinstance(op.module, nodes.Add) else at)
@@ -470,7 +471,7 @@ class _Writer:
         if isinstance(module, nodes.Clip):
             return self._add(op.name, [given], packed.Clip(module.low, module.high), {}, given.map)
         if given.order is not None and numbers:
-            # Of a flattened map each position has numbers of its own, in torch's order.
+            # Each position of a flattened map has its own numbers, in torch's order.
             given = self._solid(given)
             numbers = {key: _in_order(values, given.order) for key, values in numbers.items() if given.order}
         tensors = {key: values.expand(given.map.channels).numpy() for key, values in numbers.items()}
@@ -491,7 +492,7 @@ class _Writer:
             flat = layer.window is None
             plain = operand.form != "reals" or reads_plainly(layer.binarizer, layer.channels, flat=flat)
             kind = type(layer.binarizer).__name__
-            refuse(not plain, op.name, f"{kind} shifts or scales the reals that it reads{op.place}")
+            refuse(not plain, op.name, f"{kind} shifts or scales its real inputs{op.place}")
             link = Link(op.name, layer, operand, (), None, (), (), None, None, 1)
             found, tensors = (
                 _two_valued(link, order or given.map)
@@ -517,7 +518,7 @@ class _Writer:
         return node._replace(order=None)
 
     def _operand(self, op: _Op) -> _Value:
-        """What a layer reads: reals, the pixels, or bits, which are made here unless the layer before makes them."""
+        """What a layer reads: reals, pixels or bits. Makes the bits here unless the layer before makes them."""
         made = self.bits.get(id(op))
         if made is None:
             return self.pixels if op.inputs[0] is None else self.values[id(op.inputs[0])]
@@ -544,7 +545,7 @@ class _Writer:
 
 
 def _in_order(values: Tensor, order: Map | None) -> Tensor:
-    """Numbers of a flattened map from torch's order, channel by channel, to that of the engine."""
+    """Numbers of a flattened map, reordered from torch's order (channel by channel) to the engine's."""
     assert order is not None
     if values.numel() == 1 or values.numel() == order.channels:
         return values
@@ -552,7 +553,7 @@ def _in_order(values: Tensor, order: Map | None) -> Tensor:
 
 
 def _flattened(weight: np.ndarray, weights: Weights, order: Map) -> np.ndarray:
-    """Weights of a map `(..., H, W, C)` as those of its flattened values."""
+    """Weights `(..., H, W, C)` of a map, reordered for its flattened values."""
     if weights.form == "float":
         return weight.reshape(len(weight), 1, 1, -1)
     bits = np.unpackbits(weight, axis=-1, count=order.channels, bitorder="little")
@@ -560,7 +561,7 @@ def _flattened(weight: np.ndarray, weights: Weights, order: Map) -> np.ndarray:
 
 
 def _two_valued(link: Link, at: Map) -> tuple[Layer, Tensors]:
-    """A layer whose operands are pairs of values, as sums of signs and what their centres bring."""
+    """A layer of two-valued operands, as sums of signs plus the contribution of their centres."""
     layer = link.layer
     weights = layer.binarizer.weight_values(layer.weight)
     inputs = layer.binarizer.input_values(layer.weight.new_zeros(1, layer.channels))

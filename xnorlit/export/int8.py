@@ -14,24 +14,24 @@ FURTHEST = 2**31 - 1
 
 
 def int8_conv(layer: Layer, tensors: Tensors, mean: Sequence[float], std: Sequence[float]) -> tuple[Layer, Tensors]:
-    """A float convolution of the pixels as a convolution of their bytes.
+    """A float convolution of the pixels as an integer convolution of their bytes.
 
     With `w' = w / std` and `q = round(w' / s)`, `s` per output channel, the convolution of normalised pixels is
-    `s * (sum q p - sum q mean)`, so a threshold t of the one is `ceil(t / s + sum q mean)` of `sum q p`. A padded tap
-    is 0 after the normalisation: the mean, rounded to a pixel.
+    `s * (sum q p - sum q mean)`, so a threshold t becomes `ceil(t / s + sum q mean)` on `sum q p`. A padded tap
+    is 0 after normalisation, which is the mean before it, rounded to a whole pixel value.
 
     Args:
         layer: The float layer.
-        tensors: Its weight `(O, kh, kw, C)` and those of its ending.
+        tensors: Its weight `(O, kh, kw, C)` and the tensors of its ending.
         mean: Per channel, 0 to 255.
         std: Per channel, 0 to 255.
 
     Raises:
-        UserError: It is a linear layer, or has groups.
+        UserError: The layer is linear, or has groups.
     """
     if layer.window is None or layer.groups > 1:
         raise UserError(
-            f"{layer.name} cannot be packed in int8: it is no convolution of all channels. Keep the ends in float."
+            f"{layer.name} cannot be packed in int8: it is not a convolution without groups. Keep the ends in float."
         )
     means = np.asarray(mean, np.float64)
     weight, scale = _quantized(tensors["weight"] / np.asarray(std, np.float64))
@@ -49,20 +49,20 @@ def int8_conv(layer: Layer, tensors: Tensors, mean: Sequence[float], std: Sequen
 
 
 def int8_linear(layer: Layer, tensors: Tensors, inputs: np.ndarray) -> tuple[Layer, Tensors]:
-    """A float linear layer on bytes: inputs in 256 levels from 0 to the largest in calibration.
+    """A float linear layer on bytes: 256 input levels from 0 to the largest calibration input.
 
     Args:
         layer: The float layer.
-        tensors: Its weight `(O, H, W, C)` and those of its ending.
+        tensors: Its weight `(O, H, W, C)` and the tensors of its ending.
         inputs: The layer's inputs on the calibration images, before rounding.
 
     Raises:
-        UserError: Inputs are negative, or none is above zero.
+        UserError: An input is negative, or no input is positive.
     """
     if not inputs.size or inputs.min() < 0 or inputs.max() <= 0:
         raise UserError(
-            f"{layer.name} cannot be packed in int8: its inputs on the calibration images lie between "
-            f"{inputs.min(initial=0):g} and {inputs.max(initial=0):g}, where a layer behind a ReLU is expected. "
+            f"{layer.name} cannot be packed in int8: on the calibration images its inputs lie between "
+            f"{inputs.min(initial=0):g} and {inputs.max(initial=0):g}, expected inputs after a ReLU. "
             "Keep the ends in float."
         )
     step = float(np.float32(inputs.max() / LEVELS))

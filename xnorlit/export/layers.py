@@ -22,11 +22,11 @@ def packed_layer(link: Link, at: Map) -> tuple[Layer, Tensors]:
     """The packed form of a link that reads the map `at`.
 
     Args:
-        link: The layer, with everything up to the next.
-        at: Its input map; the unflattened extents of a flattened one.
+        link: The layer, with everything up to the next layer.
+        at: Its input map; for a flattened map, the extents before the flattening.
 
     Raises:
-        UserError: It has none.
+        UserError: It has no packed form.
     """
     codes = link.layer.binarizer.weight_codes(link.layer.weight).values
     window = link.layer.window and Window(*link.layer.window)
@@ -55,7 +55,7 @@ def packed_layer(link: Link, at: Map) -> tuple[Layer, Tensors]:
 
 
 def _largest_sum(layer: Layer, products: int) -> float:
-    """A bound on the magnitude of a layer's sums."""
+    """An upper bound on the magnitude of a layer's sums."""
     if not layer.integer:
         return FAR
     return products * (2**layer.operand.bits - 1) * sum(map(abs, layer.weights.factors)) // layer.weights.divisor
@@ -64,8 +64,8 @@ def _largest_sum(layer: Layer, products: int) -> float:
 def _orientation(link: Link, most: float) -> Tensor:
     """+1 where the max pool's input grows with the sum, -1 where it falls; `(O,)`.
 
-    The engine takes the maximum of the sums. Where a norm before the pool inverts their order, the signs of the weights
-    are inverted too, so that the maximum is right.
+    The engine takes the maximum of the sums. Where a norm before the pool inverts their order, the weights' signs
+    are inverted too, which keeps the maximum right.
     """
     toward = torch.ones(link.outputs)
     if link.pool is None:
@@ -79,14 +79,14 @@ def _orientation(link: Link, most: float) -> Tensor:
     refuse(
         bool(both.any()),
         link.name,
-        "what stands before its max pool grows and falls with its input (a PReLU of negative slope), so that the "
-        "largest value is not that of the largest sum; put it behind the pool",
+        "what precedes its max pool is not monotonic (a PReLU with a negative slope), so the largest value does "
+        "not come from the largest sum; put it after the pool",
     )
     return toward
 
 
 def _codes(link: Link, layer: Layer, after: Map, toward: Tensor, most: float) -> tuple[Ending, Tensors]:
-    """The ending in the codes that the next layer reads."""
+    """An ending in the codes that the next layer reads."""
     assert link.reads is not None
     positions = _positions(link, after)
 
@@ -111,7 +111,7 @@ def _codes(link: Link, layer: Layer, after: Map, toward: Tensor, most: float) ->
 
 
 def _reals(link: Link, layer: Layer, after: Map, toward: Tensor, most: float) -> tuple[Ending, Tensors]:
-    """The ending in real numbers."""
+    """An ending in real numbers."""
     modules = [*link.before_pool, *link.after_pool, *link.after_flatten]
     if link.reads is not None and link.reads.form == "reals" and link.reader.binarizer.rectify:  # type: ignore[union-attr]
         modules.append(nn.ReLU())
@@ -131,7 +131,7 @@ def _reals(link: Link, layer: Layer, after: Map, toward: Tensor, most: float) ->
 
 
 def _positions(link: Link, after: Map) -> int:
-    """Number of positions with their own thresholds: after a flattening with parameters for each, else 1."""
+    """Number of positions with thresholds of their own: more than 1 after a flattening with parameters per feature."""
     positions = after.height * after.width
     reader = link.reader
     if positions == 1 or reader is None or reader.window is not None:

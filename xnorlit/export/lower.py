@@ -1,8 +1,8 @@
-"""A packed graph in the plain operations that every runtime has, for a format to write down.
+"""Lowers a packed graph to the plain operations that every runtime has.
 
-The walk is here, once; a format is a class of `Operations`. Maps are `(N, C, H, W)`, as those runtimes have them. Sums
-of few-bit operands are integers below 2^24, which fp32 holds exactly in any order of addition, and every code between
-two layers is a comparison with the packed graph's own threshold: both are exact, at equality too.
+All formats share this walk; each is a class of `Operations`. Maps are `(N, C, H, W)`, as in those runtimes. Sums of
+few-bit operands are integers below 2^24, which fp32 adds exactly in any order. Every code between two layers is a
+comparison with the packed graph's own threshold. Both are exact, also at equality.
 """
 
 import math
@@ -36,12 +36,12 @@ from xnorlit.packed.graph import (
 
 V = TypeVar("V")
 Tensors = Mapping[str, np.ndarray]
-EXACT = 2**24  # fp32 holds every integer up to here
-HALVES = 2**22  # and every half up to here
+EXACT = 2**24  # fp32 holds every integer up to this one
+HALVES = 2**22  # and every half-integer up to this one
 
 
 def metadata(graph: Graph) -> dict[str, str]:
-    """What every format keeps beside the operations: the network's origin, its classes, and how pictures are read."""
+    """Metadata of every format: the network's origin, its classes and how pictures are prepared."""
     return {
         "network": graph.network,
         "source": graph.source.words,
@@ -54,12 +54,12 @@ def metadata(graph: Graph) -> dict[str, str]:
 
 
 LARGEST = np.finfo(np.float32).max
-SMALLEST = np.finfo(np.float32).tiny  # runtimes may take what is smaller for 0
+SMALLEST = np.finfo(np.float32).tiny  # runtimes may flush smaller numbers to 0
 
 
 @dataclass(frozen=True)
 class Steps:
-    """A step function of each channel: `start + sum of change[l] over the levels l with x > above[l]`.
+    """A step function per channel: `start + sum of change[l] over the levels l with x > above[l]`.
 
     Attributes:
         above: `(L, C)`, fp32.
@@ -73,16 +73,16 @@ class Steps:
 
     @property
     def signs(self) -> bool:
-        """Whether it is one threshold between -1 and +1, in either direction."""
+        """Whether there is one threshold, between -1 and +1 in either direction."""
         return len(self.above) == 1 and bool((np.abs(self.change) == 2).all())
 
 
 @dataclass(frozen=True)
 class Window:
-    """Of a convolution; each pair is vertical, horizontal.
+    """The window of a convolution; each pair is (vertical, horizontal).
 
     Attributes:
-        border: What the padding holds; of signs 0 or 1, else 0.
+        border: Value of the padding: 0 or 1 for signs, otherwise 0.
     """
 
     stride: tuple[int, int] = (1, 1)
@@ -96,17 +96,17 @@ ZERO = Steps(np.array([[-SMALLEST]], np.float32), np.array([-1.0], np.float32), 
 
 
 class Operations(ABC, Generic[V]):
-    """What a format has to offer; `V` is a value in the graph that it builds.
+    """The operations that a format implements; `V` is a value of the graph that it builds.
 
-    A number per channel is an array `(C,)`, one per channel and position `(C, H, W)`.
+    Numbers per channel are an array `(C,)`; numbers per channel and position are `(C, H, W)`.
     """
 
     @abstractmethod
     def pixels(self, *, normalized: bool) -> V:
-        """The image: `(N, 3, S, S)`, fp32, of 0 to 255 unless normalised.
+        """The image: fp32 `(N, 3, S, S)`, 0 to 255 unless normalised.
 
         Raises:
-            UserError: Pixels were asked for, and the input is normalised already.
+            UserError: Raw pixels are needed, but the input is normalised already.
         """
 
     @abstractmethod
@@ -119,14 +119,14 @@ class Operations(ABC, Generic[V]):
 
         Args:
             x: Reals.
-            steps: From them to -1 and +1.
-            positive: Which weights are +1, the others are -1: `(O, C / groups, kh, kw)`.
-            window: Of the convolution.
+            steps: Turns them into -1 and +1.
+            positive: Which weights are +1 instead of -1: `(O, C / groups, kh, kw)`.
+            window: Window of the convolution.
         """
 
     @abstractmethod
     def convolution(self, x: V, weight: np.ndarray, window: Window) -> V:
-        """A convolution with weights `(O, C / groups, kh, kw)`: integers below 256, or any reals."""
+        """A convolution with weights `(O, C / groups, kh, kw)`, integers below 256 or any reals."""
 
     @abstractmethod
     def linear(self, x: V, weight: np.ndarray) -> V:
@@ -134,15 +134,15 @@ class Operations(ABC, Generic[V]):
 
     @abstractmethod
     def byte_convolution(self, x: V, weight: np.ndarray, fill: np.ndarray, window: Window) -> V:
-        """A convolution of pixels with int8 weights, the padding `fill` per channel; exact."""
+        """An exact convolution of pixels with int8 weights; each channel is padded with its `fill`."""
 
     @abstractmethod
     def byte_linear(self, x: V, step: float, weight: np.ndarray) -> V:
-        """`round(x / step)` in 0..255, `(N, I)`, by int8 weights `(O, I)`; exact from there on."""
+        """`round(x / step)` in 0..255, `(N, I)`, times int8 weights `(O, I)`; exact after the rounding."""
 
     @abstractmethod
     def multiply(self, x: V, factor: np.ndarray) -> V:
-        """By a number per channel, or per channel and position."""
+        """`x * factor`, a factor per channel, or per channel and position."""
 
     @abstractmethod
     def add(self, x: V, summand: np.ndarray) -> V:
@@ -150,7 +150,7 @@ class Operations(ABC, Generic[V]):
 
     @abstractmethod
     def kink(self, x: V, slope: np.ndarray) -> V:
-        """`max(x, 0) + slope * min(x, 0)`, a slope per channel, or per channel and position."""
+        """`max(x, 0) + slope * min(x, 0)`, with a slope per channel, or per channel and position."""
 
     @abstractmethod
     def clip(self, x: V, low: float, high: float) -> V:
@@ -158,11 +158,11 @@ class Operations(ABC, Generic[V]):
 
     @abstractmethod
     def product(self, x: V, y: V) -> V:
-        """Of two maps; one may have a single channel."""
+        """`x * y` of two maps; one may have a single channel."""
 
     @abstractmethod
     def sum(self, x: V, y: V) -> V:
-        """Of two equal maps."""
+        """`x + y` of two maps of one shape."""
 
     @abstractmethod
     def mean_magnitude(self, x: V) -> V:
@@ -170,27 +170,27 @@ class Operations(ABC, Generic[V]):
 
     @abstractmethod
     def average_pool(self, x: V, kernel: tuple[int, int], window: Window) -> V:
-        """Sums over windows, the padding 0, over the kernel's size."""
+        """The sum of each window divided by the kernel's size; the padding is 0."""
 
     @abstractmethod
     def max_pool(self, x: V, size: int, stride: int, padding: int) -> V:
-        """The padding is never the maximum."""
+        """The maximum of each square window, without the padding."""
 
     @abstractmethod
     def mean(self, x: V) -> V:
-        """Of each channel, `(N, C, 1, 1)`."""
+        """The mean of each channel, `(N, C, 1, 1)`."""
 
     @abstractmethod
     def subsample(self, x: V, stride: int, before: int, after: int) -> V:
-        """Every stride-th pixel from the first on, with channels of 0 in front and behind."""
+        """Every stride-th pixel, with zero channels added before and after."""
 
     @abstractmethod
     def concat(self, parts: list[V]) -> V:
-        """Maps, channels after channels."""
+        """The channels of several maps in a row."""
 
     @abstractmethod
     def padded(self, x: V, padding: tuple[int, int]) -> V:
-        """With a border of zeros, rows and columns."""
+        """The map with a border of zeros, given as rows and columns."""
 
     @abstractmethod
     def positions_first(self, x: V) -> V:
@@ -206,17 +206,17 @@ class Operations(ABC, Generic[V]):
 
     @abstractmethod
     def named(self, x: V, name: str) -> V:
-        """The same value under a name, which stays in the file."""
+        """The same value under a name that the file keeps."""
 
 
 @dataclass(frozen=True)
 class _Value(Generic[V]):
-    """A value of the packed graph: reals, or what becomes codes once a reader says in which form it wants them.
+    """A value of the packed graph: reals, or reals with the steps that turn them into codes for a reader.
 
     Attributes:
-        x: Reals, a map.
+        x: A map of reals.
         at: Its extents.
-        steps: To signs or codes; `None` for reals.
+        steps: Steps to signs or codes; `None` for reals.
         flat: Whether `x` has a channel for each channel and position of the map, `(N, C H W, 1, 1)`.
     """
 
@@ -227,15 +227,15 @@ class _Value(Generic[V]):
 
 
 def lower(graph: Graph, tensors: Tensors, ops: Operations[V]) -> V:
-    """Builds a graph's logits, `(N, classes)`, out of a format's operations.
+    """Builds a graph's logits, `(N, classes)`, from a format's operations.
 
-    The sums of a layer are named `LAYER/sums`, before its pool; of a layer that counts bits those are the integers that
-    the module computes. Other values have their node's name.
+    A layer's sums before its pool are named `LAYER/sums`; for a layer that counts bits they are the module's integers.
+    Other values have their node's name.
 
     Args:
-        graph: Fits the tensors.
-        tensors: By name.
-        ops: Have built nothing yet.
+        graph: A graph that fits the tensors.
+        tensors: Tensors by name.
+        ops: Operations that have built nothing yet.
 
     Raises:
         UserError: The format cannot express a layer; the message names it and what to use instead.
@@ -244,17 +244,17 @@ def lower(graph: Graph, tensors: Tensors, ops: Operations[V]) -> V:
 
 
 def refuse(condition: bool, name: str, why: str) -> None:
-    """Raises the error of a layer that a format cannot express.
+    """Raises an error if a format cannot express a layer.
 
     Raises:
-        UserError: It cannot.
+        UserError: The condition holds.
     """
     if condition:
         raise UserError(f"{name} cannot be exported: {why}.")
 
 
 class _Walk(Generic[V]):
-    """One walk along a graph's nodes."""
+    """One walk over a graph's nodes."""
 
     def __init__(self, graph: Graph, tensors: Tensors, ops: Operations[V]) -> None:
         self._graph, self._tensors, self._ops = graph, tensors, ops
@@ -271,7 +271,7 @@ class _Walk(Generic[V]):
         return {key.rpartition(".")[2]: value for key, value in self._tensors.items() if key.rpartition(".")[0] == name}
 
     def _numbers(self, name: str) -> V:
-        """A value as reals, or as the numbers that its codes are."""
+        """A value as reals, or the numbers of its codes."""
         given = self._values[name]
         if given.steps is None:
             return given.x
@@ -280,7 +280,7 @@ class _Walk(Generic[V]):
         return self._coded[name]
 
     def _other(self, node: Node) -> _Value[V]:
-        """A node that is no layer."""
+        """A node other than a layer."""
         op, ops, own = node.op, self._ops, self._own(node.name)
         at = self._graph.flows()[node.name].map
         x = self._numbers(node.inputs[0])
@@ -315,7 +315,7 @@ class _Walk(Generic[V]):
             return ops.concat([x, *(self._numbers(name) for name in node.inputs[1:])])
         if isinstance(op, Flatten):
             return self._flattened(x, self._values[node.inputs[0]].at)
-        raise UserError(f"{node.name} cannot be exported: {type(op).__name__} is not known to the exporter.")
+        raise UserError(f"{node.name} cannot be exported: the exporter does not know {type(op).__name__}.")
 
     def _two_slope(self, op: TwoSlope, x: V, own: Tensors, at: Map) -> V:
         above, below = (
@@ -330,7 +330,7 @@ class _Walk(Generic[V]):
         return self._ops.sum(high, low)
 
     def _flattened(self, x: V, at: Map) -> V:
-        """The engine flattens position by position, the runtimes channel by channel."""
+        """Flattens position by position, as the engine does; the runtimes flatten channel by channel."""
         moved = self._ops.positions_first(x)
         return self._ops.as_map(moved, Map(1, 1, math.prod(at)))
 
@@ -353,7 +353,7 @@ class _Walk(Generic[V]):
             return _Value(self._reals(layer, sums, own), after)
         if not ending.per_position:
             return _Value(sums, after, _steps(own, ending.levels, layer.outputs, signs=ending.form == "signs"))
-        # Thresholds of every position: each becomes a channel.
+        # With thresholds per position, each position becomes a channel.
         features = math.prod(after)
         order = np.arange(features).reshape(after).transpose(2, 0, 1).ravel()
         steps = _steps(own, ending.levels, features, signs=ending.form == "signs")
@@ -386,7 +386,7 @@ class _Walk(Generic[V]):
             refuse(
                 most > EXACT,
                 layer.name,
-                f"its sums reach {most}, beyond the integers that fp32 holds ({EXACT}); train with fewer bits",
+                f"its sums reach {most}, but fp32 is exact only up to {EXACT}; train with fewer bits",
             )
         return self._product(layer, name, weight.astype(np.float32), window)
 
@@ -395,13 +395,13 @@ class _Walk(Generic[V]):
         if layer.window is None:
             y = ops.linear(ops.features(x, math.prod(given.at)), weight.reshape(len(weight), -1))
             return ops.as_map(y, Map(1, 1, layer.outputs))
-        if window.border and any(window.padding):  # signs, whose border holds ones
+        if window.border and any(window.padding):  # signs with a border of ones
             x = ops.add(ops.padded(ops.add(x, -np.ones(1, np.float32)), window.padding), np.ones(1, np.float32))
             window = Window(window.stride, groups=window.groups)
         return ops.convolution(x, weight, window)
 
     def _sign_sums(self, layer: Layer, given: _Value[V], planes: np.ndarray, window: Window) -> V:
-        """Sums of signs by planes of signs, each plane by its factor."""
+        """Sums of signs times planes of signs, each plane multiplied by its factor."""
         ops = self._ops
         if given.flat:
             planes = planes.reshape(*planes.shape[:2], -1, 1, 1)
@@ -416,14 +416,14 @@ class _Walk(Generic[V]):
         return total
 
     def _signs(self, given: _Value[V], channels: int) -> tuple[V, Steps]:
-        """A value, and one threshold per channel that makes signs of it."""
+        """A value, and one threshold per channel that turns it into signs."""
         x, steps = given.x, given.steps or ZERO
-        if not steps.signs:  # signs that fall and rise
+        if not steps.signs:  # signs that change more than once
             x, steps = self._ops.steps(x, steps), ZERO
         return x, Steps(*(np.broadcast_to(part, (*part.shape[:-1], channels)) for part in _parts(steps)))
 
     def _with_window(self, layer: Layer, given: _Value[V], sums: V, own: Tensors) -> V:
-        """`(n * sum_scale + A * window_scale) + constant`, A being the sum of the signs in the window."""
+        """`(n * sum_scale + A * window_scale) + constant`, where A is the sum of the signs in the window."""
         ops, at, looks = self._ops, given.at, layer.looks(given.at)
         x, steps = self._signs(given, at.channels)
         window = Window(looks.stride, looks.padding, layer.groups, int(layer.border == "ones"))
@@ -435,7 +435,7 @@ class _Walk(Generic[V]):
         return ops.add(both, np.ascontiguousarray(constant))
 
     def _reals(self, layer: Layer, sums: V, own: Tensors) -> V:
-        """Affine maps, each with a kink at zero."""
+        """Applies affine maps, each with a kink at zero."""
         ops = self._ops
         for i, slope in enumerate(layer.ending.slopes):
             sums = ops.multiply(sums, _each(own[f"scale{i}"]))
@@ -453,12 +453,12 @@ def _parts(steps: Steps) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _each(values: np.ndarray) -> np.ndarray:
-    """A number per channel, or from one per position and channel one per channel and position."""
+    """Numbers per channel unchanged; numbers `(H, W, C)` as `(C, H, W)`."""
     return values if values.ndim == 1 else np.ascontiguousarray(values.transpose(2, 0, 1))
 
 
 def _steps(own: Tensors, levels: int, features: int, *, signs: bool) -> Steps:
-    """The step function of a layer's sums, or of a sign's reals."""
+    """The step function of a layer's sums, or of the reals that a sign reads."""
     start = _codes(own["flip"].reshape(1, -1, own["flip"].shape[-1]), features)[0]
     change = _codes(own["change"], features) if "change" in own else np.ones((1, features), np.int64)
     codes = np.bitwise_xor.accumulate(np.concatenate([start[None], change]), axis=0)
@@ -468,13 +468,13 @@ def _steps(own: Tensors, levels: int, features: int, *, signs: bool) -> Steps:
 
 
 def _codes(octets: np.ndarray, features: int) -> np.ndarray:
-    """`(L, features)` of planes of octets, `(L, bits, octets)`."""
+    """Codes `(L, features)` from planes of octets `(L, bits, octets)`."""
     bits = np.unpackbits(octets, axis=-1, count=features, bitorder="little").astype(np.int64)
     return (bits << np.arange(bits.shape[1])[:, None]).sum(axis=1)
 
 
 def _strictly(threshold: np.ndarray) -> np.ndarray:
-    """What a sum exceeds exactly if it reaches the threshold, fp32."""
+    """The fp32 number that a sum exceeds exactly when it reaches the threshold."""
     if threshold.dtype.kind == "i":
         wide = threshold.astype(np.float64)
         return np.where(np.abs(wide) < HALVES, wide - 0.5, wide - 1).astype(np.float32)

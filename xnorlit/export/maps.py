@@ -15,7 +15,7 @@ FAR = (1e4, 2e4)  # where a module after a layer is assumed to be beyond its kin
 
 
 class Halves(nn.Module):
-    """A module from before the copying of channels, applied to each of the two copies."""
+    """Applies a module to each of the two copies that `DuplicateChannels` made."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Halves(nn.Module):
 class AffineMap(NamedTuple):
     """`n <- max(y, 0) + slope * min(y, 0)`, `y = n * scale + shift`; `(O,)`, or `(O, positions)` after a flattening.
 
-    A slope is one number for all, or a tensor with one for each.
+    A slope is one number, or a tensor with a number for each channel.
     """
 
     scale: Tensor
@@ -40,14 +40,14 @@ class AffineMap(NamedTuple):
 def affine_maps(
     scale: Tensor, bias: Tensor | None, modules: Sequence[nn.Module], *, flat: bool, name: str
 ) -> list[AffineMap]:
-    """The maps of a scale, a bias and elementwise modules.
+    """A scale, a bias and elementwise modules as affine maps.
 
     Args:
-        scale: Of each output channel, `(O,)`.
-        bias: Likewise, or none.
-        modules: In order; one after a flattening may have `O * positions` features.
+        scale: Factor of each output channel, `(O,)`.
+        bias: Bias of each, `(O,)`, or none.
+        modules: Modules in order; after a flattening, one may have `O * positions` features.
         flat: Whether the layer's output has no positions.
-        name: The layer's, for errors.
+        name: Name of the layer, for errors.
 
     Raises:
         UserError: A module is not such a map, or there are too many.
@@ -56,7 +56,7 @@ def affine_maps(
     for module in modules:
         for part in _parts(module, len(scale), flat, name):
             maps = _behind(maps, part)
-    refuse(len(maps) > MOST_MAPS, name, f"more than {MOST_MAPS} norms with a kink between lead to real numbers")
+    refuse(len(maps) > MOST_MAPS, name, f"more than {MOST_MAPS} affine maps with kinks between lead to real numbers")
     return maps
 
 
@@ -81,7 +81,7 @@ def _parts(module: nn.Module, outputs: int, flat: bool, name: str) -> list[Affin
     if isinstance(module, _BatchNorm):
         assert module.running_mean is not None
         assert module.running_var is not None
-        # A steady norm gives beta where nothing varies; torch's own does not.
+        # For a constant channel a steady norm gives beta; torch's own does not.
         varies = module.running_var > getattr(module, "constant_below", -math.inf) * module.eps
         gamma = varies.double() if module.weight is None else module.weight.double() * varies
         scale = gamma / (module.running_var.double() + module.eps).sqrt()
@@ -97,7 +97,7 @@ def _doubled(values: Any) -> Any:
 
 
 def _kinked(module: nn.Module, outputs: int, flat: bool, name: str) -> list[AffineMap]:
-    """Two straight lines that meet, found by evaluating a module far out on both sides."""
+    """A module as two straight lines that meet, found by evaluating it far out on both sides."""
     module = module.double()
 
     def at(values: Tensor) -> Tensor:
@@ -123,14 +123,14 @@ def _kinked(module: nn.Module, outputs: int, flat: bool, name: str) -> list[Affi
     refuse(
         not torch.allclose(at(probes), found, rtol=1e-5, atol=1e-5),
         name,
-        f"{type(module).__name__} follows it, which is not two straight lines of each value; use a PReLU",
+        f"{type(module).__name__} follows it and is not two straight lines; use a PReLU",
     )
     module.float()
     return maps
 
 
 def _behind(maps: list[AffineMap], part: AffineMap) -> list[AffineMap]:
-    """The maps followed by one more, which is merged into the last one if that has no kink."""
+    """Appends a map; merges it into the last one if that has no kink."""
     last = maps[-1]
     if not isinstance(last.slope, float) or last.slope != 1:
         return [*maps, part]
@@ -148,6 +148,6 @@ def _alike(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _features(values: Tensor, outputs: int) -> Tensor:
-    """A number per channel, `(O,)`, or per channel and position, `(O, positions)`."""
+    """Numbers per channel, `(O,)`, or per channel and position, `(O, positions)`."""
     values = values.double()
     return values.view(outputs, -1) if values.numel() > outputs else values

@@ -1,4 +1,4 @@
-"""What a network answers for the validation images of a run's data, and how often that is right."""
+"""A network's predictions for the validation images of a run, and its accuracy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,38 +16,38 @@ from xnorlit.training.predictions import Predictions
 
 @dataclass(frozen=True)
 class Answers:
-    """The likeliest classes of N images.
+    """The five likeliest classes of N images.
 
     Attributes:
         labels: True classes, int64 [N].
-        top5: The five likeliest, likeliest first, int64 [N, k].
+        top5: The five likeliest classes, likeliest first, int64 [N, k].
     """
 
     labels: np.ndarray
     top5: np.ndarray
 
     def share(self, k: int) -> float:
-        """Share of the images whose true class is among the k likeliest."""
+        """Share of images whose true class is among the k likeliest."""
         return int((self.top5[:, :k] == self.labels[:, None]).any(axis=1).sum()) / len(self.labels)
 
     def accuracy(self, data: ImageData) -> Accuracy:
-        """As a packed file states it.
+        """The accuracy as a packed file records it.
 
         Args:
-            data: Where the images are from.
+            data: Source of the images.
         """
-        # A path of this machine means nothing on another.
+        # A path of this machine is meaningless on another.
         name = Path(data.source).resolve().name if Path(data.source).exists() else data.source
         return Accuracy(self.share(1), self.share(5), len(self.labels), name, "val", data.listing_hash("val"))
 
 
 def answers(forward: Callable[[Tensor], Tensor], data: ImageData, label: str) -> Answers:
-    """What a network says about every validation image.
+    """Predicts every validation image.
 
     Args:
-        forward: From uint8 images `(N, 3, S, S)` to logits.
-        data: Set up.
-        label: For the progress bar.
+        forward: Maps uint8 images `(N, 3, S, S)` to logits.
+        data: The data module, set up.
+        label: Label of the progress bar.
     """
     loader, collected = data.val_dataloader(), Predictions()
     with torch.inference_mode():

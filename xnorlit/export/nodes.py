@@ -1,6 +1,6 @@
-"""The small operations of a packed graph as modules, and the registration by which a user's own layer becomes some.
+"""The small operations of a packed graph as modules, and the registry that maps a user's layers to them.
 
-Each module computes in fp32 what the engine computes for its node, each product and each sum rounded by itself.
+Each module computes what the engine computes for its node, in fp32, and rounds each product and each sum separately.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,11 +14,11 @@ from xnorlit.errors import UserError
 
 
 class Affine(nn.Module):
-    """`x * scale`, then `+ shift`, a number of each per channel.
+    """`x * scale`, then `+ shift`, with one of each per channel.
 
     Args:
-        scale: `(C,)`.
-        shift: `(C,)`; zeros unless given.
+        scale: Factors, `(C,)`.
+        shift: Summands, `(C,)`; default: zeros.
     """
 
     scale: Tensor
@@ -36,7 +36,7 @@ class Affine(nn.Module):
 
 
 class Shift(nn.Module):
-    """`x + shift`, a number per channel.
+    """`x + shift`, with one summand per channel.
 
     Args:
         shift: `(C,)`.
@@ -57,8 +57,8 @@ class TwoSlope(nn.Module):
     """`above * x` where `x > 0`, `below * x` elsewhere; a slope is one number or one per channel.
 
     Args:
-        above: A number or `(C,)`.
-        below: Likewise.
+        above: Slope for positive values, a number or `(C,)`.
+        below: Slope for the others, likewise.
     """
 
     above: Tensor
@@ -78,8 +78,8 @@ class Clip(nn.Module):
     """`min(max(x, low), high)`.
 
     Args:
-        low: The least value.
-        high: The largest.
+        low: The smallest output.
+        high: The largest output.
     """
 
     def __init__(self, low: float, high: float) -> None:
@@ -92,7 +92,7 @@ class Clip(nn.Module):
 
 
 class Add(nn.Module):
-    """`a + b` of two maps of one shape."""
+    """`a + b` of two maps of the same shape."""
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """The same shape."""
@@ -103,17 +103,17 @@ class Concat(nn.Module):
     """The channels of several maps, one after the other."""
 
     def forward(self, *values: Tensor) -> Tensor:
-        """As many channels as all values have."""
+        """`(N, sum of all C, H, W)`."""
         return torch.cat(values, dim=1)
 
 
 class Subsample(nn.Module):
-    """Every `stride`-th pixel, from the first on, with channels of zeros in front of the others and behind them.
+    """Every `stride`-th pixel, starting with the first, with zero channels added before and after the others.
 
     Args:
-        stride: Between pixels, in both directions.
-        before: Channels of zeros in front.
-        after: Behind.
+        stride: Distance between kept pixels in both directions.
+        before: Number of zero channels before the others.
+        after: Number of zero channels after the others.
     """
 
     def __init__(self, stride: int = 1, before: int = 0, after: int = 0) -> None:
@@ -126,11 +126,11 @@ class Subsample(nn.Module):
 
 
 class AveragePool(nn.Module):
-    """The sum of each square window, row by row, over the number of its pixels.
+    """The sum of each square window, row by row, divided by the number of its pixels.
 
     Args:
         kernel: Side of the window.
-        stride: Between windows.
+        stride: Distance between windows.
         padding: Zeros on each side, which count as pixels.
     """
 
@@ -139,12 +139,12 @@ class AveragePool(nn.Module):
         self.kernel, self.stride, self.padding = kernel, stride, padding
 
     def forward(self, x: Tensor) -> Tensor:
-        """A smaller map of as many channels."""
+        """`(N, C, H', W')`."""
         return F.avg_pool2d(x, self.kernel, self.stride, self.padding)
 
 
 class GlobalAverage(nn.Module):
-    """The mean of each channel, in fp64 and rounded once: `(N, C, H, W)` to `(N, C, 1, 1)`, or to `(N, C)`.
+    """The mean of each channel, computed in fp64 and rounded once: `(N, C, H, W)` to `(N, C, 1, 1)` or `(N, C)`.
 
     Args:
         keepdim: Whether the result is a map.
@@ -155,7 +155,7 @@ class GlobalAverage(nn.Module):
         self.keepdim = keepdim
 
     def forward(self, x: Tensor) -> Tensor:
-        """One pixel."""
+        """`(N, C, 1, 1)`, or `(N, C)`."""
         return x.double().mean(dim=(2, 3), keepdim=self.keepdim).to(x.dtype)
 
 
@@ -166,18 +166,18 @@ _REGISTERED: dict[type[nn.Module], Form] = {}
 
 
 def register_node(kind: type[nn.Module], form: Form) -> None:
-    """Teaches `pack` a layer class of your own: which nodes of the packed graph compute what it computes.
+    """Registers the nodes of the packed graph that compute what your own layer class computes.
 
-    `pack` compares the nodes with the layer on random values and refuses a layer whose evaluation they do not repeat
-    bit for bit. Registering a class again replaces its nodes. A subclass needs a registration of its own.
+    `pack` compares the nodes with the layer on random values and refuses the layer unless they agree bit for bit.
+    Registering a class again replaces its nodes. A subclass needs its own registration.
 
     Args:
         kind: The class.
-        form: From a layer of that class to what it does: `Affine`, `Shift`, `TwoSlope` or `Clip` of
-            `xnorlit.export.nodes`, or several of them, one after the other.
+        form: Takes a layer of that class and returns its node, an `Affine`, `Shift`, `TwoSlope` or `Clip` of
+            `xnorlit.export.nodes`, or a list of nodes to apply in order.
 
     Raises:
-        UserError: `kind` is no class of modules.
+        UserError: `kind` is not a subclass of `nn.Module`.
 
     Examples:
         >>> import torch
@@ -193,26 +193,26 @@ def register_node(kind: type[nn.Module], form: Form) -> None:
         >>> xl.register_node(Bias, lambda layer: Shift(layer.values.flatten()))
     """
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        raise UserError(f"register_node: {kind!r} is no class of modules. Give the class of the layer, not a layer.")
+        raise UserError(f"register_node: {kind!r} is not a module class. Give the class of the layer, not a layer.")
     _REGISTERED[kind] = form
 
 
 def registered() -> tuple[type[nn.Module], ...]:
-    """The classes that users have registered."""
+    """The registered classes."""
     return tuple(_REGISTERED)
 
 
 @torch.no_grad()
 def nodes_of(layer: nn.Module, name: str, shape: Sequence[int]) -> list[nn.Module]:
-    """The nodes of a layer whose class a user registered, compared with it.
+    """The nodes of a layer of a registered class, checked against the layer.
 
     Args:
-        layer: In evaluation mode.
+        layer: The layer, in evaluation mode.
         name: Its name, for errors.
-        shape: Of what it reads.
+        shape: Shape of its input.
 
     Raises:
-        UserError: The registration gives something else than nodes, or they compute something else than the layer.
+        UserError: The registered function returns something other than nodes, or the nodes differ from the layer.
     """
     kind = type(layer).__name__
     made = _REGISTERED[type(layer)](layer)
@@ -232,8 +232,8 @@ def nodes_of(layer: nn.Module, name: str, shape: Sequence[int]) -> list[nn.Modul
     if expected.shape != y.shape or not torch.equal(expected, y):
         most = f", by up to {(expected - y).abs().max():g}" if expected.shape == y.shape else " in shape"
         raise UserError(
-            f"{name} cannot be packed: {kind} computes something else than the nodes that it is registered with{most}. "
-            "Let its evaluation be the same products and sums, each an operation of its own, or correct the "
+            f"{name} cannot be packed: {kind} differs from the nodes that it is registered with{most}. "
+            "Write its evaluation as the same products and sums, each a separate operation, or correct the "
             "registration."
         )
     return found
@@ -242,10 +242,10 @@ def nodes_of(layer: nn.Module, name: str, shape: Sequence[int]) -> list[nn.Modul
 def _numbers(kind: str, values: Tensor) -> Tensor:
     values = values.detach().to("cpu", torch.float32)
     if values.ndim > 1:
-        raise UserError(f"{kind}: numbers of the shape {tuple(values.shape)}. Expected one for each channel, (C,).")
+        raise UserError(f"{kind}: the shape is {tuple(values.shape)}. Expected one number per channel, (C,).")
     return values.clone()
 
 
 def _over(values: Tensor, x: Tensor) -> Tensor:
-    """Numbers of channels in the shape in which they meet the channels of `x`."""
+    """Numbers per channel, reshaped to broadcast over the channels of `x`."""
     return values.to(x.dtype).view(-1, *(1,) * (x.ndim - 2)) if values.ndim else values.to(x.dtype)

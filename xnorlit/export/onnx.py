@@ -1,4 +1,4 @@
-"""A packed network as ONNX, in standard operators alone: correct in every runtime, and small in none.
+"""A packed network as ONNX, in standard operators only: correct in every runtime, but not small.
 
 ONNX has no type of 1 bit and no operator that counts bits, so signs are -1 and +1 in fp32 (`onnx`), or in 8 bits
 between a `QuantizeLinear` and a `DequantizeLinear` (`onnx-qdq`, a quarter of the size).
@@ -18,10 +18,10 @@ from xnorlit.export.lower import EXACT, Operations, Steps, Tensors, Window, lowe
 from xnorlit.packed.graph import Graph, Map
 
 OPSET, IR = 17, 8
-"""Of 2022: what onnxruntime has read since 1.12, and every converter since."""
+"""The opset of 2022, which onnxruntime has supported since 1.12 and every converter since."""
 
 INPUT, OUTPUT, BATCH = "pixels", "logits", "N"
-NO_BITS = "ONNX has no 1-bit type: the file is correct and not small; OpenVINO's format and the packed file are"
+NO_BITS = "ONNX has no 1-bit type: the file is correct but not small; OpenVINO's format and the packed file are small"
 ADVICE = f"opset {OPSET}, any batch; {NO_BITS}"
 
 
@@ -29,13 +29,13 @@ def build(graph: Graph, tensors: Tensors, *, normalized_input: bool = False, qdq
     """The `onnx.ModelProto` of a packed network.
 
     Args:
-        graph: Fits the tensors.
-        tensors: By name.
-        normalized_input: Whether it reads fp32 `[N, 3, S, S]`, normalised, instead of uint8 `[N, S, S, 3]`.
+        graph: A graph that fits the tensors.
+        tensors: Tensors by name.
+        normalized_input: Whether it reads normalised fp32 `[N, 3, S, S]` instead of uint8 `[N, S, S, 3]`.
         qdq: Whether few-bit weights and operands are stored in 8 bits.
 
     Raises:
-        UserError: A layer has no such form, or onnx is not installed.
+        UserError: ONNX cannot express a layer, or onnx is not installed.
     """
     try:
         helper = import_module("onnx.helper")
@@ -55,15 +55,15 @@ def write(
     """Writes `NAME.onnx` into a folder.
 
     Args:
-        graph: Fits the tensors.
-        tensors: By name.
-        folder: Exists.
-        name: Of the file.
-        normalized_input: As of `build`.
-        qdq: As of `build`.
+        graph: A graph that fits the tensors.
+        tensors: Tensors by name.
+        folder: An existing folder.
+        name: Name of the file.
+        normalized_input: See `build`.
+        qdq: See `build`.
 
     Raises:
-        UserError: As from `build`.
+        UserError: See `build`.
     """
     file = folder / f"{name}.onnx"
     content = build(graph, tensors, normalized_input=normalized_input, qdq=qdq).SerializeToString()
@@ -72,17 +72,17 @@ def write(
 
 
 def write_qdq(graph: Graph, tensors: Tensors, folder: Path, name: str, *, normalized_input: bool) -> list[Path]:
-    """`write` with few-bit weights in 8 bits."""
+    """Calls `write` with few-bit weights in 8 bits."""
     return write(graph, tensors, folder, name, normalized_input=normalized_input, qdq=True)
 
 
 class Network:
-    """An exported network on onnxruntime: images to logits, as the packed engine is called.
+    """An exported network on onnxruntime; call it like the packed engine, with images, to get logits.
 
     Args:
-        file: The `.onnx`, or its content.
-        _batch: Any.
-        threads: To compute with.
+        file: The `.onnx` file, or its content.
+        _batch: Unused; any batch size works.
+        threads: Number of threads.
 
     Raises:
         UserError: onnxruntime is not installed.
@@ -100,18 +100,18 @@ class Network:
         self._session = runtime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, images: np.ndarray, names: Sequence[str] = (OUTPUT,)) -> Any:
-        """Logits, `[N, classes]`, or the values of some names.
+        """Logits, `[N, classes]`, or the values with the given names.
 
         Args:
-            images: As the file was exported: uint8 `[N, S, S, 3]`, or fp32 `[N, 3, S, S]`.
-            names: Of the graph's outputs.
+            images: uint8 `[N, S, S, 3]` or fp32 `[N, 3, S, S]`, depending on the export.
+            names: Names of the graph's outputs.
         """
         found = self._session.run(list(names), {INPUT: images})
         return found[0] if len(names) == 1 else found
 
 
 class _Nodes(Operations[str]):
-    """The operations as nodes; a value is its name."""
+    """The operations as ONNX nodes; a value is represented by its name."""
 
     def __init__(self, helper: Any, graph: Graph, *, normalized_input: bool, qdq: bool) -> None:
         self._helper, self._graph, self._normalized, self._qdq = helper, graph, normalized_input, qdq
@@ -120,7 +120,7 @@ class _Nodes(Operations[str]):
         self._first = graph.steps[0].name
 
     def model(self, logits: str) -> Any:
-        """The whole graph, whose outputs are the logits."""
+        """The model of the whole graph, whose output is the logits."""
         size, helper = self._graph.image_size, self._helper
         shape = [BATCH, 3, size, size] if self._normalized else [BATCH, size, size, 3]
         given = helper.make_tensor_value_info(INPUT, self._type(np.float32 if self._normalized else np.uint8), shape)
@@ -133,7 +133,7 @@ class _Nodes(Operations[str]):
     @override
     def pixels(self, *, normalized: bool) -> str:
         if self._normalized:
-            refuse(not normalized, self._first, "its 8-bit form reads uint8 pixels; keep the input so")
+            refuse(not normalized, self._first, "its 8-bit form reads uint8 pixels; omit normalized_input")
             return INPUT
         x = self._node("Cast", self._node("Transpose", INPUT, perm=[0, 3, 1, 2]), to=self._type(np.float32))
         if not normalized:
@@ -178,7 +178,7 @@ class _Nodes(Operations[str]):
     def byte_convolution(self, x: str, weight: np.ndarray, fill: np.ndarray, window: Window) -> str:
         # sum q p = sum q (p - fill) + sum q fill: the padding of the first is 0.
         most = 255 * int(np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(axis=1).max())
-        refuse(most > EXACT, self._first, "sums of its bytes exceed what fp32 holds; keep the ends in float")
+        refuse(most > EXACT, self._first, "its sums of bytes exceed what fp32 holds; keep the ends in float")
         y = self.convolution(self.add(x, -fill.astype(np.float32)), weight, window)
         filled = (weight.astype(np.float64).sum(axis=(2, 3)) * fill).sum(axis=1)
         return self.add(y, filled.astype(np.float32))
@@ -269,7 +269,7 @@ class _Nodes(Operations[str]):
         return name
 
     def _weight(self, weight: np.ndarray) -> str:
-        """Weights as they are; in 8 bits where that is asked for and they are small integers."""
+        """The weights; in 8 bits if requested and they are small integers."""
         whole = self._qdq and np.array_equal(weight, np.rint(weight)) and np.abs(weight).max() < 128
         if not whole and weight.dtype != np.int8:
             return self._constant(np.ascontiguousarray(weight, np.float32))

@@ -1,8 +1,8 @@
-"""A packed network as OpenVINO's intermediate representation: `BinaryConvolution` with the signs in front of it fused.
+"""A packed network as OpenVINO's intermediate representation: `BinaryConvolution`, fused with the signs before it.
 
-OpenVINO's CPU plugin runs that operation with XOR and popcount. It reads bits from a `FakeQuantize` of two levels,
-whose thresholds are the packed network's; groups, which it lacks, become one operation each. Its kernels need a fixed
-batch.
+OpenVINO's CPU plugin runs that operation with XOR and popcount. It reads bits from a two-level
+`FakeQuantize`, whose thresholds are the packed network's. It has no groups, so each group becomes an operation of its
+own. Its kernels need a fixed batch size.
 """
 
 import errno
@@ -23,7 +23,7 @@ from xnorlit.packed.graph import Graph, Map
 
 MAJOR = 2026
 PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
-"""For `compile_model`: its default is bfloat16 where the processor has it, which would change signs behind conv1."""
+"""For `compile_model`: the default on some processors is bfloat16, which would change signs after conv1."""
 
 ADVICE = 'run it with core.compile_model(FILE, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}); bfloat16 would change signs'
 
@@ -34,13 +34,13 @@ def build(graph: Graph, tensors: Tensors, *, batch: int = 1, normalized_input: b
     """The `openvino.Model` of a packed network.
 
     Args:
-        graph: Fits the tensors.
-        tensors: By name.
-        batch: Images of one inference; `model.reshape` changes it.
-        normalized_input: Whether it reads fp32 `[N, 3, S, S]`, normalised, instead of uint8 `[N, S, S, 3]`.
+        graph: A graph that fits the tensors.
+        tensors: Tensors by name.
+        batch: Batch size; `model.reshape` changes it.
+        normalized_input: Whether it reads normalised fp32 `[N, 3, S, S]` instead of uint8 `[N, S, S, 3]`.
 
     Raises:
-        UserError: A layer has no such form, or OpenVINO is not installed.
+        UserError: OpenVINO cannot express a layer, or is not installed.
     """
     try:
         openvino: Any = import_module("openvino")
@@ -58,24 +58,24 @@ def build(graph: Graph, tensors: Tensors, *, batch: int = 1, normalized_input: b
 
 
 def write(graph: Graph, tensors: Tensors, folder: Path, name: str, *, normalized_input: bool) -> list[Path]:
-    """Writes `NAME.xml` and `NAME.bin` into a folder; gives the two paths, the one that needs the other last.
+    """Writes `NAME.xml` and `NAME.bin` into a folder; returns both paths, the `.xml` last.
 
     Args:
-        graph: Fits the tensors.
-        tensors: By name.
-        folder: Exists.
-        name: Of both files.
-        normalized_input: As of `build`.
+        graph: A graph that fits the tensors.
+        tensors: Tensors by name.
+        folder: An existing folder.
+        name: Name of both files.
+        normalized_input: See `build`.
 
     Raises:
-        OSError: There is no room.
-        UserError: As from `build`.
+        OSError: The disk is full.
+        UserError: See `build`.
     """
     model = build(graph, tensors, normalized_input=normalized_input)
     import openvino
 
     file = folder / f"{name}.xml"
-    # Not compressed to 16 bits, which is the default: thresholds have to stay exact.
+    # The default compresses to 16 bits, but thresholds must stay exact.
     try:
         openvino.save_model(model, file, compress_to_fp16=False)
     except RuntimeError:
@@ -86,7 +86,7 @@ def write(graph: Graph, tensors: Tensors, folder: Path, name: str, *, normalized
 
 
 def _refuse_unfinished(file: Path) -> None:
-    """OpenVINO writes on a full disk without a word."""
+    """Raises if a file is incomplete, because OpenVINO does not report a full disk."""
     text = file.read_text() if file.exists() else ""
     ends = [int(at) + int(size) for at, size in re.findall(r'offset="(\d+)" size="(\d+)"', text)]
     weights = file.with_suffix(".bin")
@@ -95,14 +95,14 @@ def _refuse_unfinished(file: Path) -> None:
 
 
 class Nodes(Operations[Any]):
-    """The operations as OpenVINO's nodes.
+    """The operations as OpenVINO nodes.
 
     Args:
         openvino: The package.
         opset: Its operations.
-        graph: Whose pixels are read; `None` for nodes of other inputs.
-        batch: Images.
-        normalized_input: As of `build`.
+        graph: The graph whose pixels are read; `None` for nodes of other inputs.
+        batch: Batch size.
+        normalized_input: See `build`.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Nodes(Operations[Any]):
     @override
     def pixels(self, *, normalized: bool) -> Any:
         if self._normalized:
-            refuse(not normalized, self._first, "its 8-bit form reads uint8 pixels; keep the input so")
+            refuse(not normalized, self._first, "its 8-bit form reads uint8 pixels; omit normalized_input")
             return self.parameter
         x = self._op.transpose(self._op.convert(self.parameter, "f32"), np.array([0, 3, 1, 2]))
         if not normalized:
@@ -133,7 +133,7 @@ class Nodes(Operations[Any]):
         total = None
         for level, (above, change) in enumerate(zip(steps.above, steps.change, strict=True)):
             low = np.zeros_like(steps.start) if level else steps.start
-            # No FakeQuantize: with equal limits the plugin divides by their difference, but for bits.
+            # No FakeQuantize: unless it makes bits, the plugin divides by the difference of its limits, here 0.
             limit, high, low = (
                 self._constant(_column(values.astype(np.float32))) for values in (above, low + change, low)
             )
@@ -165,7 +165,7 @@ class Nodes(Operations[Any]):
         return sums[0] if len(sums) == 1 else self._op.concat(sums, 1)
 
     def _sums_of_reals(self, x: Any, steps: Steps, positive: np.ndarray, window: Window) -> Any:
-        """The same sums by a convolution of reals."""
+        """The same sums, by a convolution of reals."""
         signs = self.steps(x, steps)
         if window.border:
             ones = np.ones(1, np.float32)
@@ -189,7 +189,7 @@ class Nodes(Operations[Any]):
     def byte_convolution(self, x: Any, weight: np.ndarray, fill: np.ndarray, window: Window) -> Any:
         # sum q p = sum q (p - fill) + sum q fill: the padding of the first is 0.
         refuse(
-            255 * _most(weight) > EXACT, self._first, "sums of its bytes exceed what fp32 holds; keep the ends in float"
+            255 * _most(weight) > EXACT, self._first, "its sums of bytes exceed what fp32 holds; keep the ends in float"
         )
         low = -fill.astype(np.float32)
         ends = np.float32(0), np.float32(255), _column(low), _column(low + 255)
@@ -288,20 +288,20 @@ class Nodes(Operations[Any]):
         return self._op.pad(x, np.array(before), np.array(after), "constant", self._constant(np.float32(0)))
 
     def _signs(self, x: Any, above: np.ndarray, low: np.ndarray, high: np.ndarray) -> Any:
-        # A constant for each input: one that serves two keeps the plugin from fusing the node into what stands before.
+        # Each input needs its own constant: a shared one keeps the plugin from fusing the node.
         ends = (np.broadcast_to(values, above.shape).astype(np.float32) for values in (above, above, low, high))
         return self._op.fake_quantize(x, *(self._constant(_column(values)) for values in ends), 2)
 
     def _bits(self, positive: np.ndarray) -> Any:
         octets = np.packbits(positive.reshape(-1), bitorder="little")
         shape = self._ov.Shape(list(positive.shape))
-        # Copied into the graph: a constant on the array's memory would outlive it.
+        # Copied into the graph, because a constant on the array's memory would outlive the array.
         constant = self._ov.Tensor(self._ov.Type.u1, shape)
         constant.data.reshape(-1)[: len(octets)] = octets
         return self._op.constant(constant)
 
     def _bytes(self, weight: np.ndarray) -> Any:
-        """Weights of 8 bits in the form that the plugin looks for: converted, and multiplied by a scale per output."""
+        """8-bit weights in the form that the plugin recognises: converted, then multiplied by a scale per output."""
         ones = np.ones((len(weight), *(1,) * (weight.ndim - 1)), np.float32)
         levels = self._op.convert(self._constant(np.ascontiguousarray(weight)), "f32")
         return self._op.multiply(levels, self._constant(ones))
@@ -311,17 +311,17 @@ class Nodes(Operations[Any]):
 
 
 def _counts(shape: Any, positive: np.ndarray, window: Window) -> bool:
-    """Whether the plugin's binary kernels take a window, on any processor, and count right.
+    """Whether the plugin's binary kernels support a window on any processor and count correctly.
 
-    Measured with 2026.4.1: sums over channels that are no multiple of 8 are wrong, or do not compile; the limits of the
-    window are those of its kernels.
+    In 2026.4.1, sums over a number of channels that is not a multiple of 8 are wrong or do not compile. The limits of
+    the window are those of its kernels.
     """
     if positive.shape[1] % 8:
         return False
     width, kernel = int(shape[3]), positive.shape[3]
     stride, padding = window.stride[1], window.padding[1]
     columns = (width + 2 * padding - kernel) // stride + 1
-    for most in (2, 4):  # columns at once with AVX2 and with AVX-512
+    for most in (2, 4):  # columns processed at once with AVX2 and with AVX-512
         at_once = min(most, columns)
         beyond = (columns - columns % at_once - 1) * stride + kernel - 1 - (width + padding - 1)
         if max(padding, beyond) > at_once:
@@ -347,19 +347,19 @@ def _most(weight: np.ndarray) -> int:
 def core() -> Any:
     """OpenVINO's `Core`, one for the whole process.
 
-    Each `Core` gives the thread a stack for signals and frees it in the end. After two whose lives overlap, the thread
-    keeps a freed stack, and the next signal, such as the end of a process that reads images, is a segmentation fault.
+    Each `Core` gives the thread a signal stack and frees it at the end. If the lives of two overlap, the thread keeps a
+    freed stack, and the next signal, such as that a process that reads images has ended, causes a segmentation fault.
     """
     return import_module("openvino").Core()
 
 
 class Network:
-    """An exported network on OpenVINO's CPU plugin: images to logits, as the packed engine is called.
+    """An exported network on OpenVINO's CPU plugin; call it like the packed engine, with images, to get logits.
 
     Args:
-        file: The `.xml`.
-        batch: Images of an inference; fewer are filled up.
-        threads: To compute with.
+        file: The `.xml` file.
+        batch: Batch size; a smaller last batch is padded.
+        threads: Number of threads.
     """
 
     def __init__(self, file: Path, batch: int, threads: int) -> None:
@@ -373,7 +373,7 @@ class Network:
         """Logits, `[N, classes]`.
 
         Args:
-            images: As the file was exported: uint8 `[N, S, S, 3]`, or fp32 `[N, 3, S, S]`.
+            images: uint8 `[N, S, S, 3]` or fp32 `[N, 3, S, S]`, depending on the export.
         """
         found = []
         for first in range(0, len(images), self._batch):

@@ -1,4 +1,4 @@
-"""The two operands of a packed layer: its input, and its weights as floats or as planes of signs."""
+"""The two operands of a packed layer: its input and its weights, as floats or planes of signs."""
 
 from typing import NamedTuple
 
@@ -37,8 +37,8 @@ def operand_of(layer: BinaryLayer, name: str, *, first: bool) -> Operand:
     binarizer = layer.binarizer
     kind, bits = type(binarizer).__name__, binarizer.input_bits
     if first:
-        refuse(bits < 32, name, f"{kind} would make {bits}-bit codes of pixels; keep its inputs real (WeightsOnly)")
-        refuse(binarizer.rectify, name, "a ReLU stands before the pixels")
+        refuse(bits < 32, name, f"{kind} would make {bits}-bit codes of pixels; keep its inputs real with WeightsOnly")
+        refuse(binarizer.rectify, name, "its binarizer rectifies the pixels; use one with signed inputs")
         return Operand("pixels")
     scaled = scales_by_input(layer, name)
     if bits == 32:
@@ -46,7 +46,7 @@ def operand_of(layer: BinaryLayer, name: str, *, first: bool) -> Operand:
         return Operand("reals")
     if binarizer.signed_input and bits == 1:
         return Operand("signs", scale="K" if scaled else "none")
-    refuse(scaled, name, f"{kind} multiplies sums of codes by a scale of their inputs (K); train without")
+    refuse(scaled, name, f"{kind} multiplies sums of codes by a scale of their inputs (K); train without it")
     refuse(bits > MOST_BITS, name, f"{kind} has {bits}-bit inputs; use {MOST_BITS} bits or fewer")
     return Operand("codes", bits=bits)
 
@@ -55,7 +55,7 @@ def scales_by_input(layer: BinaryLayer, name: str) -> bool:
     """Whether a layer multiplies its sums by K, the mean magnitude of the inputs in each window.
 
     Raises:
-        UserError: It multiplies them by another scale.
+        UserError: The layer multiplies them by another scale.
     """
     window, outputs = layer.window, len(layer.weight)
     generator = torch.Generator().manual_seed(0)
@@ -73,7 +73,7 @@ def scales_by_input(layer: BinaryLayer, name: str) -> bool:
         return False
     kind = type(layer.binarizer).__name__
     other = scaled.shape != y.shape or not torch.allclose(scaled, y * mean, rtol=1e-4)
-    refuse(other, name, f"{kind} multiplies its sums by a scale of positions that is not K; train without")
+    refuse(other, name, f"{kind} multiplies its sums by a scale per position other than K; train without it")
     return True
 
 
@@ -86,10 +86,10 @@ def weight_planes(codes: Tensor, name: str) -> Planes:
 
     Args:
         codes: Integers, `(O, ...)`.
-        name: The layer's, for errors.
+        name: Name of the layer, for errors.
 
     Raises:
-        UserError: They are not integers of at most 8 bits.
+        UserError: The codes are not integers of at most 8 bits.
     """
     finite = bool(torch.isfinite(codes).all()) and torch.equal(codes, codes.round())
     refuse(not finite, name, "its weight codes are not integers; check the checkpoint, or use another method")
@@ -107,12 +107,12 @@ def weight_planes(codes: Tensor, name: str) -> Planes:
 
 
 def packed_bits(planes: Tensor) -> np.ndarray:
-    """Planes `(P, O, H, W, C)` as bytes, with the first channel in the lowest bit."""
+    """Planes `(P, O, H, W, C)` as bytes; the first channel is the lowest bit."""
     return np.packbits(planes.numpy(), axis=-1, bitorder="little")
 
 
 def reads_plainly(reader: Binarizer, channels: int, *, flat: bool) -> bool:
-    """Whether a binarizer takes real inputs unchanged or rectified, or plain signs of its inputs.
+    """Whether a binarizer uses its real inputs unchanged or rectified, or takes plain signs of them.
 
     Args:
         reader: The binarizer.
@@ -126,7 +126,7 @@ def reads_plainly(reader: Binarizer, channels: int, *, flat: bool) -> bool:
 
 
 def refuse(condition: bool, name: str, why: str) -> None:
-    """Raise an error if a layer has no packed form."""
+    """Raises an error if a layer has no packed form."""
     if condition:
         raise UserError(f"{name} cannot be packed: {why}.")
 

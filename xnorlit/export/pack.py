@@ -1,4 +1,4 @@
-"""From a trained module to a packed file: weights to bits, everything between two signs to integer thresholds."""
+"""Packs a trained module into a file: weights become bits, and everything between two signs becomes thresholds."""
 
 import builtins
 import copy
@@ -32,7 +32,7 @@ from xnorlit.packed.engine import METADATA
 from xnorlit.packed.graph import Graph, Layer, Map, Node
 from xnorlit.packed.origin import Source
 
-AT_ONCE = 32  # calibration images of one forward
+AT_ONCE = 32  # calibration images per forward
 
 
 class Packed(NamedTuple):
@@ -40,7 +40,7 @@ class Packed(NamedTuple):
 
     Attributes:
         graph: Preprocessing, class names, layers, source.
-        tensors: By name.
+        tensors: Tensors by name.
     """
 
     graph: Graph
@@ -93,25 +93,27 @@ def pack(
     """Packs a network into bits, for an engine that needs neither PyTorch nor the network's classes.
 
     `packed(pixels) = model((pixels - mean) / std)` in evaluation: the integers of each binary layer are equal for equal
-    inputs, and reals agree up to fp32 rounding. torch.fx traces the module. It may be any network of convolutions and
-    linear layers, binary or torch's own, with batch norms, ReLU, PReLU, LeakyReLU, Hardtanh, max and average pools,
-    dropout, flattening, sums, concatenations and shortcuts in between, as modules or as functions. A layer class of
-    your own enters by `register_node`. In a network that is no chain, reals are equal too where its real layers and
-    norms are those of this package (`Conv2d`, `BatchNorm2d`), so that signs behind a shortcut are equal for any image.
+    inputs, and reals agree up to fp32 rounding.
+
+    torch.fx traces the module. It may be any network of convolutions and linear layers, binary or torch's own. Between
+    them it may have batch norms, ReLU, PReLU, LeakyReLU, Hardtanh, max and average pools, dropout, flattening, sums,
+    concatenations and shortcuts, as modules or as functions. `register_node` adds your own layer class. In a network
+    that is not a chain, reals are equal too if its real layers and norms are those of this package (`Conv2d`,
+    `BatchNorm2d`). Signs after a shortcut are then equal for any image.
 
     Args:
-        model: The network, which is not changed.
+        model: The network; it is not changed.
         file: Output file; an existing file is replaced, missing folders are created.
         image_size: Side of the square images, pixels.
         classes: Names of the classes, in the order of the logits.
-        mean: Mean of each channel, 0 to 255; omit it if the network normalises the pixels itself.
+        mean: Mean of each channel, 0 to 255; omit it if the network itself normalises the pixels.
         std: Standard deviation, likewise. Multiply values for images from 0 to 1 by 255.
-        ends: Whether the first and the last layer compute in fp32, or in 8 bits with some loss; in a network that is
-            no chain the convolutions of the pixels alone.
-        calibration: For 8 bits, images for calibrating the input range of the last layer: uint8 `[N, S, S, 3]`.
+        ends: Whether the first and the last layer compute in fp32 (`float`), or in 8 bits with some loss (`int8`). In
+            a network that is not a chain, `int8` concerns only the convolutions of the pixels.
+        calibration: For 8 bits, uint8 images `[N, S, S, 3]` for calibrating the input range of the last layer.
         crop: Side of validation's central crop over the image's shorter side; `xnorlit classify` crops pictures
             likewise.
-        squash: Whether the crop is that share of each side instead.
+        squash: Whether `crop` is a share of each side instead.
         source: Origin of the network; default: trained weights, no run.
 
     Raises:
@@ -135,13 +137,13 @@ def pack(
     """
     model = _ready(model)
     if type(image_size) is not int or image_size < 1:
-        raise UserError(f"image_size is {image_size!r}. Expected the side of the images, a whole number of pixels.")
+        raise UserError(f"image_size is {image_size!r}. Expected the side of the images in pixels, a whole number.")
     name = getattr(model, "name", type(model).__name__)
     trace = traced(model, image_size, mean, std)
     if isinstance(classes, str) or len(classes) != trace.outputs:
         given = repr(classes) if isinstance(classes, str) else f"{len(classes)} names"
         raise UserError(
-            f"classes: {given} for {trace.outputs} outputs of the network. Expected a list, a name for each."
+            f"classes: {given} for {trace.outputs} outputs of the network. Expected a list with a name for each."
         )
     nodes: tuple[Node, ...] = ()
     layers: tuple[Layer, ...] = ()
@@ -164,7 +166,7 @@ def pack(
     try:
         packed = Packed(parse(document(graph), tensors), tensors)
     except FieldError as error:
-        # The place in the file, nodes[3], means nothing to the owner of the module.
+        # The owner of the module knows its layers by name, not by their place in the file, nodes[3].
         told = re.sub(r"(layers|nodes)\[(\d+)\]", lambda found: graph.steps[int(found[2])].name, str(error))
         raise UserError(f"{name} cannot be packed: {told}. Check the checkpoint.") from None
     if file is not None:
@@ -182,7 +184,7 @@ def _ready(model: nn.Module) -> nn.Module:
         kind, name = type(module).__name__, name or type(module).__name__
         for values in [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
             refuse(is_lazy(values), name, f"{kind} has no weights yet; call the network once on a batch of images")
-            refuse(values.is_meta, name, f"{kind} is on the device meta, without values; load its weights")
+            refuse(values.is_meta, name, f"{kind} is on the meta device and has no values; load its weights")
         hooked = bool(module._forward_hooks or module._forward_pre_hooks)
         how = "remove it (register_forward_hook returns what has .remove(); prune.remove, remove_weight_norm)"
         refuse(hooked, name, f"{kind} has a forward hook, which may change its values; {how}")
@@ -212,7 +214,7 @@ def _packed(
 
 @torch.no_grad()
 def _inputs(trace: Trace, link: Link, images: np.ndarray | None) -> np.ndarray:
-    """What a layer reads on some images, behind its binarizer."""
+    """What a layer reads from some images, after its binarizer."""
     if images is None:
         raise UserError(f"{link.name} needs calibration images to be packed in int8. Give some of the training images.")
     seen = [
@@ -223,13 +225,13 @@ def _inputs(trace: Trace, link: Link, images: np.ndarray | None) -> np.ndarray:
 
 
 def opened(file: Path) -> Packed:
-    """A packed file as what `pack` gave.
+    """Reads a packed file back as the result of `pack`.
 
     Args:
         file: The file.
 
     Raises:
-        UserError: It is no packed network.
+        UserError: The file is not a packed network.
     """
     metadata, tensors = tensorfile.read(file)
     try:
@@ -239,13 +241,13 @@ def opened(file: Path) -> Packed:
 
 
 def write(file: Path | str, graph: Graph, tensors: Mapping[str, np.ndarray]) -> None:
-    """Writes a packed network as one safetensors file, under a temporary name first.
+    """Writes a packed network as one safetensors file, first under a temporary name.
 
     Args:
-        file: An existing one is replaced; missing folders are made.
-        graph: Goes into the metadata as JSON.
-        tensors: By name.
+        file: Output file; an existing file is replaced, missing folders are created.
+        graph: Stored in the metadata as JSON.
+        tensors: Tensors by name.
     """
     with atomic.path(file) as unfinished:
-        # Not by save_file: that file could be read by its owner alone, and a full disk would be no OSError.
+        # Not with save_file: only the owner could read that file, and a full disk would not raise an OSError.
         unfinished.write_bytes(Packed(graph, dict(tensors)).content)

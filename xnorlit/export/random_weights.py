@@ -1,4 +1,4 @@
-"""A packed network with random weights: as large and as fast as a trained one, and good for nothing else."""
+"""A packed network with random weights, for measuring size and speed only."""
 
 from importlib.metadata import version
 from typing import Literal
@@ -19,14 +19,14 @@ def random_network(
     classes: int | None = None,
     image_size: int | None = None,
 ) -> Packed:
-    """A packed network with the initial weights of its seed and the binarizer XNOR.
+    """Packs a network with its seed's initial weights and the XNOR binarizer.
 
     Args:
-        name: Of the network.
+        name: Name of the network.
         ends: Whether the first and the last layer compute in fp32 or in 8 bits.
-        seed: Of the weights.
+        seed: Seed of the weights.
         classes: Number of classes; default: see `create`.
-        image_size: Side of the images, pixels; the network's own unless given.
+        image_size: Side of the images, pixels; default: the network's own.
 
     Raises:
         UserError: There is no such network, or it cannot be packed.

@@ -1,4 +1,4 @@
-"""A run's network with the weights of one of its checkpoints, and the data that it was measured on."""
+"""A run's network with the weights of one of its checkpoints, and the run's data."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,13 @@ from xnorlit.training.recorded import classifier, images
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """A network as it was evaluated in training.
+    """A network as training evaluated it.
 
     Attributes:
-        network: With the checkpoint's weights, in evaluation mode.
+        network: The network with the checkpoint's weights, in evaluation mode.
         data: The run's data, set up.
-        checkpoint: The file.
-        epochs: For how many epochs the weights were trained.
+        checkpoint: The checkpoint's file.
+        epochs: Number of epochs that the weights were trained for.
     """
 
     network: BuiltNetwork
@@ -29,14 +29,14 @@ class Rebuilt:
 
 
 def rebuild(run: Run, checkpoint: Path) -> Rebuilt:
-    """The run's network from its configuration, with a checkpoint's weights; no code in the file is run.
+    """Rebuilds a run's network from its configuration and a checkpoint's weights, without running code from the file.
 
     Args:
         run: The run.
-        checkpoint: The file.
+        checkpoint: The checkpoint's file.
 
     Raises:
-        UserError: The configuration is not this version's, the data are gone, or the weights are another network's.
+        UserError: The configuration is unknown to this version, the data are gone, or the weights do not fit.
     """
     content = load(checkpoint)
     file = run.path / "config.yaml"
@@ -52,7 +52,7 @@ def rebuild(run: Run, checkpoint: Path) -> Rebuilt:
     try:
         module.on_load_checkpoint(content)
     except UserError as error:
-        raise UserError(f"{checkpoint} is not of {run.path}: {error}") from error
+        raise UserError(f"{checkpoint} does not belong to {run.path}: {error}") from error
     module.load_state_dict(content["state_dict"])
     assert module.net is not None
     return Rebuilt(module.net.eval(), data, checkpoint, int(content.get("epoch", -1)) + 1)

@@ -1,8 +1,8 @@
-"""The thresholds that replace everything between a sum and its few-bit code.
+"""Thresholds that replace everything between a sum and its few-bit code.
 
 The modules in between (scale, bias, ReLU, PReLU, batch norm, a learned shift, the quantiser) form a step function of
-the sum. Its steps are not derived from the parameters but found by evaluating these modules in fp32: even an exact
-formula would miss how the evaluation forward rounds at the boundary.
+the sum. Its steps are not derived from the parameters. They are found by evaluating these modules in fp32, because even
+an exact formula would miss how evaluation rounds at the boundary.
 """
 
 from collections.abc import Callable
@@ -15,18 +15,18 @@ from torch import Tensor
 from xnorlit.errors import UserError
 from xnorlit.packed.check import MOST_LEVELS
 
-# Rows of sums, (M, F) for F features, or (M, 1) for the same sum in each, to their codes (M, F), int64.
+# Maps rows of sums, (M, F) for F features or (M, 1) for one sum in all of them, to codes (M, F), int64.
 Codes = Callable[[Tensor], Tensor]
 
-AT_ONCE = 2**22  # values of a chunk, for memory's sake
-ALL = 2**28  # values up to which every integer is evaluated: seconds
-GRID = 1025  # points where codes that are bisected are checked to grow, or to fall, throughout
-FAR = 1e30  # beyond any sum of reals, and small enough that fp32 does not overflow in a batch norm
+AT_ONCE = 2**22  # values per chunk, to limit memory
+ALL = 2**28  # up to so many values every integer is evaluated, in seconds
+GRID = 1025  # points at which bisected codes are checked for monotonicity
+FAR = 1e30  # beyond any sum of reals, but small enough not to overflow in a batch norm
 NEAREST = 1e-30
 
 
 class Steps(NamedTuple):
-    """The code of a sum: `start`, exclusive-or `change[l]` for each level l whose threshold the sum reaches."""
+    """The code of a sum: `start` XOR `change[l]` for each level l whose threshold the sum reaches."""
 
     threshold: np.ndarray  # (L, F), int32 or float32
     start: np.ndarray  # (F,), uint8
@@ -34,16 +34,16 @@ class Steps(NamedTuple):
 
 
 def integer_steps(codes: Codes, features: int, most: int, name: str) -> Steps:
-    """Steps of integer sums, found by passing every possible integer through the modules if there are few.
+    """The steps of integer sums, found by evaluating every possible integer if there are few.
 
     Args:
-        codes: From sums to codes.
+        codes: Maps sums to codes.
         features: Number of features, F.
         most: Sums lie in `[-most, most]`.
-        name: The layer's, for errors.
+        name: Name of the layer, for errors.
 
     Raises:
-        UserError: There are too many steps, or too many integers and codes that do not grow or fall throughout.
+        UserError: There are too many steps, or too many integers and the codes are not monotonic.
     """
     if (2 * most + 1) * features > ALL:
         low, high = torch.full((features,), -most), torch.full((features,), most)
@@ -66,15 +66,15 @@ def integer_steps(codes: Codes, features: int, most: int, name: str) -> Steps:
 
 
 def real_steps(codes: Codes, features: int, name: str) -> Steps:
-    """Steps of fp32 sums, by bisection over all fp32 numbers between -1e30 and 1e30.
+    """The steps of fp32 sums, by bisection over all fp32 numbers between -1e30 and 1e30.
 
     Args:
-        codes: From sums to codes.
+        codes: Maps sums to codes.
         features: Number of features, F.
-        name: The layer's, for errors.
+        name: Name of the layer, for errors.
 
     Raises:
-        UserError: The codes do not grow or fall throughout.
+        UserError: The codes are not monotonic.
     """
     low, high = (_order(torch.full((features,), end)) for end in (-FAR, FAR))
     positive = torch.logspace(np.log10(NEAREST), np.log10(FAR), GRID // 2)
@@ -84,14 +84,14 @@ def real_steps(codes: Codes, features: int, name: str) -> Steps:
 
 
 def _gathered(places: Tensor, features: Tensor, changes: Tensor, start: Tensor, never: int, name: str) -> Steps:
-    """Steps that were found in growing order of their places, each feature's in a column."""
+    """Steps from changes that were found in ascending order; each feature has a column."""
     order = torch.argsort(features, stable=True)
     places, features, changes = places[order], features[order], changes[order]
     counts = torch.bincount(features, minlength=len(start))
     levels = max(1, int(counts.max()))
     if levels > MOST_LEVELS:
         raise UserError(
-            f"{name} cannot be packed: the code behind output {int(counts.argmax())} changes {levels} times as its sum "
+            f"{name} cannot be packed: the code after output {int(counts.argmax())} changes {levels} times as its sum "
             "grows. Check the checkpoint for parameters that are not finite."
         )
     rank = torch.arange(len(features)) - (counts.cumsum(0) - counts)[features]
@@ -105,14 +105,14 @@ def _gathered(places: Tensor, features: Tensor, changes: Tensor, start: Tensor, 
 def _bisected(
     codes: Codes, low: Tensor, high: Tensor, sums: Callable[[Tensor], Tensor], grid: Tensor, name: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The first place of each level beyond the starting code, the starting code, and the changes; 0 where never."""
+    """The place of each level's threshold, the starting code and the changes; the place is 0 if there is none."""
     seen = codes(grid)
     seen = torch.cat([codes(sums(low)[None]), seen, codes(sums(high)[None])])
     growth = seen.diff(dim=0)
     if ((growth > 0).any(dim=0) & (growth < 0).any(dim=0)).any():
         raise UserError(
-            f"{name} cannot be packed: what follows it makes its codes grow and fall again as a sum grows, which is "
-            "packed only where the sums are integers of few values. Look for a PReLU of negative slope."
+            f"{name} cannot be packed: what follows it makes its codes rise and fall as a sum grows, which only sums "
+            "of few integers can be packed with. Look for a PReLU with a negative slope."
         )
     start, end = seen[0], seen[-1]
     direction = torch.where(end < start, -1, 1)
@@ -129,7 +129,7 @@ def _bisected(
 
 
 def _order(values: Tensor) -> Tensor:
-    """fp32 numbers as integers of the same order, neighbours one apart."""
+    """fp32 numbers as integers of the same order; neighbours differ by one."""
     bits = values.to(torch.float32).view(torch.int32).to(torch.int64)
     return torch.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
 

@@ -1,7 +1,7 @@
-"""A module as the modules that its evaluation runs through and the values between them, found by torch.fx.
+"""The modules that a module's evaluation runs through and the values between them, found by torch.fx.
 
-Every module that the engine knows is a leaf of the trace, functions become the modules that do the same, and shapes are
-those of a forward pass. What has no packed form is refused by its name, with the line of the user's file that calls it.
+Every module that the engine knows is a leaf of the trace. Functions become equivalent modules. Shapes come from a
+forward pass. What has no packed form is refused by name, with the line of the user's file that calls it.
 """
 
 import inspect
@@ -49,10 +49,10 @@ from xnorlit.layers import (
 from xnorlit.models.builder import AlexNet
 from xnorlit.models.built import DuplicateChannels, Normalize, WholeNorm
 
-BATCH = 3  # images of the pass that finds shapes: enough to tell a batch from one image
-PIXELS = 256  # values of one
+BATCH = 3  # images of the forward pass; more than one, so that the batch shows in the shapes
+PIXELS = 256  # values of a pixel
 
-# What the engine knows. The leaves of a trace are these and, of each binary layer, the module that stands behind it.
+# What the engine knows. These are the leaves of a trace, as is the post layer of each binary layer.
 LAYERS = (BinaryConv2d, BinaryLinear, nn.Conv2d, nn.Linear, Conv2d, Linear)
 NORMS = (BatchNorm1d, BatchNorm2d, nn.BatchNorm1d, nn.BatchNorm2d, WholeNorm)
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.PReLU, nn.LeakyReLU, nn.Hardtanh, RPReLU, Maxout)
@@ -68,30 +68,30 @@ IMAGES = "pixels"  # the name of the normalised images among the values
 REMEDIES = (
     ("softmax", "leave it out: a packed network gives logits"),
     ("avg|average|mean", "use a square average pool (nn.AvgPool2d), nn.AdaptiveAvgPool2d(1), or a max pool"),
-    ("batch_?norm", "use nn.BatchNorm2d, or nn.BatchNorm1d behind a flattening"),
+    ("batch_?norm", "use nn.BatchNorm2d, or nn.BatchNorm1d after a flattening"),
     ("norm", "use nn.BatchNorm2d"),
     ("conv|linear|matmul|addmm", "use nn.Conv2d, nn.Linear, or the binary ones"),
-    ("pad", "pad channels by zeros, or give the layer or the pool a padding"),
-    ("getitem|chunk|split|narrow", "take every second pixel alone (x[:, :, ::2, ::2]), or use a convolution"),
-    ("add|cat|stack", "join whole maps of one shape, or constants of one number per channel"),
+    ("pad", "pad channels with zeros, or give the layer or the pool a padding"),
+    ("getitem|chunk|split|narrow", "slice by a stride alone (x[:, :, ::2, ::2]), or use a convolution"),
+    ("add|cat|stack", "combine whole maps of one shape, or add constants of one number per channel"),
     ("sub|mul|div", "leave scales to the layers and the norms, and normalise pixels by the mean and std of pack"),
     ("clamp|clip|threshold", "use nn.ReLU or nn.Hardtanh"),
     ("prelu", "use nn.PReLU"),
     ("sigmoid|tanh|gelu|elu|silu|mish|swish|soft|abs|sign|exp|square|sqrt|pow", "use nn.ReLU, nn.PReLU or nn.Hardtanh"),
-    ("drop", "drop only where the module trains (training=self.training)"),
-    ("view|reshape|flatten|squeeze|permute|transpose", "flatten a map whole, by torch.flatten(x, 1)"),
+    ("drop", "drop only in training (training=self.training)"),
+    ("view|reshape|flatten|squeeze|permute|transpose", "flatten the whole map with torch.flatten(x, 1)"),
 )
 _FOREIGN = (f"{Path(torch.__file__).parent}{os.sep}", f"{Path(__file__).parents[1]}{os.sep}")
 _FRAME = re.compile(r'File "(.+?)", line (\d+)')
 
 
 class Step(NamedTuple):
-    """A module that the values pass.
+    """A module that values pass through.
 
     Attributes:
-        name: Its dotted name in the model, or the name of a function's node; that of the value that it makes.
-        module: The module, or the one that does what a function does.
-        place: ` (FILE:LINE)` of the user's code that calls it; empty where that is not known.
+        name: Its dotted name in the model, or the name of a function's node; also the name of its value.
+        module: The module, or the one equivalent to a function.
+        place: ` (FILE:LINE)` of the user's code that calls it; empty if unknown.
         inputs: Names of the values that it reads.
     """
 
@@ -102,13 +102,13 @@ class Step(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What a module's evaluation runs through.
+    """The trace of a module's evaluation.
 
     Attributes:
-        steps: Each behind those that it reads; the last one makes the logits.
-        normalize: From uint8 pixels to the images that the first steps read.
-        outputs: How many logits there are.
-        shapes: Of each value for one image, by name.
+        steps: Steps, each after those it reads; the last one makes the logits.
+        normalize: Maps uint8 pixels to the images that the first steps read.
+        outputs: Number of logits.
+        shapes: Shape of each value for one image, by name.
     """
 
     steps: tuple[Step, ...]
@@ -118,7 +118,7 @@ class Trace(NamedTuple):
 
     @property
     def in_line(self) -> bool:
-        """Whether each step reads the one before it alone."""
+        """Whether each step reads only the one before it."""
         names = [IMAGES, *(step.name for step in self.steps)]
         return all(step.inputs == (before,) for before, step in zip(names, self.steps, strict=False))
 
@@ -127,7 +127,7 @@ class Trace(NamedTuple):
 
         Args:
             pixels: uint8 `(N, 3, S, S)`.
-            end: Name of the step; the logits are returned unless given.
+            end: Name of the step; default: return the logits.
         """
         values = {IMAGES: self.normalize(pixels)}
         for step in self.steps:
@@ -145,16 +145,16 @@ class Trace(NamedTuple):
 def traced(
     model: nn.Module, image_size: int, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
 ) -> Trace:
-    """What a module's evaluation runs through.
+    """The trace of a module's evaluation.
 
     Args:
         model: The module, in fp32 on the CPU and in evaluation mode.
         image_size: Side of the square images, pixels.
-        mean: Of each channel, 0 to 255, where the module reads normalised images.
-        std: Likewise.
+        mean: Mean of each channel, 0 to 255, if the module reads normalised images.
+        std: Standard deviation, likewise.
 
     Raises:
-        UserError: The module has parts that the engine does not know, or does not take images of this size.
+        UserError: The module has parts that the engine does not know, or cannot process images of this size.
     """
     leaves, modules = _leaves(model), dict(model.named_modules())
     graph = _graph(model, leaves)
@@ -166,14 +166,14 @@ def traced(
     draw = torch.Generator().manual_seed(0)
     pixels = torch.randint(PIXELS, (BATCH, 3, image_size, image_size), dtype=torch.uint8, generator=draw)
     images = pixels if own else normalize(pixels)
-    found = _Values(model, graph, image_size).of(images.clone())  # which a step may change in place
+    found = _Values(model, graph, image_size).of(images.clone())  # a copy, because a step may change it in place
     named = model.layers() if isinstance(model, AlexNet) else ()
     steps, shapes = _Steps(graph, modules, found, own, {layer: name for name, layer in named}).walked()
     trace = Trace(tuple(steps), normalize, shapes[steps[-1].name if steps else IMAGES][0], shapes)
     if not torch.allclose(trace.until(pixels), model(images), rtol=1e-4, atol=1e-4, equal_nan=True):
         raise UserError(
             f"{type(model).__name__} cannot be packed: its forward gives other logits than the modules that it calls. "
-            "Look for what the trace cannot see: global hooks, values changed in place, results that are thrown away."
+            "Look for what the trace cannot see: global hooks, values changed in place, unused results."
         )
     return trace
 
@@ -194,7 +194,7 @@ class _Tracer(fx.Tracer):
 
 
 def _is_one_of(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
-    """Whether a module is of a kind and computes what that does: a subclass may have a forward of its own."""
+    """Whether a module is of one of these classes and has not overridden its forward."""
     return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
 
 
@@ -215,11 +215,11 @@ def _graph(model: nn.Module, leaves: tuple[type[nn.Module], ...]) -> fx.Graph:
         )
     try:
         return _Tracer(leaves).trace(model, plain or None)
-    except Exception as error:  # whatever a user's forward may do with values that it cannot look at
+    except Exception as error:  # a user's forward may do anything with proxy values
         place = _users_line([(f.filename, f.lineno or 0) for f in traceback.extract_tb(error.__traceback__)])
         raise UserError(
-            f"{type(model).__name__} cannot be packed: its forward cannot be traced{place} ({error}). Let nothing "
-            "depend on the values of a tensor; what depends on the mode or on settings may stay."
+            f"{type(model).__name__} cannot be packed: its forward cannot be traced{place} ({error}). Control flow "
+            "must not depend on the values of a tensor; it may depend on the mode and on settings."
         ) from error
 
 
@@ -233,7 +233,7 @@ def _check_known(module: nn.Module, node: fx.Node, leaves: tuple[type[nn.Module]
         refuse(
             module.running_mean is None,
             name,
-            f"{kind}{place} has no running statistics, so that an image's result depends on its batch; use "
+            f"{kind}{place} has no running statistics, so an image's result depends on its batch; use "
             "track_running_stats=True",
         )
 
@@ -248,10 +248,10 @@ def _remedy(kind: str) -> str:
 
 
 class _Values(fx.Interpreter):
-    """Runs a graph once and notes what each node gives.
+    """Runs a graph once and records the value of each node.
 
-    A tensor that depends on the images is a `Moving`, one that does not is itself; so is what is plain Python. Anything
-    else is `...`.
+    A tensor that depends on the images is recorded as `Moving`. Other tensors and plain Python values are recorded
+    themselves, anything else as `...`.
     """
 
     def __init__(self, model: nn.Module, graph: fx.Graph, image_size: int) -> None:
@@ -261,7 +261,7 @@ class _Values(fx.Interpreter):
         self.found: dict[fx.Node, Any] = {}
 
     def of(self, images: Tensor) -> dict[fx.Node, Any]:
-        """What each node gives for some images."""
+        """The value of each node for some images."""
         self.run(images, enable_io_processing=False)
         return self.found
 
@@ -269,7 +269,7 @@ class _Values(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         try:
             value = super().run_node(n)
-        except Exception as error:  # whatever a layer says of a map that does not suit it
+        except Exception as error:  # a layer may raise anything for a map that does not fit it
             side = self.image_size
             raise UserError(
                 f"{n.target if n.op == 'call_module' else n.name} cannot be packed: an image of {side} x {side} pixels "
@@ -281,7 +281,7 @@ class _Values(fx.Interpreter):
 
     def _noted(self, n: fx.Node, value: Any) -> Any:
         if isinstance(value, Tensor):
-            # What is spread over an image's shape depends on no image.
+            # A tensor expanded to an image's shape does not depend on the images.
             inputs = n.all_input_nodes[:1] if n.target in ("expand_as", "expand", "view_as") else n.all_input_nodes
             given = [self.found[one] for one in inputs]
             if n.op == "placeholder" or any(isinstance(one, Moving) or one is ... for one in given):
@@ -301,7 +301,7 @@ def _kind(node: fx.Node) -> str:
 
 
 def _called(node: fx.Node) -> str:
-    """A function in a message that begins with its node's name."""
+    """How a message that begins with the node's name mentions its function."""
     kind = _kind(node)
     return f"{'it' if kind == node.name else kind}{_place(node.stack_trace)}"
 
@@ -311,11 +311,11 @@ class _Steps:
     """The steps that lead from the images to the logits.
 
     Args:
-        graph: Of the whole module.
-        modules: By their names.
-        found: What each node gives.
-        own: The network's own normalisation of the pixels, where it has one.
-        names: Of layers that are not called as their modules are.
+        graph: Graph of the whole module.
+        modules: Modules by name.
+        found: Value of each node.
+        own: The network's own normalisation of the pixels, if any.
+        names: Names of layers that differ from their modules' names.
     """
 
     def __init__(
@@ -328,7 +328,7 @@ class _Steps:
     ) -> None:
         self.graph, self.modules, self.found, self.own, self.names = graph, modules, found, own, names
         self.steps: list[Step] = []
-        self.values: dict[fx.Node, str] = {}  # the value that a node's is
+        self.values: dict[fx.Node, str] = {}  # name of each node's value
         self.shapes: dict[str, tuple[int, ...]] = {}
 
     def walked(self) -> tuple[list[Step], dict[str, tuple[int, ...]]]:
@@ -339,11 +339,11 @@ class _Steps:
         if len(shape) != 2:
             given = f"a tensor of shape {tuple(shape)}" if isinstance(result, Moving | Tensor) else "something else"
             raise UserError(
-                f"the network cannot be packed: it returns {given}. Expected logits, one tensor (N, classes)."
+                f"the network cannot be packed: it returns {given}. Expected one tensor of logits, (N, classes)."
             )
         assert isinstance(last, fx.Node)
         if not isinstance(result, Moving):
-            refuse(True, last.name, f"it does not come from the images{_place(last.stack_trace)}")
+            refuse(True, last.name, f"it does not depend on the images{_place(last.stack_trace)}")
         needed = self._leading_to(last)
         for node in self.graph.nodes:
             if node in needed:
@@ -372,7 +372,7 @@ class _Steps:
         name = str(node.target) if node.op == "call_module" else node.name
         refuse(isinstance(form.module, Normalize), name, "it does not read the images; use a batch norm")
         name = self.names.get(form.module, name)
-        # A layer that is called twice is two layers of the packed network.
+        # A layer that is called twice becomes two layers of the packed network.
         name = node.name if name in self.shapes else name
         while name in self.shapes:
             name += "_"
@@ -396,7 +396,7 @@ class _Steps:
         return Form(self._fitting(module, name, given, call.found, place), inputs)
 
     def _fitting(self, module: nn.Module, name: str, given: tuple, found: tuple, place: str) -> nn.Module:
-        """The module as one that the engine knows, for what it reads and what it makes."""
+        """The module in a form that the engine knows, for its input and output shapes."""
         if isinstance(module, nn.AdaptiveAvgPool2d | nn.Flatten) and found == given:
             return nn.Identity()
         if type(module) in registered():
@@ -432,7 +432,7 @@ class _Steps:
         if form is None:
             inputs = [one for one in node.all_input_nodes if isinstance(self.found[one], Tensor)]
             own = [str(one.target) for one in inputs if one.op == "get_attr"]
-            refuse(bool(own), node.name, f"{what} takes in {' and '.join(own)}, which no layer holds; {_remedy(kind)}")
+            refuse(bool(own), node.name, f"{what} reads {' and '.join(own)}, which no layer owns; {_remedy(kind)}")
             refuse(not known(node.target), node.name, _no_form(kind, what))
             refuse(True, node.name, f"{what} has no packed form with these arguments; {_remedy(kind)}")
         assert form is not None
@@ -443,7 +443,7 @@ class _Steps:
 
 # --- pixels -----------------------------------------------------------------------------------------------------------
 def _own_normalization(graph: fx.Graph, modules: dict[str, nn.Module]) -> Normalize | None:
-    """The module of ours that reads the images, where one does."""
+    """The `Normalize` module that reads the images, if there is one."""
     images = next(node for node in graph.nodes if node.op == "placeholder")
     readers = [modules[node.target] for node in images.users if node.op == "call_module"]
     return next((module for module in readers if isinstance(module, Normalize)), None)
@@ -452,13 +452,13 @@ def _own_normalization(graph: fx.Graph, modules: dict[str, nn.Module]) -> Normal
 def _normalization(mean: Sequence[float] | None, std: Sequence[float] | None, own: Normalize | None) -> Normalize:
     if own is not None:
         if mean is not None or std is not None:
-            raise UserError("mean and std were given, and the network normalises pixels itself. Leave them out.")
+            raise UserError("mean and std were given, but the network itself normalises the pixels. Omit them.")
         return own
     centre, width = _three("mean", mean), _three("std", std)
     if min(width) <= 0 or (max(width) < 1 and max(centre) <= 1):
         raise UserError(
             f"mean is {centre} and std is {width}. Expected the unit of the pixels, 0 to 255, and std above 0: "
-            "multiply what goes with images from 0 to 1 by 255."
+            "multiply values for images from 0 to 1 by 255."
         )
     return Normalize(centre, width)
 
@@ -482,7 +482,7 @@ def _place(stack: str | None) -> str:
 
 
 def _users_line(frames: Sequence[tuple[str, int]]) -> str:
-    """` (FILE:LINE)` of the innermost frame of the user's, among those of the trace."""
+    """` (FILE:LINE)` of the innermost frame in the user's code."""
     begin = max((i + 1 for i, (file, _) in enumerate(frames) if file == __file__), default=0)
     users = [f"{file}:{line}" for file, line in frames[begin:] if not file.startswith(_FOREIGN) and Path(file).exists()]
     return f" ({users[-1]})" if users else ""

@@ -1,4 +1,4 @@
-"""A packed network in the module's place, so that the accuracy reported for it is its own."""
+"""Validates a packed network in place of the module, so that the reported accuracy is its own."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from xnorlit.training.evaluation import Evaluation
 
 
 class PackedClassifier(Evaluation):
-    """Evaluates a packed file on its engine, with all processors of this process.
+    """Evaluates a packed file on the packed engine, with all processors of this process.
 
     Args:
         file: What `xnorlit pack` wrote.
@@ -42,11 +42,11 @@ class PackedClassifier(Evaluation):
         return on_engine(self.network, images).to(images.device)
 
     def say_what_the_file_says(self) -> None:
-        """Prints what the file reached when it was packed, to stand beside what was measured now."""
+        """Prints the accuracy that the file recorded when it was packed, for comparison with the new one."""
         graph = self.network.graph
         origin, accuracy = graph.source.words, graph.accuracy
         if accuracy is None:
-            say("packed", f"{self.file}, {origin}: its accuracy was not measured when it was packed")
+            say("packed", f"{self.file}, {origin}: no accuracy was measured when it was packed")
             return
         same = accuracy.listing_sha256 == self._data.listing_hash("val")
         say(
@@ -61,19 +61,19 @@ def on_engine(network: PackedNetwork, images: Tensor) -> Tensor:
     """Logits of uint8 images, fp32 `(N, classes)` on the CPU.
 
     Args:
-        network: Runs with all processors of this process.
+        network: The network; it runs on all processors of this process.
         images: `(N, 3, S, S)`.
     """
     return torch.from_numpy(network(images.permute(0, 2, 3, 1).cpu().numpy()))
 
 
 def refuse_other_data(graph: Graph, data: ImageData, file: Path) -> None:
-    """Refuses a packed network that was made for other classes or other pictures than the data module gives.
+    """Refuses a packed network whose classes or image preparation differ from the data module's.
 
     Args:
         graph: The network.
-        data: Set up.
-        file: The network's, for the message.
+        data: The data module, set up.
+        file: The network's file, for the message.
 
     Raises:
         UserError: They differ; the message lists the values.
@@ -90,8 +90,8 @@ def refuse_other_data(graph: Graph, data: ImageData, file: Path) -> None:
     lines = [f"  {key}: {_short(theirs, ours)}" for key, (theirs, ours) in values.items() if theirs != ours]
     if lines:
         raise UserError(
-            f"{file} was packed for other data:\n" + "\n".join(lines) + "\nGive the configuration of the run that it "
-            f"is from, -c {graph.source.run or 'RUN'}/config.yaml, or pack this run: xnorlit pack RUN."
+            f"{file} was packed for other data:\n" + "\n".join(lines) + "\nGive the configuration of its run, "
+            f"-c {graph.source.run or 'RUN'}/config.yaml, or pack this run: xnorlit pack RUN."
         )
 
 

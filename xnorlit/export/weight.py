@@ -1,4 +1,4 @@
-"""What the few-bit layers of a packed network weigh, against the same layers in fp32."""
+"""Size of a packed network's few-bit layers, and of the same layers in fp32."""
 
 import math
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from xnorlit.packed.graph import Graph, Layer
 
 @dataclass(frozen=True)
 class Weight:
-    """Bytes of the layers whose weights are bits.
+    """Bytes of the layers with few-bit weights.
 
     Attributes:
-        layers: How many they are.
-        kind: `binary` where each weight is one bit, `few-bit` where some have more.
+        layers: Number of layers.
+        kind: `binary` if each weight has one bit, `few-bit` if some have more.
         packed: Everything that the file holds for them: codes, thresholds, scales.
-        float32: Their weights in fp32, and nothing else of theirs.
+        float32: Their weights in fp32 and nothing else.
     """
 
     layers: int
@@ -27,16 +27,16 @@ class Weight:
 
     @property
     def ratio(self) -> float:
-        """How many times smaller they became."""
+        """How many times smaller they are than in fp32."""
         return self.float32 / self.packed
 
 
 def weigh(graph: Graph, tensors: Mapping[str, np.ndarray]) -> Weight:
-    """The weight of a network's few-bit layers.
+    """Weighs a network's few-bit layers.
 
     Args:
         graph: The network.
-        tensors: As they are written to the file.
+        tensors: Tensors as in the file.
     """
     layers, packed, weights, kind = 0, 0, 0, "binary"
     flows = graph.flows()

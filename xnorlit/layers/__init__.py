@@ -1,4 +1,4 @@
-"""Binary layers, the norms and the real layers beside them, and what follows each optimizer step."""
+"""Binary layers, their norms, real layers that round once, and the hook after each optimizer step."""
 
 from xnorlit.layers.attach import Attachment, attach
 from xnorlit.layers.binary import BinaryConv2d, BinaryLayer, BinaryLinear, Operand

@@ -1,4 +1,4 @@
-"""What follows each optimizer step: binarizers tend the latent weights, and a step without that warns."""
+"""The hook after each optimizer step, in which binarizers centre and clamp latent weights; a step without it warns."""
 
 import warnings
 import weakref
@@ -13,7 +13,7 @@ from xnorlit.layers.binary import LAYERS, BinaryLayer
 
 
 class Attachment:
-    """What `attach` returns: it tends a model's binary layers until it is removed.
+    """The hook that `attach` returns; it updates a model's latent weights until it is removed.
 
     Args:
         layers: The layers whose weights the optimizer steps.
@@ -31,29 +31,29 @@ class Attachment:
             layer.after_step()
 
     def on_epoch(self, epoch: int, epochs: int) -> None:
-        """Moves the schedules of IRNet, AdaBin, ReCU and the like. Call it at the start of each epoch.
+        """Advances the schedules of binarizers such as IRNet, AdaBin and ReCU. Call it at the start of each epoch.
 
         Args:
-            epoch: From 0.
-            epochs: Of the whole training.
+            epoch: Number of the epoch, from 0.
+            epochs: Number of epochs of the whole training.
         """
         for layer in self.layers:
             layer.binarizer.on_epoch(epoch, epochs)
 
     def remove(self) -> None:
-        """Ends it: from now on nothing follows the optimizer's steps."""
+        """Removes the hook from the optimizer."""
         self._handle.remove()
         self._tended -= set(self.layers)
 
 
 def attach(optimizer: Optimizer, model: nn.Module) -> Attachment:
-    """Tends latent weights after each step of an optimizer: centres and clamps them, as their binarizers do.
+    """Centres and clamps latent weights after each optimizer step, as their binarizers require.
 
-    Call it once, before training. A step of binary layers that nothing tends warns.
+    Call it once, before training. An optimizer step on binary layers without it warns.
 
     Args:
         optimizer: One that steps the model's parameters.
-        model: A module with binary layers. With several optimizers, each is attached, and each tends what it steps.
+        model: A module with binary layers. Attach each of several optimizers; each updates the weights that it steps.
 
     Raises:
         UserError: The model has no binary layers, or the optimizer steps none of them.
@@ -75,11 +75,11 @@ def attach(optimizer: Optimizer, model: nn.Module) -> Attachment:
     stepped = _stepped(optimizer, layers)
     if not stepped:
         raise UserError(
-            f"attach: the optimizer {type(optimizer).__name__} steps no weight of the model's {len(layers)} binary "
-            "layers. Make it from model.parameters(), after everything that replaces parameters."
+            f"attach: the optimizer {type(optimizer).__name__} has no weight of the model's {len(layers)} binary "
+            "layers. Create it from model.parameters(), after any call that replaces parameters."
         )
     if any(layer in _TENDED.get(optimizer, ()) for layer in stepped):
-        raise UserError("attach: this optimizer is attached to the model already. Call attach once for each optimizer.")
+        raise UserError("attach: this optimizer is already attached to the model. Call attach once for each optimizer.")
     return Attachment(stepped, optimizer)
 
 
@@ -105,8 +105,8 @@ def _warn_of_untended(optimizer: Optimizer, *_: Any) -> None:
     ]
     if forgotten:
         warnings.warn(
-            f"{type(optimizer).__name__} has stepped {len(forgotten)} binary layers whose latent weights nothing tends "
-            f"(centre, clamp), such as {type(forgotten[0]).__name__}({forgotten[0].extra_repr()}) with "
+            f"{type(optimizer).__name__} has stepped {len(forgotten)} binary layers, but nothing centres and clamps "
+            f"their latent weights, such as {type(forgotten[0]).__name__}({forgotten[0].extra_repr()}) with "
             f"{type(forgotten[0].binarizer).__name__}. Call xnorlit.attach(optimizer, model) once, before training.",
             stacklevel=4,
         )

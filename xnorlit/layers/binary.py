@@ -1,4 +1,4 @@
-"""A convolution and a linear layer that use a binarizer."""
+"""The binary convolution and the binary linear layer."""
 
 import math
 import weakref
@@ -23,24 +23,24 @@ LAYERS: "weakref.WeakSet[BinaryLayer]" = weakref.WeakSet()
 
 
 class BinaryLayer(nn.Module):
-    """What the convolution and the linear layer share: latent weights, a binarizer and the two forwards.
+    """Base of the binary convolution and linear layer: latent weights, a binarizer and the two forwards.
 
     Training computes `rescale(op(input(x), weight(W))) + bias`, evaluation
     `rescale(scale_x * scale_w * op(codes_x, codes_w)) + bias` in the latent weights' precision, autocast or not. Both
-    then pass the binarizer's `output`; where it has a shortcut and the shapes agree, `x` is added; its post layer, if
-    any, comes last.
+    results pass through the binarizer's `output`. If the binarizer has a shortcut and the shapes agree, `x` is added.
+    Its post layer, if any, comes last.
 
-    A sign hides a NaN: its code is -1. Under `torch.autograd.detect_anomaly()` a layer refuses inputs that are not
-    finite. It does not look otherwise, because that costs a pass over each input.
+    The sign of a NaN is -1, which hides it. Under `torch.autograd.detect_anomaly()` a layer refuses inputs that are not
+    finite. Otherwise it does not check, because that costs a pass over each input.
 
     Args:
         shape: Shape of the latent weights, `(O, I, kh, kw)` or `(O, I)`.
-        bias: Whether a bias is added after every scale.
-        dropout: Probability that training zeroes an input after it was quantised.
-        post_layer: Whether the layer applies its binarizer's post layer itself. A built network puts it behind the
-            max pool instead.
-        device: Where the parameters are.
-        dtype: Their dtype.
+        bias: Whether a bias is added after all scales.
+        dropout: Probability that training zeroes a quantised input.
+        post_layer: Whether the layer applies its binarizer's post layer itself. A built network puts it after the
+        max pool instead.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters.
     """
 
     window: Window | None = None
@@ -63,7 +63,7 @@ class BinaryLayer(nn.Module):
     @override
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        LAYERS.add(self)  # A copy, or one from a pickle.
+        LAYERS.add(self)  # It is a copy, or comes from a pickle.
 
     def bind(
         self,
@@ -75,10 +75,10 @@ class BinaryLayer(nn.Module):
         """Attaches a private copy of a binarizer. Call it again after setting the weights by hand.
 
         Args:
-            binarizer: An instance, a class or a name; what it learns for the layer starts afresh.
-            rectify: Whether a real-valued input passes a ReLU first. A block without a non-linearity of its own needs
-                one if its binarizer leaves inputs real; without it a layer is exactly torch's if nothing is quantised.
-            extent: Height and width of a convolution's output, which XNOR-Net++'s rank-1 scale needs.
+            binarizer: An instance, a class or a name; its learned parameters are initialised for this layer.
+            rectify: Whether a real-valued input first passes a ReLU. A block without a non-linearity of its own needs
+            it if its binarizer keeps inputs real. Without it, a layer that quantises nothing is exactly torch's.
+            extent: Height and width of a convolution's output, required by XNOR-Net++'s rank-1 scale.
         """
         chosen = binarizer_of(binarizer)
         self.binarizer = chosen.for_layer(self.weight, rectify=rectify, extent=extent, channels=self.channels)
@@ -86,9 +86,9 @@ class BinaryLayer(nn.Module):
         self.post_layer = None if post is None else post.to(self.weight.device, self.weight.dtype)
 
     def keep_real(self, operand: Operand | None) -> None:
-        """Keeps one operand real in training from now on; None ends that.
+        """Keeps one operand real in training from now on; None quantises both again.
 
-        Evaluation always uses the codes: what is validated, and saved as best, is the few-bit network.
+        Evaluation always uses the codes, so the few-bit network is what is validated and saved as best.
         """
         plain = Binarizer()
         plain.rectify = self.binarizer.rectify
@@ -96,7 +96,7 @@ class BinaryLayer(nn.Module):
 
     @property
     def channels(self) -> int:
-        """Input channels, of all groups; of a flattened map those of the map."""
+        """Input channels of all groups; for a flattened map, the channels of the map."""
         raise NotImplementedError
 
     @property
@@ -106,12 +106,12 @@ class BinaryLayer(nn.Module):
 
     @property
     def keeps_shape(self) -> bool:
-        """Whether the output has the input's shape, whatever that is."""
+        """Whether the output has the shape of the input, for any input."""
         raise NotImplementedError
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Lets the binarizer tend the latent weights and the bias after an optimizer step; `attach` calls it."""
+        """Lets the binarizer adjust the latent weights and the bias after an optimizer step; `attach` calls it."""
         self.tended = True
         self.binarizer.after_step(self.filters)
         if self.bias is not None:
@@ -119,11 +119,11 @@ class BinaryLayer(nn.Module):
 
     @property
     def filters(self) -> Tensor:
-        """The latent weights as those of a convolution where they are one, `(O, I, ...)`."""
+        """The latent weights, as those of a convolution if the layer reads a flattened map: `(O, I, ...)`."""
         return self.weight
 
     def framed(self, x: Tensor) -> Tensor:
-        """`x` with the zeros that the window's padding, alike on both sides, cannot state."""
+        """`x`, padded with the extra zeros of an uneven padding."""
         return x
 
     def operate(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -143,7 +143,7 @@ class BinaryLayer(nn.Module):
     def _trained(self, x: Tensor) -> Tensor:
         inputs, weights = (self._real.get(operand, self.binarizer) for operand in ("inputs", "weights"))
         y = self.operate(self.dropout(inputs.input(x)), weights.weight(self.weight))
-        # XNOR-Net's K stands for magnitudes that real inputs still have.
+        # Real inputs keep the magnitudes that XNOR-Net's K approximates.
         return inputs.rescale(y, self.framed(x), self.window)
 
     def _evaluated(self, x: Tensor) -> Tensor:
@@ -165,16 +165,16 @@ class BinaryLayer(nn.Module):
         """The sums of integer codes, exactly."""
         bits = self.binarizer.weight_bits, self.binarizer.input_bits
         largest = weight[0].numel() * (2 ** bits[0] - 1) * (2 ** bits[1] - 1)
-        if largest * torch.finfo(x.dtype).eps > 1:  # 2^23 in fp32, beyond which wide codes may bring a sum.
+        if largest * torch.finfo(x.dtype).eps > 1:  # Sums of wide codes may exceed 2^23, the limit of fp32.
             return self.operate(x.double(), weight.double()).round().to(x.dtype)
-        # A Winograd or FFT algorithm may leave 1e-4 on what is an integer; the packed engine leaves nothing.
+        # A Winograd or FFT algorithm may be off by 1e-4; the packed engine computes the integer exactly.
         return self.operate(x, weight).round()
 
     def _two_valued(self, x: Tensor) -> Tensor:
-        """Sums of inputs `c + s b` and weights `c_o + s_o w`, b and w signs, as an engine that counts bits has them.
+        """Sums of inputs `c + s b` times weights `c_o + s_o w`, with signs b and w, as an engine on bits computes them.
 
-        `s s_o D + s c_o A + K`, each product and sum rounded: D and A are the integer sums of `b w` and of b, K is c
-        times the sum of the weights. The border counts none of its taps.
+        They are `s s_o D + s c_o A + K`, with each product and each sum rounded. D is the integer sum of `b w`, A the
+        integer sum of b, and K is c times the sum of the weights. Taps on the padding do not count.
         """
         inputs, weights = self.binarizer.input_values(x), self.binarizer.weight_values(self.weight)
         groups = getattr(self, "groups", 1)
@@ -193,16 +193,16 @@ class BinaryLayer(nn.Module):
         return (self.operate(ones, values.sum(1, keepdim=True)) * inputs.centre.to(wide)).to(x.dtype)
 
     def _check(self, x: Tensor) -> None:
-        """Refuses inputs that have no meaning here. Comparing shapes and dtypes costs next to nothing."""
+        """Refuses inputs of the wrong shape or dtype; the comparison costs next to nothing."""
         if not x.is_floating_point():
             raise UserError(
-                f"{type(self).__name__} received an input of {x.dtype}. Expected floating point: convert it first, "
-                "such as pixels by x.float() / 255."
+                f"{type(self).__name__} received an input of {x.dtype}. Expected floating point; convert it first, "
+                "for example pixels with x.float() / 255."
             )
         if not torch.compiler.is_compiling() and torch.is_anomaly_enabled() and not bool(torch.isfinite(x).all()):
             raise UserError(
-                f"{type(self).__name__}({self.extra_repr()}) received an input that is not finite, whose sign would "
-                "hide it. Look at the layers and the data in front of it."
+                f"{type(self).__name__}({self.extra_repr()}) received an input that is not finite; its sign would "
+                "hide this. Check the layers before it and the data."
             )
 
     @override
@@ -211,35 +211,35 @@ class BinaryLayer(nn.Module):
 
 
 class BinaryConv2d(BinaryLayer):
-    """Convolution `(N, I, H, W) -> (N, O, H', W')` with a binarizer, instead of `nn.Conv2d`.
+    """Binary convolution `(N, I, H, W) -> (N, O, H', W')`, a replacement for `nn.Conv2d`.
 
-    Arguments have the names, places and meanings of `nn.Conv2d`'s, and the state dict has its keys. Zeros pad the
-    quantised input: a padded tap adds nothing to a sum of signs. Put a batch norm in front; after a ReLU every sign is
-    +1.
+    The arguments have the names, positions and meanings of those of `nn.Conv2d`, and the state dict has its keys. Zeros
+    pad the quantised input, so a padded tap adds nothing to a sum of signs. Put a batch norm before it; after a ReLU
+    every sign is +1.
 
     Args:
         in_channels: Input channels, I.
         out_channels: Output channels, O.
         kernel_size: Height and width of the kernel, or one number for both.
-        stride: Step between positions, likewise.
+        stride: Stride of the convolution, likewise.
         padding: Zeros on each side, likewise; `"valid"` for none, or `"same"` for an output of the input's size.
         dilation: 1; others are refused.
-        groups: Groups of channels that see only each other.
-        bias: Whether a bias is added after every scale.
-        padding_mode: `"zeros"`, or `"ones"`: the quantised input is padded with +1, so that the border has signs, too.
-            Others are refused.
-        device: Where the parameters are.
-        dtype: Their dtype.
+        groups: Number of channel groups, each convolved separately.
+        bias: Whether a bias is added after all scales.
+        padding_mode: `"zeros"`, or `"ones"`, which pads the quantised input with +1, so that the border has signs too.
+        Others are refused.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters.
         binarizer: An instance, a class or a name such as `"XNOR"`; the layer has a private copy of it.
-        rectify: Whether an input that stays real passes a ReLU first. By default it does not, so that the layer with
-            `Float` is `nn.Conv2d`.
-        extent: Height and width of the output, which XNOR-Net++'s rank-1 scale needs.
-        dropout: Probability that training zeroes an input after it was quantised.
-        post_layer: Whether the layer applies what its binarizer puts after it (ReActNet's RPReLU, AdaBin's Maxout).
+        rectify: Whether an input that stays real first passes a ReLU. By default it does not, so the layer with `Float`
+        equals `nn.Conv2d`.
+        extent: Height and width of the output, required by XNOR-Net++'s rank-1 scale.
+        dropout: Probability that training zeroes a quantised input.
+        post_layer: Whether the layer applies its binarizer's post layer (ReActNet's RPReLU, AdaBin's Maxout).
         initialise: Sets weights and bias, instead of torch's own initialisation.
 
     Raises:
-        UserError: An argument is out of its range, or this layer has no such setting.
+        UserError: An argument is out of range, or this layer does not support the setting.
 
     Examples:
         >>> import torch
@@ -275,13 +275,13 @@ class BinaryConv2d(BinaryLayer):
         kernel, step = _pair("kernel_size", kernel_size), _pair("stride", stride)
         if _pair("dilation", dilation) != (1, 1):
             raise UserError(
-                f"BinaryConv2d: dilation is {dilation}. Expected 1: binary layers here have no other. Leave this "
+                f"BinaryConv2d: dilation is {dilation}. Expected 1, the only dilation of binary layers. Keep this "
                 "convolution real (binarize_(..., skip=[...]))."
             )
         if padding_mode not in ("zeros", "ones"):
             raise UserError(
                 f"BinaryConv2d: padding_mode is {padding_mode!r}. Expected 'zeros', whose taps add nothing to a binary "
-                "sum, or 'ones', which are signs. Pad in front of the layer, or leave this convolution real."
+                "sum, or 'ones', which are signs. Pad before the layer, or keep this convolution real."
             )
         for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
             _whole("BinaryConv2d", name, value)
@@ -300,7 +300,7 @@ class BinaryConv2d(BinaryLayer):
         before, after = _padding(padding, kernel, step)
         self.padding = padding if isinstance(padding, str) else before
         self.window: Window = Window(kernel, step, before)  # pyright: ignore[reportIncompatibleVariableOverride]
-        self.trailing = after[0] - before[0], after[1] - before[1]  # One zero more, of "same" with an even kernel.
+        self.trailing = after[0] - before[0], after[1] - before[1]  # An extra zero for "same" with an even kernel.
         with torch.no_grad():
             (initialise or _initialise)(self)
         self.bind(binarizer, rectify=rectify, extent=extent)
@@ -335,8 +335,8 @@ class BinaryConv2d(BinaryLayer):
         signs = chosen.signed_input and chosen.input_bits == 1 and not chosen.two_valued
         if self.padding_mode == "ones" and chosen.input_bits < 32 and not signs:
             raise UserError(
-                f"BinaryConv2d: padding_mode is 'ones', and the inputs of {type(chosen).__name__} are no signs -1 and "
-                "+1. Choose a binarizer whose inputs are, such as BNN or XNOR."
+                f"BinaryConv2d: padding_mode is 'ones', but {type(chosen).__name__} does not turn inputs into -1 and "
+                "+1. Choose a binarizer that does, such as BNN or XNOR."
             )
         super().bind(chosen, rectify=rectify, extent=extent)
 
@@ -370,28 +370,28 @@ class BinaryConv2d(BinaryLayer):
 
 
 class BinaryLinear(BinaryLayer):
-    """Matrix product `(N, ..., I) -> (N, ..., O)` with a binarizer, instead of `nn.Linear`.
+    """Binary matrix product `(N, ..., I) -> (N, ..., O)`, a replacement for `nn.Linear`.
 
-    Arguments have the names, places and meanings of `nn.Linear`'s, and the state dict has its keys.
+    The arguments have the names, positions and meanings of those of `nn.Linear`, and the state dict has its keys.
 
     Args:
         in_features: Input features, I.
         out_features: Output features, O.
-        bias: Whether a bias is added after every scale.
-        device: Where the parameters are.
-        dtype: Their dtype.
+        bias: Whether a bias is added after all scales.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters.
         binarizer: An instance, a class or a name such as `"XNOR"`; the layer has a private copy of it.
-        positions: How many positions of a flattened map each input channel brings: fc6 of AlexNet reads 256 channels
-            at 36 positions. The binarizer tends the weights as the convolution that they are, `(O, I / positions,
-            positions)`, so that centring takes one mean per output and position.
-        rectify: Whether an input that stays real passes a ReLU first. By default it does not, so that the layer with
-            `Float` is `nn.Linear`.
-        dropout: Probability that training zeroes an input after it was quantised.
-        post_layer: Whether the layer applies what its binarizer puts after it (ReActNet's RPReLU, AdaBin's Maxout).
+        positions: Number of positions of the flattened map that the layer reads; fc6 of AlexNet reads 256 channels at
+        36 positions. The binarizer treats the weights as those of a convolution, `(O, I / positions, positions)`,
+        so that centring takes one mean per output and position.
+        rectify: Whether an input that stays real first passes a ReLU. By default it does not, so the layer with `Float`
+        equals `nn.Linear`.
+        dropout: Probability that training zeroes a quantised input.
+        post_layer: Whether the layer applies its binarizer's post layer (ReActNet's RPReLU, AdaBin's Maxout).
         initialise: Sets weights and bias, instead of torch's own initialisation.
 
     Raises:
-        UserError: An argument is out of its range.
+        UserError: An argument is out of range.
 
     Examples:
         >>> import torch
@@ -459,7 +459,7 @@ class BinaryLinear(BinaryLayer):
     def _check(self, x: Tensor) -> None:
         if x.shape[1] != self.weight.shape[1]:
             raise UserError(
-                f"BinaryLinear received an input of {x.shape[1]} features. Expected {self.weight.shape[1]}; flatten "
+                f"BinaryLinear received an input of {x.shape[1]} features. Expected {self.weight.shape[1]}. Flatten "
                 "a map first."
             )
         super()._check(x)
@@ -471,7 +471,7 @@ class BinaryLinear(BinaryLayer):
 
 
 def _initialise(layer: BinaryLayer) -> None:
-    """Torch's own start of a convolution or linear layer: uniform up to `1 / sqrt(fan_in)`, weights and bias."""
+    """Torch's own initialisation: weights and bias uniform up to `1 / sqrt(fan_in)`."""
     nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5))
     if layer.bias is not None:
         bound = 1 / math.sqrt(layer.weight[0].numel())
@@ -479,7 +479,7 @@ def _initialise(layer: BinaryLayer) -> None:
 
 
 def _extras(values: dict[str, tuple[Any, Any]]) -> str:
-    """`, name=value` of each value that is not its default."""
+    """`, name=value` for each value that differs from its default."""
     return "".join(f", {name}={value!r}" for name, (value, default) in values.items() if value != default)
 
 
@@ -489,7 +489,7 @@ def _whole(kind: str, name: str, value: Any, least: int = 1) -> None:
 
 
 def _pair(name: str, value: Any, least: int = 1) -> tuple[int, int]:
-    """Height and width of an argument that may be one number for both."""
+    """Height and width from an argument that may be one number for both."""
     pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2:
         raise UserError(f"BinaryConv2d: {name} is {value!r}. Expected one whole number, or two (height, width).")
@@ -499,7 +499,7 @@ def _pair(name: str, value: Any, least: int = 1) -> tuple[int, int]:
 
 
 def _padding(padding: Any, kernel: tuple[int, int], stride: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Zeros above and left of a map, and those below and right of it."""
+    """Zeros above and left of a map, and zeros below and right of it."""
     if padding == "valid":
         return (0, 0), (0, 0)
     if padding == "same":

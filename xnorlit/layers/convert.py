@@ -1,4 +1,4 @@
-"""`binarize_`: replaces the convolutions and linear layers of any module by binary ones."""
+"""`binarize_`: replaces the convolutions and linear layers of any module with binary ones."""
 
 import fnmatch
 import importlib
@@ -42,13 +42,13 @@ PINNED: dict[type[nn.Module], type[nn.Module]] = {
 
 @dataclass(frozen=True)
 class Change:
-    """What happened to one module.
+    """What `binarize_` did with one module.
 
     Attributes:
         name: Name of the module, or of the `forward` that calls a function.
-        before: What was there.
-        after: What is there now; the same if it was left.
-        note: Why.
+        before: What was there before.
+        after: What is there now; equal to `before` if unchanged.
+        note: The reason.
     """
 
     name: str
@@ -59,10 +59,10 @@ class Change:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What `binarize_` did, in the order of the modules; printed, it is a table.
+    """What `binarize_` did, in the order of the modules; it prints as a table.
 
     Attributes:
-        changes: A row for each layer, norm and activation that changed, and for each layer that was left.
+        changes: A row for each layer, norm and activation that changed, and for each layer that was kept.
         untraced: Why torch.fx could not trace the module; empty if it could.
     """
 
@@ -92,38 +92,38 @@ def binarize_(
     activation: Activation = "prelu",
     norm: Norm = "keep",
 ) -> Conversion:
-    """Replaces every `nn.Conv2d` and `nn.Linear` of a module by a binary layer, in place.
+    """Replaces every `nn.Conv2d` and `nn.Linear` of a module with a binary layer, in place.
 
-    Weights and biases stay the same parameters with the same names. What a binarizer learns about its weights is fitted
-    to them. Every `nn.BatchNorm1d` and `nn.BatchNorm2d` becomes the steady norm of this package. In a network with
-    shortcuts or branches the layers that stay real become `Conv2d`, `Linear` and `AdaptiveAvgPool2d` of this package,
-    whose evaluation rounds once, so that the packed network can repeat it.
+    Weights and biases stay the same parameters with the same names. A binarizer's own parameters are initialised from
+    these weights. Every `nn.BatchNorm1d` and `nn.BatchNorm2d` becomes the steady norm of this package. In a network
+    with shortcuts or branches, the layers that stay real become `Conv2d`, `Linear` and `AdaptiveAvgPool2d` of this
+    package. Their evaluation rounds once, so the packed network can reproduce it.
 
-    After a ReLU every sign is +1. A ReLU that feeds the sign of a binary layer is therefore replaced; torch.fx finds
-    it, be it a module or a function call in a `forward`. A ReLU module that is used in several places is replaced in
-    all of them. With `norm="missing"` a layer that has no norm between itself and the layer before gets one directly in
-    front. Once it has seen training batches such a norm gives the input both signs, so a ReLU before it stays.
+    After a ReLU every sign is +1. A ReLU that feeds the sign of a binary layer is therefore replaced. torch.fx finds
+    it, whether it is a module or a function call in a `forward`. A ReLU module that is used in several places is
+    replaced in all of them. With `norm="missing"`, a layer without a norm between itself and the layer before gets one
+    directly before it. After some training batches such a norm gives the input both signs, so a ReLU before it stays.
 
-    Skip the first and the last layer of a network: they are better left real. Make the optimizer afterwards, because
-    activations and norms may add parameters, and call `attach`.
+    Skip the first and the last layer of a network, because binarising them costs much accuracy. Create the optimizer
+    afterwards, because activations and norms may add parameters, and call `attach`.
 
     Args:
         model: The module.
         binarizer: An instance, a class or a name such as `"XNOR"`.
-        skip: Layers that stay real, by name or pattern (`"layer1.*"`); a module's name means all layers within.
-        layers: Other binarizers for single layers, by name or pattern; the last match wins.
-        activation: What replaces a ReLU before a sign: `"prelu"` (one slope per channel if the channels are known,
-            otherwise one slope), `"hardtanh"` or `"identity"`. `"keep"` replaces none and is refused if a sign would
-            be dead.
-        norm: `"keep"` leaves norms where they are; `"missing"` puts one in front of each binary layer that has none.
+        skip: Layers that stay real, by name or pattern (`"layer1.*"`); a module's name means all layers inside it.
+        layers: Binarizers for individual layers, by name or pattern; the last match wins.
+        activation: What replaces a ReLU before a sign: `"prelu"` (one slope per channel if the number of channels is
+        known, otherwise one slope), `"hardtanh"` or `"identity"`. `"keep"` keeps every ReLU and is refused if a
+        sign would then always be +1.
+        norm: `"keep"` adds no norms; `"missing"` puts one before each binary layer that has none.
             Such a layer becomes a `Sequential` of `norm` and `layer`.
 
     Returns:
-        A row for each module that was changed or left; print it.
+        A row for each module that was changed or kept; print it.
 
     Raises:
-        UserError: A layer cannot be binary (it is used twice, lazy or quantised, or its sign would be dead), a pattern
-            matches nothing, or the module has no such layer. The module then stays as it was.
+        UserError: A layer cannot be binary (it is used twice, lazy or quantised, or its sign would always be +1), a
+            pattern matches nothing, or the module has no such layer. The module then stays unchanged.
 
     Examples:
         >>> import torchvision
@@ -153,7 +153,7 @@ def binarize_(
     if rectifiers and activation == "keep":
         layer = next(iter(rectifiers.values())).layer
         raise UserError(
-            f"{layer}: {type(chosen[layer]).__name__} takes the sign of what leaves a ReLU, so every code would be +1. "
+            f"{layer}: {type(chosen[layer]).__name__} takes the sign of a ReLU's output, so every code would be +1. "
             "Give activation='prelu', 'hardtanh' or 'identity', norm='missing', or skip the layer."
         )
     for name, each in chosen.items():
@@ -161,8 +161,8 @@ def binarize_(
     rewritten = _rewritten(model, rectifiers, activation)
     if untraced:
         warnings.warn(
-            f"binarize_: torch.fx cannot trace {type(model).__name__} ({untraced}). Activations ahead of binary layers "
-            "were found within its parts alone.",
+            f"binarize_: torch.fx cannot trace {type(model).__name__} ({untraced}). Activations before binary layers "
+            "were searched for only within its parts.",
             stacklevel=2,
         )
     changes = [*found.left]
@@ -181,20 +181,20 @@ def binarize_(
 def _refuse_whole(model: nn.Module) -> None:
     if isinstance(model, nn.Conv2d | nn.Linear):
         raise UserError(
-            f"binarize_ changes the layers within a module, and this is one: {type(model).__name__}. Wrap it in "
-            "nn.Sequential, or make a BinaryConv2d or BinaryLinear."
+            f"binarize_ replaces the layers inside a module, but was given one layer, {type(model).__name__}. Wrap "
+            "it in nn.Sequential, or create a BinaryConv2d or BinaryLinear."
         )
     kinds = (nn.parallel.DistributedDataParallel, nn.DataParallel, torch.jit.ScriptModule)
     if isinstance(model, kinds):
-        raise UserError(f"binarize_ was given a {type(model).__name__}. Binarize the module before it is wrapped.")
+        raise UserError(f"binarize_ was given a {type(model).__name__}. Binarize the module before you wrap it.")
     for name, module in model.named_modules():
         kind = type(module)
         if ".quantized." in kind.__module__ or kind.__module__.startswith(("torch.ao.", "torchao.")):
-            raise UserError(f"binarize_: {name} is quantised already ({kind.__name__}). Give the float network.")
+            raise UserError(f"binarize_: {name} is already quantised ({kind.__name__}). Give the float network.")
 
 
 class _Layers:
-    """The convolutions and linear layers of a module: those that can be binary, and those that cannot, with why."""
+    """The convolutions and linear layers of a module: those that can be binary, and those that cannot, with reasons."""
 
     def __init__(self, model: nn.Module) -> None:
         self.modules: dict[str, nn.Conv2d | nn.Linear] = {}
@@ -217,7 +217,7 @@ class _Layers:
         if isinstance(module, nn.Conv1d | nn.Conv3d):
             return "only 2-D convolutions and linear layers become binary"
         if isinstance(module, nn.SyncBatchNorm):
-            return "stays as it is: there is no steady form of it"
+            return "unchanged: it has no steady form"
         if not isinstance(module, nn.Conv2d | nn.Linear) or _unusable(module):
             return ""
         if isinstance(module, nn.Conv2d) and module.dilation != (1, 1):
@@ -235,7 +235,7 @@ class _Layers:
     def choose(
         self, binarizer: Binarizer, skip: list[str], layers: Mapping[str, Binarizer | type[Binarizer] | str]
     ) -> dict[str, Binarizer]:
-        """A binarizer for each layer that becomes binary; the others' rows are added to those that are left."""
+        """A binarizer for each layer that becomes binary; adds rows for the layers that stay real."""
         if not self.modules:
             raise UserError(f"binarize_: {type(self._model).__name__} has no nn.Conv2d or nn.Linear to make binary.")
         chosen = dict.fromkeys(self.modules, binarizer)
@@ -254,7 +254,7 @@ class _Layers:
         return chosen
 
     def leave_uncalled(self, chosen: dict[str, Binarizer], called: set[str], layers: Iterable[str]) -> None:
-        """Takes out the layers that no forward calls: their owner reads the weights itself, or nothing does."""
+        """Removes the layers that no forward calls; their owner reads the weights directly, or nothing does."""
         note = "stays real: no forward calls it, so its weights are read directly or not at all"
         for name in [name for name in chosen if name not in called]:
             kind = type(self.modules.pop(name)).__name__
@@ -271,11 +271,11 @@ class _Layers:
         if not found:
             near = did_you_mean(pattern, names)
             raise UserError(
-                f"binarize_: {setting} has {pattern!r}, which matches no layer.{near} Layers: {', '.join(names)}; "
+                f"binarize_: {pattern!r} in {setting} matches no layer.{near} Layers: {', '.join(names)}; "
                 "patterns like 'layer1.*' are understood."
             )
         if setting == "layers" and (left := [change for change in self.left if change.name in found]):
-            raise UserError(f"binarize_: layers names {left[0].name}, which {left[0].note}.")
+            raise UserError(f"binarize_: layers contains {left[0].name}, but it {left[0].note}.")
         return found
 
     def _refuse(self, name: str) -> None:
@@ -285,13 +285,13 @@ class _Layers:
         names = self._parameters[id(module.weight)]
         if len(names) > 1:
             raise UserError(
-                f"binarize_: {name} shares its weights ({' and '.join(names)} are one tensor), and a binary layer "
-                "cannot. Give each a copy of its own, or skip both."
+                f"binarize_: {name} shares its weights ({' and '.join(names)} are one tensor), but a binary layer "
+                "cannot. Give each its own copy, or skip both."
             )
 
 
 def _ancestry(name: str) -> Iterator[str]:
-    """The name itself and those of the modules around it."""
+    """The name itself and the names of the modules around it."""
     while name:
         yield name
         name = name.rpartition(".")[0]
@@ -299,18 +299,18 @@ def _ancestry(name: str) -> Iterator[str]:
 
 def _unusable(module: nn.Conv2d | nn.Linear) -> str:
     if isinstance(module, LazyModuleMixin) and any(map(nn.parameter.is_lazy, module.parameters())):
-        return "is lazy and has no weights yet. Run the module once first"
+        return "is lazy and has no weights yet. Run the module once"
     if is_parametrized(module) or hasattr(module, "weight_g"):
         return "has a parametrised weight. Remove the parametrisation first (torch.nn.utils.parametrize)"
     if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
-        return "has hooks, which would be lost. Register them afterwards"
+        return "has hooks, which would be lost. Register them after binarize_"
     if not module.weight.is_floating_point():
         return f"has weights of {module.weight.dtype}. Give the float network"
     return ""
 
 
 def _empty(module: nn.Conv2d | nn.Linear, binarizer: Binarizer, **given: Any) -> BinaryLayer:
-    """The binary layer of a module's shape; without weights unless `given` says otherwise."""
+    """A binary layer of the module's shape, without weights unless `given` says otherwise."""
     given = {"bias": module.bias is not None, "device": "meta", "dtype": module.weight.dtype, **given}
     if isinstance(module, nn.Conv2d):
         window: Any = module.kernel_size, module.stride, module.padding
@@ -319,7 +319,7 @@ def _empty(module: nn.Conv2d | nn.Linear, binarizer: Binarizer, **given: Any) ->
     return BinaryLinear(module.in_features, module.out_features, binarizer=binarizer, **given)
 
 
-# --- what is in front of them -----------------------------------------------------------------------------------------
+# --- what precedes them -----------------------------------------------------------------------------------------
 RECTIFIERS = {"relu", "relu_", "relu6", "threshold", "threshold_"}
 CLAMPS = {"clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_min_", "hardtanh", "hardtanh_"}
 NEVER_NEGATIVE = {"sigmoid", "hardsigmoid", "softmax", "softplus", "abs", "exp", "square"}
@@ -344,9 +344,9 @@ WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, nn.Embedding, nn.RN
 
 
 class _Sign(NamedTuple):
-    """Whether a tensor is never negative; `sources` are the calls that make it so, `blocked` one that must stay.
+    """Whether a tensor is never negative; `sources` are the calls that make it so, `blocked` is one that must stay.
 
-    `dead` is None where the tensor comes from outside of what was traced.
+    `dead` is None if the tensor comes from outside the traced part.
     """
 
     dead: bool | None = False
@@ -355,13 +355,13 @@ class _Sign(NamedTuple):
 
 
 class _Rectifier(NamedTuple):
-    """A call that has to be replaced: of a module, or of a function in the `forward` of a module.
+    """A call to be replaced, either of a module or of a function in a module's `forward`.
 
     Attributes:
-        layer: A binary layer whose sign it would kill.
-        channels: Of its input, where they are known.
-        uses: How many calls in the traced forward are of it.
-        call: What it is, in words.
+        layer: A binary layer whose signs it would all make +1.
+        channels: Channels of its input, if known.
+        uses: Number of its calls in the traced forward.
+        call: Its description.
     """
 
     layer: str
@@ -389,11 +389,11 @@ class _Tracer(fx.Tracer):
 
 
 class _View:
-    """The graph of a module's forward, or of a part's.
+    """The graph of the forward of a module or of a part of it.
 
     Args:
-        module: What is traced.
-        prefix: Its name and a dot; empty for the whole.
+        module: The traced module.
+        prefix: Its name and a dot; empty for the whole module.
         graph: Its graph.
     """
 
@@ -408,7 +408,7 @@ class _View:
 
     @property
     def joins(self) -> bool:
-        """Whether two values meet somewhere: a shortcut, or branches."""
+        """Whether two values meet somewhere, as in a shortcut or branches."""
         return any(
             _word(n) in SUMS | JOINS and len(n.all_input_nodes) > 1 for n in self.graph.nodes if n.op != "output"
         )
@@ -417,13 +417,12 @@ class _View:
         for name in names:
             if len(self.calls.get(name, ())) > 1:
                 raise UserError(
-                    f"binarize_: {name} is used {len(self.calls[name])} times in forward, so it shares its weights "
-                    "with itself, and what a binarizer learns of its inputs would be of several. Make a layer for each "
-                    "use, or skip it."
+                    f"binarize_: {name} is used {len(self.calls[name])} times in forward, so a binarizer would learn "
+                    "from several different inputs. Create a layer for each use, or skip it."
                 )
 
     def sign_of(self, node: Any) -> _Sign:
-        """What the sign of a node's value can be, from the calls that lead to it."""
+        """Whether a node's value can be negative, from the calls that lead to it."""
         if not isinstance(node, fx.Node):
             number = isinstance(node, int | float) and node >= 0
             return _Sign(dead=number)
@@ -460,7 +459,7 @@ class _View:
         return _Sign(dead=False if known else None)
 
     def rectifies(self, node: fx.Node) -> bool:
-        """Whether a call is of a ReLU, or of what clips as one does."""
+        """Whether a call is of a ReLU or of another function that removes negative values."""
         module, word = self._called(node)
         if isinstance(module, nn.Hardtanh):  # ReLU6 is one.
             return module.min_val >= 0
@@ -470,7 +469,7 @@ class _View:
         return word in RECTIFIERS or isinstance(module, nn.ReLU | nn.Threshold)
 
     def lacks_norm(self, node: Any) -> bool | None:
-        """Whether some way from the layer before to this value has no norm; None where that lies outside."""
+        """Whether some path from the layer before to this value has no norm; None if that layer is outside."""
         if not isinstance(node, fx.Node):
             return False
         if node not in self._lacks:
@@ -489,7 +488,7 @@ class _View:
         return True if True in answers else None if None in answers else False
 
     def channels(self, node: Any) -> int | None:
-        """Channels of a map, from the layer or the norm that made it."""
+        """Channels of a map, from the layer or the norm that computed it."""
         if not isinstance(node, fx.Node):
             return None
         module, word = self._called(node)
@@ -503,7 +502,7 @@ class _View:
         return self.channels(_input(node)) if through else None
 
     def owner(self, node: fx.Node) -> tuple[str, str]:
-        """Name of the module whose `forward` makes a call, and which run of that forward it is."""
+        """Name of the module whose `forward` contains a call, and the number of that forward's run."""
         stack = node.meta.get("nn_module_stack") or {}
         call, name = list(stack.items())[-1] if stack else ("", ("",))
         return (self.prefix + name[0]).rstrip("."), call
@@ -523,19 +522,19 @@ def _word(node: fx.Node) -> str:
 
 
 def _input(node: fx.Node) -> Any:
-    """What a call is of: its first tensor."""
+    """The first tensor that a call reads."""
     return next(iter(node.all_input_nodes), None)
 
 
 def _trace(module: nn.Module, leaves: bool = False) -> fx.Graph:
-    """The graph of a forward; arguments with a default have it."""
+    """The graph of a forward; arguments with a default keep it."""
     parameters = inspect.signature(module.forward).parameters.values()
     defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
     return _Tracer(leaves).trace(module, concrete_args=defaults or None)
 
 
 def _views(model: nn.Module) -> tuple[list[_View], str]:
-    """Graphs of the module in training and in evaluation, or of those of its parts that can be traced; and why not."""
+    """Graphs of the module in training and in evaluation, or of its traceable parts together with the reason."""
     views: list[_View] = []
     why = ""
     with _left_as_it_was(model):
@@ -547,7 +546,7 @@ def _views(model: nn.Module) -> tuple[list[_View], str]:
 
 @contextmanager
 def _left_as_it_was(model: nn.Module) -> Iterator[None]:
-    """Puts back the modes of all modules, and attributes that a forward has set to what a trace passes through it."""
+    """Restores the modes of all modules, and attributes that a forward has set to the trace's proxies."""
     before = {module: module.__dict__.copy() for module in model.modules()}
     try:
         yield
@@ -561,7 +560,7 @@ def _add_views(views: list[_View], module: nn.Module, name: str) -> str:
     prefix = f"{name}." if name else ""
     try:
         views.append(_View(module, prefix, _trace(module)))
-    except Exception as error:  # Whatever a stranger's forward does with what is no tensor.
+    except Exception as error:  # A user's forward may do anything with proxy values.
         if type(module) is nn.Sequential:
             views.append(_View(module, prefix, _trace(module, leaves=True)))
         for child, part in module.named_children():
@@ -572,31 +571,31 @@ def _add_views(views: list[_View], module: nn.Module, name: str) -> str:
 
 
 def _lacks_norm(name: str, views: list[_View]) -> bool:
-    """Whether a layer has no norm in front of it, or none that is known of."""
+    """Whether a layer has no known norm before it."""
     answers = {view.lacks_norm(_input(node)) for view in views for node in view.calls.get(name, ())}
     return not answers or False not in answers
 
 
 Key = tuple[str, int]
-"""A call's place: of a module its name and -1, of a function its owner's name and which rectifier of its forward."""
+"""A call's place: a module's name and -1, or a function's owner and its number among the rectifiers of that forward."""
 
 
 def _rectifiers(names: list[str], views: list[_View], untraced: str) -> dict[Key, _Rectifier]:
-    """The calls that would leave a layer nothing but +1."""
+    """The calls that would make every sign of a layer +1."""
     found: dict[Key, _Rectifier] = {}
     for name in names:
         signs = [(view, view.sign_of(_input(node))) for view in views for node in view.calls.get(name, ())]
         if untraced and all(sign.dead is None for _, sign in signs):
             raise UserError(
-                f"binarize_: {name} takes signs, and what leads to it is not known: torch.fx cannot trace the module "
-                f"({untraced}). Behind a ReLU every sign would be +1. Put it into an nn.Sequential with what precedes "
+                f"binarize_: {name} takes signs, but what precedes it is unknown: torch.fx cannot trace the module "
+                f"({untraced}). After a ReLU every sign would be +1. Put it into an nn.Sequential with what precedes "
                 "it, make forward traceable, give norm='missing', or skip the layer."
             )
         for view, sign in signs:
             if sign.dead and sign.blocked:
                 raise UserError(
-                    f"binarize_: {name} would take the sign of what leaves {sign.blocked}, which is never negative, so "
-                    "every code would be +1. Give norm='missing', or skip the layer."
+                    f"binarize_: {name} would take the sign of the output of {sign.blocked}, which is never negative, "
+                    "so every code would be +1. Give norm='missing', or skip the layer."
                 )
             for node in [each for each in view.graph.nodes if sign.dead and each in sign.sources]:
                 for key, rectifier in _describe(view, node, name):
@@ -649,7 +648,7 @@ def _replace_layer(
         kind = BatchNorm2d if isinstance(layer, BinaryConv2d) else BatchNorm1d
         batch_norm = kind(layer.channels, device=layer.weight.device, dtype=layer.weight.dtype).train(module.training)
         setattr(parent, last, nn.Sequential(OrderedDict(norm=batch_norm, layer=layer)).train(module.training))
-        note += f"; with a norm in front, {name}.norm"
+        note += f"; with a norm before it, {name}.norm"
     else:
         setattr(parent, last, layer)
     yield Change(name, type(module).__name__, type(layer).__name__, note)
@@ -683,12 +682,12 @@ def _steady(model: nn.Module) -> Iterator[Change]:
     for name, module in model.named_modules():
         if steady := STEADY.get(type(module)):
             before = type(module).__name__
-            module.__class__ = steady  # It differs in its evaluation alone: state, hooks and references stay.
+            module.__class__ = steady  # Only its evaluation differs; state, hooks and references stay.
             yield Change(name, before, before, "steady: a constant channel gives beta in evaluation")
 
 
 def _pinned(model: nn.Module, changes: list[Change]) -> list[Change]:
-    """Lets the layers that stay real round once in evaluation; the rows of before, with what that changed."""
+    """Makes the layers that stay real round once in evaluation; returns the rows with these changes."""
     said, done = "sums in fp64 in evaluation", {}
     for name, module in model.named_modules():
         if kind := PINNED.get(type(module)):
@@ -701,12 +700,12 @@ def _pinned(model: nn.Module, changes: list[Change]) -> list[Change]:
 
 @dataclass
 class _Forward:
-    """A module's `forward` as source, with calls of submodules in the place of function calls.
+    """A module's `forward` as source, with calls of submodules in place of function calls.
 
     Attributes:
-        source: Of a function `forward`.
-        globals: What it refers to: whether each is a module, and then its name, otherwise the object.
-        names: Of the submodules, by the place of the call among the forward's rectifiers.
+        source: Source of a function `forward`.
+        globals: Objects that it refers to, as (True, module name) or (False, object).
+        names: Names of the submodules, by the number of the call among the forward's rectifiers.
     """
 
     source: str
@@ -714,14 +713,14 @@ class _Forward:
     names: dict[int, str] = field(default_factory=dict)
 
     def install(self, module: nn.Module) -> None:
-        """Gives a module this forward: it becomes of a class of its own, derived from the one that it had."""
+        """Gives a module this forward, by changing its class to a new subclass."""
         kind = type(module)
         module.__class__ = _with_forward(getattr(kind, "_rewritten_from", kind), self.source, self.globals)
 
 
 def _with_forward(kind: type[nn.Module], source: str, names: dict[str, tuple[bool, Any]]) -> type[nn.Module]:
     space = {key: importlib.import_module(value) if is_module else value for key, (is_module, value) in names.items()}
-    exec(source, space)  # What torch.fx wrote, as its own GraphModule does.
+    exec(source, space)  # torch.fx wrote the source; its own GraphModule executes it likewise.
 
     def reduce(self: nn.Module, protocol: int) -> tuple[Any, ...]:
         return _revived, (kind, source, names), self.__dict__.copy()
@@ -736,13 +735,13 @@ def _with_forward(kind: type[nn.Module], source: str, names: dict[str, tuple[boo
 
 
 def _revived(kind: type[nn.Module], source: str, names: dict[str, tuple[bool, Any]]) -> nn.Module:
-    """An empty module of a class that `_with_forward` makes, for a pickle or a copy to fill."""
+    """An empty module of a class that `_with_forward` makes, for unpickling and copying."""
     made = _with_forward(kind, source, names)
     return made.__new__(made)
 
 
 def _rewritten(model: nn.Module, rectifiers: Mapping[Key, _Rectifier], activation: Activation) -> dict[str, _Forward]:
-    """The forward of each module that calls a function to be replaced."""
+    """The rewritten forward of each module that calls a function to be replaced."""
     places: dict[str, list[int]] = {}
     for name, place in rectifiers:
         if place >= 0:
@@ -772,7 +771,7 @@ def _rewrite(owner: nn.Module, name: str, places: list[int], activation: Activat
             node.replace_all_uses_with(new)
             graph.erase_node(node)
         code = graph.python_code("self")
-        # Modules by their names, so that a pickle can hold them.
+        # Modules are stored by name, so that they can be pickled.
         found = {
             key: (True, each.__name__) if inspect.ismodule(each) else (False, each)
             for key, each in code.globals.items()
@@ -780,8 +779,8 @@ def _rewrite(owner: nn.Module, name: str, places: list[int], activation: Activat
         sources.append(_Forward(code.src, found, names))
     if sources[0].source != sources[1].source:
         raise UserError(
-            f"binarize_: the forward of {name or type(owner).__name__} calls a ReLU as a function ahead of a binary "
-            "layer, and differs between training and evaluation, so it cannot be rewritten. Make that ReLU a module "
+            f"binarize_: the forward of {name or type(owner).__name__} calls a ReLU as a function before a binary "
+            "layer and differs between training and evaluation, so it cannot be rewritten. Make that ReLU a module "
             "(self.relu = nn.ReLU()), give norm='missing', or skip the layer."
         )
     return sources[1]
@@ -790,6 +789,6 @@ def _rewrite(owner: nn.Module, name: str, places: list[int], activation: Activat
 def _refuse_in_place(node: fx.Node, name: str) -> None:
     if len(_input(node).users) > 1:
         raise UserError(
-            f"binarize_: {name or 'forward'} has a ReLU that works in place on a value that is used elsewhere too. "
+            f"binarize_: {name or 'forward'} has an in-place ReLU on a value that is also used elsewhere. "
             "Make it a module (self.relu = nn.ReLU()), or skip the layer after it."
         )

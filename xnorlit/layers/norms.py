@@ -1,4 +1,4 @@
-"""Batch norms that give the same for a constant channel in training and in evaluation."""
+"""Batch norms whose output for a constant channel is the same in training and in evaluation."""
 
 from typing import Any
 
@@ -11,25 +11,25 @@ from xnorlit.errors import UserError
 
 
 class _SteadyBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch norm whose output for a constant channel is `beta` in evaluation, as it is in training.
+    """Batch norm whose output for a constant channel is `beta` in evaluation, as in training.
 
-    A dead ReLU in front leaves a channel at 0. In training its batch mean is 0 and the output exactly `beta`. Its
-    running mean only decays, to 2e-36 and the like, so evaluation would give a hair below `beta`; a sign behind a
-    `beta` of 0 then flips, and one such channel has cost 19 points of accuracy. Where the running variance says that
-    nothing varies, gamma is taken as 0.
+    A dead ReLU before the norm leaves a channel at 0. In training its batch mean is 0 and the output is exactly `beta`.
+    Its running mean only decays, to values such as 2e-36, so evaluation would give slightly less than `beta`. With a
+    `beta` of 0 the sign after it would flip; one such channel has cost 19 points of accuracy. Where the running
+    variance shows that nothing varies, gamma is therefore taken as 0.
 
     Evaluation is `x * s`, then `+ h`, each rounded to fp32 (or to a wider input's dtype), with
     `s = gamma / sqrt(var + eps)` and `h = beta - mean * s` computed in fp64 and rounded once. torch's own norm rounds
-    as the processor's kernels do, which a packed network could not repeat bit for bit.
+    as the processor's kernels do, which a packed network cannot reproduce bit for bit.
 
-    Where `synced` is set, training takes mean and variance over the samples of all processes, of which each may have
-    another number; torch's own SyncBatchNorm knows nothing of constant channels, and no CPU.
+    If `synced` is set, training takes mean and variance over the samples of all processes, whose numbers may differ.
+    torch's own SyncBatchNorm does not treat constant channels and does not run on a CPU.
     """
 
-    # Against eps, which is the variance that the norm itself takes for noise.
+    # Compared with eps, which is the variance that the norm itself treats as noise.
     constant_below = 1e-12
     synced = False
-    copies = 1  # How many processes hold the same samples, which then count once.
+    copies = 1  # Number of processes with the same samples, which then count once.
 
     @override
     def forward(self, input: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ class _SteadyBatchNorm(nn.modules.batchnorm._BatchNorm):
         return self._evaluated(input)
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """What evaluation multiplies by and then adds, each `(C,)`, in fp64."""
+        """Factor and summand of evaluation, each `(C,)`, in fp64."""
         assert self.running_mean is not None
         assert self.running_var is not None
         # Apple's GPUs have no fp64.
@@ -62,11 +62,11 @@ class _SteadyBatchNorm(nn.modules.batchnorm._BatchNorm):
         wide = torch.float64 if x.dtype == torch.float64 else torch.float32
         shape = (-1, *(1,) * (x.ndim - 2))
         scale, shift = (values.to(wide).to(x.device).view(shape) for values in self.scale_and_shift())
-        # One operation each: a compiler may not make a multiply-add of rounding of its own out of these two.
+        # Separate operations, so that a compiler cannot fuse them into a multiply-add that rounds differently.
         return torch.mul(x.to(wide), scale).add_(shift).to(x.dtype)
 
     def _over_all_processes(self, x: Tensor) -> Tensor:
-        """`beta + gamma (x - mean) / sqrt(var + eps)`, in fp32 or wider as torch's own is."""
+        """`beta + gamma (x - mean) / sqrt(var + eps)`, in fp32 or wider, like torch's own."""
         dims, shape = [0, *range(2, x.ndim)], (1, -1, *(1,) * (x.ndim - 2))
         wide = x if x.dtype == torch.float64 else x.float()
         count = _summed(wide.new_tensor(x.numel() // x.shape[1]))
@@ -80,7 +80,7 @@ class _SteadyBatchNorm(nn.modules.batchnorm._BatchNorm):
         return y.to(x.dtype)
 
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
-        """Moves the running statistics towards those of a batch, as torch's norms do."""
+        """Updates the running statistics from those of a batch, as torch's norms do."""
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)
@@ -90,7 +90,7 @@ class _SteadyBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """The sum over all processes; so is its gradient, since each process's loss depends on every one's part."""
+    """The sum over all processes. Its gradient is summed too, since each process's loss depends on all parts."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

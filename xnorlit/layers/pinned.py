@@ -1,8 +1,9 @@
-"""Layers that stay real in a network of binary ones, whose evaluation sums in fp64 and rounds once.
+"""Real layers for networks with binary ones; their evaluation sums in fp64 and rounds once.
 
-The order in which fp32 products are summed is the library's affair, and a last bit decides a sign behind a shortcut now
-and then. In fp64 the order no longer shows: a packed network gives the same reals, so the same signs. Training is
-torch's own. Chains need none of it, for their first layer's sums lead to thresholds that rounding hardly meets.
+The library decides in which order fp32 products are summed, and now and then the last bit decides a sign after a
+shortcut. In fp64 the order no longer matters: a packed network gives the same reals and thus the same signs. Training
+is torch's own. Chains do not need these layers, because sums of their first layer rarely lie within rounding of a
+threshold.
 """
 
 import torch
@@ -11,20 +12,20 @@ from typing_extensions import override
 
 
 def summed(x: Tensor) -> bool:
-    """Whether sums of `x` can be computed in fp64: Apple's GPUs have none."""
+    """Whether sums of `x` can be computed in fp64, which Apple's GPUs lack."""
     return x.device.type != "mps"
 
 
 def _undisturbed(x: Tensor) -> torch.autocast:
-    """No autocast, whose few digits would undo it all."""
+    """Disables autocast, whose low precision would defeat the purpose."""
     return torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False)
 
 
 class Conv2d(nn.Conv2d):
-    """`nn.Conv2d`, whose evaluation sums in fp64, rounds once and then adds the bias.
+    """`nn.Conv2d` whose evaluation sums in fp64, rounds once and then adds the bias.
 
-    Use it for the stem and the shortcuts of a network with binary layers. Arguments and state dict are `nn.Conv2d`'s;
-    `binarize_` puts it where a convolution stays real in a network with shortcuts.
+    Use it for the stem and the shortcuts of a network with binary layers. Its arguments and state dict are those of
+    `nn.Conv2d`. `binarize_` uses it for convolutions that stay real in a network with shortcuts.
 
     Examples:
         >>> import torch
@@ -43,7 +44,7 @@ class Conv2d(nn.Conv2d):
 
 
 class Linear(nn.Linear):
-    """`nn.Linear`, whose evaluation sums in fp64, rounds once and then adds the bias.
+    """`nn.Linear` whose evaluation sums in fp64, rounds once and then adds the bias.
 
     Examples:
         >>> import torch
@@ -62,7 +63,7 @@ class Linear(nn.Linear):
 
 
 class AdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
-    """`nn.AdaptiveAvgPool2d`, whose evaluation averages a whole map in fp64 and rounds once.
+    """`nn.AdaptiveAvgPool2d` whose evaluation averages a whole map in fp64 and rounds once.
 
     Examples:
         >>> import torch
@@ -80,7 +81,7 @@ class AdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
 
 
 def _with_bias(y: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """fp64 sums `(N, O, ...)` rounded to fp32, or to a wider dtype of the weights, and the bias added to them."""
+    """Rounds fp64 sums `(N, O, ...)` to fp32, or to a wider dtype of the weights, and adds the bias."""
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     y = y.to(wide)
     if bias is not None:

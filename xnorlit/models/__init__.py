@@ -1,6 +1,6 @@
-"""Networks, a file for each family: tables of blocks and what one builder makes of them, designs, what they weigh.
+"""Networks, one file per family: tables of blocks with their builder, designs written as modules, and summaries.
 
-Every `Network` and every `Design` at the top of a module of this package is known to `--model.network` by its name.
+`--model.network` finds every `Network` and every `Design` at the top level of a module of this package by its name.
 """
 
 import importlib
@@ -26,10 +26,10 @@ def networks() -> dict[str, Network | Design]:
 
 
 def network_named(name: str) -> Network | Design:
-    """The network of that name.
+    """The network of a given name.
 
     Raises:
-        UserError: No network has that name; the message suggests the nearest.
+        UserError: No network has that name; the message suggests the nearest one.
     """
     known = networks()
     if name not in known:
@@ -58,18 +58,18 @@ def create(
     std: Sequence[float] = (127.5, 127.5, 127.5),
     layers: Mapping[str, Binarizer | type[Binarizer] | str] | None = None,
 ) -> BuiltNetwork:
-    """A network by its name: uint8 pixels `(N, 3, S, S)` to logits `(N, classes)`, with fresh weights.
+    """Creates a network by name, with fresh weights: uint8 pixels `(N, 3, S, S)` to logits `(N, classes)`.
 
-    The weights do not depend on the binarizer, so a pair of one seed starts from the same latent weights.
+    The weights do not depend on the binarizer, so two networks of the same seed start from the same latent weights.
 
     Args:
         name: See `list_networks`.
-        binarizer: An instance, a class or a name such as `"XNOR"`, for every layer that the network does not keep real.
+        binarizer: An instance, a class or a name such as `"XNOR"`; for every layer that is not kept real.
         classes: Number of classes; default: 1,000, or 10 for images of at most 64 pixels.
-        image_size: Side of the square images, pixels; the network's own unless given.
+        image_size: Side of the square images, pixels; default: the network's own.
         mean: Mean of each channel, 0 to 255, subtracted from the pixels.
         std: Standard deviation of each channel, 0 to 255.
-        layers: Other binarizers for single layers, by name or pattern (`conv*`); the last match wins.
+        layers: Binarizers for individual layers, by name or pattern (`conv*`); the last match wins.
 
     Raises:
         UserError: There is no such network, binarizer or layer, or the images are too small.

@@ -1,4 +1,4 @@
-"""AlexNets, each a table of blocks: as others published them, and ours for small images."""
+"""AlexNets as tables of blocks: published ones, and ours for small images."""
 
 from typing import Literal
 
@@ -6,9 +6,9 @@ from xnorlit.models.arrangement import activated, layer_first
 from xnorlit.models.decouple import decoupled
 from xnorlit.models.network import Block, Network
 
-# AlexNet as it won ImageNet in 2012: two towers as groups, local response normalisation, overlapping pools.
-# The paper says 224 pixels, which its own maps of 55 x 55 do not follow from; with 227 they do. A group of a
-# convolution is what one of its two GPUs computed.
+# The AlexNet that won ImageNet in 2012: two towers as groups, local response normalisation, overlapping pools.
+# The paper says 224 pixels, but its maps of 55 x 55 require 227. Each of its two GPUs computed one group of a
+# convolution.
 ALEXNET_2012 = Network(
     name="alexnet-2012",
     image_size=227,
@@ -26,8 +26,8 @@ ALEXNET_2012 = Network(
     ),
 )
 
-# The one-tower AlexNet of 2014 as torchvision has it, and a variant whose norms leave something to take a sign of.
-# At 224 pixels the average pool reads 6 x 6 and changes nothing; other sizes are brought to 6 x 6 by it.
+# Torchvision's one-tower AlexNet of 2014, and a variant with norms, which give the inputs both signs.
+# At 224 pixels the average pool reads 6 x 6 and changes nothing; it reduces other sizes to 6 x 6.
 ALEXNET_TORCHVISION = Network(
     name="alexnet-torchvision",
     image_size=224,
@@ -45,8 +45,8 @@ ALEXNET_TORCHVISION = Network(
     ),
 )
 
-# The same layers, so that torchvision's trained weights fit. Its inputs are never negative: without a norm every sign
-# would be +1.
+# The layers are the same, so torchvision's trained weights fit. Inputs after a ReLU are never negative: without a norm
+# every sign would be +1.
 ALEXNET_TORCHVISION_NORM = Network(
     name="alexnet-torchvision-norm",
     image_size=224,
@@ -64,10 +64,10 @@ ALEXNET_TORCHVISION_NORM = Network(
     ),
 )
 
-# The pair of the paper, as allenai released it in Torch 7: AlexNet-XNOR and its float AlexNet, 224 pixels.
+# The paper's pair, as allenai released it in Torch 7: AlexNet-XNOR and its float AlexNet, 224 pixels.
 # The release writes fc6, fc7 and fc8 as convolutions over a map of 6 x 6 and 1 x 1; a matrix product over the
 # flattened map is the same function and a third faster on a CPU. Its initialiser misspells the class name of batch
-# norm, so gamma keeps Torch 7's own start, U(0, 1).
+# norm, so gamma keeps Torch 7's initial values, U(0, 1).
 ALEXNET_XNOR = Network(
     name="alexnet-xnor",
     image_size=224,
@@ -102,7 +102,7 @@ ALEXNET = Network(
     ),
 )
 
-# AlexNet-XNOR as jiecaoyu ported it to PyTorch: 227 pixels, a ReLU behind every binary layer, dropout.
+# AlexNet-XNOR as jiecaoyu ported it to PyTorch: 227 pixels, a ReLU after every binary layer, dropout.
 ALEXNET_XNOR_RELU = Network(
     name="alexnet-xnor-relu",
     image_size=227,
@@ -121,8 +121,8 @@ ALEXNET_XNOR_RELU = Network(
 )
 
 # XNOR-Net as larq's zoo trains it: no biases, no dropout, batch norms without a scale.
-# TensorFlow's "same" padding puts 3 zeros before conv1's input and 4 behind it; 4 on both sides give the same 56 x 56
-# map, one pixel shifted.
+# TensorFlow's "same" padding puts 3 zeros before conv1's input and 4 after it; 4 on both sides give the same 56 x 56
+# map, shifted by one pixel.
 ALEXNET_XNOR_LARQ = Network(
     name="alexnet-xnor-larq",
     image_size=224,
@@ -142,7 +142,7 @@ ALEXNET_XNOR_LARQ = Network(
 )
 
 # Fully binary AlexNets: larq's, and the BNN authors' with its convolutions three times as wide.
-# TensorFlow's "same" padding of conv1 is 3 before and 4 behind; see ALEXNET_XNOR_LARQ.
+# TensorFlow's "same" padding of conv1 is 3 before and 4 after; see ALEXNET_XNOR_LARQ.
 ALEXNET_BINARY = Network(
     name="alexnet-binary",
     image_size=224,
@@ -179,10 +179,10 @@ ALEXNET_BINARY_WIDE = Network(
 )
 
 
-# DoReFa-Net's AlexNet as tensorpack trains it: what a layer reads is clipped to [0, 1] by its binarizer.
+# DoReFa-Net's AlexNet as tensorpack trains it: each layer's binarizer clips its input to [0, 1].
 def _dorefa(bound: Literal["clip", "relu"]) -> tuple[Block, ...]:
-    # TensorFlow's "same" pool puts its one column too many behind the 54 x 54 map of conv1's reader; a border of 1 on
-    # each side gives the same 27 x 27 windows, one pixel shifted, and is what "same" does to 27 x 27.
+    # TensorFlow's "same" pool pads conv2's 54 x 54 map by one column at the end; a border of 1 on each side gives the
+    # same 27 x 27 windows, shifted by one pixel, and is what "same" does to 27 x 27.
     return (
         Block("conv1", "conv", 96, kernel=12, stride=4, binary=False),
         Block("conv2", "conv norm pool", 256, kernel=5, padding=2, groups=2, pool_padding=1, eps=1e-4, bias=False),
@@ -202,7 +202,7 @@ ALEXNET_DOREFA = Network(
     blocks=_dorefa("clip"),
 )
 
-# The published float arm differs in this: its last layer reads a ReLU, whereas the few-bit arms' reads a clip.
+# The published float arm differs: its last layer reads a ReLU, that of the few-bit arms a clip.
 ALEXNET_DOREFA_RELU = Network(
     name="alexnet-dorefa-relu",
     image_size=224,
@@ -210,8 +210,9 @@ ALEXNET_DOREFA_RELU = Network(
     blocks=_dorefa("relu"),
 )
 
-# BinaryDuo's AlexNets: narrower ones with coupled inputs, and what they become, which weighs as much as others.
-# The release writes its dense layers as convolutions over 6 x 6 and 1 x 1; dropout of whole channels is plain there.
+# BinaryDuo's AlexNets: narrower ones with coupled inputs, and their decoupled forms of the usual size.
+# The release writes its dense layers as convolutions over 6 x 6 and 1 x 1, where dropping whole channels is plain
+# dropout.
 ALEXNET_DUO = Network(
     name="alexnet-duo",
     image_size=224,
@@ -234,7 +235,7 @@ ALEXNET_DUO_DECOUPLED = decoupled(ALEXNET_DUO)
 ALEXNET_SMALL_DUO = Network(
     name="alexnet-small-duo",
     image_size=32,
-    source="ours: alexnet-small with widths divided by the square root of 2, so that its decoupled form weighs as much",
+    source="ours: alexnet-small with widths divided by the square root of 2, so its decoupled form has the same size",
     init="torch",
     blocks=(
         Block("conv1", "conv norm relu pool", 34, kernel=3, padding=1, pool=(2, 2), binary=False),
@@ -250,11 +251,11 @@ ALEXNET_SMALL_DUO = Network(
 
 ALEXNET_SMALL_DUO_DECOUPLED = decoupled(ALEXNET_SMALL_DUO)
 
-# An AlexNet for images of 32 to 64 pixels: 3 x 3 kernels, pools of 2, narrow widths.
+# An AlexNet for images of 32 to 64 pixels: 3 x 3 kernels, 2 x 2 pools, narrow widths.
 ALEXNET_SMALL = Network(
     name="alexnet-small",
     image_size=32,
-    source="ours: AlexNet's five convolutions and three dense layers at a fortieth of the weights",
+    source="ours: AlexNet's five convolutions and three dense layers with a fortieth of the weights",
     # Smaller latent weights flip more easily at a given learning rate.
     init="torch",
     blocks=(

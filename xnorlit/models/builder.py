@@ -1,4 +1,4 @@
-"""From a table of blocks to a module."""
+"""Builds a module from a table of blocks."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,11 +18,11 @@ from xnorlit.models.design import Design, choose_layers, composed
 from xnorlit.models.initial import initialise
 from xnorlit.models.network import Block, Network
 
-AVERAGED = 6  # side of what the step `average` leaves
+AVERAGED = 6  # side of the map after the step `average`
 
 
 class AlexNet(BuiltNetwork):
-    """A network of a table: uint8 pixels `(N, 3, S, S)` to logits `(N, classes)`.
+    """A network built from a table: uint8 pixels `(N, 3, S, S)` to logits `(N, classes)`.
 
     Attributes:
         outputs: Shape of each layer's output for one image, `(O, H', W')` or `(O,)`, by name.
@@ -32,7 +32,7 @@ class AlexNet(BuiltNetwork):
 
     @override
     def layers(self) -> Iterator[tuple[str, BinaryLayer]]:
-        """The convolutions and linear layers with their block's name, from the pixels to the logits."""
+        """The convolutions and linear layers with their blocks' names, from the pixels to the logits."""
         for name, block in self.named_children():
             yield from ((name, layer) for layer in block.modules() if isinstance(layer, BinaryLayer))
 
@@ -47,18 +47,18 @@ def build(
     std: Sequence[float] = (127.5, 127.5, 127.5),
     layers: Mapping[str, Binarizer] | None = None,
 ) -> BuiltNetwork:
-    """The module of a table or a design, with fresh weights from torch's global generator.
+    """Builds the module of a table or a design, with fresh weights from torch's global generator.
 
-    The weights do not depend on the binarizer, so a pair of one seed starts from the same latent weights.
+    The weights do not depend on the binarizer, so two networks of the same seed start from the same latent weights.
 
     Args:
         network: The table of blocks, or the design.
-        binarizer: Applies to every layer that is not kept real.
+        binarizer: Binarizer of every layer that is not kept real.
         classes: Number of classes.
         image_size: Side of the square input, pixels.
         mean: Mean of each channel, 0 to 255, subtracted from the pixels.
         std: Standard deviation of each channel, 0 to 255.
-        layers: Other binarizers for single layers, by name or pattern (`conv*`); the last match wins.
+        layers: Binarizers for individual layers, by name or pattern (`conv*`); the last match wins.
 
     Raises:
         UserError: A pattern matches no layer, the images are too small for the network, or a sign would follow a ReLU.
@@ -77,7 +77,7 @@ def build(
         model.outputs[block.name] = flow.output
     built = [layer for _, layer in model.layers()]
     if any(layer.shortcut or layer.binarizer.two_valued for layer in built):
-        # Real values meet signs beyond the next layer, so the packed graph must round as evaluation does.
+        # Real values reach signs beyond the next layer, so the packed graph must round as evaluation does.
         for layer in built:
             layer.rounds_once = True
     return model
@@ -85,15 +85,15 @@ def build(
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A network's table or design with the binarizers of its layers: all that `build` needs beside the images.
+    """A network's table or design and the binarizers of its layers: all that `build` needs apart from the images.
 
-    A binarizer is a module, so a module that keeps one as an attribute owns it; one that keeps a `NetworkSpec` owns no
-    parameters.
+    A binarizer is a module, so a module with a binarizer as an attribute owns its parameters. A module with a
+    `NetworkSpec` owns none.
 
     Args:
         table: The table of blocks, or the design.
-        binarizer: Applies to every layer that is not kept real.
-        layers: Other binarizers for single layers, by name or pattern (`conv*`); the last match wins.
+        binarizer: Binarizer of every layer that is not kept real.
+        layers: Binarizers for individual layers, by name or pattern (`conv*`); the last match wins.
 
     Raises:
         UserError: A pattern matches no layer.
@@ -105,12 +105,12 @@ class NetworkSpec:
 
     @property
     def image_size(self) -> int:
-        """Side in pixels of the images that the table was made for."""
+        """Side in pixels of the images that the network was designed for."""
         return self.table.image_size
 
     @property
     def layer_names(self) -> list[str]:
-        """Names of the layers, as overrides call them."""
+        """Names of the layers, for overrides."""
         return self.table.layer_names
 
     def __post_init__(self) -> None:
@@ -120,11 +120,11 @@ class NetworkSpec:
             choose(self.table, self.binarizer, self.layers)
 
     def build(self, *, classes: int, image_size: int | None = None, **normalisation: Sequence[float]) -> BuiltNetwork:
-        """The network, see `build`.
+        """Builds the network; see `build`.
 
         Args:
             classes: Number of classes.
-            image_size: Side of the square input, pixels; the table's own unless given.
+            image_size: Side of the square input, pixels; default: the table's own.
             normalisation: `mean` and `std`.
         """
         size = image_size or self.table.image_size
@@ -133,12 +133,12 @@ class NetworkSpec:
 
 @dataclass
 class _Flow:
-    """What is known of the tensor between two steps: its shape for one image, and what its sign would say."""
+    """What is known of the tensor between two steps: its shape for one image, and whether its sign is informative."""
 
     shape: tuple[int, ...]
-    output: tuple[int, ...] = ()  # Of the last layer.
-    rectified: bool = True  # There is a non-linearity behind the last layer; pixels need none.
-    signed: bool = True  # Values below zero are possible.
+    output: tuple[int, ...] = ()  # Shape of the last layer's output.
+    rectified: bool = True  # There is a non-linearity after the last layer; pixels need none.
+    signed: bool = True  # Negative values are possible.
 
 
 def _build(block: Block, network: Network, flow: _Flow, binarizer: Binarizer, classes: int) -> nn.Sequential:
@@ -165,7 +165,7 @@ def _build(block: Block, network: Network, flow: _Flow, binarizer: Binarizer, cl
             module = nn.Hardtanh(0.0, 1.0)
             flow.rectified, flow.signed = True, False
         elif step == "lrn":
-            # torch divides alpha by the size: this is `x / (2 + 1e-4 * sum of 5 squares) ** 0.75`.
+            # torch divides alpha by the size, so this is `x / (2 + 1e-4 * sum of 5 squares) ** 0.75`.
             module = nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
         elif step == "dropout":
             module = nn.Dropout2d(block.dropout) if len(flow.shape) == 3 else nn.Dropout(block.dropout)
@@ -194,7 +194,7 @@ def _build(block: Block, network: Network, flow: _Flow, binarizer: Binarizer, cl
 
 
 def _add_behind(body: nn.Sequential, module: nn.Module, flow: _Flow) -> None:
-    """Adds what a binarizer wants behind its layer: a non-linearity of the block's own."""
+    """Adds the module that a binarizer puts after its layer."""
     body.add_module("behind", module)
     flow.rectified = True
 
@@ -240,7 +240,7 @@ def _norm(block: Block, network: Network, shape: tuple[int, ...]) -> nn.Module:
 def _refuse_dead_sign(block: Block, binarizer: Binarizer, flow: _Flow) -> None:
     if binarizer.signed_input and not flow.signed:
         raise UserError(
-            f"{block.name}: {type(binarizer).__name__} takes the sign of what leaves a ReLU with no norm between, so "
+            f"{block.name}: {type(binarizer).__name__} takes the sign of a ReLU's output, with no norm in between, so "
             "every code would be +1. Choose a network whose blocks begin with a norm (--model.network alexnet-xnor), "
             "or a binarizer whose inputs stay real (BWN)."
         )

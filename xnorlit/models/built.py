@@ -1,4 +1,4 @@
-"""What `build` gives: a module that maps uint8 pixels to logits and knows its binary layers by name."""
+"""The networks that `build` makes: modules that map uint8 pixels to logits and know their binary layers by name."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Union
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Normalize(nn.Module):
-    """`(pixels - mean) / std` per channel, uint8 `(N, 3, H, W)` to fp32; on whatever device the pixels are.
+    """`(pixels - mean) / std` per channel, uint8 `(N, 3, H, W)` to fp32, on the device of the pixels.
 
     Args:
         mean: Mean of each channel, 0 to 255.
@@ -36,7 +36,7 @@ class Normalize(nn.Module):
 
 
 class DuplicateChannels(nn.Module):
-    """All channels, and behind them all once more: `(N, C, ...)` to `(N, 2C, ...)`."""
+    """All channels twice in a row: `(N, C, ...)` to `(N, 2C, ...)`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Twice the channels, in the memory format of the input."""
@@ -46,7 +46,7 @@ class DuplicateChannels(nn.Module):
 class WholeNorm(BatchNorm1d):
     """A batch norm with one mean, one variance, one scale and one shift for all features of `(N, F)`.
 
-    Behind the logits it changes neither their order nor what is most likely; it fits them to a loss.
+    After the logits it changes neither their order nor the likeliest class; it scales them for the loss.
 
     Args:
         eps: Added to the variance.
@@ -75,7 +75,7 @@ class BuiltNetwork(nn.Sequential):
 
     @property
     def name(self) -> str:
-        """What its table or design is called."""
+        """Name of its table or design."""
         return self.network.name
 
     @property
@@ -84,5 +84,5 @@ class BuiltNetwork(nn.Sequential):
         return self.network.coupled
 
     def layers(self) -> Iterator[tuple[str, BinaryLayer]]:
-        """The layers that have a binarizer, by name, from the pixels to the logits."""
+        """The layers with a binarizer and their names, from the pixels to the logits."""
         yield from ((name, part) for name, part in self.named_modules() if isinstance(part, BinaryLayer))

@@ -1,4 +1,4 @@
-"""Which binarizer each layer of a network gets."""
+"""Chooses the binarizer of each layer of a network."""
 
 import fnmatch
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,12 @@ from xnorlit.models.network import Block, Network
 
 
 def choose(network: Network, binarizer: Binarizer, layers: Mapping[str, Binarizer]) -> dict[str, Binarizer]:
-    """A binarizer, still unbound, for every layer by name.
+    """An unbound binarizer for every layer, by name.
 
     Args:
-        network: The table of blocks, which says whether the network's binarizer applies.
-        binarizer: The network's.
-        layers: Other ones for single layers, by name or pattern (`conv*`); the last match wins.
+        network: The table of blocks, which says where the network's binarizer applies.
+        binarizer: Binarizer of the network.
+        layers: Binarizers for individual layers, by name or pattern (`conv*`); the last match wins.
 
     Raises:
         UserError: A pattern matches no layer.
@@ -25,12 +25,12 @@ def choose(network: Network, binarizer: Binarizer, layers: Mapping[str, Binarize
 
 
 def overridden(chosen: dict[str, Binarizer], network: str, layers: Mapping[str, Binarizer]) -> dict[str, Binarizer]:
-    """The binarizers by layer, other ones put in for single layers.
+    """The binarizers by layer, with individual layers overridden.
 
     Args:
-        chosen: Of every layer.
-        network: What messages call the network.
-        layers: Other ones by name or pattern (`conv*`); the last match wins.
+        chosen: Binarizer of every layer.
+        network: Name of the network, for messages.
+        layers: Overriding binarizers by name or pattern (`conv*`); the last match wins.
 
     Raises:
         UserError: A pattern matches no layer.
@@ -42,16 +42,16 @@ def overridden(chosen: dict[str, Binarizer], network: str, layers: Mapping[str, 
 
 
 def matching(names: Sequence[str], network: str, pattern: str, setting: str) -> list[str]:
-    """The names of the layers that a name or a pattern means.
+    """The names of the layers that match a name or a pattern.
 
     Args:
-        names: Those of all layers.
-        network: What the message calls the network.
+        names: Names of all layers.
+        network: Name of the network, for the message.
         pattern: `conv2`, or `conv*`.
-        setting: Where it was given, for the message.
+        setting: The setting that contains the pattern, for the message.
 
     Raises:
-        UserError: There are none; the message suggests the nearest.
+        UserError: No layer matches; the message suggests the nearest name.
     """
     found = fnmatch.filter(names, pattern)
     if not found:

@@ -1,9 +1,9 @@
-"""CNV: a network for FPGAs whose every layer is binary, without padding."""
+"""CNV: a fully binary network for FPGAs, without padding."""
 
 from xnorlit.models.network import Block, Network
 
-# Pools stand behind the signs in the original: the largest of some signs is the sign of the largest. Pixels lie in
-# [-1, 1], as mean and deviation of 127.5 make them.
+# The original pools after the signs, which is equivalent: the maximum of signs is the sign of the maximum. A mean and
+# a standard deviation of 127.5 bring pixels to [-1, 1].
 CNV = Network(
     name="cnv",
     image_size=32,

@@ -1,4 +1,4 @@
-"""BinaryDuo's second stage: a network whose three-level inputs are taken apart into two of one bit."""
+"""BinaryDuo's second stage: each three-level input becomes two 1-bit inputs."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -9,17 +9,17 @@ from torch import Tensor
 from xnorlit.errors import UserError
 from xnorlit.models.network import LAYERS, Block, Network
 
-QUARTER = 0.25  # The two bits exceed 1/2 where the three-level input exceeded 3/4 and 1/4.
+QUARTER = 0.25  # The two bits exceed 1/2 where the three-level input exceeds 3/4 and 1/4.
 
 
 def decoupled(network: Network) -> Network:
-    """The table with the channels doubled ahead of every norm whose output a binary layer reads.
+    """The table with the channels doubled before every norm whose output a binary layer reads.
 
     Args:
-        network: The coupled one's table; a step `twice` is put in front of each such norm.
+        network: Table of the coupled network; a step `twice` is inserted before each such norm.
 
     Raises:
-        UserError: A binary layer has groups, or no norm ahead of it since the layer before.
+        UserError: A binary layer has groups, or no norm between it and the layer before.
     """
     copied = {norm for norm, _ in _pairs(network)}
     blocks = tuple(
@@ -32,22 +32,22 @@ def decoupled(network: Network) -> Network:
         )
         for block in network.blocks
     )
-    names = {"name": f"{network.name}-decoupled", "source": f"{network.source}, its inputs taken apart"}
+    names = {"name": f"{network.name}-decoupled", "source": f"{network.source}, its inputs decoupled"}
     return replace(network, **names, blocks=blocks, coupled=network)
 
 
 def decouple(state: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
-    """The weights of a coupled network as weights of its decoupled one, which then computes the same function.
+    """Weights for the decoupled network that computes the same function as a trained coupled one.
 
-    A norm is written twice, the first with a beta that is a quarter less, the second with one that is a quarter more;
-    the weights that read both are written twice at half their size, so that their mean magnitude is half as well.
+    Each norm is duplicated, once with its beta reduced by a quarter and once with it raised by a quarter. The weights
+    that read both are duplicated at half their size, so their mean magnitude is halved as well.
 
     Args:
-        state: State of the module that `build` makes of the coupled table.
-        network: The coupled network's table.
+        state: State dict of the module that `build` makes from the coupled table.
+        network: Table of the coupled network.
 
     Raises:
-        UserError: The network cannot be decoupled, or the state is not of it.
+        UserError: The network cannot be decoupled, or the state belongs to another one.
     """
     found = dict(state)
     for (norm_block, _), layer_block in _pairs(network):
@@ -66,7 +66,7 @@ def decouple(state: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]
 
 
 def _pairs(network: Network) -> Iterator[tuple[tuple[str, int], Block]]:
-    """For each binary layer the norm that feeds it, as block name and place among the steps, and its block."""
+    """For each binary layer, the norm that feeds it, as block name and index of the step, and the layer's block."""
     norm: tuple[str, int] | None = None
     for block in network.blocks:
         for place, step in enumerate(block.steps.split()):

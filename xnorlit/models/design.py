@@ -1,4 +1,4 @@
-"""A network written as modules, for what no table of blocks can say: shortcuts and branches."""
+"""Networks written as modules, for what a table of blocks cannot express: shortcuts and branches."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -18,10 +18,10 @@ from xnorlit.models.choice import overridden
 
 
 class Parts:
-    """What a design is composed of beside torch's modules: its binary layers and the activations between them.
+    """Makes the parts of a design that depend on the binarizer: binary layers and the activations between them.
 
     Args:
-        binarizer: The network's.
+        binarizer: Binarizer of the network.
         classes: Number of classes.
     """
 
@@ -30,14 +30,14 @@ class Parts:
         self._binarizer = binarizer
 
     def conv(self, inputs: int, outputs: int, kernel: int = 3, *, activated: bool, **window: Any) -> BinaryConv2d:
-        """A convolution that gets the network's binarizer once the network is composed; until then it is real.
+        """A convolution that stays real until the composed network gets its binarizer.
 
         Args:
             inputs: Input channels.
             outputs: Output channels.
             kernel: Side of the kernel.
-            activated: Whether there is a non-linearity between the layer before and this one. Without one a real
-                input passes a ReLU first, so that the float twin is not linear.
+            activated: Whether a non-linearity separates the layer before from this one. Without one, a real input first
+                passes a ReLU, so that the float twin is not linear.
             window: `stride`, `padding` and `padding_mode`.
         """
         window = {"padding": kernel // 2, **window}
@@ -53,32 +53,32 @@ class Parts:
         )
 
     def activation(self, channels: int, own: Callable[[], nn.Module] = nn.Identity) -> nn.Module:
-        """What stands behind a sum: what the binarizer puts behind its layers, or else the network's own activation.
+        """The module after a sum: the binarizer's post layer if it has one, otherwise the network's own activation.
 
-        ReActNet's RPReLU and AdaBin's Maxout thus take the place of a hardtanh.
+        ReActNet's RPReLU and AdaBin's Maxout thus replace a hardtanh.
 
         Args:
-            channels: Of the sum.
-            own: Makes the network's own.
+            channels: Channels of the sum.
+            own: Makes the network's own activation.
         """
-        # A copy: a binarizer has one such module, and each sum needs its own.
+        # A copy, because a binarizer has one such module and each sum needs its own.
         found = copy.deepcopy(self._binarizer).post_layer(channels)
         return own() if found is None else found
 
 
 @dataclass(frozen=True)
 class Design:
-    """A network as a function that composes its modules.
+    """A network defined by a function that composes its modules.
 
-    A binarizer's own shortcut is left out of it, and what the binarizer puts behind its layers stands behind the sums
-    instead, as `Parts.activation` says: published networks normalise before they add, and activate after it.
+    It omits a binarizer's own shortcut and places the binarizer's post layer after the sums (`Parts.activation`),
+    because published networks normalise before they add and activate afterwards.
 
     Args:
-        name: What `--model.network` calls it.
-        image_size: Side in pixels of the images it was made for.
-        source: Where it comes from.
-        compose: Gives the modules by name, from the normalised pixels to the logits.
-        initialise: Sets the weights of the composed network; torch's own initialisation unless given.
+        name: Its name for `--model.network`.
+        image_size: Side in pixels of the images it was designed for.
+        source: Its source.
+        compose: Makes the modules by name, from the normalised pixels to the logits.
+        initialise: Sets the weights of the composed network; default: torch's own initialisation.
     """
 
     name: str
@@ -96,11 +96,11 @@ class Design:
 
 
 class DesignedNetwork(BuiltNetwork):
-    """A network of a design: uint8 pixels `(N, 3, S, S)` to logits `(N, classes)`."""
+    """A network built from a design: uint8 pixels `(N, 3, S, S)` to logits `(N, classes)`."""
 
 
 def choose_layers(design: Design, binarizer: Binarizer, layers: Mapping[str, Binarizer]) -> dict[str, Binarizer]:
-    """A binarizer, still unbound, for every binary layer by name, see `choose`."""
+    """An unbound binarizer for every binary layer, by name; see `choose`."""
     return overridden(dict.fromkeys(design.layer_names, binarizer), design.name, layers)
 
 
@@ -114,7 +114,7 @@ def composed(
     std: Sequence[float],
     layers: Mapping[str, Binarizer],
 ) -> DesignedNetwork:
-    """The module of a design, with fresh weights from torch's global generator; see `build`."""
+    """Composes the module of a design, with fresh weights from torch's global generator; see `build`."""
     chosen = choose_layers(design, binarizer, layers)
     outputs = _outputs(design, image_size)
     model = _composed(design, binarizer, classes, mean, std)
@@ -146,7 +146,7 @@ def _composed(
 
 @lru_cache(maxsize=64)
 def _outputs(design: Design, image_size: int) -> dict[str, tuple[int, ...]]:
-    """Shape of each binary layer's output for one image, by its name, found without any numbers."""
+    """Shape of each binary layer's output for one image, by name, found on the meta device."""
     found: dict[str, tuple[int, ...]] = {}
     with torch.device("meta"), torch.no_grad():
         model = _composed(design, Float(), 2, (0.0,) * 3, (1.0,) * 3).eval()
@@ -173,9 +173,9 @@ class Unit(nn.Module):
 
     Args:
         conv: The binary convolution.
-        norm: Behind it.
-        shortcut: Brings x to the shape of the norm's output.
-        activation: Behind the sum.
+        norm: The norm after it.
+        shortcut: Maps x to the shape of the norm's output.
+        activation: The activation after the sum.
     """
 
     def __init__(self, conv: nn.Module, norm: nn.Module, shortcut: nn.Module, activation: nn.Module) -> None:
@@ -183,16 +183,16 @@ class Unit(nn.Module):
         self.conv, self.norm, self.shortcut, self.activation = conv, norm, shortcut, activation
 
     def forward(self, x: Tensor) -> Tensor:
-        """The unit's result, a map."""
+        """`(N, C, H, W)` to `(N, O, H', W')`."""
         return self.activation(self.norm(self.conv(x)) + self.shortcut(x))
 
 
 class Stem(nn.Sequential):
-    """The real layers in front of the binary ones: a convolution and a norm, then what is given.
+    """The real layers before the binary ones: a convolution, a norm and any further modules.
 
     Args:
         conv: Reads the pixels.
-        norm: Behind it.
+        norm: The norm after it.
         others: Further modules by name.
     """
 
@@ -203,7 +203,7 @@ class Stem(nn.Sequential):
 
 
 def head(channels: int, classes: int, *, norm: nn.Module | None = None) -> dict[str, nn.Module]:
-    """Global average and a real linear layer, with a norm between them if one is given."""
+    """The classifier: global average, an optional norm and a real linear layer."""
     between = {} if norm is None else {"norm": norm}
     average = {"average": AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
     return {**average, **between, "fc": Linear(channels, classes)}

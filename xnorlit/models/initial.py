@@ -1,4 +1,4 @@
-"""How weights are initialised."""
+"""Initialisation of weights."""
 
 import math
 
@@ -13,14 +13,15 @@ from xnorlit.models.network import Block, Network
 def initialise(layer: BinaryLayer, block: Block, network: Network) -> None:
     """Initialises a layer's weights from torch's global generator and sets its bias.
 
-    Normal, with a standard deviation of `sqrt(2 / fan_in)` (`he`), `2 / fan_in` (`narrow`), 0.01 (`fixed`) or
-    `sqrt(4 / (fan_in + fan_out))` (`both-fans`); or uniform, with one of `sqrt(2 / (fan_in + fan_out))` (`glorot`) or
-    `sqrt(1 / (3 fan_in))` (`torch`, the default of its layers), or in [-1, 1] (`unit`).
+    Normal with a standard deviation of `sqrt(2 / fan_in)` (`he`), `2 / fan_in` (`narrow`), 0.01 (`fixed`) or
+    `sqrt(4 / (fan_in + fan_out))` (`both-fans`); or uniform with a standard deviation of
+    `sqrt(2 / (fan_in + fan_out))` (`glorot`) or `sqrt(1 / (3 fan_in))` (`torch`, its default), or uniform in [-1, 1]
+    (`unit`).
 
     Args:
         layer: A fresh layer.
         block: Its block.
-        network: Its network, which says how.
+        network: Its network, whose `init` names the method.
     """
     fan_in = layer.weight[0].numel()
     if network.init == "he":
@@ -43,10 +44,10 @@ def initialise(layer: BinaryLayer, block: Block, network: Network) -> None:
 
 @torch.no_grad()
 def he_everywhere(model: nn.Module) -> None:
-    """Convolutions and linear layers start normal, with a standard deviation of `sqrt(2 / fan_in)`.
+    """Initialises convolutions and linear layers from a normal distribution of standard deviation `sqrt(2 / fan_in)`.
 
     Args:
-        model: A composed network; its biases keep torch's own start.
+        model: A composed network; its biases keep torch's own initialisation.
     """
     for module in model.modules():
         if isinstance(module, BinaryLayer | nn.Conv2d | nn.Linear):
@@ -55,10 +56,10 @@ def he_everywhere(model: nn.Module) -> None:
 
 @torch.no_grad()
 def he_binary(model: nn.Module) -> None:
-    """Binary layers start normal, with a standard deviation of `sqrt(2 / fan_in)`; real ones as torch starts them.
+    """Initialises binary layers from a normal distribution of standard deviation `sqrt(2 / fan_in)`.
 
-    Bi-Real's and ReActNet's releases start latent weights in U(0, 0.001), so that every sign is +1 at first; that is
-    not copied.
+    Real layers keep torch's own initialisation. The releases of Bi-Real and ReActNet draw latent weights from U(0,
+    0.001), so that every sign is +1 at first; we do not copy that.
 
     Args:
         model: A composed network.
@@ -69,7 +70,7 @@ def he_binary(model: nn.Module) -> None:
 
 
 def _outputs_of_an_input(layer: BinaryLayer) -> int:
-    """How many outputs read one input, a stride counted."""
+    """How many outputs read one input, taking the stride into account."""
     if not isinstance(layer, BinaryConv2d) or layer.window is None:
         return len(layer.weight)
     kernel, stride = layer.window.kernel, layer.window.stride

@@ -1,4 +1,4 @@
-"""A network as data: a table of blocks that one builder reads."""
+"""A network as data: a table of blocks for the builder."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -8,7 +8,7 @@ from xnorlit.errors import UserError
 Init = Literal["he", "narrow", "fixed", "both-fans", "glorot", "torch", "unit"]
 LAYERS = ("conv", "linear")
 SMALL_IMAGE = 64
-"""Up to this side, in pixels, the usual image sets have 10 classes; above it, 1,000."""
+"""Image sets with sides up to this many pixels usually have 10 classes; larger ones have 1,000."""
 STEPS = (
     "norm",
     "whole-norm",
@@ -27,29 +27,29 @@ STEPS = (
 
 @dataclass(frozen=True)
 class Block:
-    """One layer and what surrounds it, in the order of `steps`.
+    """One layer and the operations around it, in the order of `steps`.
 
     Args:
         name: Name of the block and of its layer in overrides, checkpoints and tables.
         steps: Words out of `norm whole-norm relu prelu clip lrn dropout pool average flatten twice conv linear`,
             applied left to right; one of them is the layer (`conv` or `linear`). `prelu` has a slope for each channel,
-            `clip` keeps values within [0, 1], `lrn` is the local response normalisation of Krizhevsky 2012, `average`
-            a pool that leaves 6 x 6 whatever comes, `twice` puts a copy of all channels behind them, `whole-norm` is a
-            norm with one mean and one variance for all features.
+            `clip` clips to [0, 1], `lrn` is the local response normalisation of Krizhevsky 2012, `average` pools any
+            map to 6 x 6, `twice` appends a copy of all channels, and `whole-norm` is a norm with one mean and one
+            variance for all features.
         outputs: Output channels or features; `None` for the number of classes.
         kernel: Side of the convolution's kernel.
-        stride: Step between the convolution's positions.
+        stride: Stride of the convolution.
         padding: Zeros on each side of the convolution's input.
         groups: Groups of the convolution.
         pool: Side and stride of the max pool.
-        pool_padding: Border around the max pool's input that is never the largest.
+        pool_padding: Padding of the max pool, which is never the maximum.
         eps: Epsilon of the batch norm.
         bias: Whether the layer has a bias.
-        bias_start: What the bias starts at.
+        bias_start: Initial value of the bias.
         dropout: Probability of the `dropout` step; whole channels where the input is a map.
-        input_dropout: Probability that training zeroes an input of the layer after it was quantised.
-        binary: Whether the network's binarizer applies to the layer; otherwise it stays float. `weights` where it
-            applies to the weights alone, for a layer that reads pixels.
+        input_dropout: Probability that training zeroes a quantised input of the layer.
+        binary: Whether the network's binarizer applies to the layer; otherwise it stays float. `weights` applies it to
+            the weights only, for a layer that reads pixels.
     """
 
     name: str
@@ -79,22 +79,22 @@ class Block:
 
     @property
     def layer(self) -> str:
-        """The word of its layer, which is the layer's name in the block."""
+        """Kind of its layer, which is also the layer's name in the block."""
         return next(word for word in self.steps.split() if word in LAYERS)
 
 
 @dataclass(frozen=True)
 class Network:
-    """A table of blocks and what holds for all of them.
+    """A table of blocks with settings that all of them share.
 
     Args:
-        name: What `--model.network` calls it.
-        image_size: Side in pixels of the images it was made for.
-        source: Where its table comes from.
-        blocks: From the pixels to the logits.
-        init: How weights are initialised, see `xnorlit.models.initial`.
-        gamma: A batch norm's scale starts at 1 (`ones`), is drawn from U(0, 1) (`uniform`), or is absent (`none`).
-        coupled: The network whose trained weights this one may start from, its inputs taken apart; see
+        name: Its name for `--model.network`.
+        image_size: Side in pixels of the images it was designed for.
+        source: Source of the table.
+        blocks: Blocks from the pixels to the logits.
+        init: Initialisation of the weights, see `xnorlit.models.initial`.
+        gamma: Whether a batch norm's scale starts at 1 (`ones`), starts from U(0, 1) (`uniform`) or is absent (`none`).
+        coupled: The network whose trained weights this one may start from, with its inputs decoupled; see
             `xnorlit.models.decouple`.
     """
 
@@ -108,5 +108,5 @@ class Network:
 
     @property
     def layer_names(self) -> list[str]:
-        """The names of its layers, which are those of its blocks."""
+        """The names of its layers, which equal those of its blocks."""
         return [block.name for block in self.blocks]

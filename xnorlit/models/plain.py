@@ -1,4 +1,4 @@
-"""Float twins of torch's own modules alone."""
+"""Float twins made of torch's own modules only."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from xnorlit.models.builder import AlexNet
 
 @torch.no_grad()
 def plain(twin: AlexNet) -> nn.Sequential:
-    """The float twin as torch's own modules, without what only training needs.
+    """The float twin as torch's own modules, without those that only training needs.
 
     Args:
         twin: A network built with `Float`.

@@ -1,4 +1,4 @@
-"""QuickNets: what larq's authors made for fast binary networks on CPUs."""
+"""QuickNets: larq's networks for fast binary inference on CPUs."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -11,9 +11,9 @@ from xnorlit.models.design import Design, Parts, Stem, head
 
 
 class Blur(Conv2d):
-    """A fixed blur of each channel with (1, 2, 1) down and across, at every second pixel.
+    """Blurs each channel with (1, 2, 1) in both directions and keeps every second pixel.
 
-    Its weights are no parameters.
+    Its weights are not parameters.
 
     Args:
         channels: C of the inputs `(N, C, H, W)`.
@@ -29,12 +29,12 @@ class Blur(Conv2d):
 
 
 class QuickUnit(nn.Module):
-    """`y = norm(activation(conv(x))) + x`: the activation stands ahead of the norm, and nothing behind the sum.
+    """`y = norm(activation(conv(x))) + x`: the activation precedes the norm, and nothing follows the sum.
 
     Args:
-        conv: The binary convolution, whose border reads as +1.
-        activation: Behind it.
-        norm: Behind that.
+        conv: The binary convolution, padded with +1.
+        activation: The activation after it.
+        norm: The norm after the activation.
     """
 
     def __init__(self, conv: nn.Module, activation: nn.Module, norm: nn.Module) -> None:
@@ -42,12 +42,12 @@ class QuickUnit(nn.Module):
         self.conv, self.activation, self.norm = conv, activation, norm
 
     def forward(self, x: Tensor) -> Tensor:
-        """The unit's result, in the shape of x."""
+        """`(N, C, H, W)`, the shape of x."""
         return self.norm(self.activation(self.conv(x))) + x
 
 
-# TensorFlow's "same" padding of a stride of 2 adds its zero behind an even side; one on each side gives maps of the
-# same sides, one pixel shifted.
+# TensorFlow's "same" padding with stride 2 adds one zero at the end of an even side; one zero on each side gives maps
+# of the same size, shifted by one pixel.
 def _stem(channels: int) -> Stem:
     quarter = channels // 4
     return Stem(
@@ -92,7 +92,7 @@ def _compose(parts: Parts, *, widths: tuple[int, ...], units: tuple[int, ...]) -
 
 
 def _initialise(model: nn.Module) -> None:
-    """As Keras starts them: Glorot's normal, but He's for the dense convolutions of the stem, and uniform in depth."""
+    """Initialises as Keras does: Glorot normal; He for dense convolutions of the stem, uniform for depthwise ones."""
     for name, module in model.named_modules():
         if isinstance(module, Blur) or not isinstance(module, BinaryLayer | nn.Conv2d | nn.Linear):
             continue

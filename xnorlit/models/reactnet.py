@@ -1,4 +1,4 @@
-"""ReActNet-A: MobileNet's widths, with dense binary convolutions and learned corners."""
+"""ReActNet-A: MobileNet's widths, with dense binary convolutions and learned activations."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -13,7 +13,7 @@ from xnorlit.models.design import Design, Parts, Stem, Unit, head
 from xnorlit.models.initial import he_binary
 
 WIDTHS = (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
-STRIDED = (2, 4, 6, 12)  # numbers of the blocks with a stride, from 1
+STRIDED = (2, 4, 6, 12)  # blocks with a stride, counted from 1
 
 
 def _compose(parts: Parts) -> Mapping[str, nn.Module]:
@@ -31,8 +31,8 @@ def _compose(parts: Parts) -> Mapping[str, nn.Module]:
                 parts.activation(inputs, partial(RPReLU, inputs)),
             ),
         )
-        # Where the width doubles the release has two 1 x 1 convolutions of the same signs, each with its own norm and
-        # sum, put one behind the other. One convolution of twice the outputs has the same weights and results.
+        # Where the width doubles, the release concatenates two 1 x 1 convolutions of the same signs, each with its own
+        # norm and sum. One convolution with twice the outputs has the same weights and results.
         block.add_module(
             "point",
             Unit(

@@ -11,18 +11,18 @@ from xnorlit.errors import UserError
 
 @torch.no_grad()
 def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Set the running mean and variance of every batch norm to their plain averages over some batches, in fp32.
+    """Sets the running mean and variance of every batch norm to their plain averages over some batches, in fp32.
 
     Training leaves an exponential average over its last steps, which no longer fits weights that moved or were
-    binarised. Meanwhile each norm uses the statistics of its batch, as in training. All else is in evaluation mode:
-    codes as they are packed, and no dropout. Modes are restored.
+    binarised. During recalibration each norm uses the statistics of its batch, as in training. Everything else is in
+    evaluation mode: codes as in the packed file, no dropout. Modes are restored.
 
     Args:
         model: The network, on the device of the batches.
-        batches: Its inputs, such as uint8 images `(N, 3, S, S)` of the training split; two samples or more in each.
+        batches: Inputs, such as uint8 training images `(N, 3, S, S)`; at least two samples in each batch.
 
     Raises:
-        UserError: There is no batch.
+        UserError: There are no batches.
     """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     modes = {module: module.training for module in model.modules()}
@@ -44,4 +44,4 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
         for module, mode in modes.items():
             module.training = mode
     if empty:
-        raise UserError("no batch was given to estimate batch-norm statistics from. Expected one or more.")
+        raise UserError("no batches were given for estimating batch-norm statistics. Expected one or more.")

@@ -1,4 +1,4 @@
-"""ResNets: of 18 layers for ImageNet, of 18 and 20 for images of 32 pixels, as binary ones are published."""
+"""Published binary ResNets: 18 layers for ImageNet, 18 and 20 layers for images of 32 pixels."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -12,18 +12,18 @@ from xnorlit.layers import BatchNorm1d, BatchNorm2d, Conv2d
 from xnorlit.models.design import Design, Parts, Stem, Unit, head
 from xnorlit.models.initial import he_binary, he_everywhere
 
-Activation = Callable[[int], nn.Module]  # of a number of channels
-Change = Callable[[int, int, int], nn.Module]  # of input channels, output channels and stride
+Activation = Callable[[int], nn.Module]  # takes the number of channels
+Change = Callable[[int, int, int], nn.Module]  # takes input channels, output channels and stride
 
 STAGES_18 = (64, 128, 256, 512)
 
 
 class ZeroChannels(nn.Module):
-    """Every `stride`-th pixel, with channels of zeros on either side: the shortcut without parameters, option A.
+    """Every `stride`-th pixel, with zero channels before and after: the shortcut without parameters, option A.
 
     Args:
-        side: Channels of zeros ahead of the others, and behind them.
-        stride: Between pixels, down and across.
+        side: Number of zero channels before the others, and after them.
+        stride: Distance between kept pixels in both directions.
 
     Source: He et al. 2016, arXiv 1512.03385, section 3.3.
     """
@@ -41,13 +41,13 @@ class Pair(nn.Module):
     """`y = a(norm(conv(a(norm(conv(x))))) + shortcut(x))`: a shortcut around two convolutions.
 
     Args:
-        parts: Of the network.
+        parts: Parts of the network.
         channels: Input and output channels.
-        stride: Of the first convolution.
-        shortcut: Brings x to the shape of the sum.
+        stride: Stride of the first convolution.
+        shortcut: Maps x to the shape of the sum.
         between: Activation between the two convolutions.
-        behind: Activation behind the sum.
-        activated: Whether there is an activation ahead of the first convolution.
+        behind: Activation after the sum.
+        activated: Whether there is an activation before the first convolution.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Pair(nn.Module):
         self.activation2 = behind
 
     def forward(self, x: Tensor) -> Tensor:
-        """The unit's result, a map."""
+        """`(N, C, H, W)` to `(N, O, H', W')`."""
         y = self.activation1(self.norm1(self.conv1(x)))
         return self.activation2(self.norm2(self.conv2(y)) + self.shortcut(x))
 
@@ -90,12 +90,12 @@ def strided(inputs: int, outputs: int, stride: int) -> nn.Module:
 
 
 def sampled(inputs: int, outputs: int, stride: int) -> nn.Module:
-    """Every second pixel, zero channels: option A."""
+    """Every second pixel, with zero channels: option A."""
     return ZeroChannels((outputs - inputs) // 2, stride)
 
 
 def pooled(inputs: int, outputs: int, stride: int) -> nn.Module:
-    """Average pool, zero channels: ReCU's."""
+    """Average pool, with zero channels: ReCU's."""
     return _named(average=nn.AvgPool2d(stride), zeros=ZeroChannels((outputs - inputs) // 2, 1))
 
 
@@ -107,7 +107,7 @@ def _named(**modules: nn.Module) -> nn.Sequential:
 
 
 def _steps(widths: tuple[int, ...], each: int) -> Iterator[tuple[str, int, int, int]]:
-    """Name, input channels, output channels and stride of each unit, `each` to a stage."""
+    """Name, input channels, output channels and stride of each unit; a stage has `each` units."""
     before = widths[0]
     for stage, width in enumerate(widths):
         for unit in range(each):
@@ -139,13 +139,13 @@ def _each(
     """A network with a shortcut around each convolution.
 
     Args:
-        parts: Of the network.
+        parts: Parts of the network.
         widths: Channels of each stage.
-        each: Convolutions of a stage.
-        own: The network's own activation behind each sum.
+        each: Convolutions per stage.
+        own: The network's own activation after each sum.
         change: The shortcut where the shape changes.
-        stem: In front.
-        norm: Whether a norm stands in front of the classifier.
+        stem: The real layers before the stages.
+        norm: Whether a norm precedes the classifier.
         activated: Whether the stem ends in an activation.
     """
     found: dict[str, nn.Module] = {"stem": stem}
@@ -211,12 +211,12 @@ def _xnor_18(parts: Parts, *, shortcut: Literal["real", "binary"] = "real") -> M
     return {**found, "relu": nn.ReLU(), **head(512, parts.classes)}
 
 
-# XNOR-Net's authors released no ResNet. Others put sign, convolution and norm twice within torchvision's block. Their
-# ReLU behind the stem is left out: each sign of the first convolution would be +1.
+# XNOR-Net's authors released no ResNet. Others put sign, convolution and norm twice into torchvision's block. We omit
+# their ReLU after the stem, which would make every sign of the first convolution +1.
 RESNET18_XNOR = Design(
     name="resnet18-xnor",
     image_size=224,
-    source="after Rastegari et al. 2016, arXiv 1603.05279, table 2, as third parties wrote it",
+    source="after Rastegari et al. 2016, arXiv 1603.05279, table 2, as third parties implemented it",
     compose=_xnor_18,
     initialise=he_binary,
 )
@@ -228,7 +228,7 @@ RESNET18_XNOR_BINARY = Design(
     initialise=he_binary,
 )
 
-# A shortcut around each convolution, behind its norm. Nothing but signs bends the binary network.
+# A shortcut around each convolution, after its norm. The sign is the only non-linearity of the binary network.
 RESNET18_BIREAL = Design(
     name="resnet18-bireal",
     image_size=224,
@@ -245,8 +245,7 @@ RESNET18_REACTNET = Design(
     initialise=he_binary,
 )
 
-# For images of 32 pixels. IR-Net's: in the network of 20 layers a shortcut around each convolution, in that of 18 one
-# around two.
+# For images of 32 pixels, as in IR-Net: ResNet-20 has a shortcut around each convolution, ResNet-18 one around two.
 RESNET20 = Design(
     name="resnet20",
     image_size=32,

@@ -1,4 +1,4 @@
-"""Bits, multiply-adds and memory of a network, layer by layer."""
+"""Bits, multiply-adds and memory of a network, by layer."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from xnorlit.models.builder import AlexNet
 from xnorlit.models.built import BuiltNetwork, DuplicateChannels
 
 LAYERS = (BinaryLayer, nn.modules.conv._ConvNd, nn.Linear)
-REAL = 32  # bits of an fp32 number, and of operands that a binarizer keeps real
+REAL = 32  # bits of an fp32 number, and of an operand that a binarizer keeps real
 
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """One convolution or linear layer, with what lies between it and the next one.
+    """One convolution or linear layer, with everything up to the next one.
 
     Attributes:
         name: Name of its block.
@@ -30,7 +30,7 @@ class LayerSummary:
         input_bits: Bits of an input code.
         macs: Multiply-adds for one image.
         parameters: Trained numbers of the layer and of the norms and other modules up to the next layer.
-        packed_bits: Bits of the same in a packed file, see `Summary.packed_bits`.
+        packed_bits: Bits of the same parameters in a packed file, see `Summary.packed_bits`.
     """
 
     name: str
@@ -44,28 +44,27 @@ class LayerSummary:
 
     @property
     def weights(self) -> int:
-        """Number of weights, the bias not counted."""
+        """Number of weights, without the bias."""
         return torch.Size(self.weight).numel()
 
     @property
     def few_bit_macs(self) -> int:
-        """Multiply-adds of codes with codes, which a packed engine counts in bits."""
+        """Multiply-adds of codes with codes, which a packed engine computes on bits."""
         return self.macs if max(self.weight_bits, self.input_bits) < REAL else 0
 
     @property
     def float_bits(self) -> int:
-        """Bits of its parameters as trained, in fp32."""
+        """Bits of its trained parameters in fp32."""
         return REAL * self.parameters
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A whole network; printed, it is a table.
+    """The summary of a network; it prints as a table.
 
     Attributes:
         layers: Convolutions and linear layers, from the pixels to the logits.
-        folded: Whether packed sizes have what stands between two layers folded, as in a packed file; otherwise it is
-            counted in fp32.
+        folded: Whether packed sizes fold everything between two layers, as a packed file does, or count it in fp32.
     """
 
     layers: tuple[LayerSummary, ...]
@@ -87,28 +86,28 @@ class Summary:
 
     @property
     def float_bits(self) -> int:
-        """Bits of all parameters as trained, in fp32."""
+        """Bits of all trained parameters in fp32."""
         return REAL * self.parameters
 
     @property
     def packed_bits(self) -> int:
         """Bits of the network in a packed file.
 
-        - Each weight in the bits of its code; twice where the outputs occur twice (BinaryDuo's decoupled networks).
-        - Where the next layer reads codes, all that stands before it (alpha, bias, norm, ReLU) is folded into a 32-bit
-          threshold between each code and the next and, for codes of k bits, k bits for the first code and at each
-          threshold; per channel, and per position where a norm behind a flattening tells them apart.
-        - Where a layer leads to real numbers, into a scale and a shift in fp32; into one more of each for a norm that
-          stands behind a ReLU.
-        - Real weights in fp32.
+        - Each weight takes the bits of its code; twice if the outputs are duplicated (BinaryDuo's decoupled networks).
+        - If the next layer reads codes, everything before it (alpha, bias, norm, ReLU) is folded into a 32-bit
+          threshold between each code and the next. Codes of k bits add k bits for the first code and for each
+          threshold. This holds per channel, and per position if a norm after a flattening distinguishes them.
+        - If a layer leads to real numbers, everything is folded into a scale and a shift in fp32, with one more of each
+          for a norm after a ReLU.
+        - Real weights are in fp32.
 
-        Of a network without any codes it is what was trained, for there is no packed file of one.
+        For a network without codes, which has no packed file, it is the size of the trained parameters.
         """
         return sum(layer.packed_bits for layer in self.layers)
 
     @property
     def binary_packed_bits(self) -> int:
-        """The part of `packed_bits` in layers with one-bit weights, including what leads to the next layer."""
+        """The part of `packed_bits` in layers with one-bit weights, including everything up to the next layer."""
         return sum(layer.packed_bits for layer in self.layers if layer.weight_bits == 1)
 
     def to_json(self) -> dict[str, Any]:
@@ -130,10 +129,11 @@ class Summary:
 
 
 def summarize(model: BuiltNetwork) -> Summary:
-    """Measures a network; one on torch's `meta` device will do.
+    """Summarises a network, which may be on torch's `meta` device.
 
-    Of a table nothing is computed, and packed sizes are those of a packed file. A design's forward runs once, and what
-    has no codes counts in fp32, see `summary`; so it does in a table whose method adds shortcuts or centres.
+    For a table nothing is computed, and packed sizes are those of a packed file. A design's forward runs once, and
+    parameters without codes count in fp32 (see `summary`). The same holds for a table whose binarizer adds shortcuts
+    or centres.
 
     Args:
         model: The network.
@@ -163,7 +163,7 @@ def summarize(model: BuiltNetwork) -> Summary:
 
 
 def _links(model: AlexNet) -> Iterator[tuple[str, BinaryLayer, list[nn.Module]]]:
-    """Each layer with its name and the modules up to the next one."""
+    """Each layer with its name and the modules up to the next layer."""
     name, layer, between = "", None, list[nn.Module]()
     for block_name, block in model.named_children():
         for module in block.children():
@@ -197,7 +197,7 @@ def _packed_bits(layer: BinaryLayer, between: Sequence[nn.Module], reader: Binar
 
 
 def _numbers(between: Sequence[nn.Module]) -> int:
-    """Numbers per channel of what leads to reals: maps `a x + b`, parted by a ReLU before a norm, and slopes."""
+    """Numbers per channel that lead to reals: maps `a x + b`, separated by a ReLU before a norm, and slopes."""
     numbers, bent = 2, False
     for module in between:
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
@@ -214,16 +214,16 @@ def _count(*modules: nn.Module) -> int:
 
 
 def summary(model: nn.Module, input_shape: Sequence[int] | None = None) -> Summary:
-    """Bits, multiply-adds and memory of a network for one image, by layer; printed, it is a table.
+    """Bits, multiply-adds and memory of a network for one image, by layer; the result prints as a table.
 
-    A network of the tables is measured as it would be packed, and nothing is computed. Of any other module the forward
-    runs once, in evaluation mode, on zeros: its convolutions and linear layers are listed in the order in which they
-    run, each with the parameters of the modules that follow it. Their packed size is then the weights in the bits of
-    their codes and all else in fp32.
+    A network of the tables is summarised as it would be packed, without running it. Any other module runs once, in
+    evaluation mode, on zeros. Its convolutions and linear layers are listed in the order in which they run, each with
+    the parameters of the modules that follow it. Their packed size counts weights in the bits of their codes and
+    everything else in fp32.
 
     Args:
         model: The network.
-        input_shape: Shape of one input, such as `(3, 224, 224)`; a network made by its name needs none.
+        input_shape: Shape of one input, such as `(3, 224, 224)`; not needed for a network from `create`.
 
     Raises:
         UserError: The shape is missing, or the module has no convolution or linear layer that runs.
@@ -240,8 +240,8 @@ def summary(model: nn.Module, input_shape: Sequence[int] | None = None) -> Summa
         return summarize(model)
     if input_shape is None:
         raise UserError(
-            f"summary: {type(model).__name__} is no network of the tables, so the shape of one input is needed, such "
-            "as summary(net, (3, 224, 224))."
+            f"summary: {type(model).__name__} does not state the shape of its input. Give it, such as "
+            "summary(net, (3, 224, 224))."
         )
     return _run(model, input_shape)
 
@@ -280,7 +280,7 @@ def _run(model: nn.Module, shape: Sequence[int]) -> Summary:
     counted: set[int] = set()
     groups: dict[nn.Module, list[nn.Module]] = {layer: [] for layer in layers}
     last = layers[0]
-    for module in [*ran, model]:  # The last has what no module that ran holds.
+    for module in [*ran, model]:  # The last one has the parameters that no module that ran holds.
         last = module if module in groups else last
         groups[last].append(module)
     found = []

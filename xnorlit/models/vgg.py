@@ -1,4 +1,4 @@
-"""VGG-small: the plain network of 32 pixels that binary methods report beside ResNets."""
+"""VGG-small: the network without shortcuts for images of 32 pixels that papers report beside ResNets."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from torch import nn
 from xnorlit.layers import BatchNorm2d, BinaryLayer, Conv2d, Linear
 from xnorlit.models.design import Design, Parts, Stem
 
-WIDTHS = ((128, True), (256, False), (256, True), (512, False), (512, True))  # and whether a pool follows
+WIDTHS = ((128, True), (256, False), (256, True), (512, False), (512, True))  # channels, whether a pool follows
 
 
 def _compose(parts: Parts) -> Mapping[str, nn.Module]:

@@ -166,7 +166,7 @@ def test_other_images_are_filed_apart(trained):
         (
             {"model.binarizer": {"values": ["XNOR"]}, "model.network": {"value": "alexnet"}},
             "",
-            "takes the sign of what",
+            "takes the sign of a ReLU's output",
         ),
     ],
 )
