@@ -251,7 +251,7 @@ def test_a_graph_that_does_not_fit_is_refused_by_the_name_of_its_field(whole, tm
         ("layers.1.weights", {"form": "int8"}, "layers[1].weights: int8 takes pixels or reals, found codes"),
         ("layers.2.operand.scale", "none", "layers[2].operand: reads signs, where the layer before it gives reals"),
         ("layers.2.operand.scale", "L", "layers[2].operand.scale: expected one of none, K"),
-        ("layers.2.weights", {"form": "float"}, "layers[2].operand.scale: K goes with weights of planes"),
+        ("layers.2.weights", {"form": "float"}, "layers[2].operand.scale: K requires weights of planes"),
         (
             "layers.3.operand",
             {"form": "pixels"},

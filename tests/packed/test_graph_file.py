@@ -67,7 +67,7 @@ def refusal(whole, place=None, value=None, tensors=None):
         ("nodes.2.op.padding", 2, "nodes[2].op: size 3, stride 2 and padding 2 make no pool"),
         ("nodes.4.op.border", "zeros", "nodes[4].op.border: expected one of absent, ones"),
         ("nodes.0.op.border", "ones", "nodes[0].op.border: ones goes with signs"),
-        ("nodes.4.op.accumulate", "fp64", "nodes[4].op.accumulate: fp64 goes with float weights"),
+        ("nodes.4.op.accumulate", "fp64", "nodes[4].op.accumulate: fp64 requires float weights"),
         ("nodes.0.op.window_sum", True, "nodes[0].op.window_sum: goes with signs"),
         ("nodes.4.op.window_sum", True, "nodes[4]: tensor 'conv1.sum_scale' is missing"),
         ("nodes.4.op.window_sum", 1, "nodes[4].op.window_sum: expected true or false"),

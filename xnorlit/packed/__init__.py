@@ -1,8 +1,8 @@
-"""The trained network in bits: `load` gives one that runs with numpy and the kernels alone.
+"""Packed networks: `load` returns one that runs with numpy and the kernels only.
 
-`BinaryConv` and `BinaryLinear` are layers by themselves, from weights in an array.
+`BinaryConv` and `BinaryLinear` are single layers, made from an array of weights.
 
-`xnorlit.export.pack` makes the file, from a module of `xnorlit.models`; it is the one part that needs torch.
+`xnorlit.export.pack` makes the file from a torch module; only that part needs torch.
 """
 
 from xnorlit.packed.absence import KernelsMissingError

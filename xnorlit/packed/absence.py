@@ -1,4 +1,4 @@
-"""What is said where the compiled kernels are missing; imported before whatever needs them."""
+"""The error for missing compiled kernels; imported before anything that needs them."""
 
 import importlib
 
@@ -8,7 +8,7 @@ _KERNELS = "xnorlit.packed._kernels"
 
 
 class KernelsMissingError(UserError, ImportError):
-    """The compiled part is not there, or does not start on this machine."""
+    """The compiled kernels are missing, or do not start on this machine."""
 
 
 try:
@@ -18,6 +18,6 @@ except ImportError as error:
     why = "are missing: no C++ compiler worked when xnorlit was installed" if missing else f"do not start ({error})"
     raise KernelsMissingError(
         f"the packed engine's compiled kernels {why}. Install a C++ compiler (Debian, Ubuntu: apt install "
-        "build-essential) and xnorlit once more (in a checkout: make -B setup); all but the packed engine works "
-        "without."
+        "build-essential) and reinstall xnorlit (in a checkout: make -B setup). Everything else works without "
+        "them."
     ) from error

@@ -1,4 +1,4 @@
-"""A graph's layers and nodes as the engine's."""
+"""Builds the engine's layers and nodes from a graph."""
 
 from collections.abc import Mapping
 
@@ -35,15 +35,15 @@ def add_layer(
     tensors: Mapping[str, np.ndarray],
     ending: _kernels.Ending | None = None,
 ) -> None:
-    """Gives the engine one layer of a graph.
+    """Adds one layer of a graph to the engine.
 
     Args:
-        engine: Has the layers before it.
+        engine: The engine, which already has the layers before this one.
         layer: The layer.
         at: The map that it reads.
         graph: Its graph.
-        tensors: By name, as in the file.
-        ending: In place of the layer's own.
+        tensors: Tensors by name, as in the file.
+        ending: Replaces the layer's own ending.
     """
     operand, weights, looks = layer.operand, layer.weights, layer.looks(at)
     weight = _tensor(layer, "weight", tensors)
@@ -72,7 +72,7 @@ def add_layer(
 
 
 def engine_ending(layer: Layer, at: Map, tensors: Mapping[str, np.ndarray]) -> _kernels.Ending:
-    """What becomes of a layer's sums over the map `at`."""
+    """The ending of a layer's sums over the map `at`."""
     ending, pool = layer.ending, layer.pool or ()
     if ending.form == "reals":
         every = range(len(ending.slopes))
@@ -112,12 +112,12 @@ def _bits(octets: np.ndarray, features: int) -> np.ndarray:
 def add_graph(
     engine: _kernels.GraphEngine, graph: Graph, tensors: Mapping[str, np.ndarray], *, fuse: bool = True
 ) -> int:
-    """Gives an engine all nodes of a graph; the number of the value that is the logits.
+    """Adds all nodes of a graph to an engine; returns the number of the value that holds the logits.
 
     Args:
-        engine: Has nothing yet.
+        engine: An empty engine.
         graph: The graph, which fits the tensors.
-        tensors: By name, as in the file.
+        tensors: Tensors by name, as in the file.
         fuse: Whether nodes share passes over a map.
     """
     flows, planned = graph.flows(), plan(graph, fuse=fuse)
@@ -182,7 +182,7 @@ def _tail(
     tensors: Mapping[str, np.ndarray],
     numbers: Mapping[Place, int],
 ) -> _kernels.Tail:
-    """What runs behind a stage's head, or over the value that it reads."""
+    """The operations after a stage's head, or on the value that the stage reads."""
     at = flows[begins].map
     tail = _kernels.Tail(at)
     if stage.head is not None:
@@ -195,7 +195,7 @@ def _tail(
             signs.setdefault(node.inputs[0], []).append(node)
 
     def keep(name: str) -> None:
-        """Stores a value that was just made and compares it, where that is wanted."""
+        """Stores the newest value and compares it, if required."""
         if name in stored and not (stage.head is None and name == begins):
             tail.store(stored[name])
         for node in signs.get(name, ()):

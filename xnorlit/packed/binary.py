@@ -1,4 +1,4 @@
-"""Binary layers by themselves: the sums of a convolution or a matrix product of signs, without a network around."""
+"""Single binary layers: the sums of a convolution or a matrix product of signs, outside of a network."""
 
 import threading
 
@@ -10,14 +10,14 @@ from xnorlit.packed.threads import checked_threads
 
 
 def pack_signs(values: np.ndarray) -> np.ndarray:
-    """Signs along the last axis as bits, uint8 `[..., ceil(C / 8)]`: 1 where `values >= 0`, from the lowest bit up.
+    """Packs signs along the last axis into bits, uint8 `[..., ceil(C / 8)]`: 1 where `values >= 0`, lowest bit first.
 
     Args:
         values: Real numbers, `[..., C]`.
 
     Raises:
-        TypeError: They are not an array of real numbers.
-        ValueError: They have no axis.
+        TypeError: `values` is not an array of real numbers.
+        ValueError: `values` has no axis.
     """
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fi":
         raise TypeError(f"values: expected a numpy array of floats or signed integers, found {_what(values)}")
@@ -27,21 +27,21 @@ def pack_signs(values: np.ndarray) -> np.ndarray:
 
 
 class BinaryConv:
-    """`y = sign(x) (*) sign(W)`, times a scale on request: `[N, H, W, C] -> [N, H', W', O]`.
+    """`y = sign(x) (*) sign(W)`, optionally times a scale: `[N, H, W, C] -> [N, H', W', O]`.
 
-    `sign(0) = +1`. Zero padding adds nothing to a sum. What is kept is a bit per weight, for images of one size at a
-    time; another size prepares the layer anew. May be called from several threads at once.
+    `sign(0) = +1`. Zero padding adds nothing to a sum. The layer keeps one bit per weight, prepared for one image size
+    at a time; another size prepares it again. It is thread-safe.
 
     Args:
-        weight: `[O, kh, kw, C / groups]`, floats or signed integers, of which the signs are taken.
-        stride: Step between positions, vertical and horizontal or one for both.
+        weight: Floats or signed integers whose signs are used, `[O, kh, kw, C / groups]`.
+        stride: Stride, as (vertical, horizontal) or one number for both.
         padding: Zeros on each side, likewise; less than the kernel.
-        groups: Groups of channels that see only each other.
-        scale: Factor of each output channel, `[O]`; results are float32 then, and int32 without.
+        groups: Number of channel groups, each convolved separately.
+        scale: Factor of each output channel, `[O]`; results are float32 with a scale, int32 without.
 
     Raises:
-        TypeError: An argument is of another type than said.
-        ValueError: It has another shape, or does not fit the others.
+        TypeError: An argument has the wrong type.
+        ValueError: An argument has the wrong shape, or does not fit the others.
     """
 
     def __init__(
@@ -72,16 +72,16 @@ class BinaryConv:
         self._engines: dict[tuple[int, int, bool], _kernels.Engine] = {}
 
     def __call__(self, x: np.ndarray, *, threads: int | None = None) -> np.ndarray:
-        """The sums, int32, or scaled, float32: `[N, H', W', O]`.
+        """The int32 sums, or the float32 scaled sums: `[N, H', W', O]`.
 
         Args:
-            x: float32 `[N, H, W, C]`, of which the signs are taken, or bits from `pack_signs`, uint8
+            x: float32 `[N, H, W, C]` whose signs are used, or bits from `pack_signs`, uint8
                 `[N, H, W, ceil(C / 8)]`; in any memory layout.
-            threads: Threads to compute with, the caller among them; all processors of this process unless given.
+            threads: Number of threads, including the caller's; default: all processors of this process.
 
         Raises:
-            TypeError: `x` is neither, or threads is no whole number.
-            ValueError: It has another shape, is smaller than the kernel, or threads is out of range.
+            TypeError: `x` is neither, or threads is not a whole number.
+            ValueError: `x` has the wrong shape or is smaller than the kernel, or threads is out of range.
         """
         return self._run(_input(x, 4, self._channels, "[N, H, W, C]"), checked_threads(threads))
 
@@ -115,30 +115,30 @@ class BinaryConv:
 
 
 class BinaryLinear:
-    """`y = sign(x) sign(W)^T`, times a scale on request: `[N, I] -> [N, O]`; see `BinaryConv`.
+    """`y = sign(x) sign(W)^T`, optionally times a scale: `[N, I] -> [N, O]`; see `BinaryConv`.
 
     Args:
-        weight: `[O, I]`, floats or signed integers, of which the signs are taken.
-        scale: Factor of each output, `[O]`; results are float32 then, and int32 without.
+        weight: Floats or signed integers whose signs are used, `[O, I]`.
+        scale: Factor of each output, `[O]`; results are float32 with a scale, int32 without.
 
     Raises:
-        TypeError: An argument is of another type than said.
-        ValueError: It has another shape.
+        TypeError: An argument has the wrong type.
+        ValueError: An argument has the wrong shape.
     """
 
     def __init__(self, weight: np.ndarray, *, scale: np.ndarray | None = None) -> None:
         self._conv = BinaryConv(_array("weight", weight, "fi", 2)[:, None, None], scale=scale)
 
     def __call__(self, x: np.ndarray, *, threads: int | None = None) -> np.ndarray:
-        """The sums, int32, or scaled, float32: `[N, O]`.
+        """The int32 sums, or the float32 scaled sums: `[N, O]`.
 
         Args:
-            x: float32 `[N, I]`, of which the signs are taken, or bits from `pack_signs`, uint8 `[N, ceil(I / 8)]`.
-            threads: As in `BinaryConv`.
+            x: float32 `[N, I]` whose signs are used, or bits from `pack_signs`, uint8 `[N, ceil(I / 8)]`.
+            threads: See `BinaryConv`.
 
         Raises:
-            TypeError: `x` is neither, or threads is no whole number.
-            ValueError: It has another shape, or threads is out of range.
+            TypeError: `x` is neither, or threads is not a whole number.
+            ValueError: `x` has the wrong shape, or threads is out of range.
         """
         x = _input(x, 2, self._conv._channels, "[N, I]")
         return self._conv._run(x[:, None, None], checked_threads(threads))[:, 0, 0]
@@ -154,7 +154,7 @@ def _input(x: np.ndarray, rank: int, channels: int, form: str) -> np.ndarray:
 
 
 def _words(octets: np.ndarray, channels: int, padding: list[int]) -> np.ndarray:
-    """Bits as the engine's map, `[N, words]`: rows of whole words with a border of zeros, none beyond the channels."""
+    """Bits as the engine's map, `[N, words]`: rows of whole words, with a zero border and no bits past the channels."""
     border = [(0, 0), *((zeros, zeros) for zeros in padding), (0, -octets.shape[3] % 4)]
     whole = np.pad(octets, border)
     words = whole.shape[1] * whole.shape[2] * whole.shape[3] // 4

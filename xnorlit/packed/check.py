@@ -1,13 +1,13 @@
-"""Checks that a graph's layers or nodes fit each other and their tensors, before any length is trusted.
+"""Checks that a graph's layers or nodes fit each other and their tensors, before trusting any length.
 
 The memory that a file makes this process allocate is bounded by its length:
 
-- the header, at most 16 MiB of it, becomes text and JSON: at most 64 bytes for each of its bytes;
-- the tensors are read once, and endings are copied on their way: at most 32 bytes for each of theirs;
-- loaded weights: at most 16 bytes for each of theirs, and 64 MiB for all layers together;
+- the header, of at most 16 MiB, becomes text and JSON: at most 64 bytes per byte;
+- the tensors are read once and endings are copied meanwhile: at most 32 bytes per byte;
+- loaded weights: at most 16 bytes per byte, and 64 MiB for all layers together;
 - the first call with one image allocates its maps and the layers' scratch: at most 512 MiB, whatever the file.
 
-The last two are computed here (xnorlit/packed/memory.py) before anything is allocated, and by the kernels again.
+The last two are computed before anything is allocated (xnorlit/packed/memory.py), and again by the kernels.
 """
 
 import math
@@ -40,27 +40,27 @@ from xnorlit.packed.plan import plan
 MOST_CLASSES = 2**20
 LARGEST_SIDE = 4096
 LARGEST_MAP = 2**24  # values of one image between two layers: 57 times AlexNet's largest
-MOST_GROWTH = 16  # bytes in memory for each byte of weights
-SPARE_BYTES = 2**26  # beyond that, for all layers together
-LARGEST_ARENA = 2**29  # bytes of one image's maps and the scratch of a layer
+MOST_GROWTH = 16  # bytes in memory per byte of weights
+SPARE_BYTES = 2**26  # additional bytes for all layers together
+LARGEST_ARENA = 2**29  # bytes for one image's maps and the scratch of a layer
 MOST_PLANES = 16
-MOST_LEVELS = 510  # of 8-bit codes that fall and then rise
+MOST_LEVELS = 510  # levels of 8-bit codes that fall and then rise
 MOST_MAPS = 8
 
 # Sums of products of a level of 255 and a weight of -128 stay within 31 bits.
 MOST_INT8_PRODUCTS = (2**31 - 1) // (255 * 128)
-LARGEST_SUM = 2**30 - 1  # of a layer that counts bits, in either direction
+LARGEST_SUM = 2**30 - 1  # magnitude of the sums of a layer that counts bits
 
 
 def check(graph: Graph, tensors: Mapping[str, np.ndarray]) -> None:
-    """Checks that every layer reads what the one before gives, fits its map and has its tensors; none is left over.
+    """Checks that every layer can read its input, fits its map and has its tensors, and that no tensor is unused.
 
     Args:
-        graph: Its fields are of their types and in their ranges.
-        tensors: By name.
+        graph: A graph whose fields have the right types and ranges.
+        tensors: Tensors by name.
 
     Raises:
-        FieldError: Something does not; the message begins with the field's place.
+        FieldError: Something does not fit; the message begins with the field's place.
     """
     if graph.nodes:
         last, used = _check_nodes(graph, tensors)
@@ -76,7 +76,7 @@ def check(graph: Graph, tensors: Mapping[str, np.ndarray]) -> None:
 
 
 def _check_chain(graph: Graph, tensors: Mapping[str, np.ndarray]) -> tuple[Flow, set[str]]:
-    """What the last layer gives, and the names of all tensors."""
+    """The last layer's output, and the names of all tensors."""
     given, used = Flow("pixels", 1, graph.input), set()
     spare, maps, scratch = SPARE_BYTES, 0, 0
     names = [layer.name for layer in graph.layers]
@@ -95,7 +95,7 @@ def _check_chain(graph: Graph, tensors: Mapping[str, np.ndarray]) -> tuple[Flow,
 
 
 def _check_nodes(graph: Graph, tensors: Mapping[str, np.ndarray]) -> tuple[Flow, set[str]]:
-    """What the last node makes, and the names of all tensors."""
+    """The last node's value, and the names of all tensors."""
     made = {PIXELS: Flow("pixels", 1, graph.input)}
     numbers = {node.name: i for i, node in reversed(list(enumerate(graph.nodes)))}
     used: set[str] = set()
@@ -134,7 +134,7 @@ def _check_nodes(graph: Graph, tensors: Mapping[str, np.ndarray]) -> tuple[Flow,
 
 
 def _check_inputs(op: Operation, inputs: Sequence[Flow], place: str) -> None:
-    """Refuses an operation that does not fit what it reads."""
+    """Refuses an operation that does not fit its inputs."""
     least, most, expected = 1, 1, "one value"
     if isinstance(op, Add):
         least, most, expected = 2, 2, "two values"
@@ -164,19 +164,19 @@ def _check_layer(layer: Layer, given: Flow, place: str, giver: str) -> None:
 
 
 def _check_options(layer: Layer, place: str) -> None:
-    """Refuses what goes with some operands and weights only."""
+    """Refuses options that the layer's operand and weights do not support."""
     signs = layer.binary and layer.operand.form == "signs" and layer.operand.scale == "none"
     if layer.border == "ones" and not signs:
-        raise FieldError(f"{place}.border: ones goes with signs, weights of planes and no scale")
+        raise FieldError(f"{place}.border: ones requires signs, weights of planes and no scale")
     if layer.accumulate == "fp64" and layer.weights.form != "float":
-        raise FieldError(f"{place}.accumulate: fp64 goes with float weights")
+        raise FieldError(f"{place}.accumulate: fp64 requires float weights")
     plain = layer.weights.factors == (1,) and layer.weights.divisor == 1 and layer.pool is None
     if layer.window_sum and not (signs and plain and layer.ending.form == "reals"):
-        raise FieldError(f"{place}.window_sum: goes with signs, one plane of weights, no pool, and an ending in reals")
+        raise FieldError(f"{place}.window_sum: requires signs, one plane of weights, no pool, and an ending in reals")
 
 
 def _check_growth(layer: Layer, at: Map, tensors: Mapping[str, np.ndarray], spare: int, place: str) -> int:
-    """What is left of the spare bytes behind a layer."""
+    """The spare bytes that remain after a layer."""
     given = sum(tensors[f"{layer.name}.{name}"].nbytes for name in ("weight", *["constant"][: layer.window_sum]))
     spare -= max(0, loaded_bytes(layer, at) - MOST_GROWTH * given)
     if spare < 0:
@@ -243,11 +243,11 @@ def _check_flow(layer: Layer, given: str, bits: int, place: str, giver: str) -> 
     found = f"codes of {bits} bits" if given == "codes" else given
     wanted = f"codes of {operand.bits} bits" if operand.form == "codes" else operand.form
     if operand.scale == "K":
-        wanted = "reals"  # whose signs it takes
+        wanted = "reals"  # the layer takes their signs
     if wanted != found:
         raise FieldError(f"{place}.operand: reads {wanted}, where {giver} gives {found}")
     if operand.scale == "K" and layer.weights.form != "planes":
-        raise FieldError(f"{place}.operand.scale: K goes with weights of planes")
+        raise FieldError(f"{place}.operand.scale: K requires weights of planes")
 
 
 def _check_fit(layer: Layer, at: Map, place: str) -> None:
@@ -299,7 +299,7 @@ def _check_tensors(
             raise FieldError(f"{place}: tensor {tensor!r} is missing")
         if found.dtype != np.dtype(f"<{dtype}") or found.shape != shape:
             raise FieldError(f"tensor {tensor!r}: {found.dtype} {found.shape}, expected {np.dtype(dtype)} {shape}")
-        # Infinity is a threshold that is always, or never, reached.
+        # Infinity is a threshold that is always or never reached.
         allowed = ~np.isnan(found) if tensor == f"{name}.threshold" else np.isfinite(found)
         if dtype == "f4" and not allowed.all():
             raise FieldError(f"tensor {tensor!r}: holds a number that is not finite")

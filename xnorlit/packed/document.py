@@ -1,4 +1,4 @@
-"""A graph as the JSON of a file, and back, every field by type and range."""
+"""Converts a graph to the JSON of a file and back, checking the type and range of every field."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -37,16 +37,16 @@ from xnorlit.packed.graph import (
 )
 from xnorlit.packed.origin import Accuracy, Source, described
 
-VERSION = 2  # of a chain
+VERSION = 2  # version of a chain
 GRAPH_VERSION = 3
 MOST_LAYERS = 1000
 MOST_NODES = 4096
-MOST_INPUTS = 64  # of a concatenation
+MOST_INPUTS = 64  # inputs of a concatenation
 LARGEST_FACTOR = 2**24
 STEEPEST = 1e6
 FARTHEST = 1e30
 LAYER = "layer"
-# The operations of nodes by their names in the file, beside layers.
+# The operations of nodes other than layers, by their names in the file.
 OPERATIONS = {
     "affine": Affine,
     "shift": Shift,
@@ -64,10 +64,10 @@ OPERATIONS = {
 
 
 def parse(document: Any, tensors: Mapping[str, np.ndarray]) -> Graph:
-    """The graph of a file's JSON, whose every field fits every other and the tensors.
+    """The graph of a file's JSON; all fields fit each other and the tensors.
 
     Raises:
-        FieldError: Something does not; the message begins with the field's place.
+        FieldError: Something does not fit; the message begins with the field's place.
     """
     fields = Fields(document, "")
     version = fields.take("version")

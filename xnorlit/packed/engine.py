@@ -1,4 +1,4 @@
-"""A packed network that runs: pixels in, logits out."""
+"""Runs a packed network: pixels in, logits out."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -24,10 +24,10 @@ def load(path: Path | str) -> "PackedNetwork":
     """Loads a packed network; needs only numpy and the kernels.
 
     Args:
-        path: The file, or the name of a network that comes with xnorlit: one of `xnorlit.list_trained()`.
+        path: The file, or the name of a trained network from `xnorlit.list_trained()`.
 
     Raises:
-        UserError: There is no trained network of that name, or the file cannot be read or is not a complete packed
+        UserError: There is no trained network of that name, the file cannot be read, or it is not a complete packed
             network; the message names the field.
 
     Examples:
@@ -53,12 +53,12 @@ def load(path: Path | str) -> "PackedNetwork":
         raise tensorfile.damaged(path, f"metadata {METADATA}: not JSON ({error})") from None
     try:
         network = PackedNetwork(parse(found, tensors), tensors)
-        # The file stands for the tensors, which would lie in memory a second time beside the engine's.
+        # The file represents the tensors, which would otherwise be in memory twice.
         network._again = _load_again, (path.resolve(), _stamp(path))
         return network
     except ValueError as error:
         raise tensorfile.damaged(path, str(error)) from None
-    except RecursionError:  # shallow enough for JSON, too deep to show in a message
+    except RecursionError:  # JSON can parse such depth, but a message cannot show it
         raise tensorfile.damaged(path, f"metadata {METADATA}: a value is nested too deeply") from None
 
 
@@ -68,7 +68,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _load_again(path: Path, stamp: tuple[int, int]) -> "PackedNetwork":
-    """The network of a file that another process loaded, from its pickled path.
+    """Loads, from its pickled path, the file that another process has loaded.
 
     Raises:
         UserError: The file is missing or has changed since.
@@ -76,8 +76,8 @@ def _load_again(path: Path, stamp: tuple[int, int]) -> "PackedNetwork":
     network = load(path)
     if _stamp(path) != stamp:
         raise UserError(
-            f"{path} was written after the network that another process sent had been loaded from it. Load it there "
-            "again, and keep the file until every process has."
+            f"{path} has changed since another process loaded the network that it sent. Load it there again, and "
+            "keep the file until every process has loaded it."
         )
     return network
 
@@ -87,13 +87,13 @@ class PackedNetwork:
 
     It can be pickled for other processes of the same machine; a loaded one is pickled as the path of its file.
 
-    The integers of every binary layer equal those of training's evaluation forward. The ends compute in fp32, or in
-    8 bits if the file was packed so.
+    The integers of every binary layer equal those of training's evaluation. The ends compute in fp32, or in 8 bits if
+    the file was packed that way.
 
     Args:
         graph: A graph that fits the tensors (`xnorlit.packed.document.parse`).
-        tensors: By name, as in the file.
-        fuse: Whether the nodes of a graph share passes over a map, which changes no bit of a result.
+        tensors: Tensors by name, as in the file.
+        fuse: Whether the nodes of a graph share passes over a map; results are the same bit for bit.
 
     Attributes:
         graph: Preprocessing, class names, layers or nodes, source.
@@ -147,8 +147,8 @@ class PackedNetwork:
             threads: Number of threads, including the caller's; default: all processors of this process.
 
         Raises:
-            TypeError: The images are not a uint8 array, or threads is no whole number.
-            ValueError: The images have another shape, or threads is less than 1.
+            TypeError: The images are not a uint8 array, or threads is not a whole number.
+            ValueError: The images have the wrong shape, or threads is out of range.
         """
         size = self.graph.image_size
         if not isinstance(images, np.ndarray) or images.dtype != np.uint8:

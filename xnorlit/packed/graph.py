@@ -2,8 +2,8 @@
 
 A layer has three independent parts: its input (`Operand`), its weights (`Weights`), and its output (`Ending`).
 
-A node has a name, reads values by their names, and makes one value, which has its name. Its operation is a `Layer` or
-one of the small ones here; all real arithmetic is fp32, and each multiplication and each addition rounds by itself.
+A node reads values by name and makes one value of its own name. Its operation is a `Layer` or one of the small ones
+here. All real arithmetic is fp32, and each multiplication and each addition is rounded separately.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class Map(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """What a value holds: its form, the bits of a code (1 for others), and its extents."""
+    """The form of a value, the bits of a code (1 for other forms), and its extents."""
 
     form: Literal["pixels", "signs", "codes", "reals"]
     bits: int
@@ -52,10 +52,10 @@ class Operand:
     Attributes:
         form: `pixels`, normalised unless the weights are `int8`; `signs`, -1 and +1; `codes`, 0 to `2^bits - 1`;
             `reals`.
-        bits: Of a code.
-        scale: With `K` the layer reads reals, takes their signs, and multiplies the sums at each position by the mean
-            magnitude of the reals under it.
-        step: Value of one level of reals for 8-bit weights: the levels are `round(x / step)` in 0..255.
+        bits: Bits of a code.
+        scale: With `K` the layer reads reals, takes their signs, and multiplies the sum at each position by the mean
+            magnitude of the reals in its window.
+        step: Value of one level of reals for 8-bit weights; the levels are `round(x / step)` in 0..255.
     """
 
     form: Literal["pixels", "signs", "codes", "reals"]
@@ -70,7 +70,7 @@ class Weights:
 
     Attributes:
         form: `float`; `int8`, with a scale per output channel in the ending; `planes`, bits.
-        factors: For planes, `weight = sum of factors[i] * plane i / divisor`, each plane holding -1 and +1: `(1,)` for
+        factors: For planes of -1 and +1, `weight = sum of factors[i] * plane i / divisor`: `(1,)` for
             signs, `(1, 2)` for -3, -1, 1, 3, `(1, 1)` over 2 for ternary weights.
         divisor: 1 or 2.
     """
@@ -82,17 +82,17 @@ class Weights:
 
 @dataclass(frozen=True)
 class Ending:
-    """What happens to a layer's sums n after its max pool.
+    """Processing of a layer's sums n after its max pool.
 
     Attributes:
-        form: `signs` and `codes`: output bit p is `flip[p]`, inverted by each threshold that n reaches and whose
-            `change[level, p]` is set. `reals`: affine maps `n <- max(y, 0) + slope * min(y, 0)`,
+        form: `signs` and `codes`: output bit p is `flip[p]`, inverted by each threshold that n reaches and for which
+        `change[level, p]` is set. `reals`: affine maps `n <- max(y, 0) + slope * min(y, 0)`,
             `y = n * scale + shift`, one after the other.
-        bits: Of a code; 1 for signs.
-        levels: Thresholds of an output channel.
-        slopes: One for each affine map: 1 for nothing, 0 for a ReLU, `None` for a tensor of one per output channel.
-        per_position: Whether the tensors hold one number per position and channel of the pooled map, as a norm after a
-            flattening does, instead of one per channel.
+            bits: Bits of a code; 1 for signs.
+            levels: Number of thresholds per output channel.
+        slopes: One for each affine map: 1 for no kink, 0 for a ReLU, `None` for a tensor of slopes per output channel.
+        per_position: Whether the tensors hold one number per position and channel of the pooled map instead of one per
+            channel, as after a norm that follows a flattening.
     """
 
     form: Literal["signs", "codes", "reals"]
@@ -104,23 +104,23 @@ class Ending:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer, with everything up to the next one's input.
+    """One layer, with everything up to the input of the next layer.
 
     Attributes:
-        name: Its block's name; its tensors are called `name.weight` and so on.
+        name: Name of its block; its tensors are called `name.weight` and so on.
         outputs: Output channels.
         operand: Its input.
         weights: Its weights.
         ending: Its output.
-        window: Its window; `None` for a layer that sees the whole map.
-        groups: Groups of channels that see only each other.
-        pool: Size, stride and padding of the max pool of its sums; `None` for none. Padding is never the maximum.
-        border: What signs are beyond the map: `absent`, they add nothing; `ones`, each is +1. `ones` in graphs only.
-        accumulate: How float weights are summed: `fp32`; `fp64`, products and sum in double, row by row of the window,
-            rounded once. `fp64` in graphs only.
+        window: Its window; `None` for a layer that reads the whole map.
+        groups: Number of channel groups, each convolved separately.
+        pool: Size, stride and padding of the max pool of its sums, if any. Padding is never the maximum.
+        border: Signs outside the map: `absent` ones add nothing, `ones` are +1. `ones` occurs in graphs only.
+        accumulate: Summation of float weights: `fp32`, or `fp64` with products and sums in double, row by row of the
+            window, rounded once. `fp64` occurs in graphs only.
         window_sum: Whether a sum n of signs becomes `y = (n * sum_scale + A * window_scale) + constant` before the
-            maps of its ending in reals, A being the sum of the signs in its window, and `constant` one per channel and
-            way in which the window lies over the border. In graphs only.
+            affine maps of its ending. A is the sum of the signs in its window. There is a `constant` per channel and
+            per overlap of the window with the border. In graphs only.
     """
 
     name: str
@@ -137,7 +137,7 @@ class Layer:
 
     @property
     def binary(self) -> bool:
-        """Whether it counts bits: integer sums of few-bit operands."""
+        """Whether it counts bits, that is, makes integer sums of few-bit operands."""
         return self.weights.form == "planes" and self.operand.form in ("signs", "codes")
 
     @property
@@ -146,11 +146,11 @@ class Layer:
         return (self.binary and self.operand.scale == "none") or self.weights.form == "int8"
 
     def looks(self, at: Map) -> Window:
-        """Its window, also for a layer that sees the whole map."""
+        """Its window, also for a layer that reads the whole map."""
         return self.window or Window((at.height, at.width))
 
     def sums(self, at: Map) -> Map:
-        """The extents of its sums over a map, before its pool."""
+        """The extents of its sums over a map, before the pool."""
         window = self.looks(at)
         height, width = (
             (side + 2 * padding - kernel) // stride + 1
@@ -159,7 +159,7 @@ class Layer:
         return Map(height, width, self.outputs)
 
     def output(self, at: Map) -> Map:
-        """The extents of its output for a map, after its pool."""
+        """The extents of its output for a map, after the pool."""
         sums = self.sums(at)
         if not self.pool:
             return sums
@@ -168,10 +168,10 @@ class Layer:
         return Map(height, width, self.outputs)
 
     def overlaps(self, at: Map) -> tuple[list[int], list[int]]:
-        """For each row and for each column of its sums over a map, the number of the way its window lies there.
+        """For each row and each column of its sums over a map, the number of its window's overlap with the border.
 
-        Two rows have one number where the same rows of the window lie inside the map; numbers count from 0 in the order
-        in which the ways come.
+        Two rows have the same number if the same rows of the window lie inside the map. The numbers count from 0 in
+        order of first occurrence.
         """
         window, sums, found = self.looks(at), self.sums(at), []
         for side, kernel, stride, padding, outs in zip(
@@ -188,12 +188,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class Affine:
-    """`y = x * scale`, rounded, then `y + shift`; one of each per channel, tensors `scale` and `shift`. Reals."""
+    """`y = x * scale`, rounded, then `y + shift`, on reals; tensors `scale` and `shift` have one number per channel."""
 
 
 @dataclass(frozen=True)
 class Shift:
-    """`x + shift`, one per channel, the tensor `shift`. Reals."""
+    """`x + shift` on reals; the tensor `shift` has one number per channel."""
 
 
 @dataclass(frozen=True)
@@ -203,10 +203,10 @@ class Add:
 
 @dataclass(frozen=True)
 class TwoSlope:
-    """`above * x` where `x > 0`, else `below * x`. Reals.
+    """`above * x` where `x > 0`, otherwise `below * x`, on reals.
 
     Attributes:
-        above: One number, or `None` for a tensor `above` of one per channel; 1 for a ReLU and a PReLU.
+        above: One number, or `None` for a tensor `above` with one per channel; 1 for a ReLU and a PReLU.
         below: Likewise; 0 for a ReLU, `None` for a PReLU.
     """
 
@@ -216,7 +216,7 @@ class TwoSlope:
 
 @dataclass(frozen=True)
 class Clip:
-    """`min(max(x, low), high)`. Reals."""
+    """`min(max(x, low), high)` on reals."""
 
     low: float
     high: float
@@ -224,12 +224,12 @@ class Clip:
 
 @dataclass(frozen=True)
 class Sign:
-    """Bits of reals: `(x >= threshold) xor flip`, one of each per channel, tensors `threshold` and `flip`."""
+    """Bits of reals, `(x >= threshold) xor flip`; tensors `threshold` and `flip` have one value per channel."""
 
 
 @dataclass(frozen=True)
 class MaxPool:
-    """The largest real of each square window, or the OR of its signs; padding is never the largest."""
+    """The maximum of the reals in each square window, or the OR of its signs; padding is never the maximum."""
 
     kernel: int
     stride: int
@@ -238,7 +238,7 @@ class MaxPool:
 
 @dataclass(frozen=True)
 class AveragePool:
-    """The sum of each square window's reals, row by row in fp32, over kernel x kernel; padding counts as 0."""
+    """The sum of reals in each square window, row by row in fp32, divided by kernel x kernel; padding counts as 0."""
 
     kernel: int
     stride: int
@@ -247,12 +247,12 @@ class AveragePool:
 
 @dataclass(frozen=True)
 class GlobalAverage:
-    """The mean of each channel: its sum and the division in fp64, rounded once. Reals."""
+    """The mean of each channel of reals; sum and division are in fp64 and rounded once."""
 
 
 @dataclass(frozen=True)
 class Subsample:
-    """Every `stride`-th pixel of reals from the first on, with channels of 0 in front and behind."""
+    """Every `stride`-th pixel of reals, starting with the first, with zero channels added before and after."""
 
     stride: int
     before: int = 0
@@ -266,7 +266,7 @@ class Concat:
 
 @dataclass(frozen=True)
 class Flatten:
-    """Reals of height x width x channels as the channels of one position, in this order."""
+    """Reals, height x width x channels, as the channels of one position, in this order."""
 
 
 Elementwise = Affine | Shift | Add | TwoSlope | Clip
@@ -279,9 +279,9 @@ class Node:
     """One operation of a graph.
 
     Attributes:
-        name: Of the node and of the value that it makes; its tensors are called `name.scale` and so on.
+        name: Name of the node and of its value; its tensors are called `name.scale` and so on.
         inputs: Names of the values that it reads; `pixels` is the image.
-        op: What it does. A layer's name is its node's.
+        op: Its operation. A layer has the name of its node.
     """
 
     name: str
@@ -290,7 +290,7 @@ class Node:
 
 
 def flow(op: Operation, inputs: Sequence[Flow]) -> Flow:
-    """What an operation makes of values that fit it."""
+    """The result of an operation on inputs that fit it."""
     form, bits, at = inputs[0]
     if isinstance(op, Layer):
         return Flow(op.ending.form, op.ending.bits, op.output(at))
@@ -316,17 +316,17 @@ class Graph:
     """A whole packed network, without its tensors.
 
     Attributes:
-        network: Name of the table of blocks it was built from, or of the class of another module.
+        network: Name of the table of blocks that it was built from, or class name of another module.
         image_size: Side of the square image, pixels.
         mean: Per channel of R, G, B, 0 to 255, subtracted from the pixels.
         std: Per channel, 0 to 255.
-        crop: Side of the central square over the image's shorter side: what is resized to `image_size`.
-        squash: Whether the crop is that share of each side instead, so that the aspect is not kept.
+        crop: Side of the central square that is resized to `image_size`, as a share of the image's shorter side.
+        squash: Whether `crop` is a share of each side instead, which does not keep the aspect ratio.
         classes: Names of the classes.
-        layers: Of a chain, from the pixels to the logits; none where there are nodes.
+        layers: Layers of a chain, from the pixels to the logits; empty for a graph of nodes.
         source: Its origin.
         accuracy: Its accuracy when it was packed; `None` if not measured.
-        nodes: Of a graph, each behind those that it reads; the last one's value is the logits. None in a chain.
+        nodes: Nodes of a graph, each after those it reads; the value of the last one is the logits. Empty for a chain.
     """
 
     network: str
@@ -348,14 +348,14 @@ class Graph:
 
     @property
     def steps(self) -> tuple[Node, ...]:
-        """The nodes; those of a chain are its layers, each of which reads the one before."""
+        """The nodes; in a chain, each layer is a node that reads the one before."""
         if self.nodes:
             return self.nodes
         names = [PIXELS, *(layer.name for layer in self.layers)]
         return tuple(Node(layer.name, (before,), layer) for before, layer in zip(names, self.layers, strict=False))
 
     def flows(self) -> dict[str, Flow]:
-        """What each value of a graph that fits holds, the image's among them."""
+        """Form and extents of each value of a valid graph, including the image."""
         found = {PIXELS: Flow("pixels", 1, self.input)}
         for node in self.steps:
             found[node.name] = flow(node.op, [found[name] for name in node.inputs])

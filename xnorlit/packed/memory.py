@@ -1,27 +1,26 @@
-"""The memory of a layer on any kernels, computed from its shapes before anything is allocated."""
+"""Bounds on the memory of a layer on any kernels, computed from its shapes before anything is allocated."""
 
 import math
 
 from xnorlit.packed.graph import Layer, Map
 
-# The most of any path: output channels of a block of weights, by what they are multiplied with; bytes that a word of
-# bits becomes; bytes that a byte becomes.
+# Maxima over all kernels: output channels of a block of weights, by operand; bytes per word of bits; bytes per byte.
 BIT_LANES, REAL_LANES = 32, 16
 OPERAND_BYTES = 16
 BYTE_WIDTH = 2
-GROUP_BYTES = 512  # of what a group is to the engine, whatever its size
+GROUP_BYTES = 512  # overhead of a group in the engine
 ALIGNMENT = 64
 TAIL_CHANNELS = 64
 
 
 def loaded_bytes(layer: Layer, at: Map) -> int:
-    """An upper bound on the bytes of a layer's loaded weights: blocks of lanes, and tables of its border.
+    """An upper bound on the bytes of a layer's loaded weights: blocks of lanes, and tables for its border.
 
-    Few outputs in many groups take whole lanes each, and a wide border has a row of sums for every way in which the
-    window overlaps it.
+    With many groups of few outputs, each group takes whole lanes. A wide border needs a row of sums for every overlap
+    of the window with it.
 
     Args:
-        layer: Fits the map.
+        layer: A layer that fits the map.
         at: The map that it reads.
     """
     window, depth, outputs = layer.looks(at), at.channels // layer.groups, layer.outputs // layer.groups
@@ -39,14 +38,14 @@ def loaded_bytes(layer: Layer, at: Map) -> int:
     overlaps = math.prod(min(side, 2 * pad + 1) for side, pad in zip(sums, window.padding, strict=False))
     tables = (4 * _up(outputs, 16) + 16) * overlaps + 4 * (sums.height + sums.width)
     blocks = planes * _up(outputs, BIT_LANES) * row
-    # Of one group at a time: its planes on their way into blocks, and the ones of one output's weights.
+    # For one group at a time: its planes while they are copied into blocks, and the ones of one output's weights.
     passing = planes * outputs * row + 4 * math.prod(side + 1 for side in window.kernel)
     windows = 4 * _up(layer.outputs, TAIL_CHANNELS) * overlaps if layer.window_sum else 0
     return layer.groups * (blocks + tables + GROUP_BYTES) + passing + windows
 
 
 def input_bytes(layer: Layer, at: Map) -> int:
-    """Bytes of one image's map in front of a layer, with the border that the layer wants around bits."""
+    """Bytes of the map that a layer reads from one image, with the border that the layer needs around bits."""
     if layer.operand.form == "reals" or layer.operand.scale == "K":
         return 4 * math.prod(at) + ALIGNMENT
     positions = _border(layer, at) if layer.binary else at.height * at.width
@@ -68,7 +67,7 @@ def scratch_bytes(layer: Layer, at: Map) -> int:
 
 
 def tail_scratch_bytes(layer: Layer, at: Map) -> int:
-    """Bytes of one image that the sums of signs in a layer's windows take."""
+    """Bytes of the sums of signs in a layer's windows, for one image."""
     return 4 * (_border(layer, at) + math.prod(layer.sums(at)[:2])) + 2 * ALIGNMENT if layer.window_sum else 0
 
 

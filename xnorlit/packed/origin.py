@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from xnorlit.edge.fields import FieldError, Fields
 
-MOST = 2**53  # the largest integers that every JSON reader keeps exactly
+MOST = 2**53  # the largest integer that every JSON reader keeps exactly
 
 
 @dataclass(frozen=True)
@@ -14,13 +14,13 @@ class Source:
     """The origin of a packed network; unknown fields are empty.
 
     Attributes:
-        weights: Trained, or random for measuring speed.
+        weights: `trained`, or `random` for measuring speed.
         run: The run's folder, starting with the folder of runs: `runs/cifar10/pair-0/xnor/seed-0`.
-        checkpoint: Name of the checkpoint's file.
+        checkpoint: File name of the checkpoint.
         epoch: Number of epochs trained.
-        commit: Git commit of the code that trained them, in full.
+        commit: Full Git commit of the code that trained the weights.
         changed: Whether that code had uncommitted changes.
-        xnorlit: Version that packed them.
+        xnorlit: Version that packed the weights.
     """
 
     weights: Literal["trained", "random"] = "random"
@@ -33,17 +33,17 @@ class Source:
 
     @property
     def words(self) -> str:
-        """The origin of the weights, in words."""
+        """The origin of the weights as text."""
         if self.weights == "random":
             return "random weights"
         return f"{self.run}, {self.checkpoint} of epoch {self.epoch}" if self.run else "a network packed from Python"
 
     @staticmethod
     def of(found: Any) -> "Source":
-        """The source in a file's JSON.
+        """Reads the source from a file's JSON.
 
         Raises:
-            FieldError: A field is missing, unknown, of another type, or contradicts another.
+            FieldError: A field is missing, unknown, of the wrong type, or contradicts another.
         """
         fields = Fields(found, "source")
         source = Source(
@@ -72,7 +72,7 @@ class Accuracy:
         top5: Share of images whose true class is among the five likeliest.
         images: Number of images.
         data: Name of the image set, such as `cifar10`.
-        split: Their split.
+        split: Split of the images.
         listing_sha256: Hash of their names and labels: `xnorlit.data.listing.Listing.sha256`.
     """
 
@@ -85,10 +85,10 @@ class Accuracy:
 
     @staticmethod
     def of(found: Any) -> "Accuracy | None":
-        """The accuracy in a file's JSON, where `null` stands for one that was not measured.
+        """Reads the accuracy from a file's JSON; `null` means that it was not measured.
 
         Raises:
-            FieldError: A field is missing, unknown, of another type, or contradicts another.
+            FieldError: A field is missing, unknown, of the wrong type, or contradicts another.
         """
         if found is None:
             return None

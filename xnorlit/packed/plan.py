@@ -1,8 +1,8 @@
-"""How the engine runs a graph: nodes gathered into stages, values laid into slots of memory.
+"""Plans how the engine runs a graph: groups nodes into stages and assigns values to memory slots.
 
-A stage is one pass over a map: a node that has to run by itself (a convolution, a pool) or none, and a tail of
-elementwise nodes and signs. Values between the nodes of a stage are written to memory only where another stage reads
-them. Slots are shared by values that are never needed at once.
+A stage is one pass over a map. It consists of at most one node that must run on its own (a convolution, a pool) and a
+tail of elementwise nodes and signs. Values inside a stage are written to memory only if another stage reads them.
+Values that are never needed at the same time share a slot.
 """
 
 import heapq
@@ -18,7 +18,7 @@ ELEMENTWISE = (Affine, Shift, Add, TwoSlope, Clip)
 
 
 class Border(NamedTuple):
-    """What surrounds a map of bits in memory: positions above and left, and whether they hold ones."""
+    """The border of a map of bits in memory: rows above, columns left, and whether they hold ones."""
 
     vertical: int = 0
     horizontal: int = 0
@@ -26,7 +26,7 @@ class Border(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A value in memory: bits may lie there more than once, with several borders."""
+    """A value in memory; bits may be stored several times, with different borders."""
 
     name: str
     border: Border = Border()
@@ -37,13 +37,13 @@ class Stage:
     """One pass.
 
     Attributes:
-        head: What runs by itself; `None` for a tail alone.
-        reads: What the head, or the tail alone, reads.
-        tail: The nodes behind it, in order: each elementwise node works on the value of the one before it, a sign on
-            that of the node that it reads.
+        head: The node that runs on its own; `None` for a tail alone.
+        reads: Inputs of the head, or of a tail alone.
+        tail: The nodes after it, in order. Each elementwise node works on the value of the one before it, a sign on the
+            value of the node that it reads.
         running: For each elementwise node of the tail, the value that it works on.
         stored: Places of reals and bits that the stage writes.
-        copies: Bits that are copied into another border behind the stage.
+        copies: Bits that are copied into another border after the stage.
     """
 
     head: Node | None
@@ -60,8 +60,8 @@ class Plan:
 
     Attributes:
         stages: The stages.
-        slots: For each place, the number of its slot.
-        arena_bytes: What one image takes: all slots, and the scratch of one stage at a time.
+        slots: Number of the slot of each place.
+        arena_bytes: Bytes for one image: all slots, and the scratch of one stage at a time.
     """
 
     stages: tuple[Stage, ...]
@@ -70,7 +70,7 @@ class Plan:
 
 
 def hosts(layer: Layer) -> bool:
-    """Whether a tail of any nodes may take a layer's sums where they arise: bits of a group have words of their own."""
+    """Whether any tail may follow a layer directly; not with groups, because each group has its own words of bits."""
     aligned = layer.groups == 1 or layer.outputs // layer.groups % 32 == 0
     return (
         layer.binary
@@ -83,11 +83,11 @@ def hosts(layer: Layer) -> bool:
 
 
 def plan(graph: Graph, *, fuse: bool = True) -> Plan:
-    """The plan of a graph that fits.
+    """Plans a valid graph.
 
     Args:
         graph: The graph.
-        fuse: Whether nodes share passes; without, each has its own.
+        fuse: Whether nodes share passes; otherwise each has its own.
     """
     flows = graph.flows()
     stages, made_in = _ordered(*_gathered(graph.nodes, fuse))
@@ -98,15 +98,15 @@ def plan(graph: Graph, *, fuse: bool = True) -> Plan:
 
 
 def _gathered(nodes: Sequence[Node], fuse: bool) -> tuple[list[Stage], list[set[int]]]:
-    """Stages, and for each those whose values it reads."""
+    """The stages, and for each stage those whose values it reads."""
     stages: list[Stage] = []
     direct: list[set[int]] = []
-    waits: list[int] = []  # the stages that each one waits for, through others too, as bits of a number
-    end: list[str | None] = []  # of a stage with a tail, the value that the next node would work on
+    waits: list[int] = []  # the stages that each one waits for, directly or not, as bits of a number
+    end: list[str | None] = []  # for a stage with a tail, the value that the next node would work on
     made_in: dict[str, int] = {}
 
     def before(names: Sequence[str]) -> int:
-        """The stages that make these values, and those that they wait for."""
+        """The stages that make these values, and all stages that those wait for."""
         found = 0
         for name in names:
             if name in made_in:
@@ -121,7 +121,7 @@ def _gathered(nodes: Sequence[Node], fuse: bool) -> tuple[list[Stage], list[set[
         return len(stages) - 1
 
     def join(at: int, reads: Sequence[str]) -> None:
-        """Stage `at` waits for what makes these values, and so do all that wait for it."""
+        """Makes stage `at`, and all that wait for it, wait for the stages that make these values."""
         more = before(reads) & ~(1 << at)
         direct[at] |= {made_in[name] for name in reads if name in made_in} - {at}
         if more | waits[at] == waits[at]:
@@ -146,7 +146,7 @@ def _gathered(nodes: Sequence[Node], fuse: bool) -> tuple[list[Stage], list[set[
                     continue
                 if made_in.get(other) != here and before([other]) >> here & 1:  # it follows from this stage
                     continue
-                # A convolution's sums are in a register; of two, those that are made last.
+                # A convolution's sums are in a register; of two convolutions, the later one's are.
                 if at < 0 or (stages[here].head is not None, here) > (stages[at].head is not None, at):
                     at, running = here, source
             if at < 0:
@@ -164,7 +164,7 @@ def _gathered(nodes: Sequence[Node], fuse: bool) -> tuple[list[Stage], list[set[
 
 
 def _ordered(stages: list[Stage], direct: list[set[int]]) -> tuple[list[Stage], dict[str, int]]:
-    """The stages, each behind those that it reads from, and the number of the one that makes each value."""
+    """The stages, each after those it reads from, and the number of the stage that makes each value."""
     left = [len(read) for read in direct]
     followers: list[list[int]] = [[] for _ in stages]
     for at, read in enumerate(direct):
@@ -188,7 +188,7 @@ def _ordered(stages: list[Stage], direct: list[set[int]]) -> tuple[list[Stage], 
 
 
 def _store(stages: list[Stage], made_in: dict[str, int], graph: Graph, flows: dict[str, Flow]) -> None:
-    """Says what each stage reads and writes in memory, and with which borders bits lie there."""
+    """Decides what each stage reads and writes in memory, and which borders bits have there."""
     borders: dict[str, list[Border]] = {}
     stored = {graph.nodes[-1].name}
     for node in graph.nodes:
@@ -202,7 +202,7 @@ def _store(stages: list[Stage], made_in: dict[str, int], graph: Graph, flows: di
             inside = made_in.get(name) == here and (
                 isinstance(node.op, Sign) or stages[here].running.get(node.name) == name
             )
-            # A value that is added to itself, or behind others to the one that runs, is read from memory too.
+            # A value that is added to itself, or later to the running value, is also read from memory.
             if not inside or node.inputs.count(name) > 1:
                 stored.add(name)
     for node in graph.nodes:
@@ -226,7 +226,7 @@ def _store(stages: list[Stage], made_in: dict[str, int], graph: Graph, flows: di
 
 
 def _border(node: Node) -> Border | None:
-    """What a node wants around bits; `None` where any border does."""
+    """The border that a node needs around bits; `None` if any border is suitable."""
     if not isinstance(node.op, Layer):
         return None
     if not node.op.binary or node.op.window is None:
@@ -244,8 +244,8 @@ def _bytes(place: Place, flow: Flow) -> int:
 
 
 def _slots(stages: Sequence[Stage], graph: Graph, flows: dict[str, Flow]) -> tuple[dict[Place, int], int]:
-    """Slots by liveness, and the bytes of all of them."""
-    root = {}  # a flattened value lies where the one does that it reads
+    """Slots by liveness, and their total size in bytes."""
+    root = {}  # a flattened value shares the memory of the value it reads
     for node in graph.nodes:
         if isinstance(node.op, Flatten):
             root[Place(node.name)] = root.get(Place(node.inputs[0]), Place(node.inputs[0]))

@@ -1,4 +1,4 @@
-"""Reads an untrusted safetensors file with numpy and json alone."""
+"""Reads an untrusted safetensors file with numpy and json only."""
 
 import json
 import math
@@ -10,17 +10,17 @@ import numpy as np
 from xnorlit.edge.fields import distinct
 from xnorlit.errors import UserError
 
-# Little-endian whatever the machine, as the format says.
+# Little-endian on every machine, as the format specifies.
 DTYPES = {"U8": np.dtype("u1"), "I8": np.dtype("i1"), "I32": np.dtype("<i4"), "F32": np.dtype("<f4")}
 LARGEST_HEADER = 16 * 2**20
 MOST_DIMENSIONS = 5  # planes of weights: plane, output, row, column, octet
 
 
 def read(path: Path | str) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """The metadata and the tensors of a file, with every length checked against the file before anything is read.
+    """The metadata and the tensors of a file; every length is checked against the file before anything is read.
 
     The layout: 8 bytes, the header's length; the header, a JSON object of `{name: {dtype, shape, data_offsets}}` and
-    `__metadata__`; the tensors' bytes, each by its offsets, without gap or overlap.
+    `__metadata__`; the bytes of the tensors at their offsets, without gaps or overlaps.
 
     Args:
         path: The file.
@@ -91,7 +91,7 @@ def _span(name: str, entry: Any, size: int, path: Path) -> tuple[int, int, str, 
     shape, offsets = (entry[key] for key in ("shape", "data_offsets"))
     if not _counts(shape) or not _counts(offsets) or len(offsets) != 2 or len(shape) > MOST_DIMENSIONS:
         raise damaged(path, f"tensor {name!r}: shape or data_offsets are not lists of counts")
-    if 0 in shape:  # or the other extents could be anything
+    if 0 in shape:  # otherwise the other extents could be anything
         raise damaged(path, f"tensor {name!r}: its shape {shape} holds no values")
     first, last = offsets
     if not first <= last <= size or last - first != math.prod(shape) * dtype.itemsize:

@@ -1,4 +1,4 @@
-"""How many threads a call computes with."""
+"""Checks the number of threads of a call."""
 
 from xnorlit.edge.processes import cores
 
@@ -6,11 +6,11 @@ MOST_THREADS = 1024
 
 
 def checked_threads(threads: int | None) -> int:
-    """The number of threads, all processors of this process unless given.
+    """The number of threads; default: all processors of this process.
 
     Raises:
-        TypeError: It is no whole number.
-        ValueError: It is less than 1, or more than 1024.
+        TypeError: The number is not a whole number.
+        ValueError: The number is less than 1 or more than 1024.
     """
     if threads is None:
         return cores()

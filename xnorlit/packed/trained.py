@@ -13,40 +13,40 @@ _AGAIN = "Install xnorlit again."
 
 @dataclass(frozen=True)
 class Card:
-    """What a trained network is, where it comes from, and what it reached; written by `xnorlit zoo RUN`.
+    """A trained network's origin and measured accuracy; written by `xnorlit zoo RUN`.
 
     Attributes:
         network: Name of the architecture.
         method: The binarizer, with the bits of weights and inputs.
-        image_size: Side of its pictures, pixels.
+        image_size: Side of its images, pixels.
         data: Name of the image set.
-        train_images: How many it was trained on.
-        val_images: How many it was measured on; they were in no training and chose nothing.
-        listing_sha256: Hash of their names and labels.
-        licence: Of the images.
+        train_images: Number of training images.
+        val_images: Number of images for measuring; none was used for training or for selection.
+        listing_sha256: Hash of the names and labels of those images.
+        licence: Licence of the images.
         recipe: Recipe and arm.
-        remark: What the recipe says about the arm, such as that it begins from another one's weights.
-        command: Trains it again.
+        remark: The recipe's remark about the arm, for example that it starts from another arm's weights.
+        command: Command that trains it again.
         commit: Git commit of the code that trained it.
         changed: Whether that code had uncommitted changes.
-        epochs: Of training.
-        train_seconds: Of training.
+        epochs: Number of training epochs.
+        train_seconds: Duration of the training in seconds.
         trained_on: Processor and threads.
-        seeds: Top-1 in percent of each finished seed of the arm, by seed: training's own evaluation.
-        seed: The one that is packed; the lowest, whatever it reached.
-        twin: Top-1 in percent of the float twin of that seed; None without one.
-        top1: In percent, of the packed network on its engine.
-        top5: Likewise.
-        interval: Wilson's 95 % interval of top1 over other images.
-        differ: Of how many images the five likeliest differ from training's evaluation.
+        seeds: Top-1 in percent of each finished seed of the arm, from training's own evaluation.
+        seed: The packed seed, always the lowest.
+        twin: Top-1 in percent of the float twin of that seed, if there is one.
+        top1: Top-1 in percent of the packed network on its engine.
+        top5: Top-5, likewise.
+        interval: Wilson's 95 % interval of top1, over other images.
+        differ: Number of images whose five likeliest classes differ from training's evaluation.
         ends: First and last layer in fp32 or in 8 bits.
-        bytes: Of the file.
-        float_bytes: Of the same parameters in fp32.
-        sha256: Of the file.
-        milliseconds: One picture on one thread, without reading it: median.
-        load_milliseconds: From the file to a network: median.
-        measured_on: Processor, kernels, and how busy it was.
-        limits: What it is not good for.
+        bytes: Size of the file.
+        float_bytes: Size of the same parameters in fp32.
+        sha256: Hash of the file.
+        milliseconds: Median time for one picture on one thread, without reading it.
+        load_milliseconds: Median time for loading the file.
+        measured_on: Processor, kernels, and how busy the machine was.
+        limits: What the network is unsuitable for.
     """
 
     network: str
@@ -115,16 +115,15 @@ def card(name: str) -> Card:
 
 
 def located(file: Path | str) -> Path:
-    """The file of a packed network that is given by its path, or by the name of a trained one.
+    """The file of a packed network, from its path or from the name of a trained network.
 
-    A file that exists is meant before a trained network of that name.
+    An existing file takes precedence over a trained network of the same name.
 
     Args:
         file: A path, or one of `list_trained`.
 
     Raises:
-        UserError: It looks like a name, and there is neither a file nor a trained network of that name; or the file
-            that came with xnorlit is damaged.
+        UserError: There is neither a file nor a trained network of that name, or the trained network's file is damaged.
     """
     path = Path(file)
     if path.exists() or path.suffix or str(path) != path.name:
@@ -133,7 +132,7 @@ def located(file: Path | str) -> Path:
     found = FOLDER / f"{path.name}.safetensors"
     stated = card(path.name)
     if hashlib.sha256(found.read_bytes()).hexdigest() != stated.sha256:
-        raise UserError(f"the trained network {path.name} is damaged: {found} is not the file of its card. {_AGAIN}")
+        raise UserError(f"the trained network {path.name} is damaged: {found} does not match its card. {_AGAIN}")
     return found
 
 
@@ -141,7 +140,7 @@ def _known(name: str) -> None:
     known = list_trained()
     if name not in known:
         raise UserError(
-            f"there is no file {name}, and no trained network of that name.{did_you_mean(name, known)} "
+            f"there is no file {name} and no trained network of that name.{did_you_mean(name, known)} "
             f"Trained networks: {', '.join(known) or 'none'}."
         )
 
