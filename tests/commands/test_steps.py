@@ -104,7 +104,7 @@ def test_either_runs_or_a_network_are_given(words, capsys):
     ("words", "message"),
     [
         (["--rounds", "0"], "--rounds: expected a whole number, 1 or more, not '0'"),
-        (["RUN"], "the runs are of the arms float, float. Expected one run of each arm."),
+        (["RUN"], "the runs belong to the arms float, float. Expected one run of each arm."),
     ],
 )
 def test_what_cannot_be_measured_is_said(words, message, pair, capsys):

@@ -321,7 +321,7 @@ def test_transposed_dilated_and_oddly_padded_layers_are_left_and_told():
     assert "dilated" in notes["3"]
     assert "reflect" in notes["4"]
     assert [type(net[i]).__name__ for i in (2, 3, 4, 6)] == ["ConvTranspose2d", "Conv2d", "Conv2d", "BinaryConv2d"]
-    with pytest.raises(UserError, match=r"layers names 3, which stays real: it is dilated"):
+    with pytest.raises(UserError, match=r"layers contains 3, but it stays real: it is dilated"):
         binarize_(net, "XNOR", layers={"3": "BWN"})
 
 
@@ -350,7 +350,7 @@ def test_a_layer_whose_weights_are_read_and_that_is_never_called_stays_real():
     assert table.binarized == ["called"]
     assert "no forward calls it" in str(table)
     assert type(net.read) is nn.Linear
-    with pytest.raises(UserError, match=r"layers names read, which stays real: no forward calls it"):
+    with pytest.raises(UserError, match=r"layers contains read, but it stays real: no forward calls it"):
         binarize_(ReadsWeights(), "XNOR", layers={"read": "BWN"})
 
 
@@ -414,7 +414,7 @@ def quantised():
         (chain, {"activation": "relu"}, r"activation is 'relu'\. Expected one of 'prelu', 'hardtanh'"),
         (chain, {"norm": "always"}, r"norm is 'always'\. Expected one of 'keep', 'missing'"),
         (chain, {"binarizer": "XNORR"}, r"no binarizer named 'XNORR'\. Did you mean XNOR\?"),
-        (lambda: nn.Conv2d(3, 8, 3), {}, r"this is one: Conv2d\. Wrap it in nn\.Sequential"),
+        (lambda: nn.Conv2d(3, 8, 3), {}, r"was given one layer, Conv2d\. Wrap it in nn\.Sequential"),
         (lambda: nn.Sequential(nn.ReLU()), {}, r"no nn\.Conv2d or nn\.Linear"),
         (lambda: nn.DataParallel(chain()), {}, r"Binarize the module before you wrap it"),
     ],

@@ -20,12 +20,12 @@ PHOTO_SIDE = 480
 
 @dataclass(frozen=True)
 class ColdStart:
-    """Seconds of whole processes, from start to exit, one each per round.
+    """Seconds of whole processes from start to exit, one of each per round.
 
     Attributes:
         classify: `xnorlit classify FILE PHOTO`.
         twin: `python -m xnorlit.bench.twin`: the same photo by the float twin in torch.
-        ratio: The twin's over ours.
+        ratio: The twin's time over ours.
     """
 
     classify: Figure
@@ -34,11 +34,11 @@ class ColdStart:
 
 
 def measure_cold_start(subject: Subject, rounds: int) -> ColdStart:
-    """The two processes in turns, with files in the system's cache and as many threads as each chooses.
+    """Runs the two processes in turns, with files in the system's cache and as many threads as each chooses.
 
     Args:
-        subject: The network and its twin; the photo is made up.
-        rounds: Turns of each.
+        subject: The network and its twin; the photo is generated.
+        rounds: Number of turns of each.
     """
     graph = subject.graph
     with tempfile.TemporaryDirectory() as folder:

@@ -19,7 +19,7 @@ def document(subject: Subject, measured: Measured, machine: dict[str, Any], isas
     Args:
         subject: What was measured.
         measured: The figures.
-        machine: Where.
+        machine: The machine that measured.
         isas: The measured kernels, fastest first.
     """
     graph, limits = subject.graph, measured.limits
@@ -63,7 +63,7 @@ def _warnings(measured: Measured, machine: dict[str, Any]) -> list[str]:
             "so trust ratios more than times"
         )
     if (most := max(machine.get("threads", [1]))) > cores:
-        found.append(f"{most} threads on {cores} processors: such rows measure how threads wait for each other")
+        found.append(f"{most} threads on {cores} processors: these rows measure how threads wait for each other")
     wide = [
         f"{row.part}, batch {row.batch}, {row.threads} threads: {side}"
         for row in measured.rows

@@ -12,11 +12,11 @@ class Figure:
     """Median and quartiles over the rounds.
 
     Attributes:
-        median: The figure.
-        lower: A quarter of the rounds lies below.
-        upper: A quarter of the rounds lies above.
-        least: The smallest of all rounds.
-        rounds: How many rounds there were.
+        median: Median over the rounds.
+        lower: Lower quartile.
+        upper: Upper quartile.
+        least: Smallest value of all rounds.
+        rounds: Number of rounds.
     """
 
     median: float
@@ -36,7 +36,7 @@ class Figure:
 
     @property
     def spread(self) -> float:
-        """Distance of the quartiles over the median."""
+        """Distance between the quartiles, relative to the median."""
         return (self.upper - self.lower) / self.median if self.median else 0.0
 
     def to_json(self) -> dict[str, float]:
@@ -45,7 +45,7 @@ class Figure:
 
 
 def exactly(value: float) -> Figure:
-    """A figure that is counted, not timed."""
+    """A figure that is counted instead of timed."""
     return Figure(value, value, value, value, 1)
 
 

@@ -1,4 +1,4 @@
-"""The figure of each key, among the measurements."""
+"""Finds the figure of each key among the measurements."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,7 @@ Find = Callable[[Measured, str], Figure | None]
 
 
 def judged(measured: Measured, isas: list[str], *, targets: bool) -> dict[str, dict[str, Any]]:
-    """Each key's name with its measured value, required value, aim and verdict.
+    """Measured value, required value, aim and verdict of each key, by name.
 
     Args:
         measured: The figures.

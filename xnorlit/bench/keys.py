@@ -1,4 +1,4 @@
-"""The targets of this project: what each ratio means, its required value and its aim."""
+"""The targets of this project: the meaning of each ratio, its required value and its aim."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ class Key:
     """One figure.
 
     Attributes:
-        name: In the JSON.
-        meaning: One line.
+        name: Its name in the JSON.
+        meaning: Its meaning in one line.
         must: The required minimum; with `less`, the maximum.
         aim: The aim; None if only `must` is set.
-        aims: Other aims, by kernels.
-        only: The only kernels that the key is about; "" for the fastest of the processor, with the others listed too.
+        aims: Aims for particular kernels.
+        only: The only kernels that the key concerns; "" for the processor's fastest, with the others listed too.
         less: Whether less is better: sizes, in MB.
         timed: Whether it is a time that depends on the kernels.
     """
@@ -59,7 +59,7 @@ _OVER_OTHERS = {"int8": (2.5, 3, 5, 6), "fp32": (10, 12, 20, 25)}
 
 
 def _openvino() -> Iterator[Key]:
-    """The whole network over OpenVINO's networks of the same or of the twin's weights."""
+    """Keys of the whole network over OpenVINO's networks, with the same weights or with the twin's."""
     for (batch, threads), targets in _OVER_BINARY.items():
         where = f"batch {batch}, {'one thread' if threads == 1 else 'two threads'}"
         more = "" if (batch, threads) == (1, 1) else f"_batch{batch}_threads{threads}"
@@ -73,9 +73,9 @@ def _openvino() -> Iterator[Key]:
 
 
 def _avx2() -> Iterator[Key]:
-    """The same with both sides held to AVX2."""
+    """The same keys with both sides limited to AVX2."""
     for ends, words in _ENDS.items():
-        meaning = f"whole network, {words}, batch 1, one thread, over OpenVINO's binary network, both held to AVX2"
+        meaning = f"whole network, {words}, batch 1, one thread, over OpenVINO's binary network, both limited to AVX2"
         yield Key(f"network_{ends}_ends_over_openvino_binary_avx2", meaning, 1.5, 2, only="avx2")
 
 

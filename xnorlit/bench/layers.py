@@ -1,4 +1,4 @@
-"""Single binary layers: from real numbers to the bits that the next layer reads."""
+"""Measures single binary layers, from real numbers to the bits that the next layer reads."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -48,7 +48,7 @@ def measure_layers(subject: Subject, settings: Settings, done: Callable[[str], N
 def _inside(
     subject: Subject, batch: int, threads: int, settings: Settings
 ) -> tuple[Mapping[str, Sequence[float]], str]:
-    """Seconds of OpenVINO's layers inside its network, or why they are missing."""
+    """Seconds of the layers inside OpenVINO's network, or why they are missing."""
     if OV_INSIDE in settings.absent:
         return {}, settings.absent[OV_INSIDE]
     images = pixels(batch, subject.graph.image_size)
@@ -59,7 +59,7 @@ def _inside(
 
 
 def _with_inside(row: Row, inside: Mapping[str, Sequence[float]], why: str, rounds: int) -> Row:
-    """A row with the time of the layer inside OpenVINO's network beside the others."""
+    """The row, with the layer's time inside OpenVINO's network added."""
     times = list(inside.get(row.part, ()))
     if len(times) != rounds:
         why = why or "OpenVINO's profiler names no such layer"

@@ -1,4 +1,4 @@
-"""The machine's own limits, measured on registers alone."""
+"""The limits of the machine, measured on registers."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,10 @@ SPIN_SECONDS = 5e-4
 
 @dataclass(frozen=True)
 class Limits:
-    """Multiply-adds per second of one core, by kernels; the best of the rounds, since a limit is a maximum.
+    """Multiply-adds per second of one core, by kernels; the best of the rounds, because a limit is a maximum.
 
     Attributes:
-        floats: A loop of fp32 multiply-adds on registers alone.
+        floats: A loop of fp32 multiply-adds on registers.
         bits: The same for the kernels' counting instructions, counting a binary product as a multiply-add.
         tile: The inner kernel on a tile in the first-level cache.
         tile_over_floats: `tile` over the best `floats` of the machine, round by round.

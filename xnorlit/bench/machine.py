@@ -1,4 +1,4 @@
-"""The machine: processor, instruction sets, versions, and load."""
+"""Describes the machine: processor, instruction sets, versions and load."""
 
 import os
 import platform
@@ -13,9 +13,9 @@ from xnorlit.edge.processes import cores
 from xnorlit.packed import _kernels
 from xnorlit.training.environment import environment
 
-# The flags by which the kernels and their opponents choose.
+# The flags that the kernels and their opponents check.
 FLAGS = ("avx2", "fma", "avx512f", "avx512bw", "avx512_vpopcntdq", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8")
-LEAST_SHARE = 0.05  # of a processor: what computed less is not named
+LEAST_SHARE = 0.05  # share of a processor below which a process is not named
 PACKAGES = ("onnxruntime", "onnx", "openvino")
 
 
@@ -44,7 +44,7 @@ def load_average() -> float | None:
 
 
 def processor_seconds() -> dict[tuple[int, str], float]:
-    """Seconds that each process of this machine has computed, by its number and name; none where /proc is missing."""
+    """CPU seconds of each process of this machine, by its number and name; empty if /proc is missing."""
     found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError, ValueError, IndexError):  # it has ended since
@@ -56,12 +56,12 @@ def processor_seconds() -> dict[tuple[int, str], float]:
 
 
 def busiest(before: dict[tuple[int, str], float], after: dict[tuple[int, str], float], seconds: float) -> list[str]:
-    """What else computed between two times, the busiest first: name, and how many processors it took.
+    """The other processes that computed between two times, busiest first: name, and number of processors used.
 
     Args:
-        before: Of `processor_seconds`.
-        after: Of `processor_seconds`.
-        seconds: Between them.
+        before: Result of `processor_seconds`.
+        after: A later result.
+        seconds: Seconds between them.
     """
     ours, shares = os.getpid(), {}
     for (number, name), took in after.items():

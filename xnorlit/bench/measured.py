@@ -15,10 +15,10 @@ class Measured:
     """The figures without verdicts.
 
     Attributes:
-        limits: The machine's.
-        rows: Layers and network.
-        memory: Bytes.
-        cold_start: Whole processes.
+        limits: Limits of the machine.
+        rows: Rows of the layers and the network.
+        memory: Bytes in files and in memory.
+        cold_start: Times of whole processes.
     """
 
     limits: Limits

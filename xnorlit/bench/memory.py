@@ -1,4 +1,4 @@
-"""Bytes of the file, of the engine, and of the binary layers alone."""
+"""Bytes of the file, of the engine, and of the binary layers."""
 
 import subprocess
 import sys
@@ -21,9 +21,9 @@ class Memory:
 
     Attributes:
         files: Whole packed files, by kind of ends.
-        resident: What the engine keeps in memory, by kind of ends: weights, thresholds, tables.
-        process: By kind of ends, how much a fresh process grows by loading the file and classifying one image, as
-            the system counts it; None if it does not.
+        resident: Weights, thresholds and tables in the engine's memory, by kind of ends.
+        process: Growth of a new process that loads the file and classifies one image, by kind of ends; None if the
+            system does not report it.
         fp32: All parameters of the float twin.
         binary_fp32: The binary layers' weights in fp32.
         binary_disk: The same layers in the file, thresholds included.

@@ -1,4 +1,4 @@
-"""The whole network, from uint8 pixels to logits, with both kinds of ends."""
+"""Measures the whole network, from uint8 pixels to logits, with both kinds of ends."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -64,7 +64,7 @@ def measure_network(subject: Subject, settings: Settings, done: Callable[[str], 
 def _held_to_avx2(
     subject: Subject, settings: Settings
 ) -> tuple[dict[tuple[int, int], dict[str, list[float]]], dict[str, str]]:
-    """OpenVINO's binary networks held to AVX2, by batch and threads; and why they are missing."""
+    """Times of OpenVINO's binary networks limited to AVX2, by batch and threads, and why some are missing."""
     cases = [(batch, threads) for batch in settings.batches for threads in settings.threads]
     held: dict[tuple[int, int], dict[str, list[float]]] = {case: {} for case in cases}
     absent = {}
@@ -72,7 +72,7 @@ def _held_to_avx2(
         if OV_BINARY in settings.absent:
             absent[side] = settings.absent[OV_BINARY]
         elif "avx2" not in settings.isas or ends not in subject.packed:
-            absent[side] = "there is no such network of ours to hold it against"
+            absent[side] = "there is no such network of ours to compare it with"
         else:
             try:
                 found = openvino.held_to_avx2(*subject.packed[ends], cases, settings.rounds)
@@ -85,7 +85,7 @@ def _held_to_avx2(
 
 
 def _in_8_bits(subject: Subject, settings: Settings) -> tuple[Settings, list[Step]]:
-    """The twin in 8 bits; without such a form no steps, and the settings say why."""
+    """The twin in 8 bits; if it has no such form, no steps and settings that say why."""
     images = torch.from_numpy(pixels(CALIBRATION_IMAGES, subject.graph.image_size)).permute(0, 3, 1, 2)
     try:
         return settings, quantized_network(subject.twin, images)
@@ -99,11 +99,11 @@ def _opponents(
     """The opponents' calls, why some are missing, and the seconds of compiling.
 
     Args:
-        subject: Has the twin.
+        subject: The subject, with the twin.
         steps: The twin in 8 bits.
         images: uint8 `(N, 3, S, S)`, channels last in memory.
-        threads: Threads of each.
-        settings: Says what is left out.
+        threads: Number of threads of each.
+        settings: Settings, which say what to omit.
     """
     calls, absent, compile_seconds = fp32_networks(subject.twin, images), dict(settings.absent), 0.0
     if COMPILED not in absent:

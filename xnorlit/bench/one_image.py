@@ -19,12 +19,12 @@ from xnorlit.training.recorded import untrained
 def one_image(runs: Mapping[str, Run], rounds: int = 15) -> dict[str, Figure]:
     """Seconds for one image on one thread, from pixels to logits, measured in turns.
 
-    A network with few-bit layers runs on the engine, the float twin in torch's faster memory format: each as in actual
-    use. Weights are random, because the time does not depend on them. A network without a packed form is left out.
+    As in practice, a network with few-bit layers runs on the engine and the float twin in torch's faster memory format.
+    Weights are random, because the time does not depend on them. A network without a packed form is omitted.
 
     Args:
-        runs: By the names of the times.
-        rounds: Turns of each network.
+        runs: Runs by the names of the times.
+        rounds: Number of turns of each network.
     """
     calls: dict[str, dict[str, Call]] = {}
     for name, run in runs.items():
@@ -37,7 +37,7 @@ def one_image(runs: Mapping[str, Run], rounds: int = 15) -> dict[str, Figure]:
             continue
         try:
             engine = PackedNetwork(*pack(network, image_size=size, classes=[str(i) for i in range(classes)]))
-        except UserError:  # It says why in the run's summary.
+        except UserError:  # The run's summary says why.
             continue
         calls[name] = {"": lambda engine=engine, images=images: engine(images, threads=1)}
     flat = {(name, side): call for name, sides in calls.items() for side, call in sides.items()}

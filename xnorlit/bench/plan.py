@@ -1,24 +1,24 @@
-"""What a training would take on GPUs that are not here: arithmetic over stated assumptions, nothing measured there."""
+"""Estimates the cost of a training on GPUs by arithmetic over stated assumptions; nothing was measured on them."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 Part = Literal["computing", "memory", "gradient exchange", "loader"]
 
-PASSES = 3  # forward, and the gradients of inputs and of weights, each of one product of the same size
+PASSES = 3  # the forward pass, the gradient of the inputs and that of the weights: products of equal size
 OPTIMIZER_BYTES = 4 * 7  # Adam in fp32 reads weight, gradient and two moments, and writes weight and two moments
 DECODED = 1804.0  # images/s on one core, docs/data.md
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One kind of GPU, as its maker states it.
+    """One kind of GPU, according to its maker.
 
     Attributes:
-        peak: Multiplications and additions of 16-bit matrix products a second, without sparsity.
-        bandwidth: Bytes a second to and from its memory.
-        link: Bytes a second to another GPU of the node, in one direction.
-        source: Where these numbers stand.
+        peak: Multiplications and additions per second of 16-bit matrix products, without sparsity.
+        bandwidth: Bytes per second to and from its memory.
+        link: Bytes per second to another GPU of the node, in one direction.
+        source: Source of these numbers.
     """
 
     peak: float
@@ -37,12 +37,12 @@ GPUS = {
 
 @dataclass(frozen=True)
 class Assumption:
-    """A number that the plan rests on.
+    """A number that the plan depends on.
 
     Attributes:
-        what: What it is.
-        value: As printed.
-        source: Where it comes from.
+        what: Its meaning.
+        value: Its value as printed.
+        source: Its source.
     """
 
     what: str
@@ -52,14 +52,14 @@ class Assumption:
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be trained.
+    """The training to estimate.
 
     Attributes:
-        macs: Multiply-adds of one image, forward.
-        parameters: Trained numbers.
-        images: Training images of an epoch.
-        epochs: How many.
-        batch: Images of a step, over all GPUs.
+        macs: Multiply-adds of one image in the forward pass.
+        parameters: Number of trained parameters.
+        images: Training images per epoch.
+        epochs: Number of epochs.
+        batch: Images per step, over all GPUs.
     """
 
     macs: int
@@ -71,14 +71,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Given:
-    """What the person who plans knows, in place of an assumption.
+    """Values that the user knows and that replace an assumption.
 
     Attributes:
-        share: Of the GPU's peak that the products reach.
-        step: Images/s that one GPU trains, measured; replaces computing and memory.
-        decoded: Images/s that one core decodes, measured on those machines.
-        cores: Cores for each GPU.
-        price: Of a GPU for an hour.
+        share: Share of the GPU's peak that the products reach.
+        step: Measured images/s that one GPU trains; replaces computing and memory.
+        decoded: Measured images/s that one core of those machines decodes.
+        cores: Cores per GPU.
+        price: Price of a GPU hour.
     """
 
     share: float = 0.25
@@ -90,18 +90,18 @@ class Given:
 
 @dataclass(frozen=True)
 class Plan:
-    """How long it takes, what limits it, and on what that rests.
+    """The duration, its limit, and the assumptions behind both.
 
     Attributes:
-        seconds: Of a step, by part; they follow one another, but for the loader, which runs beside them.
+        seconds: Seconds of a step, by part. The parts run one after another, except the loader, which runs in parallel.
         rate: Images/s of all GPUs together.
-        needed: Images/s that the loader must give for the GPUs not to wait.
+        needed: Images/s that the loader must deliver to keep the GPUs busy.
         cores_per_gpu: Cores that each GPU needs for that.
-        hours: Of the whole training, without validation.
-        gpu_hours: That, for all GPUs.
-        cost: In the price's currency; None without a price.
-        limit: The part that takes the longest.
-        assumptions: All numbers that it rests on, with their sources.
+        hours: Hours of the whole training, without validation.
+        gpu_hours: These hours, summed over all GPUs.
+        cost: Cost in the currency of the price; None without a price.
+        limit: The part that takes longest.
+        assumptions: All numbers that the plan depends on, with their sources.
     """
 
     seconds: dict[Part, float]
@@ -116,16 +116,16 @@ class Plan:
 
 
 def plan(work: Work, name: str, gpus: int, given: Given) -> Plan:
-    """A step's time is that of its products, its optimizer and its gradients' exchange, one after the other.
+    """The time of a step is the sum of its products, its optimizer and the exchange of its gradients.
 
-    `computing = 6 macs batch / (gpus peak share)`, `memory = 28 parameters / bandwidth`, and the exchange of a ring,
-    `2 (gpus - 1) / gpus * 4 parameters / link`, for which nothing is hidden behind the backward pass.
+    `computing = 6 macs batch / (gpus peak share)`, `memory = 28 parameters / bandwidth`, and the exchange in a
+    ring, `2 (gpus - 1) / gpus * 4 parameters / link`, assuming that the backward pass hides none of it.
 
     Args:
-        work: What is trained.
-        name: Of the GPU, a key of `GPUS`.
-        gpus: How many, in one node.
-        given: What is known better.
+        work: The training.
+        name: Name of the GPU, a key of `GPUS`.
+        gpus: Number of GPUs in one node.
+        given: Values that replace assumptions.
     """
     gpu, decoded = GPUS[name], given.decoded or DECODED
     seconds: dict[Part, float] = {

@@ -1,4 +1,4 @@
-"""One measurement at one batch size and thread count: all its sides, and the ratios between them."""
+"""One measurement at one batch size and thread count: all sides and the ratios between them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,19 +16,19 @@ TORCH_INT8 = "torch int8"
 OV_FP32, OV_INT8, OV_BINARY = "OpenVINO fp32", "OpenVINO int8", "OpenVINO binary"
 OV_BYTE_ENDS = "OpenVINO binary int8 ends"  # whole networks; with fp32 ends it is the binary one
 OV_INSIDE = "OpenVINO binary inside"  # layers, inside their network
-OV_AVX2 = {"float": "OpenVINO binary avx2", "int8": "OpenVINO binary int8 ends avx2"}  # held to AVX2; whole networks
+OV_AVX2 = {"float": "OpenVINO binary avx2", "int8": "OpenVINO binary int8 ends avx2"}  # limited to AVX2; whole networks
 OPENVINO = (OV_FP32, OV_INT8, OV_BINARY)
 OPPONENTS = (*FP32, COMPILED, ONNX_INT8, TORCH_INT8, *OPENVINO)
 OF_LAYERS, OF_NETWORKS = (*OPPONENTS, OV_INSIDE), (*OPPONENTS, OV_BYTE_ENDS, *OV_AVX2.values())
 
 
 def packed(isa: str, *, ends: str = "", alone: bool = False) -> str:
-    """The name of the engine's side.
+    """Name of the engine's side.
 
     Args:
         isa: Its kernels.
-        ends: For a whole network, the kind of its ends.
-        alone: Whether it runs on one thread in a row of several.
+        ends: Kind of the ends of a whole network.
+        alone: Whether it runs on one thread in a row with several threads.
     """
     return " ".join(filter(None, ("packed", isa, ends and f"{ends} ends", alone and "one thread")))
 
@@ -39,8 +39,8 @@ class Row:
 
     Attributes:
         part: Name of the layer, or `network`.
-        batch: Images.
-        threads: Threads of every side.
+        batch: Batch size.
+        threads: Number of threads of every side.
         turns: Seconds by side, one per round.
         macs: Multiply-adds of the batch; 0 for the network.
         absent: Why a side was not measured.
@@ -77,7 +77,7 @@ class Row:
         return ratio(self.samples[opponent], self.samples[ours])
 
     def first_over(self, opponent: str, ours: str) -> Figure:
-        """The same for the first call of each turn, which finds neither weights nor inputs in a cache."""
+        """The same for the first call of each turn, which finds neither weights nor inputs in the caches."""
         opponent = self.best_fp32 if opponent == BEST_FP32 else opponent
         return ratio(self.turns.first[opponent], self.turns.first[ours])
 

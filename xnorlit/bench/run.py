@@ -1,4 +1,4 @@
-"""One whole bench: the subject, all measurements, the document."""
+"""A complete bench: the subject, all measurements, the document."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -42,13 +42,13 @@ def measure(
         file: A packed network; None for the newest under `root`.
         network: Random weights of this network, whatever `root` contains.
         root: Folder of runs.
-        batches: Images at a time.
+        batches: Batch sizes.
         threads: Numbers of threads.
-        rounds: Turns that each side takes.
-        quick: Leaves out the slow parts.
+        rounds: Number of turns of each side.
+        quick: Whether to omit the slow parts.
 
     Raises:
-        UserError: The file is no packed network, or there is no network of that name.
+        UserError: The file is not a packed network, or there is no network of that name.
     """
     where, settings = machine(), Settings.of(batches, threads, rounds, quick=quick)
     busy, threads_before = [load_average() or 0.0], torch.get_num_threads()

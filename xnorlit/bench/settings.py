@@ -13,11 +13,11 @@ class Settings:
     """The choices of one bench.
 
     Attributes:
-        batches: Images at a time.
+        batches: Batch sizes.
         threads: Numbers of threads.
-        rounds: Turns that each side takes.
-        isas: Kernels to measure, the fastest first.
-        absent: Sides that are left out, with the reason.
+        rounds: Number of turns of each side.
+        isas: Kernels to measure, fastest first.
+        absent: Omitted sides, with the reason.
     """
 
     batches: Sequence[int]
@@ -28,10 +28,10 @@ class Settings:
 
     @staticmethod
     def of(batches: Sequence[int], threads: Sequence[int], rounds: int, *, quick: bool) -> "Settings":
-        """The settings for this machine; sides that it lacks are left out with the reason."""
+        """The settings for this machine; sides that it lacks are omitted with the reason."""
         absent = {}
         if quick:
-            absent[COMPILED] = "left out by --quick, because it compiles slowly"
+            absent[COMPILED] = "omitted by --quick, because compiling is slow"
         for side, why in ((ONNX_INT8, onnx_int8.missing()), (TORCH_INT8, torch_int8.missing())):
             if why:
                 absent[side] = why

@@ -36,7 +36,7 @@ def notes(document: dict[str, Any]) -> Iterator[str]:
 
 
 def textbook_bound(document: dict[str, Any]) -> str:
-    """Where the paper's 58 comes from, and its bound on this machine."""
+    """The origin of the paper's 58, and the bound on this machine."""
     limits = document["limits"]
     best = max(limits["bits"], key=lambda path: limits["bits"][path])
     bound = limits["bits"][best] / limits["fp32_peak"]
@@ -44,8 +44,8 @@ def textbook_bound(document: dict[str, Any]) -> str:
         "The paper's 58 counts 64 binary products as one operation, against 64 scalar multiply-adds, plus one real "
         "multiplication per output. No processor multiplies scalars one at a time any more: the vector unit here does "
         "several fp32 multiply-adds in one instruction, and a word of signs costs an exclusive or, a count and an "
-        "addition. What remains is bits peak over fp32 peak, measured on registers alone: "
-        f"{bound:.1f} with {best}. That is the most that a layer can gain here over a perfect fp32 convolution; "
+        "addition. What remains is bits peak over fp32 peak, measured on registers: "
+        f"{bound:.1f} with {best}. That is the largest gain of a layer here over a perfect fp32 convolution; "
         "a higher ratio means that the opponent is not perfect. The shares state how much of it each layer reaches."
     )
 

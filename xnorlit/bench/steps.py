@@ -1,4 +1,4 @@
-"""The cost of a training step of each arm: of finished runs, or of networks with fresh weights."""
+"""Measures a training step of each arm, from finished runs or with fresh weights."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from xnorlit.training.step import module_step, training_step
 
 @dataclass(frozen=True)
 class FreshImages:
-    """The properties of a data module that a network needs, without images.
+    """Replaces a data module that has no images: only the properties that a network needs.
 
     Attributes:
         classes: Names of the classes.
@@ -45,14 +45,14 @@ def steps_of_runs(runs: Sequence[Run], device: torch.device) -> dict[str, Call]:
 
     Args:
         runs: Finished runs of different arms on the same images.
-        device: Where they compute.
+        device: Device to compute on.
 
     Raises:
-        UserError: Two runs are of one arm, or a run cannot be rebuilt.
+        UserError: Two runs belong to the same arm, or a run cannot be rebuilt.
     """
     arms = [run.place.arm for run in runs]
     if len(set(arms)) < len(arms):
-        raise UserError(f"the runs are of the arms {', '.join(arms)}. Expected one run of each arm.")
+        raise UserError(f"the runs belong to the arms {', '.join(arms)}. Expected one run of each arm.")
     data = images(runs[0].config, runs[0].path / "config.yaml")
     data.setup()
     return {run.place.arm: training_step(run, data, device) for run in runs}
@@ -68,8 +68,8 @@ def steps_of_network(
         arms: Binarizers by the name of their arm.
         batch: Images of a step.
         classes: Number of classes.
-        precision: As `trainer.precision` has it.
-        device: Where they compute.
+        precision: A value of `trainer.precision`.
+        device: Device to compute on.
 
     Raises:
         UserError: The network or the precision is unknown.
@@ -86,12 +86,12 @@ def steps_of_network(
 
 
 def seconds_of(arms: Mapping[str, Call], rounds: int, steps: int) -> Samples:
-    """Seconds per step of each arm, one figure a round; a bar shows the progress.
+    """Seconds per step of each arm, one figure per round; shows a progress bar.
 
     Args:
         arms: Functions that take one training step.
-        rounds: Turns of each arm, after one that fills caches and buffers.
-        steps: Steps in a turn.
+        rounds: Number of turns of each arm, after one for warming up.
+        steps: Number of steps per turn.
     """
     with Progress(console=terminal(), transient=True) as progress:
         task = progress.add_task(f"{len(arms)} arms in turns", total=None)

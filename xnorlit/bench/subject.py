@@ -49,9 +49,9 @@ class Subject:
     """A packed network with one or both kinds of ends, and the float twin with its own weights.
 
     Attributes:
-        weights: `random weights`, or the source file and the origin that it states.
-        packed: Graph and tensors by kind of ends, `float` or `int8`; the first is the requested one, and the only one
-            of a module packed from Python.
+        weights: `random weights`, or the source file and its origin.
+        packed: Graph and tensors by kind of ends, `float` or `int8`. The first is the requested one; a module packed
+            from Python has no other.
         twin: The float twin of plain torch modules, uint8 `(N, 3, S, S)` to logits, in evaluation mode.
     """
 
@@ -79,12 +79,12 @@ class Subject:
         return layers_of(self.graph)
 
     def binary_layers(self) -> Iterator[tuple[Layer, Map]]:
-        """The layers that read signs, with the maps that they read: those that can be measured alone."""
+        """The layers that read signs, which can be measured individually, with the maps that they read."""
         yield from ((layer, at) for layer, at in self.layers() if layer.binary and layer.operand.form == "signs")
 
 
 def of_file(path: Path) -> Subject:
-    """A packed file. Its other kind of ends is measured with random weights, which take the same time.
+    """The subject of a packed file. Its other kind of ends gets random weights, which take the same time.
 
     Raises:
         UserError: It is not a packed network.
@@ -103,7 +103,7 @@ def of_file(path: Path) -> Subject:
 
 
 def of_random_weights(network: str) -> Subject:
-    """An untrained network: the time does not depend on the weights.
+    """The subject of an untrained network; the time does not depend on the weights.
 
     Args:
         network: Name of its table.
@@ -135,7 +135,7 @@ def named_twin(graph: Graph) -> BuiltNetwork:
 def twin_of(graph: Graph) -> torch.nn.Module:
     """The float twin of a packed network: torch's own modules with fresh weights, in evaluation mode.
 
-    A network that is no table of blocks is rebuilt from its packed operations, see `GraphTwin`.
+    A network that is not a table of blocks is rebuilt from its packed operations; see `GraphTwin`.
     """
     if is_named(graph) and isinstance(network_named(graph.network), Network):
         twin = named_twin(graph)
@@ -144,7 +144,7 @@ def twin_of(graph: Graph) -> torch.nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         twin = GraphTwin(graph)
-        if graph.layers:  # A chain of torch's own modules, which libraries can quantise.
+        if graph.layers:  # Libraries can quantise this chain of torch's own modules.
             modules = (module for part in twin.parts for module in part.children())
             return torch.nn.Sequential(twin.normalize, *modules, torch.nn.Flatten()).eval()
         return twin.eval()
@@ -153,7 +153,7 @@ def twin_of(graph: Graph) -> torch.nn.Module:
 class GraphTwin(torch.nn.Module):
     """A packed graph in fp32 with fresh weights: uint8 `(N, 3, S, S)` to logits.
 
-    Layers have a bias and the ReLU or clipping of their ending; signs become ReLUs. Batch norms that were folded into
+    Layers have a bias and the ReLU or clipping of their ending. Signs become ReLUs. Batch norms that were folded into
     thresholds are missing.
 
     Args:
@@ -184,7 +184,7 @@ class GraphTwin(torch.nn.Module):
 
 
 def _float_step(op: Operation, at: Map, *, last: bool) -> torch.nn.Module:
-    """One operation of a graph in torch's own modules; `Add` and `Concat` are the graph's."""
+    """One operation of a graph as a torch module; `Add` and `Concat` stay the graph's."""
     nn = torch.nn
     match op:
         case Layer(window=None):
@@ -207,7 +207,7 @@ def _float_step(op: Operation, at: Map, *, last: bool) -> torch.nn.Module:
             found = [nn.AvgPool2d(1, stride), nn.ConstantPad3d((0, 0, 0, 0, before, after), 0.0)]
         case Flatten():
             found = [nn.Flatten()]
-        case _:  # a shift costs what the next operation hides
+        case _:  # a shift, whose cost the next operation hides
             return nn.Identity()
     if isinstance(op, Layer):
         found += [nn.MaxPool2d(*op.pool)] if op.pool else []

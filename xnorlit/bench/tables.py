@@ -23,7 +23,7 @@ def tables(document: dict[str, Any], *, meanings: bool = False) -> Iterator[Tabl
     """Every table of a document, the verdicts first.
 
     Args:
-        document: Of a run.
+        document: Document of a bench.
         meanings: Whether to list each key's meaning, which needs a wide page.
     """
     yield keys(document, meanings=meanings)
@@ -105,7 +105,7 @@ def layers(document: dict[str, Any]) -> Table:
 
 
 def networks(document: dict[str, Any]) -> Table:
-    """The whole network with either kind of ends on each isa."""
+    """The whole network with each kind of ends on each instruction set."""
     rows = []
     for row in _rows(document, network=True):
         for side, seconds in _ours(row):
@@ -118,7 +118,7 @@ def networks(document: dict[str, Any]) -> Table:
 
 
 def opponents(document: dict[str, Any], *, network: bool) -> Iterator[Table]:
-    """The opponents' times, and our ratio over each with the best kernels; OpenVINO's in a table of their own."""
+    """The opponents' times and our ratio over each with the best kernels; OpenVINO has a table of its own."""
     best, every = document["limits_path"], OF_NETWORKS if network else OF_LAYERS
     theirs = tuple(side for side in every if side.startswith("OpenVINO"))
     what = "whole network (fp32 ends unless named)" if network else "layers"

@@ -13,14 +13,14 @@ class Turns(NamedTuple):
 
     Attributes:
         steady: When the side runs repeatedly.
-        first: The first call of each turn, which finds other data in the caches and threads asleep.
+        first: The first call of each turn, which finds other data in the caches and sleeping threads.
     """
 
     steady: Samples
     first: Samples
 
 
-# The length of a turn of a quick call; long enough that the clock and the first call hardly matter.
+# Length of a turn of a quick call, long enough for the clock and the first call to hardly matter.
 TURN_SECONDS = 2e-3
 # Calls this long are hardly slower in the first call of a turn.
 LONG = 2e-2
@@ -55,7 +55,7 @@ def by_turns(calls: Mapping[str, Call], rounds: int, *, settle: bool = False) ->
 
 
 def _repeats(call: Call) -> int:
-    """Measured calls in a turn, after as many that are not measured; 0 for a long call."""
+    """Number of measured calls in a turn, after as many unmeasured ones; 0 for a long call."""
     call()
     took, _ = _turn(call, 0)
     return 0 if took > LONG else max(1, round(TURN_SECONDS / max(took, 1e-9)))
@@ -66,7 +66,7 @@ def _turn(call: Call, repeats: int) -> tuple[float, float]:
     start = time.perf_counter()
     call()
     first = time.perf_counter() - start
-    for _ in range(repeats):  # until the threads are awake and in place
+    for _ in range(repeats):  # until the threads are awake and on their processors
         call()
     start = time.perf_counter()
     for _ in range(repeats):

@@ -1,10 +1,10 @@
-"""One picture through a float network in torch, as a whole process: the opponent of `xnorlit classify`.
+"""Classifies one picture with a float network in torch, as a whole process: the opponent of `xnorlit classify`.
 
     python -m xnorlit.bench.twin CHECKPOINT PICTURE [--network alexnet-xnor] --image-size 224 [--crop 0.875] [--top 5]
 
-It answers like `xnorlit classify`, from the same pixels, with the float twin. This is torch at its fastest: no needless
-imports (no Lightning), no random initial weights, and a memory-mapped checkpoint. Without `--network` the checkpoint is
-a whole module, saved by `torch.save`.
+It prints what `xnorlit classify` prints, from the same pixels, with the float twin. It is torch at its fastest: no
+unneeded imports (no Lightning), no random initial weights, and a memory-mapped checkpoint. Without `--network`, the
+checkpoint is a whole module saved with `torch.save`.
 """
 
 import argparse
@@ -25,13 +25,13 @@ def classify(
     """The line that `xnorlit classify` prints, with class numbers instead of names.
 
     Args:
-        checkpoint: Of a float arm: `{"state_dict": {"net.": ...}}`; without a network, a whole module.
-        picture: Its file.
+        checkpoint: Checkpoint of a float arm, `{"state_dict": {"net.": ...}}`; without a network, a whole module.
+        picture: The picture's file.
         network: Name of the network; None for a whole module.
         size: Side of its images, pixels.
         crop: Side of the central crop over the shorter side.
-        squash: Whether the crop is that share of each side.
-        top: Classes to name.
+        squash: Whether `crop` is a share of each side instead.
+        top: Number of classes to print.
     """
     model = torch.load(checkpoint, weights_only=network is not None, mmap=True, map_location="cpu")
     if network is not None:
@@ -55,7 +55,7 @@ def classify(
 
 
 class _SkipInit(TorchFunctionMode):
-    """Skip the random initial weights. The meta device would too, but it imports half a compiler."""
+    """Skips the random initial weights. The meta device would too, but it imports half a compiler."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__module__", "") == "torch.nn.init":

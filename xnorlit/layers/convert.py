@@ -213,9 +213,9 @@ class _Layers:
     def _why_left(self, name: str, module: nn.Module) -> str:
         kind = type(module)
         if isinstance(module, nn.modules.conv._ConvTransposeNd):
-            return "transposed convolutions stay real"
+            return "stays real: transposed convolutions have no binary form"
         if isinstance(module, nn.Conv1d | nn.Conv3d):
-            return "only 2-D convolutions and linear layers become binary"
+            return "stays real: only 2-D convolutions and linear layers become binary"
         if isinstance(module, nn.SyncBatchNorm):
             return "unchanged: it has no steady form"
         if not isinstance(module, nn.Conv2d | nn.Linear) or _unusable(module):

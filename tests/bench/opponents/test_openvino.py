@@ -48,7 +48,7 @@ def test_held_to_avx2_it_is_measured_in_a_process_of_its_own(small, monkeypatch)
     assert [len(times) for times in found] == [3, 3]
     assert all(seconds > 0 for times in found for seconds in times)
     monkeypatch.setattr(openvino, "_HELD", "raise SystemExit('told so')")
-    with pytest.raises(openvino.OpponentError, match="does not run held to AVX2: told so"):
+    with pytest.raises(openvino.OpponentError, match="does not run limited to AVX2: told so"):
         openvino.held_to_avx2(*small.packed["int8"], [(1, 1)], 3)
 
 

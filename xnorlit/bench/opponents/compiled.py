@@ -1,4 +1,4 @@
-"""torch.compile: generated kernels for the float twin, with its weights laid out beforehand."""
+"""torch.compile: generated kernels for the float twin, with its weights rearranged beforehand."""
 
 import time
 import warnings
@@ -11,8 +11,8 @@ from torch._inductor import config
 
 from xnorlit.bench.turns import Call
 
-# Weights become constants of the graph: norms are folded and oneDNN lays the weights out once. Without caches the
-# seconds of compiling are those of a first time.
+# Weights become constants of the graph, so norms are folded and oneDNN rearranges the weights once. Without caches,
+# the seconds of compiling are those of the first time.
 OPTIONS = {"freezing": True}
 UNCACHED = {"force_disable_caches": True}
 
@@ -34,7 +34,7 @@ def compiled(function: Callable[[Tensor], Any], x: Tensor) -> tuple[Call, float]
     torch.compiler.reset()
     start = time.perf_counter()
     try:
-        with warnings.catch_warnings(), config.patch(UNCACHED):  # no option of torch.compile since PyTorch 2.14
+        with warnings.catch_warnings(), config.patch(UNCACHED):  # not an option of torch.compile since PyTorch 2.14
             warnings.simplefilter("ignore")
             call = torch.compile(function, options=OPTIONS, dynamic=False)  # type: ignore[call-overload]
             call(x)

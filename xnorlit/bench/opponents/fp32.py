@@ -1,4 +1,4 @@
-"""torch in fp32: the float twin of plain modules, and single layers in both memory formats."""
+"""torch in fp32: the float twin of plain modules and single layers, in both memory formats."""
 
 import copy
 

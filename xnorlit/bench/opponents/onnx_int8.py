@@ -1,4 +1,4 @@
-"""onnxruntime in 8 bits: graphs of its own quantised operators, written here."""
+"""onnxruntime in 8 bits: graphs of its own quantised operators."""
 
 import importlib.util
 from typing import Any
@@ -21,10 +21,10 @@ class OnnxNetwork:
     """Quantised steps as one onnxruntime session; callable on a numpy array.
 
     Args:
-        steps: What it computes.
-        shape: Of the input, the batch first.
-        reads: The scale of real inputs, which are quantised first; None for uint8 pixels.
-        threads: Threads of the session.
+        steps: The steps that it computes.
+        shape: Shape of the input, including the batch.
+        reads: Scale for quantising real inputs; None for uint8 pixels.
+        threads: Number of threads of the session.
         real: Whether the last step returns real numbers instead of levels.
     """
 
@@ -48,7 +48,7 @@ class OnnxNetwork:
 
 
 class _Graph:
-    """Writes the nodes in sequence; `self.at` is the name of the last output."""
+    """Writes the nodes in order; `self.at` is the name of the last output."""
 
     def __init__(self, steps: list[Step], shape: tuple[int, ...], reads: Scale | None, *, real: bool) -> None:
         from onnx import TensorProto, helper
@@ -100,7 +100,7 @@ class _Graph:
         operands = [*self._scale(step.reads), *map(self._constant, (weight, step.weight_step, zeros))]
         bias, gives = self._constant(step.bias), self._scale(step.gives)
         if step.window is None:
-            # Without an output scale it returns real numbers.
+            # Without an output scale, it returns real numbers.
             self._node("QGemm", [self.at, *operands, bias, *([] if logits else gives)], domain="com.microsoft")
             return
         pads = [*step.window["padding"]] * 2

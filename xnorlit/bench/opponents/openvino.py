@@ -1,6 +1,6 @@
 """OpenVINO's CPU plugin: fp32, 8 bits, and the binary network that `xnorlit export` writes, with our own bits.
 
-Every side has its input bound beforehand and runs one stream, so that a call is the inference and nothing else.
+Every side binds its input beforehand and runs one stream, so a call contains only the inference.
 """
 
 import importlib.util
@@ -26,7 +26,7 @@ from xnorlit.export.lower import ZERO, Steps, Tensors, Window
 from xnorlit.models import Normalize
 from xnorlit.packed.graph import Graph, Layer, Map
 
-WITHIN = 1e-3  # of the largest logit: what two orders of summation may make of the real ends
+WITHIN = 1e-3  # tolerance relative to the largest logit, for different orders of summation in the real ends
 
 
 class OpponentError(Exception):
@@ -39,7 +39,7 @@ def missing() -> str:
         return "openvino not installed: pip install 'xnorlit[bench]'"
     found = version("openvino")
     if found.partition(".")[0] != str(format.MAJOR):
-        return f"openvino {found} is another major version than {format.MAJOR}, which was compared"
+        return f"openvino {found} has another major version than {format.MAJOR}, which we compared with"
     return ""
 
 
@@ -56,13 +56,13 @@ def binary_network(graph: Graph, tensors: Tensors, images: np.ndarray, threads: 
 
     Args:
         graph: The packed network.
-        tensors: Its own.
+        tensors: Its tensors.
         images: uint8 `[N, S, S, 3]`.
-        threads: Of the plugin.
+        threads: Number of threads of the plugin.
         expected: Our logits of the same images.
 
     Raises:
-        OpponentError: It does not compile, or answers otherwise.
+        OpponentError: It does not compile, or gives other results.
     """
     call, output = _bound(lambda: format.build(graph, tensors, batch=len(images)), images, threads)
     call()
@@ -79,14 +79,15 @@ def inside(
 ) -> Mapping[str, Sequence[float]]:
     """Seconds of each binary layer inside the network, from the plugin's own profiler, one per round.
 
-    They are those of the node that counts, with the sign behind it where that is fused, as between two convolutions.
+    They are the times of the node that counts bits, together with the sign after it where that is fused, as between
+    two convolutions.
 
     Args:
-        graph: As of `binary_network`.
-        tensors: As of `binary_network`.
+        graph: See `binary_network`.
+        tensors: See `binary_network`.
         images: uint8 `[N, S, S, 3]`.
-        threads: Of the plugin.
-        rounds: Inferences, after some that are not counted.
+        threads: Number of threads of the plugin.
+        rounds: Number of inferences after the warm-up.
 
     Raises:
         OpponentError: It does not compile.
@@ -105,16 +106,16 @@ def inside(
 
 
 def held_to_avx2(graph: Graph, tensors: Tensors, cases: Sequence[tuple[int, int]], rounds: int) -> list[list[float]]:
-    """Seconds of the whole binary network with OpenVINO held to AVX2, one list for each case, one number per round.
+    """Seconds of the whole binary network with OpenVINO limited to AVX2: a list per case, a number per round.
 
-    oneDNN reads `ONEDNN_MAX_CPU_ISA` when it is loaded, so this is a process of its own, whose rounds do not take turns
-    with the other sides. The variable limits most of OpenVINO's kernels, not all.
+    oneDNN reads `ONEDNN_MAX_CPU_ISA` when it is loaded, so this runs in a process of its own, whose rounds do not take
+    turns with the other sides. The variable limits most of OpenVINO's kernels, but not all.
 
     Args:
-        graph: As of `binary_network`.
-        tensors: As of `binary_network`.
-        cases: Images and threads.
-        rounds: Of each case.
+        graph: See `binary_network`.
+        tensors: See `binary_network`.
+        cases: Batch size and number of threads of each case.
+        rounds: Number of rounds of each case.
 
     Raises:
         OpponentError: It does not compile.
@@ -127,11 +128,11 @@ def held_to_avx2(graph: Graph, tensors: Tensors, cases: Sequence[tuple[int, int]
         done = subprocess.run(command, env=variables, capture_output=True, text=True)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no message"]
-        raise OpponentError(f"does not run held to AVX2: {lines[-1][:120]}")
+        raise OpponentError(f"does not run limited to AVX2: {lines[-1][:120]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
-# Needs neither torch nor xnorlit. A round is the mean of some calls behind as many that are not counted.
+# Needs neither torch nor xnorlit. A round is the mean of some calls, after as many calls for warming up.
 _HELD = """
 import json, sys, time
 import numpy as np, openvino
@@ -161,15 +162,15 @@ print(json.dumps(found))
 
 
 def fp32_network(twin: nn.Sequential, images: np.ndarray, threads: int) -> Call:
-    """The float twin, its norms folded into the layers before them.
+    """The float twin with its norms folded into the layers before them.
 
     Args:
-        twin: Of plain modules.
+        twin: The twin of plain modules.
         images: uint8 `[N, S, S, 3]`.
-        threads: Of the plugin.
+        threads: Number of threads of the plugin.
 
     Raises:
-        OpponentError: It does not compile, or answers otherwise.
+        OpponentError: It does not compile, or gives other results.
     """
     call, output = _bound(lambda: _Builder(images.shape).of_modules(folded(list(twin))), images, threads)
     call()
@@ -183,9 +184,9 @@ def int8_network(steps: Sequence[Step], images: np.ndarray, threads: int) -> Cal
     """The float twin in 8 bits.
 
     Args:
-        steps: Of `quantized_network`.
+        steps: Result of `quantized_network`.
         images: uint8 `[N, S, S, 3]`.
-        threads: Of the plugin.
+        threads: Number of threads of the plugin.
 
     Raises:
         OpponentError: It does not compile.
@@ -203,7 +204,7 @@ def layer_calls(
     x: np.ndarray,
     expected: np.ndarray,
 ) -> tuple[dict[str, Call], dict[str, str]]:
-    """One layer in fp32, in 8 bits and binary, from reals; and why a form is missing.
+    """One layer on reals in fp32, in 8 bits and binary, and why a form is missing.
 
     Args:
         layer: The layer.
@@ -211,7 +212,7 @@ def layer_calls(
         weight: Reals `(O, C / groups, kh, kw)`, or `(O, I)`.
         octets: Our bits of another layer of these extents.
         quantized: The layer in 8 bits, and the scale of its input.
-        threads: Of the plugin.
+        threads: Number of threads of the plugin.
         x: Reals `[N, H, W, C]`.
         expected: Our integers of the signs of `x`, `[N, H', W', O]`.
     """
@@ -254,7 +255,7 @@ def layer_calls(
 
 
 def _request(build: Callable[[], Any], threads: int, settings: Mapping[str, Any]) -> Any:
-    """A compiled model's request.
+    """An inference request of the compiled model.
 
     Raises:
         OpponentError: It cannot be built or compiled.
@@ -262,22 +263,22 @@ def _request(build: Callable[[], Any], threads: int, settings: Mapping[str, Any]
     chosen = {**format.PRECISION, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, **settings}
     try:
         return format.core().compile_model(build(), "CPU", chosen).create_infer_request()
-    except Exception as error:  # of the plugin, or a form that the exporter refuses
+    except Exception as error:  # from the plugin, or because the exporter refuses the form
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise OpponentError(f"does not compile: {lines[-1][:120] if lines else type(error).__name__}") from None
 
 
 def _bound(build: Callable[[], Any], given: np.ndarray, threads: int) -> tuple[Call, Callable[[], np.ndarray]]:
-    """An inference of a bound input, and its output."""
+    """A call that infers a bound input, and a function for its output."""
     request = _request(build, threads, {})
     given = np.ascontiguousarray(given)
     request.set_input_tensor(import_module("openvino").Tensor(given, shared_memory=True))
-    keep = (request, given)  # the plugin reads the array's own memory
+    keep = (request, given)  # the plugin reads the array's memory
     return lambda: keep[0].infer(), lambda: keep[0].get_output_tensor(0).data.copy()
 
 
 class _Builder:
-    """Models of plain modules, of quantised steps, and of single layers; they read `[N, H, W, C]`."""
+    """Builds models of plain modules, quantised steps and single layers that read `[N, H, W, C]`."""
 
     def __init__(self, shape: Sequence[int], *, real: bool = False) -> None:
         self._ov = import_module("openvino")
@@ -288,7 +289,7 @@ class _Builder:
         self.x = self._op.transpose(x, np.array([0, 3, 1, 2]))
 
     def model(self, y: Any) -> Any:
-        """What gives a value."""
+        """The model that computes a value."""
         return self._ov.Model([y], [self._parameter], "opponent")
 
     def of_modules(self, modules: Sequence[nn.Module]) -> Any:
@@ -316,7 +317,7 @@ class _Builder:
         return self.model(x)
 
     def product(self, x: Any, step: Product, weight: np.ndarray, window: Window | None) -> Any:
-        """A product of 8-bit weights, and its bias."""
+        """A product with 8-bit weights, plus its bias."""
         bias = (step.bias * step.weight_step * step.reads.step).astype(np.float32)
         scale = step.weight_step.reshape(-1, *(1,) * (weight.ndim - 1)).astype(np.float32)
         levels = self._op.multiply(self._op.convert(self._op.constant(np.ascontiguousarray(weight)), "f32"), scale)
@@ -332,7 +333,7 @@ class _Builder:
         return self._op.add(y, bias.reshape(1, -1, 1, 1)) if bias.any() else y
 
     def levels(self, x: Any, scale: Scale) -> Any:
-        """The levels of a scale."""
+        """Quantises to the levels of a scale."""
         ends = [np.float32(-scale.zero * scale.step), np.float32((255 - scale.zero) * scale.step)] * 2
         return self._op.fake_quantize(x, *map(self._op.constant, ends), 256)
 

@@ -1,4 +1,4 @@
-"""A float network as steps of 8-bit integers, for any library to compute.
+"""A float network as 8-bit integer steps that any library can compute.
 
 Static quantisation as libraries recommend it: one scale and zero point per activation, calibrated on some images;
 symmetric weights with one scale per output channel. Weights have 7 bits, because processors without VNNI add pairs of
@@ -48,7 +48,7 @@ class Product:
 
     Attributes:
         weight: int8 `(O, I / groups, kh, kw)` or `(O, I)`.
-        weight_step: Per output channel.
+        weight_step: Step per output channel.
         bias: int32 per output channel, in units of `weight_step * reads.step`.
         reads: Scale of the input.
         gives: Scale of the output.
@@ -65,7 +65,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Affine:
-    """`x * factor + summand` in float between two quantised maps: a norm that cannot be folded, or that of the pixels.
+    """`x * factor + summand` in float between two quantised maps: the pixels' normalisation or a norm that cannot fold.
 
     Attributes:
         factor: `(C, 1, 1)` or `(C,)`.
@@ -101,11 +101,11 @@ def quantized_network(twin: nn.Module, images: Tensor) -> list[Step]:
     """A whole network, from uint8 pixels to logits.
 
     Args:
-        twin: Of plain modules, from `xnorlit.bench.subject.twin_of`.
+        twin: The twin of plain modules, from `xnorlit.bench.subject.twin_of`.
         images: uint8 `(N, 3, S, S)` for calibrating the ranges of the activations.
     """
     if not isinstance(twin, nn.Sequential):
-        raise UnsupportedError(f"no 8-bit form of {type(twin).__name__}, which is no chain")
+        raise UnsupportedError(f"no 8-bit form of {type(twin).__name__}, which is not a chain")
     steps: list[Step] = []
     values: Tensor = images
     reads: Scale | None = None
@@ -113,7 +113,7 @@ def quantized_network(twin: nn.Module, images: Tensor) -> list[Step]:
     for i, module in enumerate(modules):
         values = module(values)
         if isinstance(module, nn.ReLU):
-            continue  # in the step before
+            continue  # part of the step before
         if isinstance(module, nn.MaxPool2d):
             if module.padding:
                 raise UnsupportedError("no 8-bit form of a padded max pool")
@@ -133,10 +133,10 @@ def quantized_layer(x: Tensor, weight: Tensor, y: Tensor, window: dict[str, Any]
     """One layer without bias, and the scale of its input.
 
     Args:
-        x: Its input, for the range.
+        x: Its input, for calibrating the range.
         weight: Its weights.
-        y: Its output, for the range.
-        window: As in `Product`.
+        y: Its output, likewise.
+        window: See `Product`.
     """
     reads = Scale.of(x)
     return reads, _product(weight, torch.zeros(len(weight)), reads, Scale.of(y), window)
@@ -146,7 +146,7 @@ def folded(modules: Sequence[nn.Module]) -> list[nn.Module]:
     """The same function with norms folded into the preceding layer, and ReLUs moved before pools and flattenings."""
     found: list[nn.Module] = []
     for module in copy.deepcopy(list(modules)):
-        behind = len(found)  # of the last module that computes, not only selects or moves values
+        behind = len(found)  # index after the last module that computes instead of selecting or moving values
         while behind and isinstance(found[behind - 1], nn.MaxPool2d | nn.Flatten):
             behind -= 1
         before = found[behind - 1] if behind else None

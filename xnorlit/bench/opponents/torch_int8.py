@@ -17,11 +17,11 @@ def missing() -> str:
 
 
 class TorchInt8:
-    """Quantised steps by torch's own operators; callable on a tensor of real numbers or uint8 pixels.
+    """Quantised steps with torch's own operators; callable on a tensor of real numbers or uint8 pixels.
 
     Args:
-        steps: What it computes.
-        reads: The scale of real inputs, which are quantised first; None for uint8 pixels.
+        steps: The steps that it computes.
+        reads: Scale for quantising real inputs; None for uint8 pixels.
         real: Whether the last step returns real numbers instead of a quantised tensor.
     """
 
