@@ -25,7 +25,7 @@ class EndingSink final : public Sink {
   const Call& call_;
 };
 
-// Bits of one threshold, flipped or, before a pool, not yet: the ending of most layers, by a shorter way.
+// Bits of one threshold, flipped or, before a pool, not yet.
 class BitSink final : public Sink {
  public:
   BitSink(const Ending& ending, uint32_t* bits, const BitMap& map, bool flipped)
@@ -137,6 +137,7 @@ BinaryLayer::BinaryLayer(const Isa& isa, const BinarySettings& settings)
     convs_.push_back(
         std::make_unique<BitConv>(isa, group, window, settings.planes, static_cast<int>(outputs), rows.data()));
   }
+  if (threshold_only() && convs_[0]->comparable()) convs_[0]->compare(ending_.take_thresholds());
 }
 
 Value BinaryLayer::input() const {
@@ -162,16 +163,15 @@ int64_t BinaryLayer::scratch_bytes(int images) const {
 void BinaryLayer::run(const Call& call) const {
   uint8_t* scratch = call.scratch;
   const uint32_t* bits = scaled_ ? pack(call, scratch) : static_cast<const uint32_t*>(call.in);
-  int unused = 0;
   if (direct() && threshold_only()) {
-    run_groups(bits, call, scratch, BitSink(ending_, static_cast<uint32_t*>(call.out), call.out_map, true), unused);
+    run_bits(bits, call, scratch, static_cast<uint32_t*>(call.out), call.out_map, true);
   } else if (direct()) {
     EndingSink sink(ending_, call);
     run_groups(bits, call, scratch, sink, sink.first_channel);
   } else if (threshold_only()) {
     const BitMap map = {sums_};
     auto* unpooled = take<uint32_t>(scratch, call.images * map.image_words());
-    run_groups(bits, call, scratch, BitSink(ending_, unpooled, map, false), unused);
+    run_bits(bits, call, scratch, unpooled, map, false);
     for (int image = 0; image < call.images; ++image)
       pool_bits(unpooled + image * map.image_words(), map, ending_.pool(), ending_.flips(),
                 static_cast<uint32_t*>(call.out) + image * call.out_map.image_words(), call.out_map);
@@ -187,11 +187,23 @@ void BinaryLayer::run(const Call& call) const {
   }
 }
 
+// Bits of one threshold, flipped or, before a pool, not yet: the ending of most layers, by a shorter way.
+void BinaryLayer::run_bits(const uint32_t* bits, const Call& call, uint8_t*& scratch, uint32_t* out, const BitMap& map,
+                           bool flipped) const {
+  if (convs_[0]->compares()) {
+    auto* operand = take<uint8_t>(scratch, convs_[0]->operand_bytes(call.images));
+    convs_[0]->run_bits(bits, call.images, operand, call.threads, out, map, flipped ? ending_.flips() : nullptr);
+  } else {
+    int unused = 0;
+    run_groups(bits, call, scratch, BitSink(ending_, out, map, flipped), unused);
+  }
+}
+
 bool BinaryLayer::takes(const Tail& tail) const {
   const Shape& map = tail.map();
   const bool words = groups() == 1 || !tail.has_bits() || sums_.channels / groups() % 32 == 0;
-  return !scaled_ && ending_.pool().none() && words && map.height == sums_.height && map.width == sums_.width &&
-         map.channels == sums_.channels && (!tail.has_window() || (bits_.planes == 1));
+  return !scaled_ && !convs_[0]->compares() && ending_.pool().none() && words && map.height == sums_.height &&
+         map.width == sums_.width && map.channels == sums_.channels && (!tail.has_window() || (bits_.planes == 1));
 }
 
 int64_t BinaryLayer::tail_scratch_bytes(const Tail& tail, int images) const {

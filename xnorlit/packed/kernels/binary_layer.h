@@ -53,6 +53,8 @@ class BinaryLayer final : public Layer {
   bool threshold_only() const { return !scaled_ && groups() == 1 && ending_.one_bit(); }
   int groups() const { return static_cast<int>(convs_.size()); }
   // `first_channel` is the sink's own, of the group at hand.
+  void run_bits(const uint32_t* bits, const Call& call, uint8_t*& scratch, uint32_t* out, const BitMap& map,
+                bool flipped) const;
   template <typename Begin>
   void run_groups(const uint32_t* bits, const Call& call, uint8_t*& scratch, const Sink& sink, int& first_channel,
                   const Begin& begin) const;

@@ -78,8 +78,9 @@ void check_out(const Engine& engine, const Out& out, int64_t images, int threads
   require(threads > 0, "threads: 1 or more");
 }
 
+// Checks the images of a call and what it writes to; how many images there are.
 template <typename Array, Value::Kind kind>
-void run(const Engine& engine, const Array& in, const Out& out, int threads) {
+int64_t checked(const Engine& engine, const Array& in, const Out& out, int threads) {
   require(!engine.empty(), "the engine has no layers");
   const Value reads = engine.input();
   require(reads.kind == kind, "the first layer reads another kind of values");
@@ -89,8 +90,23 @@ void run(const Engine& engine, const Array& in, const Out& out, int threads) {
           "images: not [N, height, width, channels] of the first layer");
   const auto images = static_cast<int64_t>(in.shape(0));
   check_out(engine, out, images, threads);
+  return images;
+}
+
+template <typename Array, Value::Kind kind>
+void run(const Engine& engine, const Array& in, const Out& out, int threads) {
+  const int64_t images = checked<Array, kind>(engine, in, out, threads);
   nb::gil_scoped_release released;
   engine.run(in.data(), out.data(), images, threads);
+}
+
+// The same; the seconds of each layer.
+std::vector<double> profile(const Engine& engine, const Bytes& in, const Out& out, int threads) {
+  const int64_t images = checked<Bytes, Value::kPixels>(engine, in, out, threads);
+  std::vector<double> seconds(engine.layers());
+  nb::gil_scoped_release released;
+  engine.run(in.data(), out.data(), images, threads, seconds.data());
+  return seconds;
 }
 
 // Bits as the first layer's map holds them, border included: [N, words].
@@ -258,6 +274,7 @@ NB_MODULE(_kernels, module) {
           "shape"_a)
       .def("run", &run<Bytes, Value::kPixels>, "images"_a.noconvert(), "out"_a.noconvert(), "threads"_a)
       .def("run", &run<Floats, Value::kReals>, "images"_a.noconvert(), "out"_a.noconvert(), "threads"_a)
+      .def("profile", &profile, "images"_a.noconvert(), "out"_a.noconvert(), "threads"_a)
       .def("run", &run_words, "images"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
   nb::class_<Tail>(module, "Tail")
       .def(

@@ -37,6 +37,8 @@ std::vector<int> classes_of(const std::vector<Taps>& taps, std::vector<Taps>& di
 
 // Isa::dots takes 16 channels at a time.
 int whole_steps(int channels) { return (channels + 15) / 16 * 16; }
+// Isa::count_bits takes those of a tile.
+int whole_tiles(int channels) { return (channels + kTileChannels - 1) / kTileChannels * kTileChannels; }
 
 }  // namespace
 
@@ -143,11 +145,25 @@ void BitConv::prepare(const uint32_t* bits, int images, bool paired, uint8_t* op
   });
 }
 
-void BitConv::run(const uint32_t* bits, int images, uint8_t* operand, int threads, const Sink& sink) const {
-  const Layout layout = this->layout(images);
-  if (isa_.operand_bytes_per_word) {
-    prepare(bits, images, layout.pair > 1, operand, threads);
+void BitConv::compare(const std::vector<int32_t>& thresholds) {
+  // base - 2 * (mismatches - padded) >= threshold, the mismatches being at least 0.
+  const int outputs = output_.channels, width = whole_tiles(outputs);
+  most_.assign(patterns_.size() * width, -1);
+  for (size_t p = 0; p < patterns_.size(); ++p) {
+    const Pattern& pattern = patterns_[p];
+    for (int output = 0; output < outputs; ++output) {
+      const int64_t padded = pattern.padded < 0 ? 0 : padded_[pattern.padded + output];
+      const int64_t most = (pattern.base + 2 * padded - thresholds[output]) >> 1;
+      most_[p * width + output] = static_cast<int32_t>(std::clamp<int64_t>(most, -1, INT32_MAX));
+    }
   }
+  padded_ = {};
+}
+
+template <typename Work>
+void BitConv::split(const uint32_t* bits, int images, uint8_t* operand, int threads, const Work& work) const {
+  const Layout layout = this->layout(images);
+  if (isa_.operand_bytes_per_word) prepare(bits, images, layout.pair > 1, operand, threads);
   const uint8_t* input = isa_.operand_bytes_per_word ? operand : reinterpret_cast<const uint8_t*>(bits);
   const int groups = (blocks_ + isa_.blocks - 1) / isa_.blocks;
   // Few large chunks, for a group's weights stay in the first-level cache while a chunk lasts; several per thread, for
@@ -158,40 +174,102 @@ void BitConv::run(const uint32_t* bits, int images, uint8_t* operand, int thread
   const int chunks = static_cast<int>((layout.units() + chunk - 1) / chunk);
   ThreadPool::instance().run(groups * chunks, threads, [&](int task) {
     const int64_t first = task / groups * chunk;
-    run_units(input, layout, task % groups, first, std::min(first + chunk, layout.units()), sink);
+    work(input, layout, task % groups, first, std::min(first + chunk, layout.units()));
   });
 }
 
-void BitConv::run_units(const uint8_t* operand, const Layout& layout, int group, int64_t first, int64_t last,
-                        const Sink& sink) const {
-  const int bytes_per_word = isa_.operand_bytes_per_word ? isa_.operand_bytes_per_word : 4;
+BitTile BitConv::tile_of(const Layout& layout, int group) const {
   const int length = window_.kernel_y * window_.kernel_x * input_.words();
-  const int64_t row_words = flat_ ? 0 : input_.row_words();
-  const int64_t step = flat_ ? input_.image_words() : int64_t{window_.stride_x} * input_.words();
-  const int channel = group * isa_.blocks * isa_.lanes;
-  const int channels = std::min(isa_.blocks * isa_.lanes, output_.channels - channel);
-  const int sums = whole_steps(channels);
-
-  alignas(64) int32_t mismatches[kMaxUnits * 2 * kTileChannels], weighted[kMaxUnits * 2 * kTileChannels];
-  const bool one_product = products_.size() == 1 && products_[0].factor == 1;
-  int32_t* const totals = one_product ? mismatches : weighted;
   BitTile tile;
   tile.rows = flat_ ? 1 : window_.kernel_y;
-  tile.row_bytes = row_words * bytes_per_word;
+  tile.row_bytes = flat_ ? 0 : input_.row_words() * bytes_per_word();
   tile.run = flat_ ? length : window_.kernel_x * input_.words();
   tile.blocks = std::min(isa_.blocks, blocks_ - group * isa_.blocks);
   tile.paired = layout.pair > 1;
-  tile.mismatches = mismatches;
-  const size_t plane_bytes = static_cast<size_t>(blocks_) * isa_.block_bytes(length);
-  const uint8_t* weights[kMaxBlocks];
   for (int b = 0; b < tile.blocks; ++b)
-    weights[b] = weights_.data() + static_cast<size_t>(group * isa_.blocks + b) * isa_.block_bytes(length);
-  std::copy_n(weights, tile.blocks, tile.weights);
+    tile.weights[b] = weights_.data() + static_cast<size_t>(group * isa_.blocks + b) * isa_.block_bytes(length);
+  return tile;
+}
+
+int BitConv::channels_of(int group) const {
+  return std::min(isa_.blocks * isa_.lanes, output_.channels - group * isa_.blocks * isa_.lanes);
+}
+
+void BitConv::next_tile(const uint8_t* operand, const Layout& layout, int64_t units, Place& place, BitTile& tile,
+                        Place* places) const {
+  const int64_t row_words = flat_ ? 0 : input_.row_words();
+  const int64_t step = flat_ ? input_.image_words() : int64_t{window_.stride_x} * input_.words();
+  tile.units = static_cast<int>(std::min<int64_t>(isa_.units, units));
+  for (int u = 0; u < tile.units; ++u) {
+    places[u] = place;
+    tile.inputs[u] = operand + bytes_per_word() * (place.image * input_.image_words() +
+                                                   place.y * window_.stride_y * row_words + place.x * step);
+    place.x += layout.pair;
+    if (place.x < layout.columns) continue;
+    place.x = 0;
+    if (++place.y < layout.rows) continue;
+    place.y = 0;
+    ++place.image;
+  }
+}
+
+void BitConv::run_bits(const uint32_t* bits, int images, uint8_t* operand, int threads, uint32_t* out,
+                       const BitMap& map, const uint32_t* flips) const {
+  split(bits, images, operand, threads,
+        [&](const uint8_t* input, const Layout& layout, int group, int64_t first, int64_t last) {
+          alignas(64) int32_t mismatches[kMaxUnits * 2 * kTileChannels];
+          uint32_t found[kMaxUnits * 2][kTileWords];
+          const int32_t* most[kMaxUnits * 2];
+          const int width = whole_tiles(output_.channels), channel = group * isa_.blocks * isa_.lanes;
+          const int words = words_of(channels_of(group));
+          BitTile tile = tile_of(layout, group);
+          tile.mismatches = mismatches;
+          Place next = place_of(layout, first), places[kMaxUnits];
+          for (int64_t unit = first; unit < last; unit += isa_.units) {
+            next_tile(input, layout, last - unit, next, tile, places);
+            for (int u = 0; u < tile.units; ++u)
+              for (int i = 0; i < layout.pair; ++i) {
+                Place place = places[u];
+                place.x = std::min(place.x + i, layout.columns - 1);  // an odd row ends with half a pair
+                most[u * layout.pair + i] = most_.data() + int64_t{pattern_at(place)} * width + channel;
+              }
+            isa_.count_bits(tile, most, found);
+            for (int u = 0; u < tile.units; ++u)
+              for (int i = 0; i < layout.pair && places[u].x + i < layout.columns; ++i) {
+                const Place& place = places[u];
+                uint32_t* to = out + channel / 32 +
+                               (flat_ ? map.at(place.x + i, 0, 0) : map.at(place.image, place.y, place.x + i));
+                for (int w = 0; w < words; ++w)
+                  to[w] = found[u * layout.pair + i][w] ^ (flips ? flips[channel / 32 + w] : 0);
+              }
+          }
+        });
+}
+
+void BitConv::run(const uint32_t* bits, int images, uint8_t* operand, int threads, const Sink& sink) const {
+  split(bits, images, operand, threads,
+        [&](const uint8_t* input, const Layout& layout, int group, int64_t first, int64_t last) {
+          sum_units(input, layout, group, first, last, sink);
+        });
+}
+
+void BitConv::sum_units(const uint8_t* operand, const Layout& layout, int group, int64_t first, int64_t last,
+                        const Sink& sink) const {
+  const int channel = group * isa_.blocks * isa_.lanes, channels = channels_of(group), sums = whole_steps(channels);
+  alignas(64) int32_t mismatches[kMaxUnits * 2 * kTileChannels], weighted[kMaxUnits * 2 * kTileChannels];
+  const bool one_product = products_.size() == 1 && products_[0].factor == 1;
+  int32_t* const totals = one_product ? mismatches : weighted;
+  BitTile tile = tile_of(layout, group);
+  tile.mismatches = mismatches;
+  const size_t plane_bytes =
+      static_cast<size_t>(blocks_) * isa_.block_bytes(window_.kernel_y * window_.kernel_x * input_.words());
+  const uint8_t* weights[kMaxBlocks];
+  std::copy_n(tile.weights, tile.blocks, weights);
   const auto count_planes = [&](const uint8_t* const* inputs) {
     std::fill(weighted, weighted + tile.units * layout.pair * kTileChannels, 0);
     for (const Product& product : products_) {
       for (int u = 0; u < tile.units; ++u)
-        tile.inputs[u] = inputs[u] + product.input * input_.plane_words() * bytes_per_word;
+        tile.inputs[u] = inputs[u] + product.input * input_.plane_words() * bytes_per_word();
       for (int b = 0; b < tile.blocks; ++b) tile.weights[b] = weights[b] + product.weight * plane_bytes;
       isa_.count(tile);
       for (int position = 0; position < tile.units * layout.pair; ++position)
@@ -200,19 +278,9 @@ void BitConv::run_units(const uint8_t* operand, const Layout& layout, int group,
     }
   };
 
-  struct Place {
-    int image, y, x;
-  } places[kMaxUnits];
+  Place next = place_of(layout, first), places[kMaxUnits];
   for (int64_t unit = first; unit < last; unit += isa_.units) {
-    tile.units = static_cast<int>(std::min<int64_t>(isa_.units, last - unit));
-    for (int u = 0; u < tile.units; ++u) {
-      const int64_t row = (unit + u) / layout.row_units();
-      Place& place = places[u];
-      place = {static_cast<int>(row / layout.rows), static_cast<int>(row % layout.rows),
-               static_cast<int>((unit + u) % layout.row_units()) * layout.pair};
-      tile.inputs[u] = operand + bytes_per_word * (place.image * input_.image_words() +
-                                                   place.y * window_.stride_y * row_words + place.x * step);
-    }
+    next_tile(operand, layout, last - unit, next, tile, places);
     if (one_product) {
       isa_.count(tile);
     } else {
@@ -229,7 +297,7 @@ void BitConv::run_units(const uint8_t* operand, const Layout& layout, int group,
         continue;
       }
       int32_t* dots = totals + position * kTileChannels;
-      const Pattern& pattern = patterns_[flat_ ? 0 : row_class_[place.y] * column_classes_ + column_class_[place.x]];
+      const Pattern& pattern = patterns_[pattern_at(place)];
       isa_.dots(dots, pattern.base, pattern.padded < 0 ? nullptr : padded_.data() + pattern.padded + channel, sums);
       if (shift_)
         for (int c = 0; c < sums; ++c) dots[c] >>= shift_;

@@ -5,6 +5,7 @@
 
 #include "isa.h"
 #include "map.h"
+#include "weights.h"
 
 namespace xnorlit {
 
@@ -51,10 +52,19 @@ class BitConv {
   // Room that `run` needs for the instruction set's form of its input.
   int64_t operand_bytes(int images) const { return images * input_.image_words() * isa_.operand_bytes_per_word; }
   int64_t weight_bytes() const {
-    return static_cast<int64_t>(weights_.size()) + 4 * static_cast<int64_t>(padded_.size());
+    return static_cast<int64_t>(weights_.size()) + 4 * static_cast<int64_t>(padded_.size() + most_.size());
   }
 
   void run(const uint32_t* bits, int images, uint8_t* operand, int threads, const Sink& sink) const;
+
+  // Whether signs meet signs, so that a threshold of the sum is one of the mismatches.
+  bool comparable() const { return products_.size() == 1 && products_[0].factor == 1 && shift_ == 0; }
+  // Gives each output channel a threshold: from here on the convolution gives bits, by `run_bits`, and no sums.
+  void compare(const std::vector<int32_t>& thresholds);
+  bool compares() const { return !most_.empty(); }
+  // Bit c of a position in `out`: its sum is at least the threshold of channel c, xor bit c of `flips`, unless null.
+  void run_bits(const uint32_t* bits, int images, uint8_t* operand, int threads, uint32_t* out, const BitMap& map,
+                const uint32_t* flips) const;
 
  private:
   // Positions as the tiles see them: units in rows.
@@ -64,12 +74,32 @@ class BitConv {
     int row_units() const { return (columns + pair - 1) / pair; }
     int64_t units() const { return int64_t{images} * rows * row_units(); }
   };
+  struct Place {
+    int image, y, x;
+  };
 
   void note_padding(const uint32_t* rows, int outputs);
   std::vector<int32_t> ones_of(const uint32_t* rows, int outputs, int output) const;
   Layout layout(int images) const;
   void prepare(const uint32_t* bits, int images, bool paired, uint8_t* operand, int threads) const;
-  void run_units(const uint8_t* operand, const Layout& layout, int group, int64_t first, int64_t last,
+  // Calls `work(operand, layout, group, first unit, last unit)` for all units of all groups of channels.
+  template <typename Work>
+  void split(const uint32_t* bits, int images, uint8_t* operand, int threads, const Work& work) const;
+  BitTile tile_of(const Layout& layout, int group) const;
+  // Points the tile at its units from `unit` on, which begins at `place`, and moves on; notes where each unit lies.
+  void next_tile(const uint8_t* operand, const Layout& layout, int64_t units, Place& place, BitTile& tile,
+                 Place* places) const;
+  int channels_of(int group) const;
+  static Place place_of(const Layout& layout, int64_t unit) {
+    const int64_t row = unit / layout.row_units();
+    return {static_cast<int>(row / layout.rows), static_cast<int>(row % layout.rows),
+            static_cast<int>(unit % layout.row_units()) * layout.pair};
+  }
+  int bytes_per_word() const { return isa_.operand_bytes_per_word ? isa_.operand_bytes_per_word : 4; }
+  int pattern_at(const Place& place) const {
+    return flat_ ? 0 : row_class_[place.y] * column_classes_ + column_class_[place.x];
+  }
+  void sum_units(const uint8_t* operand, const Layout& layout, int group, int64_t first, int64_t last,
                  const Sink& sink) const;
 
   const Isa& isa_;
@@ -80,7 +110,7 @@ class BitConv {
   // positions of one row.
   bool flat_;
   int blocks_;
-  std::vector<uint8_t> weights_;  // [plane][block]
+  Weights<uint8_t> weights_;  // [plane][block]
   std::vector<int> factors_;
   struct Product {
     int input, weight;  // planes
@@ -99,6 +129,8 @@ class BitConv {
   };
   std::vector<Pattern> patterns_;
   std::vector<int32_t> padded_;
+  // The most mismatches with which a sum reaches its threshold: [pattern][channel of whole tiles].
+  Weights<int32_t> most_;
 };
 
 }  // namespace xnorlit

@@ -6,6 +6,7 @@
 #include "ending.h"
 #include "isa.h"
 #include "layer.h"
+#include "weights.h"
 
 namespace xnorlit {
 
@@ -23,7 +24,7 @@ class ByteWeights {
  private:
   int blocks_, run_;
   size_t block_bytes_;
-  std::vector<uint8_t> words_;
+  Weights<uint8_t> words_;
 };
 
 struct ByteConvSettings {

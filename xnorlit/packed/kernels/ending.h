@@ -1,6 +1,7 @@
 // What leaves a layer: what becomes of its sums up to the next layer's input.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "isa.h"
@@ -57,6 +58,8 @@ class Ending {
     return reached(values, channel) & (count < 32 ? (1u << count) - 1 : ~0u);
   }
   const uint32_t* flips() const { return flips_.data(); }
+  // Those of the channels, which somebody else compares with from here on.
+  std::vector<int32_t> take_thresholds() { return std::exchange(thresholds_, {}); }
 
   // The pool and what leaves, of `images` whole maps of sums; `first` is the first image's place in the call's output.
   template <typename Number>

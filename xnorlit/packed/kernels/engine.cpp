@@ -1,5 +1,7 @@
 #include "engine.h"
 
+#include "clock.h"
+
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -101,7 +103,7 @@ void Engine::give_back(std::unique_ptr<Arena> arena) const {
   idle_.push_back(std::move(arena));
 }
 
-void Engine::run(const void* in, void* out, int64_t images, int threads) const {
+void Engine::run(const void* in, void* out, int64_t images, int threads, double* seconds) const {
   if (images == 0) return;
   auto arena = lend(static_cast<int>(std::min<int64_t>(images, kImages)));
   const int64_t in_bytes = input().kind == Value::kBits ? layers_.front()->input_map().image_words() * 4
@@ -117,6 +119,7 @@ void Engine::run(const void* in, void* out, int64_t images, int threads) const {
       call.images = here;
       call.threads = threads;
       call.scratch = aligned(arena->scratch.get());
+      const Clock clock(seconds ? seconds + i : nullptr);
       layers_[i]->run(call);
     }
   }

@@ -15,7 +15,8 @@ namespace xnorlit {
 
 constexpr int kMaxUnits = 4;
 constexpr int kMaxBlocks = 6;
-constexpr int kTileChannels = 64;   // the most output channels of a bit tile
+constexpr int kTileChannels = 64;  // the most output channels of a bit tile
+constexpr int kTileWords = kTileChannels / 32;
 constexpr int kFloatChannels = 96;  // the most output channels of a float tile
 
 // Signs are bits, 1 for +1, in 32-bit words along the channels; a map is [image][row][column][word]. A window's row is
@@ -129,6 +130,9 @@ struct Isa {
   // Channel rows [channels][words] to one block. Channels beyond `channels` weigh nothing that anybody reads.
   void (*pack_block)(const uint32_t* rows, int channels, int words, uint8_t* block);
   void (*count)(const BitTile& tile);
+  // In place of mismatches: bit c of bits[position][c / 32] says whether those of channel c are at most
+  // most[position][c]. Positions as in `mismatches`, whose memory it may use.
+  void (*count_bits)(const BitTile& tile, const int32_t* const* most, uint32_t (*bits)[kTileWords]);
   // dots[c] = base - 2 * mismatches[c] (+ 2 * padded[c] unless null), in place, for `channels`, a multiple of 16.
   void (*dots)(int32_t* mismatches, int32_t base, const int32_t* padded, int channels);
   // sums[c] += factor * addends[c], for `channels`.

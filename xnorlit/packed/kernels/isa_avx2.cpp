@@ -17,7 +17,7 @@ namespace {
 
 constexpr const char* kName = "avx2";
 constexpr int kLanes = 8, kFloatBlocks = 3, kSignBlocks = 3, kDoubleBlocks = 1;
-constexpr int kChannels = 32, kBitBlocks = 1, kPair = 2, kOperandBytes = 16, kByteWidth = 2;
+constexpr int kChannels = 32, kBitBlocks = 2, kUnits = 4, kPair = 2, kOperandBytes = 16, kByteWidth = 2;
 #define XNORLIT_OPAQUE(value) "+x"(value)
 #define XNORLIT_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define XNORLIT_SCALAR_FMA(a, b, c) __builtin_fmaf(a, b, c)
@@ -61,11 +61,15 @@ void prepare(const uint32_t* row, int words, int partner, uint8_t* operand) {
   }
 }
 
+// Channels c and c + 16 stand side by side: the even bytes of a counter and its odd ones widen to channels that follow
+// each other.
 void pack_block(const uint32_t* rows, int channels, int words, uint8_t* block) {
   for (int k = 0; k < words; ++k)
     for (int byte = 0; byte < 4; ++byte)
-      for (int c = 0; c < kChannels; ++c)
+      for (int place = 0; place < kChannels; ++place) {
+        const int c = place / 2 + place % 2 * (kChannels / 2);
         *block++ = c < channels ? static_cast<uint8_t>(rows[int64_t{c} * words + k] >> (8 * byte)) : 0;
+      }
 }
 
 inline __m256i table_at(const uint8_t* base, const uint8_t* offsets, int index) {
@@ -82,10 +86,9 @@ struct WideSums {
 
   void add(int position, int channel, __m256i bytes) {
     auto* to = reinterpret_cast<__m256i*>(&sums[position][channel]);
-    const __m256i low = _mm256_cvtepu8_epi16(_mm256_castsi256_si128(bytes));
-    const __m256i high = _mm256_cvtepu8_epi16(_mm256_extracti128_si256(bytes, 1));
-    _mm256_store_si256(to, _mm256_add_epi16(_mm256_load_si256(to), low));
-    _mm256_store_si256(to + 1, _mm256_add_epi16(_mm256_load_si256(to + 1), high));
+    const __m256i even = _mm256_and_si256(bytes, _mm256_set1_epi16(255)), odd = _mm256_srli_epi16(bytes, 8);
+    _mm256_store_si256(to, _mm256_add_epi16(_mm256_load_si256(to), even));
+    _mm256_store_si256(to + 1, _mm256_add_epi16(_mm256_load_si256(to + 1), odd));
   }
 
   void empty(int32_t* into) {
@@ -135,52 +138,53 @@ struct SingleCounter {
   }
 };
 
-struct Nibbles {
-  __m256i low, high;
-
-  explicit Nibbles(const uint8_t* bytes) {
-    const __m256i mask = _mm256_set1_epi8(15);
-    const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes));
-    low = _mm256_and_si256(both, mask);
-    high = _mm256_and_si256(_mm256_srli_epi16(both, 4), mask);
-  }
-};
-
-// `Bytes` bytes of K, two look-ups each, added up in steps of at most three look-ups.
-template <int Units, int Blocks, int Bytes, typename Counter>
-inline void count_bytes(const uint8_t* table, const uint8_t* const* inputs, ptrdiff_t offset,
-                        const uint8_t* const* weights, ptrdiff_t at, Counter (&counters)[Units][Blocks]) {
-  constexpr int kLookups = 2 * Bytes;
-  __m256i index[Blocks][kLookups];
-  for (int b = 0; b < Blocks; ++b)
-    for (int byte = 0; byte < Bytes; ++byte) {
-      const Nibbles nibbles(weights[b] + at + byte * kChannels);
-      index[b][2 * byte] = nibbles.low;
-      index[b][2 * byte + 1] = nibbles.high;
-    }
-#pragma GCC unroll 8
-  for (int first = 0; first < kLookups; first += 3) {
-#pragma GCC unroll 8
-    for (int u = 0; u < Units; ++u) {
-      __m256i sums[Blocks];
-      for (int b = 0; b < Blocks; ++b) sums[b] = _mm256_setzero_si256();
-#pragma GCC unroll 3
-      for (int l = first; l < (first + 3 < kLookups ? first + 3 : kLookups); ++l) {
-        const __m256i row = table_at(table, inputs[u] + offset, l);
-        for (int b = 0; b < Blocks; ++b) sums[b] = _mm256_add_epi8(sums[b], _mm256_shuffle_epi8(row, index[b][l]));
-      }
-      for (int b = 0; b < Blocks; ++b) counters[u][b].take(sums[b]);
-    }
-  }
+// The low or the high nibbles of 32 bytes.
+template <bool High>
+inline __m256i nibbles_at(const uint8_t* bytes) {
+  __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes));
+  if constexpr (High) both = _mm256_srli_epi16(both, 4);
+  return _mm256_and_si256(both, _mm256_set1_epi8(15));
 }
 
-// `steps` times `Bytes` bytes, few enough for a counter, added to the wide sums.
+// One half of `Bytes` bytes of K, at most three: a table that was loaded serves all blocks, nibbles all units.
+template <bool High, int Units, int Blocks, int Bytes, typename Counter>
+inline void count_halves(const uint8_t* table, const uint8_t* const* inputs, ptrdiff_t offset,
+                         const uint8_t* const* weights, ptrdiff_t at, Counter (&counters)[Units][Blocks]) {
+  static_assert(Bytes <= 3);
+  __m256i sums[Units][Blocks];
+#pragma GCC unroll 3
+  for (int byte = 0; byte < Bytes; ++byte) {
+    __m256i index[Blocks];
+#pragma GCC unroll 4
+    for (int b = 0; b < Blocks; ++b) index[b] = nibbles_at<High>(weights[b] + at + byte * kChannels);
+#pragma GCC unroll 4
+    for (int u = 0; u < Units; ++u) {
+      const __m256i row = table_at(table, inputs[u] + offset, 2 * byte + High);
+#pragma GCC unroll 4
+      for (int b = 0; b < Blocks; ++b) {
+        const __m256i found = _mm256_shuffle_epi8(row, index[b]);
+        sums[u][b] = byte ? _mm256_add_epi8(sums[u][b], found) : found;
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int u = 0; u < Units; ++u)
+#pragma GCC unroll 4
+    for (int b = 0; b < Blocks; ++b) counters[u][b].take(sums[u][b]);
+}
+
+// `steps` times `Bytes` bytes, few enough for a counter, added to the wide sums; all low nibbles before the high ones,
+// so that the counters stay in registers.
 template <int Units, int Blocks, int Bytes, typename Counter, typename Wide>
 inline void count_steps(const uint8_t* table, const uint8_t* const* inputs, int byte, const uint8_t* const* weights,
                         ptrdiff_t at, int steps, Wide& wide) {
   Counter counters[Units][Blocks];
-  for (int step = 0; step < steps; ++step, byte += Bytes, at += Bytes * kChannels)
-    count_bytes<Units, Blocks, Bytes>(table, inputs, 4 * byte, weights, at, counters);
+  for (int step = 0; step < steps; ++step)
+    count_halves<false, Units, Blocks, Bytes>(table, inputs, 4 * (byte + step * Bytes), weights,
+                                              at + step * Bytes * kChannels, counters);
+  for (int step = 0; step < steps; ++step)
+    count_halves<true, Units, Blocks, Bytes>(table, inputs, 4 * (byte + step * Bytes), weights,
+                                             at + step * Bytes * kChannels, counters);
   for (int u = 0; u < Units; ++u)
     for (int b = 0; b < Blocks; ++b) counters[u][b].widen(wide, u, b * kChannels);
 }
@@ -223,11 +227,17 @@ void count(const BitTile& tile) {
       one.units = 1;
       one.inputs[0] = tile.inputs[u];
       one.mismatches = tile.mismatches + u * kTileChannels;
-      count_tile<1, 1, SingleCounter>(one, table);
+      with_constant<kBitBlocks>(tile.blocks, [&]<int Blocks>() { count_tile<1, Blocks, SingleCounter>(one, table); });
     }
     return;
   }
-  with_constant<kMaxUnits>(tile.units, [&]<int Units>() { count_tile<Units, 1, PairCounter>(tile, tables().pair[0]); });
+  // Block by block: the counters of four pairs of one block fill the registers.
+  for (int b = 0; b < tile.blocks; ++b) {
+    BitTile block = tile;
+    block.weights[0] = tile.weights[b];
+    block.mismatches = tile.mismatches + b * kChannels;
+    with_constant<kUnits>(tile.units, [&]<int Units>() { count_tile<Units, 1, PairCounter>(block, tables().pair[0]); });
+  }
 }
 
 // Values of 16 bits: the instruction for bytes saturates its sums of two products.

@@ -13,12 +13,13 @@ namespace {
 
 constexpr const char* kName = "avx512";
 constexpr int kLanes = 16, kFloatBlocks = 6, kSignBlocks = 6, kDoubleBlocks = 3;
-constexpr int kChannels = kLanes, kBitBlocks = 4, kByteWidth = 1;
+constexpr int kChannels = kLanes, kBitBlocks = 4, kUnits = 4, kByteWidth = 1;
 #define XNORLIT_OPAQUE(value) "+v"(value)
 #define XNORLIT_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define XNORLIT_SCALAR_FMA(a, b, c) __builtin_fmaf(a, b, c)
 #define XNORLIT_DOUBLE_FMA(a, b, c) _mm512_fmadd_pd(a, b, c)
 #define XNORLIT_OWN_SIGN_WEIGHTS
+#define XNORLIT_OWN_COUNT_BITS
 #include "dispatch.inc"
 #include "real_tile.inc"
 #include "elementwise.inc"
@@ -32,9 +33,9 @@ inline void SignWeights::load_block(const uint8_t* from, Vector* weights) {
 
 // Four positions times four blocks keep 16 sums and 4 weights in registers; a word of the input is broadcast once for
 // all blocks. Of the three instructions per 512 products none can be saved with carry-save adders: each full adder
-// costs the two instructions that it saves.
-template <int Units, int Blocks>
-void count_tile(const BitTile& tile) {
+// costs the two instructions that it saves. `take(unit, block, sums)` gets the sums while they are in registers.
+template <int Units, int Blocks, typename Take>
+inline void count_tile(const BitTile& tile, const Take& take) {
   __m512i sums[Units][Blocks];
   const uint8_t* inputs[Units];
   for (int u = 0; u < Units; ++u) {
@@ -57,12 +58,26 @@ void count_tile(const BitTile& tile) {
     for (int u = 0; u < Units; ++u) inputs[u] += tile.row_bytes;
   }
   for (int u = 0; u < Units; ++u)
-    for (int b = 0; b < Blocks; ++b) _mm512_storeu_si512(tile.mismatches + u * kTileChannels + b * kLanes, sums[u][b]);
+    for (int b = 0; b < Blocks; ++b) take(u, b, sums[u][b]);
 }
 
 void count(const BitTile& tile) {
-  with_constants<kBitBlocks>(tile.units, tile.blocks,
-                             [&]<int Units, int Blocks>() { count_tile<Units, Blocks>(tile); });
+  with_constants<kBitBlocks>(tile.units, tile.blocks, [&]<int Units, int Blocks>() {
+    count_tile<Units, Blocks>(tile, [&](int u, int b, __m512i sums) {
+      _mm512_storeu_si512(tile.mismatches + u * kTileChannels + b * kLanes, sums);
+    });
+  });
+}
+
+void count_bits(const BitTile& tile, const int32_t* const* most, uint32_t (*bits)[kTileWords]) {
+  with_constants<kBitBlocks>(tile.units, tile.blocks, [&]<int Units, int Blocks>() {
+    uint64_t found[Units] = {};
+    count_tile<Units, Blocks>(tile, [&](int u, int b, __m512i sums) {
+      const __m512i limits = _mm512_loadu_si512(most[u] + b * kLanes);
+      found[u] |= static_cast<uint64_t>(_mm512_cmple_epi32_mask(sums, limits)) << (b * kLanes);
+    });
+    for (int u = 0; u < Units; ++u) std::memcpy(bits[u], &found[u], sizeof bits[u]);
+  });
 }
 
 template <int Units, int Blocks>

@@ -12,7 +12,7 @@ namespace {
 
 constexpr const char* kName = "neon";
 constexpr int kLanes = 4, kFloatBlocks = 6, kSignBlocks = 3, kDoubleBlocks = 2;
-constexpr int kChannels = 16, kBitBlocks = 4, kByteWidth = 2;
+constexpr int kChannels = 16, kBitBlocks = 4, kUnits = 4, kByteWidth = 2;
 #define XNORLIT_OPAQUE(value) "+w"(value)
 #define XNORLIT_FMA(a, b, c) reinterpret_cast<Vector>(vfmaq_f32(c, a, b))
 #define XNORLIT_SCALAR_FMA(a, b, c) __builtin_fmaf(a, b, c)

@@ -9,7 +9,7 @@ namespace {
 
 constexpr const char* kName = "portable";
 constexpr int kLanes = 4, kFloatBlocks = 3, kSignBlocks = 1, kDoubleBlocks = 1;
-constexpr int kChannels = 16, kBitBlocks = 4, kByteWidth = 2;
+constexpr int kChannels = 16, kBitBlocks = 4, kUnits = 4, kByteWidth = 2;
 #if defined(__x86_64__)
 #define XNORLIT_OPAQUE(value) "+x"(value)
 #elif defined(__aarch64__)

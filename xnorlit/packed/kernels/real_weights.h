@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "isa.h"
+#include "weights.h"
 
 namespace xnorlit {
 
@@ -35,7 +36,7 @@ class RealWeights {
   int64_t block_bytes_;
   std::vector<float> factors_;  // none for weights of floats
   float divided_ = 1;
-  std::vector<uint8_t> memory_;  // [plane][block]
+  Weights<uint8_t> memory_;  // [plane][block]
 };
 
 }  // namespace xnorlit
