@@ -5,7 +5,7 @@ import pytest
 from xnorlit.bench.cold_start import ColdStart
 from xnorlit.bench.figures import exactly
 from xnorlit.bench.judge import FIND, judged
-from xnorlit.bench.keys import KEYS, Key, as_markdown
+from xnorlit.bench.keys import CONVOLUTIONS, KEYS, Key, as_markdown
 from xnorlit.bench.limits import Limits
 from xnorlit.bench.measured import Measured
 from xnorlit.bench.memory import Memory
@@ -40,7 +40,7 @@ def test_an_aim_may_be_higher_on_better_kernels():
 
 
 def row(part, batch, threads, times):
-    return Row(part, batch, threads, Turns(times, times))
+    return Row(part, batch, threads, Turns(times, times), macs=900)
 
 
 def measured():
@@ -57,14 +57,21 @@ def measured():
         "packed avx2 int8 ends": [3.0],
     }
     alone = {"packed avx512 one thread": [1.75], "packed avx2 one thread": [3.0]}
+    inside = {"packed avx512 inside": [0.5], "packed avx2 inside": [1.0], "OpenVINO binary inside": [0.6]}
     names = ("conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
     rows = [
-        *(row(name, 1, 1, ours | theirs) for name in names),
+        *(row(name, 1, 1, ours | theirs | inside) for name in names),
+        *(row(name, 32, 1, ours | theirs) for name in names),
         *(row(name, 1, 2, ours | theirs | alone) for name in names),
         row("network", 1, 1, whole | theirs),
         row("network", 32, 2, whole | theirs),
     ]
-    limits = Limits({}, {}, {}, {"avx512": exactly(21), "avx2": exactly(10)})
+    limits = Limits(
+        {},
+        {"avx512": 1000.0, "avx2": 600.0},
+        {"avx512": 950.0, "avx2": 480.0},
+        {"avx512": exactly(21), "avx2": exactly(10)},
+    )
     files = {"float": 23_000_000, "int8": 12_000_000}
     memory = Memory(files, files, dict.fromkeys(files), 250, binary_fp32=320, binary_disk=10, binary_resident=20)
     return Measured(limits, rows, memory, ColdStart(exactly(1), exactly(7), exactly(7)))
@@ -106,6 +113,11 @@ def test_each_key_is_its_own_ratio():
         "network_int8_ends_over_openvino_fp32": (22, "met"),
         "network_float_ends_over_openvino_binary_avx2": (1.5, "met"),
         "network_int8_ends_over_openvino_binary_avx2": (2, "met, aim too"),
+        **{f"{layer}_inside_over_openvino_inside": (1.2, "met, aim too") for layer in CONVOLUTIONS},
+        **{f"{layer}_share_of_bits_peak": (0.9, "met") for layer in CONVOLUTIONS},
+        **{f"{layer}_share_of_bits_peak_batch32": (0.9, "met, aim too") for layer in CONVOLUTIONS},
+        **{f"{layer}_share_of_bits_peak_avx2": (0.75, "met") for layer in CONVOLUTIONS},
+        "tile_share_of_bits_peak_avx2": (0.8, "missed"),
         "binary_layers_disk": (32, "met, aim too"),
         "binary_layers_resident": (16, "missed"),
         "file_float_ends_mb": (23, "met"),

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xnorlit.bench.figures import Figure, exactly
-from xnorlit.bench.keys import KEYS, Key
+from xnorlit.bench.keys import CONVOLUTIONS, KEYS, Key
 from xnorlit.bench.measured import Measured
 from xnorlit.bench.network import NETWORK
 from xnorlit.bench.row import (
@@ -15,6 +15,7 @@ from xnorlit.bench.row import (
     OV_BINARY,
     OV_BYTE_ENDS,
     OV_FP32,
+    OV_INSIDE,
     OV_INT8,
     packed,
 )
@@ -66,6 +67,25 @@ def _tile(measured: Measured, isa: str) -> Figure | None:
     return measured.limits.tile_over_floats.get(isa)
 
 
+def _inside(name: str) -> Find:
+    return lambda measured, isa: measured.over(OV_INSIDE, packed(isa, inside=True), name, batch=1, threads=1)
+
+
+def _share(name: str, batch: int) -> Find:
+    def find(measured: Measured, isa: str) -> Figure | None:
+        row, peak = measured.row(name, batch, 1), measured.limits.bits.get(isa)
+        if row is None or peak is None or packed(isa) not in row.samples:
+            return None
+        return Figure.of([row.macs / seconds / peak for seconds in row.samples[packed(isa)]])
+
+    return find
+
+
+def _tile_share(measured: Measured, isa: str) -> Figure | None:
+    tile, peak = measured.limits.tile.get(isa), measured.limits.bits.get(isa)
+    return exactly(tile / peak) if tile and peak else None
+
+
 def _file(ends: str) -> Find:
     def find(measured: Measured, _: str) -> Figure | None:
         size = measured.memory.files.get(ends)
@@ -90,7 +110,7 @@ FIND: dict[str, Find] = {
     "network_int8_ends_over_fp32": _network("int8", BEST_FP32, 1, 1),
     "network_float_ends_batch32_over_fp32_eager": _network("float", EAGER_FP32, 32, 2),
     "network_int8_ends_batch32_over_fp32_eager": _network("int8", EAGER_FP32, 32, 2),
-    **{f"{layer}_two_threads_over_one": _scaling(layer) for layer in ("conv2", "conv3", "conv4", "conv5")},
+    **{f"{layer}_two_threads_over_one": _scaling(layer) for layer in CONVOLUTIONS},
     "conv3_over_onnxruntime_int8": _layer("conv3", ONNX_INT8),
     **{
         f"network_{ends}_ends{more}_over_openvino_binary": _network(ends, opponent, batch, threads)
@@ -107,6 +127,13 @@ FIND: dict[str, Find] = {
         f"network_{ends}_ends_over_openvino_binary_avx2": _network(ends, OV_AVX2[ends], 1, 1)
         for ends in ("float", "int8")
     },
+    **{f"{layer}_inside_over_openvino_inside": _inside(layer) for layer in CONVOLUTIONS},
+    **{
+        f"{layer}_share_of_bits_peak{more}": _share(layer, batch)
+        for batch, more in ((1, ""), (32, "_batch32"), (1, "_avx2"))
+        for layer in CONVOLUTIONS
+    },
+    "tile_share_of_bits_peak_avx2": _tile_share,
     "binary_layers_disk": _on_disk,
     "binary_layers_resident": _resident,
     "file_float_ends_mb": _file("float"),

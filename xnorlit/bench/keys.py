@@ -79,7 +79,28 @@ def _avx2() -> Iterator[Key]:
         yield Key(f"network_{ends}_ends_over_openvino_binary_avx2", meaning, 1.5, 2, only="avx2")
 
 
-_OVER_OPENVINO = (*_openvino(), *_avx2())
+CONVOLUTIONS = ("conv2", "conv3", "conv4", "conv5")
+# Batch, kernels (the fastest with ""), must and aim.
+_SHARES = ((1, "", 0.85, 0.92), (32, "", 0.80, 0.90), (1, "avx2", 0.70, 0.80))
+
+
+def _convolutions() -> Iterator[Key]:
+    """The binary convolutions beside OpenVINO's inside the network, and beside what the core can do."""
+    for layer in CONVOLUTIONS:
+        meaning = f"{layer}, batch 1, one thread, inside the network, over OpenVINO's inside its binary network"
+        yield Key(f"{layer}_inside_over_openvino_inside", meaning, 1.05, 1.15)
+    for batch, isa, must, aim in _SHARES:
+        for layer in CONVOLUTIONS:
+            name = "_".join(filter(None, (layer, "share_of_bits_peak", batch > 1 and f"batch{batch}", isa)))
+            on = f", {isa.upper()}" if isa else ""
+            meaning = f"{layer}, batch {batch}, one thread, packing included{on}, share of the core's bits peak"
+            yield Key(name, meaning, must, aim, only=isa)
+    yield Key(
+        "tile_share_of_bits_peak_avx2", "inner kernel, AVX2, share of the core's bits peak", 0.85, 0.92, only="avx2"
+    )
+
+
+_OVER_OPENVINO = (*_openvino(), *_avx2(), *_convolutions())
 KEYS = (
     Key("conv2_over_fp32", f"conv2, {_LAYER}", 12, 18),
     Key("conv3_over_fp32", f"conv3, {_LAYER}", 14, 20),

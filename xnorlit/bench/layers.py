@@ -1,6 +1,6 @@
 """Measures single binary layers, from real numbers to the bits that the next layer reads."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -47,25 +47,38 @@ def measure_layers(subject: Subject, settings: Settings, done: Callable[[str], N
 
 def _inside(
     subject: Subject, batch: int, threads: int, settings: Settings
-) -> tuple[Mapping[str, Sequence[float]], str]:
-    """Seconds of the layers inside OpenVINO's network, or why they are missing."""
-    if OV_INSIDE in settings.absent:
-        return {}, settings.absent[OV_INSIDE]
-    images = pixels(batch, subject.graph.image_size)
-    try:
-        return openvino.inside(subject.graph, subject.tensors, images, threads, settings.rounds), ""
-    except openvino.OpponentError as error:
-        return {}, str(error)
+) -> tuple[dict[str, dict[str, list[float]]], str]:
+    """Seconds of layers inside their network, by side and layer, one per round; and why OpenVINO's are missing.
+
+    Both sides have the same ends, and each runs once before the call that counts.
+    """
+    images, why = pixels(batch, subject.graph.image_size), settings.absent.get(OV_INSIDE, "")
+    engines = {isa: subject.engine(next(iter(subject.packed)), isa) for isa in settings.isas}
+    profilers: dict[str, Callable[[], dict[str, float]]] = {
+        packed(isa, inside=True): lambda engine=engine: engine.profile(images, threads=threads)
+        for isa, engine in engines.items()
+    }
+    if not why:
+        try:
+            profilers[OV_INSIDE] = openvino.profiler(subject.graph, subject.tensors, images, threads)
+        except openvino.OpponentError as error:
+            why = str(error)
+    found: dict[str, dict[str, list[float]]] = {side: {} for side in profilers}
+    for _ in range(settings.rounds):
+        for side, profiler in profilers.items():
+            profiler()
+            for layer, seconds in profiler().items():
+                found[side].setdefault(layer, []).append(seconds)
+    return found, why
 
 
-def _with_inside(row: Row, inside: Mapping[str, Sequence[float]], why: str, rounds: int) -> Row:
-    """The row, with the layer's time inside OpenVINO's network added."""
-    times = list(inside.get(row.part, ()))
-    if len(times) != rounds:
-        why = why or "OpenVINO's profiler names no such layer"
-        return replace(row, absent={**row.absent, OV_INSIDE: why})
-    turns = Turns(*({**samples, OV_INSIDE: times} for samples in row.turns))
-    return replace(row, turns=turns)
+def _with_inside(row: Row, inside: Mapping[str, Mapping[str, list[float]]], why: str, rounds: int) -> Row:
+    """A row with the times of the layer inside each network beside the others."""
+    absent = dict(row.absent)
+    times = {side: found for side, layers in inside.items() if len(found := layers.get(row.part, [])) == rounds}
+    if OV_INSIDE not in times:
+        absent[OV_INSIDE] = why or "OpenVINO's profiler names no such layer"
+    return replace(row, absent=absent, turns=Turns(*({**samples, **times} for samples in row.turns)))
 
 
 def binary_engine(isa: str, graph: Graph, layer: Layer, at: Map, weight: np.ndarray) -> _kernels.Engine:

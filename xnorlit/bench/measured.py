@@ -28,7 +28,10 @@ class Measured:
 
     def over(self, opponent: str, ours: str, part: str, batch: int, threads: int) -> Figure | None:
         """How many times longer an opponent takes; None if that row or side was not measured."""
-        for row in self.rows:
-            if (row.part, row.batch, row.threads) == (part, batch, threads):
-                return row.over(opponent, ours)
-        return None
+        row = self.row(part, batch, threads)
+        return row and row.over(opponent, ours)
+
+    def row(self, part: str, batch: int, threads: int) -> Row | None:
+        """The row, unless it was not measured."""
+        found = (row for row in self.rows if (row.part, row.batch, row.threads) == (part, batch, threads))
+        return next(found, None)

@@ -22,15 +22,17 @@ OPPONENTS = (*FP32, COMPILED, ONNX_INT8, TORCH_INT8, *OPENVINO)
 OF_LAYERS, OF_NETWORKS = (*OPPONENTS, OV_INSIDE), (*OPPONENTS, OV_BYTE_ENDS, *OV_AVX2.values())
 
 
-def packed(isa: str, *, ends: str = "", alone: bool = False) -> str:
+def packed(isa: str, *, ends: str = "", alone: bool = False, inside: bool = False) -> str:
     """Name of the engine's side.
 
     Args:
         isa: Its kernels.
         ends: Kind of the ends of a whole network.
         alone: Whether it runs on one thread in a row with several threads.
+        inside: For a layer, whether it is measured inside its network.
     """
-    return " ".join(filter(None, ("packed", isa, ends and f"{ends} ends", alone and "one thread")))
+    parts = ("packed", isa, ends and f"{ends} ends", alone and "one thread", inside and "inside")
+    return " ".join(filter(None, parts))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from xnorlit.bench.row import BEST_FP32, OF_LAYERS, OF_NETWORKS
+from xnorlit.bench.row import BEST_FP32, OF_LAYERS, OF_NETWORKS, OV_INSIDE, packed
 
 MEGABYTE = 10**6
 
@@ -82,6 +82,7 @@ def layers(document: dict[str, Any]) -> Table:
                     str(row["batch"]),
                     str(row["threads"]),
                     _milliseconds(seconds),
+                    _milliseconds(inside) if (inside := row["seconds"].get(f"{side} inside")) else "-",
                     _ratio(row, BEST_FP32, side),
                     f"{row['first_call_ratios'][side]['median']:.1f}",
                     _scaling(row, side),
@@ -95,6 +96,7 @@ def layers(document: dict[str, Any]) -> Table:
         "batch",
         "threads",
         "ms",
+        "inside ms",
         "x best fp32",
         "first call x",
         "x one thread",
@@ -127,7 +129,9 @@ def opponents(document: dict[str, Any], *, network: bool) -> Iterator[Table]:
         for row in _rows(document, network=network):
             ours = [side for side, _ in _ours(row) if side.split()[1] == best]
             avx2 = [side for side, _ in _ours(row) if side.split()[1] == "avx2"]
-            cells = [_opponent(row, side, avx2 if side.endswith("avx2") else ours) for side in sides]
+            inside = [packed(best, inside=True)]
+            mine = {side: avx2 if side.endswith("avx2") else inside if side == OV_INSIDE else ours for side in sides}
+            cells = [_opponent(row, side, mine[side]) for side in sides]
             compiling = f"{row['compile_seconds']:.1f}" if row["compile_seconds"] else "-"
             ending = () if sides is theirs else (compiling,)
             rows.append((row["part"], str(row["batch"]), str(row["threads"]), *cells, *ending))
@@ -175,8 +179,8 @@ def _rows(document: dict[str, Any], *, network: bool) -> list[dict[str, Any]]:
 
 
 def _ours(row: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
-    sides = row["seconds"].items()
-    return [(side, found) for side, found in sides if side.startswith("packed") and not side.endswith("one thread")]
+    sides, others = row["seconds"].items(), ("one thread", "inside")
+    return [(side, found) for side, found in sides if side.startswith("packed") and not side.endswith(others)]
 
 
 def _ratio(row: dict[str, Any], opponent: str, ours: str, *, short: bool = False) -> str:

@@ -111,8 +111,11 @@ def _bits(octets: np.ndarray, features: int) -> np.ndarray:
 
 def add_graph(
     engine: _kernels.GraphEngine, graph: Graph, tensors: Mapping[str, np.ndarray], *, fuse: bool = True
-) -> int:
-    """Adds all nodes of a graph to an engine; returns the number of the value that holds the logits.
+) -> tuple[int, tuple[str, ...]]:
+    """Adds all nodes of a graph to an engine; returns the number of the value that holds the logits, and step names.
+
+    The name of a step is that of the node that runs by itself in it, or of the first node of its tail. A copy of bits
+    into another border is named after its value, with `border`.
 
     Args:
         engine: An empty engine.
@@ -128,11 +131,15 @@ def add_graph(
         kind = "reals" if form == "reals" else "bits"
         *padding, ones = place.border
         numbers[place] = engine.add_value(form=kind, shape=at, planes=bits, padding=padding, ones=ones, slot=slot)
+    names: list[str] = []
     for stage in planned.stages:
         _add_stage(engine, stage, graph, flows, tensors, numbers)
+        if engine.steps > len(names):  # to flatten is to look at the same memory
+            names.append((stage.head or stage.tail[0]).name)
         for place, copy in stage.copies:
             engine.add_copy(numbers[place], numbers[copy])
-    return numbers[Place(graph.nodes[-1].name)]
+            names.append(f"{place.name} border")
+    return numbers[Place(graph.nodes[-1].name)], tuple(names)
 
 
 def _add_stage(

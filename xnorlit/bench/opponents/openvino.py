@@ -74,10 +74,8 @@ def binary_network(graph: Graph, tensors: Tensors, images: np.ndarray, threads: 
     return call
 
 
-def inside(
-    graph: Graph, tensors: Tensors, images: np.ndarray, threads: int, rounds: int
-) -> Mapping[str, Sequence[float]]:
-    """Seconds of each binary layer inside the network, from the plugin's own profiler, one per round.
+def profiler(graph: Graph, tensors: Tensors, images: np.ndarray, threads: int) -> Callable[[], dict[str, float]]:
+    """A call that runs the network and gives the seconds of each binary layer, from the plugin's own profiler.
 
     They are the times of the node that counts bits, together with the sign after it where that is fused, as between
     two convolutions.
@@ -87,22 +85,22 @@ def inside(
         tensors: See `binary_network`.
         images: uint8 `[N, S, S, 3]`.
         threads: Number of threads of the plugin.
-        rounds: Number of inferences after the warm-up.
 
     Raises:
         OpponentError: It does not compile.
     """
     request = _request(lambda: format.build(graph, tensors, batch=len(images)), threads, {"PERF_COUNT": True})
     request.set_input_tensor(import_module("openvino").Tensor(np.ascontiguousarray(images), shared_memory=True))
-    found: dict[str, list[float]] = {}
-    for number in range(2 * rounds):
+
+    def call() -> dict[str, float]:
         request.infer()
-        if number >= rounds:
-            for node in request.get_profiling_info():
-                if node.node_type == "BinaryConvolution":
-                    name = node.node_name.removesuffix("/sums")
-                    found.setdefault(name, []).append(node.real_time.total_seconds())
-    return {name: times for name, times in found.items() if len(times) == rounds and all(times)}
+        return {
+            node.node_name.removesuffix("/sums"): node.real_time.total_seconds()
+            for node in request.get_profiling_info()
+            if node.node_type == "BinaryConvolution" and node.real_time
+        }
+
+    return call
 
 
 def held_to_avx2(graph: Graph, tensors: Tensors, cases: Sequence[tuple[int, int]], rounds: int) -> list[list[float]]:

@@ -103,7 +103,7 @@ void run(const Engine& engine, const Array& in, const Out& out, int threads) {
 // The same; the seconds of each layer.
 std::vector<double> profile(const Engine& engine, const Bytes& in, const Out& out, int threads) {
   const int64_t images = checked<Bytes, Value::kPixels>(engine, in, out, threads);
-  std::vector<double> seconds(engine.layers());
+  std::vector<double> seconds(engine.steps());
   nb::gil_scoped_release released;
   engine.run(in.data(), out.data(), images, threads, seconds.data());
   return seconds;
@@ -142,8 +142,10 @@ int add_value(GraphEngine& engine, const std::string& form, const Extents& shape
   return engine.add_value({kind, frame.input, planes}, padding[0], padding[1], ones, slot);
 }
 
-void run_graph(const GraphEngine& engine, const Bytes& in, int output,
-               const nb::ndarray<float, nb::c_contig, nb::device::cpu>& out, int threads) {
+using Reals = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
+
+// Checks the images of a graph's call and what it writes to; how many images there are.
+int64_t checked(const GraphEngine& engine, const Bytes& in, int output, const Reals& out, int threads) {
   const Shape& reads = engine.value(0).shape;
   require(in.ndim() == 4 && static_cast<int64_t>(in.shape(1)) == reads.height &&
               static_cast<int64_t>(in.shape(2)) == reads.width && static_cast<int64_t>(in.shape(3)) == reads.channels,
@@ -153,8 +155,23 @@ void run_graph(const GraphEngine& engine, const Bytes& in, int output,
   require(static_cast<int64_t>(out.size()) == images * engine.value(output).shape.values(),
           "out: not the size of the output");
   require(threads > 0, "threads: 1 or more");
+  return images;
+}
+
+void run_graph(const GraphEngine& engine, const Bytes& in, int output, const Reals& out, int threads) {
+  const int64_t images = checked(engine, in, output, out, threads);
   nb::gil_scoped_release released;
   engine.run(in.data(), output, out.data(), images, threads);
+}
+
+// The same; the seconds of each step.
+std::vector<double> profile_graph(const GraphEngine& engine, const Bytes& in, int output, const Reals& out,
+                                  int threads) {
+  const int64_t images = checked(engine, in, output, out, threads);
+  std::vector<double> seconds(engine.steps());
+  nb::gil_scoped_release released;
+  engine.run(in.data(), output, out.data(), images, threads, seconds.data());
+  return seconds;
 }
 
 }  // namespace
@@ -337,5 +354,7 @@ NB_MODULE(_kernels, module) {
       .def("add_concat", &GraphEngine::add_concat, "reads"_a, "writes"_a)
       .def("add_copy", &GraphEngine::add_copy, "reads"_a, "writes"_a)
       .def("add_flat", &GraphEngine::add_flat, "reads"_a)
+      .def_prop_ro("steps", &GraphEngine::steps)
+      .def("profile", &profile_graph, "images"_a.noconvert(), "output"_a, "out"_a.noconvert(), "threads"_a)
       .def("run", &run_graph, "images"_a.noconvert(), "output"_a, "out"_a.noconvert(), "threads"_a);
 }

@@ -37,8 +37,6 @@ std::vector<int> classes_of(const std::vector<Taps>& taps, std::vector<Taps>& di
 
 // Isa::dots takes 16 channels at a time.
 int whole_steps(int channels) { return (channels + 15) / 16 * 16; }
-// Isa::count_bits takes those of a tile.
-int whole_tiles(int channels) { return (channels + kTileChannels - 1) / kTileChannels * kTileChannels; }
 
 }  // namespace
 
@@ -147,8 +145,8 @@ void BitConv::prepare(const uint32_t* bits, int images, bool paired, uint8_t* op
 
 void BitConv::compare(const std::vector<int32_t>& thresholds) {
   // base - 2 * (mismatches - padded) >= threshold, the mismatches being at least 0.
-  const int outputs = output_.channels, width = whole_tiles(outputs);
-  most_.assign(patterns_.size() * width, -1);
+  const int outputs = output_.channels, width = whole_steps(outputs);
+  most_.assign(patterns_.size() * width + kTileChannels, -1);
   for (size_t p = 0; p < patterns_.size(); ++p) {
     const Pattern& pattern = patterns_[p];
     for (int output = 0; output < outputs; ++output) {
@@ -217,33 +215,41 @@ void BitConv::run_bits(const uint32_t* bits, int images, uint8_t* operand, int t
                        const BitMap& map, const uint32_t* flips) const {
   split(bits, images, operand, threads,
         [&](const uint8_t* input, const Layout& layout, int group, int64_t first, int64_t last) {
-          alignas(64) int32_t mismatches[kMaxUnits * 2 * kTileChannels];
-          uint32_t found[kMaxUnits * 2][kTileWords];
-          const int32_t* most[kMaxUnits * 2];
-          const int width = whole_tiles(output_.channels), channel = group * isa_.blocks * isa_.lanes;
-          const int words = words_of(channels_of(group));
-          BitTile tile = tile_of(layout, group);
-          tile.mismatches = mismatches;
-          Place next = place_of(layout, first), places[kMaxUnits];
-          for (int64_t unit = first; unit < last; unit += isa_.units) {
-            next_tile(input, layout, last - unit, next, tile, places);
-            for (int u = 0; u < tile.units; ++u)
-              for (int i = 0; i < layout.pair; ++i) {
-                Place place = places[u];
-                place.x = std::min(place.x + i, layout.columns - 1);  // an odd row ends with half a pair
-                most[u * layout.pair + i] = most_.data() + int64_t{pattern_at(place)} * width + channel;
-              }
-            isa_.count_bits(tile, most, found);
-            for (int u = 0; u < tile.units; ++u)
-              for (int i = 0; i < layout.pair && places[u].x + i < layout.columns; ++i) {
-                const Place& place = places[u];
-                uint32_t* to = out + channel / 32 +
-                               (flat_ ? map.at(place.x + i, 0, 0) : map.at(place.image, place.y, place.x + i));
-                for (int w = 0; w < words; ++w)
-                  to[w] = found[u * layout.pair + i][w] ^ (flips ? flips[channel / 32 + w] : 0);
-              }
-          }
+          bit_units(input, layout, group, first, last, out, map, flips);
         });
+}
+
+void BitConv::bit_units(const uint8_t* operand, const Layout& layout, int group, int64_t first, int64_t last,
+                        uint32_t* out, const BitMap& map, const uint32_t* flips) const {
+  alignas(64) int32_t mismatches[kMaxUnits * 2 * kTileChannels];
+  uint32_t found[kMaxUnits * 2][kTileWords];
+  const int32_t* most[kMaxUnits * 2];
+  const int width = whole_steps(output_.channels), channel = group * isa_.blocks * isa_.lanes;
+  const int channels = channels_of(group), words = words_of(channels);
+  uint32_t flip[kTileWords] = {};
+  if (flips) std::copy_n(flips + channel / 32, words, flip);
+  const uint32_t last_mask = channels % 32 ? (1u << channels % 32) - 1 : ~0u;
+  BitTile tile = tile_of(layout, group);
+  tile.mismatches = mismatches;
+  Place next = place_of(layout, first), places[kMaxUnits];
+  for (int64_t unit = first; unit < last; unit += isa_.units) {
+    next_tile(operand, layout, last - unit, next, tile, places);
+    for (int u = 0; u < tile.units; ++u)
+      for (int i = 0; i < layout.pair; ++i) {
+        Place place = places[u];
+        place.x = std::min(place.x + i, layout.columns - 1);  // an odd row ends with half a pair
+        most[u * layout.pair + i] = most_.data() + int64_t{pattern_at(place)} * width + channel;
+      }
+    isa_.count_bits(tile, most, found);
+    for (int u = 0; u < tile.units; ++u)
+      for (int i = 0; i < layout.pair && places[u].x + i < layout.columns; ++i) {
+        const auto& [image, y, x] = places[u];
+        uint32_t* to = out + channel / 32 + (flat_ ? map.at(x + i, 0, 0) : map.at(image, y, x + i));
+        uint32_t* here = found[u * layout.pair + i];
+        here[words - 1] &= last_mask;
+        for (int w = 0; w < words; ++w) to[w] = here[w] ^ flip[w];
+      }
+  }
 }
 
 void BitConv::run(const uint32_t* bits, int images, uint8_t* operand, int threads, const Sink& sink) const {

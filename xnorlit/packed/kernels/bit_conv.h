@@ -99,6 +99,8 @@ class BitConv {
   int pattern_at(const Place& place) const {
     return flat_ ? 0 : row_class_[place.y] * column_classes_ + column_class_[place.x];
   }
+  void bit_units(const uint8_t* operand, const Layout& layout, int group, int64_t first, int64_t last, uint32_t* out,
+                 const BitMap& map, const uint32_t* flips) const;
   void sum_units(const uint8_t* operand, const Layout& layout, int group, int64_t first, int64_t last,
                  const Sink& sink) const;
 
@@ -129,7 +131,8 @@ class BitConv {
   };
   std::vector<Pattern> patterns_;
   std::vector<int32_t> padded_;
-  // The most mismatches with which a sum reaches its threshold: [pattern][channel of whole tiles].
+  // The most mismatches with which a sum reaches its threshold: [pattern][channel], and room for a tile behind the
+  // last.
   Weights<int32_t> most_;
 };
 

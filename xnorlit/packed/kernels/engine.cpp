@@ -1,11 +1,11 @@
 #include "engine.h"
 
-#include "clock.h"
-
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <stdexcept>
+
+#include "clock.h"
 
 namespace xnorlit {
 namespace {

@@ -26,7 +26,7 @@ class Engine final : public AnyEngine {
   // Elements of one image's output: values, or 32-bit words of bits.
   int64_t output_elements() const;
 
-  int layers() const { return static_cast<int>(layers_.size()); }
+  int steps() const { return static_cast<int>(layers_.size()); }
   // Runs all layers on `images` images. From several threads at once, if need be. Adds what each layer takes to
   // `seconds`, unless null.
   void run(const void* in, void* out, int64_t images, int threads, double* seconds = nullptr) const;

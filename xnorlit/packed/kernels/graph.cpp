@@ -5,6 +5,7 @@
 #include <limits>
 #include <stdexcept>
 
+#include "clock.h"
 #include "steps.h"
 
 namespace xnorlit {
@@ -292,7 +293,8 @@ std::unique_ptr<GraphEngine::Arena> GraphEngine::lend(int images) const {
   return arena;
 }
 
-void GraphEngine::run(const uint8_t* pixels, int output, float* out, int64_t images, int threads) const {
+void GraphEngine::run(const uint8_t* pixels, int output, float* out, int64_t images, int threads,
+                      double* seconds) const {
   if (images == 0) return;
   auto arena = lend(static_cast<int>(std::min<int64_t>(images, kImages)));
   std::vector<uint8_t*> values;
@@ -301,7 +303,10 @@ void GraphEngine::run(const uint8_t* pixels, int output, float* out, int64_t ima
   for (int64_t first = 0; first < images; first += kImages) {
     const int here = static_cast<int>(std::min<int64_t>(kImages, images - first));
     values[0] = const_cast<uint8_t*>(pixels + first * given);
-    for (const auto& step : steps_) step->run({values.data(), here, threads, aligned(arena->scratch.get())});
+    for (size_t i = 0; i < steps_.size(); ++i) {
+      const Clock clock(seconds ? seconds + i : nullptr);
+      steps_[i]->run({values.data(), here, threads, aligned(arena->scratch.get())});
+    }
     std::memcpy(out + first * made, values[output], static_cast<size_t>(here * made) * 4);
   }
   std::lock_guard lock(mutex_);

@@ -59,7 +59,9 @@ class GraphEngine final : public AnyEngine {
   int64_t arena_bytes() const override { return slot_bytes() + scratch_bytes(1); }
 
   // Reals of the value `output`, `[images][values]`. From several threads at once, if need be.
-  void run(const uint8_t* pixels, int output, float* out, int64_t images, int threads) const;
+  // Adds what each step takes to `seconds`, unless null.
+  void run(const uint8_t* pixels, int output, float* out, int64_t images, int threads, double* seconds = nullptr) const;
+  int steps() const { return static_cast<int>(steps_.size()); }
 
  private:
   struct Spot {

@@ -131,7 +131,8 @@ struct Isa {
   void (*pack_block)(const uint32_t* rows, int channels, int words, uint8_t* block);
   void (*count)(const BitTile& tile);
   // In place of mismatches: bit c of bits[position][c / 32] says whether those of channel c are at most
-  // most[position][c]. Positions as in `mismatches`, whose memory it may use.
+  // most[position][c], of which whole words are read; bits beyond the blocks mean nothing. Positions as in
+  // `mismatches`, whose memory it may use.
   void (*count_bits)(const BitTile& tile, const int32_t* const* most, uint32_t (*bits)[kTileWords]);
   // dots[c] = base - 2 * mismatches[c] (+ 2 * padded[c] unless null), in place, for `channels`, a multiple of 16.
   void (*dots)(int32_t* mismatches, int32_t base, const int32_t* padded, int channels);

@@ -72,8 +72,7 @@ int64_t Frame::bit_bytes(int planes) const {
   const Shape sums = window.over(input, outputs);
   const int64_t overlaps =
       int64_t{std::min(sums.height, 2 * window.pad_y + 1)} * std::min(sums.width, 2 * window.pad_x + 1);
-  const int64_t tables =
-      (4 * whole(here, groups == 1 ? kTileChannels : 16) + 16) * overlaps + 4 * (int64_t{sums.height} + sums.width);
+  const int64_t tables = (4 * whole(here, 16) + 16) * overlaps + 4 * (int64_t{sums.height} + sums.width);
   const int64_t passing = planes * here * row + 4 * (int64_t{window.kernel_y} + 1) * (window.kernel_x + 1);
   return groups * (planes * whole(here, kBitLanes) * row + tables + kGroupBytes) + passing;
 }
