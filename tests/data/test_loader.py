@@ -142,7 +142,7 @@ def test_a_position_of_an_older_version_is_in_batches():
 
 def test_another_global_batch_is_refused_with_what_to_type():
     resumed = loader(batch_size=8, world=2)
-    with pytest.raises(UserError, match=r"started with 8 samples per step.*now they are 16 .*--data.global_batch 8"):
+    with pytest.raises(UserError, match=r"started with 8 samples per step.*now there are 16 .*--data.global_batch 8"):
         resumed.load_state_dict(loader(batch_size=8).state_dict())
 
 

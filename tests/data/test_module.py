@@ -181,7 +181,7 @@ def test_a_hold_out_is_stratified_disjoint_and_the_same_for_every_seed(tree, tmp
         ({"workers": -1}, r"workers is -1\. Expected 0 or more"),
         ({"holdout": 1.0}, r"holdout is 1\.0\. Expected the share"),
         ({"std": (1, 0, 1)}, r"std is \(1, 0, 1\)\. Expected three positive numbers"),
-        ({"backend": "dali"}, "no backend called dali. Expected auto, ffcv or folder"),
+        ({"backend": "dali"}, "no backend named dali. Expected auto, ffcv or folder"),
     ],
 )
 def test_senseless_options_are_refused(tmp_path, options, message):
@@ -303,7 +303,7 @@ def test_a_run_resumed_in_lightning_with_another_batch_size_takes_the_same_steps
 def test_an_older_checkpoint_does_not_go_on_with_a_global_batch_that_it_did_not_note(tree, tmp_path):
     module = data(tree, tmp_path, global_batch=16)
     module.load_state_dict({"epoch": 0, "position": 3})
-    with pytest.raises(UserError, match=r"of an older version.*without data.global_batch"):
+    with pytest.raises(UserError, match=r"from an older version.*without data.global_batch"):
         module.train_dataloader()
 
 

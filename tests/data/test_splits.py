@@ -119,7 +119,7 @@ def test_the_hash_is_the_same_where_a_mac_has_decomposed_the_classes(tree, tmp_p
 def test_a_class_in_both_forms_is_refused(tree):
     for name in (COMPOSED, DECOMPOSED):
         shutil.copytree(tree / "train/a", tree / "train" / name)
-    with pytest.raises(UserError, match=rf"train has two folders called {COMPOSED}"):
+    with pytest.raises(UserError, match=rf"train has two folders named {COMPOSED}"):
         splits.find(tree)
 
 
@@ -148,14 +148,14 @@ def test_the_hash_of_a_listing_is_the_same_as_before_names_could_be_no_text(tree
 @pytest.mark.parametrize("target", [".", "..", "../..", "../../.."])
 def test_a_link_to_a_folder_that_holds_it_is_refused_by_name(tree, target):
     (tree / "train/a/loop").symlink_to(target)
-    with pytest.raises(UserError, match=r"a/loop links to .*, a folder that it lies in.*Remove the link"):
+    with pytest.raises(UserError, match=r"a/loop links to .*, a folder that contains it.*Remove the link"):
         splits.find(tree)
 
 
 def test_a_link_to_a_folder_within_the_class_that_holds_it_is_refused_too(tree):
     (tree / "train/a/inner/deep").mkdir(parents=True)
     (tree / "train/a/inner/deep/loop").symlink_to(tree / "train/a/inner")
-    with pytest.raises(UserError, match=r"deep/loop links to .*inner, a folder that it lies in"):
+    with pytest.raises(UserError, match=r"deep/loop links to .*inner, a folder that contains it"):
         splits.find(tree)
 
 

@@ -57,7 +57,7 @@ def test_a_border_of_ones_is_signs_in_training_and_in_evaluation(padding, stride
     for mode in (True, False):
         assert torch.equal(layer.train(mode)(x), plain.train(mode)(framed))
     assert "padding_mode='ones'" in repr(layer)
-    with pytest.raises(UserError, match=r"inputs of DoReFa are no signs"):
+    with pytest.raises(UserError, match=r"DoReFa does not turn inputs into -1 and \+1"):
         BinaryConv2d(4, 4, 3, padding=1, padding_mode="ones", binarizer=DoReFa)
 
 

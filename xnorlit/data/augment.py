@@ -24,7 +24,7 @@ PLACEMENT = np.dtype(
         ("width", "<i4"),
         ("down", "<i4"),  # ... then the window moves by this much over the padded result ...
         ("right", "<i4"),
-        ("flip", "<i4"),  # ... and is mirrored left to right when 1
+        ("flip", "<i4"),  # ... and is mirrored left to right if this is 1
     ],
     align=True,
 )
@@ -47,11 +47,11 @@ class Draws(NamedTuple):
     indices: NDArray[np.int64]
 
     def uniform(self, draw: int) -> NDArray[np.float64]:
-        """Number `draw` of each sample, of [0, 1), float64 [N]."""
+        """Number `draw` of each sample, uniform in [0, 1), float64 [N]."""
         return counter.uniform(self.key, self.indices, draw)
 
     def integer(self, draw: int, count: NDArray[np.int64] | int) -> NDArray[np.int64]:
-        """Number `draw` of each sample, of 0..count-1, int64 [N]."""
+        """Number `draw` of each sample, uniform in 0..count-1, int64 [N]."""
         return (self.uniform(draw) * count).astype(np.int64)
 
 
@@ -59,16 +59,16 @@ class Crop(ABC):
     """Fills the box and shift of placements; a new crop is one subclass."""
 
     reflect: bool = False
-    """Fills the outside of a shifted image: with its mirror image, or zeros."""
+    """Whether the outside of a shifted image is filled with its mirror image instead of zeros."""
 
     @abstractmethod
     def place(self, rows: NDArray[np.void], draws: Draws, sizes: Sizes) -> None:
-        """Writes top, left, height and width, and down and right where the window moves.
+        """Writes top, left, height and width, and also down and right if the window moves.
 
         Args:
-            rows: `PLACEMENT` [N], zero but for `index`.
-            draws: Random numbers of these samples; draw 0 is the flip's.
-            sizes: Of the source images.
+            rows: `PLACEMENT` [N], zero except `index`.
+            draws: Random numbers of these samples; draw 0 is for the flip.
+            sizes: Sizes of the source images.
         """
 
 
@@ -78,7 +78,7 @@ class CentreCrop(Crop):
 
     Args:
         ratio: Side of the box over the shorter side; 224/256 = 0.875 reads "resize the shorter side to 256, cut 224".
-        squash: Take `ratio` of both sides instead, so that the aspect is not kept ("resize to 256 x 256, cut 227").
+        squash: Take `ratio` of both sides instead, which changes the aspect ratio ("resize to 256 x 256, cut 227").
     """
 
     ratio: float = 1.0
@@ -99,7 +99,7 @@ class RandomCrop(Crop):
 
     Args:
         ratio: Side of the box over the shorter side; 224/256 = 0.875 reads "resize the shorter side to 256, cut 224".
-        squash: Take `ratio` of both sides instead, so that the aspect is not kept ("resize to 256 x 256, cut 227").
+        squash: Take `ratio` of both sides instead, which changes the aspect ratio ("resize to 256 x 256, cut 227").
     """
 
     ratio: float = 0.875
@@ -119,7 +119,7 @@ class PadCrop(Crop):
     """The whole image, moved by up to `padding` pixels each way: the usual crop of 32-pixel images.
 
     Args:
-        padding: In pixels of the result.
+        padding: Largest shift, in pixels of the result.
         reflect: Fill with the image's mirror image instead of zeros.
     """
 
@@ -128,7 +128,7 @@ class PadCrop(Crop):
 
     def __post_init__(self) -> None:
         if self.padding < 0:
-            raise UserError(f"{self} pads by a negative number. Expected the largest shift in pixels, 0 or more.")
+            raise UserError(f"{self} has a negative padding. Expected the largest shift in pixels, 0 or more.")
 
     def place(self, rows: NDArray[np.void], draws: Draws, sizes: Sizes) -> None:
         """Writes the central square and a shift of [-padding, padding] each way."""
@@ -210,8 +210,8 @@ class View:
 
         Args:
             indices: Positions of samples.
-            epoch: Counted from 0.
-            sizes: Of these samples' source images.
+            epoch: Number of the epoch, from 0.
+            sizes: Sizes of these samples' source images.
         """
         draws = Draws(counter.key(self.seed, epoch, _PURPOSE), indices)
         rows = np.zeros(len(indices), PLACEMENT)

@@ -1,4 +1,4 @@
-"""Chooses the reader of a split: from memory, its files, or a .beton through FFCV; and states why."""
+"""Chooses the reader of a split (memory, files, or a .beton through FFCV) and states the reason."""
 
 import hashlib
 import math
@@ -22,9 +22,9 @@ from xnorlit.errors import UserError
 
 Name = Literal["auto", "ffcv", "folder"]
 
-# Sets of one image size below this are kept in memory: no decoding, no workers.
+# Sets of one image size below this limit are kept in memory, without decoding and workers.
 MEMORY_LIMIT = 1 << 30
-_SMALL = 64  # images up to this size are stored raw: JPEG would blur them and save little
+_SMALL = 64  # images up to this size are stored raw, because JPEG would blur them and save little
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Choice:
 def choose(
     source: Source, requested: Name, views: dict[str, View], batch_size: int, workers: int, cache: Path
 ) -> Choice:
-    """Opens each split of `views` with the requested backend, or the one that suits it.
+    """Opens each split of `views` with the requested or a suitable backend.
 
     Args:
         source: The data set.
-        requested: "auto" keeps generated and downloaded sets in memory and reads folders through FFCV; without FFCV it
-            reads them into memory if they fit, else file by file.
+        requested: `auto` keeps generated and downloaded sets in memory and reads folders through FFCV. Without FFCV it
+        reads folders into memory if they fit, otherwise file by file.
         views: The view of each split; other splits are not opened.
-        batch_size: Per process.
+        batch_size: Samples per batch and process.
         workers: Decoding threads or processes.
         cache: Folder for prepared .beton files.
     """
@@ -83,7 +83,7 @@ def choose(
         return Choice("folder", reason, readers, {split: part.listing for split, part in parts.items()})
     from xnorlit.data.folder import FolderReader
 
-    reason = "as asked" if requested == "folder" else f"FFCV is missing: {missing}"
+    reason = "as requested" if requested == "folder" else f"FFCV is missing: {missing}"
     trees = [part for part in {id(part): part for part in parts.values()}.values() if isinstance(part, ImageFiles)]
     _refuse_unreadable(trees, cache, max(1, workers))
     files = {id(part): FolderReader(part, workers) for part in trees}
@@ -100,7 +100,7 @@ def ffcv_missing() -> str | None:
         ImportError,
         OSError,
         AttributeError,
-    ) as error:  # not installed; a library is missing; numba's API has moved
+    ) as error:  # not installed, a library is missing, or numba's API has changed
         return str(error).splitlines()[0] if str(error) else type(error).__name__
     return None
 
@@ -108,7 +108,7 @@ def ffcv_missing() -> str | None:
 def _beton_needs_ffcv(part: BetonFile, why: str) -> UserError:
     return UserError(
         f"{part.beton.path} is a .beton, and {why}. Install FFCV with `pip install 'xnorlit[ffcv]'` and choose backend "
-        "auto or ffcv, or pass the image folder it was made of."
+        "auto or ffcv, or pass the image folder that it was made from."
     )
 
 
@@ -136,7 +136,7 @@ def _prepared(
     why: str,
 ) -> Choice:
     storage = storage_for(next(iter(views.values())).size)
-    # All splits of the source, each once, so that a run with a hold-out finds what a run without one prepared.
+    # All splits of the source, each once, so that runs with and without a hold-out share the prepared files.
     distinct = {id(part): split for split, part in reversed(source.splits.items())}
     images = {split: source.splits[split] for split in reversed(distinct.values())}
     folder = cache / "prepared" / f"{source.name}-{_key(images, storage)}"
@@ -167,10 +167,10 @@ def _ffcv(parts: dict[str, Split], views: dict[str, View], batch_size: int, work
 
 
 def _refuse_unreadable(trees: list[ImageFiles], cache: Path, threads: int) -> None:
-    """Decodes each picture once and remembers that it is readable, so that unreadable ones are named before training.
+    """Decodes each picture once, so that unreadable ones are reported before training, and remembers the result.
 
     Raises:
-        UserError: Some are unreadable.
+        UserError: Some pictures are unreadable.
     """
     digest = hashlib.sha256()
     for files in trees:
@@ -190,7 +190,7 @@ def _refuse_unreadable(trees: list[ImageFiles], cache: Path, threads: int) -> No
     if bad:
         listed = "\n".join(f"  {error}" for error in bad[:5])
         raise UserError(f"{len(bad):,} of {total:,} pictures cannot be read:\n{listed}")
-    with suppress(OSError), atomic.path(note) as made:  # With a read-only cache, the check is repeated next time.
+    with suppress(OSError), atomic.path(note) as made:  # With a read-only cache, the next run repeats the check.
         made.touch()
 
 
@@ -203,7 +203,7 @@ def _unreadable(files: ImageFiles, index: int) -> UnreadableImageError | None:
 
 
 def storage_for(size: int) -> Storage:
-    """How to store a set for pictures of `size` pixels: shorter side 256 for 224, JPEG above 64 pixels."""
+    """How to store a set for pictures of `size` pixels: a shorter side of 256 for 224, JPEG above 64 pixels."""
     return Storage(shorter_side=math.ceil(size * 8 / 7), jpeg=0.0 if size <= _SMALL else 1.0)
 
 
@@ -217,7 +217,7 @@ def _key(parts: dict[str, Split], storage: Storage) -> str:
 
 
 def _add_files(digest: Any, files: ImageFiles) -> None:
-    """Adds sizes and times of a split's files: names alone would not reveal replaced files."""
+    """Adds sizes and times of a split's files, because names alone would not reveal replaced files."""
     for index in range(len(files.listing)):
         path = files.path(index)
         try:

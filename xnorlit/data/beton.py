@@ -137,7 +137,7 @@ def _broken(path: Path, why: str) -> UserError:
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes that this user may still write on the file system of a folder, or of its nearest existing parent."""
+    """Bytes that this user can still write to the file system of a folder, or of its nearest existing parent."""
     folder = folder.absolute()
     while not folder.exists():
         folder = folder.parent

@@ -1,4 +1,4 @@
-"""Writes .beton files in one process, so that equal inputs give equal bytes.
+"""Writes .beton files in one process; equal inputs give equal bytes.
 
 FFCV's own writer hangs when a worker raises, leaves processes and shared memory behind when interrupted, and orders its
 pages at random. Here threads encode (Pillow releases the interpreter's lock) and one loop writes.
@@ -32,7 +32,7 @@ def write(path: Path, samples: Iterable[Encoded], limit: int) -> int:
     Args:
         path: New file; the header is written last, so an interrupted file is not mistaken for a complete one.
         samples: In the order of the listing.
-        limit: Room left for the metadata.
+        limit: Largest number of samples, for which space for metadata is reserved.
 
     Raises:
         UserError: A stored image is larger than a page.
@@ -51,7 +51,7 @@ def write(path: Path, samples: Iterable[Encoded], limit: int) -> int:
                     f"page of {PAGE_BYTES >> 20} MiB. Store it smaller (--shorter-side) or as JPEG (--jpeg 1)."
                 )
             if pointer // PAGE_BYTES != (pointer + size - 1) // PAGE_BYTES:
-                pointer = _aligned(pointer)  # an image lies in one page
+                pointer = _aligned(pointer)  # an image must lie within one page
                 file.seek(pointer)
             file.write(sample.data)
             rows[count - 1] = ((sample.mode, sample.width, sample.height, pointer), sample.label)

@@ -30,7 +30,7 @@ def bits(key: int, index: ArrayLike, draw: ArrayLike = 0) -> NDArray[np.uint64]:
     Args:
         key: From `key`.
         index: Numbers of samples, not negative.
-        draw: Which of a sample's numbers, not negative.
+        draw: Number of the draw for a sample, not negative.
     """
     golden = np.uint64(_GOLDEN)
     one = np.uint64(1)
@@ -41,7 +41,7 @@ def bits(key: int, index: ArrayLike, draw: ArrayLike = 0) -> NDArray[np.uint64]:
 def uniform(
     key: int, index: ArrayLike, draw: ArrayLike = 0, low: float = 0.0, high: float = 1.0
 ) -> NDArray[np.float64]:
-    """Uniform numbers of [low, high), one for each (key, index, draw)."""
+    """Uniform numbers in [low, high), one for each (key, index, draw)."""
     unit = (bits(key, index, draw) >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return low + (high - low) * unit
 
@@ -52,7 +52,7 @@ def normal(key: int, index: ArrayLike, draw: ArrayLike = 0) -> NDArray[np.float6
 
 
 def normal_pairs(key: int, index: ArrayLike, draw: ArrayLike = 0) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Two independent standard normal numbers for each (key, index, draw): half the hashes where many are needed."""
+    """Two independent standard normal numbers for each (key, index, draw), with half the hashes."""
     return _box_muller(bits(key, index, draw), np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Named sets that torchvision downloads, with its progress bars and checksums."""
+"""Downloads named sets with torchvision's progress bars and checksums."""
 
 import tarfile
 from collections.abc import Iterator
@@ -43,14 +43,14 @@ def imagenette(root: Path) -> Path:
 
 @contextmanager
 def safely(name: str, root: Path) -> Iterator[None]:
-    """Download and unpack an archive, without writing outside its folder.
+    """Guards a download: an archive may not write outside its folder.
 
     Args:
         name: Name of the set, for messages.
         root: Target folder.
 
     Raises:
-        UserError: It could not be downloaded, or its archive would leave its folder.
+        UserError: The set could not be downloaded, or its archive would write outside its folder.
     """
     before = getattr(tarfile.TarFile, "extraction_filter", None)
     tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)

@@ -46,7 +46,7 @@ with _torch_threads_kept():  # importing ffcv sets torch's thread count to 1
     from ffcv.pipeline.compiler import Compiler
     from ffcv.pipeline.state import State
 
-import numba  # noqa: E402, after FFCV, which brings it: where both are missing, FFCV is named
+import numba  # noqa: E402, after FFCV, which installs it: if both are missing, the error names FFCV
 
 
 def _set_numba_threads(cls: type[Compiler], threads: int) -> None:
@@ -54,8 +54,8 @@ def _set_numba_threads(cls: type[Compiler], threads: int) -> None:
     numba.set_num_threads(threads)
 
 
-# FFCV's own also sets torch's thread count: in the caller, and later in its worker thread, where restoring it
-# afterwards would be a race. Ours leaves torch alone.
+# FFCV's own version also sets torch's thread count, in the caller and later in its worker thread, where restoring it
+# would be a race. Ours does not change torch.
 Compiler.set_num_threads = classmethod(_set_numba_threads)
 
 _POLL_SECONDS = 0.2
@@ -66,7 +66,7 @@ class FfcvReader:
 
     Args:
         beton: A checked file.
-        batch_size: Samples that are decoded together, whatever the size of a batch.
+        batch_size: Samples that are decoded together, independent of the batch size.
         size: Height and width of the pictures.
         reflect: Whether a shifted window shows the mirror image outside the image, instead of zeros.
         workers: Threads that decode; at most the number of cores.
@@ -81,7 +81,7 @@ class FfcvReader:
             batch_size,
             num_workers=max(1, min(workers, cores(), numba.config.NUMBA_NUM_THREADS)),
             os_cache=True,
-            seed=0,  # unused: the order is ours; without it FFCV draws one from numpy's global generator
+            seed=0,  # unused, because the order is ours; without it FFCV draws one from numpy's global generator
             pipelines={"image": [_Decoder(size, reflect)], "label": None},
             drop_last=False,
         )
@@ -114,13 +114,13 @@ class FfcvReader:
         self._refuse_changed()
 
     def _refuse_changed(self) -> None:
-        """Sees to it that the file is the one that was opened: its tables are in memory and its pixels are not."""
+        """Refuses a file that changed since it was opened: its tables are in memory, but its pixels are not."""
         now = stamp(self.beton.path)
         if now != self._stamp:
             what = "was removed" if now is None else "has changed"
             raise UserError(
-                f"{self.beton.path} {what} while it was being read, so that pictures and labels may no longer belong "
-                "together. Restore it, then the same command with --run.resume auto goes on from the last checkpoint."
+                f"{self.beton.path} {what} while it was being read, so pictures and labels may no longer match. "
+                "Restore it, then continue from the last checkpoint: the same command with --run.resume auto."
             )
 
     def _damaged(self, index: int) -> UserError:
@@ -158,7 +158,7 @@ class _Pass(EpochIterator):
             return pictures, status
 
     def finish(self) -> None:
-        """Stop the thread after its current batch, and wait for it.
+        """Stops the thread after its current batch and waits for it.
 
         The thread ends by putting a sentinel into a queue that may be full, so the queue is emptied meanwhile.
         """
@@ -186,7 +186,7 @@ class _Decoder(SimpleRGBImageDecoder):
         return replace(previous_state, jit_mode=True, shape=shape, dtype=dtype), queries
 
     def generate_code(self) -> Callable[..., Any]:
-        """A thin wrapper of the kernel, because FFCV compiles it again for every Loader."""
+        """A thin wrapper of the kernel, because FFCV compiles this code again for every Loader."""
         kernel, reflect = _kernel(parallel=Compiler.num_threads > 1), self.reflect
 
         def decode(rows, memory, metadata, storage_state):

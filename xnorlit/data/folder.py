@@ -1,4 +1,4 @@
-"""Backend without FFCV: image files read by Pillow in torch's DataLoader workers, or once into memory."""
+"""Backend without FFCV: Pillow reads image files in torch's DataLoader workers, or once into memory."""
 
 import errno
 from collections.abc import Generator, Iterator, Sequence
@@ -17,17 +17,17 @@ from xnorlit.data.reader import as_tensor
 from xnorlit.data.tree import ImageFiles
 from xnorlit.errors import UserError
 
-_LOOKED_AT = 32  # files whose headers decide whether to try reading all into memory
+_LOOKED_AT = 32  # files whose headers decide whether to try reading everything into memory
 
 
 class FolderReader:
-    """Image files, decoded in each epoch.
+    """Reads image files, which are decoded in each epoch.
 
     Worker processes live for the whole run. They have no state, because a request contains its epoch and its samples.
 
     Args:
         files: The split.
-        workers: Processes that decode; 0 for this one.
+        workers: Number of decoding processes; 0 decodes in this process.
     """
 
     def __init__(self, files: ImageFiles, workers: int) -> None:
@@ -44,7 +44,7 @@ class FolderReader:
             yield as_tensor(answer)
 
     def _begun(self, loader: DataLoader) -> Iterator[NDArray[np.uint8] | UserError]:
-        """The loader's iterator, with which its worker processes start."""
+        """The loader's iterator; creating it starts the worker processes."""
         try:
             return iter(loader)
         except OSError as error:
@@ -86,7 +86,7 @@ class _Pictures(Dataset):
                 row = view.place(np.array([position]), epoch, sizes)[0]
                 picture[:] = pixels.render(image, row, view.size, view.crop.reflect)
         except UserError as error:
-            return error  # torch would wrap its message into a traceback
+            return error  # if raised, torch would wrap its message into a traceback
         return out
 
 
@@ -99,8 +99,8 @@ def read_all(files: ImageFiles, limit: int, threads: int) -> NDArray[np.uint8] |
 
     Args:
         files: The split.
-        limit: In bytes.
-        threads: Decoding threads.
+        limit: Limit in bytes.
+        threads: Number of decoding threads.
     """
     count = len(files.listing)
     first = files.shape(0)

@@ -1,4 +1,4 @@
-"""ImageNet's flat validation folder: 50,000 files whose classes are in a file of the devkit, or in a mapping.
+"""ImageNet's flat validation folder: 50,000 files whose classes are in a file of the devkit or in a mapping.
 
 Accepted formats, each with the class as a synset such as n01440764:
 
@@ -34,13 +34,13 @@ _SYNSET = re.compile(r"n\d{8}")
 
 
 def scan_flat(folder: Path, classes: tuple[str, ...], labels_file: Path | None, around: Path) -> ImageFiles:
-    """Scan a flat validation folder; listing and hash are those of the layout with class folders.
+    """Scans a flat validation folder; its listing and hash equal those of the layout with class folders.
 
     Args:
         folder: The images.
         classes: Classes of the training split, which must include all synsets.
         labels_file: The ground truth or mapping; None to search for it.
-        around: Root of the data set, where it is searched.
+        around: Root of the data set, which is searched for the file.
 
     Raises:
         UserError: There is no such file, or it does not fit the images or the classes.

@@ -25,19 +25,19 @@ class Batch(NamedTuple):
     indices: Tensor
     """int64 [N], positions in the split's listing: the same in every epoch, for any workers and backend."""
     weight: float = 1.0
-    """Factor on the mean training loss; not 1 only where a step's samples divide unevenly, see `order.Division`."""
+    """Factor of the mean training loss; 1 unless a step's samples divide unevenly, see `order.Division`."""
     copies: int = 1
-    """Processes that read these same samples: all of them in a last step that is too small to be divided, else 1."""
+    """Number of processes that read the same samples: all in a last step that is too small to divide, otherwise 1."""
 
 
 class Samples(NamedTuple):
-    """A split as a loader needs it."""
+    """The parts of a split that a loader needs."""
 
     reader: Reader
     labels: NDArray[np.int64]
     """int64 [N], by position in the split's listing."""
     members: NDArray[np.int64]
-    """int64 [N], the reader's position of each sample: not 0..N-1 where a part of the reader's samples is held out."""
+    """int64 [N], each sample's position in the reader: not 0..N-1 if some of the reader's samples are held out."""
 
 
 class BatchLoader:
@@ -50,14 +50,14 @@ class BatchLoader:
     Args:
         samples: The split.
         view: Its crop, flip and size.
-        batch_size: Samples of a batch in this process.
-        shuffle: A training loader: order by (seed, epoch), each step's samples divided over all processes. Otherwise
-            listing order, each sample in exactly one process.
-        rank: This process.
+        batch_size: Samples per batch in this process.
+        shuffle: Whether this is a training loader: the order follows (seed, epoch), and each step's samples are divided
+        over all processes. Otherwise the listing's order applies, and exactly one process reads each sample.
+        rank: Number of this process.
         world: Number of processes.
-        global_batch: Samples of an optimizer step over all processes; `batch_size * world` unless given.
-        pending: Number of yielded batches that are still in work. A run that stops within a step resumes with the first
-            batch of that step.
+        global_batch: Samples per optimizer step over all processes; default: `batch_size * world`.
+        pending: Number of yielded batches that are not finished yet. A run that stops within a step resumes with the
+            first batch of that step.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class BatchLoader:
         division = self.division
         if state.get("global_batch", division.global_batch) != division.global_batch:
             raise UserError(
-                f"the run was started with {state['global_batch']} samples per step, over all processes; now they "
+                f"the run was started with {state['global_batch']} samples per step over all processes, now there "
                 f"are {division.global_batch} ({self.world} processes). Resume it with --data.global_batch "
                 f"{state['global_batch']}; the devices, the nodes and data.batch_size may change."
             )

@@ -15,7 +15,7 @@ from xnorlit.data.reader import as_tensor
 class MemoryReader:
     """Images of one size in memory.
 
-    It needs no workers: to crop and mirror 64 images of 32 pixels takes about a hundredth of a training step.
+    It needs no workers: cropping and mirroring 64 images of 32 pixels takes about a hundredth of a training step.
 
     Args:
         images: uint8 [N, H, W, 3].

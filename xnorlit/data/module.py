@@ -21,7 +21,7 @@ from xnorlit.edge.names import at_home
 from xnorlit.edge.processes import cores
 from xnorlit.errors import UserError
 
-_SMALL = 64  # pixels; up to this size the crops of CIFAR, above those of ImageNet
+_SMALL = 64  # pixels; images up to this size get the crops of CIFAR, larger ones those of ImageNet
 _SPLITS = ("train", "val", "test")
 
 
@@ -44,7 +44,7 @@ class ImageData(pl.LightningDataModule):
             trainer.accumulate_grad_batches.
         workers: Decoding threads or processes; default: the cores, shared among the processes of this machine.
         train_crop: PadCrop (the default up to 64 pixels), ResizedCrop (above), RandomCrop or CentreCrop.
-        val_crop: Default: CentreCrop of the whole image up to 64 pixels, of 224/256 of the shorter side above.
+        val_crop: Default: CentreCrop, of the whole image up to 64 pixels and of 224/256 of the shorter side above.
         flip: Mirror half of the training pictures left to right.
         seed: Seed of the order and the augmentation; the images of `synthetic` do not depend on it.
         holdout: Share of train, equal for each class, to hold out and use as val instead of the val split.
@@ -86,7 +86,7 @@ class ImageData(pl.LightningDataModule):
         if not 0 <= holdout < 1:
             raise UserError(f"holdout is {holdout}. Expected the share of train to hold out: 0 (none) to less than 1.")
         if backend not in ("auto", "ffcv", "folder"):
-            raise UserError(f"There is no backend called {backend}. Expected auto, ffcv or folder.")
+            raise UserError(f"there is no backend named {backend}. Expected auto, ffcv or folder.")
         if std is not None and min(std) <= 0:
             raise UserError(f"std is {std}. Expected three positive numbers in 0..255 units, or 1 for no scaling.")
         small = image_size <= _SMALL
@@ -118,8 +118,8 @@ class ImageData(pl.LightningDataModule):
         if self._resume_at:
             if "sample" not in self._resume_at and self.global_batch is not None:
                 raise UserError(
-                    "the checkpoint is of an older version, which did not note how many samples a step had. Resume it "
-                    "with the devices and the batch size it was begun with, and without data.global_batch."
+                    "the checkpoint is from an older version, which did not record the samples per step. Resume it "
+                    "with the devices and the batch size that it was started with, and without data.global_batch."
                 )
             loader.load_state_dict(self._resume_at)
             self._resume_at = {}
@@ -145,7 +145,7 @@ class ImageData(pl.LightningDataModule):
         self._resume_at = state_dict
 
     def recount(self, checkpoint: dict[str, Any]) -> None:
-        """Convert the batch counts of the current epoch to those of this process.
+        """Converts the batch counts of the current epoch to those of this process.
 
         Lightning counts batches of one process, which depend on the devices and on batch_size.
 
@@ -176,7 +176,8 @@ class ImageData(pl.LightningDataModule):
         """The first augmented batches of the training split; does not advance the training loader.
 
         Args:
-            images: Least number of pictures over all processes, if there are as many. Batches are uint8 `(N, 3, S, S)`.
+            images: Minimum number of pictures over all processes, if there are that many. Batches are uint8
+                `(N, 3, S, S)`.
         """
         loader = self._loader("train")
         with closing(iter(loader)) as batches:
@@ -196,7 +197,7 @@ class ImageData(pl.LightningDataModule):
 
         Args:
             split: train, val or test.
-            most: How many; all of the split where it has fewer.
+            most: Maximum number of images.
         """
         self._open()
         samples = self._samples[split]
@@ -207,7 +208,7 @@ class ImageData(pl.LightningDataModule):
             return np.concatenate([batch.permute(0, 2, 3, 1).numpy() for batch in pictures])
 
     def count(self, split: str) -> int:
-        """How many samples a split has.
+        """Number of samples of a split.
 
         Args:
             split: train, val or test.
@@ -225,9 +226,9 @@ class ImageData(pl.LightningDataModule):
         return self._listings[split].sha256
 
     def content(self, split: str) -> str:
-        """A hash that changes when a split's files do and their names do not; empty for built-in sets.
+        """A hash that changes if a split's files change under the same names; empty for built-in sets.
 
-        Of image files it is taken over their sizes, because times differ between copies and reading all is slow.
+        For image files it covers their sizes, because times differ between copies and reading all files is slow.
 
         Args:
             split: train, val or test.
@@ -269,7 +270,7 @@ class ImageData(pl.LightningDataModule):
         if accumulate not in (1, division.accumulate):
             raise UserError(
                 f"trainer.accumulate_grad_batches is {accumulate}, but a data.global_batch of {self.global_batch} over "
-                f"{world} processes with data.batch_size {self.batch_size} takes {division.accumulate}. Leave it out."
+                f"{world} processes with data.batch_size {self.batch_size} requires {division.accumulate}. Omit it."
             )
         return division
 
@@ -312,7 +313,7 @@ class ImageData(pl.LightningDataModule):
         self._listings[split], self._samples[split] = listing, samples
 
     def _hold_out(self) -> None:
-        # The same for every seed of a run: seeds repeat a training, they do not change what is measured.
+        # Equal for all seeds: a seed repeats a training and must not change what is measured.
         whole, samples = self._listings["train"], self._samples["train"]
         kept, out = held_out(whole.labels, self.holdout, counter.key(5))
         for split, members in (("train", kept), ("val", out)):

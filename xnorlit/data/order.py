@@ -14,7 +14,7 @@ _PURPOSE = 1  # keeps the order's numbers apart from the augmentation's
 
 
 def permutation(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The order of `count` samples in an epoch: the argsort of one hash per sample.
+    """The order of samples in an epoch: the argsort of one hash per sample.
 
     Args:
         count: Number of samples.
@@ -39,35 +39,36 @@ def steps(count: int, global_batch: int) -> int:
 
 
 class Portion(NamedTuple):
-    """What one process reads at once."""
+    """The samples that one process reads at once."""
 
     samples: NDArray[np.int64]
     weight: float
-    """Factor on the mean loss of these samples, with which the gradient is the mean over the whole global batch."""
+    """Factor of the mean loss of these samples that makes the gradient the mean over the whole global batch."""
     copies: int = 1
-    """Processes that read these same samples."""
+    """Number of processes that read the same samples."""
 
 
 @dataclass(frozen=True)
 class Division:
-    """How the samples of one optimizer step are divided: in time, then over the processes.
+    """Divides the samples of one optimizer step, first in time, then over the processes.
 
-    The order of an epoch is cut by the global batch, so neither the number of processes nor what fits into one of them
-    decides which samples make up a step, the last and smaller one included. A step's samples are cut into
-    `accumulate` parts of sizes that differ by at most one, one part after the other; of each part, process r of w
-    reads every w-th sample from the r-th on. Process r weighs its mean loss over n samples by `n w k / L`, for k parts
-    and L samples in the step: the mean over processes (DDP) and over k parts (Lightning) is then the mean over L.
+    The order of an epoch is cut into global batches, so the samples of a step, including a smaller last one, do not
+    depend on the number of processes or on their memory. A step's samples are cut into `accumulate` consecutive parts
+    whose sizes differ by at most one. In each part, process r of w reads every w-th sample, starting with the r-th.
+    Process r weighs its mean loss over n samples by `n w k / L`, for k parts and L samples in the step: the mean over
+    processes (DDP) and over k parts (Lightning) is then the mean over L.
 
-    A part too small to give each process two samples (one if `batch_size` is 1), which only an epoch's last step has,
-    is read whole by every process: batch norm takes no variance of one sample, and DDP needs all processes in a step.
+    Only an epoch's last step may have a part that is too small to give each process two samples (one if `batch_size`
+    is 1). Every process reads such a part whole, because batch norm cannot take a variance of one sample and DDP needs
+    all processes in a step.
 
     Args:
         global_batch: Samples of one step, over all processes.
-        batch_size: Samples that one process takes at once; one or two more where the division leaves a rest.
+        batch_size: Samples that one process takes at once; one or two more if the division leaves a remainder.
         world: Number of processes.
 
     Raises:
-        UserError: There are more processes than the global batch feeds.
+        UserError: The global batch is too small for the number of processes.
     """
 
     global_batch: int
@@ -87,14 +88,14 @@ class Division:
 
     @property
     def accumulate(self) -> int:
-        """Parts of a full step, of which each process sums up the gradients."""
+        """Number of parts of a full step, over which each process sums the gradients."""
         return min(-(-self.global_batch // (self.batch_size * self.world)), self.global_batch // self._least)
 
     def parts(self, samples: int) -> int:
-        """Parts of a step.
+        """Number of parts of a step.
 
         Args:
-            samples: Of this step: `global_batch`, or fewer in an epoch's last one.
+            samples: Samples of the step: `global_batch`, or fewer in an epoch's last step.
         """
         if samples == self.global_batch:
             return self.accumulate
@@ -112,12 +113,12 @@ class Division:
         return (number - 1) * self.accumulate + self.parts(last) if number else 0
 
     def portions(self, order: NDArray[np.int64], rank: int, first: int = 0) -> Iterator[Portion]:
-        """What a process reads in an epoch, batch by batch.
+        """The batches that a process reads in an epoch.
 
         Args:
             order: The epoch's samples, the same on every process.
             rank: The process, 0..world-1.
-            first: Step to begin with.
+            first: Number of the first step.
         """
         for number in range(first, steps(len(order), self.global_batch)):
             step = order[number * self.global_batch : (number + 1) * self.global_batch]
@@ -130,13 +131,13 @@ class Division:
 
 
 def share(order: NDArray[np.int64], rank: int, world: int, batch_size: int) -> list[NDArray[np.int64]]:
-    """The batches of an order that one process validates: every sample is in exactly one batch of one process.
+    """The batches that one process validates; every sample is in exactly one batch of one process.
 
     Args:
-        order: The same on every process.
-        rank: This process, 0..world-1, which takes every `world`-th sample from the `rank`-th on.
+        order: The order, the same on every process.
+        rank: This process, 0..world-1, which takes every `world`-th sample, starting with the `rank`-th.
         world: Number of processes.
-        batch_size: Samples in a batch; the last may have fewer.
+        batch_size: Samples per batch; the last one may have fewer.
     """
     mine = order[rank::world]
     return [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]

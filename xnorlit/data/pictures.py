@@ -1,6 +1,6 @@
-"""From a picture's file to the pixels that validation shows a network: upright 8-bit RGB, the central box, resized.
+"""Turns a picture's file into the pixels of validation: upright 8-bit RGB, cut to the central box, resized.
 
-The data module, the page and `xnorlit classify` share it; it needs Pillow and numpy alone.
+The data module, the page and `xnorlit classify` share this code, which needs only Pillow and numpy.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", 
 
 _WIDE_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
-# What a NAS, an archive made on a Mac and a recycle bin keep beside pictures: copies and thumbnails under their names.
+# Folders in which a NAS, a Mac's archives and a recycle bin keep copies and thumbnails under the pictures' names.
 _NOT_PICTURES = frozenset({"@eadir", "@recycle", "#recycle", "#snapshot", "__macosx", "$recycle.bin", "lost+found"})
 
 _ORIENTATION = 0x0112
@@ -40,32 +40,32 @@ Box = tuple[int, int, int, int]
 
 
 class UnreadableImageError(UserError):
-    """A file that was listed as an image and could not be decoded whole.
+    """A file that is listed as an image but could not be decoded completely.
 
     Attributes:
-        reason: Why, without the file's name.
+        reason: The reason, without the file's name.
     """
 
     reason: str = ""
 
 
 def is_image(name: str) -> bool:
-    """True of a name that ends like an image's and is not hidden."""
+    """Whether a name has an image's suffix and is not hidden."""
     return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
 
 
 def is_folder_of_pictures(name: str) -> bool:
-    """Whether a folder of that name is looked into: not a hidden one, and none that a system keeps for itself."""
+    """Whether a folder of that name may hold pictures: it is neither hidden nor one of a system's own folders."""
     return not name.startswith(".") and name.casefold() not in _NOT_PICTURES
 
 
 def class_folders(folder: Path) -> dict[str, str]:
     """The class and the name of each folder of pictures in a folder, sorted by class.
 
-    A class is called as its folder in composed characters (NFC): a Mac may store one name decomposed.
+    A class has the name of its folder in composed characters (NFC), because a Mac may store a name decomposed.
 
     Raises:
-        UserError: A name is not UTF-8, or two folders are one class.
+        UserError: A name is not UTF-8, or two folders belong to one class.
     """
     found: dict[str, str] = {}
     for entry in os.scandir(folder):
@@ -76,15 +76,15 @@ def class_folders(folder: Path) -> dict[str, str]:
             raise UserError(f"the name of the folder {entry.path} is not UTF-8. Rename it: it names a class.")
         if name in found:
             raise UserError(
-                f"{folder} has two folders called {name}, one in composed and one in decomposed Unicode characters. "
-                "Put their pictures into one."
+                f"{folder} has two folders named {name}, one in composed and one in decomposed Unicode characters. "
+                "Move their pictures into one of them."
             )
         found[name] = entry.name
     return dict(sorted(found.items()))
 
 
 def is_text(name: str) -> bool:
-    """Whether a name is Unicode text; Python hands out one whose bytes are no UTF-8 with surrogates in it."""
+    """Whether a name is Unicode text; Python returns a name that is not UTF-8 with surrogates in it."""
     return not any("\ud800" <= char <= "\udfff" for char in name)
 
 
@@ -93,8 +93,8 @@ def listing_sha256(classes: Sequence[str], names: Iterable[str], labels: Iterabl
 
     Args:
         classes: Class names, by label.
-        names: One per sample; bytes of a file's name that are no UTF-8 count as they are on disk.
-        labels: One per sample.
+        names: A name per sample; bytes of a file's name that are not UTF-8 are hashed as they are on disk.
+        labels: A label per sample.
     """
     digest = hashlib.sha256("\0".join(classes).encode())
     for name, label in zip(names, labels, strict=True):
@@ -103,11 +103,11 @@ def listing_sha256(classes: Sequence[str], names: Iterable[str], labels: Iterabl
 
 
 def names_below(folder: Path, prefix: str) -> Iterator[str]:
-    """`PREFIX/name` of each image at any depth below a folder, in no order; `is_folder_of_pictures` says which folders.
+    """`PREFIX/name` of each image at any depth below a folder, unordered; `is_folder_of_pictures` selects the folders.
 
     Args:
-        folder: To look into.
-        prefix: What it is called in the names.
+        folder: Folder to search.
+        prefix: Its name in the results.
 
     Raises:
         UserError: A link leads back to a folder that it lies in.
@@ -125,8 +125,8 @@ def _names_below(folder: Path, prefix: str, above: set[tuple[int, int]]) -> Iter
             inner = _identity(entry)
             if inner in above:
                 raise UserError(
-                    f"{entry.path} links to {Path(entry.path).resolve()}, a folder that it lies in, so its pictures "
-                    "would have no end. Remove the link."
+                    f"{entry.path} links to {Path(entry.path).resolve()}, a folder that contains it, so the search "
+                    "would never end. Remove the link."
                 )
             yield from _names_below(Path(entry.path), name, above | {inner})
         elif is_image(entry.name):
@@ -148,27 +148,27 @@ def _identity(folder: Path | os.DirEntry) -> tuple[int, int]:
 def read_rgb(path: Path, *, coarse: bool = False) -> Image.Image:
     """An image file as 8-bit RGB, turned upright as its EXIF orientation says.
 
-    Grey becomes three equal channels, CMYK is converted, 16 bits are scaled (not clipped) to 8, and what is
-    transparent shows white. Metadata that makes no sense is passed over, as every viewer does.
+    Grey becomes three equal channels, CMYK is converted, 16 bits are scaled (not clipped) to 8, and transparent pixels
+    become white. Invalid metadata is ignored, as in every viewer.
 
     Args:
         path: The file.
-        coarse: Decode a JPEG at an eighth of its size, which tells as well whether it can be read.
+        coarse: Decode a JPEG at an eighth of its size, which suffices to find out whether it can be read.
 
     Raises:
         UnreadableImageError: The file is missing, not an image, or cut short.
     """
     try:
         if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
-            raise ValueError("it is a pipe, socket or device, not a file")  # Opening a pipe would wait for ever.
+            raise ValueError("it is a pipe, socket or device, not a file")  # Opening a pipe would wait forever.
         with Image.open(path) as image:
             if coarse:
                 image.draft(None, (1, 1))
             return to_rgb(image)
-    except Exception as error:  # Pillow's format plug-ins raise nearly everything on broken files.
+    except Exception as error:  # Pillow's format plug-ins raise almost any exception on broken files.
         found = UnreadableImageError(
             f"{path} cannot be read as an image: {_reason(error)}. "
-            "Mend or remove it, or leave such files out with `xnorlit prepare --skip-bad`."
+            "Repair or remove it, or skip such files with `xnorlit prepare --skip-bad`."
         )
         found.reason = _reason(error)
         raise found from error
@@ -181,10 +181,10 @@ def _reason(error: Exception) -> str:
 
 
 def orientation(image: Image.Image) -> int:
-    """How an opened image is stored, 1 to 8 as EXIF counts; 1, upright, where its metadata is silent or broken."""
+    """EXIF orientation of an opened image, 1 to 8; 1 (upright) if its metadata is missing or broken."""
     try:
         said = image.getexif().get(_ORIENTATION)
-    except Exception:  # struct.error, SyntaxError, TypeError, ...: whatever the bytes make of it
+    except Exception:  # struct.error, SyntaxError, TypeError and others, depending on the bytes
         return 1
     return int(float(said)) if isinstance(said, Real) and said in _UPRIGHT else 1
 
@@ -192,12 +192,12 @@ def orientation(image: Image.Image) -> int:
 def to_rgb(image: Image.Image) -> Image.Image:
     """An opened image as 8-bit RGB, upright; see `read_rgb`."""
     image.load()
-    turn = _UPRIGHT.get(orientation(image))  # Pillow turns a TIFF itself when it loads it, and says so.
+    turn = _UPRIGHT.get(orientation(image))  # Pillow itself turns a TIFF when it loads it, and updates the metadata.
     if turn is not None:
         image = image.transpose(turn)
     if image.mode in _WIDE_GREY:
         grey = np.asarray(image).astype(np.float64)
-        # Mode I holds what a 16-bit file had; a file that used 8 bits only is left alone.
+        # Mode I holds the values of a 16-bit file; a file that used only 8 bits is not scaled.
         scale = 255 / 65535 if image.mode != "I" or grey.max() > 255 else 1
         image = Image.fromarray(np.round(np.clip(grey * scale, 0, 255)).astype(np.uint8))
     if image.mode == "F":
@@ -213,8 +213,8 @@ def central(heights: NDArray[np.int64], widths: NDArray[np.int64], ratio: float,
     """The middle of images of these sizes: top, left, height and width of the box, int64 [4, N].
 
     Args:
-        heights: In pixels, int64 [N].
-        widths: In pixels, int64 [N].
+        heights: Heights in pixels, int64 [N].
+        widths: Widths in pixels, int64 [N].
         ratio: Side of the box over the shorter side.
         squash: Take `ratio` of both sides instead.
     """
@@ -223,7 +223,7 @@ def central(heights: NDArray[np.int64], widths: NDArray[np.int64], ratio: float,
 
 
 def part(heights: NDArray[np.int64], widths: NDArray[np.int64], ratio: float, squash: bool) -> NDArray[np.int64]:
-    """Height and width of a box of relative size, int64 [2, N]; arguments as of `central`."""
+    """Height and width of a box of relative size, int64 [2, N]; see `central` for the arguments."""
     shorter = np.minimum(heights, widths)
     sides = np.stack([heights, widths] if squash else [shorter, shorter])
     return np.maximum(1, np.round(ratio * sides)).astype(np.int64)
@@ -234,17 +234,17 @@ def cut(image: Image.Image, box: Box, size: int) -> Image.Image:
     if box != (0, 0, *image.size):
         image = image.crop(box)
     if image.size != (size, size):
-        # After the cut: with Pillow's own `box` the filter would reach over the box's edges.
+        # Resized after the cut, because with Pillow's own `box` the filter would read beyond the edges.
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     return image
 
 
 def as_validated(path: Path, size: int, ratio: float, squash: bool) -> NDArray[np.uint8]:
-    """A picture as validation with a central crop shows it, uint8 [size, size, 3].
+    """A picture as in validation with a central crop, uint8 [size, size, 3].
 
     Args:
         path: Its file.
-        size: In pixels.
+        size: Size in pixels.
         ratio: See `central`.
         squash: See `central`.
 

@@ -1,4 +1,4 @@
-"""From an image and its placement to a training picture."""
+"""Renders a training picture from an image and its placement."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ def render(image: Image.Image, row: np.void, size: int, reflect: bool) -> NDArra
     Args:
         image: RGB.
         row: One element of `augment.PLACEMENT`.
-        size: In pixels.
+        size: Size in pixels.
         reflect: Fill outside the image with the mirror image instead of zeros.
     """
     left, top, height, width = (int(row[name]) for name in ("left", "top", "height", "width"))
@@ -22,10 +22,10 @@ def render(image: Image.Image, row: np.void, size: int, reflect: bool) -> NDArra
 
 
 def shift(pictures: NDArray[np.uint8], rows: NDArray[np.void], reflect: bool) -> NDArray[np.uint8]:
-    """Moves the window over each padded picture and mirrors it, uint8 [N, size, size, 3] to the same.
+    """Moves the window over each padded picture and mirrors it; uint8 [N, size, size, 3] before and after.
 
     Args:
-        pictures: The boxes, already at their size.
+        pictures: The boxes, already resized.
         rows: `augment.PLACEMENT` [N]; only down, right and flip are read.
         reflect: Fill outside with the mirror image instead of zeros.
     """

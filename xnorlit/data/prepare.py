@@ -1,4 +1,4 @@
-"""From image files to .beton files that load fast: decode once, store at the size that training needs."""
+"""Converts image files to .beton files that load fast: decodes once, stores at the size that training needs."""
 
 import errno
 import shlex
@@ -77,7 +77,7 @@ def prepare(
         longest_side: Resize larger images so that their longer side has this many pixels.
         jpeg: Share of the images to store as JPEG, 0 to 1; the rest as raw pixels: ten times larger, twice as fast.
         quality: JPEG quality, 1 to 100.
-        val_labels: File with the classes of a flat validation folder, if it is not found automatically.
+        val_labels: File with the classes of a flat validation folder; default: search for it.
         skip_bad: Skip unreadable files, and list and count them in the sidecar, instead of stopping at the first.
         workers: Decoding and encoding threads; 0 takes all cores.
         overwrite: Replace .beton files of other images or options.
@@ -88,7 +88,7 @@ def prepare(
     storage = Storage(shorter_side, longest_side, jpeg, quality)
     found = splits.find(Path(src), val_labels)
     if found["val"] is found.get("test"):
-        say(f"{src} has no val/: val.beton is made from test/")
+        say(f"{src} has no val/, so val.beton is made from test/")
     done = write_splits(
         {split: found[split] for split in ("train", "val")},
         Path(dst),
@@ -121,7 +121,7 @@ def write_splits(
 
     Args:
         images: The splits.
-        dst: Folder; made when missing.
+        dst: Folder; created if missing.
         storage: How images are stored.
         source: Name of the set, for the sidecar.
         skip_bad: Leave unreadable images out instead of stopping.
@@ -136,7 +136,7 @@ def write_splits(
     try:
         with _space_errors(dst), ExitStack() as outputs:
             _check_space(images, dst, storage)
-            # Exits in reverse order: the sidecars, without which a .beton is not used, are renamed last.
+            # Contexts exit in reverse order, so the sidecars are renamed last; a .beton is not used without one.
             sidecars = {split: outputs.enter_context(atomic.path(dst / f"{split}.beton.json")) for split in images}
             betons = {split: outputs.enter_context(atomic.path(dst / f"{split}.beton")) for split in images}
             written = {}
@@ -182,7 +182,7 @@ def _write(
             elif skipped is not None:
                 skipped.append((index, str(result.__cause__) or result.reason))
 
-    with closing(kept()) as encoded:  # stops the threads at once when writing fails
+    with closing(kept()) as encoded:  # stops the threads at once if writing fails
         beton_writer.write(path, encoded, len(listing))
 
 
@@ -190,9 +190,9 @@ def in_order(function: Callable, count: int, threads: int) -> Iterator:
     """function(0), function(1), ... computed ahead by threads; leaving early cancels the rest.
 
     Args:
-        function: Of a position.
-        count: How many positions there are.
-        threads: That compute.
+        function: Function of a position.
+        count: Number of positions.
+        threads: Number of threads.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
     waiting: deque[Future] = deque()
@@ -263,7 +263,7 @@ def _check_space(images: dict[str, Images], dst: Path, storage: Storage) -> None
             try:
                 sizes.append(len(storage.encode(part.open(index), int(index))[3]))
             except UnreadableImageError:
-                continue  # it is met again in its turn and handled as the options say
+                continue  # handled later, when its turn comes
         needed += round(count * float(np.mean(sizes or [0]))) + count * 48 + beton.PAGE_BYTES
     free = beton.free_bytes(dst)
     if needed > free:

@@ -21,12 +21,12 @@ class Reader(Protocol):
 
         Args:
             batches: Positions of samples, one array per batch.
-            view: Decides crops and flips.
-            epoch: Counted from 0.
+            view: Crops and flips.
+            epoch: Number of the epoch, from 0.
         """
         ...
 
 
 def as_tensor(pictures: NDArray[np.uint8]) -> Tensor:
-    """[N, H, W, 3] pixels as an [N, 3, H, W] tensor of the same storage, which is what channels_last means."""
+    """[N, H, W, 3] pixels as an [N, 3, H, W] tensor on the same storage, that is, in channels_last format."""
     return torch.from_numpy(pictures).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""The JSON beside a .beton: data that the format cannot hold, and a hash of the file."""
+"""The JSON file beside a .beton: data that the format cannot hold, and a hash of the file."""
 
 import hashlib
 import json
@@ -28,15 +28,15 @@ class Sidecar:
     counts: dict[str, int]
     samples: int
     listing_sha256: str
-    """Of the samples that were stored."""
+    """Hash of the stored samples."""
     source_listing_sha256: str
-    """Of all samples, including skipped ones."""
+    """Hash of all samples, including skipped ones."""
     beton_sha256: str
     beton_bytes: int
     options: dict[str, Any]
     source: str
     skipped: list[dict[str, str]] = field(default_factory=list)
-    """Name and reason of each unreadable file that was left out."""
+    """Name and reason of each unreadable file that was skipped."""
     format: int = FORMAT
 
 
@@ -54,7 +54,7 @@ def load(beton: Path) -> Sidecar:
     """The sidecar of a .beton.
 
     Raises:
-        UserError: It is missing or is no sidecar.
+        UserError: It is missing or is not a sidecar.
     """
     path = path_of(beton)
     if not path.exists():
@@ -86,7 +86,7 @@ def _sidecar(fields: Fields) -> Sidecar:
 
 
 def listing(beton: Beton, sidecar: Sidecar) -> Listing:
-    """The listing of a .beton, which has the hash of the names instead of the names."""
+    """The listing of a .beton; it has the hash of the names instead of the names."""
     return Listing(tuple(sidecar.classes), (), beton.labels, sidecar.listing_sha256)
 
 
@@ -102,8 +102,8 @@ def file_sha256(path: Path) -> str:
 def verify(path: Path, *, pixels: bool = True) -> tuple[Beton, Sidecar]:
     """Opens a .beton and checks it against its sidecar.
 
-    The whole file is hashed once. The result is stored beside it and valid while size and modification time are the
-    same.
+    The whole file is hashed once. The result is stored beside it and stays valid while size and modification time are
+    unchanged.
 
     Args:
         path: The .beton.
@@ -150,7 +150,7 @@ def _note(path: Path) -> Path:
 
 
 def stamp(path: Path) -> tuple[int, int] | None:
-    """Size and time of a file, which change with its content; None where it is gone."""
+    """Size and time of a file, which change with its content; None if it is gone."""
     try:
         status = path.stat()
     except FileNotFoundError:

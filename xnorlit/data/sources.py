@@ -37,7 +37,7 @@ class ImageArray:
 
     Args:
         listing: Names, labels, classes.
-        make: Gives uint8 [N, H, W, 3].
+        make: Makes the images, uint8 [N, H, W, 3].
     """
 
     listing: Listing
@@ -65,10 +65,10 @@ Split = ImageArray | ImageFiles | BetonFile
 
 
 def content(split: Split) -> str:
-    """A hash of the sizes of a split's files, or of the pixels of a .beton; empty for images that are made here.
+    """A hash of the sizes of a split's files, or of the pixels of a .beton; empty for generated images.
 
     Args:
-        split: Any.
+        split: The split.
     """
     if isinstance(split, ImageArray):
         return ""
@@ -95,19 +95,19 @@ class Source:
 
 @dataclass(frozen=True)
 class Named:
-    """An image set that has a name: all that is known about it, also before it is here.
+    """Everything known about an image set with a name, also before it is downloaded.
 
     Attributes:
-        load: Its splits, downloaded if they are not there, from the folder of the named sets, the size of generated
+        load: Loads its splits, downloading them if necessary, given the folder of the named sets, the size of generated
             images, and whether val is needed.
         counts: Images of each split.
-        sizes: Smallest and largest (height, width), by area; None where the images themselves tell.
-        classes: By label; empty where its folders tell.
-        wnids: The class folders that are named by a number of WordNet, such as n01440764, and what each one shows.
-        mean: Of each channel, 0 to 255.
-        std: Of each channel, 0 to 255.
-        recipe: The recipe made for it and for folders of its classes; chosen by the size of the images where empty.
-        licence: What is known about the rights to its images; empty where nothing is.
+        sizes: Smallest and largest (height, width), by area; None if they must be read from the images.
+        classes: Classes by label; empty if its folders name them.
+        wnids: Class folders named by a WordNet number, such as n01440764, and what each one shows.
+        mean: Mean of each channel, 0 to 255.
+        std: Standard deviation of each channel, 0 to 255.
+        recipe: The recipe for it and for folders with its classes; if empty, the size of the images decides.
+        licence: What is known about the rights to its images; empty if nothing is known.
         note: A remark about its splits, for the printed line.
     """
 
@@ -124,19 +124,19 @@ class Named:
 
 
 def readable(classes: Iterable[str]) -> tuple[str, ...]:
-    """The names of classes, those of `Named.wnids` in words: "tench" for "n01440764"; to be shown, never compared.
+    """Class names for display only, never for comparison: "tench" for "n01440764", from `Named.wnids`.
 
     Args:
-        classes: As the folders are named.
+        classes: Names of the class folders.
     """
     return tuple(_WORDS.get(name, name) for name in classes)
 
 
 def recipe_for(classes: Iterable[str]) -> str | None:
-    """The recipe of the named set that has these classes, however their folders are written; None if there is none.
+    """The recipe of the named set with these classes, in any spelling of their folders; None if there is none.
 
     Args:
-        classes: As the folders are named.
+        classes: Names of the class folders.
     """
     seen = {_plain(name) for name in readable(classes)}
     for named in NAMED.values():
@@ -151,11 +151,11 @@ def find(source: str, root: Path, *, image_size: int, need_val: bool = True) -> 
     Args:
         source: A name of `NAMED`, a folder tree, a folder with .beton files, or a train.beton.
         root: Folder of the named sets, which are downloaded there.
-        image_size: Of the synthetic images.
+        image_size: Size of the synthetic images.
         need_val: False if a part of train will be held out.
 
     Raises:
-        UserError: There is nothing of that name, or it is not an image set.
+        UserError: Nothing has that name, or it is not an image set.
     """
     if named := NAMED.get(source):
         found, kind = named.load(root, image_size, need_val), "synthetic" if source == "synthetic" else "named"
@@ -177,7 +177,7 @@ def find(source: str, root: Path, *, image_size: int, need_val: bool = True) -> 
 
 def _tree(path: Path, need_val: bool) -> Source:
     found = splits.find(path, need_val=need_val)
-    note = "val is test/: there is no val/" if found.get("val") is found.get("test", ()) else ""
+    note = "val is test/, because there is no val/" if found.get("val") is found.get("test", ()) else ""
     return Source(path.resolve().name, "tree", dict(found), note=note)
 
 
@@ -195,9 +195,9 @@ def _betons(path: Path, need_val: bool) -> Source:
     for split, names in classes.items():
         if names != classes["train"]:
             raise UserError(
-                f"{paths[split]} has other classes than {train}. Expected two files of the same `xnorlit prepare`."
+                f"{paths[split]} has other classes than {train}. Expected two files from the same `xnorlit prepare`."
             )
-    note = "val is test.beton: there is no val.beton" if paths.get("val") == paths.get("test", ()) else ""
+    note = "val is test.beton, because there is no val.beton" if paths.get("val") == paths.get("test", ()) else ""
     return Source(folder.resolve().name, "beton", found, note=note)
 
 

@@ -1,4 +1,4 @@
-"""Find the splits of a folder: which subfolders are train, val and test."""
+"""Finds the splits of a folder: which subfolders are train, val and test."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from xnorlit.data.pictures import class_folders
 from xnorlit.data.tree import ImageFiles
 from xnorlit.errors import UserError
 
-# Where the folders are within common downloads, such as Kaggle's ImageNet.
+# Where common downloads, such as Kaggle's ImageNet, have these folders.
 NESTED = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
 
 
@@ -17,8 +17,8 @@ def find(root: Path, val_labels: Path | None = None, *, need_val: bool = True) -
     Without val/, test/ serves as both.
 
     Args:
-        root: Holds train/ and val/ or test/.
-        val_labels: Classes of a flat validation folder; searched for when None.
+        root: Folder with train/ and val/ or test/.
+        val_labels: Classes of a flat validation folder; default: search for it.
         need_val: False if a part of train will be held out.
 
     Raises:

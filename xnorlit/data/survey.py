@@ -16,7 +16,7 @@ class Probe:
     """The result of a survey.
 
     Args:
-        name: Of the set.
+        name: Name of the set.
         kind: "synthetic", "named", "tree" or "beton".
         shorter_side: Median over a sample of training images, in pixels.
         sizes: Smallest and largest (height, width) of the sample, by area.
@@ -33,11 +33,11 @@ class Probe:
 
 
 def probe(source: str, root: Path = Path("data")) -> Probe:
-    """Read the names of an image set and the headers of some images; downloads nothing.
+    """Reads the names of an image set and the headers of some images; downloads nothing.
 
     Args:
         source: A named set, a folder tree or .beton files.
-        root: Where the named sets are.
+        root: Folder of the named sets.
 
     Raises:
         UserError: There is no such set, or it cannot be trained on.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xnorlit.data import counter
 
-Array = NDArray[np.floating]  # float32 wherever it is large
+Array = NDArray[np.floating]  # float32 if it is large
 
 SILHOUETTES = ("disc", "square", "triangle", "flower", "cross")
 SURFACES = ("striped", "checked")
@@ -36,7 +36,7 @@ def generate(count: int, size: int = 32, seed: int = 0, start: int = 0) -> NDArr
     Args:
         count: Number of images.
         size: Height and width in pixels.
-        seed: One per split.
+        seed: Seed; each split has its own.
         start: Index of the first image.
     """
     images = np.empty((count, size, size, 3), np.uint8)
@@ -179,13 +179,13 @@ def _lit(draw: _Draws, image: Array, size: int) -> NDArray[np.uint8]:
 
 
 def _field(draw: _Draws, cells: int, size: int) -> Array:
-    """A smooth random field of [0, 1], [N, size, size]: control points of U(0, 1), smoothstep between them."""
+    """A smooth random field in [0, 1], [N, size, size]: control points from U(0, 1), smoothstep between them."""
     points = draw.uniform(count=(cells + 1) ** 2).reshape(-1, cells + 1, cells + 1)
     place = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * (cells / size)
     cell = place.astype(np.int64)
     part = place - cell
     part = part * part * (3 - 2 * part)
-    # Separable, so two small matrix products instead of four gathers of full size.
+    # Separable: two small matrix products instead of four gathers of full size.
     weights = np.zeros((size, cells + 1), np.float32)
     weights[np.arange(size), cell] = 1 - part
     weights[np.arange(size), cell + 1] = part
@@ -199,7 +199,7 @@ def _over(image: Array, colour: Array, cover: Array, where: NDArray[np.bool_] | 
 
 
 def _rgb(hue: Array, saturation: Array, value: Array) -> Array:
-    """HSV of [0, 1] as RGB, [..., 3]."""
+    """HSV in [0, 1] as RGB, [..., 3]."""
     sector = np.mod(np.array([5, 3, 1], np.float32) + 6 * hue[..., None], 6)
     ramp = np.clip(np.minimum(sector, 4 - sector), 0, 1)
     return value[..., None] * (1 - saturation[..., None] * ramp)
