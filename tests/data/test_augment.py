@@ -50,16 +50,48 @@ def test_boxes_lie_within_their_images_down_to_one_pixel(crop):
     ("make", "message"),
     [
         (lambda: CentreCrop(0), "ratio of more than 0 and at most 1"),
+        (lambda: RandomCrop(0), "ratio of more than 0 and at most 1"),
         (lambda: RandomCrop(1.1), "does not lie within the image"),
         (lambda: PadCrop(-1), "has a negative padding"),
         (lambda: ResizedCrop(area=(0.5, 0.1)), "allows no box"),
+        (lambda: ResizedCrop(area=(0, 1)), "allows no box"),
+        (lambda: ResizedCrop(area=(0.5, 1.1)), "allows no box"),
         (lambda: ResizedCrop(aspect=(0, 1)), "allows no box"),
+        (lambda: ResizedCrop(aspect=(2, 1)), "allows no box"),
         (lambda: View(PadCrop(8), flip=True, size=8), "moves the image out of its 8 pixels"),
     ],
 )
 def test_crops_that_show_nothing_are_refused(make, message):
     with pytest.raises(UserError, match=message):
         make()
+
+
+def test_crops_at_their_bounds_are_taken():
+    assert CentreCrop(1).ratio == RandomCrop(1).ratio == 1
+    assert PadCrop(0).padding == 0
+    assert ResizedCrop(area=(1, 1), aspect=(1, 1)).area == (1, 1)
+    assert View(PadCrop(7), flip=True, size=8).size == 8
+
+
+@pytest.mark.parametrize("side", ["height", "width"])
+def test_a_box_as_long_as_its_image_is_drawn_and_lies_anywhere_along_the_other_side(side):
+    """Half of 10 x 20 pixels, as a square: 10 x 10, which the fall-back would put in the middle."""
+    short, long = np.full(500, 10), np.full(500, 20)
+    crop = ResizedCrop(area=(0.5, 0.5), aspect=(1, 1))
+    rows = View(crop, False, 8).place(np.arange(500), 0, Sizes(*((short, long) if side == "height" else (long, short))))
+    assert set(rows["height"]) == set(rows["width"]) == {10}
+    assert set(rows["top" if side == "height" else "left"]) == {0}
+    assert set(rows["left" if side == "height" else "top"]) == set(range(11))
+
+
+def test_no_box_of_a_thin_image_is_empty():
+    """A third of a pixel rounds to none on one side, and to one on the other."""
+    for height, width in ((1, 1), (1, 4), (4, 1), (2, 9), (9, 2)):
+        image = Sizes(np.full(COUNT, height), np.full(COUNT, width))
+        rows = View(ResizedCrop(area=(0.05, 0.3), aspect=(0.3, 3)), False, 8).place(np.arange(COUNT), 0, image)
+        assert min(rows["height"].min(), rows["width"].min()) == 1
+        assert (rows["top"] + rows["height"] <= height).all()
+        assert (rows["left"] + rows["width"] <= width).all()
 
 
 def test_half_of_the_samples_are_mirrored_when_asked_and_none_otherwise():

@@ -118,6 +118,28 @@ def test_a_run_does_not_go_on_with_other_classes(home, capsys, change):
     assert "the checkpoint was trained on 3 classes" in said or "images are not those" in said
 
 
+@pytest.mark.ffcv
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_run_does_not_go_on_with_another_beton_of_the_same_names(home, capsys, split):
+    pytest.importorskip("ffcv")
+    line = [*FIT, "--run.pair=b", "--run.resume=auto", "--data.source=betons", "--data.backend=ffcv"]
+    run = home / "runs/e/b/xnor/seed-0"
+    assert main(["prepare", "photos", "betons"]) == 0
+    assert main(line) == 0
+    (run / "summary.json").unlink()  # as if it had been killed in the last second
+    (home / "betons").rename(home / "former")
+    picture = next((home / "photos" / split).rglob("*.png"))
+    Image.new("RGB", (16, 16), (9, 9, 9)).save(picture)
+    assert main(["prepare", "photos", "betons"]) == 0
+    assert f"the {split} images are not those that the run was begun with" in refused(capsys, *line)
+    (home / "betons" / "train.beton.json").unlink()
+    assert "has no sidecar" in refused(capsys, *line)
+    shutil.rmtree(home / "betons")
+    (home / "former").rename(home / "betons")
+    assert main(line) == 0
+    assert (run / "summary.json").is_file()
+
+
 def test_a_run_whose_images_are_as_they_were_goes_on(home):
     killed_in_the_last_second(home)
     assert main([*FIT, "--run.resume=true"]) == 0
