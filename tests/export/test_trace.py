@@ -1,6 +1,7 @@
 """A module that is a chain of what the engine knows packs to its own evaluation; anything else is refused by name."""
 
 import copy
+import inspect
 import subprocess
 import sys
 import textwrap
@@ -199,11 +200,36 @@ def chain(*more, normalize=()):
     return nn.Sequential(*normalize, *layers, *more, nn.MaxPool2d(6), nn.Flatten(), nn.Linear(72, 5))
 
 
-def test_a_layer_that_is_called_twice_is_two_of_the_packed_network():
-    shared, norm = BinaryConv2d(8, 8, 3, padding=1, binarizer="XNOR"), nn.BatchNorm2d(8)
-    model = unkind(chain(norm, shared, norm, shared))
+class Twice(nn.Module):
+    """Calls one of its layers twice."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.stem, self.norm, self.relu = nn.Conv2d(3, 8, 3, padding=1), BatchNorm2d(8), nn.ReLU()
+        self.layer = {
+            "binary": lambda: BinaryConv2d(8, 8, 3, padding=1, binarizer="XNOR"),
+            "real": lambda: nn.Conv2d(8, 8, 3, padding=1),
+            "none": nn.Identity,
+        }[kind]()
+        self.fc = nn.Linear(72, 5)
+
+    def forward(self, x):
+        x = self.relu(self.layer(self.norm(self.relu(self.stem(x)))))
+        x = self.relu(self.layer(self.norm(x)))
+        return self.fc(nn.functional.max_pool2d(x, 6).flatten(1))
+
+
+@pytest.mark.parametrize("kind", ["binary", "real"])
+def test_a_layer_that_is_called_twice_is_refused_by_its_name_and_the_line_of_the_second_call(kind):
+    line = inspect.getsourcelines(Twice.forward)[1] + 2
+    told = rf"layer cannot be packed: it is called a second time \(.*test_trace.py:{line}\).*; make a layer for each"
+    with pytest.raises(UserError, match=told):
+        pack(Twice(kind).eval(), **OPTIONS)
+
+
+def test_what_has_no_sums_may_be_called_twice():
+    model = unkind(Twice("none"))
     packed = pack(model, **OPTIONS)
-    assert len({layer.name for layer in packed.graph.layers}) == 5
     with torch.no_grad():
         logits = model(normalised(pixels_for())).numpy()
     np.testing.assert_allclose(PackedNetwork(*packed)(pixels_for()), logits, rtol=1e-4, atol=1e-4)

@@ -42,6 +42,24 @@ def dead_signs(net, x):
     return ran, dead
 
 
+def shares(net, x):
+    """For each binary layer, the share of +1 among the signs that it takes in training."""
+    found = {}
+
+    def look(name):
+        def hook(layer, inputs):
+            found[name] = (layer.binarizer.input_codes(inputs[0]).values > 0).float().mean().item()
+
+        return hook
+
+    for name, module in net.named_modules():
+        if isinstance(module, BinaryLayer):
+            module.register_forward_pre_hook(look(name))
+    with torch.no_grad():
+        net.train()(x)
+    return found
+
+
 def chain(*between, norm=True):
     """A real convolution, what lies between, and a convolution to be made binary."""
     norms = [nn.BatchNorm2d(8)] if norm else []
@@ -104,10 +122,64 @@ def test_no_sign_of_torchvisions_networks_is_dead_and_each_weight_stays(name):
     assert not table.untraced
 
 
+@pytest.mark.parametrize("activation", ["prelu", "hardtanh", "identity"])
+@pytest.mark.parametrize("name", ["resnet18", "alexnet", "vgg11", "squeezenet1_1", "mobilenet_v3_small"])
+def test_every_binary_layer_of_torchvisions_networks_sees_signs_of_both_kinds_on_noise(name, activation):
+    torch.manual_seed(0)
+    net = getattr(torchvision.models, name)(num_classes=10)
+    first = next(name for name, module in net.named_modules() if isinstance(module, nn.Conv2d))
+    binarize_(net, XNOR, skip=[first], activation=activation)
+    found = shares(net, torch.randn(4, 3, 64, 64))
+    assert len(found) > 5
+    assert {layer: share for layer, share in found.items() if not 0.1 < share < 0.91} == {}
+
+
+@pytest.mark.parametrize(
+    ("between", "pooled"),
+    [
+        ([nn.MaxPool2d(2)], True),
+        ([nn.ReLU(), nn.AvgPool2d(2), nn.Dropout()], True),
+        ([nn.MaxPool2d(2), nn.BatchNorm2d(8)], False),
+        ([nn.MaxPool2d(2), nn.Conv2d(8, 8, 1)], False),
+        ([nn.ReLU(), nn.Dropout()], False),
+    ],
+)
+def test_a_norm_is_put_in_front_of_a_sign_that_a_pool_leads_to(between, pooled):
+    last = str(len(between) + 2)
+    for norm in ("pooled", "missing", "keep"):
+        net = chain(*copy.deepcopy(between))
+        table = binarize_(net, "XNOR", skip=["0"], norm=norm)
+        inserted = f"with a norm in front, {last}.norm" in str(table)
+        bare = norm == "missing" and last == "4" and isinstance(between[-1], nn.Conv2d)
+        assert inserted == (pooled and norm != "keep") or bare
+    net = chain(*copy.deepcopy(between))
+    binarize_(net, "BWN", skip=["0"])
+    assert isinstance(net[-1], BinaryConv2d)  # takes no signs
+
+
+def test_a_pool_that_a_function_makes_and_one_of_several_branches_count_too():
+    class Branches(nn.Module):
+        def __init__(self, shortcut):
+            super().__init__()
+            self.shortcut = shortcut
+            self.stem, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+            self.last = nn.Conv2d(8 if shortcut else 16, 8, 3)
+
+        def forward(self, x):
+            x = self.norm(self.stem(x))
+            pooled = F.max_pool2d(x, 3, 1, 1)
+            return self.last(x + pooled if self.shortcut else torch.cat([x, pooled], 1))
+
+    for shortcut in (True, False):
+        net = Branches(shortcut)
+        binarize_(net, "XNOR", skip="stem")
+        assert isinstance(net.last, nn.Sequential) is not shortcut
+
+
 def test_weights_bias_and_names_stay_and_norms_become_steady():
     net = torchvision.models.resnet18()
     before, parameters = copy.deepcopy(net.state_dict()), dict(net.named_parameters())
-    binarize_(net, "XNOR", skip=["conv1", "fc"])
+    binarize_(net, "XNOR", skip=["conv1", "fc"], norm="keep")
     after = net.state_dict()
     assert {key for key in after if "relu" not in key} == set(before)
     assert all(torch.equal(after[key], value) for key, value in before.items())
@@ -132,7 +204,7 @@ def test_with_float_the_converted_network_computes_what_it_did():
 def test_patterns_choose_other_binarizers_and_the_last_match_wins():
     net = torchvision.models.resnet18()
     layers = {"layer4": BWN, "layer4.1.*": ReActNet(shortcut=False), "fc": "BWN"}
-    binarize_(net, XNOR(gradient="paper"), skip="conv1", layers=layers)
+    binarize_(net, XNOR(gradient="paper"), skip="conv1", layers=layers, norm="keep")
     kinds = {name: type(m.binarizer).__name__ for name, m in net.named_modules() if isinstance(m, BinaryLayer)}
     assert kinds["layer1.0.conv1"] == "XNOR"
     assert kinds["layer4.0.conv1"] == kinds["fc"] == "BWN"
@@ -204,14 +276,14 @@ def test_a_forward_that_differs_between_the_modes_is_not_rewritten():
 @pytest.mark.parametrize("kind", [nn.PReLU, nn.Hardtanh, nn.Identity])
 def test_the_activation_ahead_of_a_sign_is_what_was_asked_for(kind):
     net = chain(nn.ReLU(), nn.MaxPool2d(2), nn.Dropout())
-    binarize_(net, XNOR, skip="0", activation=kind.__name__.lower())
+    binarize_(net, XNOR, skip="0", activation=kind.__name__.lower(), norm="keep")
     assert type(net[2]) is kind
     assert dead_signs(net, torch.randn(4, 3, 12, 12))[1] == set()
 
 
 def test_keeping_a_relu_is_refused_where_it_would_kill_a_sign_and_changes_nothing():
     net = torchvision.models.resnet18()
-    with pytest.raises(UserError, match=r"layer1\.0\.conv1: XNOR takes the sign of a ReLU's output"):
+    with pytest.raises(UserError, match=r"layer1\.0\.conv2: XNOR takes the sign of a ReLU's output"):
         binarize_(net, "XNOR", skip=["conv1", "fc"], activation="keep")
     assert not any(isinstance(module, BinaryLayer | BatchNorm2d) for module in net.modules())
 
@@ -259,7 +331,7 @@ def test_a_missing_norm_is_put_in_front_and_keeps_the_relu_alive():
 def test_a_layer_behind_a_norm_gets_no_second_one():
     net = torchvision.models.resnet18()
     before = sum(isinstance(module, nn.BatchNorm2d) for module in net.modules())
-    binarize_(net, "XNOR", skip=["conv1", "fc"], norm="missing")
+    binarize_(net, "XNOR", skip=["conv1", "fc", "layer1.0.conv1"], norm="missing")
     assert sum(isinstance(module, nn.BatchNorm2d) for module in net.modules()) == before
 
 
@@ -412,7 +484,7 @@ def quantised():
         (chain, {"layers": {"9": "BWN"}}, r"'9' in layers matches no layer"),
         (chain, {"skip": ["0", "2"]}, r"leaves no layer"),
         (chain, {"activation": "relu"}, r"activation is 'relu'\. Expected one of 'prelu', 'hardtanh'"),
-        (chain, {"norm": "always"}, r"norm is 'always'\. Expected one of 'keep', 'missing'"),
+        (chain, {"norm": "always"}, r"norm is 'always'\. Expected one of 'pooled', 'keep', 'missing'"),
         (chain, {"binarizer": "XNORR"}, r"no binarizer named 'XNORR'\. Did you mean XNOR\?"),
         (lambda: nn.Conv2d(3, 8, 3), {}, r"was given one layer, Conv2d\. Wrap it in nn\.Sequential"),
         (lambda: nn.Sequential(nn.ReLU()), {}, r"no nn\.Conv2d or nn\.Linear"),
@@ -453,7 +525,7 @@ def test_the_result_trains_exports_and_loads_its_own_state():
 def test_real_layers_of_a_network_with_shortcuts_round_once_and_the_table_says_so():
     net = torchvision.models.resnet18(num_classes=10)
     before = {key: values.clone() for key, values in net.state_dict().items()}
-    table = binarize_(net, "XNOR", skip=["conv1", "fc", "*.downsample"])
+    table = binarize_(net, "XNOR", skip=["conv1", "fc", "*.downsample"], norm="keep")
     kinds = {name: type(net.get_submodule(name)) for name in ("conv1", "layer2.0.downsample.0", "fc", "avgpool")}
     assert list(kinds.values()) == [Conv2d, Conv2d, Linear, AdaptiveAvgPool2d]
     notes = {change.name: change.note for change in table.changes}

@@ -372,7 +372,9 @@ class _Steps:
         name = str(node.target) if node.op == "call_module" else node.name
         refuse(isinstance(form.module, Normalize), name, "it does not read the images; use a batch norm")
         name = self.names.get(form.module, name)
-        # A layer that is called twice becomes two layers of the packed network.
+        if isinstance(form.module, LAYERS):
+            again = f"it is called a second time{_place(node.stack_trace)}, and its weights would be packed twice"
+            refuse(name in self.shapes, name, f"{again}; make a layer for each call")
         name = node.name if name in self.shapes else name
         while name in self.shapes:
             name += "_"

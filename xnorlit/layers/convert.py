@@ -31,7 +31,7 @@ from xnorlit.layers import (
 )
 
 Activation = Literal["prelu", "hardtanh", "identity", "keep"]
-Norm = Literal["keep", "missing"]
+Norm = Literal["pooled", "keep", "missing"]
 STEADY: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm1d: BatchNorm1d, nn.BatchNorm2d: BatchNorm2d}
 PINNED: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv2d: Conv2d,
@@ -90,7 +90,7 @@ def binarize_(
     skip: str | Iterable[str] = (),
     layers: Mapping[str, Binarizer | type[Binarizer] | str] | None = None,
     activation: Activation = "prelu",
-    norm: Norm = "keep",
+    norm: Norm = "pooled",
 ) -> Conversion:
     """Replaces every `nn.Conv2d` and `nn.Linear` of a module with a binary layer, in place.
 
@@ -101,8 +101,12 @@ def binarize_(
 
     After a ReLU every sign is +1. A ReLU that feeds the sign of a binary layer is therefore replaced. torch.fx finds
     it, whether it is a module or a function call in a `forward`. A ReLU module that is used in several places is
-    replaced in all of them. With `norm="missing"`, a layer without a norm between itself and the layer before gets one
-    directly before it. After some training batches such a norm gives the input both signs, so a ReLU before it stays.
+    replaced in all of them.
+
+    After a pool nearly every sign is +1, whatever precedes it: the largest of 3 x 3 values is negative once in 512
+    times. A binary layer that takes the signs of a pool's output therefore gets a norm directly before it, unless one
+    stands between them. With `norm="missing"`, so does each layer without a norm between itself and the layer before.
+    After some training batches such a norm gives the input both signs, so a ReLU before it stays.
 
     Skip the first and the last layer of a network, because binarising them costs much accuracy. Create the optimizer
     afterwards, because activations and norms may add parameters, and call `attach`.
@@ -113,10 +117,11 @@ def binarize_(
         skip: Layers that stay real, by name or pattern (`"layer1.*"`); a module's name means all layers inside it.
         layers: Binarizers for individual layers, by name or pattern; the last match wins.
         activation: What replaces a ReLU before a sign: `"prelu"` (one slope per channel if the number of channels is
-        known, otherwise one slope), `"hardtanh"` or `"identity"`. `"keep"` keeps every ReLU and is refused if a
-        sign would then always be +1.
-        norm: `"keep"` adds no norms; `"missing"` puts one before each binary layer that has none.
-            Such a layer becomes a `Sequential` of `norm` and `layer`.
+            known, otherwise one slope), `"hardtanh"` or `"identity"`. `"keep"` keeps every ReLU and is refused if a
+            sign would then always be +1.
+        norm: `"pooled"` puts a norm before each layer that takes the signs of a pool's output; `"missing"`, before each
+            binary layer that has none, too. Such a layer becomes a `Sequential` of `norm` and `layer`. `"keep"` adds
+            none.
 
     Returns:
         A row for each module that was changed or kept; print it.
@@ -134,6 +139,8 @@ def binarize_(
         16
         >>> net.layer1[0].relu
         PReLU(num_parameters=64)
+        >>> net.layer1[0].conv1.norm  # behind the max pool
+        BatchNorm2d(64, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
     """
     for name, value, known in (("activation", activation, Activation), ("norm", norm, Norm)):
         if value not in known.__args__:
@@ -149,6 +156,8 @@ def binarize_(
         view.refuse_repeated(chosen)
     signed = [name for name, each in chosen.items() if each.signed_input]
     insert = {name for name in chosen if norm == "missing" and _lacks_norm(name, views)}
+    if norm != "keep":
+        insert.update(name for name in signed if _reads_pool(name, views))
     rectifiers = _rectifiers([name for name in signed if name not in insert], views, untraced)
     if rectifiers and activation == "keep":
         layer = next(iter(rectifiers.values())).layer
@@ -324,16 +333,41 @@ RECTIFIERS = {"relu", "relu_", "relu6", "threshold", "threshold_"}
 CLAMPS = {"clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_min_", "hardtanh", "hardtanh_"}
 NEVER_NEGATIVE = {"sigmoid", "hardsigmoid", "softmax", "softplus", "abs", "exp", "square"}
 NEVER_NEGATIVE_MODULES = (nn.Sigmoid, nn.Hardsigmoid, nn.Softmax, nn.Softmax2d, nn.Softplus)
+POOLS = {"max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "lp_pool2d", "mean", "amax"}
+POOL_MODULES = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.LPPool2d)
 PASSING = {
-    *("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "lp_pool2d", "interpolate", "pad"),
+    *POOLS,
     *("dropout", "dropout2d", "feature_dropout", "alpha_dropout", "stochastic_depth", "local_response_norm"),
     *("flatten", "reshape", "view", "view_as", "permute", "transpose", "contiguous", "squeeze", "unsqueeze", "clone"),
-    *("getitem", "chunk", "split", "mean", "amax", "to", "float", "half", "bfloat16", "double", "type_as", "repeat"),
+    *(
+        "interpolate",
+        "pad",
+        "getitem",
+        "chunk",
+        "split",
+        "to",
+        "float",
+        "half",
+        "bfloat16",
+        "double",
+        "type_as",
+        "repeat",
+    ),
     *("expand", "unflatten", "pixel_shuffle", "channel_shuffle", "roll"),
 }
 PASSING_MODULES = (
-    *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.LPPool2d, nn.Dropout, nn.Dropout2d),
-    *(nn.Flatten, nn.Unflatten, nn.Identity, nn.Upsample, nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d),
+    *POOL_MODULES,
+    *(
+        nn.Dropout,
+        nn.Dropout2d,
+        nn.Flatten,
+        nn.Unflatten,
+        nn.Identity,
+        nn.Upsample,
+        nn.ZeroPad2d,
+        nn.ReflectionPad2d,
+        nn.ReplicationPad2d,
+    ),
     *(nn.PixelShuffle, nn.ChannelShuffle, nn.LocalResponseNorm, nn.AlphaDropout),
 )
 SUMS = {"add", "add_", "iadd", "mul", "mul_", "imul", "truediv", "div", "div_"}
@@ -405,6 +439,7 @@ class _View:
                 self.calls.setdefault(f"{prefix}{node.target}", []).append(node)
         self._signs: dict[fx.Node, _Sign] = {}
         self._lacks: dict[fx.Node, bool | None] = {}
+        self._pooled: dict[fx.Node, bool] = {}
 
     @property
     def joins(self) -> bool:
@@ -486,6 +521,23 @@ class _View:
             return True
         answers = [self.lacks_norm(part) for part in node.all_input_nodes]
         return True if True in answers else None if None in answers else False
+
+    def pooled(self, node: Any) -> bool:
+        """Whether a pool made a value, with neither a norm nor a layer behind it."""
+        if not isinstance(node, fx.Node):
+            return False
+        if node not in self._pooled:
+            self._pooled[node] = self._made_by_pool(node)
+        return self._pooled[node]
+
+    def _made_by_pool(self, node: fx.Node) -> bool:
+        module, word = self._called(node)
+        if word in POOLS or isinstance(module, POOL_MODULES):
+            return True
+        if word in NORM_CALLS or isinstance(module, (*NORMS, *WEIGHTED, BinaryLayer)):
+            return False
+        parts = [self.pooled(part) for part in node.all_input_nodes]
+        return any(parts) if word in JOINS else bool(parts) and all(parts)
 
     def channels(self, node: Any) -> int | None:
         """Channels of a map, from the layer or the norm that computed it."""
@@ -574,6 +626,11 @@ def _lacks_norm(name: str, views: list[_View]) -> bool:
     """Whether a layer has no known norm before it."""
     answers = {view.lacks_norm(_input(node)) for view in views for node in view.calls.get(name, ())}
     return not answers or False not in answers
+
+
+def _reads_pool(name: str, views: list[_View]) -> bool:
+    """Whether a layer reads what a pool made."""
+    return any(view.pooled(_input(node)) for view in views for node in view.calls.get(name, ()))
 
 
 Key = tuple[str, int]
