@@ -5,9 +5,18 @@ and neither does `xl.load`, which runs a packed network with numpy and the kerne
 where each name lives.
 """
 
+import functools
+
 import lazy_loader
 
 _public, _, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+@functools.cache  # A parser of settings asks for the same few hundred names many times over.
+def _missing(name: str) -> str:
+    from xnorlit.errors import did_you_mean
+
+    return f"module 'xnorlit' has no attribute {name!r}.{did_you_mean(name, __all__)}"
 
 
 def __getattr__(name: str) -> object:
@@ -16,9 +25,7 @@ def __getattr__(name: str) -> object:
 
         return version("xnorlit")
     if name not in __all__:
-        from xnorlit.errors import did_you_mean
-
-        raise AttributeError(f"module 'xnorlit' has no attribute {name!r}.{did_you_mean(name, __all__)}")
+        raise AttributeError(_missing(name))
     return _public(name)
 
 

@@ -23,7 +23,7 @@ from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from typing_extensions import override
 
-from xnorlit.commands.help import Formatter, beginnings, binarizer_list
+from xnorlit.commands.help import Formatter, beginning, binarizer_list
 from xnorlit.commands.wording import explain
 from xnorlit.data import ImageData
 from xnorlit.edge import atomic
@@ -91,6 +91,15 @@ def whole_first(hint: Any) -> Any:
 
 class XnorlitCLI(LightningCLI):
     """Adds to LightningCLI where a run is stored, what it records there, and plain messages."""
+
+    def __init__(self, command: str) -> None:
+        self._command = command
+        super().__init__(Classifier, ImageData, **_settings(command))
+
+    @override
+    def subcommands(self) -> dict[str, set[str]]:
+        """Only the command that was called: the parsers of the other three take three times as long again."""
+        return {self._command: super().subcommands()[self._command]}
 
     @override
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
@@ -324,7 +333,7 @@ def _with_current_path(argument: str) -> str:
     return f"{option}{sign}{with_current_paths(value, warn=True)}" if sign else with_current_paths(argument, warn=True)
 
 
-def settings() -> dict[str, Any]:
+def _settings(command: str) -> dict[str, Any]:
     """Arguments of LightningCLI."""
     set_loader("yaml", _load, exceptions=(yaml.YAMLError,))
     return {
@@ -334,7 +343,12 @@ def settings() -> dict[str, Any]:
         "save_config_callback": None,
         "parser_class": WholeFirst,
         "trainer_defaults": {"num_sanity_val_steps": 0, "enable_model_summary": False},
-        "parser_kwargs": {"prog": "xnorlit", "exit_on_error": False, "formatter_class": Formatter, **beginnings()},
+        "parser_kwargs": {
+            "prog": "xnorlit",
+            "exit_on_error": False,
+            "formatter_class": Formatter,
+            command: beginning(command),
+        },
     }
 
 
@@ -363,7 +377,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         sys.stdout.write(binarizer_list(command))
         return
     try:
-        XnorlitCLI(Classifier, ImageData, **settings())
+        XnorlitCLI(command)
     except _FinishedError as finished:
         say("done", str(finished))
     except MisconfigurationException as error:

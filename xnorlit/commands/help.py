@@ -31,14 +31,12 @@ class Formatter(DefaultHelpFormatter):
         return "\n".join(indent + line for line in text.splitlines())
 
 
-def beginnings() -> dict[str, dict[str, Any]]:
-    """Usage and description of each command, as settings of its parser."""
+def beginning(command: str) -> dict[str, Any]:
+    """Usage and description of a command, as settings of its parser."""
+    about, example = _ABOUT[command]
     return {
-        command: {
-            "usage": f"xnorlit {command} -c FILE [-c FILE ...] [--SETTING VALUE ...]",
-            "description": f"{about}\n\nExample: xnorlit {command} {example}\n\n{_MORE}",
-        }
-        for command, (about, example) in _ABOUT.items()
+        "usage": f"xnorlit {command} -c FILE [-c FILE ...] [--SETTING VALUE ...]",
+        "description": f"{about}\n\nExample: xnorlit {command} {example}\n\n{_MORE}",
     }
 
 

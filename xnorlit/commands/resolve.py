@@ -14,8 +14,7 @@ import yaml
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from typing_extensions import override
 
-from xnorlit.commands.fit import XnorlitCLI, quiet, settings
-from xnorlit.data import ImageData
+from xnorlit.commands.fit import XnorlitCLI, quiet
 from xnorlit.errors import UserError
 from xnorlit.training.module import Classifier
 from xnorlit.training.place import RunPlace
@@ -25,7 +24,7 @@ class _Resolver(XnorlitCLI):
     """The parser of `xnorlit fit`, without its execution."""
 
     def __init__(self) -> None:
-        super().__init__(Classifier, ImageData, **settings())
+        super().__init__("fit")
 
     @override
     def parse_arguments(self, parser: Any, args: Any) -> None:
