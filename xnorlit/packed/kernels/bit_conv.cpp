@@ -193,22 +193,11 @@ int BitConv::channels_of(int group) const {
   return std::min(isa_.blocks * isa_.lanes, output_.channels - group * isa_.blocks * isa_.lanes);
 }
 
-void BitConv::next_tile(const uint8_t* operand, const Layout& layout, int64_t units, Place& place, BitTile& tile,
-                        Place* places) const {
-  const int64_t row_words = flat_ ? 0 : input_.row_words();
-  const int64_t step = flat_ ? input_.image_words() : int64_t{window_.stride_x} * input_.words();
-  tile.units = static_cast<int>(std::min<int64_t>(isa_.units, units));
-  for (int u = 0; u < tile.units; ++u) {
-    places[u] = place;
-    tile.inputs[u] = operand + bytes_per_word() * (place.image * input_.image_words() +
-                                                   place.y * window_.stride_y * row_words + place.x * step);
-    place.x += layout.pair;
-    if (place.x < layout.columns) continue;
-    place.x = 0;
-    if (++place.y < layout.rows) continue;
-    place.y = 0;
-    ++place.image;
-  }
+BitConv::Row BitConv::row_at(const uint8_t* operand, const Layout& layout, int64_t number) const {
+  if (flat_) return {0, 0, operand, patterns_.data()};
+  const int image = static_cast<int>(number / layout.rows), y = static_cast<int>(number % layout.rows);
+  const int64_t words = image * input_.image_words() + int64_t{y} * window_.stride_y * input_.row_words();
+  return {image, y, operand + bytes_per_word() * words, patterns_.data() + row_class_[y] * column_classes_};
 }
 
 void BitConv::run_bits(const uint32_t* bits, int images, uint8_t* operand, int threads, uint32_t* out,
@@ -223,32 +212,52 @@ void BitConv::bit_units(const uint8_t* operand, const Layout& layout, int group,
                         uint32_t* out, const BitMap& map, const uint32_t* flips) const {
   alignas(64) int32_t mismatches[kMaxUnits * 2 * kTileChannels];
   uint32_t found[kMaxUnits * 2][kTileWords];
+  uint32_t* to[kMaxUnits * 2];  // null for the second half of the last pair of an odd row
   const int32_t* most[kMaxUnits * 2];
   const int width = whole_steps(output_.channels), channel = group * isa_.blocks * isa_.lanes;
   const int channels = channels_of(group), words = words_of(channels);
   uint32_t flip[kTileWords] = {};
   if (flips) std::copy_n(flips + channel / 32, words, flip);
   const uint32_t last_mask = channels % 32 ? (1u << channels % 32) - 1 : ~0u;
+  const int64_t in_step = step_bytes(), out_step = flat_ ? map.image_words() : map.words();
+  const auto row_out = [&](const Row& row) { return out + channel / 32 + map.at(row.image, row.y, 0); };
+  const auto row_most = [&](const Row& row) {
+    return most_.data() + (row.patterns - patterns_.data()) * width + channel;
+  };
+
   BitTile tile = tile_of(layout, group);
   tile.mismatches = mismatches;
-  Place next = place_of(layout, first), places[kMaxUnits];
+  int64_t number = first / layout.row_units();
+  int x = static_cast<int>(first % layout.row_units()) * layout.pair;
+  Row row = row_at(operand, layout, number);
+  uint32_t* to_row = row_out(row);
+  const int32_t* most_row = row_most(row);
   for (int64_t unit = first; unit < last; unit += isa_.units) {
-    next_tile(operand, layout, last - unit, next, tile, places);
-    for (int u = 0; u < tile.units; ++u)
-      for (int i = 0; i < layout.pair; ++i) {
-        Place place = places[u];
-        place.x = std::min(place.x + i, layout.columns - 1);  // an odd row ends with half a pair
-        most[u * layout.pair + i] = most_.data() + int64_t{pattern_at(place)} * width + channel;
+    tile.units = static_cast<int>(std::min<int64_t>(isa_.units, last - unit));
+    int position = 0;
+    for (int u = 0; u < tile.units; ++u) {
+      tile.inputs[u] = row.input + x * in_step;
+      for (int i = 0; i < layout.pair; ++i, ++x, ++position) {
+        const bool inside = x < layout.columns;
+        most[position] = most_row + (flat_ || !inside ? 0 : column_class_[x] * width);
+        to[position] = inside ? to_row + x * out_step : nullptr;
       }
+      if (x < layout.columns) continue;
+      x = 0;
+      row = row_at(operand, layout, ++number);
+      to_row = row_out(row);
+      most_row = row_most(row);
+    }
     isa_.count_bits(tile, most, found);
-    for (int u = 0; u < tile.units; ++u)
-      for (int i = 0; i < layout.pair && places[u].x + i < layout.columns; ++i) {
-        const auto& [image, y, x] = places[u];
-        uint32_t* to = out + channel / 32 + (flat_ ? map.at(x + i, 0, 0) : map.at(image, y, x + i));
-        uint32_t* here = found[u * layout.pair + i];
-        here[words - 1] &= last_mask;
-        for (int w = 0; w < words; ++w) to[w] = here[w] ^ flip[w];
+    for (int p = 0; p < position; ++p) {
+      if (!to[p]) continue;
+      if (words == 1) {
+        to[p][0] = (found[p][0] & last_mask) ^ flip[0];
+      } else {
+        to[p][0] = found[p][0] ^ flip[0];
+        to[p][1] = (found[p][1] & last_mask) ^ flip[1];
       }
+    }
   }
 }
 
@@ -284,9 +293,20 @@ void BitConv::sum_units(const uint8_t* operand, const Layout& layout, int group,
     }
   };
 
-  Place next = place_of(layout, first), places[kMaxUnits];
+  struct Place {
+    Row row;
+    int x;
+  } places[kMaxUnits];
+  int64_t number = first / layout.row_units();
+  Place next = {row_at(operand, layout, number), static_cast<int>(first % layout.row_units()) * layout.pair};
   for (int64_t unit = first; unit < last; unit += isa_.units) {
-    next_tile(operand, layout, last - unit, next, tile, places);
+    tile.units = static_cast<int>(std::min<int64_t>(isa_.units, last - unit));
+    for (int u = 0; u < tile.units; ++u) {
+      places[u] = next;
+      tile.inputs[u] = next.row.input + next.x * step_bytes();
+      next.x += layout.pair;
+      if (next.x >= layout.columns) next = {row_at(operand, layout, ++number), 0};
+    }
     if (one_product) {
       isa_.count(tile);
     } else {
@@ -296,31 +316,31 @@ void BitConv::sum_units(const uint8_t* operand, const Layout& layout, int group,
     }
     int begun = 0;  // where the positions begin that the sink has not taken yet
     for (int position = 0; position < tile.units * layout.pair; ++position) {
-      Place place = places[position / layout.pair];
-      place.x += position % layout.pair;
-      if (place.x >= layout.columns) {  // the second half of the last pair of an odd row
+      const Row& row = places[position / layout.pair].row;
+      const int x = places[position / layout.pair].x + position % layout.pair;
+      if (x >= layout.columns) {  // the second half of the last pair of an odd row
         begun = position + 1;
         continue;
       }
       int32_t* dots = totals + position * kTileChannels;
-      const Pattern& pattern = patterns_[pattern_at(place)];
+      const Pattern& pattern = flat_ ? patterns_[0] : row.patterns[column_class_[x]];
       isa_.dots(dots, pattern.base, pattern.padded < 0 ? nullptr : padded_.data() + pattern.padded + channel, sums);
       if (shift_)
         for (int c = 0; c < sums; ++c) dots[c] >>= shift_;
       if (sink.together) {
-        const bool row_ends = flat_ || place.x + 1 == layout.columns || position + 1 == tile.units * layout.pair;
+        const bool row_ends = flat_ || x + 1 == layout.columns || position + 1 == tile.units * layout.pair;
         if (!row_ends) continue;
-        const int taken = position - begun, x = place.x - taken;
+        const int before = position - begun;
         if (flat_) {
-          sink.take_row(place.x, 0, 0, 1, channel, dots, channels);
+          sink.take_row(x, 0, 0, 1, channel, dots, channels);
         } else {
-          sink.take_row(place.image, place.y, x, taken + 1, channel, totals + begun * kTileChannels, channels);
+          sink.take_row(row.image, row.y, x - before, before + 1, channel, totals + begun * kTileChannels, channels);
         }
         begun = position + 1;
       } else if (flat_) {
-        sink.take(place.x, 0, 0, channel, dots, channels);
+        sink.take(x, 0, 0, channel, dots, channels);
       } else {
-        sink.take(place.image, place.y, place.x, channel, dots, channels);
+        sink.take(row.image, row.y, x, channel, dots, channels);
       }
     }
   }

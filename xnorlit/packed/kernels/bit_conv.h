@@ -74,8 +74,15 @@ class BitConv {
     int row_units() const { return (columns + pair - 1) / pair; }
     int64_t units() const { return int64_t{images} * rows * row_units(); }
   };
-  struct Place {
-    int image, y, x;
+  struct Pattern {
+    int32_t base;    // what the sum is without mismatches
+    int64_t padded;  // offset in padded_, or -1 where nothing has to be put right
+  };
+  // What the positions of a row have in common.
+  struct Row {
+    int image, y;
+    const uint8_t* input;     // the operand under its first position
+    const Pattern* patterns;  // by the class of the column
   };
 
   void note_padding(const uint32_t* rows, int outputs);
@@ -86,18 +93,12 @@ class BitConv {
   template <typename Work>
   void split(const uint32_t* bits, int images, uint8_t* operand, int threads, const Work& work) const;
   BitTile tile_of(const Layout& layout, int group) const;
-  // Points the tile at its units from `unit` on, which begins at `place`, and moves on; notes where each unit lies.
-  void next_tile(const uint8_t* operand, const Layout& layout, int64_t units, Place& place, BitTile& tile,
-                 Place* places) const;
+  Row row_at(const uint8_t* operand, const Layout& layout, int64_t number) const;
   int channels_of(int group) const;
-  static Place place_of(const Layout& layout, int64_t unit) {
-    const int64_t row = unit / layout.row_units();
-    return {static_cast<int>(row / layout.rows), static_cast<int>(row % layout.rows),
-            static_cast<int>(unit % layout.row_units()) * layout.pair};
-  }
   int bytes_per_word() const { return isa_.operand_bytes_per_word ? isa_.operand_bytes_per_word : 4; }
-  int pattern_at(const Place& place) const {
-    return flat_ ? 0 : row_class_[place.y] * column_classes_ + column_class_[place.x];
+  // Bytes of the operand from one position of a row to the next.
+  int64_t step_bytes() const {
+    return bytes_per_word() * (flat_ ? input_.image_words() : int64_t{window_.stride_x} * input_.words());
   }
   void bit_units(const uint8_t* operand, const Layout& layout, int group, int64_t first, int64_t last, uint32_t* out,
                  const BitMap& map, const uint32_t* flips) const;
@@ -125,10 +126,6 @@ class BitConv {
   // a pattern, and per pattern and output channel we know by how much mismatches have to be put right.
   std::vector<int> row_class_, column_class_;
   int column_classes_ = 1;
-  struct Pattern {
-    int32_t base;    // what the sum is without mismatches
-    int64_t padded;  // offset in padded_, or -1 where nothing has to be put right
-  };
   std::vector<Pattern> patterns_;
   std::vector<int32_t> padded_;
   // The most mismatches with which a sum reaches its threshold: [pattern][channel], and room for a tile behind the

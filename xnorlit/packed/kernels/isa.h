@@ -27,10 +27,10 @@ constexpr int kFloatChannels = 96;  // the most output channels of a float tile
 struct BitTile {
   const uint8_t* inputs[kMaxUnits];  // the operand under the window's first row, one per unit of positions
   int units;
-  int rows;             // rows of the window
-  ptrdiff_t row_bytes;  // distance of two input rows in the operand
-  int run;              // words in a row of the window
-  const uint8_t* weights[kMaxBlocks];
+  int rows;                            // rows of the window
+  ptrdiff_t row_bytes;                 // distance of two input rows in the operand
+  int run;                             // words in a row of the window
+  const uint8_t* weights[kMaxBlocks];  // equally far apart
   int blocks;
   bool paired;          // the operand was prepared for units of `Isa::pair` positions
   int32_t* mismatches;  // out: [unit][position of the unit][kTileChannels]

@@ -148,36 +148,32 @@ inline __m256i nibbles_at(const uint8_t* bytes) {
 
 // One half of `Bytes` bytes of K, at most three: a table that was loaded serves all blocks, nibbles all units.
 template <bool High, int Units, int Blocks, int Bytes, typename Counter>
-inline void count_halves(const uint8_t* table, const uint8_t* const* inputs, ptrdiff_t offset,
-                         const uint8_t* const* weights, ptrdiff_t at, Counter (&counters)[Units][Blocks]) {
+XNORLIT_INLINE void count_halves(const uint8_t* table, const uint8_t* const* inputs, ptrdiff_t offset,
+                                 const uint8_t* const* weights, ptrdiff_t at, Counter (&counters)[Units][Blocks]) {
   static_assert(Bytes <= 3);
   __m256i sums[Units][Blocks];
-#pragma GCC unroll 3
-  for (int byte = 0; byte < Bytes; ++byte) {
+  each<Bytes>([&]<int Byte>() XNORLIT_INLINE_LAMBDA {
     __m256i index[Blocks];
-#pragma GCC unroll 4
-    for (int b = 0; b < Blocks; ++b) index[b] = nibbles_at<High>(weights[b] + at + byte * kChannels);
-#pragma GCC unroll 4
-    for (int u = 0; u < Units; ++u) {
-      const __m256i row = table_at(table, inputs[u] + offset, 2 * byte + High);
-#pragma GCC unroll 4
-      for (int b = 0; b < Blocks; ++b) {
-        const __m256i found = _mm256_shuffle_epi8(row, index[b]);
-        sums[u][b] = byte ? _mm256_add_epi8(sums[u][b], found) : found;
-      }
-    }
-  }
-#pragma GCC unroll 4
-  for (int u = 0; u < Units; ++u)
-#pragma GCC unroll 4
-    for (int b = 0; b < Blocks; ++b) counters[u][b].take(sums[u][b]);
+    each<Blocks>([&]<int B>()
+                     XNORLIT_INLINE_LAMBDA { index[B] = nibbles_at<High>(weights[B] + at + Byte * kChannels); });
+    each<Units>([&]<int U>() XNORLIT_INLINE_LAMBDA {
+      const __m256i row = table_at(table, inputs[U] + offset, 2 * Byte + High);
+      each<Blocks>([&]<int B>() XNORLIT_INLINE_LAMBDA {
+        const __m256i found = _mm256_shuffle_epi8(row, index[B]);
+        sums[U][B] = Byte ? _mm256_add_epi8(sums[U][B], found) : found;
+      });
+    });
+  });
+  each<Units>([&]<int U>() XNORLIT_INLINE_LAMBDA {
+    each<Blocks>([&]<int B>() XNORLIT_INLINE_LAMBDA { counters[U][B].take(sums[U][B]); });
+  });
 }
 
 // `steps` times `Bytes` bytes, few enough for a counter, added to the wide sums; all low nibbles before the high ones,
 // so that the counters stay in registers.
 template <int Units, int Blocks, int Bytes, typename Counter, typename Wide>
-inline void count_steps(const uint8_t* table, const uint8_t* const* inputs, int byte, const uint8_t* const* weights,
-                        ptrdiff_t at, int steps, Wide& wide) {
+XNORLIT_INLINE void count_steps(const uint8_t* table, const uint8_t* const* inputs, int byte,
+                                const uint8_t* const* weights, ptrdiff_t at, int steps, Wide& wide) {
   Counter counters[Units][Blocks];
   for (int step = 0; step < steps; ++step)
     count_halves<false, Units, Blocks, Bytes>(table, inputs, 4 * (byte + step * Bytes), weights,
@@ -185,8 +181,9 @@ inline void count_steps(const uint8_t* table, const uint8_t* const* inputs, int 
   for (int step = 0; step < steps; ++step)
     count_halves<true, Units, Blocks, Bytes>(table, inputs, 4 * (byte + step * Bytes), weights,
                                              at + step * Bytes * kChannels, counters);
-  for (int u = 0; u < Units; ++u)
-    for (int b = 0; b < Blocks; ++b) counters[u][b].widen(wide, u, b * kChannels);
+  each<Units>([&]<int U>() XNORLIT_INLINE_LAMBDA {
+    each<Blocks>([&]<int B>() XNORLIT_INLINE_LAMBDA { counters[U][B].widen(wide, U, B * kChannels); });
+  });
 }
 
 template <int Units, int Blocks, typename Counter>

@@ -35,48 +35,54 @@ inline void SignWeights::load_block(const uint8_t* from, Vector* weights) {
 // all blocks. Of the three instructions per 512 products none can be saved with carry-save adders: each full adder
 // costs the two instructions that it saves. `take(unit, block, sums)` gets the sums while they are in registers.
 template <int Units, int Blocks, typename Take>
-inline void count_tile(const BitTile& tile, const Take& take) {
+XNORLIT_INLINE void count_tile(const BitTile& tile, const Take& take) {
   __m512i sums[Units][Blocks];
   const uint8_t* inputs[Units];
-  for (int u = 0; u < Units; ++u) {
-    inputs[u] = tile.inputs[u];
-    for (int b = 0; b < Blocks; ++b) sums[u][b] = _mm512_setzero_si512();
-  }
-  ptrdiff_t at = 0;
+  each<Units>([&]<int U>() XNORLIT_INLINE_LAMBDA {
+    inputs[U] = tile.inputs[U];
+    each<Blocks>([&]<int B>() XNORLIT_INLINE_LAMBDA { sums[U][B] = _mm512_setzero_si512(); });
+  });
+  const uint8_t* at = tile.weights[0];
+  const ptrdiff_t step = Blocks > 1 ? tile.weights[Blocks > 1] - at : 0;
   for (int row = 0; row < tile.rows; ++row) {
     for (int k = 0; k < tile.run; ++k, at += 64) {
       __m512i weights[Blocks];
-      for (int b = 0; b < Blocks; ++b) weights[b] = _mm512_loadu_si512(tile.weights[b] + at);
-      for (int u = 0; u < Units; ++u) {
+      each<Blocks>([&]<int B>() XNORLIT_INLINE_LAMBDA { weights[B] = _mm512_loadu_si512(at + B * step); });
+      each<Units>([&]<int U>() XNORLIT_INLINE_LAMBDA {
         int32_t word;
-        std::memcpy(&word, inputs[u] + 4 * k, sizeof word);
+        std::memcpy(&word, inputs[U] + 4 * k, sizeof word);
         const __m512i input = _mm512_set1_epi32(word);
-        for (int b = 0; b < Blocks; ++b)
-          sums[u][b] = _mm512_add_epi32(sums[u][b], _mm512_popcnt_epi32(_mm512_xor_si512(weights[b], input)));
-      }
+        each<Blocks>([&]<int B>() XNORLIT_INLINE_LAMBDA {
+          sums[U][B] = _mm512_add_epi32(sums[U][B], _mm512_popcnt_epi32(_mm512_xor_si512(weights[B], input)));
+        });
+      });
     }
-    for (int u = 0; u < Units; ++u) inputs[u] += tile.row_bytes;
+    each<Units>([&]<int U>() XNORLIT_INLINE_LAMBDA { inputs[U] += tile.row_bytes; });
   }
-  for (int u = 0; u < Units; ++u)
-    for (int b = 0; b < Blocks; ++b) take(u, b, sums[u][b]);
+  each<Units>([&]<int U>() XNORLIT_INLINE_LAMBDA { take.template operator()<U>(sums[U]); });
 }
 
 void count(const BitTile& tile) {
   with_constants<kBitBlocks>(tile.units, tile.blocks, [&]<int Units, int Blocks>() {
-    count_tile<Units, Blocks>(tile, [&](int u, int b, __m512i sums) {
-      _mm512_storeu_si512(tile.mismatches + u * kTileChannels + b * kLanes, sums);
+    count_tile<Units, Blocks>(tile, [&]<int U>(const __m512i(&sums)[Blocks]) XNORLIT_INLINE_LAMBDA {
+      each<Blocks>([&]<int B>() XNORLIT_INLINE_LAMBDA {
+        _mm512_storeu_si512(tile.mismatches + U * kTileChannels + B * kLanes, sums[B]);
+      });
     });
   });
 }
 
 void count_bits(const BitTile& tile, const int32_t* const* most, uint32_t (*bits)[kTileWords]) {
   with_constants<kBitBlocks>(tile.units, tile.blocks, [&]<int Units, int Blocks>() {
-    uint64_t found[Units] = {};
-    count_tile<Units, Blocks>(tile, [&](int u, int b, __m512i sums) {
-      const __m512i limits = _mm512_loadu_si512(most[u] + b * kLanes);
-      found[u] |= static_cast<uint64_t>(_mm512_cmple_epi32_mask(sums, limits)) << (b * kLanes);
+    count_tile<Units, Blocks>(tile, [&]<int U>(const __m512i(&sums)[Blocks]) XNORLIT_INLINE_LAMBDA {
+      __mmask16 found[4] = {};
+      each<Blocks>([&]<int B>() XNORLIT_INLINE_LAMBDA {
+        found[B] = _mm512_cmple_epi32_mask(sums[B], _mm512_loadu_si512(most[U] + B * kLanes));
+      });
+      const __mmask32 low = _mm512_kunpackw(found[1], found[0]), high = _mm512_kunpackw(found[3], found[2]);
+      const uint64_t both = _mm512_kunpackd(high, low);
+      std::memcpy(bits[U], &both, sizeof both);
     });
-    for (int u = 0; u < Units; ++u) std::memcpy(bits[u], &found[u], sizeof bits[u]);
   });
 }
 
@@ -84,26 +90,30 @@ template <int Units, int Blocks>
 void multiply_bytes_tile(const ByteTile& tile) {
   __m512i sums[Units][Blocks];
   const uint8_t* inputs[Units];
-  for (int u = 0; u < Units; ++u) {
-    inputs[u] = tile.inputs[u];
-    for (int b = 0; b < Blocks; ++b) sums[u][b] = _mm512_setzero_si512();
-  }
+  each<Units>([&]<int U>() XNORLIT_INLINE_LAMBDA {
+    inputs[U] = tile.inputs[U];
+    each<Blocks>([&]<int B>() XNORLIT_INLINE_LAMBDA { sums[U][B] = _mm512_setzero_si512(); });
+  });
   ptrdiff_t at = 0;
   for (int row = 0; row < tile.rows; ++row) {
     for (int k = 0; k < tile.run; ++k, at += 4 * kLanes) {
       __m512i weights[Blocks];
-      for (int b = 0; b < Blocks; ++b) weights[b] = _mm512_loadu_si512(tile.weights[b] + at);
-      for (int u = 0; u < Units; ++u) {
+      each<Blocks>([&]<int B>() XNORLIT_INLINE_LAMBDA { weights[B] = _mm512_loadu_si512(tile.weights[B] + at); });
+      each<Units>([&]<int U>() XNORLIT_INLINE_LAMBDA {
         int32_t word;
-        std::memcpy(&word, inputs[u] + 4 * k, sizeof word);
+        std::memcpy(&word, inputs[U] + 4 * k, sizeof word);
         const __m512i input = _mm512_set1_epi32(word);
-        for (int b = 0; b < Blocks; ++b) sums[u][b] = _mm512_dpbusd_epi32(sums[u][b], input, weights[b]);
-      }
+        each<Blocks>([&]<int B>()
+                         XNORLIT_INLINE_LAMBDA { sums[U][B] = _mm512_dpbusd_epi32(sums[U][B], input, weights[B]); });
+      });
     }
-    for (int u = 0; u < Units; ++u) inputs[u] += tile.row_bytes;
+    each<Units>([&]<int U>() XNORLIT_INLINE_LAMBDA { inputs[U] += tile.row_bytes; });
   }
-  for (int u = 0; u < Units; ++u)
-    for (int b = 0; b < Blocks; ++b) _mm512_storeu_si512(tile.sums + u * kFloatChannels + b * kLanes, sums[u][b]);
+  each<Units>([&]<int U>() XNORLIT_INLINE_LAMBDA {
+    each<Blocks>([&]<int B>() XNORLIT_INLINE_LAMBDA {
+      _mm512_storeu_si512(tile.sums + U * kFloatChannels + B * kLanes, sums[U][B]);
+    });
+  });
 }
 
 void multiply_bytes(const ByteTile& tile) {
