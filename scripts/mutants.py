@@ -44,8 +44,8 @@ class Room(NamedTuple):
     """What is changed, and who is to notice.
 
     Attributes:
-        modules: Globs of the files.
-        tests: Globs of the tests' files.
+        modules: Globs of the files; those after a minus are left out.
+        tests: Globs of the tests' files, likewise.
     """
 
     modules: str
@@ -64,11 +64,16 @@ ROOMS = {
     ),
     "layers": Room("xnorlit/layers/[a-z]*.py", "tests/layers/test_*.py tests/test_processes.py"),
     "training": Room(
-        "xnorlit/training/[a-z]*.py xnorlit/training/losses/[a-z]*.py",
-        "tests/training/test_[!r]*.py tests/training/test_recalibration.py tests/training/losses/test_*.py "
-        "tests/faults/test_states.py tests/faults/test_options.py tests/faults/test_kills.py",
+        # Whole runs in processes of their own notice much and are slow; so are W&B's, whose modules are left out.
+        "xnorlit/training/[a-z]*.py xnorlit/training/losses/[a-z]*.py -xnorlit/training/tracking.py "
+        "-xnorlit/training/loggers.py",
+        "tests/training/test_*.py tests/training/losses/test_*.py tests/faults/test_states.py "
+        "-tests/training/test_fit.py -tests/training/test_recipes.py -tests/training/test_tracking.py "
+        "-tests/training/test_elastic.py",
     ),
-    "export": Room("xnorlit/export/[a-z]*.py", "tests/export/test_*.py"),
+    "export": Room(
+        "xnorlit/export/[a-z]*.py", "tests/export/test_*.py -tests/export/test_*command.py -tests/export/test_zoo.py"
+    ),
 }
 
 
@@ -126,10 +131,10 @@ def draw(files: list[Path], most: int, seed: int) -> Iterator[Mutant]:
     known = {file: {_meaning(file.read_text())} for file in files}
     for file, name, occurrence in found:
         source = file.read_text()
-        changed = mutate_code(source, get_operator(name)(), occurrence)
         try:
+            changed = mutate_code(source, get_operator(name)(), occurrence)
             meaning = _meaning(changed or source)
-        except SyntaxError:
+        except (AttributeError, SyntaxError):  # Of cosmic-ray, at an exception with a dot in its name; of the fault.
             continue
         if meaning in known[file]:
             continue
@@ -256,11 +261,18 @@ class Recorder:
             self.write("out", report.nodeid)
 
 
+def _files(globs: str) -> list[Path]:
+    found: set[Path] = set()
+    for word in globs.split():
+        found = found - set(ROOT.glob(word[1:])) if word.startswith("-") else found | set(ROOT.glob(word))
+    return sorted(found)
+
+
 def tests_of(room: Room, files: list[Path]) -> list[Test]:
     """Every test of a room with the lines that it runs; kept between two calls while nothing has changed."""
     code = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     found: list[Test] = []
-    for file in sorted({file for word in f"{room.tests} {DEFAULTS}".split() for file in ROOT.glob(word)}):
+    for file in _files(f"{room.tests} {DEFAULTS}"):
         words = str(file.relative_to(ROOT))
         key = hashlib.sha256(f"{code}{words}".encode() + file.read_bytes()).hexdigest()
         kept = CACHE / f"{key}.jsonl"
@@ -391,7 +403,8 @@ def _pytest(tests: list[str], limit: float, recorder: Recorder | None = None, mu
                     setattr(Recorder, name, pytest.hookimpl(wrapper=True)(getattr(Recorder, name)))
                 recorder.start()
             plugin = recorder or Chosen(tests, failed)
-            quiet = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-m", "not gpu and not slow"]
+            quiet = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
+            quiet += ["-m", "not gpu and not slow", "-k", "not compil"]  # A compilation takes ten seconds.
             files = dict.fromkeys(name.partition("::")[0] for name in tests)
             words = [*([] if recorder else ["-x"]), *quiet, f"--basetemp={folder}/tmp", *files]
             os._exit(min(int(pytest.main(words, plugins=[plugin])), 9))
@@ -412,7 +425,7 @@ def _pytest(tests: list[str], limit: float, recorder: Recorder | None = None, mu
 def survey(name: str, most: int, seed: int, seconds: float, known: dict[str, str]) -> tuple[int, int, int]:
     """Tries the faults of one room; how many were noticed, are listed as equivalent, and were tried."""
     room = ROOMS[name]
-    files = sorted(file for word in room.modules.split() for file in ROOT.glob(word))
+    files = _files(room.modules)
     tests = tests_of(room, files)
     cost = {test.name: test.seconds for test in tests}
     good: set[str] = set()

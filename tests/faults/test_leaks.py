@@ -5,6 +5,8 @@ import os
 import threading
 from pathlib import Path
 
+import pytest
+
 from tests.faults import forked
 
 EPOCHS = 50
@@ -35,11 +37,24 @@ def watched(file):
     return prepare
 
 
-def test_fifty_epochs_hold_no_more_than_two(photos, tmp_path):
+SYNTHETIC = {  # the built-in set, its recipe's network of 1.5 million parameters, and some of its batches
+    "data__source": "synthetic",
+    "data__backend": "auto",
+    "data__batch_size": 32,
+    "model__network": "alexnet-small",
+    "model__binarizer": "XNOR",
+    "trainer__limit_val_batches": 2,
+}
+
+
+@pytest.mark.parametrize("settings", [{}, pytest.param(SYNTHETIC, marks=pytest.mark.slow)], ids=["tiny", "synthetic"])
+def test_fifty_epochs_hold_no_more_than_two(settings, photos, tmp_path):
     file = tmp_path / "held"
-    line = forked.words(photos, tmp_path / "runs", trainer__max_epochs=EPOCHS, trainer__limit_train_batches=4)
+    line = forked.words(
+        photos, tmp_path / "runs", trainer__max_epochs=EPOCHS, trainer__limit_train_batches=4, **settings
+    )
     training = forked.Training(line, tmp_path / "log", watched(file))
-    assert training.wait() == 0, training.said
+    assert training.wait(1500) == 0, training.said
     rows = [json.loads(row) for row in file.read_text().splitlines()]
     assert len(rows) == EPOCHS
     second, last = rows[1], rows[-1]

@@ -112,3 +112,13 @@ def test_one_sample_a_step_is_refused_before_anything_is_trained(photos, tmp_pat
     assert training.wait() == 2
     assert "data.batch_size is 1, and a batch norm cannot take the variance" in training.said
     assert not (tmp_path / "runs").exists()
+
+
+def test_less_than_a_batch_is_refused_before_anything_is_trained(photos, tmp_path):
+    training = forked.Training(
+        forked.words(photos, tmp_path / "runs", trainer__limit_train_batches=0.01), tmp_path / "log"
+    )
+    assert training.wait() == 2
+    assert "limit_train_batches" in training.said
+    assert "Traceback" not in training.said
+    assert not list(tmp_path.rglob("*.ckpt"))

@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults import forked
 from tests.faults.test_kills import finish, killed_at
+from xnorlit.training.checkpoints import load, where
 
 
 def killed(line, root, event="an epoch is saved", number=2):
@@ -100,6 +101,11 @@ def test_a_signal_saves_says_how_to_go_on_and_asks_to_be_run_again(number, photo
     assert f"{number.name}: saved at step 5 (epoch 1 of 3)" in training.said
     assert "--run.resume auto" in training.said
     finish(line, tmp_path, whole)
+    assert "goes on at step 5, in epoch 1 of 3" in training.said
+
+
+def test_what_follows_a_whole_epoch_is_the_next_one(whole):
+    assert where(load(whole.folder / "checkpoints" / "last.ckpt")) == "at step 24, in epoch 4"
 
 
 def _signalling(number, step):

@@ -283,7 +283,7 @@ class BinaryConv2d(BinaryLayer):
                 f"BinaryConv2d: padding_mode is {padding_mode!r}. Expected 'zeros', whose taps add nothing to a binary "
                 "sum, or 'ones', which are signs. Pad before the layer, or keep this convolution real."
             )
-        for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
+        for name, value in (("groups", groups), ("in_channels", in_channels), ("out_channels", out_channels)):
             _whole("BinaryConv2d", name, value)
             if value % groups:
                 raise UserError(f"BinaryConv2d: groups is {groups}, which does not divide {name}, {value}.")
