@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.faults import forked
 from tests.training.conftest import TRAIN, VAL
 from xnorlit import runs
+from xnorlit.training.module import Classifier
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 BATCH, EPOCHS = 4, 2
@@ -34,7 +36,8 @@ def command(photos, root, arm="xnor", **more):
     return [str(word) for word in words] + [f"--{key}={value}" for key, value in options.items()]
 
 
-def xnorlit(*words, **environment):
+def program(*words, **environment):
+    """The command as a user starts it, in a process of its own; a child that imports nothing again says the same."""
     return subprocess.run(
         [sys.executable, "-m", "xnorlit.commands.main", *words],
         capture_output=True,
@@ -44,11 +47,25 @@ def xnorlit(*words, **environment):
     )
 
 
+@pytest.fixture
+def xnorlit(tmp_path):
+    """Runs a command line in a child and gives its exit status and what it said."""
+
+    def call(*words, prepare=None):
+        training = forked.Training(list(words), tmp_path / "log", prepare)
+        status = training.wait()
+        said = training.said
+        training.log.unlink()
+        return status, said
+
+    return call
+
+
 @pytest.fixture(scope="module")
 def trained(photos, tmp_path_factory):
-    """A finished XNOR run and what it printed."""
+    """A finished XNOR run and what it printed; with one thread, as the children have."""
     root = tmp_path_factory.mktemp("runs")
-    result = xnorlit(*command(photos, root), WANDB_MODE="offline")
+    result = program(*command(photos, root), WANDB_MODE="offline", OMP_NUM_THREADS="1")
     assert result.returncode == 0, result.stderr
     return root / "cifar10" / "pair-0" / "xnor" / "seed-0", result
 
@@ -121,71 +138,65 @@ def test_an_offline_wandb_run_is_written_without_a_question(trained):
     assert set(re.findall(r'"host":"([^"]*)"', logged)) == {"not recorded"}
 
 
-def test_a_second_run_into_the_same_place_is_refused(trained, photos):
+def test_a_second_run_into_the_same_place_is_refused(xnorlit, trained, photos):
     folder, _ = trained
     before = {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file() and file.name != ".lock"}
-    result = xnorlit(*command(photos, folder.parents[3]))
-    assert result.returncode == 2
-    assert "holds a finished run" in result.stderr
-    assert "Traceback" not in result.stderr
+    status, said = xnorlit(*command(photos, folder.parents[3]))
+    assert status == 2
+    assert "holds a finished run" in said
+    assert "Traceback" not in said
     assert before == {file: file.stat().st_mtime_ns for file in before}
 
 
-def test_validate_gives_the_accuracy_that_training_reported(trained):
+def test_validate_gives_the_accuracy_that_training_reported(xnorlit, trained):
     folder, _ = trained
-    result = xnorlit(
+    status, said = xnorlit(
         "validate", "-c", str(folder / "config.yaml"), "--ckpt_path", str(folder / "checkpoints/last.ckpt")
     )
-    assert result.returncode == 0, result.stderr
-    told = re.search(r"val/top1\D+([\d.]+)", result.stdout)
+    assert status == 0, said
+    told = re.search(r"val/top1\D+([\d.]+)", said)
     assert float(told[1]) == pytest.approx(json.loads((folder / "summary.json").read_text())["top1"])
 
 
-def test_predict_writes_what_training_predicted(trained):
+def test_predict_writes_what_training_predicted(xnorlit, trained):
     folder, _ = trained
     checkpoint = folder / "checkpoints" / "last.ckpt"
-    result = xnorlit("predict", "-c", str(folder / "config.yaml"), "--ckpt_path", str(checkpoint))
-    assert result.returncode == 0, result.stderr
+    status, said = xnorlit("predict", "-c", str(folder / "config.yaml"), "--ckpt_path", str(checkpoint))
+    assert status == 0, said
     written = folder / "checkpoints" / "last.predictions.safetensors"
-    assert str(written) in result.stdout
+    assert str(written) in said
     ours, theirs = runs.Predictions.load(written), runs.read(folder).predictions
     written.unlink()
     assert ours.top5.tolist() == theirs.top5.tolist()
     assert ours.listing_sha256 == theirs.listing_sha256
 
 
-def test_the_checkpoint_of_another_network_is_refused_in_words(trained, tmp_path):
+def test_the_checkpoint_of_another_network_is_refused_in_words(xnorlit, trained, tmp_path):
     folder, _ = trained
     other = tmp_path / "config.yaml"
     text = (folder / "config.yaml").read_text().replace("network: alexnet-small", "network: alexnet-xnor")
     other.write_text(text.replace("image_size: 32", "image_size: 64"))
-    result = xnorlit("validate", "-c", str(other), "--ckpt_path", str(folder / "checkpoints" / "last.ckpt"))
-    assert result.returncode == 2
-    assert "the checkpoint holds alexnet-small and does not fit alexnet-xnor" in result.stderr
-    assert "Traceback" not in result.stderr
+    status, said = xnorlit("validate", "-c", str(other), "--ckpt_path", str(folder / "checkpoints" / "last.ckpt"))
+    assert status == 2
+    assert "the checkpoint holds alexnet-small and does not fit alexnet-xnor" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("stop_at", [3, STEPS, STEPS + 5])
-def test_an_interrupted_run_resumes_with_the_very_next_sample(trained, photos, tmp_path, stop_at):
+def test_an_interrupted_run_resumes_with_the_very_next_sample(xnorlit, trained, photos, tmp_path, stop_at):
     """Ctrl-C after any batch, then --run.resume: the same weights and predictions as without, bit for bit."""
     whole, _ = trained
     begin = command(photos, tmp_path, run__wandb="off")
-    interrupted = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPT, str(stop_at), *begin],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    _, err = interrupted.communicate()
-    assert interrupted.returncode == 75, err
-    assert f"SIGINT: saved at step {stop_at:,}" in err
-    assert "--run.resume auto" in err
-    assert "Traceback" not in err
+    status, said = xnorlit(*begin, prepare=lambda: interrupted_at(stop_at))
+    assert status == 75, said
+    assert f"SIGINT: saved at step {stop_at:,}" in said
+    assert "--run.resume auto" in said
+    assert "Traceback" not in said
     folder = tmp_path / "cifar10" / "pair-0" / "xnor" / "seed-0"
     assert not (folder / "summary.json").exists()
 
-    resumed = xnorlit(*begin, "--run.resume=true")
-    assert resumed.returncode == 0, resumed.stderr
+    status, said = xnorlit(*begin, "--run.resume=true")
+    assert status == 0, said
     for key, value in weights(whole).items():
         assert torch.equal(weights(folder)[key], value), key
     one, other = runs.read(whole), runs.read(folder)
@@ -195,48 +206,42 @@ def test_an_interrupted_run_resumes_with_the_very_next_sample(trained, photos, t
         assert series.value.tolist() == other.curves[name].value.tolist(), name
 
 
-INTERRUPT = f"""
-import os, sys
-from xnorlit.commands.main import main
-from xnorlit.training.module import Classifier
+def interrupted_at(stop_at):
+    """Has Ctrl-C pressed in the step of that number."""
+    step = Classifier.training_step
 
-stop_at = int(sys.argv[1])
-step = Classifier.training_step
+    def interrupting(self, batch, batch_idx):
+        if self.global_step == stop_at - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batch, batch_idx)
 
-def interrupting(self, batch, batch_idx):
-    if self.global_step == stop_at - 1:
-        os.kill(os.getpid(), {int(signal.SIGINT)})
-    return step(self, batch, batch_idx)
-
-Classifier.training_step = interrupting
-sys.exit(main(sys.argv[2:]))
-"""
+    Classifier.training_step = interrupting
 
 
-def test_a_mistyped_binarizer_names_the_near_miss_and_leaves_nothing(photos, tmp_path):
-    result = xnorlit(*command(photos, tmp_path / "runs"), "--model.binarizer", "XNORR")
-    assert result.returncode == 2
-    assert "no binarizer named XNORR. Did you mean XNOR? Known: " in result.stderr
+def test_a_mistyped_binarizer_names_the_near_miss_and_leaves_nothing(xnorlit, photos, tmp_path):
+    status, said = xnorlit(*command(photos, tmp_path / "runs"), "--model.binarizer", "XNORR")
+    assert status == 2
+    assert "no binarizer named XNORR. Did you mean XNOR? Known: " in said
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_error_before_the_first_step_leaves_nothing(photos, tmp_path):
-    result = xnorlit(*command(photos, tmp_path / "runs", model__layers="{conv22: Float}"))
-    assert result.returncode == 2
-    assert "Did you mean conv2?" in result.stderr
+def test_an_error_before_the_first_step_leaves_nothing(xnorlit, photos, tmp_path):
+    status, said = xnorlit(*command(photos, tmp_path / "runs", model__layers="{conv22: Float}"))
+    assert status == 2
+    assert "Did you mean conv2?" in said
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_loss_that_is_not_a_number_stops_the_run_in_words(photos, tmp_path):
-    result = xnorlit(*command(photos, tmp_path, model__optimizer__init_args__lr="1e30"))
-    assert result.returncode == 2
-    assert re.search(r"the training loss at step \d+ is not a finite number, first in net\.\w+", result.stderr)
-    assert "Traceback" not in result.stderr
+def test_a_loss_that_is_not_a_number_stops_the_run_in_words(xnorlit, photos, tmp_path):
+    status, said = xnorlit(*command(photos, tmp_path, model__optimizer__init_args__lr="1e30"))
+    assert status == 2
+    assert re.search(r"the training loss at step \d+ is not a finite number, first in net\.\w+", said)
+    assert "Traceback" not in said
 
 
 @pytest.mark.slow
 def test_two_processes_see_each_validation_image_once(photos, tmp_path):
-    result = xnorlit(
+    result = program(
         *command(photos, tmp_path, trainer__devices=2, trainer__strategy="ddp", trainer__accelerator="cpu")
     )
     assert result.returncode == 0, result.stderr
@@ -247,5 +252,5 @@ def test_two_processes_see_each_validation_image_once(photos, tmp_path):
 
 @pytest.mark.slow
 def test_torch_compile_trains_the_same_network(photos, tmp_path):
-    result = xnorlit(*command(photos, tmp_path, model__compile="true", trainer__max_epochs=1))
+    result = program(*command(photos, tmp_path, model__compile="true", trainer__max_epochs=1))
     assert result.returncode == 0, result.stderr
