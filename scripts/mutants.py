@@ -59,15 +59,13 @@ ROOMS = {
         "xnorlit/data/order.py xnorlit/data/counter.py", "tests/data/test_order.py tests/data/test_counter.py"
     ),
     "augment": Room("xnorlit/data/augment.py", "tests/data/test_augment.py tests/data/test_pictures.py"),
-    "binarize": Room(
-        "xnorlit/binarize/[a-z]*.py", "tests/binarize/test_*.py tests/layers/test_layers.py tests/test_processes.py"
-    ),
-    "layers": Room("xnorlit/layers/[a-z]*.py", "tests/layers/test_*.py tests/test_processes.py"),
+    "binarize": Room("xnorlit/binarize/[a-z]*.py", "tests/binarize/test_*.py tests/test_bounds.py"),
+    "layers": Room("xnorlit/layers/[a-z]*.py", "tests/layers/test_*.py tests/test_processes.py tests/test_bounds.py"),
     "training": Room(
         # Whole runs in processes of their own notice much and are slow; so are W&B's, whose modules are left out.
         "xnorlit/training/[a-z]*.py xnorlit/training/losses/[a-z]*.py -xnorlit/training/tracking.py "
         "-xnorlit/training/loggers.py",
-        "tests/training/test_*.py tests/training/losses/test_*.py tests/faults/test_states.py "
+        "tests/training/test_*.py tests/training/losses/test_*.py tests/test_bounds.py tests/faults/test_states.py "
         "-tests/training/test_fit.py -tests/training/test_recipes.py -tests/training/test_tracking.py "
         "-tests/training/test_elastic.py",
     ),

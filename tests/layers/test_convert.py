@@ -313,6 +313,47 @@ def test_what_clips_as_a_relu_does_is_replaced_too(clip):
     assert isinstance(net[2], nn.PReLU)
 
 
+class Calls(nn.Module):
+    """A function between a norm and a convolution to be made binary."""
+
+    def __init__(self, between):
+        super().__init__()
+        self.conv1, self.norm, self.conv2 = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3)
+        self.between = between
+
+    def forward(self, x):
+        return self.conv2(self.between(self.norm(self.conv1(x))))
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda x: x.clamp(0), lambda x: x.clamp(min=0), lambda x: torch.clamp(x, 0.0, 6.0), lambda x: x.clamp_min(0),
+        lambda x: F.hardtanh(x, 0.0, 1.0), lambda x: F.hardtanh(x, min_val=0.0, max_val=6.0), F.relu, F.relu6,
+    ],
+)  # fmt: skip
+def test_a_function_that_clips_as_a_relu_does_is_replaced_too(between):
+    net = Calls(between)
+    (change,) = [each for each in binarize_(net, "XNOR", skip="conv1").changes if each.after == "PReLU"]
+    assert change.note == "a ReLU before conv2 would make every sign +1"
+    assert dead_signs(net, torch.randn(4, 3, 8, 8)) == ({"conv2"}, set())
+
+
+@pytest.mark.parametrize(
+    "between", [lambda x: x.clamp(-1), lambda x: x.clamp(max=1), lambda x: F.hardtanh(x), lambda x: x.clamp(-1, 0.5)]
+)
+def test_a_function_that_leaves_negative_values_stays(between):
+    net = Calls(between)
+    assert "PReLU" not in [each.after for each in binarize_(net, "XNOR", skip="conv1").changes]
+    assert dead_signs(net, torch.randn(4, 3, 8, 8)) == ({"conv2"}, set())
+
+
+def test_a_norm_counts_for_the_layer_behind_it_only():
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3))
+    binarize_(net, "XNOR", skip="0", norm="missing")
+    assert [type(layer).__name__ for layer in net] == ["Conv2d", "BatchNorm2d", "BinaryConv2d", "Sequential"]
+
+
 def test_a_missing_norm_is_put_in_front_and_keeps_the_relu_alive():
     torch.manual_seed(0)
     net = torchvision.models.alexnet(num_classes=10)

@@ -137,9 +137,10 @@ def test_a_real_linear_layer_and_an_average_do_too():
     np.testing.assert_array_equal(layer(x).numpy(), sums + layer.bias.numpy())
     maps = torch.randn(3, 5, 7, 7)
     means = (maps.numpy().astype(np.longdouble).sum((2, 3), keepdims=True) / 49).astype(np.float32)
-    for layout in FORMATS:
-        found = xl.AdaptiveAvgPool2d(1).eval()(maps.to(memory_format=layout))
-        np.testing.assert_array_equal(found.numpy(), means)
+    for size in (1, (1, 1), [1, 1]):
+        for layout in FORMATS:
+            found = xl.AdaptiveAvgPool2d(size).eval()(maps.to(memory_format=layout))
+            np.testing.assert_array_equal(found.numpy(), means)
 
 
 @pytest.mark.parametrize(
