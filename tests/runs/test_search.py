@@ -38,7 +38,7 @@ def test_runs_are_listed_in_order_and_broken_ones_with_their_reason(tmp_path):
 
 
 def test_no_folder_of_runs_says_what_to_type(tmp_path):
-    with pytest.raises(UserError, match=r"there is no folder of runs .*none\. Train a pair first: make train-xnor"):
+    with pytest.raises(UserError, match=r"there is no folder of runs at .*none\. Train a pair first: make train-xnor"):
         find(tmp_path / "none")
 
 

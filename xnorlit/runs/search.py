@@ -41,7 +41,7 @@ def find(root: Path | str) -> list[Run | BrokenRun]:
     """
     root = Path(root)
     if not root.is_dir():
-        raise UserError(f"there is no folder of runs {root}. Train a pair first: make train-xnor train-float.")
+        raise UserError(f"there is no folder of runs at {root}. Train a pair first: make train-xnor train-float.")
     found: list[tuple[tuple, Run | BrokenRun]] = []
     for path in root.glob("*/*/*/seed-*"):
         # Names with a dot belong to unfinished writes (xnorlit.edge.atomic) and to tools, never to a run.
