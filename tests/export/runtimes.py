@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from xnorlit.export import finn as finn_format
 from xnorlit.export import onnx as onnx_format
 from xnorlit.export import openvino as openvino_format
+from xnorlit.export import qonnx as qonnx_format
 
 
 def with_openvino(graph, tensors, pixels, *, sums=False, **how):
@@ -42,7 +44,37 @@ def with_onnx_qdq(graph, tensors, pixels, **how):
     return with_onnx(graph, tensors, pixels, qdq=True, **how)
 
 
-RUNTIMES = {"openvino": with_openvino, "onnx": with_onnx, "onnx-qdq": with_onnx_qdq}
+def with_qonnx(graph, tensors, pixels, *, sums=False, build=None, **how):
+    """The same from qonnx's executor, behind its clean-up."""
+    pytest.importorskip("qonnx")
+    from qonnx.core.modelwrapper import ModelWrapper
+    from qonnx.core.onnx_exec import execute_onnx
+    from qonnx.transformation.infer_shapes import InferShapes
+
+    built = (build or qonnx_format.build)(graph, tensors, batch=len(pixels), **how)
+    model = ModelWrapper(built).transform(InferShapes())
+    given = pixels.transpose(0, 3, 1, 2) if pixels.dtype == np.uint8 else pixels
+    found = execute_onnx(model, {"pixels": given.astype(np.float32)}, return_full_exec_context=True)
+    if not sums:
+        return found["logits"]
+    names = [node.output[0] for node in built.graph.node if node.output[0].endswith("/sums")]
+    maps = {name.removesuffix("/sums"): found[name] for name in names}
+    maps = {name: values.reshape(*values.shape, *(1,) * (4 - values.ndim)) for name, values in maps.items()}
+    return found["logits"], {name: values.transpose(0, 2, 3, 1) for name, values in maps.items()}
+
+
+def with_finn(graph, tensors, pixels, **how):
+    """The same in FINN's form."""
+    return with_qonnx(graph, tensors, pixels, build=finn_format.build, **how)
+
+
+RUNTIMES = {
+    "openvino": with_openvino,
+    "onnx": with_onnx,
+    "onnx-qdq": with_onnx_qdq,
+    "qonnx": with_qonnx,
+    "finn": with_finn,
+}
 
 
 def same_top5(ours, theirs, within=1e-4):

@@ -13,7 +13,7 @@ from torch import nn
 
 from xnorlit.edge.atomic import sync
 from xnorlit.errors import UserError, did_you_mean
-from xnorlit.export import onnx, openvino
+from xnorlit.export import finn, onnx, openvino, qonnx
 from xnorlit.export.pack import Packed, pack
 
 
@@ -51,6 +51,8 @@ FORMATS = {
     "onnx-qdq": Format(
         "ONNX with few-bit weights in 8 bits", ".onnx", "onnxruntime", onnx.write_qdq, onnx.Network, onnx.ADVICE
     ),
+    "qonnx": Format("QONNX, types of one bit", ".onnx", "qonnx", qonnx.write, qonnx.Network, qonnx.ADVICE),
+    "finn": Format("QONNX for FINN", ".onnx", "qonnx", finn.write, qonnx.Network, finn.ADVICE),
 }
 
 

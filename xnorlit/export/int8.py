@@ -33,8 +33,23 @@ def int8_conv(layer: Layer, tensors: Tensors, mean: Sequence[float], std: Sequen
         raise UserError(
             f"{layer.name} cannot be packed in int8: it is not a convolution without groups. Keep the ends in float."
         )
-    means = np.asarray(mean, np.float64)
     weight, scale = _quantized(tensors["weight"] / np.asarray(std, np.float64))
+    return on_bytes(layer, tensors, weight, scale, mean)
+
+
+def on_bytes(
+    layer: Layer, tensors: Tensors, weight: np.ndarray, scale: np.ndarray | float, mean: Sequence[float] | np.ndarray
+) -> tuple[Layer, Tensors]:
+    """A convolution of normalised pixels, `weight * scale` being its weights over the deviation, as one of bytes.
+
+    Args:
+        layer: The layer.
+        tensors: Those of its ending.
+        weight: Integers, `(O, kh, kw, C)`.
+        scale: Above 0; one number, or one per output channel.
+        mean: Per channel, 0 to 255.
+    """
+    means = np.asarray(mean, np.float64)
     shift = (weight.astype(np.float64) * means).sum(axis=(1, 2, 3))
     fill = np.clip(np.rint(means), 0, LEVELS).astype(np.uint8)
     found = {**tensors, "weight": weight, "fill": fill}

@@ -65,16 +65,31 @@ class Steps:
         above: `(L, C)`, fp32.
         start: `(C,)`.
         change: `(L, C)`.
+        whole: Whether every x is an integer.
     """
 
     above: np.ndarray
     start: np.ndarray
     change: np.ndarray
+    whole: bool = False
 
     @property
     def signs(self) -> bool:
         """Whether there is one threshold, between -1 and +1 in either direction."""
         return len(self.above) == 1 and bool((np.abs(self.change) == 2).all())
+
+    @property
+    def reached(self) -> np.ndarray:
+        """What x reaches exactly where it lies above: `x >= reached` for `x > above`, `(L, C)`."""
+        if self.whole:
+            return np.floor(self.above) + 1
+        below = np.minimum(self.above, np.nextafter(LARGEST, np.float32(0)))  # LARGEST is never reached
+        return np.where(self.above == -SMALLEST, 0, np.nextafter(below, LARGEST)).astype(np.float32)
+
+    @property
+    def held(self) -> np.ndarray:
+        """The largest x that does not lie above, `(L, C)`."""
+        return np.floor(self.above) if self.whole else self.above
 
 
 @dataclass(frozen=True)
@@ -123,6 +138,10 @@ class Operations(ABC, Generic[V]):
             positive: Which weights are +1 instead of -1: `(O, C / groups, kh, kw)`.
             window: Window of the convolution.
         """
+
+    def integer_sums(self, x: V, steps: Steps, weight: np.ndarray, window: Window) -> V | None:
+        """Sums of signs by small integers `(O, C / groups, kh, kw)`; `None` where a format takes planes of signs."""
+        return None
 
     @abstractmethod
     def convolution(self, x: V, weight: np.ndarray, window: Window) -> V:
@@ -357,7 +376,8 @@ class _Walk(Generic[V]):
         features = math.prod(after)
         order = np.arange(features).reshape(after).transpose(2, 0, 1).ravel()
         steps = _steps(own, ending.levels, features, signs=ending.form == "signs")
-        steps = Steps(*(np.ascontiguousarray(part[..., order]) for part in _parts(steps)))
+        parts = (np.ascontiguousarray(part[..., order]) for part in _parts(steps))
+        steps = Steps(*parts, whole=steps.whole)
         return _Value(ops.as_map(sums, Map(1, 1, features)), after, steps, flat=True)
 
     def _sums(self, layer: Layer, name: str, own: Tensors) -> V:
@@ -375,12 +395,10 @@ class _Walk(Generic[V]):
                 y = ops.byte_linear(flat, layer.operand.step, weight.reshape(len(weight), -1))
                 return ops.as_map(y, Map(1, 1, layer.outputs))
             return self._product(layer, name, weight, window)
-        planes = np.unpackbits(own["weight"], axis=-1, count=at.channels // layer.groups, bitorder="little")
-        planes = planes.transpose(0, 1, 4, 2, 3) == 1
+        planes = planes_of(layer, own["weight"], at).transpose(0, 1, 4, 2, 3)
         if layer.operand.form == "signs":
             return self._sign_sums(layer, given, planes, window)
-        factors = np.array(layer.weights.factors).reshape(-1, 1, 1, 1, 1)
-        weight = (factors * (2 * planes.astype(np.int64) - 1)).sum(axis=0) / layer.weights.divisor
+        weight = weight_of(layer, planes)
         if layer.binary:
             most = int(np.abs(weight).reshape(len(weight), -1).sum(axis=1).max()) * (2**layer.operand.bits - 1)
             refuse(
@@ -406,6 +424,8 @@ class _Walk(Generic[V]):
         if given.flat:
             planes = planes.reshape(*planes.shape[:2], -1, 1, 1)
         x, steps = self._signs(given, planes.shape[2] * layer.groups)
+        if len(planes) > 1 and (sums := ops.integer_sums(x, steps, weight_of(layer, planes), window)) is not None:
+            return sums
         total = None
         for factor, plane in zip(np.array(layer.weights.factors) / layer.weights.divisor, planes, strict=True):
             part = ops.sign_sums(x, steps, plane, window)
@@ -420,7 +440,8 @@ class _Walk(Generic[V]):
         x, steps = given.x, given.steps or ZERO
         if not steps.signs:  # signs that change more than once
             x, steps = self._ops.steps(x, steps), ZERO
-        return x, Steps(*(np.broadcast_to(part, (*part.shape[:-1], channels)) for part in _parts(steps)))
+        parts = (np.broadcast_to(part, (*part.shape[:-1], channels)) for part in _parts(steps))
+        return x, Steps(*parts, whole=steps.whole)
 
     def _with_window(self, layer: Layer, given: _Value[V], sums: V, own: Tensors) -> V:
         """`(n * sum_scale + A * window_scale) + constant`, where A is the sum of the signs in the window."""
@@ -448,6 +469,17 @@ class _Walk(Generic[V]):
         return sums
 
 
+def planes_of(layer: Layer, octets: np.ndarray, at: Map) -> np.ndarray:
+    """Which weights of each plane are +1, `(P, O, kh, kw, C / groups)`, of a layer that reads the map `at`."""
+    return np.unpackbits(octets, axis=-1, count=at.channels // layer.groups, bitorder="little") == 1
+
+
+def weight_of(layer: Layer, planes: np.ndarray) -> np.ndarray:
+    """What the planes add up to."""
+    factors = np.array(layer.weights.factors).reshape(-1, *(1,) * (planes.ndim - 1))
+    return (factors * (2 * planes.astype(np.int64) - 1)).sum(axis=0) / layer.weights.divisor
+
+
 def _parts(steps: Steps) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return steps.above, steps.start, steps.change
 
@@ -463,8 +495,9 @@ def _steps(own: Tensors, levels: int, features: int, *, signs: bool) -> Steps:
     change = _codes(own["change"], features) if "change" in own else np.ones((1, features), np.int64)
     codes = np.bitwise_xor.accumulate(np.concatenate([start[None], change]), axis=0)
     values = 2 * codes - 1 if signs else codes
-    above = _strictly(own["threshold"].reshape(levels, features))
-    return Steps(above, values[0].astype(np.float32), np.diff(values, axis=0).astype(np.float32))
+    threshold = own["threshold"].reshape(levels, features)
+    change = np.diff(values, axis=0).astype(np.float32)
+    return Steps(_strictly(threshold), values[0].astype(np.float32), change, whole=threshold.dtype.kind == "i")
 
 
 def _codes(octets: np.ndarray, features: int) -> np.ndarray:

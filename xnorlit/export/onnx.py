@@ -22,6 +22,7 @@ OPSET, IR = 17, 8
 
 INPUT, OUTPUT, BATCH = "pixels", "logits", "N"
 NO_BITS = "ONNX has no 1-bit type: the file is correct but not small; OpenVINO's format and the packed file are small"
+BYTES = "its 8-bit form reads uint8 pixels; omit normalized_input"
 ADVICE = f"opset {OPSET}, any batch; {NO_BITS}"
 
 
@@ -41,7 +42,7 @@ def build(graph: Graph, tensors: Tensors, *, normalized_input: bool = False, qdq
         helper = import_module("onnx.helper")
     except ImportError:
         raise UserError("onnx is not installed. Install it: pip install 'xnorlit[onnx]'") from None
-    nodes = _Nodes(helper, graph, normalized_input=normalized_input, qdq=qdq)
+    nodes = Nodes(helper, graph, normalized_input=normalized_input, qdq=qdq)
     logits = nodes.named(lower(graph, tensors, nodes), OUTPUT)
     model = nodes.model(logits)
     helper.set_model_props(model, metadata(graph) | {"xnorlit": version("xnorlit"), "note": NO_BITS})
@@ -110,7 +111,7 @@ class Network:
         return found[0] if len(names) == 1 else found
 
 
-class _Nodes(Operations[str]):
+class Nodes(Operations[str]):
     """The operations as ONNX nodes; a value is represented by its name."""
 
     def __init__(self, helper: Any, graph: Graph, *, normalized_input: bool, qdq: bool) -> None:
@@ -133,7 +134,7 @@ class _Nodes(Operations[str]):
     @override
     def pixels(self, *, normalized: bool) -> str:
         if self._normalized:
-            refuse(not normalized, self._first, "its 8-bit form reads uint8 pixels; omit normalized_input")
+            refuse(not normalized, self._first, BYTES)
             return INPUT
         x = self._node("Cast", self._node("Transpose", INPUT, perm=[0, 3, 1, 2]), to=self._type(np.float32))
         if not normalized:
@@ -177,8 +178,7 @@ class _Nodes(Operations[str]):
     @override
     def byte_convolution(self, x: str, weight: np.ndarray, fill: np.ndarray, window: Window) -> str:
         # sum q p = sum q (p - fill) + sum q fill: the padding of the first is 0.
-        most = 255 * int(np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(axis=1).max())
-        refuse(most > EXACT, self._first, "its sums of bytes exceed what fp32 holds; keep the ends in float")
+        self.refuse_wide(weight)
         y = self.convolution(self.add(x, -fill.astype(np.float32)), weight, window)
         filled = (weight.astype(np.float64).sum(axis=(2, 3)) * fill).sum(axis=1)
         return self.add(y, filled.astype(np.float32))
@@ -267,6 +267,11 @@ class _Nodes(Operations[str]):
         assert maker is not None
         maker.name = maker.output[0] = name
         return name
+
+    def refuse_wide(self, weight: np.ndarray) -> None:
+        """Refuses weights `(O, ...)` of pixels whose sums fp32 does not hold."""
+        most = 255 * int(np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(axis=1).max())
+        refuse(most > EXACT, self._first, "its sums of bytes exceed what fp32 holds; keep the ends in float")
 
     def _weight(self, weight: np.ndarray) -> str:
         """The weights; in 8 bits if requested and they are small integers."""

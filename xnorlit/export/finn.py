@@ -1,0 +1,202 @@
+"""A packed network as QONNX in the form that FINN builds FPGA accelerators from: few bits everywhere, no reals between.
+
+Codes are `MultiThreshold` nodes. FINN pads with zeros, which are no sign. Where signs are padded, each threshold
+stands there twice, as INT2 with a bias of -1: the values remain -1 and +1, and the type has a zero.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from typing_extensions import override
+
+from xnorlit.export import qonnx
+from xnorlit.export.int8 import on_bytes
+from xnorlit.export.lower import LARGEST, Steps, Tensors, planes_of, refuse, weight_of
+from xnorlit.export.qonnx import DOMAIN, OPSET, module
+from xnorlit.packed.graph import Graph, Layer, MaxPool, Node
+
+ADVICE = f"opset {OPSET}, batch 1, reads fp32 [1, 3, S, S] of 0 to 255, typed UINT8; FINN's builder starts from it"
+
+
+def build(graph: Graph, tensors: Tensors, *, batch: int = 1, normalized_input: bool = False) -> Any:
+    """The `onnx.ModelProto` of a packed network in FINN's form.
+
+    Args:
+        graph: Fits the tensors.
+        tensors: By name.
+        batch: Images of one inference.
+        normalized_input: Refused: FINN reads bytes.
+
+    Raises:
+        UserError: A layer has no such form, or qonnx is not installed.
+    """
+    module("custom_op.registry")
+    refuse(normalized_input, graph.steps[0].name, "FINN reads pixels of 0 to 255; omit normalized_input")
+    for i, node in enumerate(graph.steps):
+        _refuse(node, first=i == 0)
+    return qonnx.build(*with_bytes(graph, tensors), batch=batch, nodes=Nodes)
+
+
+def write(graph: Graph, tensors: Tensors, folder: Path, name: str, *, normalized_input: bool) -> list[Path]:
+    """Writes `NAME.onnx` into a folder.
+
+    Args:
+        graph: Fits the tensors.
+        tensors: By name.
+        folder: Exists.
+        name: Of the file.
+        normalized_input: As of `build`.
+
+    Raises:
+        UserError: As from `build`.
+    """
+    file = folder / f"{name}.onnx"
+    file.write_bytes(build(graph, tensors, normalized_input=normalized_input).SerializeToString())
+    return [file]
+
+
+def _refuse(node: Node, *, first: bool) -> None:
+    """Refuses what FINN does not build."""
+    layer, name = node.op, node.name
+    if not isinstance(layer, Layer):
+        what = f"{type(layer).__name__} between layers computes with reals, which FINN does not build"
+        refuse(not isinstance(layer, MaxPool), name, f"{what}; use a network without shortcuts (cnv), or qonnx")
+        return
+    bits = 32 if first else 8
+    trained = f"--model.layers.{name} '{{class_path: LSQ, init_args: {{weight_bits: 8, input_bits: {bits}}}}}'"
+    fp32 = f"its weights are fp32, which FINN does not build; train them in few bits ({trained}), or give --ends int8"
+    refuse(layer.weights.form == "float", name, fp32)
+    real = layer.operand.form == "reals" and layer.weights.form == "planes"
+    refuse(real, name, "its inputs are real, which FINN does not build; use a binarizer of few-bit inputs, or qonnx")
+    refuse(layer.window_sum, name, "its two values per input are no signs; use another binarizer (XNOR), or qonnx")
+    refuse(layer.border == "ones", name, "FINN pads with zeros, not with ones; use padding_mode='zeros', or qonnx")
+    grouped = "FINN's convolutions have one group; use groups=1, or qonnx"
+    refuse(layer.groups > 1, name, grouped)
+
+
+def with_bytes(graph: Graph, tensors: Tensors) -> tuple[Graph, dict[str, np.ndarray]]:
+    """The same graph with whole weights on the bytes of the pixels, where it has planes on normalised ones.
+
+    Args:
+        graph: Fits the tensors.
+        tensors: By name.
+
+    Raises:
+        UserError: The normalisation does not move behind the sums.
+    """
+    found, steps = dict(tensors), []
+    for node in graph.steps:
+        layer = node.op
+        if isinstance(layer, Layer) and layer.operand.form == "pixels" and layer.weights.form == "planes":
+            refuse(layer.window is None, node.name, "it is no convolution of the pixels; put one in front")
+            own = {key.rpartition(".")[2]: found.pop(key) for key in tensors if key.rpartition(".")[0] == node.name}
+            layer, own = _on_bytes(layer, own, graph)
+            found |= {f"{node.name}.{key}": value for key, value in own.items()}
+        steps.append(replace(node, op=layer))
+    if graph.nodes:
+        return replace(graph, nodes=tuple(steps)), found
+    return replace(graph, layers=tuple(node.op for node in steps)), found
+
+
+def _on_bytes(layer: Layer, own: dict[str, np.ndarray], graph: Graph) -> tuple[Layer, dict[str, np.ndarray]]:
+    std, mean = set(graph.std), np.asarray(graph.mean, np.float64)
+    one = "the channels of its pixels have several deviations, so that its weights would need more bits"
+    refuse(len(std) > 1, layer.name, f"{one}; train with one data.std for all, or give --ends int8")
+    assert layer.window is not None
+    padded = any(layer.window.padding) and not np.array_equal(mean, np.rint(mean))
+    refuse(padded, layer.name, "it pads pixels with a mean that is no byte; train with whole data.mean, or no padding")
+    weight = weight_of(layer, planes_of(layer, own["weight"], graph.input))
+    return on_bytes(layer, own, weight.astype(np.int16), 1 / std.pop(), mean)
+
+
+class Nodes(qonnx.Nodes):
+    """The operations as nodes that FINN's streamlining reads."""
+
+    @override
+    def steps(self, x: str, steps: Steps) -> str:
+        return self._shared(x, steps, self._thresholds)
+
+    @override
+    def _operand(self, x: str, steps: Steps, *, padded: bool) -> str:
+        return self._shared(x, steps, self._doubled if padded else self._thresholds)
+
+    def _doubled(self, x: str, steps: Steps) -> str:
+        return self._thresholds(x, steps, times=2)
+
+    def _thresholds(self, x: str, steps: Steps, times: int = 1) -> str:
+        """How many thresholds of a channel x reaches, scaled and shifted.
+
+        Args:
+            x: Reals or integers.
+            steps: From them to signs or codes, of each channel rising or falling.
+            times: How often each threshold stands there; 2 for signs that zeros are put among.
+        """
+        signs = bool(steps.start.min() < 0) or steps.signs
+        unit = 2 if signs else 1
+        falls = (steps.change < 0).any(axis=0)
+        mixed = falls & (steps.change > 0).any(axis=0)
+        refuse(bool(mixed.any()), self._last, "its codes rise and fall with its sums; use another binarizer, or qonnx")
+        if falls.any():
+            x = self.multiply(x, np.where(falls, -1, 1))
+        counts = (np.abs(steps.change) / unit).astype(int)
+        always = (steps.start + np.minimum(steps.change, 0).sum(axis=0) + signs) / unit
+        reached = np.where(falls, -steps.held, steps.reached)
+        rows = [
+            [-LARGEST] * int(count) + sorted(np.repeat(reached[:, c], counts[:, c]).tolist())
+            for c, count in enumerate(always)
+        ]
+        most = max(1, *map(len, rows))
+        table = np.array([row + [LARGEST] * (most - len(row)) for row in rows], np.float32).repeat(times, axis=1)
+        if not signs:
+            return self._counted(x, table, f"UINT{max(2, most.bit_length())}")  # hardware has no {0, 1}
+        return self._counted(x, table, "BIPOLAR" if times == 1 else "INT2", 2 / times, -1)
+
+    def _counted(self, x: str, table: np.ndarray, kind: str, scale: float = 1, bias: float = 0) -> str:
+        how = {"out_dtype": kind, "out_scale": float(scale), "out_bias": float(bias)}
+        return self._node("MultiThreshold", x, self._constant(table), domain=DOMAIN, **how)
+
+    @override
+    def byte_linear(self, x: str, step: float, weight: np.ndarray) -> str:
+        self._bypass_relu(x)
+        return self.linear(self._counted(x, _least(np.float32(step))[None], "UINT8"), weight)
+
+    @override
+    def _weight(self, weight: np.ndarray) -> str:
+        most = int(max(weight.max(), -weight.min() - 1))
+        refuse(most >= 2**7, self._next, f"its weights reach {most}, beyond 8 bits; train with weight_bits: 7")
+        return super()._weight(weight)
+
+    def _bypass_relu(self, x: str) -> None:
+        """Removes a ReLU in front of thresholds above zero, which say the same without it."""
+        maker = {node.output[0]: node for node in self._nodes}
+        flat = maker[x]
+        relu = maker.get(flat.input[0]) if flat.op_type == "Reshape" else None
+        if relu is not None and relu.op_type == "Relu":
+            flat.input[0] = relu.input[0]
+            self._nodes.remove(relu)
+
+    @property
+    def _last(self) -> str:
+        """The layer whose sums were made last."""
+        names = (node.name for node in reversed(self._nodes) if node.name.endswith("/sums"))
+        return next(names, self._first).removesuffix("/sums")
+
+    @property
+    def _next(self) -> str:
+        """The layer behind it."""
+        made = any(node.name.endswith("/sums") for node in self._nodes)
+        names = [node.name for node in self._graph.steps if isinstance(node.op, Layer)]
+        return names[names.index(self._last) + made]
+
+
+def _least(step: np.float32) -> np.ndarray:
+    """The least x that `round(x / step)` takes to each level from 1 to 255, fp32."""
+    levels = np.arange(1, 256)
+    x = ((levels - 0.5) * step).astype(np.float32)
+    while (over := np.rint(x / step) >= levels).any():
+        x = np.where(over, np.nextafter(x, np.float32(0)), x)
+    while (under := np.rint(x / step) < levels).any():
+        x = np.where(under, np.nextafter(x, LARGEST), x)
+    return x
