@@ -113,3 +113,14 @@ def test_neither_lightning_nor_the_data_room_is_loaded():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "loaded:"
+
+
+def test_the_cycles_on_an_fpga_are_printed_and_their_options_stay_with_them(summary, capsys):
+    out = summary("--network", "cnv", "--target", "fpga", "--unfolding", "576", "--copies", "4")
+    assert "from one image to the next: 14,400 cycles" in out
+    assert "images per second at" not in out
+    for words in (["--clock", "100"], ["--target", "fpga", "--json"], ["--target", "fpga", "--clock", "0"]):
+        assert main(["summary", "--network", "cnv", *words]) == 2
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert "--target fpga" in told.err or "--clock is 0" in told.err

@@ -1,11 +1,15 @@
 """`xl.export` and `xnorlit export`: what they write and say, and what they refuse with nothing half-written."""
 
 import ctypes
+import errno
 import gc
+import json
+import os
 import re
 import subprocess
 import sys
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +19,8 @@ from tests.export.conftest import CLASSES
 from tests.export.runtimes import same_top5
 from xnorlit.errors import UserError
 from xnorlit.export import formats
+from xnorlit.export.doors import Door, doors, markdown
+from xnorlit.export.formats import FORMATS
 from xnorlit.export.openvino import Network, core
 from xnorlit.export.pack import opened
 from xnorlit.export.random_weights import random_network
@@ -116,6 +122,9 @@ def test_a_packed_file_is_exported_without_its_run(xnorlit, packed, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--format", "qonx"], "no format named qonx. Did you mean qonnx?"),
+        (["--format", "finn"], "conv1 cannot be exported: its weights are fp32, which FINN does not build"),
+        (["--check", "--out", "net.xml"], "--check keeps no file"),
         (["--format", "opnvino"], "no format named opnvino. Did you mean openvino?"),
         (["--out", "none/net.xml"], "none is not a folder. Create it (mkdir -p none), or give another file."),
         (["--out", "net.bin"], "net.bin: openvino files end in .xml. Give net.xml."),
@@ -125,11 +134,15 @@ def test_a_packed_file_is_exported_without_its_run(xnorlit, packed, tmp_path):
 def test_what_is_wrong_is_said_before_anything_is_written(xnorlit, run, tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder" / "net.xml").mkdir(parents=True)
-    before = sorted(tmp_path.rglob("*"))
+
+    def there():
+        return sorted([*tmp_path.glob("[!d]*"), *run.rglob("*")])  # data/ keeps what was found about the images
+
+    before = there()
     status, _, err = xnorlit("export", run, *words)
     assert status == 2
     assert message in err
-    assert sorted(tmp_path.rglob("*")) == before
+    assert there() == before
 
 
 def test_a_missing_package_is_named_with_what_to_type(packed, tmp_path, monkeypatch):
@@ -155,3 +168,113 @@ def test_on_a_full_disk_nothing_is_half_written(packed, tmp_path, most):
     assert "no space left" in done.stderr
     assert (tmp_path / "net.xml").read_text() == "before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "net.xml"]
+
+
+def test_a_network_in_any_form_is_exported_alike(packed, tmp_path):
+    from xnorlit.export.pack import write
+
+    write(tmp_path / "a.safetensors", *packed)
+    forms = {
+        "packed": packed,
+        "engine": xl.packed.PackedNetwork(*packed),
+        "loaded": xl.load(tmp_path / "a.safetensors"),
+        "file": tmp_path / "a.safetensors",
+        "name": str(tmp_path / "a.safetensors"),
+    }
+    written = {name: xl.export(form, tmp_path / name).files[0].read_bytes() for name, form in forms.items()}
+    assert len(set(written.values())) == 1
+    with pytest.raises(TypeError, match="image_size: the network is packed already"):
+        xl.export(forms["loaded"], tmp_path / "net", image_size=32)
+    with pytest.raises(UserError, match=r"the network is dict. Expected an nn.Module, a packed network"):
+        xl.export({}, tmp_path / "net")
+
+
+def test_a_loaded_network_whose_file_has_changed_is_not_exported(packed, tmp_path):
+    from xnorlit.export.pack import write
+
+    write(tmp_path / "a.safetensors", *packed)
+    loaded = xl.load(tmp_path / "a.safetensors")
+    os.utime(tmp_path / "a.safetensors", ns=(0, 0))
+    with pytest.raises(UserError, match=r"has changed since the network was loaded from it. Load it again"):
+        xl.export(loaded, tmp_path / "net")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_a_run_is_exported_by_its_folder(run, tmp_path):
+    assert xl.export(run, tmp_path / "net").files[-1].read_text().count("BinaryConvolution") > 1
+
+
+def test_one_network_through_every_runtime_gives_one_answer(xnorlit, run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)  # as if it were not installed
+    before = sorted(run.rglob("*"))
+    status, out, _ = xnorlit("export", run, "--check", "--images", "12", "--json")
+    assert status == 0
+    found = {row["name"]: row for row in json.loads(out)}
+    ours = next(row for name, row in found.items() if name.startswith("xnorlit"))
+    assert (ours["images"], ours["differ"]) == (12, 0)
+    for name in ("onnxruntime (onnx)", "onnxruntime (onnx-qdq)", "qonnx (qonnx)"):
+        there = found[name]
+        assert (there["images"], there["differ"], there["top1"]) == (12, 0, ours["top1"])
+        assert min(there["bytes"], there["milliseconds"], ours["bytes"], ours["milliseconds"]) > 0
+    assert "pip install 'xnorlit[openvino]'" in found["OpenVINO (openvino)"]["remark"]
+    assert "--ends int8" in found["qonnx (finn)"]["remark"]
+    assert sorted(run.rglob("*")) == before
+
+
+def test_the_table_of_runtimes_is_markdown():
+    rows = [Door("xnorlit", 12, 50.0, 0, 1234, 0.25), Door("there", remark="it is not installed")]
+    assert markdown(rows).splitlines()[2:] == [
+        "| xnorlit | 50.00 | 0 of 12 | 1,234 | 0.25 |",
+        "| there | it is not installed | | | |",
+    ]
+
+
+def test_answers_that_differ_are_counted(packed, monkeypatch):
+    """A runtime that reverses the classes answers otherwise for every image."""
+
+    def reversed_(file, batch, threads):
+        network = FORMATS["openvino"].network(file, batch, threads)
+        return lambda images: network(images)[:, ::-1]
+
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    labels = xl.packed.PackedNetwork(*packed).predict(pixels)
+    only = {"openvino": FORMATS["openvino"], "other": FORMATS["openvino"]._replace(network=reversed_)}
+    for room in ("doors", "formats"):
+        monkeypatch.setattr(sys.modules[f"xnorlit.export.{room}"], "FORMATS", only)
+    ours, same, other = doors(packed, pixels, labels)
+    assert (ours.top1, same.top1, same.differ) == (100, 100, 0)
+    assert (other.top1, other.differ) == (0, 4)
+
+
+def test_images_for_the_check_of_a_file_have_to_be_given(xnorlit, packed, photos, tmp_path):
+    from xnorlit.export.pack import write
+
+    write(tmp_path / "a.safetensors", *packed)
+    status, _, err = xnorlit("export", tmp_path / "a.safetensors", "--check")
+    assert (status, "--data photos/" in err) == (2, True)
+    status, _, err = xnorlit("export", tmp_path / "a.safetensors", "--check", "--data", photos)
+    assert (status, "has other classes than the network" in err) == (2, True)
+    status, _, err = xnorlit("export", tmp_path / "a.safetensors", "--json")
+    assert (status, "--json goes with --check" in err) == (2, True)
+
+
+@pytest.mark.parametrize("format", ["onnx", "onnx-qdq", "qonnx"])
+def test_no_format_leaves_half_a_file_on_a_full_disk(packed, tmp_path, format, monkeypatch):
+    def full(path, content):
+        with open(path, "wb") as file:  # noqa: PTH123
+            file.write(content[:100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    (tmp_path / "net.onnx").write_text("before")
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        xl.export(packed, tmp_path / "net", format=format)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("net.onnx", "before")]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_stochastic_codes_are_refused_by_name_with_what_to_use_instead(format, tmp_path):
+    net = xl.create("alexnet-small", binarizer=xl.BinaryConnect("stochastic", "real"), classes=10)
+    with pytest.raises(UserError, match=r"conv2 cannot be packed: .*evaluate the binary ones \(inference: binary\)"):
+        xl.export(net, tmp_path / "net", format=format, image_size=32, classes=list("abcdefghij"))
+    assert not list(tmp_path.iterdir())

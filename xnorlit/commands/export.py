@@ -1,26 +1,32 @@
 """The command `xnorlit export`: a run as a file for another runtime, compared with the packed engine."""
 
+import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from xnorlit.commands.pack import Ends, difference, packed_of
-from xnorlit.data import ImageData
+from xnorlit.commands.arguments import Count
+from xnorlit.commands.pack import difference
+from xnorlit.data import CentreCrop, ImageData
+from xnorlit.data.sources import readable
 from xnorlit.edge.console import say
 from xnorlit.edge.processes import cores
 from xnorlit.errors import UserError
-from xnorlit.export.formats import FORMATS, Exported, format_named, placed
+from xnorlit.export.doors import Door, document, doors, markdown
+from xnorlit.export.formats import FORMATS, Exported, format_named, packed_form, placed
 from xnorlit.export.formats import export as export_network
 from xnorlit.export.measure import answers
-from xnorlit.export.pack import Packed, opened
-from xnorlit.export.rebuild import rebuild
+from xnorlit.export.pack import Packed
+from xnorlit.export.rebuild import Ends, packed_of, rebuild
 from xnorlit.export.validation import on_engine
 from xnorlit.packed.engine import PackedNetwork
 from xnorlit.packed.graph import Graph
+from xnorlit.packed.trained import list_trained
 from xnorlit.runs import newest, read
 
 TIMED = 30  # single photographs, of which the median is printed
@@ -35,47 +41,104 @@ def export(
     ends: Ends = "float",
     normalized_input: bool = False,
     root: Path = Path("runs"),
+    check: bool = False,
+    data: Path | None = None,
+    images: Count = 1000,
+    json: bool = False,
 ) -> None:
     """Exports a trained network to another runtime, and compares its predictions with those of the packed engine.
 
     The comparison covers the five likeliest classes of the validation images. It needs the runtime of the format.
+    --check compares all formats and keeps no file.
 
     Args:
-        run: Folder of a finished run, or a packed file (default: the newest run with binary layers).
-        format: openvino, onnx, or onnx-qdq (few-bit weights stored in 8 bits).
+        run: Folder of a finished run, a packed file, or the name of a trained network (default: the newest run with
+            binary layers).
+        format: openvino, onnx, onnx-qdq (few-bit weights stored in 8 bits), qonnx, or finn.
         out: Output file in an existing folder (default: RUN/FORMAT/NETWORK.xml or .onnx).
         checkpoint: last, best, or a file of the run.
         ends: First and last layer in fp32, or in 8 bits.
         normalized_input: Let the exported network read normalised fp32 [N, 3, S, S] instead of uint8 [N, S, S, 3].
         root: Folder that is searched for the newest run.
+        check: Print a table of all formats: answers, size and time of one image.
+        data: Folder of the validation images (default: the run's).
+        images: How many of them --check classifies.
+        json: Print the table as JSON.
 
     Raises:
         UserError: There is nothing to export, or the format cannot express it.
     """
     chosen = format_named(format)
+    given = [name for name, value in {"--json": json, "--data": data}.items() if value]
+    if given and not check:
+        raise UserError(f"{given[0]} goes with --check, which prints a table of all formats.")
     if out is not None:
+        if check:
+            raise UserError("--check keeps no file. Omit --out, or omit --check to export.")
         placed(out, format)
-    if run is not None and run.is_file():
-        packed, data, home = opened(run), None, run.parent
-        say("export", f"{run}, {packed.graph.source.words}")
-    else:
-        found = newest(root, with_codes=True) if run is None else read(run)
-        if not found.summary.has_codes:
-            raise UserError(
-                f"{found.path} has no binary layer. Give a run of a binary arm: make train-xnor trains one."
-            )
-        file = found.checkpoint(checkpoint)
-        say("export", f"{found.path}: {file.name}, {ends} ends")
-        rebuilt = rebuild(found, file)
-        packed, data, home = packed_of(found, rebuilt, ends), rebuilt.data, found.path
+    if check:
+        with redirect_stdout(sys.stderr):  # the table alone goes to the output
+            packed, measured, _ = _packed(run, checkpoint, ends, root)
+            measured = measured if data is None else _images_of(packed.graph, data)
+            if measured is None:
+                raise UserError(f"{run} is a packed file without images. Give a folder of some: --data photos/")
+            found = _through_all(packed, measured, images)
+        sys.stdout.write((document(found) if json else markdown(found)) + "\n")
+        return
+    packed, measured, home = _packed(run, checkpoint, ends, root)
     if out is None:
         out = home / format / packed.graph.network
-        out.parent.mkdir(exist_ok=True)
-    written = export_network(packed, out, format=format, normalized_input=normalized_input)
+    fresh = not out.parent.exists()
+    out.parent.mkdir(exist_ok=True)
+    try:
+        written = export_network(packed, out, format=format, normalized_input=normalized_input)
+    except BaseException:
+        if fresh:
+            out.parent.rmdir()
+        raise
     say("done", f"{written.files[-1]}: {written}")
     say("", f"the packed file of the same network: {packed.bytes / 2**20:.3g} MiB")
-    _check(packed, written, data, normalized_input=normalized_input)
+    _check(packed, written, measured, normalized_input=normalized_input)
     say("next", chosen.advice)
+
+
+def _packed(run: Path | None, checkpoint: str, ends: Ends, root: Path) -> tuple[Packed, ImageData | None, Path]:
+    """The packed network of a run or of a file, the run's data, and the folder for what is made of it."""
+    if run is not None and (run.is_file() or (not run.exists() and str(run) in list_trained())):
+        packed = packed_form(run)
+        say("export", f"{run}, {packed.graph.source.words}")
+        return packed, None, run.parent
+    found = newest(root, with_codes=True) if run is None else read(run)
+    if not found.summary.has_codes:
+        raise UserError(f"{found.path} has no binary layer. Give a run of a binary arm: make train-xnor trains one.")
+    file = found.checkpoint(checkpoint)
+    say("export", f"{found.path}: {file.name}, {ends} ends")
+    rebuilt = rebuild(found, file)
+    return packed_of(found, rebuilt, ends), rebuilt.data, found.path
+
+
+def _images_of(graph: Graph, folder: Path) -> ImageData:
+    """A folder's images as the network reads them."""
+    crop = CentreCrop(graph.crop, graph.squash)
+    data = ImageData(str(folder), backend="folder", image_size=graph.image_size, val_crop=crop, workers=0)
+    data.setup()
+    if readable(data.classes) != graph.classes:
+        raise UserError(f"{folder} has other classes than the network, which knows {', '.join(graph.classes[:5])} ...")
+    return data
+
+
+def _through_all(packed: Packed, data: ImageData, most: int) -> list[Door]:
+    """What each runtime answers for some of the validation images, evenly spread over their listing."""
+    total = data.count("val")
+    most = min(most, total)
+    chosen = set((np.arange(most) * total // most).tolist())
+    pixels, labels, first = [], [], 0
+    for batch in data.val_dataloader():
+        keep = [i for i in range(len(batch.labels)) if first + i in chosen]
+        pixels.append(batch.images.permute(0, 2, 3, 1).numpy()[keep])
+        labels.append(batch.labels.numpy()[keep])
+        first += len(batch.labels)
+    return doors(packed, np.concatenate(pixels), np.concatenate(labels))
 
 
 def _check(packed: Packed, written: Exported, data: ImageData | None, *, normalized_input: bool) -> None:

@@ -2,28 +2,18 @@
 
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
-import xnorlit as xl
-from xnorlit.data import CentreCrop
-from xnorlit.data.sources import readable
 from xnorlit.edge.console import say
 from xnorlit.errors import UserError
 from xnorlit.export.measure import Answers, answers
-from xnorlit.export.pack import Packed, write
+from xnorlit.export.pack import write
 from xnorlit.export.random_weights import random_network
-from xnorlit.export.rebuild import Rebuilt, rebuild
+from xnorlit.export.rebuild import Ends, Rebuilt, packed_of, rebuild
 from xnorlit.export.validation import on_engine
 from xnorlit.packed.engine import PackedNetwork
 from xnorlit.packed.graph import Graph
-from xnorlit.packed.origin import Source
 from xnorlit.runs import Run, find, newest, read
-
-CALIBRATION = 256  # training images for calibrating the input range of the last layer
-
-Ends = Literal["float", "int8"]
 
 
 def pack(
@@ -91,46 +81,6 @@ def _pack_run(run: Run, which: str, ends: Ends, out: Path, *, given: bool) -> No
     module, name = answers_of_module(run, rebuilt)
     say("", difference(found, module, name))
     _say_next(out)
-
-
-def packed_of(run: Run, rebuilt: Rebuilt, ends: Ends) -> Packed:
-    """The packed network of a run, with its origin, before it is evaluated.
-
-    Args:
-        run: The run.
-        rebuilt: Its network and data.
-        ends: First and last layer in fp32 or in 8 bits.
-
-    Raises:
-        UserError: It cannot be packed.
-    """
-    data = rebuilt.data
-    crop = data.val_crop
-    if not isinstance(crop, CentreCrop):
-        raise UserError(
-            f"{run.path} validates with {crop}, which is random or shifts the image; a packed file has a "
-            "central crop. Train with data.val_crop: CentreCrop."
-        )
-    environment = run.environment
-    source = Source(
-        weights="trained",
-        run=replace(run.place, root=Path(run.place.root.name)).path.as_posix(),
-        checkpoint=rebuilt.checkpoint.name,
-        epoch=rebuilt.epochs,
-        commit=environment.commit or "",
-        changed=environment.dirty,
-        xnorlit=version("xnorlit"),
-    )
-    return xl.pack(
-        rebuilt.network,
-        image_size=data.image_size,
-        classes=readable(data.classes),
-        ends=ends,
-        calibration=data.spread_pictures("train", CALIBRATION) if ends == "int8" else None,
-        crop=crop.ratio,
-        squash=crop.squash,
-        source=source,
-    )
 
 
 def answers_of_module(run: Run, rebuilt: Rebuilt) -> tuple[Answers, str]:

@@ -4,7 +4,7 @@ import json as json_format
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jsonargparse
 import torch
@@ -25,6 +25,10 @@ def summary(
     image_size: Count | None = None,
     classes: Count | None = None,
     json: bool = False,
+    target: Literal["packed", "fpga"] = "packed",
+    unfolding: Count = 1,
+    copies: Count = 1,
+    clock: float | None = None,
 ) -> None:
     """Prints a network layer by layer: shapes, bits, parameters, multiply-adds, memory as bits and as fp32, file size.
 
@@ -38,9 +42,20 @@ def summary(
         classes: Number of classes (default: 1000, or 10 for images of at most 64 pixels).
         json: Print the same as JSON.
 
+        target: packed, or fpga: the cycles of each layer in its own hardware.
+        unfolding: With fpga: products of one output that a layer computes at once.
+        copies: With fpga: outputs that a layer computes at once.
+        clock: With fpga: MHz, for images per second.
+
     Raises:
         UserError: The network cannot be built.
     """
+    if clock is not None and clock <= 0:
+        raise UserError(f"--clock is {clock:g}. Expected MHz, above 0.")
+    if target != "fpga" and (unfolding, copies, clock) != (1, 1, None):
+        raise UserError("--unfolding, --copies and --clock go with --target fpga.")
+    if target == "fpga" and json:
+        raise UserError("--target fpga prints a table. Omit --json.")
     recipe = merged(config)
     model, data = part(recipe, "model"), part(recipe, "data")
     name, side = network or model.get("network", NETWORK), image_size or data.get("image_size")
@@ -61,7 +76,8 @@ def summary(
             if layer.binarizer.cannot_pack:
                 reasons.setdefault(layer.binarizer.cannot_pack, []).append(layer_name)
         lines = [f"no packed form yet: {', '.join(names)}: {why}\n" for why, names in reasons.items()]
-        sys.stdout.write(f"{table.name}, {about}\n\n{found}\n{''.join(lines)}")
+        shown = found.cycles(unfolding=unfolding, copies=copies, clock=clock) if target == "fpga" else found
+        sys.stdout.write(f"{table.name}, {about}\n\n{shown}\n{''.join(lines)}")
 
 
 def part(recipe: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from xnorlit.commands.pack import Ends, answers_of_module, packed_of
+from xnorlit.commands.pack import answers_of_module
 from xnorlit.comparison.statistics import wilson_interval
 from xnorlit.data.sources import NAMED
 from xnorlit.edge.console import say
@@ -15,7 +15,7 @@ from xnorlit.errors import UserError
 from xnorlit.export.cards import machine, sha256, times, write_card
 from xnorlit.export.measure import answers
 from xnorlit.export.pack import Packed, write
-from xnorlit.export.rebuild import Rebuilt, rebuild
+from xnorlit.export.rebuild import Ends, Rebuilt, packed_of, rebuild
 from xnorlit.export.validation import on_engine
 from xnorlit.packed.engine import PackedNetwork
 from xnorlit.packed.trained import FOLDER, Card, card, list_trained

@@ -97,7 +97,7 @@ def with_bytes(graph: Graph, tensors: Tensors) -> tuple[Graph, dict[str, np.ndar
         steps.append(replace(node, op=layer))
     if graph.nodes:
         return replace(graph, nodes=tuple(steps)), found
-    return replace(graph, layers=tuple(node.op for node in steps)), found
+    return replace(graph, layers=tuple(node.op for node in steps if isinstance(node.op, Layer))), found
 
 
 def _on_bytes(layer: Layer, own: dict[str, np.ndarray], graph: Graph) -> tuple[Layer, dict[str, np.ndarray]]:

@@ -14,7 +14,10 @@ from torch import nn
 from xnorlit.edge.atomic import sync
 from xnorlit.errors import UserError, did_you_mean
 from xnorlit.export import finn, onnx, openvino, qonnx
-from xnorlit.export.pack import Packed, pack
+from xnorlit.export.pack import Packed, opened, pack
+from xnorlit.packed import PackedNetwork
+from xnorlit.packed.trained import located
+from xnorlit.runs import read
 
 
 class Format(NamedTuple):
@@ -79,23 +82,25 @@ class Exported:
 
 
 def export(
-    network: nn.Module | Packed,
+    network: nn.Module | Packed | PackedNetwork | Path | str,
     file: Path | str,
     *,
     format: str = "openvino",
     normalized_input: bool = False,
     **packing: Any,
 ) -> Exported:
-    """Exports a trained network to OpenVINO or ONNX.
+    """Exports a trained network to OpenVINO, ONNX, QONNX or FINN.
 
     It computes what the packed network computes: the integers of its binary layers are those of the module's
     evaluation.
     `docs/export.md` says what each format keeps, and how to run it.
 
     Args:
-        network: A module in any mode, or what `pack` gave.
+        network: A module in any mode; what `pack` or `load` gave; a packed file, the name of a trained network, or the
+            folder of a run.
         file: Output file; an existing file is replaced. The format's suffix may be omitted.
-        format: `openvino`, `onnx`, or `onnx-qdq`, which stores few-bit weights in 8 bits.
+        format: `openvino`; `onnx`, or `onnx-qdq`, which stores few-bit weights in 8 bits; `qonnx`, or `finn`, which is
+            QONNX as FINN reads it.
         normalized_input: Whether the exported network reads normalised fp32 `[N, 3, S, S]` instead of uint8
             `[N, S, S, 3]`.
         packing: For a module, the arguments of `pack`: `image_size`, `classes`, and so on.
@@ -122,13 +127,10 @@ def export(
     """
     chosen = format_named(format)
     target = placed(Path(file), format)
-    if not isinstance(network, Packed):
-        network = pack(network, **packing)
-    elif packing:
-        raise TypeError(f"{min(packing)}: the network is packed already. Give this argument with a module only.")
+    packed = packed_form(network, **packing)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
     try:
-        made = chosen.write(*network, scratch, target.stem, normalized_input=normalized_input)
+        made = chosen.write(*packed, scratch, target.stem, normalized_input=normalized_input)
         for each in made:
             sync(each)
         files = [each.replace(target.parent / each.name) for each in made]
@@ -136,6 +138,35 @@ def export(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return Exported(format, tuple(files))
+
+
+def packed_form(network: nn.Module | Packed | PackedNetwork | Path | str, **packing: Any) -> Packed:
+    """A network in any form as `pack` gives it.
+
+    Args:
+        network: As of `export`.
+        packing: For a module, the arguments of `pack`.
+
+    Raises:
+        UserError: It cannot be packed, or the file is no packed network.
+    """
+    if isinstance(network, nn.Module):
+        return pack(network, **packing)
+    if packing:
+        raise TypeError(f"{min(packing)}: the network is packed already. Give this argument with a module only.")
+    if isinstance(network, Packed):
+        return network
+    if isinstance(network, PackedNetwork):
+        return Packed(network.graph, network.tensors)
+    if not isinstance(network, Path | str):
+        kind = type(network).__name__
+        raise UserError(f"the network is {kind}. Expected an nn.Module, a packed network, its file, or a run's folder.")
+    if not Path(network).is_dir():
+        return opened(located(network))
+    from xnorlit.export.rebuild import packed_of, rebuild  # Imported here, because it imports Lightning.
+
+    run = read(Path(network))
+    return packed_of(run, rebuild(run, run.checkpoint("last")), "float")
 
 
 def format_named(name: str) -> Format:

@@ -1,14 +1,23 @@
 """A run's network with the weights of one of its checkpoints, and the run's data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
-from xnorlit.data import ImageData
+from xnorlit.data import CentreCrop, ImageData
+from xnorlit.data.sources import readable
 from xnorlit.errors import UserError
+from xnorlit.export.pack import Packed, pack
 from xnorlit.models import BuiltNetwork
+from xnorlit.packed.origin import Source
 from xnorlit.runs import Run
 from xnorlit.training.checkpoints import load
 from xnorlit.training.recorded import classifier, images
+
+CALIBRATION = 256  # training images for calibrating the input range of the last layer
+
+Ends = Literal["float", "int8"]
 
 
 @dataclass(frozen=True)
@@ -56,3 +65,43 @@ def rebuild(run: Run, checkpoint: Path) -> Rebuilt:
     module.load_state_dict(content["state_dict"])
     assert module.net is not None
     return Rebuilt(module.net.eval(), data, checkpoint, int(content.get("epoch", -1)) + 1)
+
+
+def packed_of(run: Run, rebuilt: Rebuilt, ends: Ends) -> Packed:
+    """The packed network of a run, with its origin, before it is evaluated.
+
+    Args:
+        run: The run.
+        rebuilt: Its network and data.
+        ends: First and last layer in fp32 or in 8 bits.
+
+    Raises:
+        UserError: It cannot be packed.
+    """
+    data = rebuilt.data
+    crop = data.val_crop
+    if not isinstance(crop, CentreCrop):
+        raise UserError(
+            f"{run.path} validates with {crop}, which is random or shifts the image; a packed file has a "
+            "central crop. Train with data.val_crop: CentreCrop."
+        )
+    environment = run.environment
+    source = Source(
+        weights="trained",
+        run=replace(run.place, root=Path(run.place.root.name)).path.as_posix(),
+        checkpoint=rebuilt.checkpoint.name,
+        epoch=rebuilt.epochs,
+        commit=environment.commit or "",
+        changed=environment.dirty,
+        xnorlit=version("xnorlit"),
+    )
+    return pack(
+        rebuilt.network,
+        image_size=data.image_size,
+        classes=readable(data.classes),
+        ends=ends,
+        calibration=data.spread_pictures("train", CALIBRATION) if ends == "int8" else None,
+        crop=crop.ratio,
+        squash=crop.squash,
+        source=source,
+    )

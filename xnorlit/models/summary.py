@@ -1,8 +1,9 @@
 """Bits, multiply-adds and memory of a network, by layer."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ from xnorlit.errors import UserError
 from xnorlit.layers import BinaryLayer
 from xnorlit.models.builder import AlexNet
 from xnorlit.models.built import BuiltNetwork, DuplicateChannels
+
+if TYPE_CHECKING:
+    from xnorlit.models.cost import Cycles
 
 LAYERS = (BinaryLayer, nn.modules.conv._ConvNd, nn.Linear)
 REAL = 32  # bits of an fp32 number, and of an operand that a binarizer keeps real
@@ -31,6 +35,7 @@ class LayerSummary:
         macs: Multiply-adds for one image.
         parameters: Trained numbers of the layer and of the norms and other modules up to the next layer.
         packed_bits: Bits of the same parameters in a packed file, see `Summary.packed_bits`.
+        inputs: Numbers that it reads for one image.
     """
 
     name: str
@@ -41,6 +46,7 @@ class LayerSummary:
     macs: int
     parameters: int
     packed_bits: int
+    inputs: int
 
     @property
     def weights(self) -> int:
@@ -51,6 +57,21 @@ class LayerSummary:
     def few_bit_macs(self) -> int:
         """Multiply-adds of codes with codes, which a packed engine computes on bits."""
         return self.macs if max(self.weight_bits, self.input_bits) < REAL else 0
+
+    @property
+    def bops(self) -> int:
+        """Multiply-adds of signs with signs for one image."""
+        return self.macs if self.weight_bits == self.input_bits == 1 else 0
+
+    @property
+    def ace(self) -> int:
+        """Multiply-adds for one image, times the bits of weight and input."""
+        return self.macs * self.weight_bits * self.input_bits
+
+    @property
+    def activation_bits(self) -> int:
+        """Bits of what it reads for one image."""
+        return self.inputs * self.input_bits
 
     @property
     def float_bits(self) -> int:
@@ -90,6 +111,32 @@ class Summary:
         return REAL * self.parameters
 
     @property
+    def bops(self) -> int:
+        """Binary operations for one image: multiply-adds of signs with signs, each counted once.
+
+        Source: ReActNet, arXiv 2003.03488, where OPs = BOPs / 64 + FLOPs.
+        """
+        return sum(layer.bops for layer in self.layers)
+
+    @property
+    def ace(self) -> int:
+        """Arithmetic computation effort for one image: multiply-adds times the bits of weight and input.
+
+        Reals count with 32 bits. Source: PokeBNN, arXiv 2112.00133.
+        """
+        return sum(layer.ace for layer in self.layers)
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of all weights in their codes."""
+        return sum(layer.weight_bits * layer.weights for layer in self.layers)
+
+    @property
+    def largest_activation(self) -> LayerSummary:
+        """The layer that reads the most bits for one image, `activation_bits`."""
+        return max(self.layers, key=lambda layer: layer.activation_bits)
+
+    @property
     def packed_bits(self) -> int:
         """Bits of the network in a packed file.
 
@@ -110,6 +157,18 @@ class Summary:
         """The part of `packed_bits` in layers with one-bit weights, including everything up to the next layer."""
         return sum(layer.packed_bits for layer in self.layers if layer.weight_bits == 1)
 
+    def cycles(self, *, unfolding: int = 1, copies: int = 1, clock: float | None = None) -> "Cycles":
+        """The cycles on an FPGA where every layer has its own hardware; see `xnorlit.models.cost`.
+
+        Args:
+            unfolding: Products of one output that each layer computes at once; a layer with fewer takes all of its own.
+            copies: Outputs that each layer computes at once, likewise.
+            clock: In MHz.
+        """
+        from xnorlit.models.cost import cycles  # Imported here, because it imports this module.
+
+        return cycles(self, unfolding=unfolding, copies=copies, clock=clock)
+
     def to_json(self) -> dict[str, Any]:
         """The layers and the totals; sizes in bits."""
         return {
@@ -124,7 +183,7 @@ class Summary:
                 }
                 for layer in self.layers
             ],
-            "total": _totals(self),
+            "total": _totals(self) | {"largest_activation_bits": self.largest_activation.activation_bits},
         }
 
 
@@ -142,6 +201,7 @@ def summarize(model: BuiltNetwork) -> Summary:
         return _run(model, (3, model.image_size, model.image_size))
     links = list(_links(model))
     readers = [layer for _, layer, _ in links[1:]]
+    reads = [3 * model.image_size**2, *(_left(model.outputs[name], between) for name, _, between in links)]
     graph = any(layer.shortcut or layer.binarizer.two_valued for _, layer, _ in links)
     real = all(min(layer.binarizer.weight_bits, layer.binarizer.input_bits) == REAL for _, layer, _ in links)
     return Summary(
@@ -155,8 +215,9 @@ def summarize(model: BuiltNetwork) -> Summary:
                 layer.weight[0].numel() * torch.Size(model.outputs[name]).numel(),
                 _count(layer, *between),
                 _unfolded(layer, _count(layer, *between)) if real or graph else _packed_bits(layer, between, reader),
+                inputs,
             )
-            for (name, layer, between), reader in zip(links, [*readers, None], strict=True)
+            for (name, layer, between), reader, inputs in zip(links, [*readers, None], reads[:-1], strict=True)
         ),
         folded=not graph,
     )
@@ -175,6 +236,18 @@ def _links(model: AlexNet) -> Iterator[tuple[str, BinaryLayer, list[nn.Module]]]
                 between.append(module)
     assert layer is not None
     yield name, layer, between
+
+
+def _left(output: Sequence[int], between: Sequence[nn.Module]) -> int:
+    """How many numbers of a layer's output the next layer reads, behind pools and copies."""
+    channels, *sides = output
+    for module in between:
+        if isinstance(module, DuplicateChannels):
+            channels *= 2
+        if isinstance(module, nn.MaxPool2d):
+            kernel, stride, padding = (cast(int, each) for each in (module.kernel_size, module.stride, module.padding))
+            sides = [(side + 2 * padding - kernel) // stride + 1 for side in sides]
+    return channels * math.prod(sides)
 
 
 def _unfolded(layer: BinaryLayer, count: int) -> int:
@@ -251,11 +324,13 @@ def _run(model: nn.Module, shape: Sequence[int]) -> Summary:
     names = {module: name for name, module in model.named_modules()}
     ran: dict[nn.Module, list[int]] = {}
     outputs: dict[nn.Module, tuple[int, ...]] = {}
+    read: dict[nn.Module, int] = {}
 
     def ends(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         runs = ran.setdefault(module, [])
         if isinstance(module, LAYERS):
             outputs[module] = tuple(output.shape[1:])
+            read[module] = max(read.get(module, 0), inputs[0].numel())
             transposed = isinstance(module, nn.modules.conv._ConvTransposeNd)
             runs.append(cast(Tensor, module.weight)[0].numel() * (inputs[0] if transposed else output).numel())
 
@@ -300,6 +375,7 @@ def _run(model: nn.Module, shape: Sequence[int]) -> Summary:
                 macs=sum(ran[layer]),
                 parameters=count,
                 packed_bits=binarizer.weight_bits * own + REAL * (count - own),
+                inputs=read[layer],
             )
         )
     return Summary(tuple(found), folded=False)
@@ -311,6 +387,7 @@ HEADER = ("layer", "weights", "output", "W / A", *COUNTS, *SIZES)
 LEFT = 4  # columns that begin at their left edge
 NOTE = """bits of W(eights) and A(ctivations, the layer's inputs), 32 for real ones; MACs for one image
 parameters: trained numbers of the layer and of what follows it up to the next one; KiB = 1,024 bytes
+BOPs: multiply-adds of signs with signs; ACE: all multiply-adds, each times the bits of W and of A
 codes: the weights in their bits; packed: with """
 FOLDED = """what the packed file holds besides, alpha, bias and norms folded into
 thresholds where codes follow, into scale and shift where real numbers do"""
@@ -330,9 +407,13 @@ def table(summary: Summary) -> str:
     ratio = summary.float_bits / summary.packed_bits
     before, after = _mebibytes(summary.float_bits), _mebibytes(summary.packed_bits)
     size = f"{before} as trained in fp32, {after} packed: {ratio:.1f} x smaller"
-    return "\n".join(
-        [lines[0], rule, *lines[1:-1], rule, lines[-1], "", size, "", NOTE + (FOLDED if summary.folded else UNFOLDED)]
+    widest = summary.largest_activation
+    cost = (
+        f"{summary.bops:,} BOPs, {summary.ace:,} ACE; {summary.weight_bits:,} bits of weights; "
+        f"the largest activation has {widest.activation_bits:,} bits ({widest.name} reads it)"
     )
+    note = NOTE + (FOLDED if summary.folded else UNFOLDED)
+    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], "", size, cost, "", note])
 
 
 def _figures(layer: LayerSummary) -> dict[str, int]:
@@ -341,6 +422,8 @@ def _figures(layer: LayerSummary) -> dict[str, int]:
         "parameters": layer.parameters,
         "few_bit_macs": layer.few_bit_macs,
         "float_macs": layer.macs - layer.few_bit_macs,
+        "bops": layer.bops,
+        "ace": layer.ace,
         "code_bits": layer.weight_bits * layer.weights,
         "fp32_bits": layer.float_bits,
         "packed_bits": layer.packed_bits,

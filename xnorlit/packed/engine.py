@@ -82,6 +82,18 @@ def _load_again(path: Path, stamp: tuple[int, int]) -> "PackedNetwork":
     return network
 
 
+def _read_again(path: Path, stamp: tuple[int, int]) -> dict[str, np.ndarray]:
+    """The tensors of a file that this process has loaded.
+
+    Raises:
+        UserError: The file is missing or has changed since.
+    """
+    _, tensors = tensorfile.read(path)
+    if _stamp(path) != stamp:
+        raise UserError(f"{path} has changed since the network was loaded from it. Load it again.")
+    return tensors
+
+
 class PackedNetwork:
     """Logits of uint8 images, `[N, H, W, 3] -> [N, classes]`. Thread-safe.
 
@@ -125,6 +137,16 @@ class PackedNetwork:
     def resident_bytes(self) -> int:
         """Bytes of weights, thresholds and tables in memory."""
         return self._engine.resident_bytes
+
+    @property
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Tensors by name, as in the file; those of a loaded network are read from it again.
+
+        Raises:
+            UserError: The file is missing or has changed since.
+        """
+        make, given = self._again
+        return given[1] if make is PackedNetwork else _read_again(*given)
 
     @property
     def classes(self) -> tuple[str, ...]:

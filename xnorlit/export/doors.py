@@ -1,0 +1,125 @@
+"""One network through every runtime that is installed: its answers, its size, its time."""
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from xnorlit.edge.console import progress
+from xnorlit.errors import UserError
+from xnorlit.export.formats import FORMATS, export
+from xnorlit.export.pack import Packed
+from xnorlit.packed import PackedNetwork
+
+BATCH = 50
+TURNS = 20  # calls with one image, of which the median counts
+SLOW = 1.0  # seconds of a call above which a few turns have to do
+
+Run = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Door:
+    """What a runtime made of a network.
+
+    Attributes:
+        name: Of the runtime, and of the format that it read.
+        images: How many were classified; 0 where nothing ran.
+        top1: Share of them whose likeliest class is right, in percent.
+        differ: Of how many the five likeliest classes, in order, are not the engine's.
+        bytes: Of the network's files.
+        milliseconds: Median of one image.
+        remark: Why nothing ran.
+    """
+
+    name: str
+    images: int = 0
+    top1: float | None = None
+    differ: int | None = None
+    bytes: int | None = None
+    milliseconds: float | None = None
+    remark: str = ""
+
+
+def doors(packed: Packed, images: np.ndarray, labels: np.ndarray) -> list[Door]:
+    """The packed engine first, then each format; a runtime that is missing or a refusal is a row that says so.
+
+    Args:
+        packed: The network.
+        images: uint8 `[N, S, S, 3]`, N at least 1.
+        labels: True classes, `[N]`.
+    """
+    engine = PackedNetwork(*packed)
+
+    def single(some: np.ndarray) -> np.ndarray:
+        return engine(some, threads=1)
+
+    ours = _five(_logits(engine, images, "xnorlit"))
+    found = [_door(f"xnorlit ({engine.isa})", ours, ours, labels, packed.bytes, _milliseconds(single, images[:1]))]
+    for name, format in FORMATS.items():
+        title = f"{format.runtime} ({name})"
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                written = export(packed, Path(folder) / "network", format=name)
+                many = format.network(written.files[-1], min(BATCH, len(images)), 1)
+                alone = format.network(written.files[-1], 1, 1)
+            except UserError as error:
+                found.append(Door(title, remark=str(error)))
+                continue
+            theirs = _five(_logits(many, images, title))
+            found.append(_door(title, theirs, ours, labels, written.bytes, _milliseconds(alone, images[:1])))
+    return found
+
+
+def markdown(found: Sequence[Door]) -> str:
+    """The rows as a table.
+
+    Args:
+        found: At least one.
+    """
+    lines = ["| runtime | top-1 % | images whose top 5 differ | bytes | ms an image |", "|---|---|---|---|---|"]
+    for door in found:
+        if door.top1 is None:
+            lines.append(f"| {door.name} | {door.remark.replace('|', '/')} | | | |")
+            continue
+        differ = f"{door.differ:,} of {door.images:,}"
+        lines.append(f"| {door.name} | {door.top1:.2f} | {differ} | {door.bytes:,} | {door.milliseconds:.3g} |")
+    return "\n".join(lines)
+
+
+def document(found: Sequence[Door]) -> str:
+    """The rows as JSON.
+
+    Args:
+        found: Any number.
+    """
+    return json.dumps([asdict(door) for door in found], indent=2)
+
+
+def _door(name: str, theirs: np.ndarray, ours: np.ndarray, labels: np.ndarray, size: int, milliseconds: float) -> Door:
+    right, differ = int((theirs[:, 0] == labels).sum()), int((theirs != ours).any(axis=1).sum())
+    return Door(name, len(labels), 100 * right / len(labels), differ, size, milliseconds)
+
+
+def _logits(network: Run, images: np.ndarray, title: str) -> np.ndarray:
+    starts = range(0, len(images), BATCH)
+    batches = progress(starts, len(starts), "check", title, stderr=True)
+    return np.concatenate([network(images[first : first + BATCH]) for first in batches])
+
+
+def _five(logits: np.ndarray) -> np.ndarray:
+    """The five likeliest classes, likeliest first; of equal ones the first."""
+    return np.argsort(-logits, axis=1, kind="stable")[:, :5]
+
+
+def _milliseconds(network: Run, image: np.ndarray) -> float:
+    taken: list[float] = []
+    while len(taken) < TURNS and not (len(taken) >= 3 and sum(taken) > SLOW):
+        started = time.perf_counter()
+        network(image)
+        taken.append(time.perf_counter() - started)
+    return 1000 * float(np.median(taken))
