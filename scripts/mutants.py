@@ -16,6 +16,7 @@ import importlib.util
 import json
 import os
 import random
+import resource
 import signal
 import sys
 import tempfile
@@ -37,6 +38,7 @@ OPERATORS = {
     *("ReplaceBreakWithContinue", "ReplaceContinueWithBreak", "ExceptionReplacer", "RemoveDecorator"),
     "ZeroIterationForLoop",
 }
+HANGS = 900  # seconds, of waiting; a busy machine may need many for a few of its processor
 HEAVY = ("torchvision", "pytorch_lightning", "torchmetrics", "jsonargparse", "hypothesis", "pytest", "scipy.stats")
 
 
@@ -383,12 +385,13 @@ class Chosen:
 
 
 def _pytest(tests: list[str], limit: float, recorder: Recorder | None = None, mutant: Mutant | None = None) -> Ended:
-    """Pytest in a fork, up to the first failure; one that hangs is ended and has failed."""
+    """Pytest in a fork, up to the first failure; one that takes `limit` seconds of the processor has failed."""
     sys.stdout.flush()
     with tempfile.TemporaryDirectory() as folder:
         failed = Path(folder) / "failed"
         if (child := os.fork()) == 0:
             os.setsid()
+            resource.setrlimit(resource.RLIMIT_CPU, (int(limit) + 1, int(limit) + 5))
             silent = os.open(os.devnull, os.O_WRONLY)
             os.dup2(silent, 1)
             os.dup2(silent, 2)
@@ -406,7 +409,7 @@ def _pytest(tests: list[str], limit: float, recorder: Recorder | None = None, mu
             files = dict.fromkeys(name.partition("::")[0] for name in tests)
             words = [*([] if recorder else ["-x"]), *quiet, f"--basetemp={folder}/tmp", *files]
             os._exit(min(int(pytest.main(words, plugins=[plugin])), 9))
-        until, status = time.monotonic() + limit, -1
+        until, status = time.monotonic() + HANGS, -1
         while time.monotonic() < until:
             done, found = os.waitpid(child, os.WNOHANG)
             if done:
@@ -417,6 +420,7 @@ def _pytest(tests: list[str], limit: float, recorder: Recorder | None = None, mu
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child, signal.SIGKILL)
             os.waitpid(child, 0)
+            print(f"waited {HANGS} s for {mutant.name if mutant else tests}", flush=True)
         return Ended(status, failed.read_text().split("\n")[0] if failed.is_file() else "")
 
 
@@ -433,7 +437,7 @@ def survey(name: str, most: int, seed: int, seconds: float, known: dict[str, str
         print(f"\r{name}: {noticed} of {tried}", end="\033[K", file=sys.stderr)
         chosen = choose(mutant, tests, seconds)
         while chosen:
-            limit = 60 + 10 * sum(cost[test] for test in chosen)
+            limit = 20 + 5 * sum(cost[test] for test in chosen)
             ended = _pytest(chosen, limit, mutant=mutant)
             if ended.status == 0 or ended.failed in good or "::" not in ended.failed:
                 break

@@ -102,6 +102,36 @@ def test_a_synced_norm_is_that_of_one_process_over_all_samples(found, kind, cut)
         assert (part["y"][:, 0] == norm_of(kind).bias[0]).all()
 
 
+@pytest.fixture
+def alone(tmp_path):
+    """A group of this process only."""
+    dist.init_process_group("gloo", f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"momentum": None}, {"affine": False}, {"track_running_stats": False}], ids=repr
+)
+def test_a_synced_norm_of_one_process_is_torchs_own(alone, settings):
+    x = batch((8, 3, 4, 4))
+    outer = torch.randn(x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    ours, theirs = SteadySync().apply(BatchNorm2d(3, **settings)).double(), nn.BatchNorm2d(3, **settings).double()
+    for step in range(3):
+        left, right = (x * (step + 1)).requires_grad_(), (x * (step + 1)).requires_grad_()
+        y, z = ours(left), theirs(right)
+        y.backward(outer)
+        z.backward(outer)
+        torch.testing.assert_close(y, z)
+        torch.testing.assert_close(left.grad, right.grad)
+    assert ours.synced
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value)
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", NORMS, ids=lambda kind: kind.__name__)
 def test_samples_that_all_processes_hold_count_once(found, kind):
