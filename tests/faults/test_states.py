@@ -151,8 +151,11 @@ def test_a_signal_within_an_accumulation_waits_for_the_whole_gradient(photos, tm
     assert forked.differences(*(forked.folder(tmp_path / root) for root in ("whole", "stopped"))) == []
 
 
-def test_a_signal_in_a_validation_ends_it_at_its_next_batch_and_it_is_done_again(photos, whole, tmp_path):
-    line = forked.words(photos, tmp_path, run__checkpoint_minutes=0)
+@pytest.mark.parametrize(("minutes", "batches"), [(0, ["1 0"]), (15, ["1 0", "1 1"])], ids=["saved", "not saved"])
+def test_a_signal_in_a_validation_ends_it_at_its_next_batch_if_its_epoch_was_saved(
+    minutes, batches, photos, whole, tmp_path
+):
+    line = forked.words(photos, tmp_path, run__checkpoint_minutes=minutes)
     measured = tmp_path / "measured"
 
     def in_the_second_validation():
@@ -170,7 +173,8 @@ def test_a_signal_in_a_validation_ends_it_at_its_next_batch_and_it_is_done_again
 
     training = forked.Training(line, tmp_path / "log", in_the_second_validation)
     assert training.wait() == 75, training.said
-    assert measured.read_text().split("\n") == ["0 0", "0 1", "1 0", ""], "the rest was not waited for"
+    assert measured.read_text().split("\n") == ["0 0", "0 1", *batches, ""]
+    assert "saved at step 16" in training.said
     finish(line, tmp_path, whole)
 
 
@@ -190,17 +194,20 @@ def test_a_second_signal_ends_it_at_once(photos, whole, tmp_path):
     line = forked.words(photos, tmp_path)
 
     def asleep():
-        forked.xnorlit.commands.fit.Classifier.training_step = lambda *_: time.sleep(60)
+        def training_step(*_):
+            os.write(1, b"asleep\n")
+            time.sleep(600)
+
+        forked.xnorlit.commands.fit.Classifier.training_step = training_step
 
     training = forked.Training(line, tmp_path / "log", asleep)
-    while not (list(tmp_path.glob("*/*/*/*/config.yaml"))):
-        time.sleep(0.05)
-    time.sleep(1)
-    training.send(signal.SIGTERM)
-    time.sleep(0.3)
-    training.send(signal.SIGTERM)
-    assert training.wait(5) == -signal.SIGTERM
-    assert "A second signal ends it at once" in training.said
+    for word in ("asleep", "A second signal ends it at once"):
+        until = time.monotonic() + 120
+        while word not in training.said:
+            assert time.monotonic() < until, training.said
+            time.sleep(0.05)
+        training.send(signal.SIGTERM)
+    assert training.wait() == -signal.SIGTERM
     finish(line, tmp_path, whole)
 
 
