@@ -208,6 +208,9 @@ def test_every_named_network_answers_as_the_engine_in_every_format(name):
         return
     expected = PackedNetwork(*packed)(pixels)
     for format in FORMATS:
+        if format == "finn" and name != "cnv":  # real ends, or shortcuts
+            refused(format, packed, pixels)
+            continue
         found = RUNTIMES[format](*packed, pixels)
         # Reals before a sign are summed in another order, so that of one image in four a sign may differ.
         same = np.abs(found - expected).max(axis=1) < 1e-4 * np.abs(expected).max()

@@ -133,6 +133,7 @@ def test_ends_in_8_bits_are_few_bits_for_finn():
     packed = pack(model, image_size=20, classes=CLASSES, ends="int8", calibration=pixels_for(KIND, 32, 5))
     found = cost(finn.build(*packed))
     assert {key for key in found if key.startswith("mem_w")} == {"mem_w_BIPOLAR", "mem_w_INT8"}
+    assert not [key for key in found if key.startswith("op_mac") and "FLOAT" in key]
 
 
 def test_real_ends_are_refused_with_the_setting_that_trains_them():

@@ -14,7 +14,7 @@ from typing_extensions import override
 from xnorlit.export import qonnx
 from xnorlit.export.int8 import on_bytes
 from xnorlit.export.lower import LARGEST, Steps, Tensors, planes_of, refuse, weight_of
-from xnorlit.export.qonnx import DOMAIN, OPSET, module
+from xnorlit.export.qonnx import OPSET, module, turning
 from xnorlit.packed.graph import Graph, Layer, MaxPool, Node
 
 ADVICE = f"opset {OPSET}, batch 1, reads fp32 [1, 3, S, S] of 0 to 255, typed UINT8; FINN's builder starts from it"
@@ -125,37 +125,11 @@ class Nodes(qonnx.Nodes):
     def _doubled(self, x: str, steps: Steps) -> str:
         return self._thresholds(x, steps, times=2)
 
+    @override
     def _thresholds(self, x: str, steps: Steps, times: int = 1) -> str:
-        """How many thresholds of a channel x reaches, scaled and shifted.
-
-        Args:
-            x: Reals or integers.
-            steps: From them to signs or codes, of each channel rising or falling.
-            times: How often each threshold stands there; 2 for signs that zeros are put among.
-        """
-        signs = bool(steps.start.min() < 0) or steps.signs
-        unit = 2 if signs else 1
-        falls = (steps.change < 0).any(axis=0)
-        mixed = falls & (steps.change > 0).any(axis=0)
-        refuse(bool(mixed.any()), self._last, "its codes rise and fall with its sums; use another binarizer, or qonnx")
-        if falls.any():
-            x = self.multiply(x, np.where(falls, -1, 1))
-        counts = (np.abs(steps.change) / unit).astype(int)
-        always = (steps.start + np.minimum(steps.change, 0).sum(axis=0) + signs) / unit
-        reached = np.where(falls, -steps.held, steps.reached)
-        rows = [
-            [-LARGEST] * int(count) + sorted(np.repeat(reached[:, c], counts[:, c]).tolist())
-            for c, count in enumerate(always)
-        ]
-        most = max(1, *map(len, rows))
-        table = np.array([row + [LARGEST] * (most - len(row)) for row in rows], np.float32).repeat(times, axis=1)
-        if not signs:
-            return self._counted(x, table, f"UINT{max(2, most.bit_length())}")  # hardware has no {0, 1}
-        return self._counted(x, table, "BIPOLAR" if times == 1 else "INT2", 2 / times, -1)
-
-    def _counted(self, x: str, table: np.ndarray, kind: str, scale: float = 1, bias: float = 0) -> str:
-        how = {"out_dtype": kind, "out_scale": float(scale), "out_bias": float(bias)}
-        return self._node("MultiThreshold", x, self._constant(table), domain=DOMAIN, **how)
+        why = "its codes rise and fall with its sums; use another binarizer, or qonnx"
+        refuse(bool(turning(steps).any()), self._last, why)
+        return super()._thresholds(x, steps, times)
 
     @override
     def byte_linear(self, x: str, step: float, weight: np.ndarray) -> str:

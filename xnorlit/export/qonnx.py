@@ -16,11 +16,12 @@ from typing_extensions import override
 
 from xnorlit.errors import UserError
 from xnorlit.export import onnx
-from xnorlit.export.lower import Steps, Tensors, Window, lower, metadata, refuse
+from xnorlit.export.lower import LARGEST, Steps, Tensors, Window, lower, metadata, refuse
 from xnorlit.export.onnx import INPUT, OPSET, OUTPUT
 from xnorlit.packed.graph import Graph, Layer
 
 DOMAIN = "qonnx.custom_op.general"
+MOST_LEVELS = 15  # of codes that are written as signs; qonnx takes minutes over hundreds of nodes
 MOST_BITS = 9  # of whole weights: 8, and one more for a -128 that a channel turned around
 ADVICE = f"opset {OPSET}, batch 1, reads fp32 [1, 3, S, S] of 0 to 255; check it with qonnx-exec, give it to hls4ml"
 
@@ -160,7 +161,7 @@ class Nodes(onnx.Nodes):
 
     @override
     def steps(self, x: str, steps: Steps) -> str:
-        return self._shared(x, steps, self._signs if steps.signs else self._levels)
+        return self._shared(x, steps, self._signs if steps.signs else self._several)
 
     def _shared(self, x: str, steps: Steps, make: Callable[[str, Steps], str]) -> str:
         """Codes of a value, made once for all that read them."""
@@ -177,6 +178,11 @@ class Nodes(onnx.Nodes):
         shift = np.where(falls, steps.held[0], -steps.reached[0])
         return self._bipolar(self.add(x, shift) if shift.any() else x)
 
+    def _several(self, x: str, steps: Steps) -> str:
+        """Codes as a sum over a few levels, or as many thresholds in one node."""
+        many = len(steps.above) > MOST_LEVELS and not turning(steps).any()
+        return self._thresholds(x, steps) if many else self._levels(x, steps)
+
     def _levels(self, x: str, steps: Steps) -> str:
         """Codes as a sum over levels: `start + change (1 + sign(x - reached)) / 2`."""
         total = ""
@@ -188,6 +194,36 @@ class Nodes(onnx.Nodes):
             return self._bipolar(codes)
         most = (steps.start + np.cumsum(steps.change, axis=0)).max(initial=steps.start.max())
         return self._quant(codes, max(1, int(most).bit_length()), signed=False)
+
+    def _thresholds(self, x: str, steps: Steps, times: int = 1) -> str:
+        """How many thresholds of a channel x reaches, scaled and shifted.
+
+        Args:
+            x: Reals or integers.
+            steps: From them to signs or codes, of each channel rising or falling.
+            times: How often each threshold stands there; 2 for signs that zeros are put among.
+        """
+        signs = bool(steps.start.min() < 0) or steps.signs
+        unit = 2 if signs else 1
+        falls = (steps.change < 0).any(axis=0)
+        if falls.any():
+            x = self.multiply(x, np.where(falls, -1, 1))
+        counts = (np.abs(steps.change) / unit).astype(int)
+        always = (steps.start + np.minimum(steps.change, 0).sum(axis=0) + signs) / unit
+        reached = np.where(falls, -steps.held, steps.reached)
+        rows = [
+            [-LARGEST] * int(count) + sorted(np.repeat(reached[:, c], counts[:, c]).tolist())
+            for c, count in enumerate(always)
+        ]
+        most = max(1, *map(len, rows))
+        table = np.array([row + [LARGEST] * (most - len(row)) for row in rows], np.float32).repeat(times, axis=1)
+        if not signs:
+            return self._counted(x, table, f"UINT{max(2, most.bit_length())}")  # hardware has no {0, 1}
+        return self._counted(x, table, "BIPOLAR" if times == 1 else "INT2", 2 / times, -1)
+
+    def _counted(self, x: str, table: np.ndarray, kind: str, scale: float = 1, bias: float = 0) -> str:
+        how = {"out_dtype": kind, "out_scale": float(scale), "out_bias": float(bias)}
+        return self._node("MultiThreshold", x, self._constant(table), domain=DOMAIN, **how)
 
     @override
     def sign_sums(self, x: str, steps: Steps, positive: np.ndarray, window: Window) -> str:
@@ -208,10 +244,19 @@ class Nodes(onnx.Nodes):
 
     @override
     def byte_convolution(self, x: str, weight: np.ndarray, fill: np.ndarray, window: Window) -> str:
-        if any(window.padding):
-            return super().byte_convolution(x, weight, fill, window)
         self.refuse_wide(weight)
-        return self.convolution(x, weight, window)
+        if not any(window.padding):
+            return self.convolution(x, weight, window)
+        # sum q p = sum q (p - fill) + sum q fill: the padding of the first is 0.
+        y = self.convolution(self._whole_add(x, -fill.astype(np.float32)), weight, window)
+        filled = (weight.astype(np.float64).sum(axis=(2, 3)) * fill).sum(axis=1)
+        return self._whole_add(y, filled.astype(np.float32))
+
+    def _whole_add(self, x: str, summand: np.ndarray) -> str:
+        """Adds integers, typed so."""
+        found = self.add(x, summand)
+        self._types[self._nodes[-1].input[1]] = "INT32"
+        return found
 
     @override
     def byte_linear(self, x: str, step: float, weight: np.ndarray) -> str:
@@ -237,3 +282,8 @@ class Nodes(onnx.Nodes):
         ends = (self._constant(np.array(value, np.float32)) for value in (1, 0, bits))
         how = {"signed": int(signed), "narrow": 0, "rounding_mode": "ROUND"}
         return self._node("Quant", x, *ends, domain=DOMAIN, **how)
+
+
+def turning(steps: Steps) -> np.ndarray:
+    """Whether a channel's codes both rise and fall, `(C,)`."""
+    return (steps.change < 0).any(axis=0) & (steps.change > 0).any(axis=0)
