@@ -35,8 +35,10 @@ SETTINGS = {
     ],
     "LowPrecision": [{"every": 2}, {"format": "half"}, {"format": "fixed", "integer_bits": 3}],
     "PACT": [{}, {"weight_bits": 4, "input_bits": 4}],
+    "RBNN": [{}],
     "ReActNet": [{}],
     "ReCU": [{}],
+    "SiMaN": [{}],
     "SwishSign": [{}, {"beta": 2.0}],
     "TTQ": [{}],
     "TWN": [{}, {"scope": "layer"}, {"inputs": "signs"}],
@@ -53,6 +55,7 @@ def cases():
 def computed(name, settings):
     """Outputs, gradients and all that is held, over three steps in the middle of a training, and the evaluation."""
     generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)  # what a binarizer draws by itself
 
     def initialise(layer):
         with torch.no_grad():

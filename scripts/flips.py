@@ -1,0 +1,160 @@
+"""Flips of trained networks: what differs between a packed network and its evaluation over photographs.
+
+    python scripts/flips.py DIR --seconds 90
+
+Trains each arm on DIR/train for a while with one thread, packs it, and compares over the first images of DIR/test: the
+sums of each layer that counts bits, the order of the five likeliest classes, and the logits bit for bit. Prints a
+table; exit status 1 if a sum or an order differs.
+"""
+
+import argparse
+import itertools
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize
+
+import xnorlit as xl
+from xnorlit.export.pack import Packed
+from xnorlit.packed import PackedNetwork, _kernels
+from xnorlit.packed.assembly import add_graph
+from xnorlit.packed.graph import Ending, Layer
+from xnorlit.packed.isa import chosen_isa
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.packed.networks import integers_of_engine, integers_of_module
+
+SIDE, BATCH, AT_ONCE = 32, 64, 50
+ARMS = (
+    *(("resnet20", method) for method in ("BiReal", "XNOR", "ReActNet", "AdaBin", "IRNet")),
+    ("vgg-small", "XNOR"),
+    ("resnet18-cifar", "IRNet"),
+    ("cnv", "BNN"),
+)
+
+
+class Flips(NamedTuple):
+    """What differed.
+
+    Attributes:
+        layers: Layers that count bits.
+        sums: Their sums, over all images.
+        flips: Sums that differ.
+        orders: Images whose five likeliest classes, or whose order, differ.
+        logits: Logits that differ in a bit.
+        top1: Share of right answers of the evaluation.
+    """
+
+    layers: int
+    sums: int
+    flips: int
+    orders: int
+    logits: int
+    top1: float
+
+
+def images(folder: Path, count: int | None = None) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+    """uint8 pixels `(N, 3, S, S)` of photographs in class folders, their labels, the names of the classes.
+
+    Args:
+        folder: Has a folder for each class.
+        count: How many, taken from all classes alike; all unless given.
+    """
+    found = ImageFolder(str(folder), Compose([Resize(SIDE), CenterCrop(SIDE), PILToTensor()]))
+    chosen = range(len(found)) if count is None else np.linspace(0, len(found) - 1, count).astype(int)
+    pixels, labels = zip(*(found[i] for i in chosen), strict=True)
+    return torch.stack(pixels), torch.tensor(labels), found.classes
+
+
+def train(net: nn.Module, pixels: torch.Tensor, labels: torch.Tensor, seconds: float) -> None:
+    """Some seconds of processor time of Adam on shuffled batches."""
+    xl.attach(optimizer := torch.optim.Adam(net.train().parameters(), lr=3e-3), net)
+    end = time.process_time() + seconds
+    for _ in itertools.count():
+        for batch in torch.randperm(len(pixels)).split(BATCH):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net(pixels[batch]), labels[batch]).backward()
+            optimizer.step()
+            if time.process_time() > end:
+                return
+
+
+def sums_of_engine(packed: Packed, pixels: np.ndarray) -> dict[str, np.ndarray]:
+    """The sums of each layer that counts bits, `{name: (N, H, W, O)}`, from engines that end in that layer."""
+    graph = packed.graph
+    if graph.layers:
+        return integers_of_engine(graph, packed.tensors, pixels)
+    found, flows = {}, graph.flows()
+    for place, node in enumerate(graph.nodes):
+        if not (isinstance(node.op, Layer) and node.op.binary):
+            continue
+        bare = replace(node.op, ending=Ending("reals"), pool=None, window_sum=False)
+        until = replace(graph, nodes=(*graph.nodes[:place], replace(node, op=bare)))
+        engine = _kernels.GraphEngine(chosen_isa())
+        last, _ = add_graph(engine, until, packed.tensors)
+        out = np.empty((len(pixels), *bare.sums(flows[node.inputs[0]].map)), np.float32)
+        engine.run(pixels, last, out, 1)
+        found[node.name] = out.astype(np.int32)
+    return found
+
+
+@torch.no_grad()
+def flips(net: nn.Module, pixels: torch.Tensor, labels: torch.Tensor, classes: list[str]) -> Flips:
+    """Packs a trained network and compares."""
+    packed = xl.pack(net.eval(), image_size=SIDE, classes=classes)
+    engine = PackedNetwork(*packed)
+    sums = wrong = orders = logits = right = 0
+    names: set[str] = set()
+    for some, truth in zip(pixels.split(AT_ONCE), labels.split(AT_ONCE), strict=True):
+        ours = np.ascontiguousarray(some.permute(0, 2, 3, 1).numpy())
+        theirs, expected = integers_of_module(net, some)
+        found = engine(ours)
+        right += int((expected.argmax(1) == truth.numpy()).sum())
+        logits += int((found != expected).sum())
+        first, second = (np.argsort(-values, axis=1, kind="stable")[:, :5] for values in (found, expected))
+        orders += int((first != second).any(1).sum())
+        for name, values in sums_of_engine(packed, ours).items():
+            names.add(name)
+            # Packing turns a filter around whose least sum, not its largest, is behind a max pool.
+            same = np.where((values == theirs[name]).all((0, 1, 2)), values, -values) == theirs[name]
+            sums, wrong = sums + same.size, wrong + int((~same).sum())
+    return Flips(len(names), sums, wrong, orders, logits, right / len(pixels))
+
+
+def main() -> int:
+    """Trains and compares each arm; exit status 1 if one flips."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("data", type=Path, help="folder of train/ and test/, each with class folders")
+    parser.add_argument("--seconds", type=float, default=90, help="processor time of each training")
+    parser.add_argument("--images", type=int, default=1000, help="that are compared")
+    parser.add_argument("--only", nargs="*", default=[], help="networks, such as resnet20 or resnet20:AdaBin")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    train_pixels, train_labels, classes = images(given.data / "train")
+    pixels, labels, _ = images(given.data / "test", given.images)
+    head = "| network | binarizer | top-1, % | binary layers | sums | flipped | orders of five | logits |\n"
+    sys.stdout.write(head + "|---" * 8 + "|\n")
+    failed = False
+    for network, method in ARMS:
+        if given.only and network not in given.only and f"{network}:{method}" not in given.only:
+            continue
+        torch.manual_seed(0)
+        net = xl.create(network, binarizer=method, classes=len(classes), image_size=SIDE)
+        train(net, train_pixels, train_labels, given.seconds)
+        found = flips(net, pixels, labels, classes)
+        numbers = f"{found.layers} | {found.sums:,} | {found.flips} | {found.orders} | {found.logits}"
+        sys.stdout.write(f"| `{network}` | `{method}` | {100 * found.top1:.1f} | {numbers} |\n")
+        sys.stdout.flush()
+        failed |= bool(found.flips or found.orders)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
