@@ -80,19 +80,29 @@ def _small(op, own, given):
 
 def _windows(x, kernel, stride, padding, fill):
     """`(N, H', W', C, kh, kw)`."""
-    x = np.pad(x, [(0, 0), *((p, p) for p in padding), (0, 0)], constant_values=fill)
+    if np.ndim(fill):  # a value of each channel
+        planes = [
+            np.pad(x[..., c], [(0, 0), *((p, p) for p in padding)], constant_values=v) for c, v in enumerate(fill)
+        ]
+        x = np.stack(planes, -1)
+    else:
+        x = np.pad(x, [(0, 0), *((p, p) for p in padding), (0, 0)], constant_values=fill)
     return np.lib.stride_tricks.sliding_window_view(x, kernel, (1, 2))[:, :: stride[0], :: stride[1]]
 
 
 def _layer(layer, own, x, graph, integers):
     at = type(graph.input)(*x.shape[1:])
     window, border = layer.looks(at), 0
-    if layer.operand.form == "pixels":
+    if layer.weights.form == "int8" and layer.operand.form == "reals":
+        x = np.rint(np.clip(x / np.float32(layer.operand.step), 0, 255))
+    elif layer.weights.form == "int8":
+        border = own["fill"]
+    elif layer.operand.form == "pixels":
         x = (x.astype(np.float32) - np.float32(graph.mean)) / np.float32(graph.std)
     if layer.operand.form == "signs":
         assert x.dtype == bool
         x, border = np.where(x, 1, -1), 1 if layer.border == "ones" else 0
-    wide = np.float64 if layer.accumulate == "fp64" or layer.binary else np.float32
+    wide = np.float64 if layer.accumulate == "fp64" or layer.binary or layer.weights.form == "int8" else np.float32
     seen = _windows(x.astype(wide), window.kernel, window.stride, window.padding, border)
     sums = _sums(seen, _weight(layer, own, x.shape[-1]), layer.groups)
     if layer.binary:
@@ -112,22 +122,24 @@ def _layer(layer, own, x, graph, integers):
             n = np.where(n > 0, n, n * (own[f"slope{i}"] if slope is None else np.float32(slope)))
         assert n.dtype == np.float32
         return n
-    assert layer.ending.bits == 1
     features = n.shape[1:] if layer.ending.per_position else n.shape[-1:]
 
     def bits_of(octets):
         return np.unpackbits(octets, count=int(np.prod(features)), bitorder="little").reshape(features).astype(bool)
 
-    found = np.broadcast_to(bits_of(own["flip"][0]), n.shape)
-    for level in range(layer.ending.levels):
-        change = bits_of(own["change"][level, 0]) if "change" in own else True
-        found = found ^ ((n >= own["threshold"][level]) & change)
-    return found
+    planes = []
+    for plane in range(layer.ending.bits):
+        found = np.broadcast_to(bits_of(own["flip"][plane]), n.shape)
+        for level in range(layer.ending.levels):
+            change = bits_of(own["change"][level, plane]) if "change" in own else True
+            found = found ^ ((n >= own["threshold"][level]) & change)
+        planes.append(found)
+    return planes[0] if layer.ending.form == "signs" else sum(found.astype(int) << p for p, found in enumerate(planes))
 
 
 def _weight(layer, own, channels):
     """Weights in fp64, `(O, kh, kw, C)`."""
-    if layer.weights.form == "float":
+    if layer.weights.form != "planes":
         return own["weight"].astype(np.float64)
     bits = np.unpackbits(own["weight"], axis=-1, count=channels // layer.groups, bitorder="little")
     factors = np.array(layer.weights.factors).reshape(-1, 1, 1, 1, 1) / layer.weights.divisor

@@ -16,6 +16,7 @@ from xnorlit.export.nodes import Add, Affine, Concat, Shift, TwoSlope
 from xnorlit.export.pack import pack
 from xnorlit.packed import PackedNetwork
 from xnorlit.packed.document import document, parse
+from xnorlit.packed.graph import Weights
 
 MEAN, STD = (125.0, 123.0, 114.0), (63.0, 62.0, 67.0)
 CLASSES = ["ant", "bee", "cat", "dog", "elk"]
@@ -124,24 +125,92 @@ class Net(nn.Module):
         return self.fc(self.last(x))
 
 
-@pytest.mark.parametrize("binarizer", ["XNOR", "BiReal", "ReActNet", "AdaBin", "IRNet", "ReCU", "DoReFa", "BWN"])
+@torch.no_grad()
+@pytest.mark.parametrize("shortcut", ["conv", "pool"])
+@pytest.mark.parametrize("activation", ["relu", "none"])  # inputs of one sign, and of both
+def test_with_8_bit_ends_the_stem_the_shortcuts_and_the_classifier_are_bytes_and_lose_little(shortcut, activation):
+    options = {"shortcut": shortcut, "activation": activation, "binarizer": "BWN"}  # whose inputs stay real: no signs
+    model = unkind(Net(Block(8, 8, **options), Block(8, 16, 2, **options)))
+    exact, packed = packed_of(model), packed_of(model, ends="int8", calibration=pixels_for(32, seed=9))
+    bytes_ = [node.name for node in packed.graph.nodes if getattr(node.op, "weights", Weights("float")).form == "int8"]
+    down = "blocks.1.down.0" if shortcut == "conv" else "blocks.1.down.1"
+    assert bytes_ == ["stem.0", down, "fc"]
+    assert packed.bytes < exact.bytes
+    pixels = pixels_for(16)
+    found, _ = executor.run(*packed, pixels)
+    for threads in (1, 2):
+        np.testing.assert_array_equal(PackedNetwork(*packed)(pixels, threads=threads), found)
+    expected = PackedNetwork(*exact)(pixels)
+    error = np.abs(found - expected).mean() / np.abs(expected - expected.mean(0)).mean()
+    assert 0 < error < 0.2
+
+
+def test_8_bit_layers_of_reals_need_images_for_calibration():
+    model = unkind(Net(Block(8, 16, 2)))
+    with pytest.raises(xl.UserError, match=r"blocks\.0\.down\.0 needs calibration images"):
+        packed_of(model, ends="int8")
+    model.blocks[0].down[0].weight.data.zero_()
+    black = np.zeros((2, 20, 20, 3), np.uint8)
+    model.stem[1].weight.data.zero_()
+    model.stem[1].bias.data.zero_()
+    with pytest.raises(
+        xl.UserError, match=r"blocks\.0\.down\.0 cannot be packed in int8: its inputs .* between 0 and 0"
+    ):
+        packed_of(model, ends="int8", calibration=black)
+
+
+CODES = [xl.DoReFa(1, 1, 32), xl.DoReFa(1, 2, 32), xl.DoReFa(2, 3, 32), xl.PACT(), xl.LSQ(), xl.HWGQ()]
+
+
+@pytest.mark.parametrize("binarizer", ["XNOR", "BiReal", "ReActNet", "AdaBin", "IRNet", "ReCU", "BWN"])
 def test_methods_in_blocks_with_shortcuts(binarizer):
     method = {
         "BiReal": xl.BiReal(shortcut=False),
         "ReActNet": xl.ReActNet(shortcut=False, rprelu=False),
         "AdaBin": xl.AdaBin(maxout=False),
-        "DoReFa": xl.DoReFa(1, 1, 32),
     }.get(binarizer, binarizer)
     model = Net(Block(8, 8, binarizer=method), Block(8, 16, 2, binarizer=method))
-    if binarizer == "DoReFa":
-        with pytest.raises(xl.UserError, match=r"blocks\.0\.conv1 cannot be packed: DoReFa reads codes of 1 bit"):
-            packed_of(model)
-        return
     if binarizer == "BWN":
         packed = packed_of(unkind(model))
         assert packed.weight.layers == 4
         return
     held(unkind(model))
+
+
+@pytest.mark.parametrize("method", CODES, ids=lambda method: type(method).__name__)
+def test_codes_of_a_stream_that_sums_read_too(method):
+    """A stream has codes for each layer that reads it, and stays real for the sum."""
+    model = Net(Block(8, 8, binarizer=method), Block(8, 16, 2, binarizer=method))
+    model.train()(normalised(pixels_for()))  # LSQ's steps start by a first batch.
+    packed = held(unkind(model))
+    kinds = {node.name: node.op.operand for node in packed.graph.nodes if getattr(node.op, "binary", False)}
+    assert {operand.form for operand in kinds.values()} == {"codes"}
+    made = [node for node in packed.graph.nodes if node.name.endswith(".codes")]
+    assert {node.op.ending.bits for node in made} == {method.input_bits}
+
+
+def test_codes_of_a_flattened_map_have_steps_of_each_position():
+    class Flat(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.norm = xl.Conv2d(3, 8, 3, 2, 1), xl.BatchNorm2d(8)
+            self.pool, self.last = nn.AvgPool2d(5), xl.BatchNorm1d(32)
+            self.fc1, self.fc2 = (xl.BinaryLinear(32, 16, binarizer=xl.DoReFa(2, 3, 32)) for _ in range(2))
+            self.end = xl.Linear(16, 5)
+
+        def forward(self, x):
+            x = self.last(torch.flatten(self.pool(self.norm(self.stem(x))), 1))
+            return self.end(self.fc1(x) + self.fc2(x))
+
+    held(unkind(Flat()))
+
+
+def test_a_scale_of_magnitudes_is_refused_by_name_in_a_network_with_shortcuts():
+    method = xl.XNOR(input_scale="K")
+    with pytest.raises(
+        xl.UserError, match=r"blocks\.0\.conv1 cannot be packed: XNOR scales its sums .*\(K\).*without K"
+    ):
+        packed_of(Net(Block(8, 8, binarizer=method)))
 
 
 @pytest.mark.parametrize("shortcut", ["conv", "pool", "zeros"])
@@ -173,7 +242,7 @@ def test_torchvisions_resnet_packs_to_its_own_evaluation():
     assert sum(type(node.op).__name__ == "Add" for node in packed.graph.nodes) == 8
     made = {node.name: node for node in packed.graph.nodes}
     # What one layer alone reads are bits of the layer before; what a sum reads too are reals and bits of them.
-    assert made["layer1.0.conv2"].inputs == ("layer1.0.conv1",)
+    assert made["layer1.0.conv2"].inputs == ("layer1.0.conv1.layer",)
     assert made["layer1.1.conv1"].inputs == ("layer1.1.conv1.sign",)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tests.packed.tiny import BITS, FLOAT, LINEAR, PIXELS, PLANE, REALS, SIGNS, THREE
+from tests.packed.tiny import BITS, FLOAT, INT8, LINEAR, PIXELS, PLANE, REALS, SIGNS, TERNARY, THREE, codes, levels
 from xnorlit.packed.check import node_tensors
 from xnorlit.packed.graph import (
     Add,
@@ -19,6 +19,7 @@ from xnorlit.packed.graph import (
     Layer,
     MaxPool,
     Node,
+    Operand,
     Shift,
     Sign,
     Subsample,
@@ -102,6 +103,21 @@ GRAPHS = {
         layer("last", "bits", 16, window=Window((2, 2)), window_sum=True, groups=2, ending=LINEAR),
         step("twice", Add(), "last", "last"),
         *classifier("twice"),
+    ),
+    # 8-bit ends: a stem of pixels, shortcuts and a classifier of levels of reals. DoReFa: codes of a stream.
+    "bytes": (
+        layer("stem", "pixels", 8, PIXELS, INT8, LINEAR),
+        step("shrunk", Affine(), "stem"),
+        step("clip", Clip(-2.0, 2.0), "shrunk"),
+        step("levels", Shift(), "clip"),
+        layer("down", "levels", 12, Operand("reals", step=0.015625), INT8, LINEAR, Window((1, 1), (2, 2))),
+        layer("wide", "levels", 12, Operand("reals", step=0.03125), INT8, LINEAR, Window((2, 2), (2, 2))),
+        step("add1", Add(), "down", "wide"),
+        step("codes", Layer("codes", 12, REALS, FLOAT, levels(2), ONE, 12, accumulate="fp64"), "add1"),
+        layer("conv", "codes", 12, codes(2), TERNARY, LINEAR),
+        step("add2", Add(), "conv", "add1"),
+        step("mean", GlobalAverage(), "add2"),
+        layer("fc", "mean", 5, Operand("reals", step=0.5), INT8, LINEAR, None),
     ),
 }
 

@@ -76,11 +76,13 @@ def average_pool(x, size, stride, padding):
 def layer(op, x, of, graph, at):
     window = op.looks(at)
     depth = at.channels // op.groups
-    if op.operand.form == "pixels":
+    if op.weights.form == "int8":
+        n = bytes_(op, x, of, window)
+    elif op.operand.form == "pixels":
         x = ((x.astype(F) - np.array(graph.mean, F)) / np.array(graph.std, F)).astype(F)
     if op.binary:
         n = integers(op, x, of, window, depth)
-    else:
+    elif op.weights.form != "int8":
         assert op.accumulate == "fp64"
         n = doubles(x, of["weight"], window, op.groups)
     if op.window_sum:
@@ -123,6 +125,16 @@ def integers(op, x, of, window, depth):
         padding = (0, 0)
     sums = convolve(x, weights, window.stride, padding, groups)
     return sums if of is None else sums // op.weights.divisor
+
+
+def bytes_(op, x, of, window):
+    """The whole sums of 8-bit weights and pixels, padded with their fill, or levels of reals."""
+    weights = of["weight"].astype(int)
+    if op.operand.form == "reals":
+        levels = np.rint(np.clip(x / F(op.operand.step), F(0), F(255))).astype(int)
+        return convolve(levels, weights, window.stride, window.padding, 1)
+    fill = of["fill"].astype(int)
+    return convolve(x.astype(int) - fill, weights, window.stride, window.padding, 1) + (weights * fill).sum((1, 2, 3))
 
 
 def doubles(x, weights, window, groups):

@@ -7,7 +7,7 @@ thresholds on reals. Running the modules in between finds both kinds of threshol
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -21,11 +21,11 @@ from xnorlit.binarize.reactnet import RPReLU
 from xnorlit.errors import UserError
 from xnorlit.export import nodes
 from xnorlit.export.chain import Link, as_ours, check_finite, square_pool
-from xnorlit.export.int8 import int8_conv
-from xnorlit.export.layers import Tensors, packed_layer
+from xnorlit.export.int8 import int8_conv, int8_reals, takes_levels
+from xnorlit.export.layers import Tensors, packed_layer, plane_bits
 from xnorlit.export.operands import operand_of, packed_bits, reads_plainly, refuse
-from xnorlit.export.thresholds import real_steps
-from xnorlit.export.trace import IMAGES, LAYERS, Trace
+from xnorlit.export.thresholds import Steps, real_steps
+from xnorlit.export.trace import IMAGES, LAYERS, Step, Trace
 from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d, BinaryLayer, Conv2d
 from xnorlit.models.built import DuplicateChannels
 from xnorlit.packed import graph as packed
@@ -72,16 +72,16 @@ class _Bits(NamedTuple):
         source: The layer whose ending makes them, or the reals that a node compares.
         ending: The layer, packed with an ending in bits; None if a node makes the bits.
         tensors: Tensors of that layer.
-        threshold: Threshold of the node, per channel.
-        flip: Whether the node inverts a bit, per channel.
+        steps: Steps of the node, per channel in torch's order.
+        operand: What the reader takes them for.
         pool: A max pool of the bits, after the node.
     """
 
     source: _Op
     ending: Layer | None = None
     tensors: Tensors | None = None
-    threshold: np.ndarray | None = None
-    flip: np.ndarray | None = None
+    steps: Steps | None = None
+    operand: Operand | None = None
     pool: _Op | None = None
 
 
@@ -105,12 +105,17 @@ class _Value(NamedTuple):
 
 
 @torch.no_grad()
-def packed_nodes(trace: Trace, ends: str = "float") -> tuple[tuple[Node, ...], Tensors]:
+def packed_nodes(
+    trace: Trace, ends: str = "float", ranges: Callable[[Step], tuple[float, float]] | None = None
+) -> tuple[tuple[Node, ...], Tensors]:
     """The nodes of a network, and their tensors.
 
     Args:
         trace: The network.
-        ends: Whether the convolutions of the pixels compute in 8 bits (`int8`) or exactly (`float`).
+        ends: Whether real layers compute in 8 bits (`int8`) or exactly (`float`): convolutions of the pixels, linear
+            layers, and convolutions of reals without padding and groups.
+        ranges: From a step with a real layer to the least and the largest of its inputs on calibration images, for
+            `int8`.
 
     Raises:
         UserError: A part of the network has no packed form.
@@ -122,7 +127,7 @@ def packed_nodes(trace: Trace, ends: str = "float") -> tuple[tuple[Node, ...], T
         "it has no convolution and no linear layer",
     )
     _warn_of_rounding(trace, ops)
-    return _Writer(ops, trace, ends).written()
+    return _Writer(ops, trace, ends, ranges).written()
 
 
 def _warn_of_rounding(trace: Trace, ops: Sequence[_Op]) -> None:
@@ -261,9 +266,6 @@ def _bits(reader: _Op, pixels: Map) -> _Bits:
     assert before is not None
     if found := _at_ending(reader, before, operand, pixels):
         return found
-    bits = f"{operand.bits} bit{'s' if operand.bits > 1 else ''}"
-    many = f"{kind} reads codes of {bits} of a sum or of a value with other readers; use a binarizer of signs"
-    refuse(operand.form != "signs", reader.name, f"{many}{reader.place}")
     between: list[_Op] = []
     source = before
     while (source.elementwise or isinstance(source.module, nn.Flatten)) and _for_bits_alone(source):
@@ -273,16 +275,16 @@ def _bits(reader: _Op, pixels: Map) -> _Bits:
         assert source.inputs[0] is not None
         source = source.inputs[0]
     try:
-        threshold, flip = _thresholds(reader, between)
+        steps = _steps(reader, operand, between)
     except UserError:
         if not between:
             raise
         source, between = before, []
-        threshold, flip = _thresholds(reader, between)
-    pooled = isinstance(source.module, nn.MaxPool2d) and len(source.users) == 1 and not flip.any()
-    if pooled and source.inputs[0] is not None:
-        return _Bits(source.inputs[0], threshold=threshold, flip=flip, pool=source)
-    return _Bits(source, threshold=threshold, flip=flip)
+        steps = _steps(reader, operand, between)
+    pooled = isinstance(source.module, nn.MaxPool2d) and len(source.users) == 1 and not steps.start.any()
+    if pooled and operand.form == "signs" and source.inputs[0] is not None:
+        return _Bits(source.inputs[0], steps=steps, operand=operand, pool=source)
+    return _Bits(source, steps=steps, operand=operand)
 
 
 def _apart(reader: _Op, between: Sequence[_Op]) -> bool:
@@ -302,12 +304,12 @@ def _tensors(module: nn.Module) -> Iterator[Tensor]:
     yield from module.buffers()
 
 
-def _thresholds(reader: _Op, between: Sequence[_Op]) -> tuple[np.ndarray, np.ndarray]:
-    """Thresholds and flips, per channel in torch's order, that give a layer's signs from the value before `between`."""
+def _steps(reader: _Op, operand: Operand, between: Sequence[_Op]) -> Steps:
+    """Steps, per channel in torch's order, that give a layer's signs or codes from the value before `between`."""
     layer, start = reader.module, reader.inputs[0] if not between else between[0].inputs[0]
     assert isinstance(layer, BinaryLayer)
     assert start is not None
-    channels = start.shape[0]
+    channels, kind = start.shape[0], type(layer.binarizer).__name__
 
     def codes(values: Tensor) -> Tensor:
         x = values.to(torch.float32).expand(-1, channels)
@@ -316,14 +318,16 @@ def _thresholds(reader: _Op, between: Sequence[_Op]) -> tuple[np.ndarray, np.nda
                 x = op.module(x)
         x = x if layer.window is None else x[:, :, None, None]
         signs = layer.binarizer.input_values(x).signs if layer.binarizer.two_valued else None
-        values = layer.binarizer.input_codes(x).values if signs is None else signs
-        ours = torch.equal(values.abs(), torch.ones_like(values))
-        kind = type(layer.binarizer).__name__
-        refuse(not ours, reader.name, f"{kind} does not turn its input into signs{reader.place}")
-        return (values.reshape(len(x), channels) > 0).to(torch.int64)
+        found = layer.binarizer.input_codes(x).values if signs is None else signs
+        found = (
+            (found.reshape(len(x), channels) + 1) / 2 if operand.form == "signs" else found.reshape(len(x), channels)
+        )
+        whole = torch.equal(found, found.round()) and found.min() >= 0 and found.max() < 2**operand.bits
+        what = "signs" if operand.form == "signs" else f"codes of {operand.bits} bits"
+        refuse(not whole, reader.name, f"{kind} does not turn its input into {what}{reader.place}")
+        return found.to(torch.int64)
 
-    steps = real_steps(codes, channels, reader.name)
-    return steps.threshold[0], steps.start
+    return real_steps(codes, channels, reader.name)
 
 
 def _at_ending(reader: _Op, before: _Op, operand: Operand, pixels: Map) -> _Bits | None:
@@ -383,10 +387,13 @@ class _Writer:
         ops: All operations.
         trace: The network.
         ends: See `packed_nodes`.
+        ranges: Likewise.
     """
 
-    def __init__(self, ops: list[_Op], trace: Trace, ends: str) -> None:
-        self.ops, self.trace, self.ends = ops, trace, ends
+    def __init__(
+        self, ops: list[_Op], trace: Trace, ends: str, ranges: Callable[[Step], tuple[float, float]] | None
+    ) -> None:
+        self.ops, self.trace, self.ends, self.ranges = ops, trace, ends, ranges
         self.nodes: list[Node] = []
         self.tensors: Tensors = {}
         self.values: dict[int, _Value] = {}
@@ -394,7 +401,7 @@ class _Writer:
         self.pixels = _Value(PIXELS, Map(side, side, 3))
         self.bits = {id(op): _bits(op, self.pixels.map) for op in ops if op.takes_codes}
         self.endings = {id(each.source): each for each in self.bits.values() if each.ending is not None}
-        self.signs: dict[tuple[str, bytes, bytes], _Value] = {}
+        self.signs: dict[tuple[object, ...], _Value] = {}
 
     def written(self) -> tuple[tuple[Node, ...], Tensors]:
         """The nodes and their tensors."""
@@ -505,6 +512,13 @@ class _Writer:
         if self.ends == "int8" and found.operand.form == "pixels" and found.weights.form == "float":
             mean, std = (values.flatten().tolist() for values in (self.trace.normalize.mean, self.trace.normalize.std))
             found, tensors = int8_conv(found, tensors, mean, std)
+        elif self.ends == "int8" and takes_levels(found):
+            assert self.ranges is not None
+            step = next(step for step in self.trace.steps if step.name == op.name)
+            found, tensors, middle = int8_reals(found, tensors, *self.ranges(step))
+            if middle:
+                shift = {"shift": np.full(given.map.channels, middle, np.float32)}
+                given = self._add(self._free(f"{op.name}.levels"), [given], packed.Shift(), shift, given.map)
         elif found.weights.form == "float":
             found = replace(found, accumulate="fp64")
         if getattr(layer, "padding_mode", "zeros") == "ones":
@@ -525,18 +539,18 @@ class _Writer:
         if made.ending is not None:
             return self.values[id(made.source)]
         given = self.values[id(made.source)]
-        threshold, flip = made.threshold, made.flip
-        assert threshold is not None
-        assert flip is not None
-        if len(threshold) != given.map.channels:
+        steps, operand = made.steps, made.operand
+        assert steps is not None
+        assert operand is not None
+        if steps.threshold.shape[1] != given.map.channels:
             given = self._solid(given)
         if given.solid:
-            threshold, flip = (_in_order(torch.from_numpy(v), given.order).numpy() for v in (threshold, flip))
-        key = (given.name, threshold.tobytes(), flip.tobytes())
+            steps = Steps(*(_in_order(torch.from_numpy(values), given.order).numpy() for values in steps))
+        key = (given.name, operand, *(values.tobytes() for values in steps))
         if key not in self.signs:
-            tensors = {"threshold": threshold.astype(np.float32), "flip": np.packbits(flip, bitorder="little")}
-            name = self._free(f"{op.name}.sign")
-            self.signs[key] = self._add(name, [given], packed.Sign(), tensors, given.map)
+            name = self._free(f"{op.name}.sign" if operand.form == "signs" else f"{op.name}.codes")
+            form, tensors = _sign(steps) if operand.form == "signs" else _codes(name, operand.bits, steps)
+            self.signs[key] = self._add(name, [given], form, tensors, given.map)
         found = self.signs[key]
         if made.pool is not None:
             form, size = self._form(made.pool), _map(made.pool.shape)
@@ -544,12 +558,35 @@ class _Writer:
         return found
 
 
+def _sign(steps: Steps) -> tuple[packed.Sign, Tensors]:
+    flip = np.packbits(steps.start, bitorder="little")
+    return packed.Sign(), {"threshold": steps.threshold[0].astype(np.float32), "flip": flip}
+
+
+def _codes(name: str, bits: int, steps: Steps) -> tuple[Layer, Tensors]:
+    """Codes of reals: a layer whose sums are these reals, channel by channel, and whose ending is the codes."""
+    levels, channels = steps.threshold.shape
+    ending = Ending("codes", bits=bits, levels=levels)
+    layer = Layer(
+        name, channels, Operand("reals"), Weights("float"), ending, Window((1, 1)), channels, accumulate="fp64"
+    )
+    tensors = {
+        "weight": np.ones((channels, 1, 1, 1), np.float32),
+        "threshold": steps.threshold.astype(np.float32),
+        "flip": plane_bits(steps.start.reshape(1, -1), bits)[0],
+    }
+    if levels > 1 or bits > 1:
+        tensors["change"] = plane_bits(steps.change, bits)
+    return layer, tensors
+
+
 def _in_order(values: Tensor, order: Map | None) -> Tensor:
     """Numbers of a flattened map, reordered from torch's order (channel by channel) to the engine's."""
     assert order is not None
-    if values.numel() == 1 or values.numel() == order.channels:
+    if values.numel() == 1 or values.shape[-1] == order.channels:
         return values
-    return values.view(order.channels, order.height, order.width).permute(1, 2, 0).flatten()
+    shape = (*values.shape[:-1], order.channels, order.height, order.width)
+    return values.reshape(shape).movedim(-3, -1).flatten(-3)
 
 
 def _flattened(weight: np.ndarray, weights: Weights, order: Map) -> np.ndarray:

@@ -52,15 +52,55 @@ def on_bytes(
     means = np.asarray(mean, np.float64)
     shift = (weight.astype(np.float64) * means).sum(axis=(1, 2, 3))
     fill = np.clip(np.rint(means), 0, LEVELS).astype(np.uint8)
-    found = {**tensors, "weight": weight, "fill": fill}
-    if layer.ending.form == "reals":
-        # scale0 * (s * (n - shift)) + shift0
-        found["scale0"] = (tensors["scale0"] * scale).astype(np.float32)
-        found["shift0"] = (tensors["shift0"] - tensors["scale0"] * scale * shift).astype(np.float32)
-    else:
-        threshold = np.ceil(np.clip(tensors["threshold"] / scale + shift, -FURTHEST, FURTHEST))
-        found["threshold"] = threshold.astype(np.int32)
+    found = {**tensors, "weight": weight, "fill": fill, **_ending(layer, tensors, scale, shift)}
     return replace(layer, weights=Weights("int8")), found
+
+
+def takes_levels(layer: Layer) -> bool:
+    """Whether a float layer of reals may compute in 8 bits: a linear layer, or a convolution without padding."""
+    padding = layer.window.padding if layer.window else (0, 0)
+    return layer.operand.form == "reals" and layer.weights.form == "float" and layer.groups == 1 and padding == (0, 0)
+
+
+def int8_reals(layer: Layer, tensors: Tensors, low: float, high: float) -> tuple[Layer, Tensors, float]:
+    """A float layer of reals as one of bytes: inputs in 256 levels, and what is added to the inputs first.
+
+    Inputs that are negative too lie around the level 128: with `u = round((x + 128 step) / step)` in 0..255 the sum of
+    `w x` is about `s step (sum of q u - 128 sum of q)`.
+
+    Args:
+        layer: The float layer, of which `takes_levels` holds.
+        tensors: Its weight `(O, kh, kw, C)` and those of its ending.
+        low: The least input on the calibration images.
+        high: The largest.
+
+    Raises:
+        UserError: No input differs from zero.
+    """
+    most = max(-low, high)
+    if not np.isfinite(most) or most <= 0:
+        raise UserError(
+            f"{layer.name} cannot be packed in int8: its inputs on the calibration images lie between {low:g} and "
+            f"{high:g}. Expected some that are not zero; keep the ends in float."
+        )
+    middle = 128 if low < 0 else 0
+    step = float(np.float32((2 if low < 0 else 1) * most / LEVELS))
+    weight, scale = _quantized(tensors["weight"].astype(np.float64))
+    shift = middle * weight.astype(np.float64).sum(axis=(1, 2, 3))
+    found = {**tensors, "weight": weight, **_ending(layer, tensors, scale * step, shift)}
+    layer = replace(layer, operand=Operand("reals", step=step), weights=Weights("int8"))
+    return layer, found, float(np.float32(middle * np.float32(step)))
+
+
+def _ending(layer: Layer, tensors: Tensors, scale: np.ndarray, shift: np.ndarray) -> Tensors:
+    """The ending's tensors for integer sums n instead of reals `scale * (n - shift)`."""
+    if layer.ending.form == "reals":
+        return {
+            "scale0": (tensors["scale0"] * scale).astype(np.float32),
+            "shift0": (tensors["shift0"] - tensors["scale0"] * scale * shift).astype(np.float32),
+        }
+    threshold = np.ceil(np.clip(tensors["threshold"] / scale + shift, -FURTHEST, FURTHEST))
+    return {"threshold": threshold.astype(np.int32)}
 
 
 def int8_linear(layer: Layer, tensors: Tensors, inputs: np.ndarray) -> tuple[Layer, Tensors]:

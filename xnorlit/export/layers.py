@@ -104,9 +104,9 @@ def _codes(link: Link, layer: Layer, after: Map, toward: Tensor, most: float) ->
         extents = (-1, link.outputs, after.height, after.width)
         steps = Steps(*(np.ascontiguousarray(v.reshape(extents).transpose(0, 2, 3, 1)) for v in steps))
     ending = Ending(link.reads.form, bits=bits, levels=levels, per_position=positions > 1)  # type: ignore[arg-type]
-    tensors = {"threshold": steps.threshold, "flip": _plane_bits(steps.start.reshape(1, -1), bits)[0]}
+    tensors = {"threshold": steps.threshold, "flip": plane_bits(steps.start.reshape(1, -1), bits)[0]}
     if levels > 1 or bits > 1:
-        tensors["change"] = _plane_bits(steps.change.reshape(levels, -1), bits)
+        tensors["change"] = plane_bits(steps.change.reshape(levels, -1), bits)
     return ending, tensors
 
 
@@ -141,7 +141,7 @@ def _positions(link: Link, after: Map) -> int:
     return positions if link.after_flatten or any(values.numel() == features for values in own) else 1
 
 
-def _plane_bits(codes: np.ndarray, bits: int) -> np.ndarray:
+def plane_bits(codes: np.ndarray, bits: int) -> np.ndarray:
     """Rows of codes as planes of octets, `(rows, bits, octets)`."""
     planes = np.stack([codes >> p & 1 for p in range(bits)], axis=1)
     return np.packbits(planes, axis=-1, bitorder="little")

@@ -159,6 +159,10 @@ class Operations(ABC, Generic[V]):
     def byte_linear(self, x: V, step: float, weight: np.ndarray) -> V:
         """`round(x / step)` in 0..255, `(N, I)`, times int8 weights `(O, I)`; exact after the rounding."""
 
+    def levels(self, x: V, step: float) -> V:
+        """`round(x / step)` in 0..255."""
+        raise UserError("a convolution of reals in 8 bits cannot be exported in this format; keep the ends in float.")
+
     @abstractmethod
     def multiply(self, x: V, factor: np.ndarray) -> V:
         """`x * factor`, a factor per channel, or per channel and position."""
@@ -391,6 +395,8 @@ class _Walk(Generic[V]):
             if form == "int8" and layer.operand.form == "pixels":
                 return ops.byte_convolution(given.x, weight, own["fill"], window)
             if form == "int8":
+                if looks.kernel != at[:2]:
+                    return ops.convolution(ops.levels(self._numbers(name), layer.operand.step), weight, window)
                 flat = ops.features(given.x, math.prod(at))
                 y = ops.byte_linear(flat, layer.operand.step, weight.reshape(len(weight), -1))
                 return ops.as_map(y, Map(1, 1, layer.outputs))

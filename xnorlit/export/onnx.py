@@ -184,10 +184,14 @@ class Nodes(Operations[str]):
         return self.add(y, filled.astype(np.float32))
 
     @override
-    def byte_linear(self, x: str, step: float, weight: np.ndarray) -> str:
+    def levels(self, x: str, step: float) -> str:
         zero = self._constant(np.array(0, np.uint8))
         levels = self._node("QuantizeLinear", x, self._constant(np.array(step, np.float32)), zero)
-        return self.linear(self._node("Cast", levels, to=self._type(np.float32)), weight)
+        return self._node("Cast", levels, to=self._type(np.float32))
+
+    @override
+    def byte_linear(self, x: str, step: float, weight: np.ndarray) -> str:
+        return self.linear(self.levels(x, step), weight)
 
     @override
     def multiply(self, x: str, factor: np.ndarray) -> str:
@@ -289,13 +293,13 @@ class Nodes(Operations[str]):
         return self._constant(np.array(values, np.int64))
 
     def _constant(self, values: np.ndarray) -> str:
-        name = f"constant{len(self._constants)}"
+        name = f"constant/{len(self._constants)}"
         raw = np.ascontiguousarray(values).tobytes()
         self._constants.append(self._helper.make_tensor(name, self._type(values.dtype), values.shape, raw, raw=True))
         return name
 
     def _node(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        name = f"{operator.lower()}{len(self._nodes)}"
+        name = f"{operator.lower()}/{len(self._nodes)}"  # a name that no module has
         self._nodes.append(self._helper.make_node(operator, list(inputs), [name], name=name, **attributes))
         return name
 

@@ -200,10 +200,13 @@ class Nodes(Operations[Any]):
         return self.add(y, filled.astype(np.float32))
 
     @override
-    def byte_linear(self, x: Any, step: float, weight: np.ndarray) -> Any:
+    def levels(self, x: Any, step: float) -> Any:
         ends = (0, 255 * np.float32(step), 0, 255)
-        levels = self._op.fake_quantize(x, *(self._constant(np.float32(v)) for v in ends), 256)
-        return self._op.matmul(levels, self._bytes(weight), False, True)
+        return self._op.fake_quantize(x, *(self._constant(np.float32(v)) for v in ends), 256)
+
+    @override
+    def byte_linear(self, x: Any, step: float, weight: np.ndarray) -> Any:
+        return self._op.matmul(self.levels(x, step), self._bytes(weight), False, True)
 
     @override
     def multiply(self, x: Any, factor: np.ndarray) -> Any:

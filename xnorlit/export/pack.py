@@ -4,7 +4,7 @@ import builtins
 import copy
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -12,20 +12,21 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from safetensors.numpy import save
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from typing_extensions import override
 
 from xnorlit.edge import atomic
 from xnorlit.edge.fields import FieldError
 from xnorlit.errors import UserError
-from xnorlit.export.chain import Link, is_chain, links
+from xnorlit.export.chain import Link, as_ours, is_chain, links
 from xnorlit.export.graph import packed_nodes
 from xnorlit.export.int8 import int8_conv, int8_linear
 from xnorlit.export.layers import packed_layer
 from xnorlit.export.operands import refuse
-from xnorlit.export.trace import Trace, traced
+from xnorlit.export.trace import Step, Trace, traced
 from xnorlit.export.weight import Weight, weigh
+from xnorlit.layers import BinaryLayer
 from xnorlit.packed import tensorfile
 from xnorlit.packed.document import document, parse
 from xnorlit.packed.engine import METADATA
@@ -109,8 +110,9 @@ def pack(
         mean: Mean of each channel, 0 to 255; omit it if the network itself normalises the pixels.
         std: Standard deviation, likewise. Multiply values for images from 0 to 1 by 255.
         ends: Whether the first and the last layer compute in fp32 (`float`), or in 8 bits with some loss (`int8`). In
-            a network that is not a chain, `int8` concerns only the convolutions of the pixels.
-        calibration: For 8 bits, uint8 images `[N, S, S, 3]` for calibrating the input range of the last layer.
+            a network that is not a chain, `int8` also concerns real layers in between: linear ones, and convolutions
+            without padding and groups, such as 1 x 1 shortcuts.
+        calibration: For 8 bits, uint8 images `[N, S, S, 3]` for calibrating the input range of these layers.
         crop: Side of validation's central crop over the image's shorter side; `xnorlit classify` crops pictures
             likewise.
         squash: Whether `crop` is a share of each side instead.
@@ -150,7 +152,7 @@ def pack(
     if is_chain(trace):
         layers, tensors = _packed(trace, image_size, ends, calibration)
     else:
-        nodes, tensors = packed_nodes(trace, ends)
+        nodes, tensors = packed_nodes(trace, ends, lambda step: _range(trace, step, calibration))
     graph = Graph(
         network=name,
         image_size=image_size,
@@ -212,16 +214,24 @@ def _packed(
     return tuple(layers), tensors
 
 
-@torch.no_grad()
 def _inputs(trace: Trace, link: Link, images: np.ndarray | None) -> np.ndarray:
-    """What a layer reads from some images, after its binarizer."""
-    if images is None:
-        raise UserError(f"{link.name} needs calibration images to be packed in int8. Give some of the training images.")
-    seen = [
-        trace.until(torch.from_numpy(np.ascontiguousarray(images[i : i + AT_ONCE])).permute(0, 3, 1, 2), link.name)
-        for i in range(0, len(images), AT_ONCE)
-    ]
-    return link.layer.binarizer.input_codes(torch.cat(seen)).values.numpy()
+    """What a layer reads on some images, after its binarizer."""
+    return torch.cat(list(_read(trace, link.name, link.layer, images))).numpy()
+
+
+def _range(trace: Trace, step: Step, images: np.ndarray | None) -> tuple[float, float]:
+    """The least and the largest of what a layer reads on some images."""
+    seen = [(float(x.min()), float(x.max())) for x in _read(trace, step.name, as_ours(step), images)]
+    return min(low for low, _ in seen), max(high for _, high in seen)
+
+
+@torch.no_grad()
+def _read(trace: Trace, name: str, layer: BinaryLayer, images: np.ndarray | None) -> Iterator[Tensor]:
+    if images is None or not len(images):
+        raise UserError(f"{name} needs calibration images to be packed in int8. Give some of the training images.")
+    for i in range(0, len(images), AT_ONCE):
+        pixels = torch.from_numpy(np.ascontiguousarray(images[i : i + AT_ONCE])).permute(0, 3, 1, 2)
+        yield layer.binarizer.input_codes(trace.until(pixels, name)).values
 
 
 def opened(file: Path) -> Packed:

@@ -282,8 +282,11 @@ def _check_sums(layer: Layer, products: int, place: str) -> None:
             raise FieldError(f"{place}.weights: int8 takes pixels or reals, found {layer.operand.form}")
         if products > MOST_INT8_PRODUCTS:
             raise FieldError(f"{place}: more than {MOST_INT8_PRODUCTS} products of bytes in a sum")
-        if layer.groups > 1 or (layer.operand.form == "reals") != (layer.window is None):
-            raise FieldError(f"{place}.weights: int8 takes a convolution of pixels or a linear layer, without groups")
+        pixels, window = layer.operand.form == "pixels", layer.window
+        if layer.groups > 1 or (pixels and window is None):
+            raise FieldError(f"{place}.weights: int8 takes a convolution or a linear layer of reals, without groups")
+        if not pixels and window is not None and window.padding != (0, 0):
+            raise FieldError(f"{place}.window.padding: reals with int8 weights have none, found {window.padding}")
     elif layer.binary:
         most = 2**layer.operand.bits - 1
         if products * most * sum(map(abs, layer.weights.factors)) > LARGEST_SUM:

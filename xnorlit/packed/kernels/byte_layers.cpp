@@ -29,6 +29,13 @@ void widen(const uint8_t* values, int64_t count, int width, uint8_t* to) {
   }
 }
 
+void to_levels(const float* values, int64_t count, float step, int width, uint8_t* to) {
+  for (int64_t v = 0; v < count; ++v) {
+    const float level = std::clamp(values[v] / step, 0.0f, 255.0f);
+    put(to + v * width, width, static_cast<uint8_t>(std::lrint(level)));
+  }
+}
+
 }  // namespace
 
 ByteWeights::ByteWeights(const Isa& isa, int outputs, int rows, int row_values, const int8_t* weights)
@@ -51,6 +58,7 @@ ByteWeights::ByteWeights(const Isa& isa, int outputs, int rows, int row_values, 
 ByteConv::ByteConv(const Isa& isa, const ByteConvSettings& settings)
     : isa_(isa),
       input_(settings.input),
+      step_(settings.step),
       window_(settings.window),
       sums_(window_.over(input_, settings.outputs)),
       weights_(isa, settings.outputs, window_.kernel_y, window_.kernel_x * input_.channels, settings.weights),
@@ -61,14 +69,19 @@ int64_t ByteConv::scratch_bytes(int) const {
   return aligned(image_bytes()) + aligned(std::max(sums_.values(), BitMap{sums_}.image_words()) * 4);
 }
 
-void ByteConv::pad(const uint8_t* pixels, uint8_t* image, int row) const {
+// One row of an image as bytes, with the border.
+void ByteConv::pad(const Call& call, int image, int row, uint8_t* to) const {
   const int width = isa_.byte_width, channels = input_.channels, y = row - window_.pad_y;
-  const int64_t inside = int64_t{input_.width} * channels;
+  const int64_t inside = int64_t{input_.width} * channels, at = image * input_.values() + y * inside;
   const int64_t border = y < 0 || y >= input_.height ? row_values() : int64_t{window_.pad_x} * channels;
-  uint8_t* to = image + row * row_values() * width;
+  to += row * row_values() * width;
   for (int64_t v = 0; v < border; ++v) put(to + v * width, width, fill_[v % channels]);
   if (border == row_values()) return;
-  widen(pixels + y * inside, inside, width, to + border * width);
+  if (step_ > 0) {
+    to_levels(static_cast<const float*>(call.in) + at, inside, step_, width, to + border * width);
+  } else {
+    widen(static_cast<const uint8_t*>(call.in) + at, inside, width, to + border * width);
+  }
   for (int64_t v = border + inside; v < row_values(); ++v) put(to + v * width, width, fill_[v % channels]);
 }
 
@@ -107,7 +120,6 @@ void ByteConv::run_row(const uint8_t* image, int32_t* sums, uint32_t* bits, cons
 }
 
 void ByteConv::run(const Call& call) const {
-  const auto* pixels = static_cast<const uint8_t*>(call.in);
   const BitMap map = {sums_};
   uint8_t* image = call.scratch;
   uint8_t* rest = call.scratch + aligned(image_bytes());
@@ -115,8 +127,7 @@ void ByteConv::run(const Call& call) const {
   auto* bits = reinterpret_cast<uint32_t*>(rest);
   ThreadPool& pool = ThreadPool::instance();
   for (int i = 0; i < call.images; ++i) {
-    pool.run(input_.height + 2 * window_.pad_y, call.threads,
-             [&](int row) { pad(pixels + i * input_.values(), image, row); });
+    pool.run(input_.height + 2 * window_.pad_y, call.threads, [&](int row) { pad(call, i, row, image); });
     if (ending_.one_bit()) std::memset(bits, 0, static_cast<size_t>(map.image_words()) * 4);
     pool.run(sums_.height, call.threads, [&](int y) { run_row(image, sums, bits, map, y); });
     if (ending_.one_bit()) {
@@ -146,10 +157,7 @@ void ByteLinear::run(const Call& call) const {
   pool.run(call.images, call.threads, [&](int image) {
     uint8_t* row = call.scratch + image * row_bytes();
     std::memset(row + length * width, 0, static_cast<size_t>(row_bytes() - length * width));
-    for (int64_t k = 0; k < length; ++k) {
-      const float level = std::clamp(in[image * length + k] / step_, 0.0f, 255.0f);
-      put(row + k * width, width, static_cast<uint8_t>(std::lrint(level)));
-    }
+    to_levels(in + image * length, length, step_, width, row);
   });
   const int groups = (weights_.blocks() + isa_.float_blocks - 1) / isa_.float_blocks;
   pool.run(groups, call.threads, [&](int group) {

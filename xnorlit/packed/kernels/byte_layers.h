@@ -28,7 +28,8 @@ class ByteWeights {
 };
 
 struct ByteConvSettings {
-  Shape input;  // of the pixels
+  Shape input;
+  float step = 0;  // of reals in levels, which have no border; 0 for pixels
   Window window;
   int outputs = 0;
   const int8_t* weights = nullptr;  // [output][kernel row][kernel column][channel]
@@ -36,12 +37,13 @@ struct ByteConvSettings {
   EndingSettings ending;
 };
 
-// Convolution of pixels as they are. Mean, standard deviation and the weights' scales are in the ending.
+// Convolution of pixels as they are, or of reals of at least 0 in levels, round(x / step) in 0..255. Mean, standard
+// deviation, step and the weights' scales are in the ending.
 class ByteConv final : public Layer {
  public:
   ByteConv(const Isa& isa, const ByteConvSettings& settings);
 
-  Value input() const override { return {Value::kPixels, input_}; }
+  Value input() const override { return {step_ > 0 ? Value::kReals : Value::kPixels, input_}; }
   Value output() const override { return ending_.output(); }
   int64_t scratch_bytes(int images) const override;
   int64_t resident_bytes() const override { return weights_.bytes() + ending_.bytes(); }
@@ -50,11 +52,12 @@ class ByteConv final : public Layer {
  private:
   int64_t row_values() const { return int64_t{input_.width + 2 * window_.pad_x} * input_.channels; }
   int64_t image_bytes() const { return (input_.height + 2 * window_.pad_y) * row_values() * isa_.byte_width + 64; }
-  void pad(const uint8_t* pixels, uint8_t* image, int row) const;
+  void pad(const Call& call, int image, int row, uint8_t* to) const;
   void run_row(const uint8_t* image, int32_t* sums, uint32_t* bits, const BitMap& map, int y) const;
 
   const Isa& isa_;
   Shape input_;
+  float step_;
   Window window_;
   Shape sums_;  // before the pool
   ByteWeights weights_;

@@ -285,14 +285,21 @@ LayerPointer byte_conv(const Isa& isa, const Frame& frame, std::span<const int8_
 LayerPointer byte_linear(const Isa& isa, const Frame& frame, float step, std::span<const int8_t> weights,
                          const EndingSettings& ending) {
   require(frame.groups == 1, "groups: bytes have none");
-  require(frame.window.over(frame.input, 1).positions() == 1 && frame.window.pad_y == 0 && frame.window.pad_x == 0 &&
-              frame.taps() == frame.input.positions(),
-          "window: not the whole map");
-  require(frame.products() <= kMostByteProducts, "shape: too many products");
+  require(frame.window.pad_y == 0 && frame.window.pad_x == 0, "padding: reals in levels have none");
+  require(frame.products() <= kMostByteProducts, "window: too many products");
   check_weights(frame, weights);
   require(step > 0 && std::isfinite(step), "step: not a positive number");
   check_ending(ending, frame, true);
-  return std::make_unique<ByteLinear>(isa, frame.input, frame.outputs, step, weights.data(), ending);
+  if (frame.taps() == frame.input.positions())
+    return std::make_unique<ByteLinear>(isa, frame.input, frame.outputs, step, weights.data(), ending);
+  ByteConvSettings settings;
+  settings.input = frame.input;
+  settings.step = step;
+  settings.window = frame.window;
+  settings.outputs = frame.outputs;
+  settings.weights = weights.data();
+  settings.ending = ending;
+  return std::make_unique<ByteConv>(isa, settings);
 }
 
 }  // namespace xnorlit
