@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.packed.layers import EVERY_PATH
+from tests.packed.layers import EVERY_ISA
 from tests.packed.networks import NETWORKS, integers_of_engine, integers_of_module, settle, turns, unkind
 from xnorlit.binarize import Codes
 from xnorlit.binarize.straight_through import sign
@@ -31,11 +31,11 @@ def to_torch(pixels):
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
-@pytest.mark.parametrize("path", EVERY_PATH)
+@pytest.mark.parametrize("isa", EVERY_ISA)
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_integers_of_every_binary_layer_are_the_modules(name, seed, path, monkeypatch):
-    monkeypatch.setenv("XNORLIT_KERNEL", path)
+def test_the_integers_of_every_binary_layer_are_the_modules(name, seed, isa, monkeypatch):
+    monkeypatch.setenv("XNORLIT_KERNEL", isa)
     table = NETWORKS[name]
     model = unkind(table, seed=seed)
     pixels = pixels_for(table.image_size, seed=seed)
@@ -76,9 +76,9 @@ def test_alexnet_small_after_some_training_steps(tmp_path):
     np.testing.assert_allclose(network(pixels)[same], logits[same], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("path", EVERY_PATH)
-def test_ends_in_int8_stay_near_the_module_and_are_a_quarter_of_the_size(path, tmp_path, monkeypatch):
-    monkeypatch.setenv("XNORLIT_KERNEL", path)
+@pytest.mark.parametrize("isa", EVERY_ISA)
+def test_ends_in_int8_stay_near_the_module_and_are_a_quarter_of_the_size(isa, tmp_path, monkeypatch):
+    monkeypatch.setenv("XNORLIT_KERNEL", isa)
     table = NETWORKS["pool-before-norm"]
     model = unkind(table)
     pixels = pixels_for(table.image_size, 40)
