@@ -32,7 +32,7 @@ def plain(value):
     """Whether a value says what it is: a number, a word, or a collection of these."""
     if isinstance(value, tuple | frozenset | list | set):
         return all(plain(each) for each in value)
-    word = isinstance(value, str) and " " not in value  # A message is no result.
+    word = isinstance(value, str) and not set(value) & {" ", "/"}  # A message is no result, nor is where this is.
     return value is None or word or (isinstance(value, bool | int | float) and not isinstance(value, Enum))
 
 
