@@ -23,7 +23,8 @@ class Conversion:
     Args:
         skip: Layers that stay as they are, by name or pattern.
         activation: What replaces a ReLU ahead of a sign: prelu, hardtanh or identity; keep refuses dead signs.
-        norm: Whether a layer without a norm in front of it gets one (missing), or not (keep).
+        norm: Which layers get a norm in front: those that take signs of what a pool made (pooled), also those that have
+            none (missing), or no layer (keep, as runs of before have it).
     """
 
     skip: list[str] = field(default_factory=list)
