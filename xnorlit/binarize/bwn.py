@@ -106,6 +106,14 @@ def scaled_sign(weight: Tensor, gradient: WeightGradient = "corrected", scale: W
     return _ScaledSign.apply(weight, gradient, scale)
 
 
+def centre_and_clip(weight: Tensor, centre: bool, clip: bool) -> None:
+    """Subtracts, in place, the mean over the input channels, then clamps to [-1, 1]; each if asked for."""
+    if centre:
+        weight.sub_(weight.mean(dim=1, keepdim=True))
+    if clip:
+        weight.clamp_(-1, 1)
+
+
 class BWN(Binarizer):
     """`weight(W) = alpha_o * sign(W)`, `alpha_o = mean|W|` per filter; inputs stay real (rectified, see `Float`).
 
@@ -156,7 +164,4 @@ class BWN(Binarizer):
     @override
     @torch.no_grad()
     def after_step(self, weight: Tensor) -> None:
-        if self.center:
-            weight.sub_(weight.mean(dim=1, keepdim=True))
-        if self.clip:
-            weight.clamp_(-1, 1)
+        centre_and_clip(weight, self.center, self.clip)

@@ -1,12 +1,11 @@
 """The error decay estimator: a gradient of the sign that begins as the identity and narrows to the sign's own."""
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from xnorlit.binarize.straight_through import sign
+from xnorlit.binarize.straight_through import scheduled_sign
 
 
 def temperature(epoch: int, epochs: int, low: float = 1e-3, high: float = 1e1) -> float:
@@ -50,19 +49,6 @@ def ede_height(t: Tensor) -> Tensor:
     return 4 * t.clamp_min(1)
 
 
-class _EdeSign(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, t: Tensor) -> Tensor:
-        # The schedule moves t in place, perhaps between the two passes of a step.
-        ctx.save_for_backward(x, t.clone())
-        return sign(x)
-
-    @staticmethod
-    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        x, t = ctx.saved_tensors
-        return ede_gradient(outer, x, t.to(x.dtype)), None
-
-
 def ede_sign(x: Tensor, t: Tensor) -> Tensor:
     """`sign(x)`, whose gradient is `g * k t (1 - tanh^2(t x))`, `k = max(1/t, 1)`.
 
@@ -72,4 +58,4 @@ def ede_sign(x: Tensor, t: Tensor) -> Tensor:
 
     Source: Qin et al. 2020, arXiv 1909.10788, section 3.
     """
-    return _EdeSign.apply(x, t)
+    return scheduled_sign(x, t, ede_gradient)

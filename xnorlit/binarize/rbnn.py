@@ -1,7 +1,6 @@
 """RBNN: filters are turned towards their own signs before these are taken."""
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,26 +12,17 @@ from xnorlit.binarize.channels import over_filters
 from xnorlit.binarize.ede import temperature
 from xnorlit.binarize.per_sample import CANNOT_PACK, standardised
 from xnorlit.binarize.standard import filter_dims
-from xnorlit.binarize.straight_through import sign
+from xnorlit.binarize.straight_through import scheduled_sign, sign
 from xnorlit.errors import UserError
 
 TURNS = 3
 """How often signs and rotations take turns, as in the release."""
 
 
-class _ApproximateSign(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, t: Tensor) -> Tensor:
-        # The schedule moves t in place, perhaps between the two passes of a step.
-        ctx.save_for_backward(x, t.clone())
-        return sign(x)
-
-    @staticmethod
-    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        x, t = ctx.saved_tensors
-        t = t.to(x.dtype)
-        height = t.reciprocal().clamp_min(1)
-        return (math.sqrt(2) * t - t.square() * x.abs()).clamp_min_(0).mul_(height).mul_(outer), None
+def approximate_gradient(outer: Tensor, x: Tensor, t: Tensor) -> Tensor:
+    """`outer * k max(0, sqrt(2) t - t^2 |x|)`, `k = max(1/t, 1)`."""
+    height = t.reciprocal().clamp_min(1)
+    return (math.sqrt(2) * t - t.square() * x.abs()).clamp_min_(0).mul_(height).mul_(outer)
 
 
 def approximate_sign(x: Tensor, t: Tensor) -> Tensor:
@@ -42,7 +32,7 @@ def approximate_sign(x: Tensor, t: Tensor) -> Tensor:
         x: Any shape.
         t: One number, which rises with the epochs.
     """
-    return _ApproximateSign.apply(x, t)
+    return scheduled_sign(x, t, approximate_gradient)
 
 
 def sides(values: int) -> tuple[int, int]:

@@ -38,6 +38,31 @@ def straight_through(
     return _StraightThrough.apply(x, value, gradient)
 
 
+class _ScheduledSign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, t: Tensor, gradient: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+        # The schedule changes t in place, perhaps between the two passes of a step.
+        ctx.save_for_backward(x, t.clone())
+        ctx.gradient = gradient
+        return sign(x)
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        x, t = ctx.saved_tensors
+        return ctx.gradient(outer, x, t.to(x.dtype)), None, None
+
+
+def scheduled_sign(x: Tensor, t: Tensor, gradient: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+    """`sign(x)`, whose gradient is `gradient(g, x, t)`, with the t of the forward.
+
+    Args:
+        x: Any shape.
+        t: One number, which changes with the epochs.
+        gradient: The backward, in the dtype of `x`; it must not write to `g` or `x`.
+    """
+    return _ScheduledSign.apply(x, t, gradient)
+
+
 def sign(x: Tensor) -> Tensor:
     """`sign(x) = +1 where x >= 0, else -1`, in the dtype of `x`: zero and minus zero are `+1`: a bit has no zero.
 

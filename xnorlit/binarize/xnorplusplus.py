@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from xnorlit.binarize.base import Binarizer, Codes, Window
-from xnorlit.binarize.bwn import alpha
+from xnorlit.binarize.bwn import alpha, centre_and_clip
 from xnorlit.binarize.gain import gained_sign
 from xnorlit.binarize.straight_through import clipped_sign, sign
 from xnorlit.errors import UserError
@@ -96,7 +96,4 @@ class XNORPlusPlus(Binarizer):
     @override
     @torch.no_grad()
     def after_step(self, weight: Tensor) -> None:
-        if self.center:
-            weight.sub_(weight.mean(dim=1, keepdim=True))
-        if self.clip:
-            weight.clamp_(-1, 1)
+        centre_and_clip(weight, self.center, self.clip)

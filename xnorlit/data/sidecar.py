@@ -69,16 +69,12 @@ def _sidecar(fields: Fields) -> Sidecar:
     if (version := fields.integer("format")) != FORMAT:
         raise FieldError(f"format: expected {FORMAT}, found {version}")
     counts = fields.object("counts")
-    found = Sidecar(
+    found = fields.record(
+        Sidecar,
         classes=list(fields.texts("classes")),
         counts={name: counts.integer(name) for name in counts.names()},
-        samples=fields.integer("samples"),
-        listing_sha256=fields.text("listing_sha256"),
-        source_listing_sha256=fields.text("source_listing_sha256"),
-        beton_sha256=fields.text("beton_sha256"),
-        beton_bytes=fields.integer("beton_bytes"),
         options=fields.take("options"),
-        source=fields.text("source"),
+        format=version,
         skipped=[{name: of.text(name) for name in of.names()} for of in fields.objects("skipped")],
     )
     fields.done()

@@ -1,5 +1,6 @@
 """Validation of JSON and YAML objects, value by value."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 from xnorlit.errors import UserError, did_you_mean
 
 _Read = TypeVar("_Read")
+_Record = TypeVar("_Record")
 _MOST = 2**63 - 1
 
 
@@ -141,6 +143,18 @@ class Fields:
             raise FieldError(f"{self.at(name)}: {problem}") from None
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
+    def record(self, kind: type[_Record], **taken: Any) -> _Record:
+        """A dataclass: the given values, and each other field by its type. Numbers are at least 0.
+
+        Args:
+            kind: The dataclass.
+            taken: Values of the fields that need more than their type.
+        """
+        for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+            if field.name not in taken:
+                taken[field.name] = _BY_TYPE[field.type](self, field.name)
+        return kind(**taken)
+
     def done(self) -> None:
         """Refuse keys that nobody took: to ignore a key could change the meaning of the file."""
         self.only(self._known)
@@ -162,6 +176,17 @@ class Fields:
             of = "" if most == _MOST else f" of {length}"
             raise FieldError(f"{self.at(name)}: expected a list{of}, found {_short(items)}")
         return items
+
+
+# How a field of a record is taken by its type.
+_BY_TYPE: dict[Any, Callable[[Fields, str], Any]] = {
+    str: Fields.text,
+    str | None: Fields.optional_text,
+    bool: Fields.flag,
+    int: Fields.integer,
+    float: lambda fields, name: fields.number(name, 0),
+    datetime: Fields.moment,
+}
 
 
 def read_json(file: Path, take: Callable[[Fields], _Read], *, advice: str) -> _Read:

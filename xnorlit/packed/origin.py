@@ -46,15 +46,8 @@ class Source:
             FieldError: A field is missing, unknown, of the wrong type, or contradicts another.
         """
         fields = Fields(found, "source")
-        source = Source(
-            weights=fields.choice("weights", ("trained", "random")),  # type: ignore[arg-type]
-            run=fields.text("run"),
-            checkpoint=fields.text("checkpoint"),
-            epoch=fields.integer("epoch", 0, MOST),
-            commit=fields.text("commit"),
-            changed=fields.flag("changed"),
-            xnorlit=fields.text("xnorlit"),
-        )
+        weights = fields.choice("weights", ("trained", "random"))
+        source = fields.record(Source, weights=weights, epoch=fields.integer("epoch", 0, MOST))
         fields.done()
         if source.commit and not (len(source.commit) in (40, 64) and set(source.commit) <= set("0123456789abcdef")):
             raise FieldError("source.commit: expected 40 or 64 hexadecimal digits, or none")
@@ -93,14 +86,8 @@ class Accuracy:
         if found is None:
             return None
         fields = Fields(found, "accuracy")
-        accuracy = Accuracy(
-            top1=fields.number("top1", 0, 1),
-            top5=fields.number("top5", 0, 1),
-            images=fields.integer("images", 1, MOST),
-            data=fields.text("data"),
-            split=fields.text("split"),
-            listing_sha256=fields.text("listing_sha256"),
-        )
+        top1, top5 = (fields.number(name, 0, 1) for name in ("top1", "top5"))
+        accuracy = fields.record(Accuracy, top1=top1, top5=top5, images=fields.integer("images", 1, MOST))
         fields.done()
         for name in ("top1", "top5"):
             right = getattr(accuracy, name) * accuracy.images

@@ -147,37 +147,19 @@ def _known(name: str) -> None:
 
 def _card(fields: Fields) -> Card:
     seeds = fields.object("seeds")
-    found = Card(
-        network=fields.text("network"),
-        method=fields.text("method"),
+    found = fields.record(
+        Card,
         image_size=fields.integer("image_size", 1),
-        data=fields.text("data"),
         train_images=fields.integer("train_images", 1),
         val_images=fields.integer("val_images", 1),
-        listing_sha256=fields.text("listing_sha256"),
-        licence=fields.text("licence"),
-        recipe=fields.text("recipe"),
-        remark=fields.text("remark"),
-        command=fields.text("command"),
-        commit=fields.text("commit"),
-        changed=fields.flag("changed"),
-        epochs=fields.integer("epochs"),
-        train_seconds=fields.number("train_seconds", 0),
-        trained_on=fields.text("trained_on"),
         seeds={seed: seeds.number(seed, 0, 100) for seed in seeds.names()},
-        seed=fields.integer("seed"),
         twin=fields.number("twin", 0, 100) if fields.has("twin") else fields.take("twin"),
         top1=fields.number("top1", 0, 100),
         top5=fields.number("top5", 0, 100),
-        interval=fields.numbers("interval", 2, 0, 100),  # type: ignore[arg-type]
-        differ=fields.integer("differ"),
+        interval=fields.numbers("interval", 2, 0, 100),
         ends=fields.choice("ends", ("float", "int8")),
         bytes=fields.integer("bytes", 1),
         float_bytes=fields.integer("float_bytes", 1),
-        sha256=fields.text("sha256"),
-        milliseconds=fields.number("milliseconds", 0),
-        load_milliseconds=fields.number("load_milliseconds", 0),
-        measured_on=fields.text("measured_on"),
         limits=fields.texts("limits"),
     )
     fields.done()

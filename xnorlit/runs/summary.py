@@ -66,23 +66,16 @@ def _summary(fields: Fields) -> Summary:
     if status != "finished":
         raise FieldError(f"status: expected 'finished', found {status!r}")
     bits = fields.object("bits")
-    summary = Summary(
-        epochs=fields.integer("epochs"),
+    summary = fields.record(
+        Summary,
         top1=fields.fraction("top1"),
         top5=fields.fraction("top5"),
         best_top1=fields.fraction("best_top1"),
-        best_epoch=fields.integer("best_epoch"),
-        train_seconds=fields.number("train_seconds", 0),
-        step_seconds=fields.number("step_seconds", 0),
         parameters=fields.integer("parameters", 1),
-        binary_parameters=fields.integer("binary_parameters"),
         float_bits=bits.integer("float", 1),
         packed_bits=bits.integer("packed", 1),
         binary_packed_bits=bits.integer("binary") if bits.has("binary") else None,
         codes=_codes(fields.object("codes")) if fields.has("codes") else None,
-        cannot_pack=fields.optional_text("cannot_pack"),
-        classes=fields.integer("classes"),
-        synthetic=fields.flag("synthetic"),
         wandb_id=fields.object("wandb").text("id") if fields.has("wandb") else None,
     )
     if summary.binary_parameters > summary.parameters:
@@ -131,17 +124,9 @@ class Environment:
 def _environment(fields: Fields) -> Environment:
     packages = fields.object("packages")
     git = fields.object("git") if fields.has("git") else None
-    return Environment(
-        python=fields.text("python"),
-        platform=fields.text("platform"),
-        cpu=fields.text("cpu"),
-        cores=fields.integer("cores"),
-        threads=fields.integer("threads"),
-        gpu=fields.optional_text("gpu"),
+    return fields.record(
+        Environment,
         packages={name: packages.text(name) for name in packages.names()},
         commit=git.optional_text("commit") if git else None,
         dirty=git.flag("dirty") if git and git.has("dirty") else False,
-        command=fields.text("command"),
-        started=fields.moment("started"),
-        backend=fields.text("backend"),
     )
