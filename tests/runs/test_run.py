@@ -121,7 +121,7 @@ def test_what_is_not_a_run_at_all_is_said(tmp_path):
         ("summary.json", '{"status": "fin', r"summary\.json is damaged: JSON was expected"),
         ("summary.json", "[]", r"summary\.json: expected an object, found \[\]\. Train the run again"),
         ("summary.json", '{"status": "running"}', "status: expected 'finished', found 'running'"),
-        ("summary.json", '{"status": "finished", "bits": {}}', "epochs: missing"),
+        ("summary.json", '{"status": "finished", "bits": {}}', "top1: missing"),
         ("environment.json", "", r"environment\.json is damaged"),
         ("environment.json", "{}", "packages: missing"),
         ("environment.json", "\udcff", r"environment\.json is damaged"),
