@@ -127,7 +127,7 @@ def test_python_m_xnorlit_is_xnorlit():
         ("compare --jsn", r"no option --jsn\. Did you mean --json\?"),
         ("fit", r"not given: model\.network, model\.binarizer\. Give a recipe, such as -c"),
         ("fit --data photos", r"takes a YAML file of data settings, not photos.* Did you mean --data\.source\?"),
-        ("fit base.yaml", r"Configuration files are given with -c: -c base\.yaml"),
+        ("fit base.yaml", r"Give configuration files with -c: -c base\.yaml"),
         (f"{FIT} --trainer.max_epocs 3", r"no option --trainer\.max_epocs\. Did you mean --trainer\.max_epochs\?"),
         (f"{FIT} --max_epochs 3", r"Did you mean --trainer\.max_epochs\?"),
         (f"{FIT} --seed 3", r"Did you mean --seed_everything\?"),

@@ -1,4 +1,7 @@
-"""Plain messages for jsonargparse's errors: what was given, what was expected, the near miss."""
+"""Plain messages for jsonargparse's errors: what was given, what was expected, the near miss.
+
+jsonargparse (4.53) reports every problem as an `ArgumentError` with a text and nothing else, so the text is parsed.
+"""
 
 import importlib
 import inspect
@@ -66,8 +69,8 @@ def explain(message: str, command: str, options: Iterable[str], files: Iterable[
 def _unknown_word(word: str, command: str, options: list[str]) -> str:
     if word.startswith("-"):
         return f"{command} has no option {word}.{did_you_mean(word, options)} See xnorlit {command} --help."
-    hint = f" Configuration files are given with -c: -c {word}." if Path(word).suffix in (".yaml", ".yml") else ""
-    return f"{word} is not understood: settings are given as --name value.{hint} See xnorlit {command} --help."
+    hint = f" Give configuration files with -c: -c {word}." if Path(word).suffix in (".yaml", ".yml") else ""
+    return f"unexpected argument {word}. Give settings as --name value.{hint} See xnorlit {command} --help."
 
 
 def _holder(key: str, files: Iterable[Path]) -> str:
@@ -126,7 +129,7 @@ def _unknown_setting(key: str, name: str, owner: str | None, see: str) -> str:
     module, _, cls = (owner or "").rpartition(".")
     settings = list(inspect.signature(getattr(importlib.import_module(module), cls)).parameters) if owner else []
     if settings in ([], ["args", "kwargs"]):
-        return f"{key}.{name} is a setting of a class that is not named yet: name it before, as --{key} NAME. {see}"
+        return f"{key}.{name} belongs to a class that is not named yet. Name the class first: --{key} NAME. {see}"
     return f"{cls} has no setting {name} ({key}).{did_you_mean(name, settings)} Known: {', '.join(settings)}. {see}"
 
 
