@@ -45,7 +45,7 @@ def choose(
     Args:
         source: The data set.
         requested: `auto` keeps generated and downloaded sets in memory and reads folders through FFCV. Without FFCV it
-        reads folders into memory if they fit, otherwise file by file.
+            reads folders into memory if they fit, otherwise file by file.
         views: The view of each split; other splits are not opened.
         batch_size: Samples per batch and process.
         workers: Decoding threads or processes.

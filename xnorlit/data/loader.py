@@ -52,7 +52,7 @@ class BatchLoader:
         view: Its crop, flip and size.
         batch_size: Samples per batch in this process.
         shuffle: Whether this is a training loader: the order follows (seed, epoch), and each step's samples are divided
-        over all processes. Otherwise the listing's order applies, and exactly one process reads each sample.
+            over all processes. Otherwise the listing's order applies, and exactly one process reads each sample.
         rank: Number of this process.
         world: Number of processes.
         global_batch: Samples per optimizer step over all processes; default: `batch_size * world`.

@@ -37,8 +37,8 @@ class BinaryLayer(nn.Module):
         shape: Shape of the latent weights, `(O, I, kh, kw)` or `(O, I)`.
         bias: Whether a bias is added after all scales.
         dropout: Probability that training zeroes a quantised input.
-        post_layer: Whether the layer applies its binarizer's post layer itself. A built network puts it after the
-        max pool instead.
+        post_layer: Whether the layer applies its binarizer's post layer itself. A built network puts it after the max
+            pool instead.
         device: Device of the parameters.
         dtype: Dtype of the parameters.
     """
@@ -77,7 +77,7 @@ class BinaryLayer(nn.Module):
         Args:
             binarizer: An instance, a class or a name; its learned parameters are initialised for this layer.
             rectify: Whether a real-valued input first passes a ReLU. A block without a non-linearity of its own needs
-            it if its binarizer keeps inputs real. Without it, a layer that quantises nothing is exactly torch's.
+                it if its binarizer keeps inputs real. Without it, a layer that quantises nothing is exactly torch's.
             extent: Height and width of a convolution's output, required by XNOR-Net++'s rank-1 scale.
         """
         chosen = binarizer_of(binarizer)
@@ -227,12 +227,12 @@ class BinaryConv2d(BinaryLayer):
         groups: Number of channel groups, each convolved separately.
         bias: Whether a bias is added after all scales.
         padding_mode: `"zeros"`, or `"ones"`, which pads the quantised input with +1, so that the border has signs too.
-        Others are refused.
+            Others are refused.
         device: Device of the parameters.
         dtype: Dtype of the parameters.
         binarizer: An instance, a class or a name such as `"XNOR"`; the layer has a private copy of it.
         rectify: Whether an input that stays real first passes a ReLU. By default it does not, so the layer with `Float`
-        equals `nn.Conv2d`.
+            equals `nn.Conv2d`.
         extent: Height and width of the output, required by XNOR-Net++'s rank-1 scale.
         dropout: Probability that training zeroes a quantised input.
         post_layer: Whether the layer applies its binarizer's post layer (ReActNet's RPReLU, AdaBin's Maxout).
@@ -382,10 +382,10 @@ class BinaryLinear(BinaryLayer):
         dtype: Dtype of the parameters.
         binarizer: An instance, a class or a name such as `"XNOR"`; the layer has a private copy of it.
         positions: Number of positions of the flattened map that the layer reads; fc6 of AlexNet reads 256 channels at
-        36 positions. The binarizer treats the weights as those of a convolution, `(O, I / positions, positions)`,
-        so that centring takes one mean per output and position.
+            36 positions. The binarizer treats the weights as those of a convolution, `(O, I / positions, positions)`,
+            so that centring takes one mean per output and position.
         rectify: Whether an input that stays real first passes a ReLU. By default it does not, so the layer with `Float`
-        equals `nn.Linear`.
+            equals `nn.Linear`.
         dropout: Probability that training zeroes a quantised input.
         post_layer: Whether the layer applies its binarizer's post layer (ReActNet's RPReLU, AdaBin's Maxout).
         initialise: Sets weights and bias, instead of torch's own initialisation.

@@ -86,10 +86,10 @@ class Ending:
 
     Attributes:
         form: `signs` and `codes`: output bit p is `flip[p]`, inverted by each threshold that n reaches and for which
-        `change[level, p]` is set. `reals`: affine maps `n <- max(y, 0) + slope * min(y, 0)`,
-            `y = n * scale + shift`, one after the other.
-            bits: Bits of a code; 1 for signs.
-            levels: Number of thresholds per output channel.
+            `change[level, p]` is set. `reals`: affine maps `n <- max(y, 0) + slope * min(y, 0)`, `y = n * scale +
+            shift`, one after the other.
+        bits: Bits of a code; 1 for signs.
+        levels: Number of thresholds per output channel.
         slopes: One for each affine map: 1 for no kink, 0 for a ReLU, `None` for a tensor of slopes per output channel.
         per_position: Whether the tensors hold one number per position and channel of the pooled map instead of one per
             channel, as after a norm that follows a flattening.
