@@ -132,9 +132,9 @@ class Nodes(qonnx.Nodes):
         return super()._thresholds(x, steps, times)
 
     @override
-    def byte_linear(self, x: str, step: float, weight: np.ndarray) -> str:
+    def levels(self, x: str, step: float) -> str:
         self._bypass_relu(x)
-        return self.linear(self._counted(x, _least(np.float32(step))[None], "UINT8"), weight)
+        return self._counted(x, _least(np.float32(step))[None], "UINT8")
 
     @override
     def _weight(self, weight: np.ndarray) -> str:

@@ -259,9 +259,8 @@ class Nodes(onnx.Nodes):
         return found
 
     @override
-    def byte_linear(self, x: str, step: float, weight: np.ndarray) -> str:
-        steps = self._node("Div", x, self._constant(np.array(step, np.float32)))
-        return self.linear(self._quant(steps, 8, signed=False), weight)
+    def levels(self, x: str, step: float) -> str:
+        return self._quant(self._node("Div", x, self._constant(np.array(step, np.float32))), 8, signed=False)
 
     @override
     def _weight(self, weight: np.ndarray) -> str:
