@@ -77,7 +77,7 @@ def of_module(name):
     return {what: defaults for what, defaults in found.items() if defaults}
 
 
-@pytest.mark.parametrize("name", modules())
+@pytest.mark.parametrize("name", list(modules()))
 def test_defaults_and_constants_are_those_of_the_published_numbers(name):
     assert of_module(name) == json.loads(TABLE.read_text()).get(name, {})
 
