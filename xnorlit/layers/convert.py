@@ -109,8 +109,8 @@ def binarize_(
         16
         >>> net.layer1[0].relu
         PReLU(num_parameters=64)
-        >>> net.layer1[0].conv1.norm  # behind the max pool
-        BatchNorm2d(64, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
+        >>> type(net.layer1[0].conv1.norm).__name__  # behind the max pool
+        'BatchNorm2d'
     """
     for name, value, known in (("activation", activation, Activation), ("norm", norm, Norm)):
         if value not in known.__args__:
