@@ -99,6 +99,9 @@ def test_a_residual_graph_that_does_not_fit_is_refused_by_name(place, value, mes
         ("ones", "nodes.7.op.after", 2**62, "nodes[7].op.after: expected a whole number of 0 to 1048576"),
         ("ones", "nodes.6.op.pool", [2, 1, 0], "nodes[6].op.window_sum: requires signs"),
         ("ones", "nodes.6.op.ending.form", "signs", ""),
+        ("bytes", "nodes.5.op.window.padding", [1, 1], "nodes[5].op.window.padding: reals with int8 weights have none"),
+        ("bytes", "nodes.4.op.groups", 2, "nodes[4].op.weights: int8 takes a convolution or a linear layer of reals"),
+        ("bytes", "nodes.4.op.operand.step", ..., "nodes[4].op.operand.step: missing"),
     ],
 )
 def test_other_operations_that_do_not_fit_are_refused_by_name(name, place, value, message):

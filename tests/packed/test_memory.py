@@ -8,7 +8,21 @@ import numpy as np
 import pytest
 
 from tests.packed import tiny
-from tests.packed.tiny import BITS, FLOAT, LINEAR, NETWORKS, PIXELS, PLANE, REALS, SIGNS, THREE, K, graph, tensors_of
+from tests.packed.tiny import (
+    BITS,
+    FLOAT,
+    INT8,
+    LINEAR,
+    NETWORKS,
+    PIXELS,
+    PLANE,
+    REALS,
+    SIGNS,
+    THREE,
+    K,
+    graph,
+    tensors_of,
+)
 from xnorlit.errors import UserError
 from xnorlit.packed import _kernels, check, load
 from xnorlit.packed.assembly import add_layer
@@ -31,6 +45,11 @@ ODD = {
         Layer("a", 1, PIXELS, FLOAT, BITS, Window((30, 30), (1, 1), (29, 29))),
         Layer("b", 1, SIGNS, PLANE, BITS, Window((40, 40), (1, 1), (39, 39))),
         Layer("c", 33, SIGNS, PLANE, LINEAR, Window((9, 9), (2, 3), (8, 8))),
+    ),
+    "bytes of reals": (
+        Layer("a", 3, PIXELS, FLOAT, LINEAR, THREE),
+        Layer("b", 33, Operand("reals", step=0.5), INT8, LINEAR, Window((3, 2), (1, 2))),
+        Layer("c", 1, Operand("reals", step=0.5), INT8, LINEAR, Window((1, 1))),
     ),
     "codes of one channel": (
         Layer("a", 1, PIXELS, FLOAT, replace(EIGHT_BITS, per_position=True), THREE),
