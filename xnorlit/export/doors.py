@@ -1,4 +1,4 @@
-"""One network through every runtime that is installed: its answers, its size, its time."""
+"""Runs one network on every installed runtime and compares predictions, size and time."""
 
 import json
 import tempfile
@@ -18,24 +18,24 @@ from xnorlit.packed import PackedNetwork
 
 C = "C (xnorlit.h)"
 BATCH = 50
-TURNS = 20  # calls with one image, of which the median counts
-SLOW = 1.0  # seconds of a call above which a few turns have to do
+TURNS = 20  # calls with one image; the median counts
+SLOW = 1.0  # seconds per call above which a few turns must suffice
 
 Run = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Door:
-    """What a runtime made of a network.
+    """The results of a network on one runtime.
 
     Attributes:
-        name: Of the runtime, and of the format that it read.
-        images: How many were classified; 0 where nothing ran.
-        top1: Share of them whose likeliest class is right, in percent.
-        differ: Of how many the five likeliest classes, in order, are not the engine's.
-        bytes: Of the network's files.
-        milliseconds: Median of one image.
-        remark: Why nothing ran.
+        name: Name of the runtime and of the format that it read.
+        images: Number of classified images; 0 if it did not run.
+        top1: Share of correct likeliest classes, in percent.
+        differ: Number of images whose five likeliest classes, in order, differ from the engine's.
+        bytes: Size of the network's files.
+        milliseconds: Median time of one image.
+        remark: Why it did not run.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Door:
 
 
 def doors(packed: Packed, images: np.ndarray, labels: np.ndarray) -> list[Door]:
-    """The packed engine, its interface for C, then each format; what is missing or refused is a row that says so.
+    """Results of the packed engine, its C interface and each format; a missing or refused one has a row that says why.
 
     Args:
         packed: The network.
@@ -87,7 +87,7 @@ def markdown(found: Sequence[Door]) -> str:
     """The rows as a table.
 
     Args:
-        found: At least one.
+        found: Results, at least one.
     """
     lines = ["| runtime | top-1 % | images whose top 5 differ | bytes | ms an image |", "|---|---|---|---|---|"]
     for door in found:
@@ -103,7 +103,7 @@ def document(found: Sequence[Door]) -> str:
     """The rows as JSON.
 
     Args:
-        found: Any number.
+        found: Results, any number.
     """
     return json.dumps([asdict(door) for door in found], indent=2)
 
@@ -120,7 +120,7 @@ def _logits(network: Run, images: np.ndarray, title: str) -> np.ndarray:
 
 
 def _five(logits: np.ndarray) -> np.ndarray:
-    """The five likeliest classes, likeliest first; of equal ones the first."""
+    """The five likeliest classes, likeliest first; among equal ones, the first comes first."""
     return np.argsort(-logits, axis=1, kind="stable")[:, :5]
 
 

@@ -1,7 +1,7 @@
-"""A packed network as QONNX in the form that FINN builds FPGA accelerators from: few bits everywhere, no reals between.
+"""A packed network as QONNX in the form from which FINN builds FPGA accelerators: few bits everywhere, no reals.
 
-Codes are `MultiThreshold` nodes. FINN pads with zeros, which are no sign. Where signs are padded, each threshold
-stands there twice, as INT2 with a bias of -1: the values remain -1 and +1, and the type has a zero.
+Codes are `MultiThreshold` nodes. FINN pads with zeros, but a sign has no zero. Where signs are padded, each threshold
+is therefore repeated, as INT2 with a bias of -1: the values remain -1 and +1, and the type has a zero.
 """
 
 from dataclasses import replace
@@ -24,13 +24,13 @@ def build(graph: Graph, tensors: Tensors, *, batch: int = 1, normalized_input: b
     """The `onnx.ModelProto` of a packed network in FINN's form.
 
     Args:
-        graph: Fits the tensors.
-        tensors: By name.
-        batch: Images of one inference.
-        normalized_input: Refused: FINN reads bytes.
+        graph: A graph that fits the tensors.
+        tensors: Tensors by name.
+        batch: Batch size.
+        normalized_input: Refused, because FINN reads bytes.
 
     Raises:
-        UserError: A layer has no such form, or qonnx is not installed.
+        UserError: FINN cannot build a layer, or qonnx is not installed.
     """
     module("custom_op.registry")
     refuse(normalized_input, graph.steps[0].name, "FINN reads pixels of 0 to 255; omit normalized_input")
@@ -43,14 +43,14 @@ def write(graph: Graph, tensors: Tensors, folder: Path, name: str, *, normalized
     """Writes `NAME.onnx` into a folder.
 
     Args:
-        graph: Fits the tensors.
-        tensors: By name.
-        folder: Exists.
-        name: Of the file.
-        normalized_input: As of `build`.
+        graph: A graph that fits the tensors.
+        tensors: Tensors by name.
+        folder: An existing folder.
+        name: Name of the file.
+        normalized_input: See `build`.
 
     Raises:
-        UserError: As from `build`.
+        UserError: See `build`.
     """
     file = folder / f"{name}.onnx"
     file.write_bytes(build(graph, tensors, normalized_input=normalized_input).SerializeToString())
@@ -77,20 +77,20 @@ def _refuse(node: Node, *, first: bool) -> None:
 
 
 def with_bytes(graph: Graph, tensors: Tensors) -> tuple[Graph, dict[str, np.ndarray]]:
-    """The same graph with whole weights on the bytes of the pixels, where it has planes on normalised ones.
+    """The same graph with integer weights on the bytes of the pixels instead of planes on normalised pixels.
 
     Args:
-        graph: Fits the tensors.
-        tensors: By name.
+        graph: A graph that fits the tensors.
+        tensors: Tensors by name.
 
     Raises:
-        UserError: The normalisation does not move behind the sums.
+        UserError: The normalisation cannot be moved after the sums.
     """
     found, steps = dict(tensors), []
     for node in graph.steps:
         layer = node.op
         if isinstance(layer, Layer) and layer.operand.form == "pixels" and layer.weights.form == "planes":
-            refuse(layer.window is None, node.name, "it is no convolution of the pixels; put one in front")
+            refuse(layer.window is None, node.name, "it is not a convolution of the pixels; put one before it")
             own = {key.rpartition(".")[2]: found.pop(key) for key in tensors if key.rpartition(".")[0] == node.name}
             layer, own = _on_bytes(layer, own, graph)
             found |= {f"{node.name}.{key}": value for key, value in own.items()}
@@ -102,17 +102,21 @@ def with_bytes(graph: Graph, tensors: Tensors) -> tuple[Graph, dict[str, np.ndar
 
 def _on_bytes(layer: Layer, own: dict[str, np.ndarray], graph: Graph) -> tuple[Layer, dict[str, np.ndarray]]:
     std, mean = set(graph.std), np.asarray(graph.mean, np.float64)
-    one = "the channels of its pixels have several deviations, so that its weights would need more bits"
+    one = "the channels of its pixels have several standard deviations, so its weights would need more bits"
     refuse(len(std) > 1, layer.name, f"{one}; train with one data.std for all, or give --ends int8")
     assert layer.window is not None
     padded = any(layer.window.padding) and not np.array_equal(mean, np.rint(mean))
-    refuse(padded, layer.name, "it pads pixels with a mean that is no byte; train with whole data.mean, or no padding")
+    refuse(
+        padded,
+        layer.name,
+        "it pads pixels with a mean that is not a byte; train with an integer data.mean, or without padding",
+    )
     weight = weight_of(layer, planes_of(layer, own["weight"], graph.input))
     return on_bytes(layer, own, weight.astype(np.int16), 1 / std.pop(), mean)
 
 
 class Nodes(qonnx.Nodes):
-    """The operations as nodes that FINN's streamlining reads."""
+    """The operations as nodes for FINN's streamlining."""
 
     @override
     def steps(self, x: str, steps: Steps) -> str:
@@ -143,7 +147,7 @@ class Nodes(qonnx.Nodes):
         return super()._weight(weight)
 
     def _bypass_relu(self, x: str) -> None:
-        """Removes a ReLU in front of thresholds above zero, which say the same without it."""
+        """Removes a ReLU before thresholds above zero, where it has no effect."""
         maker = {node.output[0]: node for node in self._nodes}
         flat = maker[x]
         relu = maker.get(flat.input[0]) if flat.op_type == "Reshape" else None
@@ -153,20 +157,20 @@ class Nodes(qonnx.Nodes):
 
     @property
     def _last(self) -> str:
-        """The layer whose sums were made last."""
+        """Name of the layer whose sums were made last."""
         names = (node.name for node in reversed(self._nodes) if node.name.endswith("/sums"))
         return next(names, self._first).removesuffix("/sums")
 
     @property
     def _next(self) -> str:
-        """The layer behind it."""
+        """Name of the layer after it."""
         made = any(node.name.endswith("/sums") for node in self._nodes)
         names = [node.name for node in self._graph.steps if isinstance(node.op, Layer)]
         return names[names.index(self._last) + made]
 
 
 def _least(step: np.float32) -> np.ndarray:
-    """The least x that `round(x / step)` takes to each level from 1 to 255, fp32."""
+    """The least fp32 x for which `round(x / step)` reaches each level from 1 to 255."""
     levels = np.arange(1, 256)
     x = ((levels - 0.5) * step).astype(np.float32)
     while (over := np.rint(x / step) >= levels).any():

@@ -1,4 +1,4 @@
-"""A packed network called through the interface for C, `xnorlit.h`, which the compiled kernels offer too."""
+"""Calls a packed network through the C interface, `xnorlit.h`, of the compiled kernels."""
 
 import ctypes
 from typing import Any
@@ -14,13 +14,13 @@ class _Error(ctypes.Structure):
 
 
 class Network:
-    """Images to logits, as the packed engine is called, on one thread.
+    """A packed network on one thread; call it like the packed engine, with images, to get logits.
 
     Args:
         content: The bytes of a packed file.
 
     Raises:
-        UserError: The kernels were built without that interface, or it refuses the file.
+        UserError: The kernels were built without the C interface, or it refuses the file.
     """
 
     def __init__(self, content: bytes) -> None:

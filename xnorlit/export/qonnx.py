@@ -1,8 +1,8 @@
-"""A packed network as QONNX, whose types have one bit: for simulators and hls4ml.
+"""A packed network as QONNX, which has 1-bit types: for simulators and hls4ml.
 
 Signs and binary weights are `BipolarQuant` nodes of scale 1, so that an analysis counts them as one bit; weights and
-codes of more bits are `Quant` nodes. alpha and the norm stand behind the convolution, in an `Add` before the next sign
-or in a `Mul` and an `Add`.
+codes of more bits are `Quant` nodes. alpha and the norm follow the convolution, as an `Add` before the next sign or as
+a `Mul` and an `Add`.
 """
 
 from collections.abc import Callable
@@ -21,8 +21,8 @@ from xnorlit.export.onnx import INPUT, OPSET, OUTPUT
 from xnorlit.packed.graph import Graph, Layer
 
 DOMAIN = "qonnx.custom_op.general"
-MOST_LEVELS = 15  # of codes that are written as signs; qonnx takes minutes over hundreds of nodes
-MOST_BITS = 9  # of whole weights: 8, and one more for a -128 that a channel turned around
+MOST_LEVELS = 15  # levels of codes that are written as signs; qonnx takes minutes for hundreds of nodes
+MOST_BITS = 9  # bits of integer weights: 8, and one more for an inverted -128
 ADVICE = f"opset {OPSET}, batch 1, reads fp32 [1, 3, S, S] of 0 to 255; check it with qonnx-exec, give it to hls4ml"
 
 
@@ -37,14 +37,14 @@ def build(
     """The `onnx.ModelProto` of a packed network, with QONNX's nodes.
 
     Args:
-        graph: Fits the tensors.
-        tensors: By name.
-        batch: Images of one inference; QONNX has no symbolic one.
-        normalized_input: Whether it reads fp32 `[batch, 3, S, S]`, normalised, instead of 0 to 255.
-        nodes: The operations; those of the plain form unless given.
+        graph: A graph that fits the tensors.
+        tensors: Tensors by name.
+        batch: Batch size; QONNX has no symbolic one.
+        normalized_input: Whether it reads normalised fp32 `[batch, 3, S, S]` instead of 0 to 255.
+        nodes: The operations; default: those of the plain form.
 
     Raises:
-        UserError: A layer has no such form, or qonnx is not installed.
+        UserError: QONNX cannot express a layer, or qonnx is not installed.
     """
     module("custom_op.registry")
     for node in graph.steps:
@@ -62,14 +62,14 @@ def write(graph: Graph, tensors: Tensors, folder: Path, name: str, *, normalized
     """Writes `NAME.onnx` into a folder.
 
     Args:
-        graph: Fits the tensors.
-        tensors: By name.
-        folder: Exists.
-        name: Of the file.
-        normalized_input: As of `build`.
+        graph: A graph that fits the tensors.
+        tensors: Tensors by name.
+        folder: An existing folder.
+        name: Name of the file.
+        normalized_input: See `build`.
 
     Raises:
-        UserError: As from `build`.
+        UserError: See `build`.
     """
     file = folder / f"{name}.onnx"
     file.write_bytes(build(graph, tensors, normalized_input=normalized_input).SerializeToString())
@@ -77,12 +77,12 @@ def write(graph: Graph, tensors: Tensors, folder: Path, name: str, *, normalized
 
 
 class Network:
-    """An exported network on qonnx's executor: images to logits, as the packed engine is called. It is slow.
+    """An exported network on qonnx's slow executor; call it like the packed engine, with images, to get logits.
 
     Args:
-        file: The `.onnx`, or the model.
-        batch: Images of an inference; fewer are filled up.
-        _threads: The executor chooses them itself.
+        file: The `.onnx` file, or the model.
+        batch: Batch size; a smaller last batch is padded.
+        _threads: Unused; the executor chooses the number itself.
 
     Raises:
         UserError: qonnx is not installed.
@@ -99,7 +99,7 @@ class Network:
         """Logits, `[N, classes]`.
 
         Args:
-            images: uint8 `[N, S, S, 3]`, or fp32 `[N, 3, S, S]` as the file was exported.
+            images: uint8 `[N, S, S, 3]` or fp32 `[N, 3, S, S]`, depending on the export.
         """
         found = []
         given = images.transpose(0, 3, 1, 2) if images.dtype == np.uint8 else images
@@ -127,9 +127,9 @@ class Nodes(onnx.Nodes):
 
     Args:
         helper: `onnx.helper`.
-        graph: Whose pixels are read.
-        batch: Images.
-        normalized_input: As of `build`.
+        graph: The graph whose pixels are read.
+        batch: Batch size.
+        normalized_input: See `build`.
     """
 
     def __init__(self, helper: Any, graph: Graph, batch: int, *, normalized_input: bool) -> None:
@@ -164,7 +164,7 @@ class Nodes(onnx.Nodes):
         return self._shared(x, steps, self._signs if steps.signs else self._several)
 
     def _shared(self, x: str, steps: Steps, make: Callable[[str, Steps], str]) -> str:
-        """Codes of a value, made once for all that read them."""
+        """Codes of a value, made once for all of their readers."""
         key = (x, make, steps.above.tobytes(), steps.start.tobytes(), steps.change.tobytes())
         if key not in self._codes:
             self._codes[key] = make(x, steps)
@@ -196,12 +196,12 @@ class Nodes(onnx.Nodes):
         return self._quant(codes, max(1, int(most).bit_length()), signed=False)
 
     def _thresholds(self, x: str, steps: Steps, times: int = 1) -> str:
-        """How many thresholds of a channel x reaches, scaled and shifted.
+        """The number of thresholds of a channel that x reaches, scaled and shifted.
 
         Args:
             x: Reals or integers.
-            steps: From them to signs or codes, of each channel rising or falling.
-            times: How often each threshold stands there; 2 for signs that zeros are put among.
+            steps: Steps to signs or codes; each channel rises or falls.
+            times: How often each threshold is repeated; 2 for signs that are padded with zeros.
         """
         signs = bool(steps.start.min() < 0) or steps.signs
         unit = 2 if signs else 1
@@ -253,7 +253,7 @@ class Nodes(onnx.Nodes):
         return self._whole_add(y, filled.astype(np.float32))
 
     def _whole_add(self, x: str, summand: np.ndarray) -> str:
-        """Adds integers, typed so."""
+        """Adds integers, with an integer type."""
         found = self.add(x, summand)
         self._types[self._nodes[-1].input[1]] = "INT32"
         return found
@@ -277,12 +277,12 @@ class Nodes(onnx.Nodes):
         return self._node("BipolarQuant", x, self._constant(np.array(1, np.float32)), domain=DOMAIN)
 
     def _quant(self, x: str, bits: int, *, signed: bool) -> str:
-        """`round(clip(x))` in whole numbers of some bits."""
+        """`round(clip(x))` as integers of so many bits."""
         ends = (self._constant(np.array(value, np.float32)) for value in (1, 0, bits))
         how = {"signed": int(signed), "narrow": 0, "rounding_mode": "ROUND"}
         return self._node("Quant", x, *ends, domain=DOMAIN, **how)
 
 
 def turning(steps: Steps) -> np.ndarray:
-    """Whether a channel's codes both rise and fall, `(C,)`."""
+    """Whether the codes of each channel both rise and fall, `(C,)`."""
     return (steps.change < 0).any(axis=0) & (steps.change > 0).any(axis=0)

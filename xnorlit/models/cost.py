@@ -1,4 +1,4 @@
-"""The cycles of a network on an FPGA where every layer has its own hardware, by the model of a published design."""
+"""Cycles of a network on an FPGA with separate hardware for every layer, by the model of a published design."""
 
 import math
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ FORMULAE = (
 
 @dataclass(frozen=True)
 class LayerCycles:
-    """One layer in its own hardware.
+    """One layer on its own hardware.
 
     Attributes:
-        name: Of the layer.
-        macs: `W H D_out FW FH D_in`, the products of one image.
-        unfolding: Products of one output at once; at most those that an output has.
-        copies: Outputs at once; at most as many as there are.
+        name: Name of the layer.
+        macs: `W H D_out FW FH D_in`, the number of products for one image.
+        unfolding: Products of one output computed at once; at most the products of an output.
+        copies: Outputs computed at once; at most the number of outputs.
     """
 
     name: str
@@ -33,17 +33,17 @@ class LayerCycles:
 
     @property
     def cycles(self) -> int:
-        """Of one image, rounded up."""
+        """Cycles for one image, rounded up."""
         return math.ceil(self.macs / (self.unfolding * self.copies))
 
 
 @dataclass(frozen=True)
 class Cycles:
-    """A whole network; printed, it is a table with the formulae and their source.
+    """The cycles of a network; it prints as a table with the formulae and their source.
 
     Attributes:
-        layers: In the order of the network.
-        clock: In MHz; `None` if not stated.
+        layers: Layers in the order of the network.
+        clock: Clock in MHz, if known.
     """
 
     layers: tuple[LayerCycles, ...]
@@ -51,7 +51,7 @@ class Cycles:
 
     @property
     def most(self) -> int:
-        """The cycles from one image to the next: those of the slowest layer."""
+        """Cycles from one image to the next, which are those of the slowest layer."""
         return max(layer.cycles for layer in self.layers)
 
     @property
@@ -76,10 +76,10 @@ def cycles(summary: Summary, *, unfolding: int = 1, copies: int = 1, clock: floa
     """The cycle model of a network on an FPGA.
 
     Args:
-        summary: The network's.
-        unfolding: Products of one output that each layer computes at once; a layer with fewer has as many as it has.
+        summary: Summary of the network.
+        unfolding: Products of one output that each layer computes at once, if it has that many.
         copies: Outputs that each layer computes at once, likewise.
-        clock: In MHz.
+        clock: Clock in MHz.
 
     Examples:
         >>> import xnorlit as xl
