@@ -119,6 +119,15 @@ def test_a_candidate_has_the_twins_network_and_differs_in_what_it_declares(overl
     assert kind_beside_the_twin(overlay) in ("matched", "declared")
 
 
+def of_pictures(overlay, photos, big_photo):
+    """The words that have a recipe read a few pictures; of ImageNet's recipes only the twins train at full size."""
+    large = overlay.parent.name.startswith("imagenet")
+    words = ["--data.source", str(big_photo if large else photos), "--data.backend", "folder"]
+    words += ["--data.workers", "0", "--data.batch_size", "2"]
+    halved = large and overlay.parent.name != "imagenette" and overlay.stem != "float"
+    return [*words, "--data.image_size", "128"] if halved else words
+
+
 def teachers(overlay):
     """The arms that a recipe's losses learn from, or that it begins from, each behind those that it needs itself."""
     model = yaml.safe_load(overlay.read_text()).get("model") or {}
@@ -132,9 +141,8 @@ def test_a_variant_of_a_base_trains_the_arm_that_it_names(variant, photos, big_p
     (arm,) = re.findall(r"^# Command: +xnorlit train ([\w-]+) .*-c experiments/", variant.read_text(), re.M)
     assert "not run here" in variant.read_text()
     overlay = variant.with_name(f"{arm}.yaml")
-    source = big_photo if overlay.parent.name.startswith("imagenet") else photos
-    words = [*options(overlay), "-c", str(variant), "--data.source", str(source), "--data.backend", "folder"]
-    words += ["--data.workers", "0", "--data.batch_size", "2", "--run.root", str(tmp_path / "runs"), "--debug"]
+    words = [*options(overlay), "-c", str(variant), *of_pictures(overlay, photos, big_photo)]
+    words += ["--run.root", str(tmp_path / "runs"), "--debug"]
     for each in teachers(overlay):
         teacher = (*options(overlay.with_name(f"{each}.yaml")), *words[4:])
         brief = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--run.wandb", "off")
@@ -145,11 +153,7 @@ def test_a_variant_of_a_base_trains_the_arm_that_it_names(variant, photos, big_p
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=NAMES)
 def test_it_trains_two_steps(overlay, photos, big_photo, tmp_path, capsys):
-    source = big_photo if overlay.parent.name.startswith("imagenet") else photos
-    common = (
-        *("--data.source", str(source), "--data.backend", "folder", "--data.workers", "0", "--data.batch_size", "2"),
-        *("--run.root", str(tmp_path / "runs"), "--debug"),
-    )
+    common = (*of_pictures(overlay, photos, big_photo), "--run.root", str(tmp_path / "runs"), "--debug")
     for arm in teachers(overlay):
         teacher = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--run.wandb", "off")
         assert main(["fit", *options(overlay.with_name(f"{arm}.yaml")), *common, *teacher]) == 0
