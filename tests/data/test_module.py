@@ -308,7 +308,7 @@ def test_an_older_checkpoint_does_not_go_on_with_a_global_batch_that_it_did_not_
 
 
 def test_accumulation_that_contradicts_the_global_batch_is_refused(tree, tmp_path):
-    with pytest.raises(UserError, match=r"accumulate_grad_batches is 3, but a data.global_batch of 16 .* takes 2"):
+    with pytest.raises(UserError, match=r"accumulate_grad_batches is 3, but a data.global_batch of 16 .* requires 2"):
         trainer(tmp_path, accumulate_grad_batches=3).fit(Recorder(), data(tree, tmp_path, global_batch=16))
 
 

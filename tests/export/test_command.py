@@ -175,7 +175,7 @@ def test_a_checkpoint_of_another_network_is_refused_with_what_differs(refused, m
     state["net.more"] = state.pop("net.conv1.conv.weight")
     torch.save(content, tmp_path / "other.ckpt")
     message = refused(run, "--checkpoint", tmp_path / "other.ckpt")
-    assert f"other.ckpt is not of {run}: " in message
+    assert f"other.ckpt does not belong to {run}: " in message
     assert "3 tensors differ" in message
     assert re.search(r"net\.fc8\.linear\.weight: checkpoint \(9, 256\), network \(6, \d+\)", message)
 
