@@ -146,13 +146,14 @@ def draw(files: list[Path], most: int, seed: int) -> Iterator[Mutant]:
 
 
 def _meaning(source: str) -> str:
-    """The syntax tree without what does nothing when it runs: annotations, texts for readers, `@override`."""
+    """The syntax tree without what does nothing when it runs: annotations and some decorators."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            node.decorator_list = [
-                each for each in node.decorator_list if ast.unparse(each) not in ("override", "abstractmethod")
-            ]
+            nothing = {"override", "abstractmethod"}
+            if node.name in ("forward", "backward"):  # torch asks the class of a Function for them.
+                nothing.add("staticmethod")
+            node.decorator_list = [each for each in node.decorator_list if ast.unparse(each) not in nothing]
         if isinstance(node, ast.FunctionDef):
             node.returns = None
             given = node.args  # `*` and `/` decide how a caller may write an argument.
