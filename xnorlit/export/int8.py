@@ -92,7 +92,7 @@ def int8_reals(layer: Layer, tensors: Tensors, low: float, high: float) -> tuple
     return layer, found, float(np.float32(middle * np.float32(step)))
 
 
-def _ending(layer: Layer, tensors: Tensors, scale: np.ndarray, shift: np.ndarray) -> Tensors:
+def _ending(layer: Layer, tensors: Tensors, scale: np.ndarray | float, shift: np.ndarray) -> Tensors:
     """The ending's tensors for integer sums n instead of reals `scale * (n - shift)`."""
     if layer.ending.form == "reals":
         return {

@@ -285,4 +285,4 @@ class Nodes(onnx.Nodes):
 
 def turning(steps: Steps) -> np.ndarray:
     """Whether the codes of each channel both rise and fall, `(C,)`."""
-    return (steps.change < 0).any(axis=0) & (steps.change > 0).any(axis=0)
+    return np.logical_and(steps.change.min(axis=0) < 0, steps.change.max(axis=0) > 0)
