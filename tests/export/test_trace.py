@@ -402,7 +402,7 @@ class _DoubledBinary(BinaryConv2d):
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (_Doubled(3, 8, 3, padding=1), "conv2d cannot be packed: .* takes in conv1.weight and conv1.bias"),
+        (_Doubled(3, 8, 3, padding=1), "conv2d cannot be packed: .* reads conv1.weight and conv1.bias"),
         (_DoubledBinary(3, 8, 3, padding=1, binarizer="XNOR"), "conv1 cannot be packed: _DoubledBinary .*of its own"),
     ],
 )
