@@ -310,8 +310,9 @@ def test_a_shared_relu_is_replaced_once_and_of_unlike_widths_has_one_slope():
 @pytest.mark.parametrize("clip", [nn.ReLU6(), nn.Hardtanh(0, 1), nn.Threshold(0, 0)])
 def test_what_clips_as_a_relu_does_is_replaced_too(clip):
     net = chain(clip)
-    binarize_(net, "XNOR", skip="0")
+    (change,) = [each for each in binarize_(net, "XNOR", skip="0").changes if each.after == "PReLU"]
     assert isinstance(net[2], nn.PReLU)
+    assert change.note == "a ReLU before 3 would make every sign +1", "used once"
 
 
 class Calls(nn.Module):
