@@ -14,11 +14,9 @@ import numpy as np
 import pytest
 
 from tests.export.conftest import photos, trained  # noqa: F401
-from tests.packed.networks import unkind
 from xnorlit.commands import main as commands
-from xnorlit.export.pack import pack, write
-from xnorlit.models import network_named
 from xnorlit.packed import load
+from xnorlit.packed.trained import list_trained, located
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -150,16 +148,29 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page, place):
     exec(compile(text, str(page), "exec"), {"__name__": "__main__"})
 
 
-def test_the_reader_of_the_format_computes_what_the_engine_does(tmp_path):
-    file = tmp_path / "packed.safetensors"
-    network = unkind(network_named("alexnet-small"), classes=10)
-    write(file, *pack(network, image_size=32, classes=[str(label) for label in range(10)]))
+def test_the_reader_of_the_format_computes_what_the_engine_does():
+    (block,) = (block for block in blocks("python") if block.page.name == "packed-format.md")
+    assert sum(1 for line in block.text.splitlines() if line.strip()) <= 150
+    assert set(re.findall(r"^(?:import|from) (\w+)", block.text, re.MULTILINE)) <= sys.stdlib_module_names
+    page: dict = {}
+    exec(block.text, page)
+    for file in sorted((ROOT / "tests/packed/corpus").glob("*.safetensors")):
+        network, image = load(file), np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3), np.uint8)
+        theirs = np.float32(page["run"](*page["read"](file), image.reshape(-1, 3).tolist()))
+        np.testing.assert_allclose(theirs, network(image)[0], rtol=1e-5, atol=1e-5, err_msg=file.name)
+        if network.graph.nodes:
+            np.testing.assert_array_equal(theirs, network(image)[0], err_msg=file.name)
+
+
+@pytest.mark.slow
+def test_the_reader_of_the_format_classifies_as_a_trained_network_does():
     (block,) = (block for block in blocks("python") if block.page.name == "packed-format.md")
     page: dict = {}
     exec(block.text, page)
-    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    theirs = [page["run"](*page["read"](file), image) for image in images]
-    np.testing.assert_allclose(theirs, load(file)(images), rtol=1e-4, atol=1e-5)
+    for name in list_trained():
+        network, image = load(name), np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
+        theirs = page["run"](*page["read"](located(name)), image.reshape(-1, 3).tolist())
+        assert np.argsort(theirs)[::-1].tolist() == np.argsort(network(image)[0])[::-1].tolist()
 
 
 # The wheel alone has xnorlit/experiments: the build puts the recipes there.
