@@ -18,6 +18,9 @@ from xnorlit.errors import UserError
         (lambda f: f.number("text"), "a.text: expected a number, found 'x'"),
         (lambda f: f.number("number", 1, 2), "a.number: expected a number of 1 to 2, found 0.5"),
         (lambda f: f.number("nan"), "a.nan: expected a number, found nan"),
+        (lambda f: f.number("huge"), "a.huge: expected a number, found 1000"),
+        (lambda f: f.fraction("huge"), "a.huge: expected a number of 0 to 1, found 1000"),
+        (lambda f: f.numbers("all huge", 1, 0, math.inf), "a.all huge[0]: expected a number of at least 0, found 1000"),
         (lambda f: f.fraction("whole"), "a.whole: expected a number of 0 to 1, found 3"),
         (lambda f: f.flag("whole"), "a.whole: expected true or false, found 3"),
         (lambda f: f.text("blank", blank=False), "a.blank: expected text, found ' '"),
@@ -33,7 +36,7 @@ from xnorlit.errors import UserError
 def test_a_value_of_another_kind_is_named_by_its_place(take, message):
     found = {
         "number": 0.5, "whole": 3, "text": "x", "flag": True, "blank": " ", "nan": math.nan, "half": "\ud800",
-        "list": [1, None],
+        "list": [1, None], "huge": 10**400, "all huge": [10**400],
     }  # fmt: skip
     with pytest.raises(FieldError) as error:
         take(Fields(found, "a"))

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from xnorlit.errors import UserError, did_you_mean
 _Read = TypeVar("_Read")
 _Record = TypeVar("_Record")
 _MOST = 2**63 - 1
+_LARGEST = sys.float_info.max
 
 
 class FieldError(ValueError):
@@ -237,7 +239,9 @@ def _integer(place: str, value: Any, least: int, most: int) -> int:
 
 
 def _number(place: str, value: Any, least: float, most: float) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value) or not least <= value <= most:
+    # Python's integers have no largest one, and the conversion of one beyond the largest float raises OverflowError.
+    finite = type(value) in (int, float) and -_LARGEST <= value <= _LARGEST
+    if not finite or not least <= value <= most:
         raise FieldError(f"{place}: expected a number{_bounds(least, most)}, found {_short(value)}")
     return float(value)
 
