@@ -445,7 +445,7 @@ def test_a_file_that_changed_before_the_other_process_read_it_is_refused(whole, 
     path.write_bytes(whole)
     sent = pickle.dumps(load(path))
     change(path)
-    with pytest.raises(UserError, match=r"packed(: cannot be read| was written after)"):
+    with pytest.raises(UserError, match=r"packed(: cannot be read| has changed since)"):
         pickle.loads(sent)
 
 
