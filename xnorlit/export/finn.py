@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
-from xnorlit.export import qonnx
+from xnorlit.export import onnx, qonnx
 from xnorlit.export.int8 import on_bytes
 from xnorlit.export.lower import LARGEST, Steps, Tensors, planes_of, refuse, weight_of
 from xnorlit.export.qonnx import OPSET, module, turning
@@ -52,9 +52,7 @@ def write(graph: Graph, tensors: Tensors, folder: Path, name: str, *, normalized
     Raises:
         UserError: See `build`.
     """
-    file = folder / f"{name}.onnx"
-    file.write_bytes(build(graph, tensors, normalized_input=normalized_input).SerializeToString())
-    return [file]
+    return onnx.saved(build(graph, tensors, normalized_input=normalized_input), folder, name)
 
 
 def _refuse(node: Node, *, first: bool) -> None:

@@ -66,9 +66,13 @@ def write(
     Raises:
         UserError: See `build`.
     """
+    return saved(build(graph, tensors, normalized_input=normalized_input, qdq=qdq), folder, name)
+
+
+def saved(model: Any, folder: Path, name: str) -> list[Path]:
+    """Writes an `onnx.ModelProto` as `NAME.onnx` into a folder."""
     file = folder / f"{name}.onnx"
-    content = build(graph, tensors, normalized_input=normalized_input, qdq=qdq).SerializeToString()
-    file.write_bytes(content)
+    file.write_bytes(model.SerializeToString())
     return [file]
 
 

@@ -71,9 +71,7 @@ def write(graph: Graph, tensors: Tensors, folder: Path, name: str, *, normalized
     Raises:
         UserError: See `build`.
     """
-    file = folder / f"{name}.onnx"
-    file.write_bytes(build(graph, tensors, normalized_input=normalized_input).SerializeToString())
-    return [file]
+    return onnx.saved(build(graph, tensors, normalized_input=normalized_input), folder, name)
 
 
 class Network:
