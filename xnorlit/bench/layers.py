@@ -14,7 +14,7 @@ from xnorlit.bench.row import COMPILED, ONNX_INT8, OPENVINO, OV_INSIDE, TORCH_IN
 from xnorlit.bench.settings import Settings
 from xnorlit.bench.subject import Subject, pixels
 from xnorlit.bench.turns import Call, Turns, by_turns
-from xnorlit.packed import _kernels
+from xnorlit.packed import PackedNetwork, _kernels
 from xnorlit.packed.assembly import add_layer
 from xnorlit.packed.graph import Ending, Graph, Layer, Map, Operand
 
@@ -28,8 +28,9 @@ def measure_layers(subject: Subject, settings: Settings, done: Callable[[str], N
         done: Called with the name of each row before it is measured.
     """
     rows = []
+    networks = {isa: subject.engine(next(iter(subject.packed)), isa) for isa in settings.isas}
     inside = {
-        (batch, threads): _inside(subject, batch, threads, settings)
+        (batch, threads): _inside(subject, networks, batch, threads, settings)
         for batch in settings.batches
         for threads in settings.threads
     }
@@ -46,17 +47,16 @@ def measure_layers(subject: Subject, settings: Settings, done: Callable[[str], N
 
 
 def _inside(
-    subject: Subject, batch: int, threads: int, settings: Settings
+    subject: Subject, networks: Mapping[str, PackedNetwork], batch: int, threads: int, settings: Settings
 ) -> tuple[dict[str, dict[str, list[float]]], str]:
     """Seconds of layers inside their network, by side and layer, one per round; and why OpenVINO's are missing.
 
     Both sides have the same ends, and each runs once before the call that counts.
     """
     images, why = pixels(batch, subject.graph.image_size), settings.absent.get(OV_INSIDE, "")
-    engines = {isa: subject.engine(next(iter(subject.packed)), isa) for isa in settings.isas}
     profilers: dict[str, Callable[[], dict[str, float]]] = {
-        packed(isa, inside=True): lambda engine=engine: engine.profile(images, threads=threads)
-        for isa, engine in engines.items()
+        packed(isa, inside=True): lambda network=network: network.profile(images, threads=threads)
+        for isa, network in networks.items()
     }
     if not why:
         try:
