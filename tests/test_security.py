@@ -1,6 +1,7 @@
 """What SECURITY.md promises: --no-code runs none, no key is on disk, archives stay in their folder."""
 
 import io
+import json
 import os
 import re
 import subprocess
@@ -48,16 +49,45 @@ def evil(tmp_path, monkeypatch):
         (None, ["--trainer.callbacks", "[{class_path: evil.Thing}]"]),
         (None, ["--model.optimizer", '{"class_path": "evil.Thing"}']),
         (None, ["--model.network", "evil.Thing"]),
+        (None, ["--model.network", "\u00e9vil.Thing"]),  # Python takes other alphabets for names.
+        (None, ["--model.network", "lightning.Thing"]),  # not installed, so a file here would be imported
     ],
 )
 def test_no_code_refuses_a_class_path_before_it_is_imported(evil, capsys, text, words):
+    for name in ("\u00e9vil.py", "lightning.py"):
+        Path(name).write_text(Path("evil.py").read_text())
     if text:
         Path("sent.yaml").write_text(text)
         words = ["-c", "sent.yaml"]
     status = main(["fit", *BASE, *words, "--no-code"])
     assert status == 2
-    assert re.search(r"evil\.Thing.*--no-code", capsys.readouterr().err)
+    assert re.search(r"\.Thing, which is no class of xnorlit, torch or Lightning", capsys.readouterr().err)
     assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize("key", ["--model.network", "--model.optimizer", "--trainer.callbacks+", "--model.binarizer"])
+@pytest.mark.parametrize(
+    ("path", "arguments"),
+    [
+        ("torch.hub.load", {"repo_or_dir": ".", "model": "made", "source": "local"}),
+        ("torch.os.system", {"command": "touch ran"}),
+        ("xnorlit.runs.trust.os.system", {"command": "touch ran"}),
+        ("xnorlit.sweep.process.subprocess.Popen", {"args": ["touch", "ran"]}),
+        ("pytorch_lightning.cli.os.system", {"command": "touch ran"}),
+    ],
+)
+def test_no_code_refuses_what_a_trusted_package_holds_and_is_no_class_of_it(evil, capsys, key, path, arguments):
+    Path("hubconf.py").write_text(Path("evil.py").read_text() + "made = Thing\n")
+    given = json.dumps({"class_path": path, "init_args": arguments})
+    assert main(["fit", *BASE, key, given, "--data.source", "nowhere", "--no-code"]) == 2
+    assert f"{path}, which is no class of xnorlit, torch or Lightning" in capsys.readouterr().err
+    assert not Path("ran").exists()
+
+
+def test_no_code_takes_patterns_of_layers_for_what_they_are(evil, capsys):
+    Path("sent.yaml").write_text("model: {decayed_layers: [layer1.conv1]}")
+    assert main(["fit", *BASE, "-c", "sent.yaml", "--data.source", "nowhere", "--no-code"]) == 2
+    assert "no layer of alexnet-small matches 'layer1.conv1'" in capsys.readouterr().err
 
 
 def test_without_no_code_the_module_is_imported(evil, capsys):

@@ -1,5 +1,6 @@
 """`--no-code`: configurations may name only classes of xnorlit, torch and Lightning; see SECURITY.md."""
 
+import importlib
 import os
 import re
 from collections.abc import Sequence
@@ -12,16 +13,18 @@ from xnorlit.errors import UserError
 NO_CODE = "XNORLIT_NO_CODE"
 """Environment variable that carries the option to the processes of a command."""
 
-_TRUSTED = ("xnorlit", "torch", "pytorch_lightning", "lightning", "lightning_fabric")
-_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+# All of them are installed with this package: a file of such a name in the current folder is not what is imported.
+_TRUSTED = ("xnorlit", "torch", "pytorch_lightning", "lightning_fabric")
 # Settings that take any text and name no class; whatever else looks like a class path is taken for one.
-_TEXT = re.compile(r"(data\.)?(source|root)|run(\..*)?|ckpt_path|model\.init_from")
+_TEXT = re.compile(
+    r"(data\.)?(source|root)|run(\..*)?|ckpt_path|model\.init_from|model\.decayed_layers|model\.conversion\.skip"
+)
 # Options whose values may name a class; those of other commands name files.
 _OPTION = re.compile(r"(model|trainer|data|optimizer|lr_scheduler)\..*|model|trainer|network|binarizer")
 
 
 def refuse_code(value: Any, key: str = "") -> None:
-    """Refuses class paths outside xnorlit, torch and Lightning where `--no-code` was given; does nothing elsewhere.
+    """Refuses all class paths but classes of xnorlit, torch and Lightning if `--no-code` was given; else does nothing.
 
     Args:
         value: What a configuration says, or a part of it.
@@ -40,13 +43,36 @@ def refuse_code(value: Any, key: str = "") -> None:
             refuse_code(part, key)
     elif isinstance(value, str) and _is_foreign(value) and not _TEXT.fullmatch(key):
         raise UserError(
-            f"{key or 'an option'} is {value}, a class path outside of xnorlit, torch and Lightning, which --no-code "
-            "refuses: to import it is to run it. Read that module first, then leave --no-code out."
+            f"{key or 'an option'} is {value}, which is no class of xnorlit, torch or Lightning, and --no-code refuses "
+            "all others: to import a module is to run it. Read that module first, then leave --no-code out."
         )
 
 
 def _is_foreign(value: str) -> bool:
-    return bool(_DOTTED.fullmatch(value)) and value.partition(".")[0] not in _TRUSTED
+    """Whether a text is an import path of anything but a class that one of the trusted packages defines.
+
+    They hold other things, too: functions that run a file (torch.hub.load), and other modules (xnorlit.runs.trust.os).
+    """
+    parts = value.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        return False
+    if parts[0] not in _TRUSTED:
+        return True
+    found = _named(parts)
+    return found is not None and not (isinstance(found, type) and found.__module__.partition(".")[0] in _TRUSTED)
+
+
+def _named(parts: Sequence[str]) -> Any:
+    """What an import path names; None if there is nothing, as in a path of an earlier version."""
+    found = importlib.import_module(parts[0])
+    for number, part in enumerate(parts[1:], start=2):
+        if not hasattr(found, part):
+            try:
+                importlib.import_module(".".join(parts[:number]))
+            except ImportError:
+                return None
+        found = getattr(found, part, None)
+    return found
 
 
 def refuse_code_in_argv(argv: Sequence[str]) -> None:
