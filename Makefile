@@ -8,7 +8,7 @@ VENV := .venv
 STAMP := $(VENV)/.stamp
 XNORLIT := $(VENV)/bin/xnorlit
 RUN := $(VENV)/bin/python -m
-KERNELS := $(wildcard $(addprefix xnorlit/packed/kernels/,*.cpp *.h *.inc) tests/packed/*.cpp)
+KERNELS := $(wildcard $(addprefix xnorlit/packed/kernels/,*.cpp *.h *.inc include/*.h) tests/packed/*.cpp tests/packed/*.c examples/c/*.c)
 
 # One word for the shell, blanks and quotes included.
 quote = '$(subst ','\'',$(1))'
@@ -102,12 +102,12 @@ clean: ## remove what make made: .venv, build, caches; runs/ stays
 	rm -rf $(VENV) $(VENV).lock .venv-lowest build dist site .pytest_cache .ruff_cache .hypothesis
 	find xnorlit tests -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf xnorlit/packed/_kernels.*.so $(addprefix xnorlit/packed/kernels/,.cmake CMakeFiles CMakeCache.txt CMakeInit.txt \
-	  build.ninja cmake_install.cmake .ninja_deps .ninja_log .skbuild-info.json libnanobind-static.a)
+	  build.ninja cmake_install.cmake .ninja_deps .ninja_log .skbuild-info.json libnanobind-static.a libxnorlit.a)
 	@if [ -d runs ]; then echo "runs/ is kept, because its results took time; remove it by hand if you want to"; fi
 
 # The stamp is written last, so it stands for a finished set-up; it holds the folder that .venv was made for,
 # since the scripts in .venv/bin name that folder and a moved clone needs new ones.
-$(STAMP): pyproject.toml $(wildcard $(addprefix xnorlit/packed/kernels/,CMakeLists.txt *.cpp *.h *.inc)) $(if $(shell [ ! -e $(STAMP) ] || [ "$$(cat $(STAMP))" = "$$(pwd -P)" ] || echo moved),FORCE)
+$(STAMP): pyproject.toml $(wildcard $(addprefix xnorlit/packed/kernels/,CMakeLists.txt *.cpp *.h *.inc include/*.h)) $(if $(shell [ ! -e $(STAMP) ] || [ "$$(cat $(STAMP))" = "$$(pwd -P)" ] || echo moved),FORCE)
 	@PYTHON=$(call quote,$(PYTHON)) bash scripts/setup.sh
 
 FORCE:

@@ -81,6 +81,7 @@ def test_the_package_is_the_installed_one_with_its_kernels_and_recipes(installed
     zoo = {file.name for file in (ROOT / "xnorlit" / "zoo").iterdir()}
     assert {file.name for file in (installed.site / "xnorlit" / "zoo").iterdir()} == zoo
     assert not (installed.site / "xnorlit" / "packed" / "kernels").exists(), "the sources stay in the sdist"
+    assert (installed.site / "xnorlit" / "packed" / "include" / "xnorlit.h").exists(), "the header for C comes along"
 
 
 def test_the_example_of_the_readme_runs(installed):

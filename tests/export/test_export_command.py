@@ -19,7 +19,7 @@ from tests.export.conftest import CLASSES
 from tests.export.runtimes import same_top5
 from xnorlit.errors import UserError
 from xnorlit.export import formats
-from xnorlit.export.doors import Door, doors, markdown
+from xnorlit.export.doors import C, Door, doors, markdown
 from xnorlit.export.formats import FORMATS
 from xnorlit.export.openvino import Network, core
 from xnorlit.export.pack import opened
@@ -212,7 +212,7 @@ def test_one_network_through_every_runtime_gives_one_answer(xnorlit, run, tmp_pa
     found = {row["name"]: row for row in json.loads(out)}
     ours = next(row for name, row in found.items() if name.startswith("xnorlit"))
     assert (ours["images"], ours["differ"]) == (12, 0)
-    for name in ("onnxruntime (onnx)", "onnxruntime (onnx-qdq)", "qonnx (qonnx)"):
+    for name in (C, "onnxruntime (onnx)", "onnxruntime (onnx-qdq)", "qonnx (qonnx)"):
         there = found[name]
         assert (there["images"], there["differ"], there["top1"]) == (12, 0, ours["top1"])
         assert min(there["bytes"], there["milliseconds"], ours["bytes"], ours["milliseconds"]) > 0
@@ -241,7 +241,7 @@ def test_answers_that_differ_are_counted(packed, monkeypatch):
     only = {"openvino": FORMATS["openvino"], "other": FORMATS["openvino"]._replace(network=reversed_)}
     for room in ("doors", "formats"):
         monkeypatch.setattr(sys.modules[f"xnorlit.export.{room}"], "FORMATS", only)
-    ours, same, other = doors(packed, pixels, labels)
+    ours, _, same, other = doors(packed, pixels, labels)
     assert (ours.top1, same.top1, same.differ) == (100, 100, 0)
     assert (other.top1, other.differ) == (0, 4)
 

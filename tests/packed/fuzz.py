@@ -3,9 +3,12 @@
     python tests/packed/fuzz.py --files 100000 --seed 0
 
 The kernels are built with address and undefined-behaviour sanitizers and loaded into a Python of their own; the files
-that are mutated lie in tests/packed/corpus. A finding is any error but UserError, a message or a class name that cannot
-be written, a crash, a sanitizer's complaint, logits that depend on the number of threads, a single allocation beyond
-1 GiB, or a file that takes longer than the limit. The exit status is then 1, and the file is kept.
+that are mutated lie in tests/packed/corpus. C gets each file as well.
+
+A finding is any error but UserError, a message or a class name that cannot be written, a crash, a sanitizer's
+complaint, a file that only one of Python and C loads, logits that differ between the two or depend on the number of
+threads, a single allocation beyond 1 GiB, or a file that takes longer than the limit. The exit status is then 1, and
+the file is kept.
 """
 
 import argparse
@@ -70,7 +73,11 @@ def built(folder: Path) -> Path:
     import nanobind
 
     command = ["cmake", "-S", ROOT / "xnorlit/packed/kernels", "-B", folder, f"-DCMAKE_CXX_FLAGS={FLAGS}"]
-    command += [f"-DPython_EXECUTABLE={sys.executable}", f"-Dnanobind_DIR={nanobind.cmake_dir()}"]
+    command += [
+        "-DXNORLIT_PYTHON=ON",
+        f"-DPython_EXECUTABLE={sys.executable}",
+        f"-Dnanobind_DIR={nanobind.cmake_dir()}",
+    ]
     print(f"fuzz: building the kernels with sanitizers in {folder} (a minute or two)", flush=True)
     for step in (command, ["cmake", "--build", folder, "--parallel", "2"]):
         done = subprocess.run(step, capture_output=True, text=True)
@@ -139,18 +146,37 @@ def tried(path: Path) -> int:
     """0 where the file was refused, 1 where it loaded, 2 where it ran too."""
     import numpy as np
 
+    from tests.packed import door
     from xnorlit.errors import UserError
     from xnorlit.packed import load
-    from xnorlit.packed.graph import POOLS, Layer
 
+    content = path.read_bytes()
+    refused = door.refusal(content)
     try:
         network = load(path)
     except UserError as error:
         str(error).encode()
+        if not refused:
+            raise AssertionError(f"C loads what Python refuses: {error}") from None
         return 0
     "".join([network.graph.network, *network.graph.classes]).encode()
-    flows, products = network.graph.flows(), 0
-    for node in network.graph.steps:
+    assert refused is None, f"C refuses what Python loads: {refused}"
+    if products_of(network.graph) > MOST_PRODUCTS:
+        return 1
+    size = network.graph.image_size
+    image = np.arange(size * size * 3, dtype=np.uint32).astype(np.uint8).reshape(1, size, size, 3)
+    one, two = (network(image, threads=threads) for threads in (1, 2))
+    np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(one, door.Network(content)(image))
+    return 2
+
+
+def products_of(graph) -> int:
+    """Roughly what one image of a network takes: multiply-adds, and values that are moved."""
+    from xnorlit.packed.graph import POOLS, Layer
+
+    flows, products = graph.flows(), 0
+    for node in graph.steps:
         at = flows[node.inputs[0]].map
         products += math.prod(flows[node.name].map) + math.prod(at)
         if isinstance(node.op, Layer):
@@ -158,13 +184,7 @@ def tried(path: Path) -> int:
             products += math.prod(node.op.sums(at)) * window * at.channels // node.op.groups
         elif isinstance(node.op, POOLS):
             products += math.prod(flows[node.name].map) * node.op.kernel**2
-    if products > MOST_PRODUCTS:
-        return 1
-    size = network.graph.image_size
-    image = np.arange(size * size * 3, dtype=np.uint32).astype(np.uint8).reshape(1, size, size, 3)
-    one, two = (network(image, threads=threads) for threads in (1, 2))
-    np.testing.assert_array_equal(one, two)
-    return 2
+    return products
 
 
 if __name__ == "__main__":

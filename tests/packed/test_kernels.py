@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.packed.layers import EVERY_ISA, affine, frame, one_bit, plain, planes, random_layers, run, signs
+from tests.packed.layers import EVERY_ISA, Layer, affine, frame, one_bit, plain, planes, random_layers, run, signs
 from tests.packed.oracle import convolve, max_pool, pack, sign, unpack
 from xnorlit.errors import UserError
 from xnorlit.packed import _kernels
@@ -60,6 +60,20 @@ def test_bits_are_thresholds_flips_and_pools_of_the_sums(isa, layer, data):
     engine.add_binary(*layer.described(), one_bit(thresholds, flips, [size, stride, padding], per_position))
     words = run(engine, layer.values, np.uint32).reshape(*pooled.shape[:3], -1)
     np.testing.assert_array_equal(unpack(words, layer.outputs), (pooled >= thresholds) ^ flips)
+
+
+@every_isa
+def test_rows_too_long_for_the_stack_are_pooled_too(isa):
+    random = np.random.default_rng(0)
+    layer = Layer(
+        random.standard_normal((2, 5, 36, 1), np.float32), random.choice([-1, 1], (2016, 1, 1, 1)), (1, 1), (0, 0), 1
+    )
+    pooled = max_pool(convolve(sign(layer.values), layer.weights, layer.stride, layer.padding), 3, 2, 1)
+    thresholds, flips = random.integers(-1, 3, 2016).astype(np.int32), random.integers(0, 2, 2016).astype(np.uint8)
+    engine = engine_of_signs(isa, layer)
+    engine.add_binary(*layer.described(), one_bit(thresholds, flips, [3, 2, 1]))
+    words = run(engine, layer.values, np.uint32).reshape(*pooled.shape[:3], -1)
+    np.testing.assert_array_equal(unpack(words, 2016), (pooled >= thresholds) ^ flips)
 
 
 @every_isa

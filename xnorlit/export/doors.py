@@ -12,9 +12,11 @@ import numpy as np
 from xnorlit.edge.console import progress
 from xnorlit.errors import UserError
 from xnorlit.export.formats import FORMATS, export
+from xnorlit.export.from_c import Network as FromC
 from xnorlit.export.pack import Packed
 from xnorlit.packed import PackedNetwork
 
+C = "C (xnorlit.h)"
 BATCH = 50
 TURNS = 20  # calls with one image; the median counts
 SLOW = 1.0  # seconds per call above which a few turns must suffice
@@ -60,6 +62,12 @@ def doors(packed: Packed, images: np.ndarray, labels: np.ndarray) -> list[Door]:
 
     ours = _five(_logits(engine, images, "xnorlit"))
     found = [_door(f"xnorlit ({engine.isa})", ours, ours, labels, packed.bytes, _milliseconds(single, images[:1]))]
+    try:
+        from_c = FromC(packed.content)
+        theirs = _five(_logits(from_c, images, C))
+        found.append(_door(C, theirs, ours, labels, packed.bytes, _milliseconds(from_c, images[:1])))
+    except UserError as error:
+        found.append(Door(C, remark=str(error)))
     for name, format in FORMATS.items():
         title = f"{format.runtime} ({name})"
         with tempfile.TemporaryDirectory() as folder:

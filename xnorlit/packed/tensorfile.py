@@ -67,7 +67,7 @@ def _header(file: BinaryIO, size: int, path: Path) -> tuple[dict[str, Any], int]
     if length > min(size - 8, LARGEST_HEADER):
         raise damaged(path, f"its header claims {length} bytes, the file has {size}")
     try:
-        header = json.loads(file.read(length), object_pairs_hook=distinct)
+        header = json.loads(file.read(length).decode("utf-8"), object_pairs_hook=distinct)
     except (ValueError, RecursionError) as error:
         raise damaged(path, f"its header is not JSON ({error})") from None
     if not isinstance(header, dict):

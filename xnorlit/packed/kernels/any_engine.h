@@ -19,6 +19,8 @@ class AnyEngine {
   virtual int64_t resident_bytes() const = 0;
   // What a call with one image writes to: the maps between layers, and the scratch of one at a time.
   virtual int64_t arena_bytes() const = 0;
+  // Allocates what a call with one image needs, so that no such call does unless another one is under way.
+  virtual void prepare() const = 0;
 
  protected:
   // `isa` by name; empty for the fastest that the processor runs.

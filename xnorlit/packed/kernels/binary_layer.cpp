@@ -215,14 +215,14 @@ int64_t BinaryLayer::tail_scratch_bytes(const Tail& tail, int images) const {
   return bytes;
 }
 
-void BinaryLayer::run_tail(const Call& call, const Tail& tail, uint8_t* const* values) const {
+void BinaryLayer::run_tail(const Call& call, const Tail& tail, uint8_t* const* values, std::vector<TailOp>& ops) const {
   uint8_t* scratch = call.scratch;
   int32_t *counts = nullptr, *windows = nullptr;
   if (tail.has_window()) {
     counts = take<int32_t>(scratch, call.images * bits_.rows() * (bits_.row_words() / bits_.words()));
     windows = take<int32_t>(scratch, call.images * sums_.positions());
   }
-  const std::vector<TailOp> ops = tail.ops(values, windows);
+  tail.ops(values, windows, ops);
   TailSink sink(isa_, ops, sums_);
   run_groups(static_cast<const uint32_t*>(call.in), call, scratch, sink, sink.first_channel, [&](const uint32_t* bits) {
     if (windows) add_windows(bits, call, counts, windows);

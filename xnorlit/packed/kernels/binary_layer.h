@@ -43,7 +43,7 @@ class BinaryLayer final : public Layer {
   bool takes(const Tail& tail) const;
   int64_t tail_scratch_bytes(const Tail& tail, int images) const;
   // Runs with a tail; `values` as in Tail::ops.
-  void run_tail(const Call& call, const Tail& tail, uint8_t* const* values) const;
+  void run_tail(const Call& call, const Tail& tail, uint8_t* const* values, std::vector<TailOp>& ops) const;
 
  private:
   // Whether sums become what leaves where they arise, so that no map of integers is ever in memory. Bits of a group

@@ -21,6 +21,7 @@ class Engine final : public AnyEngine {
   Value output() const { return layers_.back()->output(); }
   int64_t resident_bytes() const override;
   int64_t arena_bytes() const override;
+  void prepare() const override { give_back(lend(1)); }
   // Words of one image's input, where that is bits.
   int64_t input_words() const { return layers_.front()->input_map().image_words(); }
   // Elements of one image's output: values, or 32-bit words of bits.

@@ -289,6 +289,11 @@ std::unique_ptr<GraphEngine::Arena> GraphEngine::lend(int images) const {
     const int64_t count = slot.map.image_words() * images;
     for (int64_t w = 0; w < count; ++w) words[w] = last && w % width == width - 1 ? (1u << last) - 1 : ~0u;
   }
+  for (const Spot& spot : values_)
+    arena->values.push_back(spot.slot < 0 ? nullptr : aligned(arena->slots[spot.slot].get()));
+  size_t ops = 0;
+  for (const auto& step : steps_) ops = std::max(ops, step->ops());
+  arena->ops.reserve(ops);
   arena->scratch = std::make_unique<uint8_t[]>(static_cast<size_t>(scratch_bytes(images)) + kAlignment + kSlack);
   return arena;
 }
@@ -297,18 +302,21 @@ void GraphEngine::run(const uint8_t* pixels, int output, float* out, int64_t ima
                       double* seconds) const {
   if (images == 0) return;
   auto arena = lend(static_cast<int>(std::min<int64_t>(images, kImages)));
-  std::vector<uint8_t*> values;
-  for (const Spot& spot : values_) values.push_back(spot.slot < 0 ? nullptr : aligned(arena->slots[spot.slot].get()));
+  std::vector<uint8_t*>& values = arena->values;
   const int64_t given = values_[0].value.shape.values(), made = values_[output].value.shape.values();
   for (int64_t first = 0; first < images; first += kImages) {
     const int here = static_cast<int>(std::min<int64_t>(kImages, images - first));
     values[0] = const_cast<uint8_t*>(pixels + first * given);
     for (size_t i = 0; i < steps_.size(); ++i) {
       const Clock clock(seconds ? seconds + i : nullptr);
-      steps_[i]->run({values.data(), here, threads, aligned(arena->scratch.get())});
+      steps_[i]->run({values.data(), here, threads, aligned(arena->scratch.get()), &arena->ops});
     }
     std::memcpy(out + first * made, values[output], static_cast<size_t>(here * made) * 4);
   }
+  give_back(std::move(arena));
+}
+
+void GraphEngine::give_back(std::unique_ptr<Arena> arena) const {
   std::lock_guard lock(mutex_);
   idle_.push_back(std::move(arena));
 }

@@ -16,6 +16,7 @@ struct StepCall {
   int images;
   int threads;
   uint8_t* scratch;
+  std::vector<TailOp>* ops;  // room for the operations of a step
 };
 
 class Step {
@@ -23,6 +24,7 @@ class Step {
   virtual ~Step() = default;
   virtual int64_t scratch_bytes(int images) const = 0;
   virtual int64_t resident_bytes() const = 0;
+  virtual size_t ops() const { return 0; }  // how many it needs room for
   virtual void run(const StepCall& call) const = 0;
 };
 
@@ -57,6 +59,7 @@ class GraphEngine final : public AnyEngine {
   bool written(int number) const { return value(number).kind == Value::kReals && values_[number].written; }
   int64_t resident_bytes() const override;
   int64_t arena_bytes() const override { return slot_bytes() + scratch_bytes(1); }
+  void prepare() const override { give_back(lend(1)); }
 
   // Reals of the value `output`, `[images][values]`. From several threads at once, if need be.
   // Adds what each step takes to `seconds`, unless null.
@@ -79,6 +82,8 @@ class GraphEngine final : public AnyEngine {
     int images = 0;
     std::vector<std::unique_ptr<uint8_t[]>> slots;
     std::unique_ptr<uint8_t[]> scratch;
+    std::vector<uint8_t*> values;  // the data of each
+    std::vector<TailOp> ops;
   };
 
   Spot& spot(int number);
@@ -90,6 +95,7 @@ class GraphEngine final : public AnyEngine {
   int64_t slot_bytes() const;
   int64_t scratch_bytes(int images) const;
   std::unique_ptr<Arena> lend(int images) const;
+  void give_back(std::unique_ptr<Arena> arena) const;
 
   std::vector<Spot> values_;
   std::vector<Slot> slots_;

@@ -54,6 +54,7 @@ class ThreadPool {
     void work(int first_share);
   };
 
+  ThreadPool() { jobs_.reserve(64); }  // callers at once; beyond that it grows
   void help();
   Job* job_with_room();
   void spawn_up_to(int workers);

@@ -80,6 +80,7 @@ int64_t Frame::bit_bytes(int planes) const {
 void Frame::check_growth(int64_t bytes, int64_t given) const {
   require(bytes <= kMostGrowth * given + kSpareBytes,
           "weights: groups and window take far more memory than the weights");
+  require(bytes <= std::numeric_limits<ptrdiff_t>::max() / 2, "weights: more than this system can address");
 }
 
 MaxPool pool_of(const std::vector<int>& values) {

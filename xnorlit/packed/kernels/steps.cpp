@@ -10,7 +10,8 @@ namespace xnorlit {
 void TailStep::run(const StepCall& call) const {
   constexpr int kPositions = 8;
   const Shape& map = tail_->map();
-  const std::vector<TailOp> ops = tail_->ops(call.values, nullptr);
+  std::vector<TailOp>& ops = *call.ops;
+  tail_->ops(call.values, nullptr, ops);
   const auto* in = reinterpret_cast<const float*>(call.values[in_]);
   ThreadPool::instance().run(call.images * map.height, call.threads, [&](int row) {
     alignas(64) float values[kPositions * kTileChannels];

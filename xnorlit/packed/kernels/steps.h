@@ -34,8 +34,10 @@ class BinaryTailStep final : public Step {
 
   int64_t scratch_bytes(int images) const override { return layer_->tail_scratch_bytes(*tail_, images); }
   int64_t resident_bytes() const override { return layer_->resident_bytes() + tail_->bytes(); }
+  size_t ops() const override { return tail_->count(); }
   void run(const StepCall& call) const override {
-    layer_->run_tail({call.values[in_], nullptr, {}, call.images, call.threads, call.scratch}, *tail_, call.values);
+    layer_->run_tail({call.values[in_], nullptr, {}, call.images, call.threads, call.scratch}, *tail_, call.values,
+                     *call.ops);
   }
 
  private:
@@ -50,6 +52,7 @@ class TailStep final : public Step {
 
   int64_t scratch_bytes(int) const override { return 0; }
   int64_t resident_bytes() const override { return tail_->bytes(); }
+  size_t ops() const override { return tail_->count(); }
   void run(const StepCall& call) const override;
 
  private:

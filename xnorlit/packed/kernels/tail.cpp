@@ -123,16 +123,14 @@ void Tail::place(int value, const BitMap& map) {
     if (e->value == value && e->op.kind == TailOp::kSign) e->op.map = map;
 }
 
-std::vector<TailOp> Tail::ops(uint8_t* const* values, const int32_t* window_sums) const {
-  std::vector<TailOp> made;
-  made.reserve(entries_.size());
+void Tail::ops(uint8_t* const* values, const int32_t* window_sums, std::vector<TailOp>& made) const {
+  made.clear();
   for (const auto& e : entries_) {
     made.push_back(e->op);
     TailOp& op = made.back();
     if (e->value >= 0) op.data = values[e->value];
     if (op.kind == TailOp::kWindow) op.data = const_cast<int32_t*>(window_sums);
   }
-  return made;
 }
 
 }  // namespace xnorlit

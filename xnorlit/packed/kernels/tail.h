@@ -35,6 +35,7 @@ class Tail {
 
   const Shape& map() const { return map_; }
   bool has_window() const { return has_window_; }
+  size_t count() const { return entries_.size(); }
   bool has_bits() const;
   int64_t bytes() const;
 
@@ -47,8 +48,8 @@ class Tail {
 
   // Says where a value that is bits lies.
   void place(int value, const BitMap& map);
-  // The operations of one call. `values`: the data of each value; `window_sums`: of the window operation.
-  std::vector<TailOp> ops(uint8_t* const* values, const int32_t* window_sums) const;
+  // The operations of one call, into `made`. `values`: the data of each value; `window_sums`: of the window operation.
+  void ops(uint8_t* const* values, const int32_t* window_sums, std::vector<TailOp>& made) const;
 
  private:
   struct Entry {

@@ -1,0 +1,41 @@
+// How the engine runs a graph: nodes gathered into stages, values laid into slots of memory. The same plan as that of
+// xnorlit/packed/plan.py, which says why; tests/packed/test_c.py holds the two equal.
+#pragma once
+
+#include <compare>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "document.h"
+
+namespace xnorlit {
+
+// A value in memory, by its number, and what surrounds it there if it is bits.
+struct Place {
+  int value = 0;
+  int pad_y = 0, pad_x = 0;
+  bool ones = false;
+  auto operator<=>(const Place&) const = default;
+};
+
+// One pass: a node that runs by itself or none, and a tail of elementwise nodes and signs behind it.
+struct Stage {
+  int head = -1;                                // number of a node
+  std::vector<Place> reads;                     // of the head, or of the tail alone
+  std::vector<int> tail;                        // numbers of nodes
+  std::map<int, int> running;                   // the value that each elementwise node of the tail works on
+  std::vector<Place> stored;                    // reals and bits that it writes
+  std::vector<std::pair<Place, Place>> copies;  // of bits, into another border behind it
+};
+
+struct Plan {
+  std::vector<Stage> stages;
+  std::vector<std::pair<Place, int>> slots;  // in the order in which the slots are made
+  int64_t arena_bytes = 0;
+};
+
+// `flows`: of the image and of every node. `fuse`: whether nodes share passes.
+Plan plan(const Document& document, const std::vector<Flow>& flows, bool fuse = true);
+
+}  // namespace xnorlit
