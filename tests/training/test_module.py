@@ -211,6 +211,25 @@ def test_terms_are_not_readied_for_a_validation(photos):
     assert term.calls == []
 
 
+def test_a_checkpoint_of_another_network_names_five_of_its_tensors(photos):
+    data = ImageData(str(photos), backend="folder", batch_size=8)
+    data.setup()
+    module = Classifier("alexnet-small", XNOR())
+    module.build_for(data)
+    fits = dict(module.state_dict())
+    module.on_load_checkpoint({"state_dict": fits})
+    wrong = {f"net.z{number}": torch.ones(number) for number in range(6)}
+    content = {"state_dict": fits | wrong, "xnorlit": {"network": "resnet20"}}
+    with pytest.raises(
+        UserError, match=r"holds resnet20 and does not fit alexnet-small \(6 tensors differ\)"
+    ) as refusal:
+        module.on_load_checkpoint(content)
+    lines = [line for line in str(refusal.value).splitlines() if line.startswith("  ")]
+    assert lines == [f"  net.z{number}: checkpoint ({number},), network absent" for number in range(5)]
+    with pytest.raises(UserError, match="another program"):
+        module.on_load_checkpoint({"state_dict": wrong})
+
+
 def test_top_five_of_ten_classes_is_what_the_logits_give():
     generator = torch.Generator().manual_seed(0)
     logits, labels = torch.randn(200, 10, generator=generator), torch.randint(10, (200,), generator=generator)

@@ -87,6 +87,15 @@ def test_resuming_with_another_configuration_names_the_keys(tmp_path):
         refuse_other_config({**begun, "trainer.max_epochs": 30}, begun, tmp_path)
 
 
+@pytest.mark.parametrize("count", [8, 9])
+def test_eight_keys_are_named_and_more_are_counted(count, tmp_path):
+    begun = {f"model.key{number}": 0 for number in range(count)}
+    with pytest.raises(UserError, match=rf"\({count} keys differ\)") as refusal:
+        refuse_other_config(dict.fromkeys(begun, 1), begun, tmp_path)
+    lines = [line for line in str(refusal.value).splitlines() if line.startswith("  ")]
+    assert lines == [f"  model.key{number}: started with 0, now 1" for number in range(8)]
+
+
 def test_an_arm_of_the_pair_means_its_last_checkpoint_with_the_same_seed_once_it_has_finished(tmp_path):
     run = tmp_path / "pair-0" / "xnor" / "seed-3"
     with pytest.raises(UserError, match=r"seed-3 does not exist\. Train it first"):

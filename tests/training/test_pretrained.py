@@ -99,6 +99,19 @@ def test_another_network_is_listed_in_full(tmp_path):
         inherit(small(XNOR()), tmp_path / "alexnet.pth")
 
 
+def test_sixteen_tensors_are_listed_and_more_are_counted(tmp_path):
+    state = torchvision.models.alexnet(weights=None, num_classes=3).state_dict()  # 15 of which differ
+    for extra, more in ((1, None), (2, "and 1 more"), (5, "and 4 more")):
+        torch.save({**state, **{f"more.{n}": torch.ones(n) for n in range(extra)}}, tmp_path / "other.pth")
+        with pytest.raises(UserError) as refusal:
+            inherit(small(XNOR()), tmp_path / "other.pth")
+        first, *lines, _ = str(refusal.value).splitlines()
+        assert f"({15 + extra} tensors differ)" in first
+        assert len(lines) == (17 if more else 16)
+        assert (lines[-1].strip() if more else None) == more
+        assert "  more.0: file (0,), network absent" in lines
+
+
 # --- on the command line --------------------------------------------------------------------------------------------
 def fit(photos, root, *words):
     return main(
@@ -115,10 +128,10 @@ def test_a_twin_is_binarised_measured_and_trained_further(photos, tmp_path, caps
     twin = tmp_path / "unnamed/pair-0/float/seed-0/checkpoints/last.ckpt"
     assert fit(photos, tmp_path, "--model.binarizer", "BWN", "--run.arm", "bwn", "--model.init_from", str(twin)) == 0
     told = capsys.readouterr().out
-    assert f"[init]    {twin}: top-1 " in told
-    assert "before any training" in told
     folder = tmp_path / "unnamed/pair-0/bwn/seed-0"
     summary = json.loads((folder / "summary.json").read_text())
+    top1, top5 = (f"{100 * summary['init'][key]:.2f} %" for key in ("top1", "top5"))
+    assert f"[init]    {twin}: top-1 {top1}, top-5 {top5} before any training" in told
     assert summary["init"]["from"] == str(twin)
     assert 0 <= summary["init"]["top1"] <= summary["init"]["top5"] <= 1
     run = read(folder)

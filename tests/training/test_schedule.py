@@ -27,8 +27,10 @@ def test_warmup_is_a_line_and_then_half_a_cosine():
     assert schedule(5, 5) == pytest.approx(0)
 
 
-def test_a_run_no_longer_than_its_warmup_has_finite_rates():
-    assert all(math.isfinite(WarmupCosine(2)(epoch, 2)) for epoch in (0, 1, 2, 2.5))
+@pytest.mark.parametrize("schedule", [WarmupCosine(2), Linear(warmup=2)])
+def test_a_run_no_longer_than_its_warmup_ends_at_the_full_rate(schedule):
+    for epochs in (1, 2):
+        assert [schedule(epoch, epochs) for epoch in (0, 1, 2, 2.5)] == [0, 0.5, 1, 0]
 
 
 def test_no_warmup_starts_at_the_full_rate():

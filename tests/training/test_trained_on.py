@@ -146,6 +146,14 @@ def test_a_run_whose_images_are_as_they_were_goes_on(home):
     assert (home / RUN / "summary.json").exists()
 
 
+@pytest.mark.parametrize(("count", "end"), [(5, "e"), (6, "e, ...")])
+def test_five_classes_of_each_side_are_named(count, end):
+    with pytest.raises(UserError) as refusal:
+        refuse_other_classes([*"fedcba"[-count:], "same"], ["same", "x"], "it", "Do.")
+    names = f"only there: a, b, c, d, {end}; only here: x"
+    assert str(refusal.value) == f"it was trained on {count + 1} classes, and the images have 2 ({names}). Do."
+
+
 def test_classes_that_a_mac_decomposed_are_the_same_and_another_order_is_not():
     refuse_other_classes(["cafe\u0301", "b"], ("caf\u00e9", "b"), "it", "Do.")
     with pytest.raises(UserError, match=r"2 classes, and the images have 2 \(the same in another order\)\. Do\."):
