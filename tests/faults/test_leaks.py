@@ -21,6 +21,13 @@ def held():
     }
 
 
+# No loss falls by 100: it ends after the second of three epochs.
+SOON = (
+    "{class_path: pytorch_lightning.callbacks.EarlyStopping, "
+    "init_args: {monitor: val/loss, mode: min, patience: 1, min_delta: 100}}"
+)
+
+
 def watched(file):
     def prepare():
         import pytorch_lightning as pl
@@ -63,7 +70,7 @@ def test_fifty_epochs_hold_no_more_than_two(settings, photos, tmp_path):
     assert last["files"] == second["files"]
 
 
-def test_a_run_that_fails_or_stops_lets_go_of_its_folder_and_its_signals(photos, tmp_path):
+def test_a_run_that_fails_or_stops_or_ends_early_lets_go_of_its_folder_and_its_signals(photos, tmp_path):
     """Another run may begin in the same process: nothing is still open or locked, and no handler is left."""
     file = tmp_path / "after"
 
@@ -83,18 +90,20 @@ def test_a_run_that_fails_or_stops_lets_go_of_its_folder_and_its_signals(photos,
             return real(self, batch, batch_idx)
 
         forked.xnorlit.commands.fit.Classifier.training_step = failing
-        line = forked.words(photos, tmp_path / "runs")
+        line = forked.words(photos, tmp_path / "runs", trainer__callbacks=f"[{SOON}]")
         handlers = [signal.getsignal(number) for number in SIGNALS]
         statuses, counts = [], []
-        for _ in range(3):
-            statuses.append(main(line))
+        for number in range(4):
+            statuses.append(main([*line, f"--run.pair={number // 3}"]))
             counts.append(held())
         same = handlers == [signal.getsignal(number) for number in SIGNALS]
         file.write_text(json.dumps([statuses, counts, same]))
 
     forked.Training(["--version"], tmp_path / "log", prepare).wait()
     statuses, counts, same = json.loads(file.read_text())
-    assert statuses == [1, 75, 0]
+    assert statuses == [1, 75, 0, 0], "failed, stopped, gone on with, and another run"
     assert same
-    assert counts[2]["threads"] == counts[0]["threads"]
-    assert counts[2]["files"] == counts[0]["files"]
+    for key in ("threads", "files"):
+        assert {count[key] for count in counts} == {counts[0][key]}
+    summaries = [json.loads(file.read_text()) for file in sorted(tmp_path.glob("runs/*/*/*/*/summary.json"))]
+    assert [summary["epochs"] for summary in summaries] == [2, 2], "both ended early"

@@ -16,11 +16,12 @@ ROOT = Path(__file__).parents[2]
 GLOBAL_BATCH = 12  # of 32 photographs an epoch: 12, 12 and 8
 
 
-def fit(photos, root, arm, precision, processes=1, *options, stop_after=None):
+def fit(photos, root, arm, precision, backend, processes=1, *options, stop_after=None):
     program = "xnorlit" if precision == "32-true" else "tests.training.exact"
     line = [
         *(sys.executable, "-m", program, "fit", "-c", "experiments/cifar10/base.yaml"),
-        *("-c", f"experiments/cifar10/{arm}.yaml", f"--data.source={photos}", "--data.backend=folder"),
+        *("-c", f"experiments/cifar10/{arm}.yaml", f"--data.source={photos}"),
+        *(f"--data.backend={backend}", f"--data.root={root.parent / 'data'}"),
         *(f"--data.global_batch={GLOBAL_BATCH}", "--trainer.max_epochs=3", f"--run.root={root}", "--run.wandb=off"),
         # Adam would make steps of a full rate of the rounding that is left of a bias in front of a batch norm.
         *("--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=0.0005", f"--trainer.precision={precision}"),
@@ -45,12 +46,17 @@ def fit(photos, root, arm, precision, processes=1, *options, stop_after=None):
         *((arm, "64-true", {"rtol": 0, "atol": 1e-12}) for arm in ("float", "bwn", "xnor")),
     ],
 )
-def test_one_process_then_two_then_three_then_one_come_to_the_weights_of_one(photos, tmp_path, arm, precision, near):
-    fit(photos, tmp_path / "whole", arm, precision)
-    fit(photos, tmp_path / "parts", arm, precision, stop_after=2)
-    fit(photos, tmp_path / "parts", arm, precision, 2, "--run.resume=true", stop_after=5)
-    fit(photos, tmp_path / "parts", arm, precision, 3, "--run.resume=true", stop_after=7)
-    fit(photos, tmp_path / "parts", arm, precision, 1, "--run.resume=true")
+@pytest.mark.parametrize("backend", ["folder", pytest.param("ffcv", marks=pytest.mark.ffcv)])
+def test_one_process_then_two_then_three_then_one_come_to_the_weights_of_one(
+    photos, tmp_path, backend, arm, precision, near
+):
+    if backend == "ffcv":
+        pytest.importorskip("ffcv")
+    fit(photos, tmp_path / "whole", arm, precision, backend)
+    fit(photos, tmp_path / "parts", arm, precision, backend, stop_after=2)
+    fit(photos, tmp_path / "parts", arm, precision, backend, 2, "--run.resume=true", stop_after=5)
+    fit(photos, tmp_path / "parts", arm, precision, backend, 3, "--run.resume=true", stop_after=7)
+    fit(photos, tmp_path / "parts", arm, precision, backend, 1, "--run.resume=true")
     whole, parts = (tmp_path / name / "cifar10" / "pair-0" / arm / "seed-0" for name in ("whole", "parts"))
     expected, found = (
         torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for folder in (whole, parts)
