@@ -3,14 +3,18 @@
 import io
 import json
 import os
+import random
 import signal
 import time
 import zipfile
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from tests.faults import forked
 from tests.faults.test_kills import finish, killed_at
+from xnorlit.training import saving
 from xnorlit.training.checkpoints import load, where
 
 
@@ -291,3 +295,81 @@ def test_often_saved_is_saved_within_an_epoch(photos, tmp_path):
     line = forked.words(photos, tmp_path, run__checkpoint_minutes=0.0)
     killed(line, tmp_path, "a file has just got its name", 8)
     assert (forked.folder(tmp_path) / "checkpoints" / "last.ckpt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "minutes", "saved"),
+    [
+        (10, 0.5, "3 6 8 11 14 16 19 22 24"),
+        (7, 15, "8 16 24"),
+        (7.5, 15, "8? 8 16? 16 24? 24"),  # before a validation, too, where the last one is a minute old
+    ],
+)
+def test_a_checkpoint_is_saved_as_soon_as_the_last_is_so_old(seconds, minutes, saved, photos, tmp_path):
+    found = tmp_path / "saved"
+
+    def with_steps_of_so_many_seconds():
+        cls, clock = forked.xnorlit.commands.fit.Classifier, [0.0]
+        step, save = cls.training_step, saving.Saving._save
+
+        def training_step(self, batch, batch_idx):
+            clock[0] += seconds
+            return step(self, batch, batch_idx)
+
+        def watched(self, trainer, module, name, epochs, batches, *, validate=False):
+            if name == "last" and self._saved != (epochs, batches):
+                with found.open("a") as rows:
+                    rows.write(f"{trainer.global_step}{'?' if validate else ''} ")
+            save(self, trainer, module, name, epochs, batches, validate=validate)
+
+        saving.time = SimpleNamespace(monotonic=lambda: clock[0])
+        cls.training_step, saving.Saving._save = training_step, watched
+
+    line = forked.words(photos, tmp_path, run__checkpoint_minutes=minutes)
+    forked.train(line, tmp_path / "log", with_steps_of_so_many_seconds)
+    assert found.read_text().split() == saved.split()
+
+
+def test_a_signal_before_the_first_step_says_that_nothing_was_saved(photos, whole, tmp_path):
+    line = forked.words(photos, tmp_path)
+
+    def at_the_beginning():
+        real = saving.Saving._validate_the_last
+        saving.Saving._validate_the_last = staticmethod(lambda trainer: (os.kill(os.getpid(), 15), real(trainer)))
+
+    training = forked.Training(line, tmp_path / "log", at_the_beginning)
+    assert training.wait() == 75, training.said
+    assert "SIGTERM: nothing was saved yet; the same command begins again" in training.said
+    finish(line, tmp_path, whole)
+
+
+def test_the_generators_of_torch_numpy_and_python_go_on_where_they_were(photos, tmp_path):
+    """A user's own code may draw from any of them; both normal distributions keep every second number for later."""
+
+    def drawing(file, killed_in=None):
+        def prepare():
+            cls = forked.xnorlit.commands.fit.Classifier
+            real = cls.training_step
+
+            def training_step(self, batch, batch_idx):
+                draws = [random.random(), random.gauss(0, 1), np.random.rand(), np.random.normal()]  # noqa: NPY002
+                with file.open("a") as rows:
+                    rows.write(json.dumps([self.global_step, draws, forked.torch.rand(()).item()]) + "\n")
+                if self.global_step == killed_in:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return real(self, batch, batch_idx)
+
+            cls.training_step = training_step
+
+        return prepare
+
+    def drawn(file):
+        return {row[0]: row[1:] for row in map(json.loads, file.read_text().splitlines())}
+
+    forked.train(forked.words(photos, tmp_path / "whole"), tmp_path / "log", drawing(tmp_path / "a"))
+    line = forked.words(photos, tmp_path / "killed", run__checkpoint_minutes=0)
+    assert forked.Training(line, tmp_path / "log", drawing(tmp_path / "b", 13)).wait() == -signal.SIGKILL
+    forked.train(line, tmp_path / "log", drawing(tmp_path / "b"))
+    assert drawn(tmp_path / "b") == drawn(tmp_path / "a")
+    assert len(drawn(tmp_path / "a")) == 24
+    assert forked.differences(*(forked.folder(tmp_path / root) for root in ("whole", "killed"))) == []
