@@ -99,11 +99,13 @@ class Test(NamedTuple):
         name: As pytest calls it.
         seconds: Of the processor, its first fixtures included.
         lines: `file:line` of each line that it or one of its fixtures runs.
+        own: Those of them that it runs itself.
     """
 
     name: str
     seconds: float
     lines: set[str]
+    own: set[str]
 
 
 # --- faults ----------------------------------------------------------------------------------------------------------
@@ -300,15 +302,20 @@ def _read(file: Path) -> list[Test]:
     for _, name, seconds, fixtures in (row for row in rows if row[0] == "test"):
         runs = [lines.get(who, set()) for who in (name, *(f"fixture {fixture}" for fixture in fixtures))]
         if name not in out:
-            found.append(Test(name, seconds, set().union(*runs)))
+            found.append(Test(name, seconds, set().union(*runs), runs[0]))
     return found
 
 
 def choose(mutant: Mutant, tests: list[Test], seconds: float) -> list[str]:
-    """Tests that run the line of a fault: one of each function first, short ones first; empty where none does."""
+    """Tests that run the line of a fault: one of each function first, short ones first; empty where none does.
+
+    A test that leaves the line to a fixture which others share comes after those that run it themselves: it may look at
+    something else of what the fixture made.
+    """
     path = mutant.file.relative_to(ROOT)
     module = f"[{'.'.join(path.with_suffix('').parts)}]"
     concerned: list[Test] = []
+    wanted: set[str] = set()
     for first, last in _statements(mutant):
         wanted = {f"{path}:{line}" for line in range(first, last + 1)}
         if concerned := [test for test in tests if test.lines & wanted or (last > first and module in test.name)]:
@@ -319,9 +326,10 @@ def choose(mutant: Mutant, tests: list[Test], seconds: float) -> list[str]:
     for test in sorted(concerned, key=lambda test: test.seconds):
         function = test.name.partition("[")[0]
         turns[function] = turns.get(function, -1) + 1
-        ranked.append((turns[function], own not in test.name, test.seconds, test.name))
+        shared = not test.own & wanted
+        ranked.append((turns[function], shared, own not in test.name, test.seconds, test.name))
     chosen, total = [], 0.0
-    for _, _, cost, name in sorted(ranked):
+    for *_, cost, name in sorted(ranked):
         if not chosen or total + cost <= seconds:
             chosen.append(name)
             total += cost

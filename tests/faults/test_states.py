@@ -14,6 +14,7 @@ import pytest
 
 from tests.faults import forked
 from tests.faults.test_kills import finish, killed_at
+from xnorlit.errors import UserError
 from xnorlit.training import saving
 from xnorlit.training.checkpoints import load, where
 
@@ -240,6 +241,31 @@ def test_a_loss_that_is_not_a_number_stops_at_once_and_keeps_what_was_good(photo
     kept = forked.torch.load(forked.folder(tmp_path) / "checkpoints" / "last.ckpt", weights_only=True)
     assert kept["global_step"] == 8
     assert all(value.isfinite().all() for value in kept["state_dict"].values())
+
+
+@pytest.mark.parametrize(("device", "looked"), [("cpu", [*range(4, 60)]), ("cuda", [25, 50])])
+def test_losses_are_looked_at_in_each_step_on_a_cpu_and_in_each_25th_on_a_gpu(device, looked, tmp_path):
+    """Each look waits for the GPU."""
+    found = {}
+    for step in range(4, 60):
+        module = forked.torch.nn.Linear(1, 1)
+        module.device = SimpleNamespace(type=device)
+        progress = SimpleNamespace(batch_progress=SimpleNamespace(current=SimpleNamespace(processed=step)))
+        trainer = SimpleNamespace(
+            global_step=step, accumulate_grad_batches=1, world_size=1, fit_loop=SimpleNamespace(epoch_loop=progress)
+        )
+        guard = saving.Saving(SimpleNamespace(folder=tmp_path), minutes=15)
+        guard._spoilt = forked.torch.tensor(3)
+        try:
+            guard.on_train_batch_start(trainer, module, None, step)
+        except UserError as error:
+            found[step] = str(error)
+    assert [*found] == looked
+    assert all(
+        "the training loss at step 3 is not a finite number, first in the loss itself" in said
+        for said in found.values()
+    )
+    assert all("nothing had been saved" in said for said in found.values())
 
 
 def test_weights_that_are_not_numbers_are_never_saved(photos, tmp_path):
