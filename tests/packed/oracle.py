@@ -1,4 +1,4 @@
-"""What a packed layer has to compute, in plain loops over integers; shares nothing with the engine."""
+"""What a packed layer has to compute, in integers and position by position; shares nothing with the engine."""
 
 import numpy as np
 
@@ -9,15 +9,10 @@ def sign(values):
 
 def pack(signs):
     """Signs as bytes, the first channel in the lowest bit, 1 for +1."""
-    flat = np.reshape(signs, (-1, np.shape(signs)[-1]))
-    rows = []
-    for row in flat:
-        octets = [0] * ((len(row) + 7) // 8)
-        for channel, value in enumerate(row):
-            if value > 0:
-                octets[channel // 8] += 2 ** (channel % 8)
-        rows.append(octets)
-    return np.array(rows, np.uint8).reshape(*np.shape(signs)[:-1], -1)
+    signs = np.asarray(signs)
+    bits = np.pad(signs > 0, [*[(0, 0)] * (signs.ndim - 1), (0, -signs.shape[-1] % 8)])
+    octets = bits.reshape(*signs.shape[:-1], (signs.shape[-1] + 7) // 8, 8)
+    return (octets * 2 ** np.arange(8)).sum(axis=-1).astype(np.uint8)
 
 
 def unpack(words, channels):
@@ -35,6 +30,7 @@ def convolve(signs, weights, stride, padding, groups=1):
     rows = (height + 2 * padding[0] - kernel_y) // stride[0] + 1
     columns = (width + 2 * padding[1] - kernel_x) // stride[1] + 1
     sums = np.zeros((images, rows, columns, outputs), int)
+    of_group = outputs // groups
     for y in range(rows):
         for x in range(columns):
             for i in range(kernel_y):
@@ -42,10 +38,11 @@ def convolve(signs, weights, stride, padding, groups=1):
                     from_y, from_x = y * stride[0] + i - padding[0], x * stride[1] + j - padding[1]
                     if not (0 <= from_y < height and 0 <= from_x < width):
                         continue
-                    for o in range(outputs):
-                        first = o // (outputs // groups) * depth
-                        window = signs[:, from_y, from_x, first : first + depth]
-                        sums[:, y, x, o] += (window * weights[o, i, j]).sum(axis=1)
+                    for g in range(groups):
+                        of, into = slice(g * depth, (g + 1) * depth), slice(g * of_group, (g + 1) * of_group)
+                        sums[:, y, x, into] += (
+                            signs[:, from_y, from_x, of].astype(int) @ weights[into, i, j].astype(int).T
+                        )
     return sums
 
 

@@ -149,9 +149,8 @@ def doubles(x, weights, window, groups):
         for j in range(width):
             here = padded[:, i : i + (rows - 1) * down + 1 : down, j : j + (columns - 1) * right + 1 : right]
             for c in range(depth):
-                for o in range(outputs):
-                    channel = o // (outputs // groups) * depth + c
-                    sums[..., o] += here[..., channel] * float(weights[o, i, j, c])
+                channels = np.arange(outputs) // (outputs // groups) * depth + c
+                sums += here[..., channels] * weights[:, i, j, c].astype(float)
     return sums.astype(F)
 
 
