@@ -22,14 +22,13 @@ def run(code):
     return done.stdout.strip()
 
 
-def test_importing_loads_nothing_else_and_takes_under_50_milliseconds():
-    timed = "import time, sys; before = set(sys.modules); start = time.process_time(); import xnorlit; "
-    timed += "print(time.process_time() - start, *(set(sys.modules) - before))"
-    seconds, *modules = min((run(timed).split() for _ in range(3)), key=lambda words: float(words[0]))
-    assert float(seconds) < 0.05
-    assert not [
-        name for name in modules if name.partition(".")[0] not in {"xnorlit", "lazy_loader", *sys.stdlib_module_names}
-    ]
+def test_importing_loads_nothing_but_the_stub_of_its_names():
+    """Its time stands in docs/benchmarks.md: it is that of reading the stub, as long as nothing of ours is loaded."""
+    modules = run("import sys; before = set(sys.modules); import xnorlit; print(*(set(sys.modules) - before))").split()
+    assert [name for name in modules if name.startswith("xnorlit")] == ["xnorlit"]
+    assert {name.partition(".")[0] for name in modules} - {*sys.stdlib_module_names} == {"xnorlit", "lazy_loader"}
+    slow = {"asyncio", "multiprocessing", "unittest", "email", "http", "xml", "sqlite3", "logging", "doctest"}
+    assert not slow & {name.partition(".")[0] for name in modules}
 
 
 @pytest.mark.parametrize("name", xl.__all__)
