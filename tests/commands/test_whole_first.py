@@ -1,14 +1,17 @@
 """`--trainer.limit_val_batches 1` is one batch, not all of them, whatever a process imported before."""
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 
+from xnorlit.commands.main import main
+
 ROOT = Path(__file__).parents[2]
-USUAL = "import sys; from xnorlit.commands.main import main; sys.exit(main())"
 # What `typing` gives Lightning where another module has just asked for the same union in the other order.
 OTHER_ORDER = """
 import sys
@@ -28,21 +31,33 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize(
-    "program", ["import sys; from xnorlit.commands.main import main; sys.exit(main())", OTHER_ORDER]
-)
-def test_one_batch_is_one_batch_whatever_was_imported_before(program):
-    words = [
-        *("fit", "--model.network=alexnet-small", "--model.binarizer=XNOR", "--trainer.limit_val_batches=1"),
-        *("--trainer.limit_train_batches=0.5", "--trainer.callbacks+=StochasticWeightAveraging"),
-        *("--trainer.callbacks.swa_lrs=0.1", "--trainer.callbacks.swa_epoch_start=1", "--print_config"),
-    ]
-    result = subprocess.run(
-        [sys.executable, "-c", program, *words],
+WORDS = [
+    *("fit", "--model.network=alexnet-small", "--model.binarizer=XNOR", "--trainer.limit_val_batches=1"),
+    *("--trainer.limit_train_batches=0.5", "--trainer.callbacks+=StochasticWeightAveraging"),
+    *("--trainer.callbacks.swa_lrs=0.1", "--trainer.callbacks.swa_epoch_start=1", "--print_config"),
+]
+
+
+def in_this_process():
+    printed = io.StringIO()
+    with redirect_stdout(printed), pytest.raises(SystemExit) as ended:
+        main(WORDS)
+    assert ended.value.code == 0
+    return printed.getvalue()
+
+
+def in_another():
+    done = subprocess.run(
+        [sys.executable, "-c", OTHER_ORDER, *WORDS],
         capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=200,
     )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    said = [line.strip() for line in result.stdout.splitlines()]
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("printed", [in_this_process, in_another])
+def test_one_batch_is_one_batch_whatever_was_imported_before(printed):
+    said = [line.strip() for line in printed().splitlines()]
     assert "limit_val_batches: 1" in said
     assert "limit_train_batches: 0.5" in said
     assert "swa_epoch_start: 1" in said

@@ -42,21 +42,22 @@ def test_it_is_an_import_error_for_those_who_look_for_one():
     assert done.stdout == "caught\n", done.stderr
 
 
-@pytest.mark.parametrize("command", ["classify a b", "pack --random-weights", "bench --quick"])
-def test_a_command_that_needs_them_prints_that_alone(command, tmp_path):
+def test_a_command_that_needs_them_prints_that_alone_and_training_does_without(tmp_path):
+    """In one process, since each would import torch and Lightning again."""
+    commands = [["classify", "a", "b"], ["pack", "--random-weights"], ["bench", "--quick"], ["fit", "--help"]]
     done = python(
-        f"import os\nos.chdir({str(tmp_path)!r})\nfrom xnorlit.commands import main\n"
-        f"sys.exit(main.main({command.split()!r}))"
+        "import os, xnorlit.commands.train, xnorlit.commands.compare, xnorlit.data.prepare\n"
+        f"os.chdir({str(tmp_path)!r})\nfrom xnorlit.commands.main import main\n"
+        f"for words in {commands[:3]!r}:\n    print(main(words), flush=True)\n"
+        f"sys.exit(main({commands[3]!r}))"
     )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: the packed engine's compiled kernels are missing")
-    assert done.stderr.count("\n") == 1
-
-
-def test_training_and_comparing_do_without():
-    modules = "xnorlit.commands.fit, xnorlit.commands.train, xnorlit.commands.compare, xnorlit.data.prepare"
-    done = python(f"import {modules}\nfrom xnorlit.commands.main import main\nsys.exit(main(['fit', '--help']))")
     assert done.returncode == 0, done.stderr[-2000:]
+    *statuses, help = done.stdout.split("\n", 3)
+    assert statuses == ["2", "2", "2"]
+    assert "usage: xnorlit fit" in help
+    said = done.stderr.splitlines()
+    assert len(said) == 3
+    assert all(line.startswith("error: the packed engine's compiled kernels are missing") for line in said)
 
 
 @pytest.mark.slow
