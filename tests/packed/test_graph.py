@@ -201,6 +201,24 @@ def test_a_residual_block_is_one_pass_behind_each_convolution():
     assert ["conv2", "norm2", "add2"] in found
 
 
+def test_an_affine_node_goes_on_with_the_maps_of_a_real_layer():
+    """Unless another node reads what the layer gives: an ending leaves only the last value."""
+    assert ["down", "norm3"] in passes(GRAPHS["residual"])
+    nodes = [
+        layer("stem", "pixels", 70, tiny.PIXELS, tiny.FLOAT, ending=g.Ending("reals", slopes=(None,))),
+        step("first", g.Affine(), "stem"),
+        step("second", g.Affine(), "first"),
+        step("slope", g.TwoSlope(None, None), "second"),
+        layer("one", "slope", 8, REALS, tiny.FLOAT),
+        step("norm", g.Affine(), "one"),
+        step("both", g.Add(), "one", "norm"),
+        layer("fc", "both", 5, REALS, tiny.FLOAT, tiny.LINEAR, None),
+    ]
+    assert passes(nodes) == [["stem", "first", "second"], ["slope"], ["one"], ["norm", "both"], ["fc"]]
+    whole = graph(nodes)
+    check(whole, tensors_of(whole), images_of(2))
+
+
 def test_values_between_the_nodes_of_a_pass_stay_in_registers():
     stages = plan(graph(GRAPHS["residual"])).stages
     written = {place.name for stage in stages for place in stage.stored}
@@ -212,7 +230,7 @@ def test_a_sum_with_what_follows_from_itself_is_no_circle():
     """`add` waits for `conv`, which waits for `x`: its pass cannot be the one that makes `x`."""
     nodes = [
         layer("stem", "pixels", 8, tiny.PIXELS, tiny.FLOAT),
-        step("x", g.Affine(), "stem"),
+        step("x", g.Shift(), "stem"),
         layer("conv", "x", 8, REALS, tiny.FLOAT),
         step("add", g.Add(), "x", "conv"),
         layer("fc", "add", 5, REALS, tiny.FLOAT, tiny.LINEAR, None),

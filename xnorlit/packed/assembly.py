@@ -1,6 +1,6 @@
 """Builds the engine's layers and nodes from a graph."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from xnorlit.packed.graph import (
     Subsample,
     TwoSlope,
 )
-from xnorlit.packed.plan import Place, Stage, plan
+from xnorlit.packed.plan import Place, Stage, hosts, plan
 
 
 def add_layer(
@@ -71,8 +71,10 @@ def add_layer(
         (engine.add_double if layer.accumulate == "fp64" else engine.add_real)(frame, reads, weight, ending)
 
 
-def engine_ending(layer: Layer, at: Map, tensors: Mapping[str, np.ndarray]) -> _kernels.Ending:
-    """The ending of a layer's sums over the map `at`."""
+def engine_ending(
+    layer: Layer, at: Map, tensors: Mapping[str, np.ndarray], affine: Sequence[Node] = ()
+) -> _kernels.Ending:
+    """The ending of a layer's sums over the map `at`, and the affine nodes that go on with its maps."""
     ending, pool = layer.ending, layer.pool or ()
     if ending.form == "reals":
         every = range(len(ending.slopes))
@@ -81,6 +83,9 @@ def engine_ending(layer: Layer, at: Map, tensors: Mapping[str, np.ndarray]) -> _
             _tensor(layer, f"slope{i}", tensors).ravel() if slope is None else np.array([slope], np.float32)
             for i, slope in enumerate(ending.slopes)
         ]
+        scales += [_plain(tensors, node, "scale") for node in affine]
+        shifts += [_plain(tensors, node, "shift") for node in affine]
+        slopes += [np.ones(1, np.float32) for _ in affine]
         return _kernels.Ending.reals(
             scales=scales, shifts=shifts, slopes=slopes, pool=pool, per_position=ending.per_position
         )
@@ -155,13 +160,14 @@ def _add_stage(
     if head is None:
         engine.add_tail(reads[0], _tail(stage, stage.reads[0].name, stored, flows, tensors, numbers))
     elif isinstance(head.op, Layer):
-        ending = None
-        if stage.tail or head.op.window_sum:
+        at = flows[stage.reads[0].name].map
+        if head.op.window_sum or (stage.tail and hosts(head.op)):
             ending = _kernels.Ending.sums()
             engine.wire(reads[0], _tail(stage, head.name, stored, flows, tensors, numbers))
         else:
-            engine.wire(reads[0], stored[head.name])
-        add_layer(engine, head.op, flows[stage.reads[0].name].map, graph, tensors, ending)
+            ending = engine_ending(head.op, at, tensors, stage.tail)
+            engine.wire(reads[0], stored[stage.tail[-1].name if stage.tail else head.name])
+        add_layer(engine, head.op, at, graph, tensors, ending)
     elif isinstance(head.op, Flatten):
         numbers[Place(head.name)] = engine.add_flat(reads[0])
     else:

@@ -7,14 +7,16 @@ Values that are never needed at the same time share a slot.
 
 import heapq
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from xnorlit.packed.graph import Add, Affine, Clip, Flatten, Flow, Graph, Layer, Node, Shift, Sign, TwoSlope
+from xnorlit.packed.graph import Add, Affine, Clip, Flatten, Flow, Graph, Layer, Node, Operation, Shift, Sign, TwoSlope
 from xnorlit.packed.memory import ALIGNMENT, scratch_bytes, tail_scratch_bytes
 
 ELEMENTWISE = (Affine, Shift, Add, TwoSlope, Clip)
+ANY = (*ELEMENTWISE, Sign)
 
 
 class Border(NamedTuple):
@@ -82,6 +84,11 @@ def hosts(layer: Layer) -> bool:
     )
 
 
+def maps(layer: Layer) -> bool:
+    """Whether the maps of a layer's own ending may go on with affine nodes that follow it."""
+    return layer.ending.form == "reals" and layer.pool is None and not layer.ending.per_position
+
+
 def plan(graph: Graph, *, fuse: bool = True) -> Plan:
     """Plans a valid graph.
 
@@ -103,6 +110,8 @@ def _gathered(nodes: Sequence[Node], fuse: bool) -> tuple[list[Stage], list[set[
     direct: list[set[int]] = []
     waits: list[int] = []  # the stages that each one waits for, directly or not, as bits of a number
     end: list[str | None] = []  # for a stage with a tail, the value that the next node would work on
+    takes: list[tuple[type, ...]] = []  # the operations that the tail of a stage may have
+    readers = Counter(name for node in nodes for name in node.inputs)
     made_in: dict[str, int] = {}
 
     def before(names: Sequence[str]) -> int:
@@ -113,11 +122,12 @@ def _gathered(nodes: Sequence[Node], fuse: bool) -> tuple[list[Stage], list[set[
                 found |= waits[made_in[name]] | 1 << made_in[name]
         return found
 
-    def begin(head: Node | None, reads: Sequence[str], value: str | None) -> int:
+    def begin(head: Node | None, reads: Sequence[str], operations: tuple[type, ...], value: str) -> int:
         stages.append(Stage(head, tuple(Place(name) for name in reads)))
         direct.append({made_in[name] for name in reads if name in made_in})
         waits.append(before(reads))
-        end.append(value)
+        takes.append(operations)
+        end.append(value if operations else None)
         return len(stages) - 1
 
     def join(at: int, reads: Sequence[str]) -> None:
@@ -135,14 +145,14 @@ def _gathered(nodes: Sequence[Node], fuse: bool) -> tuple[list[Stage], list[set[
         if isinstance(node.op, Sign):
             source = node.inputs[0]
             at = made_in.get(source, -1) if fuse else -1
-            if at < 0 or end[at] is None:
-                at = begin(None, node.inputs, source)
+            if at < 0 or Sign not in takes[at]:
+                at = begin(None, node.inputs, ANY, source)
             stages[at].tail.append(node)
         elif isinstance(node.op, ELEMENTWISE):
             at, running = -1, ""
             for source, other in zip(node.inputs, reversed(node.inputs), strict=True):
                 here = made_in.get(source, -1)
-                if not fuse or here < 0 or end[here] != source:
+                if not fuse or here < 0 or end[here] != source or not isinstance(node.op, takes[here]):
                     continue
                 if made_in.get(other) != here and before([other]) >> here & 1:  # it follows from this stage
                     continue
@@ -151,16 +161,22 @@ def _gathered(nodes: Sequence[Node], fuse: bool) -> tuple[list[Stage], list[set[
                     at, running = here, source
             if at < 0:
                 running = node.inputs[0]
-                at = begin(None, [running], running)
+                at = begin(None, [running], ANY, running)
             stages[at].running[node.name] = running
             stages[at].tail.append(node)
             end[at] = node.name
             join(at, node.inputs)
         else:
-            tailed = fuse and isinstance(node.op, Layer) and hosts(node.op)
-            at = begin(node, node.inputs, node.name if tailed else None)
+            at = begin(node, node.inputs, _tail_of(node.op, readers[node.name]), node.name)
         made_in[node.name] = at
     return stages, direct
+
+
+def _tail_of(op: Operation, readers: int) -> tuple[type, ...]:
+    """The operations that may follow a node in its pass; those of an ending leave only the last value."""
+    if isinstance(op, Layer) and hosts(op):
+        return ANY
+    return (Affine,) if isinstance(op, Layer) and maps(op) and readers == 1 else ()
 
 
 def _ordered(stages: list[Stage], direct: list[set[int]]) -> tuple[list[Stage], dict[str, int]]:

@@ -53,9 +53,9 @@ class TailSink final : public Sink {
       : Sink(true), isa_(isa), ops_(ops), map_(map) {}
 
   void take(int, int, int, int, const int32_t*, int) const override {}
-  void take_row(int image, int y, int x, int positions, int channel, const int32_t* dots, int count) const override {
-    alignas(64) float values[kMaxUnits * 2 * kTileChannels];
-    const TailTile tile = {values, dots, image, y, x, positions, first_channel + channel, count, map_};
+  void take_row(int image, int y, int x, int positions, int channel, const Counted& of, int count) const override {
+    const int first = first_channel + channel;
+    const TailTile tile = {nullptr, of.counts, of.starts, of.shift, image, y, x, positions, first, count, map_};
     isa_.tail(ops_.data(), static_cast<int>(ops_.size()), tile);
   }
 

@@ -67,7 +67,7 @@ BitConv::BitConv(const Isa& isa, const Shape& input, const Window& window, const
     row_class_.assign(output_.height, 0);
     column_class_.assign(output_.width, 0);
     patterns_.push_back({0, 0});
-    padded_.resize(whole_steps(outputs));
+    padded_.resize(whole_steps(outputs) + kTileChannels);
     for (int output = 0; output < outputs; ++output)
       padded_[output] = ones_of(rows, outputs, output).back() * ((1 << planes.inputs) - 1);
   }
@@ -92,8 +92,8 @@ void BitConv::note_padding(const uint32_t* rows, int outputs) {
       length += whole_steps(outputs);
     }
   }
-  padded_.resize(length);
-  if (padded_.empty()) return;
+  if (length == 0) return;
+  padded_.resize(length + kTileChannels);
   const int width = window_.kernel_x + 1;
   for (int output = 0; output < outputs; ++output) {
     const std::vector<int32_t> ones = ones_of(rows, outputs, output);
@@ -293,6 +293,7 @@ void BitConv::sum_units(const uint8_t* operand, const Layout& layout, int group,
     }
   };
 
+  SumStart starts[kMaxUnits * 2];
   struct Place {
     Row row;
     int x;
@@ -324,20 +325,24 @@ void BitConv::sum_units(const uint8_t* operand, const Layout& layout, int group,
       }
       int32_t* dots = totals + position * kTileChannels;
       const Pattern& pattern = flat_ ? patterns_[0] : row.patterns[column_class_[x]];
-      isa_.dots(dots, pattern.base, pattern.padded < 0 ? nullptr : padded_.data() + pattern.padded + channel, sums);
-      if (shift_)
-        for (int c = 0; c < sums; ++c) dots[c] >>= shift_;
+      starts[position] = {pattern.base, pattern.padded < 0 ? nullptr : padded_.data() + pattern.padded + channel};
       if (sink.together) {
         const bool row_ends = flat_ || x + 1 == layout.columns || position + 1 == tile.units * layout.pair;
         if (!row_ends) continue;
         const int before = position - begun;
+        const Sink::Counted counted = {totals + begun * kTileChannels, starts + begun, shift_};
         if (flat_) {
-          sink.take_row(x, 0, 0, 1, channel, dots, channels);
+          sink.take_row(x, 0, 0, 1, channel, counted, channels);
         } else {
-          sink.take_row(row.image, row.y, x - before, before + 1, channel, totals + begun * kTileChannels, channels);
+          sink.take_row(row.image, row.y, x - before, before + 1, channel, counted, channels);
         }
         begun = position + 1;
-      } else if (flat_) {
+        continue;
+      }
+      isa_.dots(dots, starts[position].base, starts[position].padded, sums);
+      if (shift_)
+        for (int c = 0; c < sums; ++c) dots[c] >>= shift_;
+      if (flat_) {
         sink.take(x, 0, 0, channel, dots, channels);
       } else {
         sink.take(row.image, row.y, x, channel, dots, channels);

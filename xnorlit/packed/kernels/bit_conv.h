@@ -15,9 +15,14 @@ namespace xnorlit {
 class Sink {
  public:
   virtual void take(int image, int y, int x, int channel, const int32_t* dots, int count) const = 0;
-  // The same of positions that follow each other in a row, `dots` of each kTileChannels behind the one before: called
-  // in place of `take` where `together`.
-  virtual void take_row(int, int, int, int, int, const int32_t*, int) const {}
+  // In place of `take` where `together`: positions that follow each other in a row, and what their sums follow from,
+  // `counts` of each kTileChannels behind the one before.
+  struct Counted {
+    const int32_t* counts;
+    const SumStart* starts;
+    int shift;
+  };
+  virtual void take_row(int, int, int, int, int, const Counted&, int) const {}
   const bool together = false;
 
  protected:
@@ -127,7 +132,7 @@ class BitConv {
   std::vector<int> row_class_, column_class_;
   int column_classes_ = 1;
   std::vector<Pattern> patterns_;
-  std::vector<int32_t> padded_;
+  std::vector<int32_t> padded_;  // and room for a tile behind the last
   // The most mismatches with which a sum reaches its threshold: [pattern][channel], and room for a tile behind the
   // last.
   Weights<int32_t> most_;

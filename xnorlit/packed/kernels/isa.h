@@ -101,10 +101,19 @@ struct TailOp {
   void* data = nullptr;  // of the call
 };
 
+// How the sum at a position follows from what was counted there: (base - 2 * (count - padded)) >> shift, `padded` per
+// channel, 0 where null.
+struct SumStart {
+  int32_t base;
+  const int32_t* padded;
+};
+
 // Positions that follow each other in a row, and some of their channels.
 struct TailTile {
-  float* values;        // [position][kTileChannels], in place; the first thing done where `sums` is null is to use them
-  const int32_t* sums;  // the same as integers, or null
+  const float* values;     // of the whole map; or null, and then
+  const int32_t* counts;   // [position][kTileChannels]
+  const SumStart* starts;  // [position]
+  int shift;
   int image, y, x, positions;
   int channel, channels;  // the first one, a multiple of 32 where bits are stored, and how many
   Shape map;

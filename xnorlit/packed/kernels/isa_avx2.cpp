@@ -293,19 +293,18 @@ uint32_t at_least(const int32_t* values, const int32_t* thresholds) {
   return ~below;
 }
 
-uint32_t at_least_float(const float* values, const float* thresholds) {
-  uint32_t bits = 0;
-  for (int c = 0; c < 32; c += 8) {
-    const __m256 value = _mm256_loadu_ps(values + c), threshold = _mm256_loadu_ps(thresholds + c);
-    bits |= static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(value, threshold, _CMP_GE_OQ))) << c;
-  }
-  return bits;
+// Bit l of the result: lane l of `values` is at least that of `thresholds`.
+inline uint32_t lanes_at_least(Vector values, Vector thresholds) {
+  return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(values, thresholds, _CMP_GE_OQ)));
 }
 
 void pack_signs(const float* values, int count, uint32_t* words) {
-  static const float zeros[32] = {};
   int start = 0;
-  for (; start + 32 <= count; start += 32) words[start / 32] = at_least_float(values + start, zeros);
+  for (; start + 32 <= count; start += 32) {
+    uint32_t bits = 0;
+    for (int c = 0; c < 32; c += kLanes) bits |= lanes_at_least(load(values + start + c), Vector{}) << c;
+    words[start / 32] = bits;
+  }
   if (start < count) {
     uint32_t bits = 0;
     for (int c = start; c < count; ++c) bits |= uint32_t{values[c] >= 0} << (c - start);

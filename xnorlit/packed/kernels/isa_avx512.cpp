@@ -137,11 +137,9 @@ uint32_t at_least(const int32_t* values, const int32_t* thresholds) {
   return half(0) | half(16) << 16;
 }
 
-uint32_t at_least_float(const float* values, const float* thresholds) {
-  const auto half = [&](int c) -> uint32_t {
-    return _mm512_cmp_ps_mask(_mm512_loadu_ps(values + c), _mm512_loadu_ps(thresholds + c), _CMP_GE_OQ);
-  };
-  return half(0) | half(16) << 16;
+// Bit l of the result: lane l of `values` is at least that of `thresholds`.
+inline uint32_t lanes_at_least(Vector values, Vector thresholds) {
+  return _mm512_cmp_ps_mask(values, thresholds, _CMP_GE_OQ);
 }
 
 void pack_signs(const float* values, int count, uint32_t* words) {

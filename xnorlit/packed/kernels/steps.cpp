@@ -14,13 +14,12 @@ void TailStep::run(const StepCall& call) const {
   tail_->ops(call.values, nullptr, ops);
   const auto* in = reinterpret_cast<const float*>(call.values[in_]);
   ThreadPool::instance().run(call.images * map.height, call.threads, [&](int row) {
-    alignas(64) float values[kPositions * kTileChannels];
+    const int image = row / map.height, y = row % map.height;
     for (int x = 0; x < map.width; x += kPositions) {
       const int positions = std::min(kPositions, map.width - x);
       for (int channel = 0; channel < map.channels; channel += kTileChannels) {
         const int count = std::min(kTileChannels, map.channels - channel);
-        const TailTile tile = {values, nullptr, row / map.height, row % map.height, x, positions, channel, count, map};
-        for (int p = 0; p < positions; ++p) std::copy_n(in + tile.at(p), count, values + p * kTileChannels);
+        const TailTile tile = {in, nullptr, nullptr, 0, image, y, x, positions, channel, count, map};
         isa_.tail(ops.data(), static_cast<int>(ops.size()), tile);
       }
     }
