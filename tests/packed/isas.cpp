@@ -61,15 +61,17 @@ struct Made {
   std::vector<uint32_t> bits;
 };
 
-Made tailed(const Isa& isa, const std::vector<TailOp>& given, std::vector<float> values,
-            const std::vector<int32_t>& sums, const Shape& map, int positions, int channels) {
+// Of reals of the whole map or, unless there are none, of counts.
+Made tailed(const Isa& isa, const std::vector<TailOp>& given, const std::vector<float>& values,
+            const std::vector<int32_t>& counts, const std::vector<SumStart>& starts, int shift, const Shape& map) {
   Made made = {std::vector<float>(map.values()), std::vector<uint32_t>(map.positions() * words_of(map.channels))};
   std::vector<TailOp> ops = given;
   for (TailOp& op : ops) {
     if (op.kind == TailOp::kStore) op.data = made.reals.data();
     if (op.kind == TailOp::kSign) op.data = made.bits.data();
   }
-  const TailTile tile = {values.data(), sums.empty() ? nullptr : sums.data(), 0, 0, 0, positions, 0, channels, map};
+  TailTile tile = {values.data(), nullptr, nullptr, 0, 0, 0, 0, map.width, 0, map.channels, map};
+  if (!counts.empty()) tile = {nullptr, counts.data(), starts.data(), shift, 0, 0, 0, map.width, 0, map.channels, map};
   isa.tail(ops.data(), static_cast<int>(ops.size()), tile);
   return made;
 }
@@ -96,7 +98,8 @@ int main(int, char** arguments) {
     const auto a = numbers<float>(kTileChannels), b = numbers<float>(kTileChannels), c = numbers<float>(kTileChannels);
     auto added = numbers<float>(static_cast<int>(map.values()));
     const std::vector<uint32_t> flips = {static_cast<uint32_t>(random_bits()), static_cast<uint32_t>(random_bits())};
-    std::vector<int32_t> windows(positions, 7), sums;
+    std::vector<int32_t> windows(positions, 7), counts, padded(kTileChannels);
+    std::vector<SumStart> starts;
     const std::vector<int> ways(positions, 0);
     std::vector<TailOp> ops;
     const auto add = [&](TailOp::Kind kind) -> TailOp& {
@@ -107,8 +110,10 @@ int main(int, char** arguments) {
       return ops.back();
     };
     if (round % 2) {
-      sums.resize(8 * kTileChannels);
-      for (int32_t& each : sums) each = up_to(100) - 50;
+      counts.resize(positions * kTileChannels);
+      for (int32_t& each : counts) each = up_to(100);
+      for (int32_t& each : padded) each = up_to(9);
+      for (int p = 0; p < positions; ++p) starts.push_back({up_to(100), p % 3 ? padded.data() : nullptr});
       TailOp& op = add(TailOp::kWindow);
       op.c = c.data();
       op.data = windows.data();
@@ -129,9 +134,10 @@ int main(int, char** arguments) {
       clip.one_a = clip.one_b = true;
     }
     add(TailOp::kStore);
-    const auto values = numbers<float>(8 * kTileChannels);
-    const Made mine = tailed(isa, ops, values, sums, map, positions, count);
-    const Made theirs = tailed(other, ops, values, sums, map, positions, count);
+    const auto values = numbers<float>(static_cast<int>(map.values()));
+    const int shift = round / 2 % 3;
+    const Made mine = tailed(isa, ops, values, counts, starts, shift, map);
+    const Made theirs = tailed(other, ops, values, counts, starts, shift, map);
     if (!same(mine.reals, theirs.reals) || mine.bits != theirs.bits) return 4;
   }
   std::printf("equal\n");
