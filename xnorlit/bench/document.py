@@ -5,7 +5,6 @@ from typing import Any
 
 from xnorlit.bench.figures import WIDE, Figure
 from xnorlit.bench.judge import judged
-from xnorlit.bench.keys import TARGET_CLASSES, TARGET_NETWORK
 from xnorlit.bench.layers import macs_of
 from xnorlit.bench.measured import Measured
 from xnorlit.bench.subject import Subject
@@ -42,13 +41,9 @@ def document(subject: Subject, measured: Measured, machine: dict[str, Any], isas
         "rows": [row.to_json() for row in measured.rows],
         "memory": asdict(measured.memory),
         "cold_start": asdict(measured.cold_start),
-        "keys": judged(measured, isas, targets=_has_targets(subject)),
+        "keys": judged(measured, isas, graph.network, len(graph.classes)),
         "warnings": _warnings(measured, machine),
     }
-
-
-def _has_targets(subject: Subject) -> bool:
-    return (subject.graph.network, len(subject.graph.classes)) == (TARGET_NETWORK, TARGET_CLASSES)
 
 
 def _warnings(measured: Measured, machine: dict[str, Any]) -> list[str]:

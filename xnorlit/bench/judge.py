@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xnorlit.bench.figures import Figure, exactly
-from xnorlit.bench.keys import CONVOLUTIONS, KEYS, Key
+from xnorlit.bench.keys import CONVOLUTIONS, Key, has_targets, keys_of
 from xnorlit.bench.measured import Measured
 from xnorlit.bench.network import NETWORK
 from xnorlit.bench.row import (
@@ -25,15 +25,17 @@ MEGABYTE = 10**6
 Find = Callable[[Measured, str], Figure | None]
 
 
-def judged(measured: Measured, isas: list[str], *, targets: bool) -> dict[str, dict[str, Any]]:
+def judged(measured: Measured, isas: list[str], network: str, classes: int) -> dict[str, dict[str, Any]]:
     """Measured value, required value, aim and verdict of each key, by name.
 
     Args:
         measured: The figures.
         isas: The measured kernels, fastest first.
-        targets: Whether the targets apply to this network.
+        network: Name of the network.
+        classes: Its number of classes.
     """
-    return {key.name: _judged(key, measured, isas, targets) for key in KEYS}
+    targets = has_targets(network, classes)
+    return {key.name: _judged(key, measured, isas, targets) for key in keys_of(network)}
 
 
 def _judged(key: Key, measured: Measured, isas: list[str], targets: bool) -> dict[str, Any]:
@@ -79,6 +81,17 @@ def _share(name: str, batch: int) -> Find:
         return Figure.of([row.macs / seconds / peak for seconds in row.samples[packed(isa)]])
 
     return find
+
+
+def _binary_share(measured: Measured, isa: str) -> Figure | None:
+    """Multiply-adds of all binary layers over their seconds inside the network, as a share of the peak."""
+    rows, side = measured.layers(batch=1, threads=1), packed(isa, inside=True)
+    peak = measured.limits.bits.get(isa)
+    if not rows or peak is None or any(side not in row.samples for row in rows):
+        return None
+    macs = sum(row.macs for row in rows)
+    rounds = zip(*(row.samples[side] for row in rows), strict=True)
+    return Figure.of([macs / sum(seconds) / peak for seconds in rounds])
 
 
 def _tile_share(measured: Measured, isa: str) -> Figure | None:
@@ -133,6 +146,7 @@ FIND: dict[str, Find] = {
         for batch, more in ((1, ""), (32, "_batch32"), (1, "_avx2"))
         for layer in CONVOLUTIONS
     },
+    "binary_layers_share_of_bits_peak": _binary_share,
     "tile_share_of_bits_peak_avx2": _tile_share,
     "binary_layers_disk": _on_disk,
     "binary_layers_resident": _resident,

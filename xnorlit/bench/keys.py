@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# The targets apply to this network with this many classes; other networks have figures without targets.
-TARGET_NETWORK, TARGET_CLASSES = "alexnet-xnor", 1000
+TARGET_CLASSES = 1000  # the targets apply to networks for ImageNet
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def _convolutions() -> Iterator[Key]:
 
 
 _OVER_OPENVINO = (*_openvino(), *_avx2(), *_convolutions())
-KEYS = (
+_ALEXNET = (
     Key("conv2_over_fp32", f"conv2, {_LAYER}", 12, 18),
     Key("conv3_over_fp32", f"conv3, {_LAYER}", 14, 20),
     Key("conv4_over_fp32", f"conv4, {_LAYER}", 14, 20),
@@ -134,10 +133,39 @@ KEYS = (
 )
 
 
-def as_markdown() -> str:
-    """The keys as docs/benchmarks.md lists them."""
+_WHOLE = {ends: f"whole network, {words}" for ends, words in _ENDS.items()}
+_INT8 = "batch 1, one thread, over the twin in OpenVINO's int8"
+_RESNET = (
+    Key("network_float_ends_over_fp32", f"{_WHOLE['float']}, {_ALONE}", 4, 6),
+    Key("network_int8_ends_over_fp32", f"{_WHOLE['int8']}, {_ALONE}", 7, 10),
+    Key("network_float_ends_over_openvino_int8", f"{_WHOLE['float']}, {_INT8}", 1.5, 2.5),
+    Key("network_int8_ends_over_openvino_int8", f"{_WHOLE['int8']}, {_INT8}", 1.5, 2.5),
+    Key(
+        "binary_layers_share_of_bits_peak",
+        "all binary convolutions inside the network, each with what follows it in the same pass, batch 1, one thread, "
+        "share of the core's bits peak",
+        0.6,
+        0.75,
+    ),
+)
+_REACTNET = (Key("network_float_ends_over_fp32", f"{_WHOLE['float']}, {_ALONE}", 5, 8),)
+KEYS = {"alexnet-xnor": _ALEXNET, "resnet18-bireal": _RESNET, "reactnet-a": _REACTNET}
+
+
+def keys_of(network: str) -> tuple[Key, ...]:
+    """The keys of a network; one without targets has the figures of AlexNet's."""
+    return KEYS.get(network, _ALEXNET)
+
+
+def has_targets(network: str, classes: int) -> bool:
+    """Whether a network is held against targets."""
+    return network in KEYS and classes == TARGET_CLASSES
+
+
+def as_markdown(network: str) -> str:
+    """The keys of a network as docs/benchmarks.md lists them."""
     lines = ["| key | what | must | aim |", "|---|---|---|---|"]
-    for key in KEYS:
+    for key in KEYS[network]:
         aims = [] if key.aim is None else [f"{key.aim:g}", *(f"{aim:g} on {isa}" for isa, aim in key.aims)]
         most = "at most " if key.less else ""
         lines.append(f"| `{key.name}` | {key.meaning} | {most}{key.must:g} | {', '.join(aims)} |")
@@ -145,11 +173,13 @@ def as_markdown() -> str:
 
 
 def listed() -> str:
-    """The keys for a help text: name, meaning, must, aim."""
+    """All keys by network: name, meaning, must, aim."""
     lines = []
-    for key in KEYS:
-        sign = "at most" if key.less else "at least"
-        aim = "" if key.aim is None else f", aim {key.aim:g}"
-        aim += "".join(f", {value:g} on {isa}" for isa, value in key.aims)
-        lines.append(f"  {key.name}\n      {key.meaning}: {sign} {key.must:g}{aim}")
+    for network, keys in KEYS.items():
+        lines.append(network)
+        for key in keys:
+            sign = "at most" if key.less else "at least"
+            aim = "" if key.aim is None else f", aim {key.aim:g}"
+            aim += "".join(f", {value:g} on {isa}" for isa, value in key.aims)
+            lines.append(f"  {key.name}\n      {key.meaning}: {sign} {key.must:g}{aim}")
     return "\n".join(lines)

@@ -152,9 +152,7 @@ def _opponents(
         window = {"stride": layer.window.stride, "padding": layer.window.padding, "groups": layer.groups}
     reads, product = quantized_layer(x, weight, apply(layer, x, weight), window)
     if ONNX_INT8 not in absent:
-        session = onnx_int8.OnnxNetwork([product], tuple(x.shape), reads, threads, real=False)
-        array = x.numpy()
-        calls[ONNX_INT8] = lambda: session(array)
+        calls[ONNX_INT8] = onnx_int8.layer_call(product, reads, x.numpy(), threads)
     if TORCH_INT8 not in absent:
         network = torch_int8.TorchInt8([product], reads, real=False)
         given = x.to(memory_format=torch.channels_last) if layer.window else x

@@ -31,6 +31,10 @@ class Measured:
         row = self.row(part, batch, threads)
         return row and row.over(opponent, ours)
 
+    def layers(self, batch: int, threads: int) -> list[Row]:
+        """The rows of single layers."""
+        return [row for row in self.rows if row.macs and (row.batch, row.threads) == (batch, threads)]
+
     def row(self, part: str, batch: int, threads: int) -> Row | None:
         """The row, unless it was not measured."""
         found = (row for row in self.rows if (row.part, row.batch, row.threads) == (part, batch, threads))

@@ -8,6 +8,7 @@ import torch
 
 from xnorlit.bench.opponents import onnx_int8, openvino, torch_int8
 from xnorlit.bench.opponents.compiled import CompileError, compiled
+from xnorlit.bench.opponents.exported import Exported, ExportError, exported
 from xnorlit.bench.opponents.fp32 import fp32_networks
 from xnorlit.bench.opponents.quantized import Step, UnsupportedError, quantized_network
 from xnorlit.bench.row import (
@@ -39,18 +40,22 @@ def measure_network(subject: Subject, settings: Settings, done: Callable[[str], 
         done: Called with the name of each row before it is measured.
     """
     size = subject.graph.image_size
-    settings, steps = _in_8_bits(subject, settings)
+    settings, steps = _in_torchs_8_bits(subject, settings)
     engines = {(ends, isa): subject.engine(ends, isa) for ends in subject.packed for isa in settings.isas}
     held, not_held = _held_to_avx2(subject, settings)
     rows = []
     for batch in settings.batches:
         images = pixels(batch, size)
+        twin, why = _exported(subject, images)
         for threads in settings.threads:
             done(f"whole network, batch {batch}, {threads} thread{'s' if threads > 1 else ''}")
             torch.set_num_threads(threads)
             given = torch.from_numpy(images).permute(0, 3, 1, 2)
             calls, absent, compile_seconds = _opponents(subject, steps, given, threads, settings)
-            _add_openvino(calls, absent, subject, steps, images, threads, engines)
+            absent = {**dict.fromkeys((ONNX_INT8, OV_FP32, OV_INT8), why), **absent} if why else absent
+            if twin and ONNX_INT8 not in absent:
+                calls[ONNX_INT8] = onnx_int8.network_call(twin.int8, given.contiguous().numpy(), threads)
+            _add_openvino(calls, absent, subject, twin, images, threads, engines)
             for (ends, isa), engine in engines.items():
                 calls[packed(isa, ends=ends)] = lambda engine=engine, n=threads, x=images: engine(x, threads=n)
                 if threads > 1:
@@ -84,13 +89,21 @@ def _held_to_avx2(
     return held, absent
 
 
-def _in_8_bits(subject: Subject, settings: Settings) -> tuple[Settings, list[Step]]:
-    """The twin in 8 bits; if it has no such form, no steps and settings that say why."""
+def _exported(subject: Subject, images: np.ndarray) -> tuple[Exported | None, str]:
+    """The twin as ONNX, or why there is none."""
+    try:
+        return exported(subject.twin, np.ascontiguousarray(images.transpose(0, 3, 1, 2))), ""
+    except ExportError as error:
+        return None, str(error)
+
+
+def _in_torchs_8_bits(subject: Subject, settings: Settings) -> tuple[Settings, list[Step]]:
+    """The twin as steps in 8 bits; if it is no chain of such steps, none and settings that say why."""
     images = torch.from_numpy(pixels(CALIBRATION_IMAGES, subject.graph.image_size)).permute(0, 3, 1, 2)
     try:
         return settings, quantized_network(subject.twin, images)
     except UnsupportedError as error:
-        return replace(settings, absent={ONNX_INT8: str(error), TORCH_INT8: str(error), **settings.absent}), []
+        return replace(settings, absent={TORCH_INT8: str(error), **settings.absent}), []
 
 
 def _opponents(
@@ -100,7 +113,7 @@ def _opponents(
 
     Args:
         subject: The subject, with the twin.
-        steps: The twin in 8 bits.
+        steps: The twin in torch's 8 bits.
         images: uint8 `(N, 3, S, S)`, channels last in memory.
         threads: Number of threads of each.
         settings: Settings, which say what to omit.
@@ -111,10 +124,6 @@ def _opponents(
             calls[COMPILED], compile_seconds = compiled(subject.twin, images.contiguous())
         except CompileError as error:
             absent[COMPILED] = str(error)
-    if ONNX_INT8 not in absent:
-        array = images.contiguous().numpy()
-        session = onnx_int8.OnnxNetwork(steps, array.shape, None, threads, real=True)
-        calls[ONNX_INT8] = lambda: session(array)
     if TORCH_INT8 not in absent:
         network = torch_int8.TorchInt8(steps, None, real=True)
         calls[TORCH_INT8] = lambda: network(images)
@@ -125,7 +134,7 @@ def _add_openvino(
     calls: dict[str, Call],
     absent: dict[str, str],
     subject: Subject,
-    steps: list[Step],
+    twin: Exported | None,
     images: np.ndarray,
     threads: int,
     engines: Mapping[tuple[str, str], PackedNetwork],
@@ -138,18 +147,16 @@ def _add_openvino(
         engine = next(engine for (its, _), engine in engines.items() if its == ends)
         return openvino.binary_network(*subject.packed[ends], images, threads, engine(images))
 
-    sides: dict[str, Callable[[], Call]] = {
-        OV_FP32: lambda: openvino.fp32_network(subject.twin, images, threads),
-        OV_INT8: lambda: openvino.int8_network(steps, images, threads),
-        OV_BINARY: lambda: binary("float"),
-        OV_BYTE_ENDS: lambda: binary("int8"),
-    }
+    sides: dict[str, Callable[[], Call]] = {OV_BINARY: lambda: binary("float"), OV_BYTE_ENDS: lambda: binary("int8")}
+    if twin:
+        given = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+        logits = subject.twin(torch.from_numpy(given)).numpy()
+        sides[OV_FP32] = lambda: openvino.fp32_network(twin.fp32, given, threads, logits)
+        sides[OV_INT8] = lambda: openvino.int8_network(twin.int8, given, threads)
     for side, call in sides.items():
         if side in absent:
             continue
         try:
-            if side == OV_INT8 and not steps:
-                raise openvino.OpponentError(absent[ONNX_INT8])
             calls[side] = call()
         except openvino.OpponentError as error:
             absent[side] = str(error)

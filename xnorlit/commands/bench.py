@@ -47,7 +47,7 @@ def bench(
         root: Folder that is searched for the newest run.
         show: Only print the file of an earlier --json.
         markdown: Print Markdown, as in docs/benchmarks.md.
-        keys: Only list the keys of the JSON and their targets for alexnet-xnor on ImageNet.
+        keys: Only list the keys of the JSON with their targets, by network.
 
     Raises:
         UserError: There is nothing to measure.

@@ -52,14 +52,6 @@ def test_held_to_avx2_it_is_measured_in_a_process_of_its_own(small, monkeypatch)
 
 
 @torch.no_grad()
-def test_the_twin_in_fp32_computes_the_twins_logits(small):
-    openvino.fp32_network(small.twin, pixels(2, 32), 1)()
-    wrong = torch.nn.Sequential(*small.twin, torch.nn.Softmax(1))
-    with pytest.raises(openvino.OpponentError, match="does not compile: no OpenVINO form of Softmax"):
-        openvino.fp32_network(wrong, pixels(2, 32), 1)
-
-
-@torch.no_grad()
 def test_a_layer_whose_integers_differ_is_a_row_that_says_so(small, settings, monkeypatch):
     layer, at = next(small.binary_layers())
     monkeypatch.setattr("xnorlit.bench.layers.integers", lambda *given: integers(*given) + 1)

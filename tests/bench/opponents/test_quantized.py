@@ -79,7 +79,7 @@ def test_onnxruntime_computes_the_layer(layer, at):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     x, y, reads, product = layer_in_8_bits(layer, at)
-    levels = onnx_int8.OnnxNetwork([product], tuple(x.shape), reads, 1, real=False)(x.numpy())
+    levels = onnx_int8.layer_call(product, reads, x.numpy(), 1)()
     assert error(product.gives.step * (torch.from_numpy(levels).float() - product.gives.zero), y) < EIGHT_BITS
 
 
@@ -104,14 +104,6 @@ def test_a_norm_that_falls_is_not_folded_past_a_maximum():
     assert isinstance(folded(modules)[2], nn.BatchNorm2d)
     x = torch.randn(1, 3, 8, 8)
     torch.testing.assert_close(nn.Sequential(*folded(modules))(x), nn.Sequential(*modules)(x))
-
-
-def test_onnxruntime_computes_the_twin(twin, images):
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
-    steps = quantized_network(plain(twin), images)
-    network = onnx_int8.OnnxNetwork(steps, tuple(images.shape), None, 1, real=True)
-    assert error(torch.from_numpy(network(images.contiguous().numpy())), twin(images)) < 0.1
 
 
 @pytest.mark.skipif(bool(torch_int8.missing()), reason=torch_int8.missing())

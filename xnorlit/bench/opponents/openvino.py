@@ -16,14 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
-from xnorlit.bench.opponents.quantized import Affine, Flatten, Pool, Product, Scale, Step, folded, norm_terms
+from xnorlit.bench.opponents.quantized import Product, Scale
 from xnorlit.bench.turns import Call
 from xnorlit.export import openvino as format
 from xnorlit.export.lower import ZERO, Steps, Tensors, Window
-from xnorlit.models import Normalize
 from xnorlit.packed.graph import Graph, Layer, Map
 
 WITHIN = 1e-3  # tolerance relative to the largest logit, for different orders of summation in the real ends
@@ -159,37 +156,37 @@ print(json.dumps(found))
 """
 
 
-def fp32_network(twin: nn.Sequential, images: np.ndarray, threads: int) -> Call:
-    """The float twin with its norms folded into the layers before them.
+def fp32_network(model: bytes, pixels: np.ndarray, threads: int, expected: np.ndarray) -> Call:
+    """The exported float twin.
 
     Args:
-        twin: The twin of plain modules.
-        images: uint8 `[N, S, S, 3]`.
+        model: The ONNX file.
+        pixels: uint8 `[N, 3, S, S]`.
         threads: Number of threads of the plugin.
+        expected: The twin's logits of these images.
 
     Raises:
         OpponentError: It does not compile, or gives other results.
     """
-    call, output = _bound(lambda: _Builder(images.shape).of_modules(folded(list(twin))), images, threads)
+    call, output = _bound(lambda: format.core().read_model(model), pixels, threads)
     call()
-    expected = twin(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
     if np.abs(output() - expected).max() > WITHIN * np.abs(expected).max():
         raise OpponentError("OpenVINO's fp32 network computes other logits than the twin")
     return call
 
 
-def int8_network(steps: Sequence[Step], images: np.ndarray, threads: int) -> Call:
-    """The float twin in 8 bits.
+def int8_network(model: bytes, pixels: np.ndarray, threads: int) -> Call:
+    """The exported float twin in 8 bits.
 
     Args:
-        steps: Result of `quantized_network`.
-        images: uint8 `[N, S, S, 3]`.
+        model: The ONNX file.
+        pixels: uint8 `[N, 3, S, S]`.
         threads: Number of threads of the plugin.
 
     Raises:
         OpponentError: It does not compile.
     """
-    return _bound(lambda: _Builder(images.shape).of_steps(steps), images, threads)[0]
+    return _bound(lambda: format.core().read_model(model), pixels, threads)[0]
 
 
 def layer_calls(
@@ -220,18 +217,18 @@ def layer_calls(
     positive = np.unpackbits(octets[0], axis=-1, count=at.channels // layer.groups, bitorder="little") == 1
 
     def fp32() -> Any:
-        builder = _Builder(x.shape, real=True)
+        builder = _Builder(x.shape)
         return builder.model(builder.nodes.convolution(builder.x, weight, window))
 
     def int8() -> Any:
-        builder = _Builder(x.shape, real=True)
+        builder = _Builder(x.shape)
         reads, product = quantized
         shaped = product.weight.reshape(layer.outputs, -1, *looks.kernel)
         y = builder.product(builder.levels(builder.x, reads), product, shaped, window)
         return builder.model(builder.levels(y, product.gives))
 
     def binary() -> Any:
-        builder = _Builder(x.shape, real=True)
+        builder = _Builder(x.shape)
         parts = (ZERO.above, ZERO.start, ZERO.change)
         steps = Steps(*(np.broadcast_to(part, (*part.shape[:-1], at.channels)) for part in parts))
         return builder.model(builder.nodes.sign_sums(builder.x, steps, positive.transpose(0, 3, 1, 2), window))
@@ -276,43 +273,18 @@ def _bound(build: Callable[[], Any], given: np.ndarray, threads: int) -> tuple[C
 
 
 class _Builder:
-    """Builds models of plain modules, quantised steps and single layers that read `[N, H, W, C]`."""
+    """Builds models of single layers that read reals `[N, H, W, C]`."""
 
-    def __init__(self, shape: Sequence[int], *, real: bool = False) -> None:
+    def __init__(self, shape: Sequence[int]) -> None:
         self._ov = import_module("openvino")
         self._op = import_module("openvino.opset13")
         self.nodes = format.Nodes(self._ov, self._op, None)
-        self._parameter = self._op.parameter(list(shape), np.float32 if real else np.uint8)
-        x = self._parameter if real else self._op.convert(self._parameter, "f32")
-        self.x = self._op.transpose(x, np.array([0, 3, 1, 2]))
+        self._parameter = self._op.parameter(list(shape), np.float32)
+        self.x = self._op.transpose(self._parameter, np.array([0, 3, 1, 2]))
 
     def model(self, y: Any) -> Any:
         """The model that computes a value."""
         return self._ov.Model([y], [self._parameter], "opponent")
-
-    def of_modules(self, modules: Sequence[nn.Module]) -> Any:
-        """The model of torch's modules."""
-        x = self.x
-        for module in modules:
-            x = self._module(module, x)
-        return self.model(x)
-
-    def of_steps(self, steps: Sequence[Step]) -> Any:
-        """The model of quantised steps; the last one gives reals."""
-        x, nodes = self.x, self.nodes
-        for i, step in enumerate(steps):
-            if isinstance(step, Pool):
-                x = nodes.max_pool(x, step.size, step.stride, 0)
-            elif isinstance(step, Flatten):
-                x = self._op.reshape(x, np.array([0, -1]), special_zero=True)
-            elif isinstance(step, Affine):
-                x = self._op.add(self._op.multiply(x, step.factor), step.summand)
-                x = self.levels(x, step.gives)
-            else:
-                window = step.window and Window(step.window["stride"], step.window["padding"], step.window["groups"])
-                x = self.product(x, step, step.weight, window)
-                x = x if i + 1 == len(steps) else self.levels(x, step.gives)
-        return self.model(x)
 
     def product(self, x: Any, step: Product, weight: np.ndarray, window: Window | None) -> Any:
         """A product with 8-bit weights, plus its bias."""
@@ -334,30 +306,3 @@ class _Builder:
         """Quantises to the levels of a scale."""
         ends = [np.float32(-scale.zero * scale.step), np.float32((255 - scale.zero) * scale.step)] * 2
         return self._op.fake_quantize(x, *map(self._op.constant, ends), 256)
-
-    def _module(self, module: nn.Module, x: Any) -> Any:
-        nodes: Any = self.nodes
-        if isinstance(module, Normalize):
-            mean, std = (values.numpy().reshape(-1) for values in (module.mean, module.std))
-            return nodes.multiply(nodes.add(x, -mean), 1 / std)
-        if isinstance(module, nn.ReLU):
-            return self._op.relu(x)
-        if isinstance(module, nn.MaxPool2d):
-            return nodes.max_pool(x, int(module.kernel_size), int(module.stride), int(module.padding))
-        if isinstance(module, nn.Flatten):
-            return self._op.reshape(x, np.array([0, -1]), special_zero=True)
-        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
-            return self._norm(module, x)
-        if isinstance(module, nn.Linear):
-            y = nodes.linear(x, module.weight.numpy())
-            return y if module.bias is None else self._op.add(y, module.bias.numpy())
-        if isinstance(module, nn.Conv2d):
-            window: Any = Window(module.stride, module.padding, module.groups)  # type: ignore[arg-type]
-            y = nodes.convolution(x, module.weight.numpy(), window)
-            return y if module.bias is None else nodes.add(y, module.bias.numpy())
-        raise OpponentError(f"no OpenVINO form of {type(module).__name__}")
-
-    def _norm(self, norm: Any, x: Any) -> Any:
-        factor, summand = norm_terms(norm)
-        column = (lambda v: v.reshape(1, -1, 1, 1)) if isinstance(norm, nn.BatchNorm2d) else lambda v: v
-        return self._op.add(self._op.multiply(x, column(factor.numpy())), column(summand.numpy()))
