@@ -33,7 +33,8 @@ class Assembly {
     return slope ? std::vector<float>{static_cast<float>(*slope)} : floats(node, name);
   }
 
-  EndingSettings ending(const Node& node, const Shape& at) const {
+  // What leaves a layer; the affine nodes of these numbers go on with its maps.
+  EndingSettings ending(const Node& node, const Shape& at, const std::vector<int>& affine = {}) const {
     const LayerPart& layer = node.layer;
     const MaxPool pool = layer.pool.value_or(MaxPool{});
     if (layer.gives == Form::kReals) {
@@ -42,6 +43,10 @@ class Assembly {
         const std::string number = std::to_string(i);
         maps.push_back({floats(node, "scale" + number), floats(node, "shift" + number),
                         slopes(node, layer.slopes[i], "slope" + number)});
+      }
+      for (const int number : affine) {
+        const Node& next = document_.nodes[number];
+        maps.push_back({floats(next, "scale"), floats(next, "shift"), {1.0f}});
       }
       return reals_ending(pool, layer.per_position, std::move(maps));
     }
@@ -155,12 +160,12 @@ class GraphAssembly final : public Assembly {
     const MaxPool& pool = head.pool;
     switch (head.kind) {
       case Node::kLayer:
-        if (!stage.tail.empty() || head.layer.window_sum) {
+        if (head.layer.window_sum || (!stage.tail.empty() && hosts(head.layer))) {
           graph_.wire(reads[0], tail(stage, value));
           add_layer(head, at, sums_ending({}));
         } else {
-          graph_.wire(reads[0], writes);
-          add_layer(head, at, ending(head, at));
+          graph_.wire(reads[0], stage.tail.empty() ? writes : stored(stage, stage.tail.back() + 1));
+          add_layer(head, at, ending(head, at, stage.tail));
         }
         break;
       case Node::kFlatten: numbers_[{value}] = graph_.add_flat(reads[0]); break;

@@ -20,10 +20,13 @@ using Bits = std::vector<uint64_t>;
 bool bit(const Bits& bits, int at) { return bits[at / 64] >> (at % 64) & 1; }
 void set(Bits& bits, int at) { bits[at / 64] |= uint64_t{1} << (at % 64); }
 
-// Whether a tail of any nodes may take a layer's sums where they arise: bits of a group have words of their own.
-bool hosts(const LayerPart& layer) {
-  const bool aligned = layer.groups == 1 || layer.outputs / layer.groups % 32 == 0;
-  return layer.binary() && !layer.k && !layer.pool && layer.gives == Form::kReals && !layer.per_position && aligned;
+// What the tail of a stage may have.
+enum class Takes { kNothing, kAffine, kAny };
+
+Takes tail_of(const Node& node, int readers) {
+  if (node.kind != Node::kLayer) return Takes::kNothing;
+  if (hosts(node.layer)) return Takes::kAny;
+  return maps(node.layer) && readers == 1 ? Takes::kAffine : Takes::kNothing;
 }
 
 class Planner {
@@ -64,7 +67,7 @@ class Planner {
       if (const int other = made_in_[value]; other != kNobody && other != at) direct_[at].push_back(other);
   }
 
-  int begin(int head, const Numbers& reads, int end) {
+  int begin(int head, const Numbers& reads, Takes takes, int end) {
     Stage stage;
     stage.head = head;
     for (const int value : reads) stage.reads.push_back({value});
@@ -73,7 +76,8 @@ class Planner {
     waits_.push_back(before(reads));
     direct_.emplace_back();
     add_direct(at, reads);
-    end_.push_back(end);
+    takes_.push_back(takes);
+    end_.push_back(takes == Takes::kNothing ? kNobody : end);
     return at;
   }
 
@@ -98,6 +102,7 @@ class Planner {
     for (size_t i = 0; i < count && fuse_; ++i) {
       const int source = node.reads[i], other = node.reads[count - 1 - i], here = made_in_[source];
       if (here == kNobody || end_[here] != source) continue;
+      if (takes_[here] == Takes::kAffine && node.kind != Node::kAffine) continue;
       if (made_in_[other] != here && bit(before({other}), here)) continue;  // it follows from this stage
       // A convolution's sums are in a register; of two, those that are made last.
       if (at == kNobody || std::pair(stages_[here].head >= 0, here) > std::pair(stages_[at].head >= 0, at)) {
@@ -107,20 +112,23 @@ class Planner {
     }
     if (at == kNobody) {
       running = node.reads[0];
-      at = begin(kNobody, {running}, running);
+      at = begin(kNobody, {running}, Takes::kAny, running);
     }
     return {at, running};
   }
 
   void gather() {
     words_ = nodes_.size() / 64 + 1;
+    Numbers readers(nodes_.size() + 1);
+    for (const Node& node : nodes_)
+      for (const int value : node.reads) ++readers[value];
     for (int i = 0; i < static_cast<int>(nodes_.size()); ++i) {
       const Node& node = nodes_[i];
       int at = kNobody;
       if (node.kind == Node::kSign) {
         const int source = node.reads[0];
         at = fuse_ ? made_in_[source] : kNobody;
-        if (at == kNobody || end_[at] == kNobody) at = begin(kNobody, node.reads, source);
+        if (at == kNobody || takes_[at] != Takes::kAny) at = begin(kNobody, node.reads, Takes::kAny, source);
         stages_[at].tail.push_back(i);
       } else if (node.elementwise()) {
         int running = 0;
@@ -130,8 +138,7 @@ class Planner {
         end_[at] = value_of(i);
         join(at, node.reads);
       } else {
-        const bool tailed = fuse_ && node.kind == Node::kLayer && hosts(node.layer);
-        at = begin(i, node.reads, tailed ? value_of(i) : kNobody);
+        at = begin(i, node.reads, tail_of(node, readers[value_of(i)]), value_of(i));
       }
       made_in_[value_of(i)] = at;
     }
@@ -326,11 +333,19 @@ class Planner {
   std::vector<Stage> stages_;
   std::vector<Numbers> direct_;  // the stages whose values each one reads
   std::vector<Bits> waits_;      // the stages that each one waits for, through others too
+  std::vector<Takes> takes_;     // of each stage
   Numbers end_;                  // of a stage with a tail, the value that the next node would work on
   Numbers made_in_;              // of each value, the stage; of the image, nobody
 };
 
 }  // namespace
+
+bool hosts(const LayerPart& layer) {
+  const bool aligned = layer.groups == 1 || layer.outputs / layer.groups % 32 == 0;
+  return layer.binary() && !layer.k && maps(layer) && aligned;
+}
+
+bool maps(const LayerPart& layer) { return layer.gives == Form::kReals && !layer.pool && !layer.per_position; }
 
 Plan plan(const Document& document, const std::vector<Flow>& flows, bool fuse) {
   return Planner(document, flows, fuse).run();

@@ -35,6 +35,11 @@ struct Plan {
   int64_t arena_bytes = 0;
 };
 
+// Whether any tail may follow a layer where its sums arise: bits of a group have words of their own.
+bool hosts(const LayerPart& layer);
+// Whether the maps of a layer's own ending may go on with affine nodes that follow it.
+bool maps(const LayerPart& layer);
+
 // `flows`: of the image and of every node. `fuse`: whether nodes share passes.
 Plan plan(const Document& document, const std::vector<Flow>& flows, bool fuse = true);
 
