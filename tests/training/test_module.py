@@ -1,6 +1,7 @@
 """The module applies what a recipe says to the weights that it means, and never asks which binarizer it trains."""
 
 import inspect
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -8,9 +9,10 @@ import torch
 
 import xnorlit.training.module
 from xnorlit.binarize import Binarizer, binarizers
+from xnorlit.binarize.float import Float
 from xnorlit.binarize.lsq import LSQ
 from xnorlit.binarize.xnor import XNOR
-from xnorlit.data import ImageData
+from xnorlit.data import Batch, ImageData
 from xnorlit.errors import UserError
 from xnorlit.training.evaluation import Evaluation
 from xnorlit.training.losses import Loss
@@ -209,6 +211,35 @@ def test_terms_are_not_readied_for_a_validation(photos):
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
     trainer.validate(module, ImageData(str(photos), backend="folder", batch_size=8), verbose=False)
     assert term.calls == []
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_two_processes_sum_up_an_epoch_as_one_does(copies, photos):
+    """Each with its half of a step; or, in a last step that is too small to divide, each with all of it."""
+    data = ImageData(str(photos), backend="folder", batch_size=8)
+    data.setup()
+    whole = Batch(torch.randint(256, (6, 3, 32, 32), dtype=torch.uint8), torch.arange(6) % 3, torch.arange(6))
+    shares = [slice(0, 3), slice(3, 6)] if copies == 1 else [slice(0, 6)] * 2
+
+    def sums(batch, *, first=True):
+        torch.manual_seed(0)
+        module = Classifier("alexnet-small", Float(), losses=[CrossEntropy(), Constant(2.0)])
+        module.build_for(data)
+        module.net.eval()  # so that no norm joins the samples
+        module._trainer, module.log = SimpleNamespace(is_global_zero=first), lambda *_, **__: None
+        loss = module.training_step(batch, 0)
+        torch.testing.assert_close(module.training_step(batch._replace(weight=0.25), 0), loss / 4)
+        states = {name: metric.metric_state for name, metric in module._sums().items()}
+        return {(name, key): value for name, state in states.items() for key, value in state.items()}
+
+    parts = [
+        sums(Batch(*(each[share] for each in whole[:3]), copies=copies), first=rank == 0)
+        for rank, share in enumerate(shares)
+    ]
+    for key, expected in sums(whole).items():
+        torch.testing.assert_close(
+            parts[0][key] + parts[1][key], expected, rtol=1e-5, atol=1e-5, msg=lambda text, key=key: f"{key} {text}"
+        )
 
 
 def test_a_checkpoint_of_another_network_names_five_of_its_tensors(photos):

@@ -37,7 +37,7 @@ def test_a_network_without_real_layers_names_none_and_a_real_one_has_one_size():
 def said(photos, tmp_path_factory):
     """A run of both arms of a pair, and what the first of them printed."""
     root = tmp_path_factory.mktemp("said")
-    arm = forked.words(photos, root, run__arm="bc")
+    arm = forked.words(photos, root, run__arm="bc", data__batch_size=5)
     first = forked.train(arm, root / "first.log").said
     second = forked.words(photos, root, run__arm="float", model__binarizer="Float", trainer__max_epochs=1)
     return root / "unnamed" / "pair-0" / "bc" / "seed-0", first, forked.train(second, root / "second.log").said
@@ -54,6 +54,19 @@ def test_each_epochs_line_has_its_loss_and_its_accuracies(said):
     assert len(lines) == 3
     for number, (line, loss, top1, top5) in enumerate(zip(lines, *values.values(), strict=True), start=1):
         assert f"{number}/3  loss {loss:.3f}  val top-1 {100 * top1:.2f} %  top-5 {100 * top5:.2f} %  " in line
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_samples(said):
+    """The last step of an epoch has 2 of the 32 images, and counts for 2."""
+    sizes = [5] * 6 + [2]
+    with (said[0] / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    steps = [float(row["train/loss_step"]) for row in rows if row.get("train/loss_step")]
+    epochs = [float(row["train/loss_epoch"]) for row in rows if row.get("train/loss_epoch")]
+    assert len(steps) == 3 * 7
+    for number, found in enumerate(epochs):
+        of_epoch = steps[7 * number : 7 * number + 7]
+        assert found == pytest.approx(sum(x * size for x, size in zip(of_epoch, sizes, strict=True)) / 32, rel=1e-5)
 
 
 def test_the_last_lines_say_what_the_summary_says_and_what_comes_next(said):

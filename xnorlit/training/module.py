@@ -10,7 +10,7 @@ from pytorch_lightning.cli import OptimizerCallable
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 from typing_extensions import override
 
@@ -25,6 +25,7 @@ from xnorlit.training.evaluation import Evaluation
 from xnorlit.training.losses import Loss
 from xnorlit.training.losses.base import refuse_other_teachers
 from xnorlit.training.losses.cross_entropy import CrossEntropy
+from xnorlit.training.means import SampleMean
 from xnorlit.training.own_network import BODY, Conversion, OwnNetwork, OwnSpec
 from xnorlit.training.place import checkpoint_of
 from xnorlit.training.pretrained import accuracy, inherit
@@ -153,8 +154,8 @@ class Classifier(Evaluation):
         self.classes = data.classes
         self.count_right(data.num_classes)
         self.train_top1 = MulticlassAccuracy(data.num_classes, average="micro", validate_args=False)
-        self.train_loss = MeanMetric(nan_strategy="disable")
-        self.train_terms = torch.nn.ModuleList(MeanMetric(nan_strategy="disable") for _ in self.losses)
+        self.train_loss = SampleMean()
+        self.train_terms = torch.nn.ModuleList(SampleMean() for _ in self.losses)
 
     def summary(self) -> Summary:
         """Bits, multiply-adds and memory of the network for one image of the data."""
