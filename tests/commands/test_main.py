@@ -261,7 +261,7 @@ class Code:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (lambda file: torch.save({"state_dict": {"weight": Code()}}, file), r"holds code besides weights"),
+        (lambda file: torch.save({"state_dict": {"weight": Code()}}, file), r"code besides weights"),
         (lambda file: file.write_bytes(pickle.dumps(Code())), r"is not a checkpoint of a training run"),
         (lambda file: file.write_bytes(b"nothing of the kind"), r"is not a checkpoint .*damaged \(19 bytes\)"),
         (lambda file: file.write_bytes(b""), r"is not a checkpoint .*damaged \(0 bytes\)"),
@@ -276,7 +276,7 @@ def test_a_file_that_is_no_checkpoint_is_refused_and_never_run(refused, write, m
 
 
 def test_measuring_without_a_checkpoint_is_refused(refused):
-    assert "validate needs a checkpoint: --ckpt_path" in refused(f"validate {XNOR} --data.source photos")
+    assert re.search("validate needs a checkpoint.*--ckpt_path", refused(f"validate {XNOR} --data.source photos"))
 
 
 # --- the disk -------------------------------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ def test_a_disk_that_fills_up_leaves_a_run_that_goes_on(xnorlit, monkeypatch, fu
     monkeypatch.setattr(checkpoints.torch, "save", filling)
     status, _, err = xnorlit(FIT)
     assert status == 2, saved
-    assert re.search(rf"no space is left in \S*{RUN}/checkpoints for the checkpoint \w+\.ckpt; .*\. Free some", err)
+    assert re.search(rf"no space left in \S*{RUN}/checkpoints for the checkpoint \w+\.ckpt; .*\. Free some", err)
     assert remedy in err
     assert not list(Path().rglob("*.partial"))
     assert not (RUN / "summary.json").exists()
@@ -306,7 +306,7 @@ def test_a_disk_that_fills_up_leaves_a_run_that_goes_on(xnorlit, monkeypatch, fu
 
 def test_torchs_own_error_over_a_full_disk_is_understood(monkeypatch, tmp_path):
     monkeypatch.setattr(checkpoints.Path, "open", lambda *_: Full())
-    with pytest.raises(UserError, match="no space is left"):
+    with pytest.raises(UserError, match="no space left"):
         checkpoints.Checkpoints().save_checkpoint({"weight": torch.zeros(10_000)}, tmp_path / "last.ckpt")
     assert not list(tmp_path.glob("*.ckpt"))
     assert not list(tmp_path.rglob("*.partial"))

@@ -182,7 +182,7 @@ def test_a_checkpoint_of_another_network_is_refused_with_what_differs(refused, m
 
 def test_a_file_with_code_in_it_is_no_checkpoint(refused, run, tmp_path):
     torch.save({"state_dict": {"weight": shutil.rmtree}}, tmp_path / "code.ckpt")
-    assert "holds code besides weights" in refused(run, "--checkpoint", tmp_path / "code.ckpt")
+    assert "code besides weights" in refused(run, "--checkpoint", tmp_path / "code.ckpt")
 
 
 def change(run, section, **settings):
@@ -214,5 +214,5 @@ def test_settings_of_another_version_are_named(refused, mine):
     run = mine / "cifar10/pair-0/xnor/seed-0"
     change(run, "model", from_the_future=1)
     assert re.search(
-        r"config\.yaml has settings that this version does not understand: .*from_the_future", refused(run), re.S
+        r"config\.yaml has settings that this version does not know: .*from_the_future", refused(run), re.S
     )

@@ -134,7 +134,7 @@ def test_a_file_for_images_of_another_size_is_refused(refused, tmp_path):
 
 
 def test_a_checkpoint_and_a_packed_file_at_once_are_refused(refused, run, packed):
-    assert "both --packed and --ckpt_path" in refused(packed, "--ckpt_path", run / "checkpoints" / "last.ckpt")
+    assert "--packed and --ckpt_path" in refused(packed, "--ckpt_path", run / "checkpoints" / "last.ckpt")
     assert "cannot be read (No such file" in refused(packed.with_name("none"))
 
 

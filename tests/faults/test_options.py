@@ -110,7 +110,7 @@ def test_a_run_measured_on_some_images_is_packed_and_measured_on_all(photos, tmp
 def test_one_sample_a_step_is_refused_before_anything_is_trained(photos, tmp_path):
     training = forked.Training(forked.words(photos, tmp_path / "runs", data__batch_size=1), tmp_path / "log")
     assert training.wait() == 2
-    assert "data.batch_size is 1, and a batch norm cannot take the variance" in training.said
+    assert "data.batch_size is 1, but a batch norm cannot compute a variance" in training.said
     assert not (tmp_path / "runs").exists()
 
 

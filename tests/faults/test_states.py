@@ -69,7 +69,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(damage, photos
     last.write_bytes(damage(last.read_bytes()))
     training = forked.train(line, tmp_path / "log")
     assert f"{last} is not a checkpoint" in training.said
-    assert "The one before it is used:" in training.said
+    assert "Using the previous one:" in training.said
     (last.parent / "damaged.ckpt").unlink()
     finish(line, tmp_path, whole)
 

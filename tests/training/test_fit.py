@@ -118,7 +118,7 @@ def test_what_is_printed_says_what_came_out_and_what_to_type_next(trained):
     folder, result = trained
     summary = json.loads((folder / "summary.json").read_text())
     assert f"top-1 {100 * summary['top1']:.2f} %" in result.stdout
-    assert "5.6 MiB latent fp32 -> 0.198 MiB packed, of which float fc8" in result.stdout
+    assert "5.6 MiB latent fp32 -> 0.198 MiB packed (float fc8: " in result.stdout
     assert str(folder) in result.stdout
     assert "make train-float" in result.stdout
     assert "W&B: offline" in result.stdout
@@ -178,7 +178,7 @@ def test_the_checkpoint_of_another_network_is_refused_in_words(xnorlit, trained,
     other.write_text(text.replace("image_size: 32", "image_size: 64"))
     status, said = xnorlit("validate", "-c", str(other), "--ckpt_path", str(folder / "checkpoints" / "last.ckpt"))
     assert status == 2
-    assert "the checkpoint holds alexnet-small and does not fit alexnet-xnor" in said
+    assert "the checkpoint contains alexnet-small and does not fit alexnet-xnor" in said
     assert "Traceback" not in said
 
 

@@ -49,5 +49,5 @@ def test_every_refused_callback_says_why():
             refuse_options({"max_epochs": 3, "callbacks": [{"class_path": path}]})
     stopping = [{"class_path": "pytorch_lightning.callbacks.EarlyStopping"}]
     refuse_options({"max_epochs": 3, "callbacks": stopping})
-    with pytest.raises(UserError, match="not validated"):
+    with pytest.raises(UserError, match=r"EarlyStopping.*expected 1"):
         refuse_options({"max_epochs": 3, "callbacks": stopping, "check_val_every_n_epoch": 2})

@@ -125,7 +125,7 @@ def test_a_relu_ahead_of_a_sign_is_replaced_in_the_binary_arm_alone():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"init_args": {"classes": 5}}, r"Net gives \(2, 5\) for two images of 3 classes\. Expected \(2, 3\)"),
+        ({"init_args": {"classes": 5}}, r"Net returns \(2, 5\) for two images and 3 classes\. Expected \(2, 3\)"),
         ({"init_args": {"classes": 3, "wdth": 4}}, r"Net has no setting wdth .*Did you mean width"),
         ({"class_path": f"{__name__}.Nett"}, r"model\.network.*Nett"),
         ({"class_path": "json.dumps"}, r"model\.network"),

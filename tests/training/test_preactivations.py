@@ -44,12 +44,12 @@ def test_values_by_hand(network):
 
 def test_a_network_without_few_bit_inputs_is_refused():
     model = build(Network("tiny", 1, "ours", BLOCKS), BWN(), classes=2, image_size=1)
-    with pytest.raises(UserError, match="no layer of this network has inputs of few bits"):
+    with pytest.raises(UserError, match="no layer of this network"):
         preactivations(model, [images((0, 0, 0))])
 
 
 def test_no_image_and_odd_bins_are_refused(network):
-    with pytest.raises(UserError, match="no image was given"):
+    with pytest.raises(UserError, match="no images"):
         preactivations(network, [])
     with pytest.raises(UserError, match="bins is 3 and limit 1"):
         preactivations(network, [images((0, 0, 0))], limit=1, bins=3)

@@ -131,7 +131,7 @@ def test_a_twin_is_binarised_measured_and_trained_further(photos, tmp_path, caps
     folder = tmp_path / "unnamed/pair-0/bwn/seed-0"
     summary = json.loads((folder / "summary.json").read_text())
     top1, top5 = (f"{100 * summary['init'][key]:.2f} %" for key in ("top1", "top5"))
-    assert f"[init]    {twin}: top-1 {top1}, top-5 {top5} before any training" in told
+    assert f"[init]    {twin}: top-1 {top1}, top-5 {top5} before training" in told
     assert summary["init"]["from"] == str(twin)
     assert 0 <= summary["init"]["top1"] <= summary["init"]["top5"] <= 1
     run = read(folder)
@@ -157,7 +157,7 @@ def test_an_arm_of_the_same_pair_is_named_by_its_name(photos, tmp_path, capsys):
     [
         (None, "there is no checkpoint"),
         (b"not a checkpoint", "is not a checkpoint of a training run"),
-        ({"state_dict": torch.nn.Linear}, "holds code besides weights"),
+        ({"state_dict": torch.nn.Linear}, "code besides weights"),
         ({"epoch": 3}, "is not a checkpoint of a training run"),
     ],
 )

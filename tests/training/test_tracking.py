@@ -152,7 +152,7 @@ def test_a_server_that_dies_in_mid_run_is_not_waited_for_and_what_it_lacks_is_up
         backend.refuses = lambda path, body: failure
         log(tracker, range(5, 200))
         tracker.finalize("success")
-        assert "not all is on the server" in capsys.readouterr().out
+        assert "the upload is incomplete" in capsys.readouterr().out
         wandb.teardown()
         (part,), _ = waiting(tmp_path)
         assert (part.run, part.id) == (tmp_path, "abc")
@@ -185,7 +185,7 @@ def test_a_service_that_dies_ends_the_logging_and_not_the_training(account, tmp_
     monkeypatch.setattr(tracker.experiment, "log", broken)
     log(tracker, range(3))
     said = capsys.readouterr().out
-    assert said.count("no longer logged there (the service is gone)") == 1
+    assert said.count("logging stopped (the service is gone)") == 1
     tracker.finalize("success")
 
 

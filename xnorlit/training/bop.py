@@ -13,8 +13,8 @@ from xnorlit.errors import UserError
 class Bop(torch.optim.Adam):
     """`m <- (1 - gamma) m + gamma g`, then `w <- -w where w m > threshold`, for weights that are -1 or +1.
 
-    These weights form a group marked `{"flips": True}`. They have no weight decay, and gamma is their learning rate, so
-    that a schedule scales it. Adam updates all other groups.
+    These weights form a group marked `{"flips": True}`. They have no weight decay. Gamma is their learning rate, so a
+    schedule scales it. Adam updates all other groups.
 
     Source: Helwegen et al. 2019, arXiv 1906.02107; larq/larq, larq/optimizers_v2.py.
 
@@ -24,8 +24,8 @@ class Bop(torch.optim.Adam):
         betas: Adam's.
         eps: Adam's.
         weight_decay: Adam's.
-        gamma: Weight of a step's gradient in the mean m, above 0 and up to 1.
-        threshold: Strength and steadiness of a gradient that flips a weight, at least 0.
+        gamma: Rate of the moving average m of the gradient, above 0 and up to 1.
+        threshold: A weight flips when `w m` exceeds this value; at least 0.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ def refuse_other_weights(optimizer: torch.optim.Optimizer, flipped: Sequence[tor
         flipped: The weights of the network that only Bop can update.
 
     Raises:
-        UserError: The optimizer and the network do not fit.
+        UserError: The optimizer does not fit the network.
     """
     if bool(flipped) == isinstance(optimizer, Bop):
         return

@@ -28,9 +28,9 @@ NETWORK = "net."  # prefix of the network's tensors in a checkpoint
 class Checkpoints(TorchCheckpointIO):
     """Lightning's plug-in for writing and reading checkpoints.
 
-    Lightning's own plug-in writes to the folder for temporary files and then moves the file. Between two disks a move
-    is a copy, and a full disk leaves half a file. Here `last.ckpt` becomes `previous.ckpt` once its successor is
-    complete.
+    Lightning's own plug-in writes to the folder for temporary files and then moves the file. A move between two disks
+    is a copy, so a full disk leaves half a file. Here each file is written beside its final place. `last.ckpt` becomes
+    `previous.ckpt` once the new one is complete.
     """
 
     @override
@@ -44,12 +44,12 @@ class Checkpoints(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:
             if not _disk_is_full(error):
                 raise
-            former = f"the former {path.name} is whole" if path.is_file() else "nothing was left of it"
+            former = f"the previous {path.name} is intact" if path.is_file() else "no partial file was left"
             resumable = path.with_name("last.ckpt").is_file()
-            remedy = "--run.resume auto goes on from the last one" if resumable else "--run.fresh true starts again"
+            remedy = "--run.resume auto to continue from the last one" if resumable else "--run.fresh true to restart"
             raise UserError(
-                f"no space is left in {path.parent} for the checkpoint {path.name}; {former}. Free some, then the same "
-                f"command with {remedy}."
+                f"no space left in {path.parent} for the checkpoint {path.name}; {former}. Free some space, then run "
+                f"the same command with {remedy}."
             ) from error
 
     @override
@@ -60,7 +60,7 @@ class Checkpoints(TorchCheckpointIO):
 
 
 def _keep(last: Path, previous: Path) -> None:
-    """Give a checkpoint a second name and keep the first."""
+    """Give a checkpoint a second name; keep the first."""
     scratch = previous.with_name(f".{previous.name}.partial")
     scratch.unlink(missing_ok=True)
     try:
@@ -72,7 +72,7 @@ def _keep(last: Path, previous: Path) -> None:
 
 
 def newest(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """The newest undamaged checkpoint of an unfinished run, and its content; reports the damaged ones.
+    """The newest intact checkpoint of an unfinished run, and its content. Damaged ones are reported.
 
     Args:
         folder: The run's `checkpoints/`.
@@ -86,13 +86,13 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any]]:
             if (folder / name).is_file():
                 content = load(folder / name)
                 for error in damaged:
-                    if is_first():  # So that the next save does not replace the good one with it.
+                    if is_first():  # Otherwise the next save would replace the intact one with it.
                         (folder / CHECKPOINTS[0]).replace(folder / "damaged.ckpt")
-                    say("damaged", f"{error}\nThe one before it is used: {folder / name}, {where(content)}")
+                    say("damaged", f"{error}\nUsing the previous one: {folder / name}, {where(content)}")
                 return folder / name, content
         except UserError as error:
             damaged.append(error)
-    raise UserError("\n".join(map(str, damaged)) + "\nNothing can be resumed from. Start afresh: --run.fresh true.")
+    raise UserError("\n".join(map(str, damaged)) + "\nNo checkpoint can be resumed. Start afresh: --run.fresh true.")
 
 
 def where(checkpoint: dict[str, Any]) -> str:
@@ -108,7 +108,7 @@ def load(path: str | Path, *, weights_only: bool = True) -> dict[str, Any]:
 
     Args:
         path: The file.
-        weights_only: Whether to refuse code in the file instead of running it.
+        weights_only: Whether to refuse a file that contains code. If False, loading runs that code.
 
     Raises:
         UserError: There is no such file, it is not a checkpoint, or it contains more than data.
@@ -122,14 +122,14 @@ def load(path: str | Path, *, weights_only: bool = True) -> dict[str, Any]:
 
 
 def load_weights(path: str | Path, classes: Sequence[str] = ()) -> dict[str, Tensor]:
-    """The network's tensors by name, of a run's checkpoint or of a file that holds nothing else.
+    """The network's tensors by name, from a run's checkpoint or from a plain state dict.
 
     Args:
-        path: A RUN/checkpoints/*.ckpt, or a state dict as `torch.save` writes it.
-        classes: The classes of the images, on which a run's checkpoint must have been trained; default: any.
+        path: A RUN/checkpoints/*.ckpt, or a state dict written by `torch.save`.
+        classes: The classes on which a run's checkpoint must have been trained; default: any.
 
     Raises:
-        UserError: There is no such file, it holds neither or more than data, or it was trained on other classes.
+        UserError: There is no such file, it is neither of these, it contains code, or it was trained on other classes.
     """
     path = Path(path)
     content = _content(path, True, " Save the state dict alone: torch.save(model.state_dict(), FILE).")
@@ -137,7 +137,7 @@ def load_weights(path: str | Path, classes: Sequence[str] = ()) -> dict[str, Ten
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise _no_checkpoint(path)
     if classes and (made := content.get("xnorlit")):
-        remedy = "To begin with its weights all the same, save them alone: torch.save(state_dict, FILE)."
+        remedy = "To start from its weights anyway, save the state dict alone: torch.save(state_dict, FILE)."
         refuse_other_classes(made["classes"], classes, str(path), remedy)
     if state is content:
         return {str(key): value for key, value in state.items()}
@@ -146,7 +146,7 @@ def load_weights(path: str | Path, classes: Sequence[str] = ()) -> dict[str, Ten
 
 def _content(path: Path, weights_only: bool, remedy: str) -> Any:
     if not path.is_file():
-        raise UserError(f"there is no checkpoint {path}. Runs keep theirs as RUN/checkpoints/best.ckpt and last.ckpt.")
+        raise UserError(f"there is no checkpoint {path}. Expected RUN/checkpoints/best.ckpt or last.ckpt.")
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -159,8 +159,8 @@ def _content(path: Path, weights_only: bool, remedy: str) -> Any:
         if "GLOBAL" not in str(error):
             raise _no_checkpoint(path) from error
         raise UserError(
-            f"{path} holds code besides weights, and loading it would run that code. Expected plain data, as in the "
-            f"RUN/checkpoints/*.ckpt of xnorlit.{remedy}"
+            f"{path} contains code besides weights, and loading it would run that code. Expected plain data, as in "
+            f"xnorlit's RUN/checkpoints/*.ckpt.{remedy}"
         ) from error
     except OSError as error:
         if error.errno != errno.EINVAL:  # raised by zipfile for a truncated file
@@ -172,7 +172,7 @@ def _content(path: Path, weights_only: bool, remedy: str) -> Any:
 
 def _no_checkpoint(path: Path) -> UserError:
     return UserError(
-        f"{path} is not a checkpoint of a training run, or is damaged ({path.stat().st_size:,} bytes). Expected a "
+        f"{path} is not a checkpoint of a training run, or it is damaged ({path.stat().st_size:,} bytes). Expected "
         "RUN/checkpoints/best.ckpt or last.ckpt."
     )
 

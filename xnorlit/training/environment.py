@@ -38,7 +38,7 @@ def environment(backend: str) -> dict[str, Any]:
 
 
 def changes_since(file: Path) -> str:
-    """`torch 2.4.0 -> 2.5.1, git a1b2c3d -> e4f5a6b`: what changed since a run started, for the message of a resume.
+    """`torch 2.4.0 -> 2.5.1, git a1b2c3d -> e4f5a6b`: what changed since a run started. A resumed run prints it.
 
     Args:
         file: The run's environment.json.

@@ -11,22 +11,23 @@ from xnorlit.errors import UserError
 
 
 class LatentAdam(torch.optim.SGD):
-    """Adam's steps for latent weights of binary layers, with a rate of their own; SGD's for all other parameters.
+    """Adam for the latent weights of binary layers, with its own learning rate; SGD for all other parameters.
 
-    Latent weights are the parameters of a group marked `{"latent": True}`, as training marks them. A schedule moves
-    both rates. Without binary layers it is SGD.
+    Latent weights are the parameters of a group marked `{"latent": True}`; training marks it. A schedule scales both
+    learning rates. Without binary layers this is plain SGD.
 
-    Source: larq/zoo, larq_zoo/training/sota_experiments.py, whose optimizer tells binary weights from others.
+    Source: larq/zoo, larq_zoo/training/sota_experiments.py, which also uses one optimizer for binary weights and
+    another for the rest.
 
     Args:
         params: Parameters or groups of them.
         lr: SGD's learning rate.
         momentum: SGD's.
-        weight_decay: Added to gradients times the parameter, Adam's as SGD's.
+        weight_decay: L2 penalty: this factor times the parameter is added to its gradient, for both.
         nesterov: SGD's.
         latent_lr: Adam's learning rate.
         betas: Adam's.
-        eps: Adam's; Keras' own by default.
+        eps: Adam's; the default is that of Keras.
     """
 
     def __init__(

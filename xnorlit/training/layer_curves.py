@@ -24,7 +24,7 @@ def dead(x: Tensor) -> Tensor:
 
 
 def signs(weight: Tensor) -> Tensor:
-    """`1[W >= 0]`, packed into bytes on the CPU: the state between two reports."""
+    """`1[W >= 0]`, packed into bytes on the CPU. `flips` compares two of these."""
     return torch.from_numpy(np.packbits((weight.detach() >= 0).flatten().cpu().numpy()))
 
 
@@ -40,10 +40,10 @@ class LayerCurves(pl.Callback):
     - `alpha`: mean scale of the weight codes, and `flips`: share of the weights whose sign changed since the last
       report (or the start), of layers with few-bit weights;
     - `saturated`: share of the inputs beyond [-1, 1], and `dead`: share of the input channels whose sign is constant,
-      over the step's batch, of layers with few-bit inputs. A compiled network (model.compile) does not show its
-      inputs, and these two are left out.
+      over the step's batch, of layers with few-bit inputs. A compiled network (model.compile) hides its inputs, so
+      these two are not logged.
 
-    With several processes, the batch is that of the first. Other steps cost nothing.
+    With several processes, the values are those of the first process's batch. Other steps cost nothing.
 
     Args:
         every: Optimizer steps between two reports; default: one report at the end of each epoch.
@@ -93,7 +93,7 @@ class LayerCurves(pl.Callback):
         self._reported = trainer.global_step
         values = {name: float(value) for name, value in self._values.items()}
         for logger in trainer.loggers:
-            # As Lightning counts the steps of its own rows: from 0.
+            # Lightning counts the steps of its own rows from 0.
             logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=trainer.global_step - 1)
 
     @override

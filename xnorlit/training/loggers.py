@@ -15,12 +15,12 @@ from xnorlit.training.place import refuse_vanished
 class MetricsFile(Logger):
     """`<folder>/metrics.csv`: a row for each logged step, a column for each metric.
 
-    Rows are appended. For a new metric the whole file is rewritten and replaced atomically. A killed process therefore
-    loses the last row at most.
+    Rows are appended. When a new metric appears, the whole file is rewritten and replaced atomically. A killed process
+    therefore loses at most the last row.
 
     Args:
         folder: The run's folder.
-        until_step: Last step of an earlier process whose rows are kept; later steps are logged again.
+        until_step: Keep the rows of an earlier process before this step; later steps are logged again.
         count: Number of rows to keep; default: all.
 
     Attributes:

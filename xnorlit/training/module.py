@@ -35,7 +35,7 @@ from xnorlit.training.trained_on import images_of, refuse_other_classes, refuse_
 
 
 class Classifier(Evaluation):
-    """Trains a network with any binarizer, and evaluates it in fp32, where binary sums are exact.
+    """Train a network with any binarizer. Evaluate it in fp32, in which binary sums are exact.
 
     The data module supplies the number of classes, the image size, mean and standard deviation.
 
@@ -46,21 +46,22 @@ class Classifier(Evaluation):
             init_args. Float makes the float twin.
         layers: Other binarizers for single layers, by name or pattern: {conv2: Float, fc*: BWN}.
         conversion: How to binarise the layers of your own network.
-        init_from: A trained network to binarise, measure and train further: an arm of the same pair, such as float (its
-            last checkpoint of the same seed), a checkpoint of a run of the same network, or torchvision's file of its
-            trained AlexNet.
-        losses: Terms of the training loss, which are summed; default: [CrossEntropy].
+        init_from: Initial weights, measured before training. Give an arm of the same pair, such as float (its last
+            checkpoint of the same seed), a checkpoint of a run of the same network, or the weights of torchvision's
+            AlexNet.
+        losses: Terms of the training loss, to be summed; default: [CrossEntropy].
         optimizer: Optimizer class with its settings.
         schedule: Factor on the learning rate at each step.
         weight_decay_schedule: Factor on the weight decay of every group, updated at the start of each epoch.
-        latent_eps: The optimizer's eps for latent weights only. About 1e-20 has the effect of the factor 1e9 that
-            public releases put on their gradients.
+        latent_eps: The optimizer's eps for latent weights only. About 1e-20 has the same effect as the factor 1e9 by
+            which public releases multiply their gradients.
         latent_weight_decay: The optimizer's weight decay for latent weights only.
-        learned_lr: The optimizer's learning rate for the parameters of binarizers: steps, clipping values, shifts. They
-            may be far smaller than the weights' learning rate.
+        learned_lr: The optimizer's learning rate for the parameters of binarizers, such as step sizes, clipping values
+            and shifts. It may have to be far below the weights' learning rate.
         learned_weight_decay: The optimizer's weight decay for the parameters of binarizers.
-        decayed_layers: Layers whose weights are decayed, by name or pattern (fc*); default: all parameters are.
-        channels_last: Keep maps in channels-last memory format.
+        decayed_layers: Apply weight decay only to the weights of these layers, by name or pattern (fc*); default: to
+            all parameters.
+        channels_last: Keep feature maps in channels-last memory format.
         compile: Compile the network with torch.compile.
     """
 
@@ -109,7 +110,7 @@ class Classifier(Evaluation):
         self.net: BuiltNetwork | OwnNetwork | None = None
 
     def _decayed(self, names: list[str], network: str) -> set[str]:
-        """Names of the only layers whose weights are decayed."""
+        """Names of the layers whose weights are decayed, if not all are."""
         patterns = self.decayed_layers
         return {name for each in patterns for name in matching(names, network, each, "model.decayed_layers")}
 
@@ -122,7 +123,7 @@ class Classifier(Evaluation):
         if self.trainer.state.fn == TrainerFn.FITTING:
             self.images = images_of(data)
             _refuse_single_samples(self.net, data)
-            # Before the fit starts, so that a refusal leaves no run.
+            # Before the fit starts, so that an error leaves no run directory.
             if self.init_from:
                 inherit(self.net, self._initial_checkpoint(), data.classes)
             for loss in self.losses:
@@ -131,16 +132,16 @@ class Classifier(Evaluation):
             self.net.compile()
 
     def _initial_checkpoint(self) -> Path:
-        """The file that `init_from` names."""
+        """The checkpoint that `init_from` names."""
         return checkpoint_of(str(self.init_from), Path(self.trainer.default_root_dir), role="model.init_from")
 
     def build_for(self, data: ImageData) -> None:
-        """Builds the network for a data set's classes, image size, mean and deviation.
+        """Build the network for a data set's classes, image size, mean and standard deviation.
 
         Args:
-            data: Set up.
+            data: The data module, set up.
         """
-        # The seed alone determines the initial weights, not a generator that loading data may have advanced: both arms
+        # Only the seed determines the initial weights, even if loading data advanced a generator. Both arms therefore
         # start alike.
         with torch.random.fork_rng():
             torch.manual_seed(torch.initial_seed() % 2**63)
@@ -161,7 +162,7 @@ class Classifier(Evaluation):
         """Bits, multiply-adds and memory of the network for one image of the data."""
         size = self.trainer.datamodule.image_size
         found = summary(self.net, (3, size, size))
-        # As `layers` calls them: without the part that holds a user's module.
+        # Use the names that `layers` gives, without the prefix of a user's module.
         layers = (replace(layer, name=layer.name.removeprefix(f"{BODY}.")) for layer in found.layers)
         return replace(found, layers=tuple(layers))
 
@@ -179,7 +180,7 @@ class Classifier(Evaluation):
         logits = self(batch.images).float()
         terms = [term(self.net, batch, logits) for term in self.losses]
         loss = torch.stack(terms).sum()
-        # Our own sums are in the checkpoint; Lightning's means would restart at a resume.
+        # These sums are saved in the checkpoint; Lightning's own means would start again in a resumed run.
         size = len(batch.labels) / batch.copies
         for metric, value in zip(self.train_terms, terms, strict=True):
             metric.update(value.detach(), size)
@@ -191,7 +192,7 @@ class Classifier(Evaluation):
 
     @override
     def on_train_epoch_end(self) -> None:
-        # Not in each step: a run that resumes at the end of an epoch takes no step in it.
+        # Not in each step: a run resumed at the end of an epoch takes no further step in it.
         if len(self.losses) > 1:
             for number, (term, metric) in enumerate(zip(self.losses, self.train_terms, strict=True)):
                 self.log(f"train/loss/{number}-{type(term).__name__}", metric)
@@ -204,10 +205,10 @@ class Classifier(Evaluation):
         return {"loss": self.train_loss, "top1": self.train_top1, **terms}  # type: ignore[dict-item]
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """The optimizer, with separate groups for latent weights and for what binarizers learn.
+        """The optimizer, with separate groups for latent weights and for the parameters of binarizers.
 
         Raises:
-            UserError: The optimizer lacks a given setting.
+            UserError: The optimizer lacks one of the given settings.
         """
         layers = [layer for _, layer in self.net.layers()]
         own = {
@@ -249,7 +250,7 @@ class Classifier(Evaluation):
         """Factor on the learning rate at an optimizer step.
 
         The number of steps is read here. Reading it when the optimizer is created would make Lightning set up the
-        loaders before it has loaded their position from the checkpoint. Until then the number is infinite and the step
+        loaders before their position is loaded from the checkpoint. Until then the number is infinite and the step is
         0.
         """
         return self.schedule(step / steps_per_epoch(self.trainer), self.trainer.max_epochs)
@@ -285,7 +286,7 @@ class Classifier(Evaluation):
             "teachers": [loss.learnt_from for loss in self.losses],
             "before_training": self.before_training,
         }
-        reduce = self.trainer.strategy.reduce  # Each process has summed up its own batches.
+        reduce = self.trainer.strategy.reduce  # Each process has summed its own batches.
         checkpoint["train_sums"] = {
             name: {key: reduce(state.clone(), reduce_op="sum") for key, state in metric.metric_state.items()}
             for name, metric in self._sums().items()
@@ -293,11 +294,11 @@ class Classifier(Evaluation):
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse the checkpoint of another network with a short message, before torch lists every key."""
+        """Refuse the checkpoint of another network with a short message; torch's would list every key."""
         made = checkpoint.get("xnorlit", {})
         self.before_training = made.get("before_training")
         if "classes" in made:
-            refuse_other_classes(made["classes"], self.classes, "the checkpoint", "Give the images it was trained on.")
+            refuse_other_classes(made["classes"], self.classes, "the checkpoint", "Use the images it was trained on.")
         self._restore_sums(checkpoint.get("train_sums", {}))
         if self._trainer and self.trainer.state.fn == TrainerFn.FITTING:
             refuse_other_images(made.get("images", {}), self.trainer.datamodule)
@@ -309,7 +310,7 @@ class Classifier(Evaluation):
             made_by = checkpoint.get("xnorlit", {"network": "another program"})
             lines = [f"  {key}: checkpoint {_shape(theirs, key)}, network {_shape(ours, key)}" for key in wrong[:5]]
             raise UserError(
-                f"the checkpoint holds {made_by['network']} and does not fit {self.net.name} "
+                f"the checkpoint contains {made_by['network']} and does not fit {self.net.name} "
                 f"({len(wrong)} tensors differ):\n" + "\n".join(lines) + "\nGive the configuration that it was trained "
                 "with, RUN/config.yaml."
             )
@@ -325,8 +326,8 @@ class Classifier(Evaluation):
 def _refuse_single_samples(net: nn.Module, data: ImageData) -> None:
     if data.batch_size == 1 and any(isinstance(module, _BatchNorm) for module in net.modules()):
         raise UserError(
-            "data.batch_size is 1, and a batch norm cannot take the variance of one sample. Expected 2 or more, or a "
-            "network without batch norms."
+            "data.batch_size is 1, but a batch norm cannot compute a variance from one sample. Expected 2 or more, or "
+            "a network without batch norms."
         )
 
 

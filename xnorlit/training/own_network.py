@@ -1,4 +1,4 @@
-"""Training of a user's own network: any module, with binary layers, after the normalisation of the pixels."""
+"""Training of a user's own network: pixel normalisation, then any module, made binary."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,18 +13,19 @@ from xnorlit.layers import BinaryLayer
 from xnorlit.layers.convert import Activation, Norm, binarize_
 from xnorlit.models import Normalize, matching
 
-BODY = "body"  # what holds the user's module, in the names of tensors
+BODY = "body"  # the prefix of the user's module in the names of tensors
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """How the layers of a module become binary, see `binarize_`.
+    """How the layers of a module become binary; see `binarize_`.
 
     Args:
-        skip: Layers that stay as they are, by name or pattern.
-        activation: What replaces a ReLU ahead of a sign: prelu, hardtanh or identity; keep refuses dead signs.
-        norm: Which layers get a norm in front: those that take signs of what a pool made (pooled), also those that have
-            none (missing), or no layer (keep, as runs of before have it).
+        skip: Layers that stay real, by name or pattern.
+        activation: Replacement of a ReLU in front of a sign: prelu, hardtanh or identity. keep replaces none, and
+            refuses a layer whose signs would all be +1.
+        norm: Binary layers that get a batch norm in front: pooled (those that read a pool), missing (also those without
+            any), or keep (none, as in runs of earlier versions).
     """
 
     skip: list[str] = field(default_factory=list)
@@ -33,10 +34,10 @@ class Conversion:
 
 
 class OwnNetwork(nn.Sequential):
-    """uint8 pixels `(N, 3, S, S)` to logits `(N, classes)`: the normalisation, and a user's module as `body`.
+    """uint8 pixels `(N, 3, S, S)` to logits `(N, classes)`: the normalisation, then a user's module as `body`.
 
     Attributes:
-        name: What messages and packed files call it.
+        name: Name of the network in messages and packed files.
     """
 
     name: str
@@ -51,7 +52,7 @@ class OwnNetwork(nn.Sequential):
             size: Side of the images, pixels.
 
         Raises:
-            UserError: It does not accept them, or does not return one logit per class.
+            UserError: The network does not accept them, or does not return one logit per class.
         """
         pixels = torch.zeros(2, 3, size, size, dtype=torch.uint8, device=self.normalize.mean.device)
         try:
@@ -59,7 +60,7 @@ class OwnNetwork(nn.Sequential):
         except (RuntimeError, TypeError, ValueError, AttributeError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(
-                f"model.network: {self.name} does not take images (N, 3, {size}, {size}) in fp32: {first}. Change "
+                f"model.network: {self.name} does not accept fp32 images (N, 3, {size}, {size}): {first}. Change "
                 "data.image_size, or the network."
             ) from error
         finally:
@@ -67,26 +68,26 @@ class OwnNetwork(nn.Sequential):
         shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         if shape != (2, classes):
             raise UserError(
-                f"model.network: {self.name} gives {shape} for two images of {classes} classes. Expected "
+                f"model.network: {self.name} returns {shape} for two images and {classes} classes. Expected "
                 f"(2, {classes}): set the number of classes in model.network.init_args."
             )
 
     def layers(self) -> Iterator[tuple[str, BinaryLayer]]:
-        """The layers that have a binarizer, with their names in the user's module."""
+        """The binary layers, with their names in the user's module."""
         yield from ((name, part) for name, part in self.body.named_modules() if isinstance(part, BinaryLayer))
 
 
 @dataclass(frozen=True)
 class OwnSpec:
-    """A user's module and the binarizers of its layers: all that `build` needs beside the images.
+    """A user's module and the binarizers of its layers: all that `build` needs besides the images.
 
-    A module without layers of this package is binarised by `binarize_`. In one that has some, those that are not
-    `Float` get the binarizer, so that the same module makes both arms of a pair.
+    `binarize_` converts a module without binary layers. In a module with binary layers, each layer that is not `Float`
+    gets the binarizer. The same module therefore makes both arms of a pair.
 
     Args:
         make: A module, or a function that returns a freshly initialised one.
-        binarizer: Applies to every convolution and linear layer that is not skipped.
-        layers: Other binarizers for single layers, by name or pattern; the last match wins. Float keeps one real.
+        binarizer: Binarizer of every convolution and linear layer that is not skipped.
+        layers: Other binarizers for single layers, by name or pattern; the last match wins. Float keeps a layer real.
         conversion: Arguments of `binarize_`.
     """
 
@@ -114,11 +115,11 @@ class OwnSpec:
             std: Standard deviation of each channel, 0 to 255.
 
         Raises:
-            UserError: It is no module, or a layer of it cannot be binary.
+            UserError: `make` gives no module, or a layer of the module cannot be binary.
         """
         body = self.make if isinstance(self.make, nn.Module) else self.make()
         if not isinstance(body, nn.Module):
-            raise UserError(f"model.network gives a {type(body).__name__}. Expected a torch.nn.Module.")
+            raise UserError(f"model.network is a {type(body).__name__}. Expected a torch.nn.Module.")
         held = {name: part for name, part in body.named_modules() if isinstance(part, BinaryLayer)}
         if held:
             chosen = {name: part.binarizer for name, part in held.items() if not isinstance(part.binarizer, Float)}

@@ -1,4 +1,4 @@
-"""The folder of a run, and the guard that keeps two runs from mixing in it."""
+"""The folder of a run, and the checks that keep two runs from writing into one folder."""
 
 import itertools
 import json
@@ -18,20 +18,20 @@ from xnorlit.runs.place import Place
 
 @dataclass
 class RunPlace:
-    """`<root>/<experiment>/<pair>/<arm>/seed-<n>`, and what to do if it exists.
+    """`<root>/<experiment>/<pair>/<arm>/seed-<n>`, and what to do if that folder exists.
 
     Args:
         experiment: Name of the experiment: the first folder under root.
-        arm: Name of this run in its pair, such as xnor or float. An option in braces is replaced by its value on the
+        arm: Name of this arm in its pair, such as xnor or float. An option in braces is replaced by its value on the
             same command line: {model.binarizer}-{model.binarizer.gradient}.
-        pair: Name of the pair; runs of one pair are compared, seed by seed.
+        pair: Name of the pair. Runs of one pair are compared seed by seed.
         root: Folder of all runs.
         pair_differs: Further keys in which the arms of this pair differ on purpose, such as model.optimizer.
-        resume: Resume the existing unfinished run with the next sample in order. auto also starts a run of which
-            nothing was saved, and does nothing if it has finished: the same command for every state.
+        resume: Resume the unfinished run with the next sample in order. auto also starts a run that has saved nothing,
+            and does nothing if the run has finished, so that one command fits every state.
         fresh: Move the existing run aside (to seed-<n>.until-<time>) and start again.
         checkpoint_minutes: Also save within an epoch when the last checkpoint is older than this.
-        wandb: Log to W&B: auto (online if a login is found, else offline), online, offline or off.
+        wandb: Log to W&B: auto (online with a login, else offline), online, offline or off.
     """
 
     experiment: str = "unnamed"
@@ -59,32 +59,32 @@ class RunPlace:
         for key in ("experiment", "arm", "pair"):
             name = getattr(self, key)
             if not name or name in (".", "..") or "/" in name or "\\" in name or not name.isprintable():
-                raise UserError(f"run.{key} is {name!r}, but a single folder name was expected, such as 'pair-0'.")
+                raise UserError(f"run.{key} is {name!r}. Expected a single folder name, such as 'pair-0'.")
         return Place(self.root, self.experiment, self.pair, self.arm, seed).path
 
 
 def claim(folder: Path, *, resume: bool, fresh: bool, again: bool = False) -> IO[str]:
-    """Claims a run's folder for this process, or says what prevents it.
+    """Claim a run's folder for this process.
 
     Args:
         folder: The run's folder.
         resume: Expect an unfinished run there.
         fresh: Move an existing run aside first.
-        again: Restart a run of which nothing was saved.
+        again: Restart a run that has saved nothing.
 
     Returns:
         The open lock, held until it is closed or the process ends.
 
     Raises:
-        UserError: A finished run, an unfinished run, or a running one is there; or there is nothing to resume.
+        UserError: The folder holds a finished, unfinished or running run, or there is nothing to resume.
     """
     if resume and fresh:
-        raise UserError("run.resume and run.fresh were both given; choose one.")
+        raise UserError("run.resume and run.fresh were both given. Expected one of them.")
     if resume and state_of(folder) != "unfinished":
         raise UserError(
             f"there is nothing to resume: {folder / 'checkpoints' / 'last.ckpt'} does not exist. A run saves its first "
             "checkpoint after one epoch, after run.checkpoint_minutes, or on a signal. Start afresh with "
-            "--run.fresh true; --run.resume auto begins where there is nothing, and goes on where there is."
+            "--run.fresh true, or give --run.resume auto, which resumes if it can and starts otherwise."
         )
     lock = _lock(folder)
     atomic.sweep(folder)
@@ -104,11 +104,11 @@ def claim(folder: Path, *, resume: bool, fresh: bool, again: bool = False) -> IO
         held, remedy = f"a finished run ({top1(folder)})", ""
     else:
         held = "an unfinished run"
-        remedy = "go on with it: --run.resume auto; " if state == "unfinished" else ""
+        remedy = "resume it: --run.resume auto; " if state == "unfinished" else ""
     raise UserError(
-        f"{folder} holds {held}, and a second run is neither mixed into it nor written over it. You can "
-        f"{remedy}start afresh, moving it aside: --run.fresh true; or train another one: another seed "
-        "(--seed_everything N, make SEED=N) or --run.pair NAME."
+        f"{folder} already holds {held}, which is not overwritten. You can "
+        f"{remedy}move it aside and start afresh: --run.fresh true; or train another one: another seed "
+        "(--seed_everything N, make SEED=N) or another pair (--run.pair NAME)."
     )
 
 
@@ -116,7 +116,7 @@ def top1(folder: Path) -> str:
     """`top-1 43.11 %` of a finished run.
 
     Args:
-        folder: The run's.
+        folder: The run's folder.
     """
     return f"top-1 {100 * json.loads((folder / 'summary.json').read_text())['top1']:.2f} %"
 
@@ -124,13 +124,13 @@ def top1(folder: Path) -> str:
 def checkpoint_of(named: str, run: Path, *, role: str) -> Path:
     """The checkpoint that a recipe names: the path of a file, or an arm of the same pair.
 
-    An arm's name means the last checkpoint of that arm with the run's seed. It is not the best one, because that was
-    selected by its accuracy on the images on which this run will be measured.
+    An arm's name means that arm's last checkpoint with the run's seed. The best one would not be fair: it was selected
+    by its accuracy on the images that also measure this run.
 
     Args:
         named: Name of an arm, such as float; or a path, which has a folder or a suffix.
         run: Folder of the run that uses it, `.../PAIR/ARM/seed-N`.
-        role: Its role in the run, for the message: "the teacher".
+        role: Role of the checkpoint, for the message: "the teacher".
 
     Raises:
         UserError: The arm's run has not finished.
@@ -141,34 +141,34 @@ def checkpoint_of(named: str, run: Path, *, role: str) -> Path:
     if not (folder / "summary.json").is_file():
         state = "is not finished" if (folder / "config.yaml").is_file() else "does not exist"
         raise UserError(
-            f"{role} is the arm {named} of the same pair and seed, and its run {folder} {state}. Train it first "
-            f"(xnorlit train {named}, with the same recipe, images and seed), or name a checkpoint instead."
+            f"{role} is the arm {named} of the same pair and seed, but its run {folder} {state}. Train it first "
+            f"(xnorlit train {named}, with the same recipe, images and seed), or give a checkpoint instead."
         )
     return folder / "checkpoints" / "last.ckpt"
 
 
 def refuse_vanished(folder: Path) -> None:
-    """Ends a run whose folder is no longer there, before something is written that would make a torn one of it.
+    """End a run whose folder has vanished. Writing on would create a folder with only part of a run.
 
     Args:
-        folder: The run's, in which its configuration was written.
+        folder: The run's folder; its configuration has been written.
 
     Raises:
-        UserError: It was moved or removed.
+        UserError: The folder was moved or removed.
     """
     if not (folder / "config.yaml").is_file():
         raise UserError(
-            f"{folder} was moved or removed while it was being trained, and nothing more is written there. Put it "
-            "back, and the same command with --run.resume auto goes on from its last checkpoint; without it, it begins "
-            "again."
+            f"{folder} was moved or removed while its run was training, so nothing more is written there. Put it back "
+            "and run the same command with --run.resume auto to continue from its last checkpoint. Without the folder, "
+            "the same command starts again."
         )
 
 
 def discard_if_empty(folder: Path) -> None:
-    """Removes the folder of a run that failed before it started, and the parent folders that become empty.
+    """Remove the folder of a run that failed before it started, and parent folders that become empty.
 
     Args:
-        folder: The run's folder, claimed by this process; a run that has started there has its config.yaml.
+        folder: The run's folder, claimed by this process. A run that has started has its config.yaml there.
     """
     if (folder / "config.yaml").exists():
         return
@@ -176,12 +176,12 @@ def discard_if_empty(folder: Path) -> None:
     for above in list(folder.parents)[:4]:
         try:
             above.rmdir()
-        except OSError:  # It contains other runs.
+        except OSError:  # The parent contains other runs.
             return
 
 
 def _free(path: Path) -> Path:
-    """The path, or the first free one like it: a clock may have been set back, or a second not be over."""
+    """The path, or the first free `PATH-N`: the time in a name may occur twice."""
     names = (path if number == 1 else path.with_name(f"{path.name}-{number}") for number in itertools.count(1))
     return next(name for name in names if not name.exists())
 
@@ -191,25 +191,25 @@ def _lock(folder: Path) -> IO[str]:
         return take(folder)
     except BlockingIOError as owner:
         raise UserError(
-            f"{folder} is being written by another process ({owner}). Wait for it, or train another "
-            "seed (--seed_everything N, make SEED=N) or pair (--run.pair NAME)."
+            f"another run is writing to {folder} ({owner}). Wait for it, or train another seed "
+            "(--seed_everything N, make SEED=N) or pair (--run.pair NAME)."
         ) from None
 
 
 def refuse_other_config(ours: dict[str, Any], theirs: dict[str, Any], folder: Path) -> None:
-    """Refuses to resume a run with another configuration than it was started with.
+    """Refuse to resume a run with a different configuration.
 
     Args:
         ours: The configuration of this command, flattened to dotted keys.
-        theirs: That of the unfinished run.
+        theirs: The configuration of the unfinished run, also flattened.
         folder: The run's folder, for the message.
 
     Raises:
-        UserError: They differ; the message names the keys.
+        UserError: The configurations differ; the message names the keys.
     """
     if differ := differing(ours, theirs):
         lines = "\n".join(f"  {line}" for line in differ[:8])
         raise UserError(
-            f"{folder} was begun with another configuration ({len(differ)} keys differ):\n{lines}\n"
-            f"Resume it as it was (-c {folder / 'config.yaml'} --run.resume auto), or start afresh (--run.fresh true)."
+            f"{folder} was started with another configuration ({len(differ)} keys differ):\n{lines}\n"
+            f"Resume with its own (-c {folder / 'config.yaml'} --run.resume auto), or start afresh (--run.fresh true)."
         )

@@ -1,4 +1,4 @@
-"""The inputs of the signs of a trained network: the distribution of each layer's input by channel."""
+"""Preactivations of a trained network: the distribution of each few-bit layer's input, by channel."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from xnorlit.models import BuiltNetwork
 
 @dataclass(frozen=True)
 class Preactivations:
-    """The inputs of one layer before they are quantised, over some images.
+    """Histograms of one layer's inputs before quantisation, over some images.
 
     Attributes:
         edges: Edges of B equal bins, fp32 `(B + 1,)`; a bin includes its lower edge. Values beyond the outer edges
             count in the outer bins.
         counts: Values in each bin by input channel, int64 `(C, B)`; of a flattened map, by input feature.
-        positive: Share of the values that are 0 or more, whose sign is +1, by channel, fp64 `(C,)`.
+        positive: Share of the values that are 0 or more (sign +1), by channel, fp64 `(C,)`.
         beyond: Share of the values with `|x| > 1`, where a clipped straight-through estimator passes no gradient, by
             channel, fp64 `(C,)`.
     """
@@ -31,7 +31,7 @@ class Preactivations:
 
     @property
     def dead(self) -> Tensor:
-        """Whether a channel's sign was the same for every image and position, bool `(C,)`."""
+        """Channels whose sign was the same at every position of every image, bool `(C,)`."""
         return (self.positive == 0) | (self.positive == 1)
 
     @property
@@ -49,14 +49,14 @@ class Preactivations:
 def preactivations(
     network: BuiltNetwork, batches: Iterable[Tensor], *, limit: float = 3.0, bins: int = 60
 ) -> dict[str, Preactivations]:
-    """The inputs of every layer whose inputs have few bits, by the layer's name, from the pixels to the logits.
+    """The histograms of every layer with few-bit inputs, by the layer's name, from the pixels to the logits.
 
-    The network is left in evaluation mode, in which its batch norms use their running statistics.
+    This puts the network into evaluation mode, in which batch norms use their running statistics.
 
     Args:
-        network: With trained weights.
-        batches: Its inputs, uint8 images `(N, 3, S, S)`.
-        limit: The outer edges are at -limit and +limit.
+        network: A network with trained weights.
+        batches: Batches of uint8 images `(N, 3, S, S)`.
+        limit: The outer edges are -limit and +limit.
         bins: Number of bins; even, so that 0 is an edge and every bin has one sign.
 
     Raises:
@@ -66,7 +66,7 @@ def preactivations(
         raise UserError(f"bins is {bins} and limit {limit}. Expected an even number of bins and a limit above 0.")
     layers = [(name, layer) for name, layer in network.layers() if layer.binarizer.input_bits < 32]
     if not layers:
-        raise UserError("no layer of this network has inputs of few bits. Give a run of an arm such as xnor.")
+        raise UserError("no layer of this network has few-bit inputs. Give a run of a binary arm, such as xnor.")
     half = bins // 2
     edges = torch.arange(-half, half + 1) / half * limit
     sums = {name: _Sums(edges) for name, _ in layers}
@@ -79,14 +79,14 @@ def preactivations(
         for handle in handles:
             handle.remove()
     if any(each.values == 0 for each in sums.values()):
-        raise UserError("no image was given. Expected batches of validation images.")
+        raise UserError("no images were given. Expected batches of validation images.")
     return {name: each.result() for name, each in sums.items()}
 
 
 class _Sums:
     def __init__(self, edges: Tensor) -> None:
         self.edges = edges
-        self.values = 0  # of each channel
+        self.values = 0  # per channel
         self.counts = self.positive = self.beyond = torch.zeros(())
 
     def add(self, _: nn.Module, arguments: tuple[Tensor, ...]) -> Any:

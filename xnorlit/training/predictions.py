@@ -21,7 +21,7 @@ class Predictions:
         self._parts: list[tuple[Tensor, ...]] = []
 
     def add(self, indices: Tensor, labels: Tensor, logits: Tensor) -> None:
-        """Keeps the five likeliest classes of a batch.
+        """Keep the five likeliest classes of each image of a batch.
 
         Args:
             indices: Position of each image in its split, `(N,)`.
@@ -49,20 +49,20 @@ class Predictions:
 
 
 def write(tensors: dict[str, Tensor], file: Path, **metadata: str | int | list[str] | tuple[str, ...]) -> None:
-    """Writes gathered predictions as safetensors, completely or not at all.
+    """Write gathered predictions as safetensors, completely or not at all.
 
     Args:
         tensors: The result of `Predictions.gathered`.
-        file: The file.
+        file: Output file.
         metadata: What the arrays mean: classes, listing hash, split, source, epoch.
     """
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
     with atomic.path(file) as scratch:
-        scratch.write_bytes(save(tensors, texts))  # So that a full disk is an OSError, not an error of safetensors.
+        scratch.write_bytes(save(tensors, texts))  # Unlike `save_file`, this raises an OSError on a full disk.
 
 
 class PredictionsFile(pl.Callback):
-    """Writes the result of `xnorlit predict`: the five likeliest classes of each validation image.
+    """Write the result of `xnorlit predict`: the five likeliest classes of each validation image.
 
     Args:
         file: Output file; replaced if it exists.
@@ -92,4 +92,4 @@ class PredictionsFile(pl.Callback):
             source=data.source,
             epoch=trainer.current_epoch,
         )
-        say("done", f"{len(gathered['index']):,} images: their five likeliest classes are in {self.file}")
+        say("done", f"the five likeliest classes of {len(gathered['index']):,} images: {self.file}")

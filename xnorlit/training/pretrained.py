@@ -1,4 +1,4 @@
-"""Starts a training from a trained network: maps names, copies weights, fits scales, re-estimates norms."""
+"""Initial weights from a trained network: map names, copy weights, fit scales, re-estimate batch norms."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -17,7 +17,7 @@ from xnorlit.models.decouple import decouple
 from xnorlit.training.checkpoints import load_weights
 from xnorlit.training.recalibration import estimate
 
-# torchvision.models.alexnet's names of the layers that have weights.
+# Names of the layers with weights in torchvision.models.alexnet.
 TORCHVISION = {
     "features.0": "conv1.conv",
     "features.3": "conv2.conv",
@@ -33,18 +33,19 @@ SHOWN = 16  # tensors listed in a message
 
 
 def inherit(net: BuiltNetwork, file: Path, classes: Sequence[str] = ()) -> None:
-    """Copies the weights of a trained network into a new one and fits each binarizer's learned scales to them.
+    """Copy the weights of a trained network into a new one, and fit each binarizer's learned scales to them.
 
-    Pixels stay normalised as in this run's data. If the file has no batch norms, the new ones stay as initialised. If
-    the network is BinaryDuo's decoupled one and the file that of the coupled one, its inputs are decoupled.
+    Pixels are normalised with the mean and deviation of this run's data. If the file has no batch norms, the new ones
+    stay as initialised. If the network is BinaryDuo's decoupled one and the file holds the coupled one, the weights are
+    decoupled.
 
     Args:
         net: The network, changed in place.
-        file: Checkpoint of a run, or torchvision's file of its AlexNet.
-        classes: The classes of the images, on which a run's checkpoint must have been trained; default: any.
+        file: Checkpoint of a run, or the weights of torchvision's AlexNet.
+        classes: The classes on which a run's checkpoint must have been trained; default: any.
 
     Raises:
-        UserError: The file cannot be read, was trained on other classes, or its tensors are not this network's; the
+        UserError: The file cannot be read, was trained on other classes, or has other tensors than this network; the
             message lists them.
     """
     theirs = {_our_name(key): value for key, value in load_weights(file, classes).items()}
@@ -62,10 +63,10 @@ def inherit(net: BuiltNetwork, file: Path, classes: Sequence[str] = ()) -> None:
 
 
 def accuracy(trainer: pl.Trainer, module: Any, file: Path) -> dict[str, float]:
-    """Top-1 and top-5 of a network with inherited weights and re-estimated batch norms; also prints them.
+    """Top-1 and top-5 of a network with inherited weights and re-estimated batch norms, also printed and logged.
 
     Args:
-        trainer: Its data module is set up.
+        trainer: Trainer with the data module set up.
         module: The `Classifier`, on its device.
         file: The file of the weights, for the printed line.
     """
@@ -87,8 +88,8 @@ def accuracy(trainer: pl.Trainer, module: Any, file: Path) -> dict[str, float]:
         logger.log_metrics({f"init/{key}": value for key, value in found.items()}, step=0)
     say(
         "init",
-        f"{file}: top-1 {100 * found['top1']:.2f} %, top-5 {100 * found['top5']:.2f} % before any training "
-        "(norms estimated anew)",
+        f"{file}: top-1 {100 * found['top1']:.2f} %, top-5 {100 * found['top5']:.2f} % before training "
+        "(batch norms re-estimated)",
     )
     return found
 
@@ -103,7 +104,7 @@ def _without_pixels(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _matched(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], network: str, file: Path) -> list[str]:
-    """The names to copy, without those that a method may add or a file of plain weights may lack."""
+    """The names to copy. Parameters of a binarizer may be missing, as may batch norms in a file without any."""
     has_norms = any(".norm." in key for key in theirs)
     wrong, taken = [], []
     for key in [*ours, *(key for key in theirs if key not in ours)]:
@@ -117,7 +118,8 @@ def _matched(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], network: 
             lines.append(f"  and {len(wrong) - SHOWN} more")
         raise UserError(
             f"model.init_from: {file} does not fit {network} ({len(wrong)} tensors differ):\n" + "\n".join(lines) + "\n"
-            "Give the network it was trained as (model.network) and data of as many classes, or another file."
+            "Set model.network to the network that the file holds and use data with as many classes, or give another "
+            "file."
         )
     return taken
 

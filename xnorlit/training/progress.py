@@ -1,4 +1,4 @@
-"""Progress of a run: a bar on a terminal, a line per epoch if the output is piped."""
+"""Progress of a run: a bar on a terminal, one line per epoch in a pipe or file."""
 
 import sys
 import time
@@ -12,7 +12,7 @@ from xnorlit.edge.console import say
 
 
 class EpochBar(RichProgressBar):
-    """Lightning's rich bar, kept after each epoch, without the logger's version."""
+    """Lightning's rich bar, without the logger's version; the bar of each epoch stays on the screen."""
 
     def __init__(self) -> None:
         super().__init__(leave=True)
@@ -24,9 +24,9 @@ class EpochBar(RichProgressBar):
 
 
 class EpochLines(pl.Callback):
-    """`[epoch]  3/20  loss 1.234  val top-1 56.78 %  top-5 90.12 %  11.2 s`, one plain line per epoch.
+    """`[epoch]  3/20  loss 1.234  val top-1 56.78 %  top-5 90.12 %  11.2 s`: one plain line per epoch.
 
-    Lines of validated epochs include accuracies.
+    The line has accuracies if the epoch was validated.
     """
 
     _validated = False
@@ -56,9 +56,9 @@ class EpochLines(pl.Callback):
 
 
 def progress(bar: bool) -> pl.Callback:
-    """The bar for a terminal, the lines for anything else.
+    """The bar on a terminal, the lines elsewhere.
 
     Args:
-        bar: Whether to show a bar on a terminal.
+        bar: Whether to show a bar on a terminal; if False, lines.
     """
     return EpochBar() if bar and sys.stdout.isatty() else EpochLines()

@@ -13,10 +13,10 @@ from xnorlit.models import recalibrate
 
 
 class Recalibration(pl.Callback):
-    """Before each validation, replaces running statistics by plain averages over the same training images.
+    """Before each validation, replace running statistics with plain averages over a fixed set of training images.
 
-    The validated and saved network then does not depend on how a moving average followed weights with flipping signs.
-    Training itself is unaffected: it uses the statistics of its own batches.
+    A moving average lags behind weights whose signs flip. This makes the validated and saved network independent of
+    that lag. Training itself is unaffected, because it uses the statistics of its own batches.
 
     Args:
         images: Number of training images, augmented as in training and held as uint8.
@@ -30,7 +30,7 @@ class Recalibration(pl.Callback):
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Read once, at the start: not every backend can iterate a loader that is already in use.
+        # Read the images once, at the start: not every backend can iterate a loader that is already in use.
         self._batches = list(trainer.datamodule.training_sample(self.images))
 
     @override
@@ -38,17 +38,17 @@ class Recalibration(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if batch_idx or not self._batches:
-            return  # Not at the epoch's start, where averaged weights may be swapped in before or after.
+            return  # Not at the start of the epoch: averaged weights may be swapped in before or after that hook.
         estimate(trainer, pl_module, self._batches)
 
 
 def estimate(trainer: pl.Trainer, module: pl.LightningModule, batches: Sequence[Tensor]) -> None:
-    """`recalibrate` for a module on its device; processes with a share of the images each agree on the mean.
+    """Apply `recalibrate` to a module on its device, and average the statistics over all processes.
 
     Args:
-        trainer: Of the module.
-        module: Has its network as `net`.
-        batches: Images, on any device.
+        trainer: The module's trainer.
+        module: A module with its network as `net`.
+        batches: Images, on any device; each process has its own share.
     """
     recalibrate(module.net, (images.to(module.device) for images in batches))
     for norm in module.net.modules():

@@ -22,16 +22,16 @@ MIB = 8 * 2**20
 
 
 class RunRecord(pl.Callback):
-    """Write the files that `xnorlit.runs` reads, and print what was trained and its accuracy.
+    """Write the files that `xnorlit.runs` reads; print the network and its accuracy.
 
     The results of a validation are saved before the next checkpoint. A run that is killed after its last checkpoint can
-    therefore be resumed to finish without more training or validation.
+    therefore finish without further training or validation.
 
     Args:
         folder: The run's folder, claimed by this process.
         config: The resolved configuration as YAML, for config.yaml.
-        wandb: `{id, offline}` of the W&B run, or None; a resumed run keeps the id.
-        resumed: Whether an unfinished run is continued; its configuration and environment stay as they are.
+        wandb: `{id, offline}` of the W&B run, or None; a resumed run keeps its id.
+        resumed: Whether an unfinished run continues; its recorded configuration and environment then stay unchanged.
     """
 
     def __init__(self, folder: Path, config: str, wandb: dict[str, Any] | None, resumed: bool) -> None:
@@ -43,16 +43,16 @@ class RunRecord(pl.Callback):
         self.step_seconds: deque[float] = deque(maxlen=1000)
         self.best = {"top1": -1.0, "epoch": 0}
         self.measured: dict[str, float] = {}
-        """Top-1 and top-5 of the last validation, and after which epoch it was."""
+        """Top-1, top-5 and epoch of the last validation."""
         self.ended = False
-        """Whether training is over."""
+        """Whether training has ended."""
         self._predictions = Predictions()
         self._clock: float | None = None
 
     # --- before -----------------------------------------------------------------------------------------------------
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # A rehearsal (--trainer.fast_dev_run) writes no run.
+        # --trainer.fast_dev_run writes no run.
         if trainer.is_global_zero and not self.resumed and not trainer.fast_dev_run:
             surroundings = environment(trainer.datamodule.used_backend)
             _write_text(self.folder / "environment.json", json.dumps(surroundings, indent=2))
@@ -120,8 +120,8 @@ class RunRecord(pl.Callback):
             return
         if self.measured.get("epoch") != trainer.current_epoch:
             raise UserError(
-                f"{self.folder} was trained to its end by an earlier version, which stopped before it measured "
-                "it. xnorlit validate measures its last checkpoint; --run.fresh true trains it again."
+                f"an earlier version trained {self.folder} to its last epoch but stopped before measuring it. "
+                "Measure its last checkpoint with xnorlit validate, or train it again with --run.fresh true."
             )
         data = trainer.datamodule
         size = pl_module.summary()
@@ -145,7 +145,7 @@ class RunRecord(pl.Callback):
             "wandb": self.wandb,
         }
         if trainer.fast_dev_run:
-            say("done", "a rehearsal: nothing was kept")
+            say("done", "fast_dev_run: nothing was saved")
             return
         refuse_vanished(self.folder)
         _write_text(self.folder / "summary.json", json.dumps(found, indent=2))
@@ -164,7 +164,7 @@ class RunRecord(pl.Callback):
         if wandb:
             say(
                 "",
-                "W&B: offline (xnorlit sync uploads it; a login: wandb login)"
+                "W&B: offline; upload with xnorlit sync (log in first: wandb login)"
                 if wandb["offline"]
                 else f"W&B: run {wandb['id']}",
             )
@@ -211,18 +211,18 @@ def describe(size: Summary, arm: str) -> str:
 
 
 def weigh(size: Summary) -> str:
-    """`238 MiB latent fp32 -> 22.8 MiB packed, of which float fc8 15.6`, with the largest float layer."""
+    """`238 MiB latent fp32 -> 22.8 MiB packed (float fc8: 15.6 MiB)`, with the largest float layer."""
     before = f"{size.float_bits / MIB:.3g} MiB"
     if size.packed_bits == size.float_bits:
         return f"{before} fp32"
     real = [layer for layer in size.layers if layer.weight_bits == 32]
     heaviest = max(real, key=lambda layer: layer.weights, default=None)
-    share = f", of which float {heaviest.name} {32 * heaviest.weights / MIB:.3g}" if heaviest else ""
+    share = f" (float {heaviest.name}: {32 * heaviest.weights / MIB:.3g} MiB)" if heaviest else ""
     return f"{before} latent fp32 -> {size.packed_bits / MIB:.3g} MiB packed{share}"
 
 
 def _cannot_pack(net: BuiltNetwork) -> str:
-    """Why the network has no packed form, for its first such layer; empty if it has one."""
+    """Why the network has no packed form: the reason of the first layer without one; empty if it has one."""
     for name, layer in net.layers():
         if layer.binarizer.cannot_pack:
             return f"{name}: {layer.binarizer.cannot_pack}"

@@ -13,14 +13,14 @@ from xnorlit.models import BuiltNetwork
 
 
 def classifier(config: dict[str, Any], file: Path) -> Any:
-    """The `Classifier` of a run, its network not yet built.
+    """The `Classifier` of a run; its network is not yet built.
 
     Args:
         config: The run's resolved configuration, nested.
-        file: Its file, for the message.
+        file: The configuration's file, for the message.
 
     Raises:
-        UserError: It has settings that this version does not understand.
+        UserError: The configuration has settings that this version does not know.
     """
     from xnorlit.training.module import Classifier  # Not at the top: some of its losses import this module.
 
@@ -31,25 +31,25 @@ def images(config: dict[str, Any], file: Path) -> ImageData:
     """The data module of a run, not yet set up.
 
     Args:
-        config: As in `classifier`.
-        file: As in `classifier`.
+        config: See `classifier`.
+        file: See `classifier`.
 
     Raises:
-        UserError: As in `classifier`.
+        UserError: See `classifier`.
     """
     return _made(ImageData, "data", config, file)
 
 
 def untrained(config: dict[str, Any], file: Path, *, classes: int) -> tuple[BuiltNetwork, int]:
-    """The network of a run with fresh weights, in evaluation mode, and its image size.
+    """The network of a run with new random weights, in evaluation mode, and its image size.
 
     Args:
-        config: As in `classifier`.
-        file: As in `classifier`.
+        config: See `classifier`.
+        file: See `classifier`.
         classes: Number of classes.
 
     Raises:
-        UserError: As in `classifier`.
+        UserError: See `classifier`.
     """
     module = classifier(config, file)
     size = int((config.get("data") or {}).get("image_size") or module.spec.image_size)
@@ -67,6 +67,6 @@ def _made(kind: type, key: str, config: dict[str, Any], file: Path) -> Any:
         return getattr(parser.instantiate(parser.parse_object(settings)), key)
     except ArgumentError as error:
         raise UserError(
-            f"{file} has settings that this version does not understand: {error} Use the version that trained the run, "
-            "or train it again."
+            f"{file} has settings that this version does not know: {error} Use the version that trained the run, or "
+            "train the run again."
         ) from error

@@ -1,4 +1,4 @@
-"""Refuse settings that parse but cannot work, before any data are read or written."""
+"""Refuse settings that parse but cannot work, before any data is read or written."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ _LARGEST_SEED = 2**32 - 1  # numpy's
 
 
 def refuse(command: str, config: Any) -> None:
-    """Refuse a parsed configuration that would fail later or give no result.
+    """Refuse a parsed configuration that would fail later or produce no result.
 
     Args:
         command: fit, validate, test or predict.
@@ -24,21 +24,19 @@ def refuse(command: str, config: Any) -> None:
     seed = config.seed_everything
     if isinstance(seed, bool) or not 0 <= seed <= _LARGEST_SEED:
         raise UserError(
-            f"the seed is {str(seed).lower()}. Expected a whole number from 0 to {_LARGEST_SEED}, which names the run "
-            "(--seed_everything N, make SEED=N)."
+            f"the seed is {str(seed).lower()}. Expected a whole number from 0 to {_LARGEST_SEED} "
+            "(--seed_everything N, make SEED=N); it is part of the run's name."
         )
     if config.ckpt_path is not None and not Path(config.ckpt_path).is_file():
-        raise UserError(
-            f"there is no checkpoint {config.ckpt_path}. Runs keep theirs as RUN/checkpoints/best.ckpt and last.ckpt."
-        )
+        raise UserError(f"there is no checkpoint {config.ckpt_path}. Expected RUN/checkpoints/best.ckpt or last.ckpt.")
     if command != "fit":
         packed = config.get("packed")
         if packed is not None and config.ckpt_path is not None:
-            raise UserError("both --packed and --ckpt_path are given. Measure one, then the other.")
+            raise UserError("--packed and --ckpt_path were both given. Expected one of them.")
         if packed is None and config.ckpt_path is None:
             raise UserError(
-                f"{command} needs a checkpoint: --ckpt_path RUN/checkpoints/best.ckpt, with the configuration it was "
-                "trained with: -c RUN/config.yaml."
+                f"{command} needs a checkpoint and its configuration: -c RUN/config.yaml --ckpt_path "
+                "RUN/checkpoints/best.ckpt."
             )
         return
     if config.model.init_from is not None and config.run.resume is False:
@@ -46,4 +44,6 @@ def refuse(command: str, config: Any) -> None:
         load_weights(checkpoint_of(str(config.model.init_from), run, role="model.init_from"))
     refuse_options(config.trainer.as_dict())
     if config.run.checkpoint_minutes < 0:
-        raise UserError(f"run.checkpoint_minutes is {config.run.checkpoint_minutes}. Expected 0 (each step) or more.")
+        raise UserError(
+            f"run.checkpoint_minutes is {config.run.checkpoint_minutes}. Expected 0 (save at each step) or more."
+        )

@@ -10,10 +10,10 @@ from xnorlit.errors import UserError
 
 
 def steps_per_epoch(trainer: pl.Trainer) -> float:
-    """Optimizer steps of an epoch; infinite until the loaders are set up.
+    """`ceil(batches / accumulate_grad_batches)`, the optimizer steps of an epoch; infinite until loaders are set up.
 
     Args:
-        trainer: It may accumulate gradients over batches; the last batch of an epoch always takes a step.
+        trainer: The trainer. The last batch of an epoch always ends with a step.
     """
     batches = trainer.num_training_batches
     return batches if math.isinf(batches) else math.ceil(batches / trainer.accumulate_grad_batches)
@@ -27,7 +27,7 @@ class Schedule(ABC):
         """The factor on the optimizer's own rate.
 
         Args:
-            epoch: Finished epochs, with fractions: 0 at the first step.
+            epoch: Finished epochs, as a fraction: 0 at the first step.
             epochs: Epochs of the run.
         """
 
@@ -41,10 +41,10 @@ class Constant(Schedule):
 
 
 class Steps(Schedule):
-    """`factors[e]` from epoch `e` on, 1 before the first: a table as in the Torch 7 recipes.
+    """`factors[e]` from epoch `e` on, 1 before the first: a table, as in the Torch 7 recipes.
 
     Args:
-        factors: Factor on the base rate by its first epoch, counted from 0.
+        factors: `{first epoch, counted from 0: factor on the base rate}`.
     """
 
     def __init__(self, factors: dict[int, float]) -> None:
@@ -57,16 +57,16 @@ class Steps(Schedule):
 
 
 class Staircase(Schedule):
-    """Multiplies by `factor` every `every` epochs: `factor ** floor(epoch / every)`.
+    """`factor ** floor(epoch / every)`: the rate is multiplied by `factor` every `every` epochs.
 
     Args:
-        every: Epochs between two steps.
-        factor: On the rate, at each step.
+        every: Epochs between two changes.
+        factor: Factor on the rate at each change.
     """
 
     def __init__(self, every: int, factor: float) -> None:
         if every < 1:
-            raise UserError(f"Staircase.every is {every}. Expected the epochs between two steps, 1 or more.")
+            raise UserError(f"Staircase.every is {every}. Expected a number of epochs, 1 or more.")
         self.every = every
         self.factor = factor
 
@@ -76,7 +76,7 @@ class Staircase(Schedule):
 
 
 class Linear(Schedule):
-    """Linear from 1 to `end` at the end of the run, after a linear warm-up from 0 if there is one.
+    """`1 - (1 - end) * (epoch - warmup) / (epochs - warmup)`, after a linear warm-up from 0 to 1.
 
     Args:
         end: Factor at the end of the run.
@@ -96,7 +96,7 @@ class Linear(Schedule):
 
 
 class WarmupCosine(Schedule):
-    """Linear from 0 to 1 over `warmup` epochs, then half a cosine to 0 at the end of the run.
+    """`(1 + cos(pi * (epoch - warmup) / (epochs - warmup))) / 2`, after a linear warm-up from 0 to 1.
 
     Args:
         warmup: Epochs of warm-up; may be a fraction.

@@ -1,4 +1,4 @@
-"""Training in two stages: one operand stays real for the first share of the steps, then both are few-bit."""
+"""Training in two stages: in the first, weights or inputs stay real; in the second, both are few-bit."""
 
 import pytorch_lightning as pl
 from typing_extensions import override
@@ -10,18 +10,18 @@ from xnorlit.training.schedule import steps_per_epoch
 
 
 class TwoStages(pl.Callback):
-    """Weights (or inputs) are real up to step `share * steps`, and few-bit from there; one schedule over both stages.
+    """Weights (or inputs) are real before step `share * steps` and few-bit afterwards. One schedule spans both stages.
 
     In the first stage the network learns features that survive binary inputs, without the noise of flipping weights.
-    Validation uses the codes of both operands from the start, so it is low until the second stage: it measures the
-    network that can be packed.
+    Validation always uses the codes of weights and inputs, because it measures the network that can be packed. Its
+    accuracy is therefore low until the second stage.
 
-    The stage depends on the step alone, also in a resumed run.
+    Only the step determines the stage, so a resumed run continues in the right one.
 
     Args:
-        real: Which operand stays real at first: `weights` is the order of Bi-Real Net and ReActNet.
-        share: Share of the optimizer steps, more than 0 and at most 1. With 1 the operand stays real in the whole run:
-            the first of two, the second of which starts from it (`init_from`), as ReActNet's release trains.
+        real: The operand that stays real in the first stage; Bi-Real Net and ReActNet keep the weights real.
+        share: Share of the optimizer steps in the first stage, more than 0 and at most 1. With 1 the operand stays real
+            in the whole run. A second run can then start from it (`init_from`), as in ReActNet's release.
 
     Source: Martinez et al. 2020, arXiv 2003.11535; Liu et al. 2020, arXiv 2003.03488, section 4.
     """
@@ -29,8 +29,7 @@ class TwoStages(pl.Callback):
     def __init__(self, real: Operand = "weights", share: float = 0.4) -> None:
         if not 0 < share <= 1:
             raise UserError(
-                f"TwoStages.share is {share}. Expected the share of the steps in which the {real} stay real: more than "
-                "0 and at most 1."
+                f"TwoStages.share is {share}. Expected the share of steps with real {real}, more than 0 and at most 1."
             )
         self.real: Operand = real
         self.share = share
@@ -50,5 +49,5 @@ class TwoStages(pl.Callback):
         self._held = operand
         for _, layer in pl_module.net.layers():
             layer.keep_real(operand)
-        which = f"the {operand} stay real in training" if operand else "weights and inputs in few bits"
+        which = f"real {operand} in training" if operand else "few-bit weights and inputs"
         say("stage", f"{which}, from step {trainer.global_step:,}")

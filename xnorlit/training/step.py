@@ -16,15 +16,15 @@ AUTOCAST = {"32-true": None, "32": None, "bf16-mixed": torch.bfloat16, "16-mixed
 
 
 def training_step(run: Run, data: ImageData, device: torch.device) -> Callable[[], None]:
-    """A training step of a run, on random images: forward, losses, backward, optimizer, care of the latent weights.
+    """A training step of a run on random images: forward, losses, backward, optimizer, latent-weight hook.
 
-    It includes no reading or augmenting of images and no training aid but the losses; a teacher computes its logits in
-    each step. The second of two training stages is what the step shows.
+    It does not read or augment images. Of the training aids it includes only the losses, with the forward of a teacher
+    if there is one. A run in two stages takes a step of the second.
 
     Args:
-        run: Of any arm; its losses may name other arms of the pair.
-        data: Its images, set up.
-        device: Where it computes.
+        run: A run of any arm; its losses may refer to other arms of the pair.
+        data: The run's data module, set up.
+        device: Device of the computation.
 
     Raises:
         UserError: The run was trained in an unknown precision.
@@ -42,11 +42,11 @@ def module_step(
     """A training step of a `Classifier` on random images.
 
     Args:
-        module: Its network not yet built.
-        data: Its images, set up; or what stands for them, with their size, classes and batch.
-        device: Where it computes.
+        module: A module whose network is not yet built.
+        data: The data module, set up, or any object with its image size, classes and batch size.
+        device: Device of the computation.
         precision: A key of `AUTOCAST`.
-        folder: Of its run, where losses look for other arms.
+        folder: Folder of the run, where losses look for other arms.
     """
     dtype = AUTOCAST[precision]
     module.build_for(data)

@@ -11,7 +11,7 @@ from xnorlit.layers import BatchNorm1d, BatchNorm2d
 class SteadySync(LayerSync):
     """Synchronise steady norms over all processes; other batch norms become torch's SyncBatchNorm.
 
-    Lightning's own plugin would replace steady norms too, and lose their treatment of dead channels.
+    Lightning's own plug-in would replace steady norms too, and lose their treatment of dead channels.
     """
 
     @override
@@ -31,11 +31,11 @@ class SteadySync(LayerSync):
 
 
 def set_copies(network: nn.Module, copies: int) -> None:
-    """Tell synchronised norms how many processes hold the same samples, so that each counts once.
+    """Tell synchronised norms how many processes hold the same samples, so that each sample counts once.
 
     Args:
         network: Any module.
-        copies: Number of processes that hold the samples of the next step.
+        copies: Number of processes that hold the same samples in the next step.
     """
     for module in network.modules():
         if isinstance(module, BatchNorm1d | BatchNorm2d):

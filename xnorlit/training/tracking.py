@@ -24,7 +24,8 @@ FINISH_SECONDS = 60  # for the last rows and files at the end of a run
 class Tracked(WandbLogger):
     """Lightning's logger for a started W&B run, which ends with the training.
 
-    A marker file stays beside the log of an online run until the server has all of it; `xnorlit sync` uploads the rest.
+    A marker file stays beside the log of an online run until the server has the whole log. `xnorlit sync` uploads what
+    is missing.
 
     Args:
         run: Result of `wandb.init`.
@@ -55,11 +56,11 @@ class Tracked(WandbLogger):
             super().log_metrics(metrics, step)
         except Exception as error:  # its service died, or another process ended the run
             self._broken = True
-            say("wandb", f"no longer logged there ({login.reason(str(error))[:-1]}); metrics.csv has every row")
+            say("wandb", f"logging stopped ({login.reason(str(error))[:-1]}); metrics.csv has every row")
 
     @override
     def finalize(self, status: str) -> None:
-        """End the run, and wait a limited time for the upload of the rest.
+        """End the run, and wait a limited time for the rest of the upload.
 
         Args:
             status: Status from Lightning, such as `success`.
@@ -75,7 +76,7 @@ class Tracked(WandbLogger):
         if self.offline or not self._unsent.exists():
             return
         if why:
-            say("wandb", f"not all is on the server: {why} The rest is kept, for xnorlit sync   (make sync)")
+            say("wandb", f"the upload is incomplete: {why} Upload the rest with xnorlit sync   (make sync)")
         else:
             self._unsent.unlink()
 
@@ -102,10 +103,10 @@ def tracked(
 
     Args:
         place: The place of the run.
-        folder: Its folder, which also holds the offline files of W&B.
+        folder: The run's folder, which also holds W&B's offline files.
         seed: The run's seed.
         config: Resolved configuration, flattened.
-        run_id: Id of the W&B run; a resumed run keeps it.
+        run_id: Id of the W&B run; a resumed run keeps its id.
         mode: The requested mode.
     """
     import wandb
@@ -143,18 +144,18 @@ def tracked(
             problem, run = login.reason(str(error) or type(error).__name__), None
         if run is None:
             wandb.teardown()  # Otherwise the online start keeps retrying.
-            say("wandb", f"logged offline: {problem.partition('. ')[0].rstrip('.')}. Upload it later: xnorlit sync")
+            say("wandb", f"logging offline: {problem.partition('. ')[0].rstrip('.')}. Upload later with xnorlit sync")
             run = begun("offline")
     else:
         run = begun("offline")
-    # Lightning counts optimizer steps, W&B counts calls; only the former joins the parts of a resumed run.
+    # Lightning counts optimizer steps, W&B counts calls. Only steps join the parts of a resumed run.
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     return Tracked(run)
 
 
 def _answers(settings: Any) -> bool:
-    """Whether an HTTP server answers at the address. Asked in a thread, because name resolution may take long.
+    """Whether an HTTP server answers at the address. A thread asks, because name resolution may take long.
 
     Args:
         settings: Settings of W&B.
@@ -188,7 +189,7 @@ def tracking_mode(wanted: Literal["auto", "online", "offline", "off"]) -> Litera
         wanted: The setting of the run.
 
     Raises:
-        UserError: W&B's variables in the environment have no meaning.
+        UserError: A W&B variable in the environment has an unknown value.
     """
     if wanted == "auto":
         return login.wandb_mode()

@@ -106,7 +106,7 @@ def test_a_teacher_of_other_classes_is_refused_before_training(pair, tmp_path, c
     teacher = pair / "runs" / "cifar10" / "pair-0" / "float" / "seed-0" / "checkpoints" / "last.ckpt"
     assert fit(tmp_path, *TRAINER, *DATA, "--data.source", str(other), *taught(teacher)) == 2
     told = capsys.readouterr().err
-    assert "was trained on 3 classes, and the images have 3 (only there: cat; only here: dog)" in told
+    assert "was trained on 3 classes, but the images have 3 (only there: cat; only here: dog)" in told
     assert not (tmp_path / "runs").exists()
 
 
@@ -114,7 +114,7 @@ def test_a_teacher_of_another_image_size_is_refused_before_training(pair, photos
     teacher = pair / "runs" / "cifar10" / "pair-0" / "float" / "seed-0" / "checkpoints" / "last.ckpt"
     words = ("--data.source", str(photos), "--data.image_size", "48")
     assert fit(tmp_path, *TRAINER, *DATA, *words, *taught(teacher)) == 2
-    assert "was trained on images of 32 pixels, and this run has 48" in capsys.readouterr().err
+    assert "was trained on images of 32 pixels, but this run uses 48" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 

@@ -1,6 +1,6 @@
-"""Terms of the training loss, one per file; a recipe lists them in `model.losses`, and training minimises their sum.
+"""Terms of the training loss, one per file. A recipe lists terms in `model.losses`; training minimises their sum.
 
-This package imports all of its modules. A new term is one new file, and a recipe names it by its short name.
+This package imports all of its modules, so a recipe can name a term by its class alone.
 """
 
 import importlib

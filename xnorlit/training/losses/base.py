@@ -12,21 +12,21 @@ from xnorlit.models import BuiltNetwork
 
 
 class Loss(ABC):
-    """One term of the training loss, which is the sum of the terms that a recipe lists.
+    """One term of the training loss. The loss is the sum of the terms that a recipe lists.
 
-    A new term holds only its settings. A run calls `prepare` once, before the first step. A term is not a module: its
-    state is neither trained nor saved, so a resumed run has to restore it from the settings, the network and the epoch.
+    The constructor only stores settings. A run calls `prepare` once, before the first step. A term is not a module: its
+    state is neither trained nor saved. A resumed run restores it from the settings, the network and the epoch.
     """
 
     learnt_from: str = ""
-    """A hash of the weights that it has loaded, by which a resumed run knows them again."""
+    """Hash of the weights that the term has loaded. A resumed run compares it with the recorded one."""
 
     def prepare(self, net: BuiltNetwork, data: ImageData, run: Path) -> None:  # noqa: B027 - most terms need nothing
-        """Prepare the term for a network, such as hooks on modules or a teacher. By default: nothing.
+        """Prepare the term for a network: register hooks or load a teacher. Does nothing by default.
 
         Args:
             net: The network to train; built, perhaps not yet on its device.
-            data: Its images, set up.
+            data: The data module, set up.
             run: The run's folder, `.../PAIR/ARM/seed-N`.
 
         Raises:
@@ -34,7 +34,7 @@ class Loss(ABC):
         """
 
     def on_epoch(self, epoch: int, epochs: int) -> None:  # noqa: B027
-        """Update a schedule of the term at the start of epoch `epoch` of `epochs`. By default: nothing."""
+        """Update the term's schedule at the start of epoch `epoch` of `epochs`. Does nothing by default."""
 
     @abstractmethod
     def __call__(self, net: BuiltNetwork, batch: Batch, logits: Tensor) -> Tensor:
@@ -48,18 +48,18 @@ class Loss(ABC):
 
 
 def refuse_other_teachers(then: Sequence[str], losses: Sequence[Loss]) -> None:
-    """Refuses to resume with another teacher than a run was started with, as where its arm was trained again.
+    """Refuse to resume a run if the weights of a teacher have changed since it started.
 
     Args:
         then: `learnt_from` of each loss when the checkpoint was saved; empty in earlier versions.
-        losses: Those of this run, prepared.
+        losses: The losses of this run, prepared.
 
     Raises:
-        UserError: A teacher's weights are others.
+        UserError: The weights of a teacher have changed.
     """
     for before, loss in zip(then, losses, strict=False):
         if before != loss.learnt_from:
             raise UserError(
-                f"the teacher of {type(loss).__name__} is not the network that the run has learnt from so far: its "
-                "checkpoint was written again. Restore it, or start afresh: --run.fresh true."
+                f"the teacher of {type(loss).__name__} has changed since the run started: its checkpoint was "
+                "overwritten. Restore the checkpoint, or start afresh: --run.fresh true."
             )

@@ -18,10 +18,10 @@ from xnorlit.training.teacher import trained_network
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """`T^2 * mean_n KL(softmax(teacher_n / T) || softmax(student_n / T))`: 0 where they agree up to a constant.
+    """`T^2 * mean_n KL(softmax(teacher_n / T) || softmax(student_n / T))`: 0 if both agree up to a constant.
 
     The gradient with respect to the student is `T (softmax(student / T) - softmax(teacher / T)) / N` for each image.
-    The factor `T^2` makes its magnitude independent of the temperature.
+    The factor `T^2` keeps its magnitude independent of the temperature.
 
     Args:
         student: Logits `(N, classes)`.
@@ -33,10 +33,10 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
 
 
 class _Taught(Loss):
-    """A term with a teacher, which evaluates the student's augmented batch.
+    """A term with a teacher network, which computes logits for the student's augmented batch.
 
-    The teacher computes in the precision of the student's training. On a CPU, bf16 takes half the time of fp32, and
-    both sides round their logits alike.
+    The teacher computes in the precision of the student's training, so both round their logits alike. On a CPU, bf16
+    takes half the time of fp32.
     """
 
     def __init__(self, teacher: str) -> None:
@@ -52,11 +52,11 @@ class _Taught(Loss):
 
     def taught(self, images: Tensor) -> Tensor:
         """Logits of the teacher, without gradients."""
-        assert self._network is not None, "prepare comes first"
+        assert self._network is not None, "call prepare first"
         device = images.device.type
         network = self._network.to(images.device)
         if torch.is_autocast_enabled(device):
-            for _, layer in network.layers():  # Norms stay in fp32, which running means need.
+            for _, layer in network.layers():  # Norms stay in fp32, because running means need it.
                 layer.to(torch.get_autocast_dtype(device))
         with torch.no_grad(), torch.autocast(device, enabled=False):
             return network(images).float()
@@ -86,7 +86,7 @@ class Distillation(_Taught):
         if not 0 < temperature < float("inf"):
             raise UserError(f"Distillation.temperature is {temperature}. Expected a number above 0, such as 2.")
         if not 0 <= weight <= 1:
-            raise UserError(f"Distillation.weight is {weight}. Expected a share from 0 (labels) to 1 (the teacher).")
+            raise UserError(f"Distillation.weight is {weight}. Expected 0 (labels alone) to 1 (the teacher alone).")
         super().__init__(teacher)
         self.temperature = temperature
         self.weight = weight
@@ -103,7 +103,7 @@ class TeacherCrossEntropy(_Taught):
     Source: Liu et al. 2020, arXiv 2003.03488, section 4; liuzechun/ReActNet, utils/KD_loss.py.
 
     Args:
-        teacher: As in `Distillation`.
+        teacher: See `Distillation`.
     """
 
     def __init__(self, teacher: str) -> None:

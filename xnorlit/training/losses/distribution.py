@@ -1,4 +1,4 @@
-"""The distribution loss of BNN-DL: keeps inputs of quantisers centred and unsaturated."""
+"""The distribution loss of BNN-DL: keeps the inputs of quantisers centred and unsaturated."""
 
 import math
 from pathlib import Path
@@ -19,8 +19,8 @@ BatchNorm = BatchNorm1d | BatchNorm2d
 def distribution_loss(mean: Tensor, deviation: Tensor) -> Tensor:
     """`mean_c max(0, 2 - |m| - s)^2 + mean_c max(0, s - 4)^2 + mean_c max(0, m^2 - s^2)` over the channels of a layer.
 
-    The three terms penalise gradient mismatch, saturation and degeneration: channels whose values all lie where the
-    straight-through estimator differs most from the sign, where its gradient is clipped, or on one side of zero.
+    The terms penalise gradient mismatch, saturation and degeneration, in this order: channels whose values all lie
+    where the straight-through estimator differs most from the sign, where it clips the gradient, or on one side of 0.
 
     Args:
         mean: m of each channel, `(C,)`.
@@ -35,16 +35,16 @@ def distribution_loss(mean: Tensor, deviation: Tensor) -> Tensor:
 class DistributionLoss(Loss):
     """`weight * mean over layers of distribution_loss(m, s)`, m and s of the batch norm before each quantiser.
 
-    In training, the output of a batch norm has mean beta and deviation |gamma| for any input. (Because of eps, a
-    channel of variance v has `|gamma| sqrt(v / (v + eps))`.) So this loss reads gamma and beta. The released code
-    measures the activations, which takes passes over all of them and gives gradients to the same gamma and beta only.
+    In training, the output of a batch norm has mean beta and deviation |gamma| for any input. (With eps, a channel of
+    variance v has the deviation `|gamma| sqrt(v / (v + eps))`.) So this loss reads gamma and beta. The released code
+    measures the activations, which costs passes over all of them. Its gradients, too, reach only gamma and beta.
 
     Source: Ding et al. 2019, arXiv 1904.02823; ruizhoud/DistributionLoss, models/distrloss_layer.py and its README,
     which applies the loss in the first 60 of 67 epochs.
 
     Args:
         weight: Factor; 2 in the released command.
-        until: Share of the epochs that have the loss; default: as in the released command.
+        until: Share of the epochs with this loss; default: as in the released command.
     """
 
     def __init__(self, weight: float = 2.0, until: float = 60 / 67) -> None:
@@ -79,7 +79,7 @@ class DistributionLoss(Loss):
 
 
 def norms_before_quantised_inputs(net: BuiltNetwork) -> list[BatchNorm]:
-    """The batch norm in front of each layer with few-bit inputs, where there is one."""
+    """The batch norms directly in front of layers with few-bit inputs."""
     found, last = [], None
     for module in net.modules():
         if isinstance(module, BatchNorm):

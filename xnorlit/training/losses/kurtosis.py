@@ -13,7 +13,7 @@ from xnorlit.training.losses.base import Loss
 
 
 def kurtosis(weight: Tensor) -> Tensor:
-    """`mean(((W - mean W) / std W)^4)` over a layer: 1 for two values, 1.8 if uniform, 3 if normally distributed."""
+    """`mean(((W - mean W) / std W)^4)` over a layer: 1 for two equally frequent values, 1.8 if uniform, 3 if normal."""
     square = (weight - weight.mean()).square()
     return square.square().mean() / square.mean().square()
 
@@ -21,8 +21,8 @@ def kurtosis(weight: Tensor) -> Tensor:
 class WeightKurtosis(Loss):
     """`weight * mean over the few-bit layers of (kurtosis(W) - target)^2`.
 
-    A target below 3 flattens the initial normal distribution. Fewer weights lie near 0, where a step flips their sign,
-    and fewer lie far from it, where alpha approximates them badly.
+    A target below 3 flattens the initial normal distribution. Fewer weights then lie near 0, where a step flips their
+    sign. Fewer lie far from 0, where alpha approximates them badly.
 
     Source: Shkolnik et al. 2020, arXiv 2002.07686 (KURE). Its target of 1.8 is the kurtosis of a uniform distribution.
 
