@@ -152,7 +152,7 @@ def test_every_key_is_documented(capsys):
     ("words", "complaint"),
     [
         (["--batches", "0"], "expected a whole number, 1 to 1024, not '0'"),
-        (["a.safetensors", "--network", "alexnet-small"], "give one"),
+        (["a.safetensors", "--network", "alexnet-small"], "Expected one"),
         (["--network", "alexnet-smal"], "Did you mean alexnet-small"),
         (["missing.safetensors"], "missing.safetensors: cannot be read"),
         (["--show", "missing.json"], "missing.json cannot be read"),

@@ -178,7 +178,7 @@ def test_random_weights_are_said_to_be_random(classify, tmp_path, pictures):
     write(tmp_path / "drawn", *pack(drawn, image_size=20, classes=CLASSES, source=Source("random")))
     status, _, err = classify(tmp_path / "drawn", pictures / "a.png")
     assert status == 0
-    assert err == f"note: the weights in {tmp_path}/drawn are random; what it answers means nothing\n"
+    assert err == f"note: the weights in {tmp_path}/drawn are random, so its answers mean nothing\n"
 
 
 def test_outputs_that_are_no_numbers_are_no_answer(classify, tmp_path, pictures):
@@ -186,7 +186,7 @@ def test_outputs_that_are_no_numbers_are_no_answer(classify, tmp_path, pictures)
     write(tmp_path / "far", graph, {**tensors, "fc8.weight": np.full_like(tensors["fc8.weight"], 3e38)})
     status, out, err = classify(tmp_path / "far", pictures / "a.png")
     assert (status, out) == (1, "")
-    assert err.endswith("a.png: the network's outputs are not finite numbers\n")
+    assert err.endswith("a.png: the network's outputs are NaN or infinite\n")
 
 
 def test_names_cannot_steer_the_terminal(classify, tmp_path, pictures):
@@ -296,4 +296,4 @@ def test_no_more_pictures_wait_than_a_few_for_each_thread(tmp_path):
 def test_more_threads_than_processors_are_noted(classify, packed, tmp_path):
     crowd(tmp_path, 4)
     _, _, err = classify(packed, tmp_path / "000.png", "--threads", cores() + 3)
-    assert f"note: {cores() + 3} threads on {cores()} processors" in err
+    assert f"note: {cores() + 3} threads are no faster than {cores()}" in err

@@ -97,7 +97,7 @@ def test_fresh_weights_of_any_binarizers_are_timed(tmp_path, capsys):
 @pytest.mark.parametrize("words", [[], ["RUN", "--network", "alexnet-small"]])
 def test_either_runs_or_a_network_are_given(words, capsys):
     assert cli.main(["steps", *words]) == 2
-    assert "Expected finished runs of several arms, or --network NAME" in capsys.readouterr().err
+    assert "expected either finished runs of several arms, or --network NAME" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_settings_of_a_binarizer_count(summary):
 
 def test_a_method_without_a_packed_form_says_why(summary):
     told = summary("--network", "alexnet-small", "--binarizer", "TTQ")
-    assert "no packed form yet: conv2, conv3, conv4, conv5, fc6, fc7: its weights have two scales" in told
+    assert "no packed form for conv2, conv3, conv4, conv5, fc6, fc7: its weights have two scales" in told
 
 
 @pytest.mark.parametrize(

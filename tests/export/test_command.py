@@ -69,7 +69,7 @@ def test_it_prints_size_accuracy_beside_trainings_and_what_to_type_next(xnorlit,
     assert float(binary) < float(size)
     assert 28 < float(ratio) < 32
     top1 = 100 * runs.read(run).summary.top1
-    assert re.search(rf"top-1 {top1:.2f} %, top-5 .* of {VAL} validation images, computed by the packed network", out)
+    assert re.search(rf"top-1 {top1:.2f} %, top-5 .* of {VAL} validation images, measured on the packed network", out)
     assert re.search(
         rf"top-1 {top1:.2f} %.*: training's own evaluation \(\+0\.00 points\); .* differ for 0 of {VAL}", out
     )
@@ -141,7 +141,7 @@ def test_random_weights_stand_in_only_where_there_is_no_binary_run(xnorlit, mine
 
 
 def test_random_weights_of_a_run_make_no_sense(refused, run):
-    assert "give one or the other" in refused(run, "--random-weights")
+    assert "Expected one of them" in refused(run, "--random-weights")
     assert "Did you mean alexnet-small?" in refused("--random-weights", "--network", "alexnet-smal")
 
 

@@ -1,4 +1,4 @@
-"""The command `xnorlit ablate`: prints the plan, trains the missing runs, prints the tables."""
+"""The command `xnorlit ablate`: print the plan, train the missing runs, print the tables."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -33,28 +33,28 @@ def ablate(
     root: Path | None = None,
     again: bool = False,
 ) -> None:
-    """Trains every combination of a grid of settings (a W&B sweep file with method: grid) and tabulates the results.
+    """Train every combination of a grid of settings (a W&B sweep file with method: grid) and tabulate the results.
 
-    It needs no account. Finished runs are skipped and stopped runs resumed; Ctrl-C saves the current run. Every command
-    line is checked before the first run starts. With wandb sweep, the same file runs on many machines.
+    No W&B account is needed. Finished runs are skipped and stopped runs are resumed. Ctrl-C saves the current run. All
+    command lines are checked before the first run starts. The same file runs on many machines with wandb sweep.
 
     Args:
         file: The grid: a file, or the name of one in experiments/ablations.
         dry_run: Only list the runs with their state and expected time.
         jobs: Number of runs at the same time (default: one here, all on a cluster).
-        on: Where to train: here, or as submitit jobs, which are requeued when they are ended: slurm, or local for this
-            machine (pip install 'xnorlit[slurm]').
-        slurm: Resources of a job in submitit's names: timeout_min=720,gpus_per_node=1,slurm_partition=gpu.
-        data: Folder of images or named set (default: the recipe's own).
+        on: Where to train: here, or as submitit jobs on slurm or on this machine (local). A job that reaches its time
+            limit is requeued. Jobs need pip install 'xnorlit[slurm]'.
+        slurm: Resources of a job under submitit's names, such as timeout_min=720,gpus_per_node=1,slurm_partition=gpu.
+        data: Folder of images, or a named set (default: the recipe's own).
         experiment: Recipe, such as cifar10 (default: the grid's own).
         root: Folder of all runs (default: the grid's own, runs).
-        again: Move existing runs with another configuration aside, and retrain them.
+        again: Move existing runs with another configuration aside and retrain them.
 
     Raises:
-        UserError: The grid cannot be run, or a run failed; the others were trained and are in the tables.
+        UserError: The grid cannot be run, or a run failed. The other runs were trained and are in the tables.
     """
     if jobs is not None and jobs < 1:
-        raise UserError(f"--jobs is {jobs}. Expected the number of runs at the same time, 1 or more.")
+        raise UserError(f"--jobs is {jobs}. Expected a number of simultaneous runs, 1 or more.")
     grid = Grid.load(file)
     trials = planned(grid, Base(data, experiment, root))
     _print_question(grid, trials)
@@ -83,7 +83,7 @@ def _state(trial: Trial) -> str:
 
 
 def _print_question(grid: Grid, trials: Sequence[Trial]) -> None:
-    """Print the question and the folder of the grid, before the check of its command lines, which takes seconds."""
+    """Print the question and the folder of the grid. Checking its command lines afterwards takes seconds."""
     varied = "; ".join(
         f"{label} {', '.join(shown(value) for value in grid.parameters[name])}" for name, label in grid.labels.items()
     )

@@ -20,8 +20,8 @@ class Range:
     """The range of an annotated number: `Annotated[int, Range(1)]`.
 
     Args:
-        least: The smallest.
-        most: The largest; None for no limit.
+        least: The smallest valid value.
+        most: The largest valid value; None for no limit.
     """
 
     least: int
@@ -44,7 +44,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog=prog, description=description, epilog=f"Example: {example}", allow_abbrev=False)
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
-        """The namespace and the remaining arguments, after underscores became dashes."""
+        """Replace underscores in option names by dashes, then parse."""
         return super().parse_known_args(None if args is None else [self._dashed(word) for word in args], namespace)
 
     def _dashed(self, word: str) -> str:
@@ -64,17 +64,17 @@ class Parser(argparse.ArgumentParser):
 
 
 def call(function: Callable[..., Any], argv: Sequence[str], *, prog: str, example: str) -> Any:
-    """Calls a function with the arguments of a command line and returns what it returns.
+    """Call a function with the arguments of a command line, and return its result.
 
-    Parameters that are not keyword-only are positional arguments; one with a default may be left out. The others are
-    options: `skip_bad` is `--skip-bad`, a bool that is False by default is a flag, and a sequence takes several values.
-    `*further` takes all arguments that no option claims; a function that has nothing else parses its arguments itself.
+    Keyword-only parameters are options: `skip_bad` becomes `--skip-bad`, a bool that is False by default is a flag, and
+    a sequence takes several values. All other parameters are positional arguments; those with a default are optional.
+    `*further` takes the arguments that match no option. A function with `*further` alone parses its arguments itself.
 
     Args:
-        function: Annotated with str, int, float, bool, Path, a `Literal` of strings, a number within a `Range`, a
-            sequence of one of them, or one of them or None; with a Google docstring.
+        function: A function with a Google docstring. Each annotation is str, int, float, bool, Path, a `Literal` of
+            strings, or a number with a `Range`; or a sequence of one of these; or one of these or None.
         argv: Arguments after the command's name.
-        prog: The command, for its help.
+        prog: Name of the command, for its help.
         example: A whole command line, for its help.
 
     Raises:
@@ -90,7 +90,7 @@ def call(function: Callable[..., Any], argv: Sequence[str], *, prog: str, exampl
         known, left = parser.parse_known_args(argv) if further else (parser.parse_args(argv), [])
     except SystemExit:  # after --help
         return None
-    # A default sequence is not the parser's: given values would be added to it.
+    # argparse would append the given values to a default sequence, so it does not know that default.
     values = {name: parameters[name].default if value is None else value for name, value in vars(known).items()}
     positional = [values.pop(name) for name, each in parameters.items() if each.kind is each.POSITIONAL_OR_KEYWORD]
     return function(*positional, *left, **values)
@@ -101,9 +101,9 @@ def parser_of(function: Callable[..., Any], *, prog: str, example: str, explaine
 
     Args:
         function: See `call`.
-        prog: The command, for its help.
+        prog: Name of the command, for its help.
         example: A whole command line, for its help.
-        explained: Whether to read the docstring for the help, which takes time.
+        explained: Whether to parse the docstring for the help; this takes time.
     """
     summary, about = _docstring(function) if explained else ("", {})
     hints = get_type_hints(function, include_extras=True)
@@ -147,7 +147,7 @@ def _add_option(parser: Parser, name: str, hint: Any, default: Any, about: str) 
     elif get_origin(kind) is Literal:
         parser.add_argument(option, choices=get_args(kind), default=default, help=about)
     else:
-        # `-c base.yaml -c xnor.yaml`, as LightningCLI has it; other options list their values.
+        # `-c` is repeated, as in LightningCLI: `-c base.yaml -c xnor.yaml`. Other options list their values.
         names = ("-c", option) if name == "config" else (option,)
         how = {"nargs": "+", "action": "extend"} if several else {"default": default}
         parser.add_argument(
@@ -156,10 +156,10 @@ def _add_option(parser: Parser, name: str, hint: Any, default: Any, about: str) 
 
 
 def _plain(hint: Any) -> tuple[Any, bool, Range | None]:
-    """`(int, False, None)` of `int | None`, `(Path, True, None)` of `Sequence[Path]`, with the range of a number."""
+    """Type, whether it is a sequence, and range: `(int, False, None)` for `int | None`."""
     if get_origin(hint) in (Union, types.UnionType):
         (hint,) = (each for each in get_args(hint) if each is not type(None))
-    origin = get_origin(hint)  # Literal's and, from Python 3.13, Annotated's is no class
+    origin = get_origin(hint)  # not a class for Literal and, from Python 3.13, for Annotated
     if isinstance(origin, type) and issubclass(origin, Sequence):
         kind, _, limits = _plain(get_args(hint)[0])
         return kind, True, limits
@@ -169,7 +169,7 @@ def _plain(hint: Any) -> tuple[Any, bool, Range | None]:
 
 
 def _reader(kind: Callable[[str], Any], limits: Range | None) -> Callable[[str], Any]:
-    """A function that converts a string to a value within limits; its error says what was expected."""
+    """A function that converts a string to a value within limits. Its error says what it expected."""
 
     def read(word: str) -> Any:
         expected = _WORDS.get(kind, getattr(kind, "__name__", str(kind)))

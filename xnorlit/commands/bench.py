@@ -34,17 +34,17 @@ def bench(
     markdown: bool = False,
     keys: bool = False,
 ) -> None:
-    """Measures time and memory of a packed network, by layer and whole, beside torch, onnxruntime and OpenVINO.
+    """Measure time and memory of a packed network, per layer and in total, beside torch, onnxruntime and OpenVINO.
 
     Args:
         file: A packed network (default: the newest run's).
         json: Write every figure to this file.
-        network: Random weights of this network (default: alexnet-xnor where there is no run).
+        network: Measure this network with random weights (default: alexnet-xnor if there is no run).
         threads: Numbers of threads (default: 1, 2 and all).
-        batches: Images at a time.
+        batches: Batch sizes.
         repeats: Rounds of each measurement (default: 15).
-        quick: 2 rounds, batches 1 and 2, no torch.compile: does it run?
-        root: Folder that is searched for the newest run.
+        quick: Only check that everything runs: 2 rounds, batches of 1 and 2, no torch.compile.
+        root: Folder to search for the newest run.
         show: Only print the file of an earlier --json.
         markdown: Print Markdown, as in docs/benchmarks.md.
         keys: Only list the keys of the JSON with their targets, by network.
@@ -59,7 +59,7 @@ def bench(
         document = _read(show)
     else:
         if file and network:
-            raise UserError("A file and --network were given; give one: a packed file says which network it is.")
+            raise UserError("FILE and --network were both given. Expected one: a packed file holds its network.")
         from xnorlit.bench.run import measure
 
         document = measure(
@@ -106,5 +106,5 @@ def _print(document: dict[str, Any], *, as_markdown: bool) -> None:
     if as_markdown:
         sys.stdout.write(markdown(document))
     else:
-        # A pipe has no width; the tables need this much.
+        # A pipe has no width. The tables need this many columns.
         print_document(document, terminal() if sys.stdout.isatty() else terminal(width=WIDTH))

@@ -1,4 +1,4 @@
-"""The command `xnorlit classify`: pictures through a packed network, with numpy, Pillow and the kernels alone."""
+"""The command `xnorlit classify`: classify pictures with a packed network. Needs only numpy, Pillow and the kernels."""
 
 import itertools
 import json as json_format
@@ -23,7 +23,7 @@ from xnorlit.packed.engine import PackedNetwork
 from xnorlit.packed.threads import MOST_THREADS
 from xnorlit.packed.trained import located
 
-AHEAD = 4  # pictures that are read and wait, for each thread that reads
+AHEAD = 4  # pictures that each reading thread may read ahead
 
 
 @dataclass(frozen=True)
@@ -59,28 +59,28 @@ def classify(
     threads: Annotated[int, Range(1, MOST_THREADS)] | None = None,
     json: bool = False,
 ) -> int:
-    """Classifies pictures with a packed network, and prints the likeliest classes.
+    """Classify pictures with a packed network, and print the likeliest classes.
 
-    Pictures are rotated, cropped and resized as in validation. The printed time is that of the network, without reading
-    the picture.
+    Pictures are rotated, cropped and resized as in validation. The printed time is that of the network alone, without
+    reading the picture.
 
     Args:
-        file: What xnorlit pack wrote, or the name of a network that comes with xnorlit (xnorlit zoo lists them).
+        file: A packed file (xnorlit pack writes it), or the name of a trained network (xnorlit zoo lists them).
         pictures: Pictures, or folders of pictures.
-        top: Classes to print for each picture.
-        threads: Threads to compute with (default: all).
-        json: Print the same as JSON.
+        top: Number of classes to print for each picture.
+        threads: Number of threads (default: all cores).
+        json: Print JSON instead.
 
     Returns:
-        Exit status: 1 if a picture could not be classified; the others were.
+        Exit status: 1 if a picture could not be classified (the others were), else 0.
 
     Raises:
-        UserError: The file is no packed network, or there is no trained network of that name.
+        UserError: The file is not a packed network, or there is no trained network of that name.
     """
     file = located(file)
     network = xl.load(file)
     if threads and threads > cores():
-        sys.stderr.write(f"note: {threads} threads on {cores()} processors, which {cores()} would serve as fast\n")
+        sys.stderr.write(f"note: {threads} threads are no faster than {cores()} on {cores()} cores\n")
     found = classified(network, pictures, top, threads or cores())
     if len(pictures) > 1 or any(path.is_dir() for path in pictures):
         found = _counted(found, pictures)
@@ -96,9 +96,9 @@ def classified(network: PackedNetwork, paths: Sequence[Path], top: int, threads:
 
     Args:
         network: The network.
-        paths: Pictures, and folders that are searched for them at any depth.
-        top: Classes of each answer.
-        threads: To read and to compute with.
+        paths: Pictures, and folders to search for pictures at any depth.
+        top: Number of classes in each answer.
+        threads: Number of threads that read, and that compute.
     """
     graph = network.graph
 
@@ -121,7 +121,7 @@ def classified(network: PackedNetwork, paths: Sequence[Path], top: int, threads:
         logits = network(pixels[None], threads=1 if readers else threads)[0].astype(np.float64)
         milliseconds = 1000 * (time.perf_counter() - started)
         if not np.isfinite(logits).all():
-            yield Failure(picture, "the network's outputs are not finite numbers")
+            yield Failure(picture, "the network's outputs are NaN or infinite")
             continue
         odds = np.exp(logits - logits.max())
         likeliest = np.argsort(-logits, kind="stable")[:top]
@@ -132,7 +132,7 @@ def classified(network: PackedNetwork, paths: Sequence[Path], top: int, threads:
 def _in_order(
     read: Callable[[Path], NDArray[np.uint8] | Failure], pictures: Iterable[Path], readers: int
 ) -> Iterator[tuple[Path, NDArray[np.uint8] | Failure]]:
-    """Each picture with what was read of it, in order; `readers` threads read ahead, at most `AHEAD` pictures each."""
+    """Each picture with its pixels or its failure, in order. `readers` threads read ahead, `AHEAD` pictures each."""
     if not readers:
         yield from ((picture, read(picture)) for picture in pictures)
         return
@@ -149,12 +149,12 @@ def _in_order(
         while waiting:
             done, pixels = waiting.popleft()
             yield done, pixels.result()
-    finally:  # Ctrl-C, or a reader of the output that has seen enough
+    finally:  # after Ctrl-C, or when the reader of the output stops
         pool.shutdown(cancel_futures=True)
 
 
 def pictures_of(paths: Sequence[Path]) -> Iterator[Path]:
-    """The pictures: files as they are, folders as their sorted pictures, an empty folder as itself."""
+    """The pictures: each file, the sorted pictures of each folder, and a folder without pictures as itself."""
     for path in paths:
         if not path.is_dir():
             yield path
@@ -167,10 +167,10 @@ def pictures_of(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def _counted(found: Iterator[Answer | Failure], paths: Sequence[Path]) -> Iterator[Answer | Failure]:
-    """The answers, counted on a terminal that does not show them."""
+    """The answers, with a progress bar if they go to a file or pipe."""
     if not sys.stderr.isatty() or sys.stdout.isatty():
         return found
-    from xnorlit.edge.console import progress  # which a single picture does not need
+    from xnorlit.edge.console import progress  # Imported here, because a single picture does not need it.
 
     return progress(found, sum(1 for _ in pictures_of(paths)), "classify", "pictures", stderr=True)
 
@@ -183,7 +183,7 @@ def _show_lines(found: Iterator[Answer | Failure], network: PackedNetwork, file:
     weighs = f"{file.stat().st_size / 2**20:.3g} MiB network"
     failures = 0
     if graph.source.weights == "random":
-        sys.stderr.write(f"note: the weights in {file} are random; what it answers means nothing\n")
+        sys.stderr.write(f"note: the weights in {file} are random, so its answers mean nothing\n")
     for each in found:
         name = _one_line(str(each.picture))
         if isinstance(each, Failure):

@@ -1,4 +1,4 @@
-"""The command `xnorlit compare`: find the runs, print the comparison."""
+"""The command `xnorlit compare`: print the comparison of a pair's runs."""
 
 import json as json_format
 import sys
@@ -27,7 +27,7 @@ def compare(
 
     Args:
         runs: Run directories of at least two arms, such as runs/cifar10/pair-0/xnor/seed-0, or a pair, such as
-            cifar10/pair-0; none for the newest pair, with all seeds that its arms share.
+            cifar10/pair-0 (default: the newest pair, with all seeds that its arms share).
         root: Folder to search for the newest pair.
         experiment: Search only this experiment.
         pair: Search only pairs of this name.
@@ -38,14 +38,14 @@ def compare(
     """
     comparison = xl.compare(runs, root=root, experiment=experiment, pair=pair)
     if json:
-        # NaN is not JSON; compare() refuses it.
+        # JSON has no NaN; compare() refuses runs with NaN.
         sys.stdout.write(json_format.dumps(comparison.to_json(), indent=2, allow_nan=False, default=str) + "\n")
     else:
         _print(render(comparison), sys.stdout)
 
 
 def _print(what: RenderableType, stream: TextIO) -> None:
-    """Print with colours on a terminal, as plain text to a pipe, and as ASCII to a stream that takes nothing else."""
+    """Print with colours on a terminal, as plain text to a pipe, and as ASCII to a stream that accepts only ASCII."""
     console = terminal(file=stream)
     with console.capture() as capture:
         console.print(what)

@@ -29,7 +29,7 @@ from xnorlit.packed.graph import Graph
 from xnorlit.packed.trained import list_trained
 from xnorlit.runs import newest, read
 
-TIMED = 30  # single photographs, of which the median is printed
+TIMED = 30  # forward passes of one photograph; their median time is printed
 
 
 def export(
@@ -46,9 +46,9 @@ def export(
     images: Count = 1000,
     json: bool = False,
 ) -> None:
-    """Exports a trained network to another runtime, and compares its predictions with those of the packed engine.
+    """Export a trained network to another runtime, and compare its predictions with those of the packed engine.
 
-    The comparison covers the five likeliest classes of the validation images. It needs the runtime of the format.
+    The comparison covers the five likeliest classes of each validation image. It needs the runtime of the format.
     --check compares all formats and keeps no file.
 
     Args:
@@ -59,10 +59,10 @@ def export(
         checkpoint: last, best, or a file of the run.
         ends: First and last layer in fp32, or in 8 bits.
         normalized_input: Let the exported network read normalised fp32 [N, 3, S, S] instead of uint8 [N, S, S, 3].
-        root: Folder that is searched for the newest run.
-        check: Print a table of all formats: answers, size and time of one image.
+        root: Folder to search for the newest run.
+        check: Print a table of all formats: predictions, size, and time of one image.
         data: Folder of the validation images (default: the run's).
-        images: How many of them --check classifies.
+        images: Number of images that --check classifies.
         json: Print the table as JSON.
 
     Raises:
@@ -74,14 +74,14 @@ def export(
         raise UserError(f"{given[0]} goes with --check, which prints a table of all formats.")
     if out is not None:
         if check:
-            raise UserError("--check keeps no file. Omit --out, or omit --check to export.")
+            raise UserError("--check keeps no file. Omit --out; to export, omit --check.")
         placed(out, format)
     if check:
-        with redirect_stdout(sys.stderr):  # the table alone goes to the output
+        with redirect_stdout(sys.stderr):  # only the table goes to standard output
             packed, measured, _ = _packed(run, checkpoint, ends, root)
             measured = measured if data is None else _images_of(packed.graph, data)
             if measured is None:
-                raise UserError(f"{run} is a packed file without images. Give a folder of some: --data photos/")
+                raise UserError(f"{run} is a packed file, which has no images. Give a folder of images: --data photos/")
             found = _through_all(packed, measured, images)
         sys.stdout.write((document(found) if json else markdown(found)) + "\n")
         return
@@ -103,14 +103,14 @@ def export(
 
 
 def _packed(run: Path | None, checkpoint: str, ends: Ends, root: Path) -> tuple[Packed, ImageData | None, Path]:
-    """The packed network of a run or of a file, the run's data, and the folder for what is made of it."""
+    """The packed network of a run or of a file, the run's data, and the folder for the exported files."""
     if run is not None and (run.is_file() or (not run.exists() and str(run) in list_trained())):
         packed = packed_form(run)
         say("export", f"{run}, {packed.graph.source.words}")
         return packed, None, run.parent
     found = newest(root, with_codes=True) if run is None else read(run)
     if not found.summary.has_codes:
-        raise UserError(f"{found.path} has no binary layer. Give a run of a binary arm: make train-xnor trains one.")
+        raise UserError(f"{found.path} has no binary layer. Give a run of a binary arm (make train-xnor trains one).")
     file = found.checkpoint(checkpoint)
     say("export", f"{found.path}: {file.name}, {ends} ends")
     rebuilt = rebuild(found, file)
@@ -118,17 +118,19 @@ def _packed(run: Path | None, checkpoint: str, ends: Ends, root: Path) -> tuple[
 
 
 def _images_of(graph: Graph, folder: Path) -> ImageData:
-    """A folder's images as the network reads them."""
+    """A data module for a folder of images, with the network's size and normalisation."""
     crop = CentreCrop(graph.crop, graph.squash)
     data = ImageData(str(folder), backend="folder", image_size=graph.image_size, val_crop=crop, workers=0)
     data.setup()
     if readable(data.classes) != graph.classes:
-        raise UserError(f"{folder} has other classes than the network, which knows {', '.join(graph.classes[:5])} ...")
+        raise UserError(
+            f"{folder} has other classes than the network. Expected class folders {', '.join(graph.classes[:5])}, ..."
+        )
     return data
 
 
 def _through_all(packed: Packed, data: ImageData, most: int) -> list[Door]:
-    """What each runtime answers for some of the validation images, evenly spread over their listing."""
+    """Predictions of each runtime for some validation images, spread evenly over their listing."""
     total = data.count("val")
     most = min(most, total)
     chosen = set((np.arange(most) * total // most).tolist())
@@ -163,7 +165,7 @@ def _check(packed: Packed, written: Exported, data: ImageData | None, *, normali
 
 
 def _as_read(graph: Graph, images: np.ndarray, normalized: bool) -> np.ndarray:
-    """Images, uint8 `[N, S, S, 3]`, as an exported network reads them."""
+    """Images, uint8 `[N, S, S, 3]`, converted to the exported network's input."""
     if not normalized:
         return np.ascontiguousarray(images)
     mean, std = (np.array(values, np.float32) for values in (graph.mean, graph.std))
@@ -171,7 +173,7 @@ def _as_read(graph: Graph, images: np.ndarray, normalized: bool) -> np.ndarray:
 
 
 def _milliseconds(call: Callable[[], object]) -> float:
-    """The median of some calls."""
+    """Median time of `TIMED` calls, in milliseconds."""
     times = []
     for _ in range(TIMED):
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The beginning of the help of fit, validate, test and predict, before Lightning's hundreds of options."""
+"""The first screen of the help of fit, validate, test and predict, before Lightning's hundreds of options."""
 
 from typing import Any
 
@@ -9,23 +9,23 @@ from xnorlit.binarize import binarizers
 _OF_A_RUN = "-c RUN/config.yaml --ckpt_path RUN/checkpoints/best.ckpt"
 _ABOUT = {
     "fit": (
-        "Trains one arm of a pair and leaves a run in runs/EXPERIMENT/PAIR/ARM/seed-N.\n"
-        "Later files and options override earlier ones; xnorlit train chooses the files by itself.",
+        "Train one arm of a pair, and store the run in runs/EXPERIMENT/PAIR/ARM/seed-N.\n"
+        "Later files and options override earlier ones. xnorlit train chooses the files for you.",
         "-c experiments/cifar10/base.yaml -c experiments/cifar10/xnor.yaml --trainer.max_epochs 5",
     ),
     "validate": (
-        "Measures the accuracy of a checkpoint, or with --packed FILE of a packed network, on the validation split.",
+        "Measure the accuracy of a checkpoint (or, with --packed FILE, of a packed network) on the validation split.",
         _OF_A_RUN,
     ),
-    "test": ("Measures the accuracy of a checkpoint on the test split, or on val where there is none.", _OF_A_RUN),
-    "predict": ("Computes the logits of a checkpoint for the validation split.", _OF_A_RUN),
+    "test": ("Measure the accuracy of a checkpoint on the test split, or on val if there is no test split.", _OF_A_RUN),
+    "predict": ("Write the five likeliest classes of each validation image, computed by a checkpoint.", _OF_A_RUN),
 }
-_MORE = """--model.binarizer.help lists the binarizers, --model.binarizer.help XNOR the settings of one.
---print_config prints the resolved configuration and does nothing else."""
+_MORE = """--model.binarizer.help lists the binarizers; --model.binarizer.help XNOR lists the settings of XNOR.
+--print_config prints the resolved configuration and exits."""
 
 
 class Formatter(DefaultHelpFormatter):
-    """Keep the line breaks of a description."""
+    """A formatter that keeps the line breaks of a description."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "\n".join(indent + line for line in text.splitlines())
@@ -41,7 +41,7 @@ def beginning(command: str) -> dict[str, Any]:
 
 
 def binarizer_list(command: str) -> str:
-    """One line for each binarizer: its name and its docstring's first."""
+    """One line for each binarizer: its name and the first line of its docstring."""
     known = binarizers()
     width = max(map(len, known)) + 2
     about = {name: next(iter((cls.__doc__ or "").strip().splitlines()), "") for name, cls in known.items()}

@@ -1,6 +1,6 @@
 """The command line: names of commands, help, errors.
 
-The module of a command is imported when it runs, so that `xnorlit --help` is fast.
+The module of a command is imported only when the command runs, so that `xnorlit --help` is fast.
 """
 
 import errno
@@ -31,7 +31,7 @@ class Command(NamedTuple):
     module: str = ""
 
     def run(self, verb: str, argv: Sequence[str]) -> int:
-        """Calls the verb's function with the arguments of the command line and returns its exit status."""
+        """Call the verb's function with the arguments of the command line, and return its exit status."""
         from xnorlit.commands.arguments import call
 
         function = getattr(importlib.import_module(f"xnorlit.commands.{self.module or verb}"), verb)
@@ -46,7 +46,7 @@ COMMANDS: dict[str, Command] = {
     "fit": Command("train with configuration files: -c base.yaml -c xnor.yaml"),
     "validate": Command("measure a checkpoint on the validation split", module="fit"),
     "test": Command("measure a checkpoint on the test split", module="fit"),
-    "predict": Command("compute the logits of a checkpoint for the validation split", module="fit"),
+    "predict": Command("write a checkpoint's predictions for the validation split", module="fit"),
     "summary": Command(
         "show a network layer by layer: bits, multiply-adds, memory",
         "--network alexnet-xnor --binarizer XNOR --classes 1000",
@@ -105,14 +105,14 @@ def usage() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command.
+    """Run one command.
 
     Args:
-        arguments: Command line; this process's by default.
+        arguments: Command line (default: that of this process).
 
     Returns:
         Exit status: 0 for success, 1 for partial success or a bug, 2 for an error that the message explains, 75 for a
-        training that a signal stopped and that the same command resumes, 130 for Ctrl-C elsewhere.
+        training that a signal stopped (the same command resumes it), 130 for Ctrl-C elsewhere.
     """
     argv = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in argv
@@ -134,10 +134,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if argv[0] not in COMMANDS:
             near = did_you_mean(argv[0], COMMANDS)
-            raise UserError(f"no command named {argv[0]}.{near} Known: {', '.join(COMMANDS)}. See xnorlit --help.")
+            raise UserError(f"unknown command {argv[0]}.{near} Known: {', '.join(COMMANDS)}. See xnorlit --help.")
         if closed and argv[0] in _ANSWERING:
             raise UserError(
-                f"standard output is closed, and {argv[0]} answers there. Let it write into a file: > FILE."
+                f"standard output is closed, but {argv[0]} prints its result there. Redirect it to a file: > FILE."
             )
         if os.environ.get("XNORLIT_NO_CODE"):
             importlib.import_module("xnorlit.runs.trust").refuse_code_in_argv(argv[1:])
@@ -157,14 +157,14 @@ _HOME = re.compile(r"^(--?[\w.-]+=)?(~[^/]*)(?=/|$)")
 
 
 def _at_home(found: re.Match[str]) -> str:
-    """Expands `~` and `~user`, also after a `=`, where the shell does not."""
+    """Expand `~` and `~user`, also after a `=`, where the shell does not."""
     return f"{found[1] or ''}{at_home(found[2])}"
 
 
 def _open_standard_streams() -> bool:
-    """Connect closed standard streams to the null device; return whether the output was closed.
+    """Connect closed standard streams to the null device; return whether standard output was closed.
 
-    Otherwise the next opened file would get the stream's number, and prints of a library would go into it.
+    Otherwise the next opened file would get the stream's descriptor, and a library's prints would end up in that file.
     """
     silent = sys.stdout is None
     for number, name in enumerate(("stdin", "stdout", "stderr")):
@@ -178,13 +178,13 @@ def _open_standard_streams() -> bool:
 
 
 def _report(error: BaseException) -> int:
-    """Prints one message and returns the exit status."""
+    """Print one message, and return the exit status."""
     if isinstance(error, KeyboardInterrupt):
         return 130
     if isinstance(error, Stopped):
         sys.stderr.write(f"stopped: {error}\n")
         return error.status
-    if isinstance(error, BrokenPipeError):  # `xnorlit ... | head` has read enough.
+    if isinstance(error, BrokenPipeError):  # The reader has closed the pipe, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     if isinstance(error, UserError):
@@ -193,7 +193,7 @@ def _report(error: BaseException) -> int:
         message, status = _os_error(error), 2
     else:
         what = " ".join(f"{type(error).__name__}: {error}".split())
-        message, status = (f"unexpected: {what}. Run it again with --debug for the traceback, and please report it."), 1
+        message, status = (f"unexpected {what}. Please report it, with the traceback that --debug prints."), 1
     sys.stderr.write(f"error: {printable(message)}\n")
     return status
 
@@ -201,20 +201,20 @@ def _report(error: BaseException) -> int:
 def _os_error(error: OSError) -> str:
     """`runs/cifar10: permission denied. Expected ...` for an error of the operating system."""
     where = f"{error.filename}: " if error.filename else ""
-    remedy = _REMEDIES.get(error.errno or 0, "Run it again with --debug to see what was being done.")
+    remedy = _REMEDIES.get(error.errno or 0, "Run the command again with --debug to see the traceback.")
     return f"{where}{(error.strerror or str(error)).lower()}. {remedy}"
 
 
 _REMEDIES = {
-    errno.EACCES: "Expected to be allowed to use it; change its permissions or name another place.",
-    errno.EPERM: "Expected to be allowed to use it; change its permissions or name another place.",
-    errno.EROFS: "Expected a place that can be written to; name another one.",
-    errno.ENOSPC: "Free some space there, or name another place.",
-    errno.EDQUOT: "Free some of your quota there, or name another place.",
-    errno.ENOENT: "Expected it to exist; check the name.",
-    errno.EEXIST: "Expected a folder or a free name; choose another one.",
-    errno.ENOTDIR: "Expected a folder; check the name.",
-    errno.EISDIR: "Expected a file; check the name.",
+    errno.EACCES: "Change the permissions, or give another path.",
+    errno.EPERM: "Change the permissions, or give another path.",
+    errno.EROFS: "This file system is read-only. Give another path.",
+    errno.ENOSPC: "Free some space there, or give another path.",
+    errno.EDQUOT: "Free some of your quota there, or give another path.",
+    errno.ENOENT: "Check the path.",
+    errno.EEXIST: "Expected a folder or an unused name. Give another path.",
+    errno.ENOTDIR: "Expected a folder. Check the path.",
+    errno.EISDIR: "Expected a file. Check the path.",
     errno.EMFILE: "Allow more open files (ulimit -n), or use fewer workers (--data.workers).",
 }
 

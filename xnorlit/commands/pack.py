@@ -1,4 +1,4 @@
-"""The command `xnorlit pack`: from a run to a packed file, with its measured accuracy."""
+"""The command `xnorlit pack`: pack a run into one file, and measure the file's accuracy."""
 
 from dataclasses import replace
 from functools import partial
@@ -27,25 +27,25 @@ def pack(
     or_random_weights: bool = False,
     network: str = "alexnet-xnor",
 ) -> None:
-    """Packs a trained network into bits: one file that `xnorlit classify` and `xnorlit bench` run without torch.
+    """Pack a trained network into bits: one file that `xnorlit classify` runs without torch.
 
-    The packed network is evaluated on the validation images of the run. The file records its accuracy and its origin.
+    The packed network is evaluated on the run's validation images. The file records its accuracy and its origin.
 
     Args:
         run: Folder of a finished run (default: the newest one with binary layers).
         out: Output file (default: RUN/packed.safetensors or RUN/packed-int8.safetensors).
-        checkpoint: last, best, or a file of the run; last is the one that the run reports.
-        ends: First and last layer in fp32, or in 8 bits, which is smaller but not exact.
-        root: Folder that is searched for the newest run.
+        checkpoint: last, best, or a file of the run. The run reports the accuracy of last.
+        ends: First and last layer in fp32, or in 8 bits (smaller, but not exact).
+        root: Folder to search for the newest run.
         random_weights: Pack a network with random weights instead of a run, to measure speed and size.
-        or_random_weights: The same if there is no finished run with binary layers.
+        or_random_weights: Do so only if there is no finished run with binary layers.
         network: Name of the network with random weights.
 
     Raises:
         UserError: There is nothing to pack, or it cannot be packed.
     """
     if random_weights and run is not None:
-        raise UserError(f"a run ({run}) was given together with --random-weights; give one or the other.")
+        raise UserError(f"RUN ({run}) and --random-weights were both given. Expected one of them.")
     if random_weights or (or_random_weights and run is None and not _has_binary_run(root)):
         if not random_weights:
             say("pack", f"{root} has no finished run with binary layers")
@@ -54,8 +54,8 @@ def pack(
     chosen = newest(root, with_codes=True) if run is None else read(run)
     if not chosen.summary.has_codes:
         raise UserError(
-            f"{chosen.path} has no binary layer, so there is nothing to pack into bits. Give a run of a binary arm: "
-            "make train-xnor trains one."
+            f"{chosen.path} has no binary layer, so there is nothing to pack into bits. Give a run of a binary arm "
+            "(make train-xnor trains one)."
         )
     _pack_run(
         chosen, checkpoint, ends, out or chosen.path / f"packed{_suffix(ends)}.safetensors", given=run is not None
@@ -84,11 +84,11 @@ def _pack_run(run: Run, which: str, ends: Ends, out: Path, *, given: bool) -> No
 
 
 def answers_of_module(run: Run, rebuilt: Rebuilt) -> tuple[Answers, str]:
-    """The predictions of the module and their description: the stored ones if weights and images are the same.
+    """The predictions of the torch module, and their description. Stored ones serve if weights and images are the same.
 
     Args:
         run: The run.
-        rebuilt: Its network and data.
+        rebuilt: The run's network and data.
     """
     stored, data = run.predictions, rebuilt.data
     whole = stored.listing_sha256 == data.listing_hash("val") and len(stored.label) == data.count("val")
@@ -99,10 +99,10 @@ def answers_of_module(run: Run, rebuilt: Rebuilt) -> tuple[Answers, str]:
 
 
 def _pack_random(network: str, ends: Ends, out: Path) -> None:
-    say("pack", f"RANDOM WEIGHTS: {network}, untrained, good for measuring speed and size and for nothing else")
+    say("pack", f"RANDOM WEIGHTS: {network} is untrained. Use the file only to measure speed and size.")
     packed = random_network(network, ends)
     write(out, *packed)
-    say("done", f"{out}: {packed}\nRANDOM WEIGHTS: what it answers means nothing")
+    say("done", f"{out}: {packed}\nRANDOM WEIGHTS: its answers mean nothing")
     _say_next(out)
 
 
@@ -119,17 +119,17 @@ def _accuracy(graph: Graph, engine: PackedNetwork) -> str:
     found = graph.accuracy
     return (
         f"top-1 {100 * found.top1:.2f} %, top-5 {100 * found.top5:.2f} % of {found.images:,} validation images, "
-        f"computed by the packed network ({engine.isa})"
+        f"measured on the packed network ({engine.isa})"
     )
 
 
 def difference(ours: Answers, theirs: Answers, name: str) -> str:
-    """One line: how often the others are right, and for how many images the five likeliest differ.
+    """One line: the accuracy of `theirs`, and the number of images whose five likeliest classes differ.
 
     Args:
         ours: Answers for some images.
-        theirs: For the same images.
-        name: Of the others.
+        theirs: Other answers for the same images.
+        name: Name of the other answers.
     """
     differ = int((ours.top5 != theirs.top5).any(axis=1).sum())
     points = 100 * (ours.share(1) - theirs.share(1))

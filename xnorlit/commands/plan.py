@@ -32,22 +32,22 @@ def plan(
     price: float | None = None,
     json: bool = False,
 ) -> None:
-    """Estimates the training of a recipe on given GPUs: images/s, cores, days, cost, and the bottleneck.
+    """Estimate the training of a recipe on given GPUs: images/s, cores, days, cost, and the bottleneck.
 
-    Nothing is measured. The estimate follows from assumptions, which are printed with their sources. Give your own
-    measurements to replace them.
+    Nothing is measured. The estimate rests on assumptions, which are printed with their sources. Your own measurements
+    replace them.
 
     Args:
-        config: The recipe; later ones override earlier ones (default: experiments/imagenet, arm xnor).
+        config: Files of the recipe; later ones override earlier ones (default: experiments/imagenet, arm xnor).
         gpus: Number of GPUs in one node.
         gpu: Type of GPU.
-        images: Training images (default: the recipe's image set's).
+        images: Number of training images (default: that of the recipe's image set).
         share: Assumed share of the GPU's peak that matrix products reach.
         step: Measured images/s of training on one GPU (xnorlit steps).
         decoded: Measured images/s that one core decodes (python -m xnorlit.bench.loaders).
-        cores: Cores per GPU, to find out whether the loader is the bottleneck.
-        price: Price of one GPU for an hour, in your currency.
-        json: Print the same as JSON.
+        cores: CPU cores per GPU, to find out whether the loader is the bottleneck.
+        price: Price of one GPU per hour, in your currency.
+        json: Print JSON instead.
 
     Raises:
         UserError: The recipe is incomplete, or a number is out of range.
@@ -67,14 +67,14 @@ def plan(
 
 
 def _work(recipe: Mapping[str, Any], gpus: int, images: int | None) -> Work:
-    """What the recipe trains."""
+    """The work of training the recipe."""
     model, data, trainer = part(recipe, "model"), part(recipe, "data"), part(recipe, "trainer")
     source, batch = str(data.get("source", "")), data.get("global_batch") or data.get("batch_size")
     epochs, limit = trainer.get("max_epochs"), trainer.get("limit_train_batches")
     if not isinstance(epochs, int) or not isinstance(batch, int):
         raise UserError(
-            "the configuration does not say trainer.max_epochs and data.batch_size (or data.global_batch). Give a "
-            "recipe: -c experiments/imagenet/base.yaml -c experiments/imagenet/xnor.yaml."
+            "the configuration lacks trainer.max_epochs or data.batch_size (or data.global_batch). Give a recipe, such "
+            "as -c experiments/imagenet/base.yaml -c experiments/imagenet/xnor.yaml."
         )
     if images is None and source in NAMED:
         images = NAMED[source].counts["train"]
@@ -99,18 +99,18 @@ def _work(recipe: Mapping[str, Any], gpus: int, images: int | None) -> Work:
 
 def _text(found: Plan, gpu: str, gpus: int) -> str:
     days = f"{found.hours / 24:.1f} days" if found.hours >= 48 else f"{found.hours:.1f} hours"
-    cost = f"{found.cost:,.0f}" if found.cost is not None else "not known: give --price"
+    cost = f"{found.cost:,.0f}" if found.cost is not None else "unknown: give --price"
     parts = ", ".join(f"{name} {1000 * seconds:.2f} ms" for name, seconds in found.seconds.items())
     rows = [
         ("GPUs", f"{gpus} x {gpu}"),
         ("trains", f"{found.rate:,.0f} images/s"),
-        ("loader must give", f"{found.needed:,.0f} images/s"),
-        ("cores for each GPU", f"{found.cores_per_gpu:.1f}"),
+        ("loader must supply", f"{found.needed:,.0f} images/s"),
+        ("cores per GPU", f"{found.cores_per_gpu:.1f}"),
         ("takes", f"{days}, {found.gpu_hours:,.1f} GPU hours, without validation"),
         ("costs", cost),
         ("limited by", f"{found.limit} (a step: {parts})"),
     ]
     lines = [f"{name:<20}{value}" for name, value in rows]
-    lines += ["", "Nothing of this was measured on those GPUs. It rests on:", ""]
+    lines += ["", "This is an estimate; nothing was measured on those GPUs. Assumptions:", ""]
     lines += [f"  {each.what:<30}{each.value:<26}{each.source}" for each in found.assumptions]
     return "\n".join(lines) + "\n"

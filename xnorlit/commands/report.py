@@ -1,4 +1,4 @@
-"""The command `xnorlit report`: write a pair's page, then build its dashboard if there is a login."""
+"""The command `xnorlit report`: write a pair's page, then build its dashboard with a W&B login."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,28 +27,28 @@ def report(
 ) -> Path:
     """Write a pair's page: one HTML file with the comparison, its uncertainty, curves, sizes and disagreements.
 
-    Neither writing nor reading the page needs a network. With a W&B login, the command builds the dashboard there too.
+    The page needs no network connection. With a W&B login, the command also builds the dashboard on W&B.
 
     Args:
-        what: EXPERIMENT/PAIR, its folder, or run directories of at least two arms; none for the newest pair.
+        what: EXPERIMENT/PAIR, its folder, or run directories of at least two arms (default: the newest pair).
         out: The page (default: report.html in the pair's folder).
         bench: Output of xnorlit bench --json, for CPU times.
         data: Folder of the images (default: the folder that the runs used).
         root: Folder of all runs.
-        wandb: Build the dashboard on W&B; auto does so for a whole pair if there is a login, and never fails.
+        wandb: Build the dashboard on W&B. auto does so for a whole pair with a login, and never fails.
         settings: The dashboard's settings.
 
     Returns:
         The page's file.
 
     Raises:
-        UserError: There is nothing to compare, or `--wandb on` could not build the dashboard; the page is written in
-            any case.
+        UserError: There is nothing to compare, or `--wandb on` could not build the dashboard (the page is written
+            anyway).
     """
     by_hand = len(what) > 1
     if wandb == "on" and by_hand:
         raise UserError(
-            "Single runs were given with --wandb on, but a dashboard shows a whole pair. Name the pair, or use --wandb "
+            "single runs were given with --wandb on, but a dashboard shows a whole pair. Give the pair, or use --wandb "
             "off."
         )
     comparison = xl.compare(what, root=root)
@@ -62,16 +62,16 @@ def report(
 
 
 def _put_on_wandb(comparison: Comparison, page: Page, settings: Path, *, asked: bool) -> None:
-    """Build the dashboard. If nobody asked for it, print what prevents it instead of raising an error."""
+    """Build the dashboard. If it was not asked for, print what prevents it instead of raising an error."""
     if not asked and wandb_mode() != "online":
-        say("W&B", f"no login, so no dashboard; to build it, {LOG_IN}, then run make sync report")
+        say("W&B", f"not logged in, so no dashboard. To build it, {LOG_IN}, then run make sync report")
         return
     try:
         put_on_wandb(comparison, page.record, Settings.load(settings))
     except UserError as error:
         if asked:
             raise
-        say("W&B", f"{error}\nThe page above is complete without it.")
+        say("W&B", f"{error}\nThe page above is complete without the dashboard.")
 
 
 def _again(what: Sequence[str], bench: Path | None, data: Path | None, root: Path) -> list[str]:

@@ -1,7 +1,7 @@
-"""`python -m xnorlit.commands.resolve`: resolves many command lines of `xnorlit fit` in one process.
+"""`python -m xnorlit.commands.resolve`: resolve many command lines of `xnorlit fit` in one process.
 
-Reads a JSON list of command lines, each a list of arguments. Prints a JSON list of `{"config": ...}`, as a run records
-it, or `{"error": ...}`. Trains, reads and writes nothing.
+It reads a JSON list of command lines, each a list of arguments, from standard input. It prints a JSON list with
+`{"config": ...}`, as a run would record it, or `{"error": ...}` for each. It does not train, and reads no images.
 """
 
 import json
@@ -28,7 +28,7 @@ class _Resolver(XnorlitCLI):
 
     @override
     def parse_arguments(self, parser: Any, args: Any) -> None:
-        """Only note the command when the parser is created."""
+        """Record the command when the parser is created; parse nothing."""
         self.config = {"subcommand": "fit"}
 
     @override
@@ -61,7 +61,7 @@ class _Resolver(XnorlitCLI):
 
 
 def _build(model: Classifier, image_size: int | None) -> None:
-    """Build the network without values, so that an impossible one is refused now and not when its run starts."""
+    """Build the network without values, so that an impossible one is refused now, not when its run starts."""
     with torch.device("meta"):
         model.spec.build(classes=2, image_size=image_size)
 
@@ -70,7 +70,7 @@ def resolved(lines: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
     """`{"config": ...}` or `{"error": ...}` of each command line.
 
     Args:
-        lines: What follows `xnorlit fit`, argument by argument.
+        lines: The arguments of `xnorlit fit` in each command line.
     """
     quiet()
     resolver = _Resolver()

@@ -1,4 +1,4 @@
-"""The command `xnorlit steps`: what a training step of each arm costs."""
+"""The command `xnorlit steps`: measure the cost of a training step of each arm."""
 
 import json as json_format
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def steps(
     steps: Count = 4,
     json: Path | None = None,
 ) -> None:
-    """Measures what a training step costs, relative to the first arm's.
+    """Measure the time of a training step of each arm, relative to the first arm.
 
     A step is forward, losses, backward and optimizer, on random images. The arms take turns, so that other load on the
     machine slows all of them alike.
@@ -40,21 +40,19 @@ def steps(
     Args:
         runs: A finished run of each arm on the same images, the float twin first.
         network: Measure this network with fresh weights instead, against its float twin.
-        binarizers: Its arms: names, or '{class_path: NAME, init_args: ...}'.
-        batch: With --network, images in a step.
+        binarizers: With --network, the arms: names, or '{class_path: NAME, init_args: ...}'.
+        batch: With --network, images per step.
         classes: With --network, number of classes.
         precision: With --network, the precision of the step.
-        rounds: Turns of each arm.
-        steps: Steps in a turn.
+        rounds: Number of turns of each arm.
+        steps: Steps per turn.
         json: Write the figures, the machine and the command to this file.
 
     Raises:
         UserError: There are no arms, an arm is given twice, or a run cannot be rebuilt.
     """
     if bool(runs) == bool(network):
-        raise UserError(
-            "Expected finished runs of several arms, or --network NAME for fresh weights; give one of them."
-        )
+        raise UserError("expected either finished runs of several arms, or --network NAME for fresh weights.")
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     if network:
         arms = {name: binarizers_of(name, {})[0] for name in ("Float", *binarizers)}

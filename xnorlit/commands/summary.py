@@ -1,4 +1,4 @@
-"""The command `xnorlit summary`: a network by its name or a recipe, layer by layer, before any training."""
+"""The command `xnorlit summary`: describe an untrained network layer by layer, by its name or a recipe."""
 
 import json as json_format
 import sys
@@ -30,30 +30,29 @@ def summary(
     copies: Count = 1,
     clock: float | None = None,
 ) -> None:
-    """Prints a network layer by layer: shapes, bits, parameters, multiply-adds, memory as bits and as fp32, file size.
+    """Print a network layer by layer: shapes, bits, parameters, multiply-adds, memory packed and in fp32, file size.
 
     It trains nothing and reads only the configuration.
 
     Args:
-        config: A recipe; later ones override earlier ones.
+        config: Files of a recipe; later ones override earlier ones.
         network: Name of a network (default: the recipe's, or alexnet-xnor).
-        binarizer: Its binarizer, a name or '{class_path: NAME, init_args: ...}' (default: the recipe's, or XNOR).
+        binarizer: Name of a binarizer, or '{class_path: NAME, init_args: ...}' (default: the recipe's, or XNOR).
         image_size: Side of the images, pixels (default: the network's own).
         classes: Number of classes (default: 1000, or 10 for images of at most 64 pixels).
-        json: Print the same as JSON.
-
-        target: packed, or fpga: the cycles of each layer in its own hardware.
-        unfolding: With fpga: products of one output that a layer computes at once.
-        copies: With fpga: outputs that a layer computes at once.
-        clock: With fpga: MHz, for images per second.
+        json: Print JSON instead.
+        target: packed, or fpga for the cycles of each layer in hardware of its own.
+        unfolding: With fpga, products of one output that a layer computes in a cycle.
+        copies: With fpga, outputs that a layer computes in a cycle.
+        clock: With fpga, clock in MHz, for images per second.
 
     Raises:
         UserError: The network cannot be built.
     """
     if clock is not None and clock <= 0:
-        raise UserError(f"--clock is {clock:g}. Expected MHz, above 0.")
+        raise UserError(f"--clock is {clock:g}. Expected a clock in MHz, above 0.")
     if target != "fpga" and (unfolding, copies, clock) != (1, 1, None):
-        raise UserError("--unfolding, --copies and --clock go with --target fpga.")
+        raise UserError("--unfolding, --copies and --clock need --target fpga.")
     if target == "fpga" and json:
         raise UserError("--target fpga prints a table. Omit --json.")
     recipe = merged(config)
@@ -62,7 +61,7 @@ def summary(
     if side is not None:
         _positive("data.image_size", side)
     chosen, layers = binarizers_of(binarizer or model.get("binarizer", BINARIZER), model.get("layers") or {})
-    with torch.device("meta"):  # Shapes without numbers.
+    with torch.device("meta"):  # shapes without values
         built = xl.create(name, binarizer=chosen, classes=classes, image_size=side, layers=layers)
     found, table = xl.summary(built), built.network
     size = built.image_size
@@ -75,7 +74,7 @@ def summary(
         for layer_name, layer in built.layers():
             if layer.binarizer.cannot_pack:
                 reasons.setdefault(layer.binarizer.cannot_pack, []).append(layer_name)
-        lines = [f"no packed form yet: {', '.join(names)}: {why}\n" for why, names in reasons.items()]
+        lines = [f"no packed form for {', '.join(names)}: {why}\n" for why, names in reasons.items()]
         shown = found.cycles(unfolding=unfolding, copies=copies, clock=clock) if target == "fpga" else found
         sys.stdout.write(f"{table.name}, {about}\n\n{shown}\n{''.join(lines)}")
 

@@ -11,22 +11,22 @@ from xnorlit.runs.login import REFUSED, UNREACHABLE
 
 
 def sync(where: Path | None = None, *, dry_run: bool = False) -> None:
-    """Upload the runs under a folder that W&B logged offline, each of them once.
+    """Upload to W&B the runs that were logged offline. Each is uploaded only once.
 
-    The parts of a resumed run become one run. The only local change is an empty file beside each uploaded log,
-    *.wandb.synced, like W&B's own. If the command is stopped, running it again continues with the rest.
+    The parts of a resumed run become one run. The command changes nothing locally, except that it writes an empty file
+    *.wandb.synced beside each uploaded log, as W&B does. If the command is stopped, run it again to upload the rest.
 
     Args:
-        where: A folder of runs, a pair, an arm or one run (default: the folder runs).
+        where: Folder of runs, of a pair, of an arm, or of one run (default: the folder runs).
         dry_run: Only list what would be uploaded.
 
     Raises:
-        UserError: There is no such folder, there is no login, or not everything could be uploaded.
+        UserError: There is no such folder, there is no login, or an upload failed.
     """
     where = where or Path("runs")
     if not where.is_dir():
         raise UserError(
-            f"{where} is not a folder; a folder of runs is expected. Train first (make train-xnor) or name the folder."
+            f"{where} is not a folder. Expected a folder of runs: train first (make train-xnor), or give the folder."
         )
     todo, under_way = waiting(where)
     for run in under_way:
@@ -41,19 +41,19 @@ def sync(where: Path | None = None, *, dry_run: bool = False) -> None:
     try:
         Server.of_login()
     except UserError as error:
-        raise UserError(f"{error}\nNothing was uploaded; {_runs(todo)} in {where} are waiting.") from error
+        raise UserError(f"{error}\nNothing was uploaded. Waiting in {where}: {_runs(todo)}.") from error
     _upload_all(todo)
     say("next", "make report   (the pair's page, and its dashboard on W&B)")
 
 
 def _upload_all(todo: Sequence[Part]) -> None:
-    """Upload part by part. After a part fails, the later parts of its run are not tried."""
+    """Upload part by part. If a part fails, skip the later parts of its run."""
     failed: dict[Path, str] = {}
     done: list[Part] = []
     for number, part in enumerate(todo, start=1):
         where = f"{number}/{len(todo)}  {_name(part)}"
         if part.run in failed:
-            say("sync", f"{where}: not tried, because an earlier part of the run failed")
+            say("sync", f"{where}: skipped, because an earlier part of the run failed")
             continue
         problem = upload(part)
         say("sync", f"{where}: {problem or 'uploaded'}")
@@ -67,8 +67,8 @@ def _upload_all(todo: Sequence[Part]) -> None:
         left = [part for part in todo if part not in done]
         names = "\n".join(f"  {_name(part)}" for part in left)
         raise UserError(
-            f"{len(done)} of {len(todo)} uploaded; these were not, and are unchanged:\n{names}\n"
-            f"Why: {next(iter(failed.values()))} Run the same command again to continue."
+            f"{len(done)} of {len(todo)} uploaded. Not uploaded, and unchanged:\n{names}\n"
+            f"Reason: {next(iter(failed.values()))} Run the same command again to continue."
         )
     say("sync", f"{_runs(done)} uploaded")
 

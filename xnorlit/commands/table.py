@@ -1,4 +1,4 @@
-"""The command `xnorlit table`: trains the missing runs, then writes the table of the finished ones."""
+"""The command `xnorlit table`: train the missing runs, then write the table of the finished ones."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -32,26 +32,26 @@ def table(
     experiments: Path | None = None,
     no_training: bool = False,
 ) -> None:
-    """Trains the missing arms of an experiment and writes its table into its README.
+    """Train the missing arms of an experiment, and write its table into its README.
 
     Runs are trained one after the other, each with a log beside it. Ctrl-C saves the current run; the same command
     resumes it. The table of a packaged recipe is written beside its runs.
 
     Args:
         experiment: A recipe, such as cifar10, or a folder of further overlays on it, such as cifar10/search.
-        data: Folder of images or named set; the recipe's own by default.
-        arms: Comma-separated overlays of the recipe; all of them by default.
+        data: Folder of images, or a named set (default: the recipe's own).
+        arms: Comma-separated overlays of the recipe (default: all of them).
         seeds: Seeds per arm.
         thorough: Arms with more seeds, comma-separated.
-        thorough_seeds: Seeds of those arms.
+        thorough_seeds: Seeds per arm of --thorough.
         holdout: Share of the training images to hold out and evaluate on, for choosing among arms.
         root: Folder of all runs.
         pair: Name of the pair.
-        experiments: Folder of recipes; experiments here or in a folder above, then the packaged one, by default.
+        experiments: Folder of recipes (default: experiments/ here or in a folder above, then the packaged one).
         no_training: Only write the table of the finished runs.
 
     Raises:
-        UserError: There is no such recipe or arm, or a run failed; the others are in the table.
+        UserError: There is no such recipe or arm, or a run failed. The other runs are in the table.
     """
     recipe = Recipe.find(experiment, experiments)
     for option, count in (("seeds", seeds), ("thorough-seeds", thorough_seeds)):
@@ -67,7 +67,7 @@ def table(
     failed = [] if no_training else run_jobs(todo, at_once=1, tag="table")
     by_arm = _finished(todo)
     if not by_arm:
-        raise UserError(f"no run of {root / name / pair} has finished, so there is no table. Leave out --no-training.")
+        raise UserError(f"no run in {root / name / pair} has finished, so there is no table. Omit --no-training.")
     rows = _rows(by_arm, _steps(by_arm, root / name / pair / "steps.json", measured=no_training))
     readme = (recipe.folder if recipe.own else root / name / pair) / "README.md"
     files = {arm: os.path.relpath(recipe.overlays[arm], readme.parent) for arm in counts}
@@ -76,7 +76,7 @@ def table(
     if failed:
         raise UserError(
             f"{len(failed)} of {len(todo)} runs failed: {', '.join(str(job.place.path) for job in failed)}. "
-            f"What they said is in {failed[0].log}, ...; the same command tries them again."
+            f"See their logs ({failed[0].log}, ...). The same command tries them again."
         )
 
 
@@ -91,17 +91,17 @@ def _finished(todo: Sequence[Job]) -> dict[str, list[Run]]:
         if job.state == "finished":
             by_arm.setdefault(job.place.arm, []).append(read(job.place.path))
     if by_arm and TWIN not in by_arm:
-        raise UserError(f"no float twin has finished, and the table shows gaps to it. Train it too: --arms {TWIN},...")
+        raise UserError(f"the table shows gaps to the float twin, which has not finished. Train it: --arms {TWIN},...")
     _refuse_other_images([run for runs in by_arm.values() for run in runs])
     return by_arm
 
 
 def _steps(by_arm: Mapping[str, Sequence[Run]], file: Path, *, measured: bool) -> dict[str, float]:
-    """The cost of a training step of each arm; measured now unless `measured` or stored."""
+    """The time of a training step of each arm, relative to the twin. It is measured unless `measured` or stored."""
     firsts = [runs[0] for runs in by_arm.values()]
     if not measured and not ratios(firsts, file):
         log = file.with_suffix(".log")
-        say("table", f"{len(firsts)} arms take turns, for what a training step costs; log: {log}")
+        say("table", f"measuring a training step of {len(firsts)} arms, in turns; log: {log}")
         process = Process(measurement(firsts, file), folder=Path(), log=log, threads=threads(1))
         try:
             status = process.wait()
@@ -109,7 +109,7 @@ def _steps(by_arm: Mapping[str, Sequence[Run]], file: Path, *, measured: bool) -
             process.interrupt()
             raise
         if status != 0:
-            say("", f"note: steps were not measured: {process.last_line()}")
+            say("", f"note: the steps could not be measured: {process.last_line()}")
     return ratios(firsts, file)
 
 
@@ -119,11 +119,11 @@ def _rows(by_arm: Mapping[str, Sequence[Run]], steps: Mapping[str, float]) -> li
 
 
 def _refuse_other_images(runs: Sequence[Run]) -> None:
-    """Refuse accuracies on different images, such as a held-out part and the test split."""
+    """Refuse runs that were evaluated on different images, such as a held-out part and the test split."""
     seen = {run.predictions.listing_sha256: run for run in runs}
     if len(seen) > 1:
         first, second, *_ = (run.path for run in seen.values())
         raise UserError(
-            f"{first} and {second} were evaluated on different images, so they do not fit into one table. "
-            "Give the runs with one data set and holdout their own pair (--pair NAME)."
+            f"{first} and {second} were evaluated on different images, so one table cannot compare them. "
+            "Give each combination of data and holdout its own pair (--pair NAME)."
         )

@@ -1,4 +1,4 @@
-"""The command `xnorlit train ARM`: chooses the recipe for the images, and runs `xnorlit fit` with it."""
+"""The command `xnorlit train ARM`: choose the recipe for the images, and run `xnorlit fit` with it."""
 
 import shlex
 from pathlib import Path
@@ -8,7 +8,7 @@ from xnorlit.data.sources import NAMED, recipe_for
 from xnorlit.edge.console import say
 from xnorlit.runs.recipes import Recipe, names
 
-SMALL_IMAGE = 64  # alexnet-small is made for images up to this side, pixels.
+SMALL_IMAGE = 64  # largest side of the images for alexnet-small, pixels
 
 
 def train(
@@ -19,17 +19,17 @@ def train(
     experiments: Path | None = None,
     seed: int = 0,
 ) -> None:
-    """Trains one arm of a pair with the recipe that fits the images.
+    """Train one arm of a pair with the recipe that fits the images.
 
-    It prints the equivalent `xnorlit fit` command and runs it.
+    It prints the equivalent `xnorlit fit` command, then runs it.
 
     Args:
         arm: Overlay of the recipe: xnor, float, bwn, ...
-        further: Other options are those of xnorlit fit.
+        further: Any option of xnorlit fit.
         data: Folder of images or .beton files, or a named set (default: the recipe's own).
-        experiment: Recipe, a folder of --experiments (default: by the classes and sizes of the images).
+        experiment: Recipe, a folder in --experiments (default: chosen by the classes and sizes of the images).
         experiments: Folder of recipes (default: experiments/ here or in a folder above, then the packaged one).
-        seed: Seed of weights, order and augmentation.
+        seed: Seed of the initial weights, the sample order and the augmentation.
 
     Raises:
         UserError: There is no such recipe or arm, or `fit` refuses the settings.
@@ -54,15 +54,15 @@ def train(
 
 
 def _fitting(data: str | None) -> tuple[str, str]:
-    """The recipe for a source and the reason: made for that image set, or by the sizes of a sample of its images."""
+    """The recipe for a source, and the reason: the recipe names that image set, or fits the size of its images."""
     if data is None or data == "synthetic":
         return "synthetic", "the built-in images"
     found = probe(data)
     if data in NAMED and (recipe := NAMED[data].recipe):
-        return recipe, "which is made for it"
+        return recipe, "the recipe of this image set"
     side = found.shorter_side
     if side <= SMALL_IMAGE:
         return "cifar10", f"for images of {side} pixels"
     if recipe := recipe_for(found.classes):
-        return recipe, f"for images of {side} pixels of its {len(found.classes)} classes"
+        return recipe, f"for images of {side} pixels with its {len(found.classes)} classes"
     return "imagenet", f"for images of {side} pixels"

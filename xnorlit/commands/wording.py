@@ -1,6 +1,6 @@
 """Plain messages for jsonargparse's errors: what was given, what was expected, the near miss.
 
-jsonargparse (4.53) reports every problem as an `ArgumentError` with a text and nothing else, so the text is parsed.
+jsonargparse (4.53) reports each problem as an `ArgumentError` that holds only a text, so this module parses the text.
 """
 
 import importlib
@@ -38,8 +38,8 @@ def explain(message: str, command: str, options: Iterable[str], files: Iterable[
     Args:
         message: Message of jsonargparse.
         command: fit, validate, test or predict.
-        options: All of its options, such as `--trainer.max_epochs`.
-        files: Its configuration files, to locate a misspelt key.
+        options: All options of the command, such as `--trainer.max_epochs`.
+        files: The configuration files of the command, to locate a misspelt key.
     """
     help_ = f"See xnorlit {command} --help."
     options = list(options)
@@ -51,7 +51,7 @@ def explain(message: str, command: str, options: Iterable[str], files: Iterable[
     if found := re.search(r"arguments are required: (.+)", message):
         missing = found[1].replace(f"{command}.", "")
         return (
-            f"not given: {missing}. Give a recipe, such as -c experiments/cifar10/base.yaml -c "
+            f"missing: {missing}. Give a recipe, such as -c experiments/cifar10/base.yaml -c "
             f"experiments/cifar10/xnor.yaml, or the options --{missing.replace(', ', ', --')}. {help_}"
         )
     keys = re.findall(r'Parser key "([^"]+)"', message)
@@ -60,9 +60,7 @@ def explain(message: str, command: str, options: Iterable[str], files: Iterable[
     key = ".".join(dict.fromkeys(keys))
     if found := re.search(r"Unable to load config ['\"](.+)['\"]", message):
         near = " Did you mean --data.source?" if key == "data" else ""
-        return (
-            f"--{key} takes a YAML file of {key} settings, not {found[1]}; one setting is --{key}.NAME.{near} {help_}"
-        )
+        return f"--{key} is {found[1]}. Expected a YAML file of {key} settings, or --{key}.NAME for one.{near} {help_}"
     return _mistyped_class(key, message, command) or _setting(key, message, command) or f"{message}\n{help_}"
 
 
@@ -74,7 +72,7 @@ def _unknown_word(word: str, command: str, options: list[str]) -> str:
 
 
 def _holder(key: str, files: Iterable[Path]) -> str:
-    """`cifar10/base.yaml: there is` of the last file that sets a dotted key."""
+    """`cifar10/base.yaml: there is`, with the last file that sets a dotted key."""
     holder = "there is"
     for file in files:
         part: Any = read_config(file)
@@ -129,12 +127,12 @@ def _unknown_setting(key: str, name: str, owner: str | None, see: str) -> str:
     module, _, cls = (owner or "").rpartition(".")
     settings = list(inspect.signature(getattr(importlib.import_module(module), cls)).parameters) if owner else []
     if settings in ([], ["args", "kwargs"]):
-        return f"{key}.{name} belongs to a class that is not named yet. Name the class first: --{key} NAME. {see}"
+        return f"{key}.{name} is a setting of a class, but no class is given. Give it first: --{key} NAME. {see}"
     return f"{cls} has no setting {name} ({key}).{did_you_mean(name, settings)} Known: {', '.join(settings)}. {see}"
 
 
 def _kinds(message: str) -> Iterator[str]:
-    """The expected values as text: `a whole number`, `one of corrected, paper, ste`."""
+    """The expected values, as text: `a whole number`, `one of corrected, paper, ste`."""
     pattern = r"Expected a (?:<class '([\w.]+)'>|typing\.Literal\[(.+?)\](?=\.|$|\s)|(tuple with \d+ elements))"
     for name, choices, elements in re.findall(pattern, message):
         if choices:

@@ -1,4 +1,4 @@
-"""The command `xnorlit zoo`: lists the trained networks, and makes one from a run."""
+"""The command `xnorlit zoo`: list the trained networks, or add one from a run."""
 
 import sys
 from collections import Counter
@@ -23,7 +23,7 @@ from xnorlit.runs import Run, read
 from xnorlit.runs.recipes import TWIN, Recipe
 
 LARGEST = 4_000_000
-"""Bytes of a file up to which its ends stay in fp32."""
+"""Largest file whose first and last layer stay in fp32, bytes."""
 
 
 def zoo(
@@ -34,7 +34,7 @@ def zoo(
     licence: str | None = None,
     into: Path | None = None,
 ) -> None:
-    """Lists the trained networks that come with xnorlit, or adds one from a run: packs, measures, writes its card.
+    """List the trained networks that come with xnorlit, or add one from a run: pack it, measure it, write its card.
 
     Args:
         run: Folder of a finished run of a binary arm (default: list the networks).
@@ -44,7 +44,7 @@ def zoo(
         into: Folder of trained networks (default: xnorlit/zoo of the package).
 
     Raises:
-        UserError: The run has not finished, or cannot be packed.
+        UserError: The run has not finished, or its network cannot be packed.
     """
     if run is None:
         names = list_trained()
@@ -107,11 +107,11 @@ def _make(run: Run, name: str, ends: Ends | None, licence: str, into: Path) -> N
             load_milliseconds=load_milliseconds,
             measured_on=machine(environment.cpu, engine.isa),
             limits=(
-                f"It knows {len(packed.graph.classes)} classes ({classes}). For any other picture it names one of "
-                "these, too, often with a high probability.",
-                f"A picture is cut to its central square and brought to {packed.graph.image_size} pixels a side.",
-                f"{trained:,} training images of one collection are few: expect less on photographs of other origin.",
-                "It shows the method; it is not tested for any use in which an error matters.",
+                f"It knows {len(packed.graph.classes)} classes ({classes}). It assigns one of them to any other "
+                "picture too, often with a high probability.",
+                f"A picture is cropped to its central square and resized to {packed.graph.image_size} pixels a side.",
+                f"{trained:,} training images from one collection are few: expect lower accuracy on other photographs.",
+                "It demonstrates the method. It was not tested for uses in which an error matters.",
             ),
         ),
         name,
@@ -128,7 +128,7 @@ def _fitting(run: Run, rebuilt: Rebuilt, ends: Ends | None) -> tuple[Packed, End
 
 
 def _siblings(run: Run) -> dict[str, list[Run]]:
-    """The finished runs of the same pair, of the run's arm and of the float twin, by seed."""
+    """The finished runs of the run's arm and of the float twin in the same pair, by seed."""
     found = {}
     for arm in (run.place.arm, TWIN):
         folders = (run.path.parents[1] / arm).glob("seed-*")
@@ -138,7 +138,7 @@ def _siblings(run: Run) -> dict[str, list[Run]]:
 
 
 def _method(run: Run) -> str:
-    """`BiReal, 1-bit weights and 1-bit inputs`: of most of its few-bit layers."""
+    """`BiReal, 1-bit weights and 1-bit inputs`: what most of its few-bit layers have."""
     method = str(run.config["model"]["binarizer"]["class_path"]).rpartition(".")[2]
     codes = Counter(bits for bits in (run.summary.codes or {}).values() if min(bits) < 32)
     if not codes:
@@ -155,7 +155,7 @@ def _remark(run: Run) -> str:
     try:
         return Recipe.find(run.place.experiment.partition("@")[0]).remark(run.place.arm)
     except (UserError, KeyError):
-        return ""  # a recipe of somebody's own that is not here
+        return ""  # a user's own recipe that is not here
 
 
 def _command(run: Run) -> str:

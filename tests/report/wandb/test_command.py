@@ -37,7 +37,7 @@ def test_without_a_login_the_page_is_written_and_one_line_says_how_to_get_the_ot
     assert main(["report"]) == 0
     said = capsys.readouterr().out.splitlines()
     (line,) = [line for line in said if "W&B" in line]
-    assert "no login, so no dashboard; to build it, log in once (wandb login" in line
+    assert "not logged in, so no dashboard. To build it, log in once (wandb login" in line
     assert "make sync report" in line
     assert PAGE.exists()
     assert main(["dashboard"]) == 2
@@ -48,7 +48,7 @@ def test_a_failure_of_the_server_is_said_and_only_wandb_on_makes_it_an_error(rec
     assert main(["report"]) == 0
     said = capsys.readouterr().out
     assert "the server refuses the key" in said
-    assert "The page above is complete without it." in said
+    assert "The page above is complete without the dashboard." in said
     PAGE.unlink()
     assert main(["report", "--wandb", "on"]) == 2
     assert "the server refuses the key" in capsys.readouterr().err
@@ -72,6 +72,6 @@ def test_runs_named_one_by_one_are_no_dashboard_of_the_pair(recipe, uploaded, ca
     runs = [f"runs/synthetic/pair-0/{arm}/seed-1" for arm in ("xnor", "float")]
     report(runs, out=Path("two.html"))
     assert uploaded.asked == []
-    with pytest.raises(UserError, match=r"Single runs were given with --wandb on, but a dashboard shows a whole pair"):
+    with pytest.raises(UserError, match=r"single runs were given with --wandb on, but a dashboard shows a whole pair"):
         report(runs, out=Path("three.html"), wandb="on")
     assert (Path("two.html").exists(), Path("three.html").exists()) == (True, False)

@@ -90,7 +90,7 @@ def test_a_network_lost_in_mid_upload_is_said_and_the_next_call_goes_on(server, 
     with pytest.raises(UserError) as told:
         sync()
     message = str(told.value)
-    assert message.startswith("1 of 3 uploaded; these were not, and are unchanged:\n")
+    assert message.startswith("1 of 3 uploaded. Not uploaded, and unchanged:\n")
     assert message.count(f"  {RUNS}/xnor/seed-0 (started ") == 2
     assert "Why: the server cannot be reached." in message
     assert message.endswith("Run the same command again to continue.")
@@ -168,5 +168,5 @@ def test_an_interrupted_upload_leaves_no_note(runs, monkeypatch):
 
 
 def test_no_folder_is_said():
-    with pytest.raises(UserError, match=r"none is not a folder; a folder of runs is expected\. Train first"):
+    with pytest.raises(UserError, match=r"none is not a folder\. Expected a folder of runs"):
         sync(Path("none"))

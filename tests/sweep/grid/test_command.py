@@ -160,7 +160,7 @@ def test_other_images_are_filed_apart(trained):
     [
         ({"model.binarizr": {"value": "XNOR"}}, "", r"no option --model.binarizr. Did you mean --model.binarizer?"),
         (None, "", "2 combinations would share the place runs/tiny/pair-0/one/seed-0"),
-        (None, "--jobs 0", "--jobs is 0. Expected the number of runs"),
+        (None, "--jobs 0", "--jobs is 0. Expected a number"),
         (None, "--jobs two", "--jobs: expected a whole number, not 'two'"),
         (None, "--experiment nonesuch", "no recipe named nonesuch"),
         (

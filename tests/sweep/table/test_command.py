@@ -169,7 +169,7 @@ def test_without_a_twin_or_a_run_or_a_place_there_is_no_table(small, capsys):
     assert main(["table", "small", "--no-training"]) == 2
     assert "so there is no table" in capsys.readouterr().err
     assert main(["table", "small", "--arms", "xnor"]) == 2
-    assert "no float twin has finished" in capsys.readouterr().err
+    assert "float twin, which has not finished" in capsys.readouterr().err
     assert main(["table", "small", "--seeds", "0"]) == 2
     assert "--seeds is 0. Expected" in capsys.readouterr().err
     (folder / "README.md").write_text("# Small\n")
