@@ -59,8 +59,8 @@ def test_the_newest_pair_is_printed_with_the_difference_first(pair, capsys):
     assert rows["network, trained"] == ["5.62", "MiB", "5.62", "MiB"]
     assert rows["network, packed"] == ["0.212", "MiB", "5.62", "MiB", "26.5", "x", "smaller"]
     text = " ".join(lines)
-    assert "the paper on ImageNet (published, not run here): 43.112 / 70.341 against 54.623 / 78.854" in text
-    assert "claimed there but not measured: 32 x less memory for the weights and 58 x faster" in text
+    assert "the paper on ImageNet (published, not measured here): 43.112 / 70.341 against 54.623 / 78.854" in text
+    assert "the paper quotes, but did not measure: 32 x less memory for the weights and 58 x faster" in text
 
 
 def test_an_unmatched_pair_shows_both_values_of_each_key(pair, capsys):
@@ -143,7 +143,7 @@ def test_json_says_the_same_and_its_fields_are_stable(pair, capsys):
 
 
 def test_one_run_is_refused_and_a_search_takes_no_paths(pair):
-    with pytest.raises(UserError, match="One run was given"):
+    with pytest.raises(UserError, match="one run was given"):
         compare([pair[0]])
     with pytest.raises(UserError, match="together with --experiment or --pair"):
         compare(pair, pair="pair-0")

@@ -194,8 +194,8 @@ def test_a_wrong_value_is_named_with_what_was_expected(refused, options, message
         (b"model: [unclosed\n", r"mine\.yaml is not YAML, line 2"),
         (b"model: {}\ndata: {}\nmodel: {}\n", r"mine\.yaml is not YAML, line 3: key 'model' is given twice"),
         (b"model:\n  layers: {fc*: BWN, 'fc*': Float}", r"mine\.yaml is not YAML, line 2: key 'fc\*' is given twice"),
-        (b"- a\n- b\n", r"mine\.yaml holds no settings"),
-        (b"", r"mine\.yaml holds no settings"),
+        (b"- a\n- b\n", r"mine\.yaml contains no settings"),
+        (b"", r"mine\.yaml contains no settings"),
         (b"\x80\x81", r"mine\.yaml is not a text file"),
     ],
 )  # fmt: skip
@@ -339,7 +339,7 @@ def raising(monkeypatch, error):
         (UserError("mend this"), 2, "error: mend this\n"),
         (OSError(errno.ENOSPC, "No space left on device", "runs/x"), 2, r"runs/x: no space left on device\. Free"),
         (OSError(errno.EIO, "I/O error"), 2, r"error: i/o error\. Run the command again with --debug"),
-        (ZeroDivisionError("by\nzero"), 1, r"unexpected ZeroDivisionError: by zero\. .*report it.* --debug prints\.\n$"),
+        (ZeroDivisionError("by\nzero"), 1, r"unexpected ZeroDivisionError: by zero\. .*report it.*--debug"),
         (KeyboardInterrupt(), 130, "^$"),
     ],
 )  # fmt: skip

@@ -53,7 +53,7 @@ def test_parents_are_made_and_a_folder_appears_whole(tmp_path):
 
 def test_a_folder_does_not_replace_one(tmp_path):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(FileExistsError, match="exists already"), atomic.path(tmp_path / "folder") as made:
+    with pytest.raises(FileExistsError, match="already exists"), atomic.path(tmp_path / "folder") as made:
         made.mkdir()
     assert left(tmp_path) == ["folder"]
 

@@ -30,7 +30,7 @@ from xnorlit.errors import UserError
         (lambda f: f.object("list"), "a.list: expected an object, found [1, None]"),
         (lambda f: f.integers("list", 3), "a.list: expected a list of 3, found [1, None]"),
         (lambda f: f.optional_numbers("list", 2, 2, 3), "a.list[0]: expected a number of 2 to 3, found 1"),
-        (lambda f: f.moment("text"), "a.text: expected a moment such as 2026-01-31T12:00:00+00:00, found 'x'"),
+        (lambda f: f.moment("text"), "a.text: expected a date and time such as 2026-01-31T12:00:00+00:00, found 'x'"),
     ],
 )
 def test_a_value_of_another_kind_is_named_by_its_place(take, message):
@@ -59,9 +59,9 @@ def test_a_diverged_run_may_report_nan_as_a_fraction():
     ("content", "message"),
     [
         (None, r"a\.json cannot be read: No such file or directory\. Write it again\."),
-        (b"{", r"a\.json is damaged: JSON was expected \(.*\)\. Write it again\."),
-        (b"\xff", r"a\.json is damaged: JSON was expected \(.*\)\. Write it again\."),
-        (b"[" * 100_000, r"a\.json is damaged: JSON was expected \(.*\)\. Write it again\."),
+        (b"{", r"a\.json is damaged \(.*\)\. Expected JSON\. Write it again\."),
+        (b"\xff", r"a\.json is damaged \(.*\)\. Expected JSON\. Write it again\."),
+        (b"[" * 100_000, r"a\.json is damaged \(.*\)\. Expected JSON\. Write it again\."),
         (b"[]", r"a\.json: expected an object, found \[\]\. Write it again\."),
         (b'{"a": -1}', r"a\.json: a: expected a whole number of at least 0, found -1\. Write it again\."),
     ],
@@ -81,5 +81,5 @@ def test_a_whole_file_is_read(tmp_path):
 def test_a_name_that_is_given_twice_is_refused(tmp_path):
     file = tmp_path / "summary.json"
     file.write_text('{"top1": 0.5, "inner": {"a": 1, "a": 2}}')
-    with pytest.raises(UserError, match=r"summary\.json is damaged: .*a name twice.*Do\."):
+    with pytest.raises(UserError, match=r"summary\.json is damaged: .*a duplicate name.*Do\."):
         read_json(file, lambda fields: fields, advice="Do.")

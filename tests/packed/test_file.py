@@ -479,4 +479,4 @@ def test_a_name_twice_in_the_graph_is_refused(whole, tmp_path):
     text = json.dumps(graph)
     field = '"size":'
     assert text.count(field) == 1
-    assert "name twice" in refusal(tmp_path, together(header, text.replace(field, f"{field} 1, {field}"), data))
+    assert "duplicate name" in refusal(tmp_path, together(header, text.replace(field, f"{field} 1, {field}"), data))

@@ -15,7 +15,7 @@ def test_options_in_braces_stand_for_their_values():
 
 
 def test_an_option_that_is_not_given_is_named_with_the_near_miss():
-    with pytest.raises(UserError, match=r"does not give --model\.binarizer\.gradiet.*Did you mean model\.binarizer\.g"):
+    with pytest.raises(UserError, match=r"does not set --model\.binarizer\.gradiet.*Did you mean model\.binarizer\.g"):
         named("{model.binarizer.gradiet}", WORDS)
 
 

@@ -66,7 +66,7 @@ def test_predictions_read_back(tmp_path):
     ],
 )
 def test_arrays_that_no_run_writes_are_refused(tmp_path, changes, message):
-    with pytest.raises(UserError, match=f"is not what a run writes: {message}.*Train the run again"):
+    with pytest.raises(UserError, match=f"is not a run's predictions: {message}.*Train the run again"):
         Predictions.load(saved(tmp_path, changes))
 
 
@@ -107,7 +107,7 @@ def test_a_diverged_network_is_said_as_such(tmp_path, value):
 def test_a_file_cut_short_is_refused(tmp_path, kept):
     file = saved(tmp_path)
     file.write_bytes(file.read_bytes()[:kept])
-    with pytest.raises(UserError, match="is damaged or cut short"):
+    with pytest.raises(UserError, match="is damaged or truncated"):
         Predictions.load(file)
 
 
@@ -132,7 +132,7 @@ def test_a_hostile_header_is_refused(tmp_path, header):
 def test_a_header_longer_than_the_file_is_refused(tmp_path):
     file = tmp_path / "predictions.safetensors"
     file.write_bytes(struct.pack("<Q", 2**60) + b"{}")
-    with pytest.raises(UserError, match="is damaged or cut short"):
+    with pytest.raises(UserError, match="is damaged or truncated"):
         Predictions.load(file)
 
 

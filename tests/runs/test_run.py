@@ -116,9 +116,9 @@ def test_what_is_not_a_run_at_all_is_said(tmp_path):
     ("file", "content", "message"),
     [
         ("config.yaml", "a: [", r"(?s)config\.yaml is damaged .*Expected YAML"),
-        ("config.yaml", "- 1", r"config\.yaml holds no settings. Expected a mapping"),
+        ("config.yaml", "- 1", r"config\.yaml contains no settings. Expected a mapping"),
         ("config.yaml", "!!python/object/apply:os.getcwd []", r"config\.yaml is damaged"),
-        ("summary.json", '{"status": "fin', r"summary\.json is damaged: JSON was expected"),
+        ("summary.json", '{"status": "fin', r"summary\.json is damaged .*Expected JSON"),
         ("summary.json", "[]", r"summary\.json: expected an object, found \[\]\. Train the run again"),
         ("summary.json", '{"status": "running"}', "status: expected 'finished', found 'running'"),
         ("summary.json", '{"status": "finished", "bits": {}}', "top1: missing"),
@@ -168,7 +168,7 @@ def test_a_moment_is_read_in_each_spelling(tmp_path, text):
 
 def test_a_moment_that_is_none_is_named(tmp_path):
     path = write_run(tmp_path, "xnor", started="yesterday")
-    with pytest.raises(UserError, match=r"started: expected a moment such as 2026-.*, found 'yesterday'"):
+    with pytest.raises(UserError, match=r"started: expected a date and time such as 2026-.*, found 'yesterday'"):
         read(path)
 
 

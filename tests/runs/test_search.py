@@ -67,7 +67,7 @@ def test_all_seeds_that_two_arms_share_belong_to_a_pair_and_the_rest_is_named(tm
         ("xnor", 2),
     ]
     left_out, unfinished = pair.left_out
-    assert left_out.endswith("xnor/seed-0 is left out because no other arm has finished with seed 0.")
+    assert left_out.endswith("xnor/seed-0 is left out, because no other arm has finished with seed 0.")
     assert "float/seed-0 is not finished" in unfinished
 
 
@@ -145,8 +145,8 @@ def test_predictions_cut_short_leave_their_seed_out_with_the_reason(tmp_path):
     found = newest_pair(tmp_path)
     assert [run.place.seed for run in found.runs] == [0, 0]
     notes = "\n".join(found.left_out)
-    assert f"{file} is damaged or cut short" in notes
-    assert "xnor/seed-1 is left out because no other arm has finished with seed 1" in notes
+    assert f"{file} is damaged or truncated" in notes
+    assert "xnor/seed-1 is left out, because no other arm has finished with seed 1" in notes
 
 
 def test_a_pair_whose_every_prediction_is_damaged_gives_way_to_an_older_one(tmp_path):

@@ -65,7 +65,7 @@ def test_a_killed_run_is_listed_with_what_it_logged(parts, tmp_path):
     cut.write_bytes(whole[: whole.rfind(b"val/top1")])
     (run,) = offline(tmp_path)
     assert run.state == "unfinished"
-    assert "has no exit code: the run is still running, or was killed" in run.reason
+    assert "has no exit code: the run is still training or was killed" in run.reason
     assert 0 < len(run.curves["val/top1"].step) < 3
 
 

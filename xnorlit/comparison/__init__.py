@@ -1,1 +1,1 @@
-"""A pair compared: its runs matched, the difference of their settings computed, the gap with its intervals."""
+"""The comparison of a pair: match its runs, compute the difference of their settings and the gap with its intervals."""

@@ -11,7 +11,7 @@ from xnorlit.comparison.statistics import Correct
 
 @dataclass(frozen=True)
 class ClassGap:
-    """First minus second in one class, in points; `holm_p` is `p` after Holm's correction for all classes.
+    """First minus second network in one class, in points. `holm_p` is `p` with Holm's correction over all classes.
 
     `only_reference` counts the images that the first network classifies correctly in more seeds than the second;
     `only_arm` counts the opposite. `points`, `p` and `holm_p` are None for a class without images.
@@ -66,12 +66,12 @@ def class_gaps(
 
 
 def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """P-values corrected for the number of tests: `max_{j <= i} min(1, (m - j) p_(j))`, with p_(0) the smallest of m.
+    """`max_{j <= i} min(1, (m - j) p_(j))`: m p-values corrected for the number of tests; p_(0) is the smallest.
 
     Source: Holm, Scandinavian Journal of Statistics 6 (1979).
 
     Args:
-        p: In any order.
+        p: P-values in any order, `(m,)`.
     """
     order = np.argsort(p)
     adjusted = np.empty_like(p)

@@ -29,8 +29,8 @@ def compare(
     """Compare two or more runs. Several seeds of an arm become one column of means.
 
     Args:
-        runs: Runs of two or more arms, or their directories, in any order; or one pair: `EXPERIMENT/PAIR` or its
-            folder; none for the newest pair under `root`.
+        runs: Runs of two or more arms, or their directories, in any order; or one pair, as `EXPERIMENT/PAIR` or its
+            folder. Without runs, the newest pair under `root` is compared.
         root: Folder of all runs.
         experiment: Search only this experiment.
         pair: Search only pairs of this name.
@@ -51,8 +51,8 @@ def compare(
     """
     if runs and (experiment or pair):
         raise UserError(
-            "Runs or a pair were named together with --experiment or --pair, which search for runs; only one of them "
-            "is expected. Remove the other."
+            "runs or a pair were given together with --experiment or --pair, which search for runs. Expected one or "
+            "the other."
         )
     if len(runs) > 1:
         return _compared([run if isinstance(run, Run) else read(Path(run)) for run in runs], strict)
@@ -64,10 +64,10 @@ def compare(
 
 
 def _pair(what: Run | Path | str, root: Path) -> tuple[Path, str | None, str | None]:
-    """Root, experiment and pair that one argument names."""
+    """The root, experiment and pair that one argument names."""
     path = what.path if isinstance(what, Run) else Path(what)
     if (path / "config.yaml").exists() or (path / "summary.json").exists():
-        raise UserError(f"One run was given: {path}; at least two are expected, or a pair. Give {path.parent.parent}.")
+        raise UserError(f"only one run was given: {path}. Expected two or more, or a pair: {path.parent.parent}.")
     if path.is_dir() and any(path.glob("*/seed-*")):
         full = path.resolve()
         return full.parent.parent, full.parent.name, full.name
@@ -104,13 +104,13 @@ def _check_accuracy(run: Run) -> None:
     for name in ("top1", "top5", "best_top1"):
         if math.isnan(getattr(summary, name)):
             raise UserError(
-                f"{run.path / 'summary.json'}: {name} is NaN because the run diverged; a number is expected. "
-                "Lower the learning rate and train again."
+                f"{run.path / 'summary.json'}: {name} is NaN, because the run diverged. Expected a number. Lower the "
+                "learning rate and train the run again."
             )
     if summary.classes != len(run.predictions.classes):
         raise UserError(
             f"{run.path} has {summary.classes} classes in summary.json but {len(run.predictions.classes)} in "
-            "predictions.safetensors; both must agree. Train the run again."
+            "predictions.safetensors. Expected the same number. Train the run again."
         )
 
 

@@ -1,4 +1,4 @@
-"""A comparison as typed records, which print as JSON unchanged. Accuracies are in percent, gaps in points."""
+"""A comparison as typed records with the fields of its JSON. Accuracies are in percent, gaps in points."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -71,7 +71,7 @@ class SeedGap:
 
 @dataclass(frozen=True)
 class AccuracyGap:
-    """Reference minus arm, in points, with 95 % intervals over what their names say."""
+    """Reference minus arm, in points, with 95 % intervals over images, over seeds, and over both."""
 
     points: float
     spread: float | None
@@ -82,17 +82,17 @@ class AccuracyGap:
 
     @property
     def deciding(self) -> Literal["over_both", "over_images"]:
-        """The name of the interval that the verdict uses.
+        """The name of the interval that decides the verdict.
 
-        With several seeds it is `over_both`. Where that one contains 0 and `over_images` does not, too few seeds were
-        trained to say anything about other trainings: the verdict is then about these networks only.
+        With several seeds it is `over_both`. If that interval contains 0 but `over_images` does not, there are too few
+        seeds for a verdict about other trainings. The verdict then covers only these trained networks.
         """
         both, images = self.over_both, self.over_images
         return "over_both" if both and (images.contains(0) or not both.contains(0)) else "over_images"
 
     @property
     def outcome(self) -> Literal["loses", "gains", "undecided"]:
-        """What the arm does against the reference, if the deciding interval excludes 0."""
+        """Whether the arm loses or gains against the reference; undecided if the deciding interval contains 0."""
         interval: Interval = getattr(self, self.deciding)
         return "undecided" if interval.contains(0) else "loses" if interval.low > 0 else "gains"
 
@@ -111,8 +111,8 @@ class Gap:
     """An arm against the reference: how their configurations differ, what the arm loses and what it saves.
 
     `classes` and `parts` hold the top-1 gap by class and on smaller and smaller subsets of the images. A size factor is
-    reference over arm: how many times smaller the arm is. A time factor is arm over reference: how many times longer
-    the arm takes. A factor is None without a value to divide by, or if the times come from different machines.
+    reference / arm: how many times smaller the arm is. A time factor is arm / reference: how many times longer the arm
+    takes. A factor is None if a value is missing, or if the times come from different machines.
     """
 
     arm: str
@@ -133,7 +133,7 @@ class Gap:
         what = {
             "loses": f"loses {top1.points:.2f} points of top-1 against {self.reference}",
             "gains": f"gains {-top1.points:.2f} points of top-1 against {self.reference}",
-            "undecided": f"cannot be told from {self.reference}, with a gap of {top1.points:.2f} points of top-1",
+            "undecided": f"cannot be distinguished from {self.reference}: a gap of {top1.points:.2f} points of top-1",
         }[top1.outcome]
         return (
             f"{self.arm} {what} (95 % over {interval.covers}: {interval.low:.2f} to {interval.high:.2f}); packed it is "
@@ -168,14 +168,14 @@ class Comparison:
 
     @property
     def gap(self) -> Gap:
-        """The gap of a pair: of the one arm that is compared with the reference.
+        """The gap of a pair: the arm against the reference.
 
         Raises:
-            UserError: There are several.
+            UserError: The comparison has several gaps.
         """
         if len(self.gaps) > 1:
             arms = ", ".join(gap.arm for gap in self.gaps)
-            raise UserError(f"this comparison has several gaps, of {arms}. Take one of its gaps instead of its gap.")
+            raise UserError(f"this comparison has several gaps ({arms}). Use an item of `gaps` instead of `gap`.")
         return self.gaps[0]
 
     def __str__(self) -> str:

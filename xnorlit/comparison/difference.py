@@ -9,17 +9,17 @@ Kind = Literal["matched", "declared", "published", "unmatched", "identical"]
 Role = Literal["binarizer", "declared", "undeclared"]
 
 NOT_SET = "(not set)"
-"""Stands for a key that a configuration does not have; null is a value and differs from it."""
+"""Stands for a key that a configuration lacks. It differs from null, which is a value."""
 
 DECLARED = "run.pair_differs"
-"""The configuration key that lists a pair's intended differences; each covers all keys below it."""
+"""The configuration key that lists a pair's intended differences. Each entry covers all keys below it."""
 
-# The experiment itself: the network's binarizer and the binarizers of single layers. Any other setting of a layer is
-# not the binarizer and makes a pair unmatched.
+# The experiment itself: the network's binarizer and the binarizers of single layers. A difference in any other setting
+# makes a pair unmatched.
 _BINARIZER = re.compile(r"model\.binarizer(\..+)?|model\.layers(\.[^.]+(\.(class_path|init_args)(\..+)?)?)?")
 
-# Keys that cannot change what is learned. Every other key counts: a new setting is a difference until this list says
-# why it is not.
+# Keys that cannot change what is learned, each with the reason. Every other key counts, so a new setting counts as a
+# difference until it is added here.
 _FILING = re.compile(
     "|".join(
         (
@@ -29,7 +29,7 @@ _FILING = re.compile(
             r"ckpt_path",
             # where logs and checkpoints go, and the logger's name for the run
             r"trainer\.(default_root_dir|logger(\..+)?|callbacks\.\d+\.init_args\.dirpath)",
-            # what training shows
+            # what training prints
             r"trainer\.(enable_progress_bar|enable_model_summary|log_every_n_steps)",
             r"trainer\.callbacks\.\d+\.init_args\.refresh_rate",
             # where prepared images are stored: the listing's hash shows whether they are the same images
@@ -55,9 +55,9 @@ class KeyDifference:
 class Difference:
     """All relevant differences between two configurations, and the resulting verdict.
 
-    `kind` is "matched" if only the binarizer differs, "declared" if also keys differ that the pair declares,
-    "published" if the network is one of them (each arm has its own network and recipe), "unmatched" if any other key
-    differs, and "identical" if nothing differs.
+    `kind` is "matched" if only the binarizer differs; "declared" if declared keys differ too; "published" if the
+    network is one of the declared keys (each arm has its own network and recipe); "unmatched" if any other key
+    differs; and "identical" if nothing differs.
     """
 
     kind: Kind
@@ -66,9 +66,9 @@ class Difference:
     def named(self, role: Role) -> tuple[str, ...]:
         """The differing keys of that role, in short form.
 
-        A binarizer is named by its place, such as `model.layers.conv2`. Any other key stands for all keys below it:
-        `model.losses` for `model.losses.0.weight` if it is null in one arm, `model.optimizer` for its class and
-        settings if the class differs.
+        A binarizer is named by its place, such as `model.layers.conv2`. Any other key stands for all keys below it. For
+        example, `model.losses` stands for `model.losses.0.weight` if it is null in one arm, and `model.optimizer` for
+        its class and settings if the class differs.
         """
         keys = [item.key for item in self.keys_of(role)]
         if role == "binarizer":
@@ -108,7 +108,7 @@ def difference(arm: Mapping[str, Any], reference: Mapping[str, Any], *, same: It
     Args:
         arm: Values by dotted key.
         reference: Values by dotted key.
-        same: Keys to ignore, such as the seed's when two seeds of one arm are compared.
+        same: Keys to ignore, such as the seed when two seeds of one arm are compared.
     """
     declared = (*_declared(arm), *_declared(reference))
     keys = tuple(
@@ -167,7 +167,7 @@ def _binarizer_place(key: str) -> str:
 
 
 def _equal(a: Any, b: Any) -> bool:
-    # True == 1 in Python, yet `flip: true` and `flip: 1` are not the same setting.
+    # True == 1 in Python, but `flip: true` and `flip: 1` are different settings.
     return a == b and isinstance(a, bool) == isinstance(b, bool)
 
 

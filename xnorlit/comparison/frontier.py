@@ -1,13 +1,13 @@
-"""The networks that are worth their cost: no other network is both cheaper and better."""
+"""The Pareto frontier: networks for which no other network is both cheaper and better."""
 
 from collections.abc import Sequence
 
 
 def frontier(cost: Sequence[float], value: Sequence[float]) -> list[int]:
-    """The indices of the points on the Pareto frontier, by rising cost.
+    """The indices of the points on the Pareto frontier, by increasing cost.
 
-    A point is dominated by another that costs no more, is worth no less, and is strictly better in one of the two.
-    Equal points all stay. Points with NaN are left out.
+    A point is dominated if another costs no more, has no less value, and is strictly better in one of the two. Equal
+    points all stay. Points with NaN are left out.
 
     Args:
         cost: Cost of each point, such as bytes or seconds.

@@ -1,4 +1,4 @@
-"""What readers of a comparison must know besides its numbers."""
+"""Notes that qualify the numbers of a comparison."""
 
 from collections.abc import Iterable
 
@@ -10,11 +10,11 @@ from xnorlit.errors import UserError
 from xnorlit.runs import Run
 
 _FEW = 10
-"""With fewer disagreements the bootstrap has too little to resample; a rule of thumb of the sign test."""
+"""With fewer disagreements the bootstrap has too little to resample. This is a rule of thumb for the sign test."""
 
 
 def notes_on(paired: Pairing) -> list[str]:
-    """One sentence for each fact that qualifies the numbers, without repeats."""
+    """One sentence for each fact that qualifies the numbers, without repetitions."""
     runs = [run for of_arm in paired.arms.values() for run in of_arm]
     notes = [note for run in runs for note in _on_run(run)]
     notes += [note for match in paired.matches for note in _on_match(match, paired)]
@@ -31,12 +31,12 @@ def _on_run(run: Run) -> list[str]:
         )
     try:
         series_of = run.curves.series
-    except UserError as error:  # accuracies come from the predictions, so the comparison does not need the curves
+    except UserError as error:  # The comparison does not need the curves: accuracies come from the predictions.
         return [*notes, f"{error} Its curves are missing; its accuracies and gaps come from its predictions."]
     reached = max((int(series.epoch[-1]) + 1 for series in series_of.values()), default=0)
     if reached < run.summary.epochs:
         notes.append(
-            f"{run.path / 'metrics.csv'} is cut short: it and the curves end in epoch {reached} of "
+            f"{run.path / 'metrics.csv'} is incomplete: it and the curves end in epoch {reached} of "
             f"{run.summary.epochs}."
         )
     for name, series in series_of.items():

@@ -1,4 +1,4 @@
-"""Which runs are compared with which: arms, the reference, and their seeds."""
+"""Pairing of runs: sort them into arms, choose the reference, match seeds."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -34,8 +34,8 @@ class Pairing:
 def pairing(runs: Sequence[Run], *, strict: bool) -> Pairing:
     """Sort runs into arms and pair their seeds.
 
-    The reference is the float twin, the arm with nothing but Float binarizers, and its column comes last. Without a
-    float twin it is the first arm, so the gap of two binary arms is first minus second.
+    The reference is the float twin: the arm with only Float binarizers. Its column comes last. Without a float twin,
+    the reference is the first arm, so the gap of two binary arms is first minus second.
 
     Args:
         runs: Two or more runs.
@@ -48,7 +48,7 @@ def pairing(runs: Sequence[Run], *, strict: bool) -> Pairing:
     arms = _arms(runs)
     if len(arms) < 2:
         raise UserError(
-            f"All runs belong to the arm {next(iter(arms))}; two arms are expected, such as xnor and float. "
+            f"all runs belong to the arm {next(iter(arms))}. Expected two arms, such as xnor and float. "
             "Give a run of each, or train the other arm (make train-xnor, make train-float)."
         )
     reference = _reference(arms)
@@ -62,7 +62,8 @@ def pairing(runs: Sequence[Run], *, strict: bool) -> Pairing:
             problem = f"{arm} ({_seeds(arms[arm])}) and {reference} ({_seeds(arms[reference])}) do not pair up"
             if strict:
                 raise UserError(f"{problem}. Give runs with the same seeds for each arm, or one run of each arm.")
-            notes.append(f"{problem}: {_seeds(match.runs) if match.runs else 'no run'} of {arm} is compared.")
+            compared = f"only {_seeds(match.runs)}" if match.runs else "no run"
+            notes.append(f"{problem}: {compared} of {arm} is compared.")
         if match.runs:
             matches.append(match)
     paired = {match.arm: match.runs for match in matches}
@@ -76,10 +77,10 @@ def pairing(runs: Sequence[Run], *, strict: bool) -> Pairing:
 
 
 def _arms(runs: Sequence[Run]) -> dict[str, tuple[Run, ...]]:
-    """The runs by arm. Two named runs of one arm count as two arms, labelled by the part of their path that differs."""
+    """The runs by arm. Two given runs of one arm count as two arms, labelled by the part of their path that differs."""
     repeated = [path for path, times in Counter(run.path.resolve() for run in runs).items() if times > 1]
     if repeated:
-        raise UserError(f"{repeated[0]} was given twice; different runs are expected. Give each run once.")
+        raise UserError(f"{repeated[0]} was given twice. Expected different runs.")
     arms: dict[str, list[Run]] = defaultdict(list)
     label = _label_of_two(runs) if len(runs) == 2 else _label_of_many(runs)
     for run in runs:
@@ -88,7 +89,7 @@ def _arms(runs: Sequence[Run]) -> dict[str, tuple[Run, ...]]:
         seeds = Counter(run.place.seed for run in of_arm)
         if len(seeds) < len(of_arm):
             twice = " and ".join(str(run.path) for run in of_arm if seeds[run.place.seed] > 1)
-            raise UserError(f"{name} has two runs with the same seed: {twice}. Give only one of them.")
+            raise UserError(f"{name} has two runs with the same seed: {twice}. Expected one of them.")
     return {name: tuple(sorted(of_arm, key=lambda run: run.place.seed)) for name, of_arm in arms.items()}
 
 
@@ -111,11 +112,11 @@ def _label_of_many(runs: Sequence[Run]) -> Callable[[Run], str]:
 
 def _reference(arms: dict[str, tuple[Run, ...]]) -> str:
     floats = [label for label, runs in arms.items() if _is_float(runs[0])]
-    if len(floats) == len(arms):  # only float networks: the first, as with binary ones
+    if len(floats) == len(arms):  # only float networks: the first one, as with binary networks
         return next(iter(arms))
     if len(floats) > 1 and "float" not in floats:
         raise UserError(
-            f"Several arms are float networks: {', '.join(floats)}; one is expected. Name the two runs to compare."
+            f"several arms are float networks: {', '.join(floats)}. Expected one. Give the two runs to compare."
         )
     return "float" if "float" in floats else (floats or list(arms))[0]
 
@@ -125,8 +126,8 @@ def _is_float(run: Run) -> bool:
 
 
 def _match(arm: str, runs: tuple[Run, ...], twins: tuple[Run, ...], strict: bool) -> tuple[Match, bool]:
-    """The runs that have a twin with the same seed, and whether any run or twin is left over."""
-    if strict and len(runs) == len(twins) == 1:  # named runs: their seeds may differ, and the difference says so
+    """The runs that have a twin with the same seed, and whether any run or twin remains unmatched."""
+    if strict and len(runs) == len(twins) == 1:  # The seeds of two given runs may differ; the difference reports it.
         return Match(arm, runs, twins), False
     by_seed = {twin.place.seed: twin for twin in twins}
     paired = tuple(run for run in runs if run.place.seed in by_seed)
@@ -139,15 +140,15 @@ def _seeds(runs: Sequence[Run]) -> str:
 
 
 def _check_trained_alike(arm: str, runs: tuple[Run, ...]) -> None:
-    """Check that only the seed differs within an arm: a mean over seeds needs one training, repeated."""
+    """Check that only the seed differs within an arm. A mean over seeds needs identical settings."""
     first: Run = runs[0]
     for run in runs[1:]:
         keys = difference(first.flat_config, run.flat_config, same=_SEEDS).keys
         if keys:
             listed = ", ".join(f"{item.key} ({item.arm} and {item.reference})" for item in keys)
             raise UserError(
-                f"The seeds of {arm} were trained with different settings, so they have no mean: {_name(first.path)} "
-                f"and {_name(run.path)} differ in {listed}. Name two runs to compare a single seed."
+                f"the seeds of {arm} were trained with different settings, so they have no mean: {_name(first.path)} "
+                f"and {_name(run.path)} differ in {listed}. To compare a single seed, give two runs."
             )
 
 

@@ -1,4 +1,4 @@
-"""Published results that a pair is shown beside; this project ran none of them."""
+"""Published results, shown beside a pair. They were not measured here."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The rows of a comparison's table: the text of each arm's cell and of each gap's cell."""
+"""The rows of a comparison's table: the text of each cell."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ class Row:
 
 
 def rows(comparison: Comparison) -> Iterator[Row]:
-    """The rows in order, without those that would be empty or trivial."""
+    """The rows in order, without empty or trivial ones."""
     yield Row("top-1 %", lambda arm: _mean(arm.top1_percent), lambda gap: _points(gap.top1))
     if any(gap.top1.over_seeds for gap in comparison.gaps):
         yield Row("  over seeds", gap=lambda gap: _interval(gap.top1.over_seeds))
         yield Row("  over both", gap=lambda gap: _interval(gap.top1.over_both))
     yield Row("  McNemar p", gap=lambda gap: _p_values(gap.top1))
-    if comparison.classes > 5:  # with at most five classes the true one is always among the five
+    if comparison.classes > 5:  # With at most five classes, top-5 is always 100 %.
         yield Row("top-5 %", lambda arm: _mean(arm.top5_percent), lambda gap: _points(gap.top5))
     yield Row("training time", lambda arm: duration(arm.train_seconds.mean), lambda gap: _longer(gap.train_time_factor))
     yield Row(

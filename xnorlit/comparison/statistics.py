@@ -1,4 +1,4 @@
-"""How sure a gap between two networks is, computed from the images that each classifies correctly."""
+"""The uncertainty of a gap between two networks, from the images that each classifies correctly."""
 
 import math
 from collections.abc import Sequence
@@ -14,19 +14,19 @@ Correct = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Interval:
-    """A two-sided interval over what `covers` names: "images", "seeds" or "images and seeds"."""
+    """A two-sided interval. `covers` says over what: "images", "seeds" or "images and seeds"."""
 
     low: float
     high: float
     covers: str
 
     def contains(self, value: float) -> bool:
-        """Whether the value lies inside, the ends included."""
+        """Whether the value lies inside or on an end."""
         return self.low <= value <= self.high
 
 
 def gap(first: Correct, second: Correct) -> float:
-    """The difference of two accuracies, first minus second, as a fraction, over all seeds."""
+    """`mean(first) - mean(second)`: the difference of two accuracies over all images and seeds, as a fraction."""
     _check_paired(first, second)
     return float(first.mean() - second.mean())
 
@@ -34,7 +34,7 @@ def gap(first: Correct, second: Correct) -> float:
 def gap_interval(
     first: Correct, second: Correct, *, level: float = 0.95, draws: int = 10_000, seed: int = 0
 ) -> Interval:
-    """The paired bootstrap's percentile interval of `gap` over images: other images, the same trained networks.
+    """The paired bootstrap's percentile interval of `gap` over images, for the same trained networks.
 
     Per image i, d_i = mean over the S seeds of (first right) - (second right) takes one of the 2S + 1 values
     -1, -1 + 1/S, ..., 1. The average of N images drawn with replacement depends only on how often each value is drawn,
@@ -62,16 +62,16 @@ def gap_interval(
 
 
 def gap_interval_of_both(first: Correct, second: Correct, *, level: float = 0.95) -> Interval | None:
-    """An interval of `gap` over both other images and other trainings; None for a single seed.
+    """An interval of `gap` over images and trainings together; None for a single seed.
 
     With d[s, i] = (first right) - (second right), it is Student's interval of the seeds' gaps, widened by the part of
     each image's gap that all seeds share: h^2 = t^2 var_seeds / S + z^2 max(0, var_images - var_rest / S) / N.
     var_images is the variance of the images' means over seeds. Its part var_rest / S varies within one seed, and the
     seeds' gaps contain it already.
 
-    The nested bootstrap, which draws seeds and then images, covered 86 % to 100 % of simulated pairs of three seeds: it
+    A nested bootstrap, which draws seeds and then images, covered 86 % to 100 % of simulated pairs of three seeds. It
     draws too few seeds to show their spread, and counts the images' part twice if the seeds do not differ. This
-    interval covers 94 % to 97 %, even with two seeds.
+    interval covered 94 % to 97 %, even with two seeds.
 
     Args:
         first: [seeds, images], which images the first network classifies correctly.
@@ -102,8 +102,8 @@ def by_number_of_images(
     Args:
         first: Which images the first network classifies correctly.
         second: The same images, for the second network.
-        halvings: How often the set is halved.
-        least: Smaller subsets are left out; the whole set never is.
+        halvings: Number of times the set is halved.
+        least: Leave out subsets with fewer images; the whole set always stays.
         seed: Seed of the order in which images are taken.
     """
     _check_paired(first, second)
@@ -155,7 +155,7 @@ def spread(values: Sequence[float]) -> float | None:
 def seed_interval(values: Sequence[float], *, level: float = 0.95) -> Interval | None:
     """Student's t interval of the mean over seeds: other trainings, the same images; None for a single seed.
 
-    With three seeds its half-width is 2.5 standard deviations: few seeds say little.
+    With three seeds its half-width is 2.5 standard deviations, so few seeds say little.
     """
     deviation = spread(values)
     if deviation is None:

@@ -66,7 +66,7 @@ def _differences(gap: Gap, *, named: bool) -> Iterator[RenderableType]:
 def difference_rows(difference: Difference) -> Iterator[tuple[str, str, str, str]]:
     """Key, the arm's value, the reference's value and role. Binarizers of different classes take a single row.
 
-    Two classes naturally have different settings: it is no news that XNOR has a `gradient` and Float does not.
+    The settings of two different classes always differ, so listing them would say nothing.
     """
     for place in difference.named("binarizer"):
         items = [
@@ -82,7 +82,7 @@ def difference_rows(difference: Difference) -> Iterator[tuple[str, str, str, str
 
 
 def _table(comparison: Comparison) -> Table:
-    """Two arms have their gap in its own column; with more arms each gap has a row below its arm's."""
+    """The table. With two arms the gap has a column; with more, each arm's gap has a row below the arm."""
     arms, gaps = comparison.arms, {gap.arm: gap for gap in comparison.gaps}
     if len(arms) == 2:
         gap = comparison.gaps[0]
@@ -117,12 +117,12 @@ def _legend(comparison: Comparison) -> Iterator[Text]:
 def _published(comparison: Comparison) -> Iterator[Text]:
     paper = comparison.published
     yield _text(
-        f"the paper on {paper.data} (published, not run here): {paper.binary_top1} / {paper.binary_top5} against "
+        f"the paper on {paper.data} (published, not measured here): {paper.binary_top1} / {paper.binary_top5} against "
         f"{paper.float_top1} / {paper.float_top5}, a gap of {paper.float_top1 - paper.binary_top1:.3f} / "
         f"{paper.float_top5 - paper.binary_top5:.3f}"
     )
     claims = " and ".join(f"{claim.factor:g} x {claim.what}" for claim in comparison.claims)
-    yield _text(f"claimed there but not measured: {claims}", "dim")
+    yield _text(f"the paper quotes, but did not measure: {claims}", "dim")
 
 
 def _plain_table(titles: Sequence[str]) -> Table:
@@ -133,7 +133,7 @@ def _plain_table(titles: Sequence[str]) -> Table:
 
 
 def _class_name(value: object) -> str:
-    """`XNOR` of `xnorlit.binarize.XNOR`."""
+    """`XNOR` for `xnorlit.binarize.XNOR`."""
     return _value(value).rpartition(".")[2] if isinstance(value, str) and value != NOT_SET else _value(value)
 
 
@@ -142,5 +142,5 @@ def _value(value: object) -> str:
 
 
 def _text(text: str, style: str = "") -> Text:
-    # A Text, so that "[6.9, 8.7]" is not read as markup.
+    # In a plain string, rich would read "[6.9, 8.7]" as markup.
     return Text(printable(text), style)

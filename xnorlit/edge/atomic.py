@@ -30,7 +30,7 @@ def path(target: Path | str) -> Iterator[Path]:
         made = scratch / target.name
         yield made
         if made.is_dir() and target.exists():
-            raise FileExistsError(f"{target} exists already; remove it or choose another name")
+            raise FileExistsError(f"{target} already exists; remove it or give another name")
         for file in [made, *made.rglob("*")]:
             sync(file)
         made.replace(target)

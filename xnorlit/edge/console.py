@@ -49,9 +49,9 @@ def progress(items: Iterable[_Item], total: int, tag: str, label: str, *, stderr
     Args:
         items: The items.
         total: Their number.
-        tag: As in `say`.
+        tag: See `say`.
         label: Text beside the bar.
-        stderr: Show it on standard error, and leave alone what is written to the output.
+        stderr: Show the bar on standard error, so that it does not mix with output.
     """
     console = terminal(stderr=stderr)
     columns = (

@@ -22,11 +22,11 @@ class FieldError(ValueError):
 
 
 class Fields:
-    """The values of one object. A reader takes each value once, by type; `done` refuses the rest.
+    """The values of one object. A reader takes each value once, by type; `done` refuses the remaining keys.
 
     Args:
         found: The parsed object.
-        place: Its place in the file, for messages: `layers[3]`.
+        place: The object's place in the file, for messages: `layers[3]`.
     """
 
     def __init__(self, found: Any, place: str = "") -> None:
@@ -37,7 +37,7 @@ class Fields:
         self.place = place
 
     def names(self) -> tuple[str, ...]:
-        """The keys that are not taken yet; for objects whose keys are names."""
+        """The keys that have not been taken; for objects whose keys are names."""
         return tuple(map(str, self._left))
 
     def has(self, name: str) -> bool:
@@ -124,7 +124,7 @@ class Fields:
         """A list of 1 to `most` strings."""
         items = self._list(name, 1, most)
         if not all(map(_writable, items)):
-            raise FieldError(f"{self.at(name)}: expected a list of texts, found {_short(items)}")
+            raise FieldError(f"{self.at(name)}: expected a list of strings, found {_short(items)}")
         return tuple(items)
 
     def choice(self, name: str, known: Sequence[str]) -> str:
@@ -141,16 +141,16 @@ class Fields:
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
-            problem = f"expected a moment such as 2026-01-31T12:00:00+00:00, found {_short(value)}"
+            problem = f"expected a date and time such as 2026-01-31T12:00:00+00:00, found {_short(value)}"
             raise FieldError(f"{self.at(name)}: {problem}") from None
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
     def record(self, kind: type[_Record], **taken: Any) -> _Record:
-        """A dataclass: the given values, and each other field by its type. Numbers are at least 0.
+        """A dataclass from the given values and, by their types, the remaining fields. Numbers are at least 0.
 
         Args:
             kind: The dataclass.
-            taken: Values of the fields that need more than their type.
+            taken: Values of fields that need more than a check of their type.
         """
         for field in dataclasses.fields(kind):  # type: ignore[arg-type]
             if field.name not in taken:
@@ -158,7 +158,7 @@ class Fields:
         return kind(**taken)
 
     def done(self) -> None:
-        """Refuse keys that nobody took: to ignore a key could change the meaning of the file."""
+        """Refuse keys that were not taken. Ignoring a key could change the meaning of the file."""
         self.only(self._known)
 
     def only(self, known: Sequence[str]) -> None:
@@ -180,7 +180,7 @@ class Fields:
         return items
 
 
-# How a field of a record is taken by its type.
+# How to take a field of a record, by its type.
 _BY_TYPE: dict[Any, Callable[[Fields, str], Any]] = {
     str: Fields.text,
     str | None: Fields.optional_text,
@@ -196,18 +196,18 @@ def read_json(file: Path, take: Callable[[Fields], _Read], *, advice: str) -> _R
 
     Args:
         file: The file.
-        take: Takes the values; its `FieldError`s become messages for users.
+        take: A function that takes the values; its `FieldError`s become messages for users.
         advice: What to do if the file is damaged.
 
     Raises:
-        UserError: The file is missing, is not JSON in UTF-8, or does not hold what `take` expects.
+        UserError: The file is missing, is not JSON in UTF-8, or does not match what `take` expects.
     """
     try:
         found = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=distinct)
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror or error}. {advice}") from error
     except (ValueError, RecursionError) as error:  # broken UTF-8 is a ValueError too
-        raise UserError(f"{file} is damaged: JSON was expected ({error}). {advice}") from error
+        raise UserError(f"{file} is damaged ({error}). Expected JSON. {advice}") from error
     try:
         return take(Fields(found))
     except FieldError as error:
@@ -215,19 +215,19 @@ def read_json(file: Path, take: Callable[[Fields], _Read], *, advice: str) -> _R
 
 
 def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object without duplicate names, of which `json` would silently keep the last.
+    """A JSON object; duplicate names are an error. `json` alone would silently keep the last value.
 
     Raises:
         ValueError: A name occurs twice.
     """
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("an object has a name twice")
+        raise ValueError("an object has a duplicate name")
     return found
 
 
 def refused(file: Path, problem: FieldError, advice: str) -> UserError:
-    """The error for users: the file, the problem, and what to do."""
+    """The error message for users: the file, the problem, and what to do."""
     end = "" if str(problem).endswith("?") else "."
     return UserError(f"{file}: {problem}{end} {advice}")
 
@@ -239,7 +239,7 @@ def _integer(place: str, value: Any, least: int, most: int) -> int:
 
 
 def _number(place: str, value: Any, least: float, most: float) -> float:
-    # Python's integers have no largest one, and the conversion of one beyond the largest float raises OverflowError.
+    # Python's integers are unbounded. Converting one beyond the largest float raises OverflowError.
     finite = type(value) in (int, float) and -_LARGEST <= value <= _LARGEST
     if not finite or not least <= value <= most:
         raise FieldError(f"{place}: expected a number{_bounds(least, most)}, found {_short(value)}")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def printable(text: str) -> str:
-    r"""`text` with an escape for each unprintable character except line breaks, so that it cannot control the terminal.
+    r"""`text` with unprintable characters other than line breaks escaped, so that it cannot control the terminal.
 
     Bytes of a file name that are not UTF-8 become `\udcff`.
     """

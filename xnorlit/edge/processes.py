@@ -6,10 +6,10 @@ _RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK")  # as torchrun, SLU
 
 
 def is_first() -> bool:
-    """Whether this is the process of its run, over all machines, that writes files and prints.
+    """Whether this process has rank 0 over all machines. Only that process writes files and prints.
 
-    A launcher sets some of the rank variables, and its processes inherit the others. The process is the first if every
-    variable that is set is 0.
+    A launcher sets some of the rank variables; its processes inherit the others. The rank is 0 if each variable that is
+    set is 0.
     """
     return all(os.environ.get(name, "0") in ("0", "") for name in _RANKS)
 

@@ -14,17 +14,16 @@ _OPTION = re.compile(r"--([^=]+)")
 
 
 def named(template: str, argv: Sequence[str]) -> str:
-    """The name with each option in braces replaced by its value on the command line.
+    """`XNOR-ste` from `{model.binarizer}-{model.binarizer.gradient}`: each option in braces becomes its value.
 
-    `{model.binarizer}-{model.binarizer.gradient}` becomes `XNOR-ste`. A grid has one command for all its runs, and each
-    run needs its own name.
+    A grid has one command for all its runs, but each run needs its own name.
 
     Args:
         template: A name, with or without options in braces.
         argv: The command line.
 
     Raises:
-        UserError: The command line does not give such an option.
+        UserError: The command line does not set such an option.
     """
     return _PLACE.sub(lambda place: readable(_value(place[1], argv, template)), template)
 
@@ -34,23 +33,23 @@ def _value(name: str, argv: Sequence[str], template: str) -> str:
     if value is None:
         options = [found[1] for argument in argv if (found := _OPTION.match(argument))]
         raise UserError(
-            f"run.arm is {template!r}, but the command line does not give --{name}."
+            f"run.arm is {template!r}, but the command line does not set --{name}."
             f"{did_you_mean(name, options)} Expected a name, or options of the same command line in braces."
         )
     return value
 
 
 def readable(value: str) -> str:
-    """A value as part of a folder's name; a class becomes its name and arguments, `DoReFa-8-32`.
+    """A value as part of a folder's name. A class becomes its name and arguments: `DoReFa-8-32`.
 
     Args:
-        value: As on a command line: an argument, a number, or a mapping with `class_path` and `init_args`.
+        value: A value from a command line: a string, a number, or a mapping with `class_path` and `init_args`.
     """
     return re.sub(r"[^\w.+]+", "-", _spelled(_parsed(value))).strip("-.") or "empty"
 
 
 def _parsed(value: str) -> Any:
-    """The mapping or list that a value spells, or the value itself: `1e-20` stays as written."""
+    """The mapping or list that the text of a value holds, or the text itself: `1e-20` stays as written."""
     if value.lstrip()[:1] not in ("{", "["):
         return value
     try:

@@ -12,10 +12,10 @@ from xnorlit.runs.trust import refuse_code
 
 
 class _Distinct(yaml.SafeLoader):
-    """YAML in which a repeated key is an error; PyYAML silently drops the first value."""
+    """A YAML loader that refuses repeated keys; PyYAML silently drops the first value."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping of a node."""
+        """The mapping in a YAML node."""
         seen: set[tuple[str, str]] = set()
         for key, _ in node.value:
             name = (key.tag, str(key.value))
@@ -35,7 +35,7 @@ def load_yaml(text: str) -> Any:
         UserError: It names a class that --no-code refuses.
     """
     value = yaml.load(text, Loader=_Distinct)
-    if isinstance(value, dict | list):  # A bare string is the value of an option, which is checked with its name.
+    if isinstance(value, dict | list):  # A bare string is the value of an option, and is checked with the option.
         refuse_code(value)
     return value
 
@@ -55,13 +55,13 @@ def load_config(file: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{file} is damaged ({error}). Expected YAML. Train the run again.") from error
     if not isinstance(config, dict):
-        raise UserError(f"{file} holds no settings. Expected a mapping (trainer, model, data, ...).")
+        raise UserError(f"{file} contains no settings. Expected a mapping (trainer, model, data, ...).")
     return config
 
 
-# Keys that control a run or its location are not part of what the run computes.
+# Keys that control a run or its location, and do not change what it computes.
 _DECISIONS = ("run.resume", "run.fresh", "run.root", "run.checkpoint_minutes", "run.wandb", "ckpt_path")
-# The division of a step over devices and time, which does not change the result of one global batch.
+# Keys that divide a step among devices and batches. They do not change the result of one global batch.
 _GLOBAL_BATCH = "data.global_batch"
 _DIVISION = (
     _GLOBAL_BATCH,
@@ -77,12 +77,12 @@ _DIVISION = (
 def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> tuple[str, ...]:
     """One line for each key in which an earlier run's configuration differs: `lr: started with 1, now 2`.
 
-    With `data.global_batch`, devices, nodes and batch size are not compared. A run without it recorded the samples per
+    With `data.global_batch`, devices, nodes and batch size are not compared. A run without it records the samples per
     step in its checkpoint, and the loader checks them.
 
     Args:
-        ours: Dotted keys to values.
-        theirs: Those of the existing run.
+        ours: The current configuration, from dotted keys to values.
+        theirs: The configuration of the existing run, likewise.
     """
     size = ours.get(_GLOBAL_BATCH)
     elastic = size is not None and theirs.get(_GLOBAL_BATCH, 0) in (None, size)
@@ -95,10 +95,10 @@ def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> tuple[str, 
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Every leaf under its dotted key: `{"model": {"lr": 1}}` becomes `{"model.lr": 1}`.
+    """`{"model.lr": 1}` from `{"model": {"lr": 1}}`: every leaf under its dotted key.
 
-    Mappings inside lists are flattened too (`trainer.callbacks.0.class_path`), so two lists of callbacks differ only
-    in the settings that differ. A list without mappings is one leaf, as are an empty mapping and an empty list.
+    Mappings inside lists are flattened too (`trainer.callbacks.0.class_path`), so that a comparison of two lists of
+    callbacks shows single settings. A list without mappings is one leaf, and so is an empty mapping or list.
     """
     return dict(_leaves("", config))
 

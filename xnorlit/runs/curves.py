@@ -13,7 +13,7 @@ from xnorlit.errors import UserError, did_you_mean
 
 @dataclass(frozen=True)
 class Series:
-    """One metric over training: three arrays of equal length, by increasing step."""
+    """One metric over training: three arrays of equal length, ordered by step."""
 
     step: NDArray[np.int64]
     epoch: NDArray[np.int64]
@@ -27,7 +27,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Curves:
-    """All series of a run by the name they were logged under, such as `val/top1`."""
+    """All series of a run, by their logged names, such as `val/top1`."""
 
     series: dict[str, Series]
 
@@ -39,7 +39,7 @@ class Curves:
         """
         if name not in self.series:
             known = ", ".join(self.series) or "none"
-            raise UserError(f"no metric {name!r} was logged.{did_you_mean(name, self.series)} Logged: {known}.")
+            raise UserError(f"metric {name!r} was not logged.{did_you_mean(name, self.series)} Logged: {known}.")
         return self.series[name]
 
     def __contains__(self, name: str) -> bool:
@@ -49,7 +49,7 @@ class Curves:
         """The series `layer/NAME/WHAT` by the layer's name, in the order of the file: `flips`, `alpha`, `dead`, ...
 
         Args:
-            what: The logged quantity, see `xnorlit.training.layer_curves`.
+            what: The logged quantity; see `xnorlit.training.layer_curves`.
         """
         split = {name: name.split("/") for name in self.series}
         return {
@@ -62,13 +62,13 @@ class Curves:
     def load(file: Path) -> "Curves":
         """The curves in a metrics.csv.
 
-        The logger writes training and validation metrics of one step in different rows and leaves the other cells
-        blank. A blank cell is no value; a written `nan` is one, from a loss that became NaN. A resumed run has some
-        steps twice; the later row is kept, because it belongs to the weights that training continued with. A last
-        line without a newline was cut short, perhaps within a number, and is ignored.
+        The logger writes the training and the validation metrics of a step in different rows, and leaves the other
+        cells blank. A blank cell has no value; `nan` is the value of a loss that became NaN. A resumed run has some
+        steps twice. The later row is kept, because it belongs to the weights with which training continued. A last
+        line without a newline is ignored, because it may end within a number.
 
         Raises:
-            UserError: The file is missing, has no step column, or holds what is not a number.
+            UserError: The file is missing, has no step column, or contains a value that is not a number.
         """
         try:
             with file.open(newline="", encoding="utf-8") as lines:
@@ -82,13 +82,13 @@ class Curves:
 def _parse(rows: Iterator[list[str]], file: Path) -> Curves:
     header = next(rows, None)
     if header is None or "step" not in header:
-        raise UserError(f"{file} has no column 'step'. Expected a file that Lightning's CSVLogger wrote.")
+        raise UserError(f"{file} has no column 'step'. Expected a file written by Lightning's CSVLogger.")
     points: dict[str, dict[int, tuple[int, float]]] = {name: {} for name in header if name not in ("step", "epoch")}
     epoch = 0
     for line, row in enumerate(rows, start=2):
         cells = {name: cell for name, cell in zip(header, row, strict=False) if cell != ""}
         try:
-            # Rows of the learning-rate monitor have no epoch: they belong to the current one.
+            # Rows of the learning-rate monitor have no epoch; they belong to the current one.
             epoch = int(float(cells.pop("epoch", epoch)))
             step = int(float(cells.pop("step")))
             for name, cell in cells.items():

@@ -1,4 +1,4 @@
-"""The state of a run, and the lock of the one process that may write it."""
+"""The state of a run, and the lock that allows only one process to write it."""
 
 import fcntl
 import os
@@ -13,21 +13,23 @@ _held: weakref.WeakSet[IO[str]] = weakref.WeakSet()
 
 
 def _let_go() -> None:
-    """Closes this process's copies of its parent's locks."""
+    """Close this process's copies of its parent's locks."""
     for lock in _held:
         lock.close()
 
 
-# A forked process that reads images would hold its parent's lock for seconds after the parent has ended.
+# Otherwise a forked process that reads images would hold its parent's lock for seconds after the parent has ended.
 os.register_at_fork(after_in_child=_let_go)
 
 
 def state_of(run: Path) -> State:
     """The state of a run's folder, however its process ended.
 
+    `missing`: no configuration. `begun`: a configuration, but no checkpoint. `unfinished`: a checkpoint, from which the
+    run can resume. `finished`: a summary, which is written last.
+
     Args:
-        run: The run's directory. It holds nothing yet, a configuration and nothing trained (begun), a checkpoint to go
-            on from (unfinished), or a summary, which is written last.
+        run: The run's directory.
     """
     if (run / "summary.json").is_file():
         return "finished"
@@ -46,7 +48,7 @@ def take(run: Path) -> IO[str]:
         The open lock. It is held until it is closed or the process ends.
 
     Raises:
-        BlockingIOError: Another process holds it; the text says which.
+        BlockingIOError: Another process holds the lock; the text says which.
     """
     run.mkdir(parents=True, exist_ok=True)
     lock = (run / ".lock").open("a+")
@@ -65,7 +67,7 @@ def take(run: Path) -> IO[str]:
 
 
 def is_under_way(run: Path) -> bool:
-    """Whether a training holds the lock of a run's folder.
+    """Whether a training process holds the lock of a run's folder.
 
     Args:
         run: The run's directory.
@@ -75,6 +77,6 @@ def is_under_way(run: Path) -> bool:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # no lock file: a run that was copied here
+    except OSError:  # There is no lock file, because the run was copied here.
         return False
     return False

@@ -1,4 +1,4 @@
-"""What a run logged, as one record, whether read from its directory, W&B's files or W&B's server."""
+"""The log of a run as one record, read from its directory, from W&B's files or from W&B's server."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,23 +9,23 @@ import numpy as np
 from xnorlit.runs.curves import Curves, Series
 from xnorlit.runs.run import Run
 
-MOST_STEPS = 2**53  # beyond it a float cannot hold every integer, and no run is that long
+MOST_STEPS = 2**53  # larger integers are not exact as floats; no run is that long
 
 State = Literal["finished", "unfinished", "damaged"]
 
 
 @dataclass(frozen=True)
 class LoggedRun:
-    """Configuration and curves of a run; per-image predictions are in run directories only.
+    """Configuration and curves of a run. Only run directories have per-image predictions.
 
     Args:
-        origin: Where it was read from: a directory, or W&B's path of the run.
+        origin: Source of the record: a directory, or W&B's path of the run.
         id: W&B's id of the run; empty for a run directory.
         pair: `EXPERIMENT/PAIR`.
         arm: Name of the arm.
-        seed: Its seed; None if unknown.
-        state: `finished`; `unfinished`: running, stopped or killed; `damaged`: unreadable.
-        reason: Why it is not finished, in one sentence; empty for a finished run.
+        seed: The run's seed; None if unknown.
+        state: `finished`; `unfinished` if running, stopped or killed; `damaged` if unreadable.
+        reason: Why the run is not finished, in one sentence; empty for a finished run.
         config: The resolved configuration under dotted keys.
         curves: By metric, over optimizer steps.
     """
@@ -81,6 +81,6 @@ def _series(at: Mapping[int, tuple[int, float]]) -> Series:
 
 
 def _number(value: object) -> float | None:
-    if value in ("NaN", "Infinity", "-Infinity"):  # W&B's spelling of values that JSON has no number for
+    if value in ("NaN", "Infinity", "-Infinity"):  # W&B's spelling of numbers that JSON lacks
         return float(str(value))
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

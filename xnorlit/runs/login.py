@@ -1,15 +1,15 @@
-"""W&B's login and mode, and the meaning of its errors; for training, dashboard and sync."""
+"""W&B's login and mode, and plain messages for its errors. Training, dashboard and sync use this."""
 
 import os
 from typing import Literal
 
 from xnorlit.errors import UserError, did_you_mean
 
-REFUSED = "the server refuses the key, which has expired, was revoked or may not write here. Run wandb login --relogin."
+REFUSED = "the server refuses the key: it is expired, revoked or not allowed to write here. Run wandb login --relogin."
 UNREACHABLE = "the server cannot be reached. Check the network."
 
 UNSENT = ".unsent"
-"""Ends the name of the note beside an online run's log for as long as the server may lack some of it."""
+"""Suffix of the marker file beside an online run's log, which stays until the server has the whole log."""
 
 # WANDB_MODE as W&B understands it, and what it means here.
 _MODES: dict[str, Literal["online", "offline", "off"]] = {
@@ -25,7 +25,7 @@ _MODES: dict[str, Literal["online", "offline", "off"]] = {
 def wandb_mode() -> Literal["online", "offline", "off"]:
     """WANDB_MODE or WANDB_DISABLED if set; else online with a login, offline without.
 
-    The key of the login is not tried, so it may have expired; the server will tell.
+    The key of the login is not tested, so it may have expired.
 
     Raises:
         UserError: WANDB_MODE or another variable of W&B is invalid.
@@ -40,7 +40,7 @@ def wandb_mode() -> Literal["online", "offline", "off"]:
 
 
 def check_environment() -> None:
-    """Refuse an unknown WANDB_MODE before training is set up, where W&B would fail.
+    """Refuse an unknown WANDB_MODE before training is set up; W&B would fail later.
 
     Raises:
         UserError: WANDB_MODE is invalid.
@@ -48,13 +48,13 @@ def check_environment() -> None:
     said = os.environ.get("WANDB_MODE", "")
     if said and said.lower() not in _MODES:
         raise UserError(
-            f"WANDB_MODE is {said!r}.{did_you_mean(said, _MODES)} Expected {', '.join(_MODES)}. Set it to one of them, "
+            f"WANDB_MODE is {said!r}.{did_you_mean(said, _MODES)} Expected {', '.join(_MODES)}. Set it to one of these "
             "or unset it."
         )
 
 
 def logged_in() -> bool:
-    """Whether WANDB_API_KEY or an earlier `wandb login` provides a key; sends nothing.
+    """Whether WANDB_API_KEY or an earlier `wandb login` provides a key. Nothing is sent to the server.
 
     Raises:
         UserError: The key or another setting of W&B is invalid.
@@ -68,8 +68,8 @@ def logged_in() -> bool:
     except Exception as error:  # from wandb, or from pydantic about WANDB_BASE_URL and others
         why = " ".join(str(error).split())[:300]
         raise UserError(
-            f"W&B's settings are invalid: {why}. Correct the environment's WANDB_... or log in again (wandb login); "
-            "--run.wandb off trains without it."
+            f"W&B's settings are invalid: {why}. Correct the environment variables WANDB_... or log in again (wandb "
+            "login). To train without W&B: --run.wandb off."
         ) from error
 
 
@@ -77,7 +77,7 @@ def project(named: str = "xnorlit") -> str:
     """The W&B project of runs: WANDB_PROJECT if set.
 
     Args:
-        named: The project otherwise.
+        named: The project if WANDB_PROJECT is not set.
     """
     return os.environ.get("WANDB_PROJECT") or named
 
@@ -86,7 +86,7 @@ def reason(message: str) -> str:
     """Why W&B failed, and what to do about it.
 
     Args:
-        message: Message of an exception or of the wandb command.
+        message: The message of an exception or of the wandb command.
     """
     low = message.lower()
     if any(word in low for word in _NO_ENTRY):
@@ -114,6 +114,6 @@ _NO_ANSWER = (
     "timed out",
     "deadline exceeded",
     "connection reset",
-    '": eof',  # Post "http://...": EOF; a log that is cut short ends in EOF, too
+    '": eof',  # as in: Post "http://...": EOF. A truncated log ends in EOF too, without the quotation mark.
     "giving up after",
 )

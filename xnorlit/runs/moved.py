@@ -1,4 +1,4 @@
-"""Former class paths in configurations of earlier versions, and their current names."""
+"""Former class paths, which configurations of earlier versions use, and their current names."""
 
 from functools import cache
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from xnorlit.edge.console import say
 
 MOVED: dict[str, str] = {}
-"""Former dotted path -> today's, of a class or of a module that held classes which a configuration may name."""
+"""`{former path: current path}` of classes that a configuration may name, and of their modules."""
 
 
 def with_current_paths(value: Any, *, warn: bool = False) -> Any:
@@ -14,8 +14,8 @@ def with_current_paths(value: Any, *, warn: bool = False) -> Any:
 
     Args:
         value: A configuration, or a part of one: mappings, lists and scalars.
-        warn: Whether to print a deprecation line for each moved path, once per process. Meant for what a person wrote,
-            not for the recorded configuration of an earlier run.
+        warn: Whether to print a deprecation line for each moved path, once per process. Use it for a configuration that
+            a person wrote, not for the recorded one of an earlier run.
     """
     if isinstance(value, dict):
         return {key: with_current_paths(part, warn=warn) for key, part in value.items()}

@@ -10,7 +10,7 @@ _SEED = re.compile(r"seed-(\d+)")
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """The coordinates of a run, in folder order; sorts by them, with seeds as numbers."""
+    """The names that locate a run, in folder order. Places sort by them, with seeds as numbers."""
 
     root: Path
     experiment: str
@@ -25,7 +25,7 @@ class Place:
 
     @property
     def group(self) -> tuple[str, str]:
-        """(experiment, pair), which comparable runs share."""
+        """(experiment, pair): comparable runs share both."""
         return self.experiment, self.pair
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""What a run predicted for each validation image, read from predictions.safetensors and checked in full."""
+"""A run's prediction for each validation image, read from predictions.safetensors and fully checked."""
 
 import json
 from dataclasses import dataclass
@@ -35,15 +35,15 @@ class Predictions:
         return len(self.index)
 
     def correct(self, k: int) -> NDArray[np.bool_]:
-        """[N], whether the true class is among the k likeliest; always True with fewer than k classes."""
+        """[N]: whether the true class is among the k likeliest; always True with at most k classes."""
         return (self.top5[:, :k] == self.label[:, None]).any(axis=1)
 
     @staticmethod
     def load(file: Path) -> "Predictions":
-        """The predictions in `file`, whose types, shapes, ranges and order are all checked.
+        """The predictions in `file`. Types, shapes, ranges and order are all checked.
 
         Raises:
-            UserError: The file is missing, cut short, not what a run writes, without images, or contains NaN.
+            UserError: The file is missing, truncated, not a run's, without images, or contains NaN.
         """
         try:
             with safe_open(file, framework="numpy") as tensors:
@@ -54,7 +54,7 @@ class Predictions:
         except FileNotFoundError as error:
             raise UserError(f"{file} is missing: the run wrote no predictions. Train the run again.") from error
         except (SafetensorError, OSError) as error:
-            raise UserError(f"{file} is damaged or cut short ({error}). Train the run again.") from error
+            raise UserError(f"{file} is damaged or truncated ({error}). Train the run again.") from error
         classes = _classes(metadata, file)
         _check_arrays(arrays, len(classes), file)
         epoch = metadata.get("epoch", "")
@@ -91,8 +91,8 @@ def _check_arrays(arrays: dict[str, NDArray], classes: int, file: Path) -> None:
     _expect(index.ndim == 1, file, f"expected index to be a vector, found shape {index.shape}")
     if index.size == 0:
         raise UserError(
-            f"{file} holds no predictions. Give the run a validation set (data.source with a val or "
-            "test folder) and train it again."
+            f"{file} contains no predictions. Give the run a validation set (data.source with a val or test folder) "
+            "and train it again."
         )
     n, k = index.shape[0], min(5, classes)
     for name, array, shape in (("index", index, (n,)), ("label", label, (n,)), ("top5", top5, (n, k))):
@@ -116,4 +116,4 @@ def _check_arrays(arrays: dict[str, NDArray], classes: int, file: Path) -> None:
 
 def _expect(holds: bool, file: Path, problem: str) -> None:
     if not holds:
-        raise UserError(f"{file} is not what a run writes: {problem}. Train the run again.")
+        raise UserError(f"{file} is not a run's predictions: {problem}. Train the run again.")

@@ -1,4 +1,4 @@
-"""Finds recipes: first in the user's own `experiments/` folder, then in the packaged one."""
+"""Find recipes: first in the user's own `experiments/` folder, then among the packaged ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from xnorlit.errors import UserError, did_you_mean
 
 FOLDER = "experiments"
 TWIN = "float"
-"""The arm that every gap refers to and that other arms may learn from."""
+"""The reference arm of every gap. Other arms may use it as a teacher."""
 
 
 def packaged() -> Path:
@@ -28,12 +28,12 @@ def folders() -> list[Path]:
 
 
 def located(file: Path) -> Path:
-    """The file, or if it is missing and named `experiments/...`, the first recipe file of that name.
+    """The file. If it is missing and named `experiments/...`, the first recipe file with that name.
 
-    So `xnorlit fit -c experiments/cifar10/base.yaml` also runs outside a checkout.
+    This lets `xnorlit fit -c experiments/cifar10/base.yaml` run outside a checkout.
 
     Args:
-        file: As given on a command line or in a sweep.
+        file: A path from a command line or a sweep file.
     """
     if file.exists() or file.parts[:1] != (FOLDER,):
         return file
@@ -45,16 +45,16 @@ def located(file: Path) -> Path:
 class Recipe:
     """An experiment's files: `base`, and an overlay for each arm by name, the float twin first.
 
-    A folder with a `base.yaml` is complete; a `base-*.yaml` beside it is a variant of it, such as another image size,
-    for `-c`, and no arm. A folder without one adds overlays to another recipe and shares that recipe's
-    base and float twin: `cifar10/search` adds to `cifar10`, a user's own `experiments/cifar10` to the packaged recipe
-    of that name.
+    A folder with a `base.yaml` is complete. A `base-*.yaml` beside it is not an arm but a variant for `-c`, such as
+    another image size. A folder without `base.yaml` adds overlays to another recipe, and shares its base and its float
+    twin: `cifar10/search` adds to `cifar10`, and a user's own `experiments/cifar10` adds to the packaged recipe of that
+    name.
 
     Attributes:
         name: Path of the folder below `experiments/`, such as `cifar10`.
-        folder: Where the overlays were found.
-        base: The settings that all arms share.
-        overlays: One file for each arm.
+        folder: The folder of the overlays.
+        base: The file of settings that all arms share.
+        overlays: The file of each arm.
     """
 
     name: str
@@ -68,10 +68,10 @@ class Recipe:
 
         Args:
             name: A folder of recipes, such as `cifar10` or `cifar10/search`.
-            experiments: Where recipes are looked for; the user's own folder, then the packaged one, by default.
+            experiments: Folder to search (default: the user's own folder, then the packaged one).
 
         Raises:
-            UserError: There is none.
+            UserError: There is no such recipe.
         """
         roots = [experiments] if experiments else folders()
         found: list[Path] = []
@@ -87,7 +87,7 @@ class Recipe:
         )
 
     def chosen(self, arms: str | None) -> list[str]:
-        """The arms of a comma-separated list, in the order of the recipe; all of them for None.
+        """The arms in a comma-separated list, in the order of the recipe; None means all.
 
         Raises:
             UserError: The recipe has no such arm.
@@ -111,7 +111,7 @@ class Recipe:
         return self.overlays[arm]
 
     def remark(self, arm: str) -> str:
-        """The text of the line `# Remark: ...` in the overlay of an arm; empty without one."""
+        """The text of the line `# Remark: ...` in an arm's overlay; empty without such a line."""
         lines = self.overlays[arm].read_text(encoding="utf-8").splitlines()
         return " ".join(line.removeprefix("# Remark:").strip() for line in lines if line.startswith("# Remark:"))
 
@@ -125,23 +125,23 @@ def names(experiments: Path | None = None) -> list[str]:
     """The recipes that have a base, by name.
 
     Args:
-        experiments: Where recipes are looked for; the user's own folder, then the packaged one, by default.
+        experiments: Folder to search (default: the user's own folder, then the packaged one).
     """
     roots = [experiments] if experiments else folders()
     return sorted({base.parent.name for root in roots for base in root.glob("*/base.yaml")})
 
 
 def is_base(file: Path) -> bool:
-    """Whether a file of a recipe is shared by its arms: `base.yaml`, or a variant such as `base-224.yaml`.
+    """Whether all arms share a file of a recipe: `base.yaml`, or a variant such as `base-224.yaml`.
 
     Args:
-        file: In the recipe's folder.
+        file: A file in the recipe's folder.
     """
     return file.stem.partition("-")[0] == "base"
 
 
 def _overlays(homes: Sequence[Path], twin: Path) -> dict[str, Path]:
-    """The overlays in some folders by arm, the twin first; of two files for one arm, that of the earlier folder."""
+    """The overlays in some folders by arm, the twin first. If an arm has two files, the earlier folder's counts."""
     files = [file for home in homes for file in home.glob("*.yaml") if not is_base(file)]
     files += [twin] if twin.is_file() else []
     arms = {file.stem: file for file in reversed(files)}

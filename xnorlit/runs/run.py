@@ -19,10 +19,10 @@ class Run:
 
     Args:
         path: The run's directory.
-        place: Its place, from its path, or from its configuration if the directory was copied elsewhere.
+        place: The run's place, from its path, or from its configuration if the directory was copied elsewhere.
         config: The resolved configuration, nested.
-        summary: Its outcome.
-        environment: Where it was trained.
+        summary: The run's results.
+        environment: The machine and software that trained it.
     """
 
     path: Path
@@ -69,9 +69,9 @@ class BrokenRun:
 
     Args:
         path: The run's directory.
-        place: Its place, or None if its path does not tell.
-        reason: One or two sentences for the reader.
-        unfinished: True if it may still be running or can be resumed, False if a file is damaged.
+        place: The run's place; None if its path is not one.
+        reason: Why the run cannot be used, in one or two sentences.
+        unfinished: True if the run may still be training or can be resumed, False if a file is damaged.
     """
 
     path: Path
@@ -90,9 +90,9 @@ def read(path: Path | str) -> Run:
     _check_is_run(path)
     if not (path / "summary.json").exists():
         raise UserError(
-            f"{path} is not finished: it has no summary.json, which a run writes last. It is still running, was "
-            f"stopped, or failed{_how_far(path)}. Resume it with the training command and "
-            "--run.resume auto, or start again with --run.fresh true."
+            f"{path} is not finished: it has no summary.json, which a run writes last. It is still training, was "
+            f"stopped, or failed{_how_far(path)}. Resume it with the training command and --run.resume auto, or start "
+            "again with --run.fresh true."
         )
     config = load_config(path / "config.yaml")
     return Run(
@@ -131,7 +131,7 @@ def _check_is_run(path: Path) -> None:
 
 
 def _nearest(path: Path) -> str:
-    """The existing names next to the first missing part of a path, and the nearest as a question."""
+    """The existing names beside the first missing part of a path, and the nearest one as a question."""
     while not path.parent.is_dir():
         path = path.parent
     known = sorted(str(child) for child in path.parent.iterdir() if child.is_dir())
@@ -149,6 +149,6 @@ def _place(path: Path, config: dict[str, Any]) -> Place:
         if isinstance(experiment, str) and isinstance(pair, str) and isinstance(arm, str):
             return Place(Path(root or "runs"), experiment, pair, arm, seed)
     raise UserError(
-        f"{path / 'config.yaml'} does not name the run's place. Expected run.experiment, run.pair, run.arm and "
+        f"{path / 'config.yaml'} does not define the run's place. Expected run.experiment, run.pair, run.arm and "
         "seed_everything. Train the run again."
     )

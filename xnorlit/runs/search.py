@@ -1,4 +1,4 @@
-"""Finding runs under a root."""
+"""Find runs under a root."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from xnorlit.runs.place import Place
 from xnorlit.runs.run import BrokenRun, Run, read
 
 _LISTED = 4
-"""How many broken runs of other pairs are named; the rest are counted."""
+"""Number of broken runs of other pairs to list by name; the rest are only counted."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Pair:
     Args:
         experiment: Name of the experiment.
         pair: Name of the pair.
-        runs: Finished runs of at least two arms; every seed occurs in at least two arms.
-        left_out: One sentence for each run of the pair, or of a newer pair, that is missing from `runs`.
+        runs: Finished runs of at least two arms; each seed occurs in at least two arms.
+        left_out: One sentence for each run of the pair, or of a newer pair, that is not in `runs`.
     """
 
     experiment: str
@@ -32,7 +32,7 @@ class Pair:
 
 
 def find(root: Path | str) -> list[Run | BrokenRun]:
-    """Every run under `root`, ordered by place; broken and unfinished runs with their reason.
+    """Every run under `root`, ordered by place. Broken and unfinished runs come with the reason.
 
     Runs that `--run.fresh` moved aside (`seed-0.until-<time>`) are not listed.
 
@@ -44,7 +44,7 @@ def find(root: Path | str) -> list[Run | BrokenRun]:
         raise UserError(f"there is no folder of runs at {root}. Train a pair first: make train-xnor train-float.")
     found: list[tuple[tuple, Run | BrokenRun]] = []
     for path in root.glob("*/*/*/seed-*"):
-        # Names with a dot belong to unfinished writes (xnorlit.edge.atomic) and to tools, never to a run.
+        # Names that begin with a dot belong to unfinished writes (xnorlit.edge.atomic) or to tools, never to a run.
         hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
         if path.is_dir() and not hidden and ".until-" not in path.name:
             place = Place.of(path)
@@ -71,7 +71,7 @@ def newest(root: Path | str, *, with_codes: bool) -> Run:
         with_codes: Skip float networks, which have nothing to pack.
 
     Raises:
-        UserError: There is none; the message lists what exists.
+        UserError: There is no such run; the message lists what exists.
     """
     found = find(root)
     finished = [run for run in found if isinstance(run, Run)]
@@ -86,7 +86,7 @@ def newest(root: Path | str, *, with_codes: bool) -> Run:
 
 
 def newest_pair(root: Path | str, *, experiment: str | None = None, pair: str | None = None) -> Pair:
-    """The pair with the most recently started run, among pairs in which two arms finished with the same seed.
+    """The pair with the most recently started run, among pairs with two arms that finished with the same seed.
 
     Args:
         root: The folder of runs.
@@ -132,7 +132,7 @@ def _finished(found: Sequence[Run | BrokenRun]) -> dict[tuple[str, str], list[Ru
 
 
 def _without_predictions(run: Run) -> BrokenRun | None:
-    """The run as a broken one if its predictions are unreadable; only those of a pair's runs are read."""
+    """The run as a `BrokenRun` if its predictions are unreadable. Only runs of the chosen pair are read."""
     try:
         _ = run.predictions
     except UserError as error:
@@ -152,7 +152,7 @@ def _broken_elsewhere(found: Sequence[Run | BrokenRun], group: tuple[str, str]) 
 def _within(
     found: list[Run | BrokenRun], root: Path, experiment: str | None, pair: str | None
 ) -> list[Run | BrokenRun]:
-    """The runs of that experiment and of pairs of that name; an unknown name is an error."""
+    """The runs of the given experiment and pair; an unknown name is an error."""
     for at, (kind, wanted) in enumerate((("experiment", experiment), ("pair", pair))):
         if wanted is None:
             continue
@@ -165,7 +165,7 @@ def _within(
 
 
 def _group(run: Run | BrokenRun) -> tuple[str, str]:
-    """(experiment, pair) of a run that `find` found, from its folders, so that seed-x has them too."""
+    """(experiment, pair) of a run, from its folders, so that a broken name such as seed-x has them too."""
     experiment, pair = run.path.parts[-4:-2]
     return experiment, pair
 
@@ -178,12 +178,12 @@ def _seeds_in_two_arms(runs: Sequence[Run]) -> list[Run]:
 
 
 def _started(run: Run) -> datetime:
-    # The run's own record: copying or cloning changes the files' times.
+    # Use the run's own record: copying or cloning changes the times of files.
     return run.environment.started
 
 
 def _left_out(run: Run) -> str:
-    return f"{run.path} is left out because no other arm has finished with seed {run.place.seed}."
+    return f"{run.path} is left out, because no other arm has finished with seed {run.place.seed}."
 
 
 def _nothing_to_compare(root: Path, found: list[Run | BrokenRun], groups: dict[tuple[str, str], list[Run]]) -> str:

@@ -1,4 +1,4 @@
-"""Settings: the files that a command line names, their content, and their combination."""
+"""Settings: the configuration files of a command line, their content, and their combination."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,12 +13,12 @@ from xnorlit.runs.recipes import located
 
 
 def config_files(argv: Sequence[str]) -> Iterator[Path]:
-    """The files of `-c FILE`, `--config FILE` and `--config=FILE`, in order."""
+    """The files given as `-c FILE`, `--config FILE` or `--config=FILE`, in order."""
     yield from (file for _, _, file in _config_arguments(argv))
 
 
 def with_recipes(argv: Sequence[str]) -> list[str]:
-    """A command line whose `-c experiments/...` name the files that `located` finds for them."""
+    """The command line, with each `-c experiments/...` replaced by the file that `located` finds."""
     found = list(argv)
     for index, option, file in _config_arguments(argv):
         found[index] = f"{option}{located(file)}"
@@ -26,7 +26,7 @@ def with_recipes(argv: Sequence[str]) -> list[str]:
 
 
 def _config_arguments(argv: Sequence[str]) -> Iterator[tuple[int, str, Path]]:
-    """Where a command line names a configuration file: the argument's index, the prefix within it, and the file."""
+    """Each configuration file of a command line: the argument's index, the prefix within it, and the file."""
     for index, argument in enumerate(argv):
         name, sign, value = argument.partition("=")
         if name in ("-c", "--config") and sign:
@@ -36,7 +36,7 @@ def _config_arguments(argv: Sequence[str]) -> Iterator[tuple[int, str, Path]]:
 
 
 def given(argv: Sequence[str], name: str) -> str | None:
-    """The last value that a command line gives an option (`--name VALUE` or `--name=VALUE`), or None.
+    """The last value of an option on a command line (`--name VALUE` or `--name=VALUE`), or None.
 
     Args:
         argv: The command line.
@@ -51,10 +51,10 @@ def given(argv: Sequence[str], name: str) -> str | None:
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """The content of a configuration file; one named `experiments/...` may be a packaged recipe.
+    """The content of a configuration file. A file named `experiments/...` may be a packaged recipe.
 
     Raises:
-        UserError: It is missing, or not a YAML file of `key: value` lines.
+        UserError: The file is missing, or is not a YAML file of `key: value` lines.
     """
     file = located(file)
     expected = "Expected a YAML file of settings, such as experiments/cifar10/base.yaml"
@@ -71,14 +71,16 @@ def read_config(file: Path) -> dict[str, Any]:
         where = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{file} is not YAML{where}: {getattr(error, 'problem', error)}. {expected}.") from error
     if not isinstance(config, dict):
-        raise UserError(f"{file} holds no settings. {expected}, with lines like `model:` and, indented, `network: …`.")
+        raise UserError(
+            f"{file} contains no settings. {expected}, with lines like `model:` and, indented, `network: …`."
+        )
     return config
 
 
 def merged(files: Iterable[Path]) -> dict[str, Any]:
-    """The combination of several files: later ones override earlier ones, key by key.
+    """The combination of several files. Later files override earlier ones, key by key.
 
-    A new `class_path` starts with its own settings.
+    Another `class_path` drops the settings of the class that it replaces.
 
     Raises:
         UserError: See `read_config`.

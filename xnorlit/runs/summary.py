@@ -9,13 +9,13 @@ from xnorlit.edge.fields import FieldError, Fields, read_json
 
 @dataclass(frozen=True)
 class Summary:
-    """A finished run's report. The file is written last, so a run without it is unfinished.
+    """A finished run's results. The file is written last, so a run without it is unfinished.
 
-    Accuracies are fractions on the validation set; times are in seconds; sizes are of all weights, in bits:
-    `packed_bits` is the packed size; `binary_packed_bits` is the part for layers with one-bit weights. `codes` are the
-    bits of weights and inputs by layer, 32 for real ones. `cannot_pack` is why there is no packed form, or empty.
-    `wandb_id` is W&B's id of the run, None if it was not logged there. A field that an earlier version did not record
-    is None.
+    Accuracies are fractions on the validation set. Times are in seconds. Sizes cover all weights, in bits:
+    `packed_bits` is the packed size, and `binary_packed_bits` the part of layers with one-bit weights. `codes` holds
+    the bits of weights and inputs by layer, 32 if real. `cannot_pack` says why there is no packed form, or is empty.
+    `wandb_id` is W&B's id of the run, or None if it was not logged there. A field that an earlier version did not
+    record is None.
     """
 
     epochs: int
@@ -38,16 +38,16 @@ class Summary:
 
     @property
     def has_codes(self) -> bool:
-        """Whether some operand has few bits, so that there is something to pack."""
+        """Whether some operand has few bits, so that packing makes sense."""
         if self.codes is not None:
             return any(min(bits) < 32 for bits in self.codes.values())
         return self.packed_bits < self.float_bits
 
     @property
     def bits_per_binary_weight(self) -> float | None:
-        """Bits of a binary weight when packed, including its share of alpha and thresholds.
+        """Bits per packed binary weight, including its share of alpha and thresholds.
 
-        None if there is none, or if the run predates this count.
+        None if there are no binary weights, or if an earlier version did not record them.
         """
         return self.binary_packed_bits / self.binary_parameters if self.binary_packed_bits else None
 
@@ -91,7 +91,7 @@ def _codes(fields: Fields) -> dict[str, tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Environment:
-    """Where and on what a run was trained; unknown values are None or 0."""
+    """The machine and software that trained a run; unknown values are None or 0."""
 
     python: str
     platform: str
@@ -108,7 +108,7 @@ class Environment:
 
     @property
     def machine(self) -> tuple[str, int, int, str | None]:
-        """What must agree for times to be comparable: (cpu, cores, threads, gpu)."""
+        """(cpu, cores, threads, gpu): times are comparable only if these agree."""
         return self.cpu, self.cores, self.threads, self.gpu
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""`--no-code`: configurations may name only classes of xnorlit, torch and Lightning; see SECURITY.md."""
+"""`--no-code`: allow only classes of xnorlit, torch and Lightning in configurations; see SECURITY.md."""
 
 import importlib
 import os
@@ -11,27 +11,27 @@ import yaml
 from xnorlit.errors import UserError
 
 NO_CODE = "XNORLIT_NO_CODE"
-"""Environment variable that carries the option to the processes of a command."""
+"""Environment variable that passes the option on to the processes of a command."""
 
-# All of them are installed with this package: a file of such a name in the current folder is not what is imported.
+# These are all installed with this package, so a file of the same name in the current folder is not imported instead.
 _TRUSTED = ("xnorlit", "torch", "pytorch_lightning", "lightning_fabric")
-# Settings that take any text and name no class; whatever else looks like a class path is taken for one.
+# Settings whose values are free text. Any other value that looks like a class path is treated as one.
 _TEXT = re.compile(
     r"(data\.)?(source|root)|run(\..*)?|ckpt_path|model\.init_from|model\.decayed_layers|model\.conversion\.skip"
 )
-# Options whose values may name a class; those of other commands name files.
+# Options whose values may be class paths. The options of other commands take files.
 _OPTION = re.compile(r"(model|trainer|data|optimizer|lr_scheduler)\..*|model|trainer|network|binarizer")
 
 
 def refuse_code(value: Any, key: str = "") -> None:
-    """Refuses all class paths but classes of xnorlit, torch and Lightning if `--no-code` was given; else does nothing.
+    """Refuse class paths other than classes of xnorlit, torch and Lightning if `--no-code` was given; else do nothing.
 
     Args:
-        value: What a configuration says, or a part of it.
-        key: Its dotted key.
+        value: A configuration, or a part of one.
+        key: The dotted key of the value.
 
     Raises:
-        UserError: There is such a class path.
+        UserError: The value contains such a class path.
     """
     if not os.environ.get(NO_CODE):
         return
@@ -43,8 +43,8 @@ def refuse_code(value: Any, key: str = "") -> None:
             refuse_code(part, key)
     elif isinstance(value, str) and _is_foreign(value) and not _TEXT.fullmatch(key):
         raise UserError(
-            f"{key or 'an option'} is {value}, which is no class of xnorlit, torch or Lightning, and --no-code refuses "
-            "all others: to import a module is to run it. Read that module first, then leave --no-code out."
+            f"{key or 'an option'} is {value}, which is not a class of xnorlit, torch or Lightning. --no-code refuses it, "
+            "because importing a module runs its code. Read the module first, then omit --no-code."
         )
 
 
@@ -76,13 +76,13 @@ def _named(parts: Sequence[str]) -> Any:
 
 
 def refuse_code_in_argv(argv: Sequence[str]) -> None:
-    """The same for the options of a command line.
+    """Apply `refuse_code` to the options of a command line.
 
     Args:
-        argv: What follows the command.
+        argv: The arguments after the command.
 
     Raises:
-        UserError: An option's value is or holds such a class path.
+        UserError: The value of an option is or contains such a class path.
     """
     key = ""
     for argument in argv:

@@ -1,4 +1,4 @@
-"""Runs stored by W&B: in its offline directories, several of which may form one run, and on its server."""
+"""Runs stored by W&B, in its offline directories and on its server. Several directories may form one run."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from xnorlit.runs.curves import Curves
 from xnorlit.runs.logged import LoggedRun, curves_of
 
 COMPARISON = "comparison"
-"""The job type of the run in which the dashboard stores a pair's gap and sizes; it is not an arm."""
+"""The job type of the W&B run in which the dashboard stores a pair's gap and sizes. It is not an arm."""
 
 
 class ApiRun(Protocol):
@@ -27,7 +27,7 @@ class ApiRun(Protocol):
     path: list[str]
 
     def scan_history(self) -> Iterable[Mapping[str, Any]]:
-        """Every row that was logged, oldest first."""
+        """Every logged row, oldest first."""
         ...
 
 
@@ -54,8 +54,8 @@ class _Part:
 def offline(root: Path | str) -> list[LoggedRun]:
     """The runs in W&B's directories anywhere under `root`, ordered by pair, arm and seed.
 
-    A resumed run has one directory for each part; together they form one record, in which later rows win. A run whose
-    last directory lacks exit code 0 is unfinished. An unreadable directory is a record of its own.
+    A resumed run has one directory for each part. Together they form one record, in which later rows override earlier
+    ones. A run is unfinished if its last directory lacks exit code 0. An unreadable directory is a record of its own.
 
     Args:
         root: A folder of runs, one run, or a folder `wandb`.
@@ -65,7 +65,7 @@ def offline(root: Path | str) -> list[LoggedRun]:
     """
     root = Path(root)
     if not root.is_dir():
-        raise UserError(f"there is no folder {root}. Expected one that holds runs, or W&B's own folder wandb.")
+        raise UserError(f"there is no folder {root}. Expected a folder of runs, or W&B's own folder wandb.")
     files = sorted({*root.rglob("run-*.wandb")})
     parts: dict[str, list[_Part]] = {}
     damaged = []
@@ -83,23 +83,23 @@ def offline(root: Path | str) -> list[LoggedRun]:
 
 
 def online(api: Api, path: str) -> list[LoggedRun]:
-    """The runs of a W&B project, as the same records, without the pairs' comparison runs, which trained nothing.
+    """The runs of a W&B project, as the same records. The dashboard's own runs, which train nothing, are left out.
 
     Args:
         api: `wandb.Api()`.
         path: `entity/project`.
 
     Raises:
-        UserError: The server cannot be asked: no login, no network, or no such project.
+        UserError: The server cannot be read: no login, no network connection, or no such project.
     """
     try:
         return [_of_server(run) for run in api.runs(path) if run.job_type != COMPARISON]
     except UserError:
         raise
-    except Exception as error:  # wandb raises its own errors and those of requests and of the standard library
+    except Exception as error:  # wandb raises its own errors, and those of requests and the standard library.
         raise UserError(
-            f"cannot read the runs of {path} from W&B: {error}. Log in (wandb login), check the name, or read the "
-            "run directories: they hold the same and need no network."
+            f"cannot read the runs of {path} from W&B: {error}. Log in (wandb login), check the name, or read the run "
+            "directories, which hold the same data and need no network."
         ) from error
 
 
@@ -120,7 +120,7 @@ def _of_server(run: ApiRun) -> LoggedRun:
 
 
 def _read(file: Path) -> _Part:
-    """The content of one transaction log, as `wandb leet inspect` prints it; an incomplete log yields a part."""
+    """The content of one transaction log, from `wandb leet inspect`. An incomplete log yields its readable part."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     part = _Part(file.parent)
@@ -176,8 +176,8 @@ def _merged(run_id: str, parts: list[_Part]) -> LoggedRun:
 
 def _why_unfinished(part: _Part) -> str:
     if part.exit_code is None:
-        return f"{part.folder} has no exit code: the run is still running, or was killed."
-    return f"{part.folder} has exit code {part.exit_code}: the run was stopped, or failed."
+        return f"{part.folder} has no exit code: the run is still training or was killed."
+    return f"{part.folder} has exit code {part.exit_code}: the run was stopped or failed."
 
 
 def _damaged(part: _Part, file: Path) -> LoggedRun:

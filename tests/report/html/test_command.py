@@ -154,7 +154,7 @@ def test_a_pair_is_named_in_several_ways(pair):
     ("words", "complaint"),
     [
         (["synthetic/pair-9"], r"has no pair named pair-9\. Did you mean pair-0"),
-        (["runs/synthetic/pair-0/xnor/seed-0"], "One run was given: .*; at least two are expected, or a pair"),
+        (["runs/synthetic/pair-0/xnor/seed-0"], "one run was given: .* Expected two or more, or a pair"),
         (["--bench", "none.json"], r"none\.json cannot be read: No such file"),
         (["--data", "none"], "none is not a folder"),
         (["--out", "runs"], "runs is a folder; a file is expected"),
@@ -221,7 +221,7 @@ def test_broken_runs_and_nan_losses_are_words_on_the_page(pair):
     [
         (None, r"metrics\.csv cannot be read: No such file or directory\. Its curves are missing"),
         ("epoch,step,val/top1\n0,99,0.3\n1,1x\n", r"metrics\.csv, line 3: expected a step and numbers"),
-        ("epoch,step,val/top1\n0,99,0.3\n", r"metrics\.csv is cut short: it and the curves end in epoch 1 of 2"),
+        ("epoch,step,val/top1\n0,99,0.3\n", r"metrics\.csv is incomplete: it and the curves end in epoch 1 of 2"),
     ],
 )
 def test_a_run_whose_curves_are_lost_is_compared_and_said_to_lack_them(tmp_path, monkeypatch, left, note):
@@ -243,7 +243,7 @@ def test_predictions_of_no_image_and_of_other_classes_end_with_words(tmp_path, m
         report()
     shutil.rmtree("runs/synthetic/pair-0/float")
     write_run(Path("runs"), "float", images=0, right=0)
-    with pytest.raises(UserError, match=r"(?s)has no pair to compare.*holds no predictions"):
+    with pytest.raises(UserError, match=r"(?s)has no pair to compare.*contains no predictions"):
         report()
     assert not Path("runs/synthetic/pair-0/report.html").exists()
 

@@ -43,7 +43,7 @@ def _gained(gap: Gap, comparison: Comparison) -> str:
     what = {
         "loses": f"loses {wording.points(top1.points)} points of top-1 accuracy to",
         "gains": f"gains {wording.points(-top1.points)} points of top-1 accuracy over",
-        "undecided": f"(a gap of {wording.points(top1.points)} points of top-1 accuracy) cannot be told from",
+        "undecided": f"(a gap of {wording.points(top1.points)} points of top-1 accuracy) cannot be distinguished from",
     }[top1.outcome]
     smaller = (
         f" Its weights are {wording.factor(gap.packed_size_factor)} smaller." if gap.packed_size_factor != 1 else ""
