@@ -81,5 +81,5 @@ def test_a_whole_file_is_read(tmp_path):
 def test_a_name_that_is_given_twice_is_refused(tmp_path):
     file = tmp_path / "summary.json"
     file.write_text('{"top1": 0.5, "inner": {"a": 1, "a": 2}}')
-    with pytest.raises(UserError, match=r"summary\.json is damaged: .*a duplicate name.*Do\."):
+    with pytest.raises(UserError, match=r"summary\.json is damaged .*a duplicate name.*Do\."):
         read_json(file, lambda fields: fields, advice="Do.")

@@ -47,7 +47,7 @@ def test_a_row_without_epoch_belongs_to_the_one_under_way(tmp_path):
 
 
 def test_an_unknown_metric_names_the_near_miss(tmp_path):
-    with pytest.raises(UserError, match=r"no metric 'val/top_1' was logged\. Did you mean val/top1"):
+    with pytest.raises(UserError, match=r"metric 'val/top_1' was not logged\. Did you mean val/top1"):
         curves(tmp_path, "epoch,step,val/top1\n0,1,0.5\n")["val/top_1"]
 
 

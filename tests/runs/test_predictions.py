@@ -89,7 +89,7 @@ def test_metadata_that_no_run_writes_is_refused(tmp_path, metadata, message):
 
 def test_no_image_at_all_is_said_as_such(tmp_path):
     empty = {name: array[:0] for name, array in arrays().items()}
-    with pytest.raises(UserError, match=r"holds no predictions\. Give the run a validation set"):
+    with pytest.raises(UserError, match=r"contains no predictions\. Give the run a validation set"):
         Predictions.load(saved(tmp_path, empty))
 
 
@@ -125,7 +125,7 @@ def test_a_hostile_header_is_refused(tmp_path, header):
     text = json.dumps(header).encode()
     file = tmp_path / "predictions.safetensors"
     file.write_bytes(struct.pack("<Q", len(text)) + text + bytes(8))
-    with pytest.raises(UserError, match=r"predictions\.safetensors is (damaged|not what a run writes)"):
+    with pytest.raises(UserError, match=r"predictions\.safetensors is (damaged|not a run's predictions)"):
         Predictions.load(file)
 
 
