@@ -144,7 +144,7 @@ def test_a_step_of_the_optimizer_leaves_the_steps_positive():
 
 
 def test_one_signed_bit_is_refused():
-    with pytest.raises(UserError, match=r"weight_bits is 1\. Signed codes of one bit are -1 and 0.* use XNOR"):
+    with pytest.raises(UserError, match=r"weight_bits is 1, .* use XNOR"):
         LSQ(weight_bits=1)
     for bits in (0, 33, 1.5, True):
         with pytest.raises(UserError, match="input_bits"):

@@ -66,8 +66,8 @@ def test_packed_logits_are_the_evaluations(binarizer):
     [
         (XNORPlusPlus("rank-1"), r"conv2 .* scale: channel"),
         (BinaryConnect("stochastic", "real"), r"conv2 .*inference: binary"),
-        (RBNN(), r"conv2 .*mean over its whole map .* use IRNet or ReCU"),
-        (SiMaN(), r"conv2 .*mean over its whole map .* use IRNet or ReCU"),
+        (RBNN(), r"conv2 .*mean over the whole map .* use IRNet or ReCU"),
+        (SiMaN(), r"conv2 .*mean over the whole map .* use IRNet or ReCU"),
     ],
     ids=["rank-1", "real", "RBNN", "SiMaN"],
 )

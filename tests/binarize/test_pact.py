@@ -75,7 +75,7 @@ def test_a_step_leaves_the_clipping_value_positive():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"input_bits": 32}, "input_bits is 32, but quantised inputs are what it is"),
+        ({"input_bits": 32}, "input_bits is 32, but PACT quantises inputs"),
         ({"input_bits": 0}, "input_bits is 0"),
         ({"weight_bits": 1.5}, "weight_bits is 1.5"),
         ({"init": 0}, "init is 0. Expected a clipping value"),

@@ -62,4 +62,4 @@ def test_inputs_and_their_gradient_are_those_of_the_written_formula():
 
 
 def test_it_says_why_it_does_not_pack():
-    assert "mean over its whole map" in SiMaN().cannot_pack
+    assert "mean over the whole map" in SiMaN().cannot_pack

@@ -59,5 +59,5 @@ def test_scales_start_at_one_and_one_is_learned_per_channel_row_and_column():
 
 
 def test_rows_and_columns_without_an_extent_are_refused():
-    with pytest.raises(UserError, match="rank-1 needs to know how large"):
+    with pytest.raises(UserError, match="rank-1 needs the size"):
         XNORPlusPlus("rank-1").for_layer(torch.randn(4, 3, 3, 3), rectify=True)

@@ -280,6 +280,6 @@ def test_no_format_leaves_half_a_file_on_a_full_disk(packed, tmp_path, format, m
 @pytest.mark.parametrize("format", FORMATS)
 def test_stochastic_codes_are_refused_by_name_with_what_to_use_instead(format, tmp_path):
     net = xl.create("alexnet-small", binarizer=xl.BinaryConnect("stochastic", "real"), classes=10)
-    with pytest.raises(UserError, match=r"conv2 cannot be packed: .*evaluate the binary ones \(inference: binary\)"):
+    with pytest.raises(UserError, match=r"conv2 cannot be packed: .*set inference: binary"):
         xl.export(net, tmp_path / "net", format=format, image_size=32, classes=list("abcdefghij"))
     assert not list(tmp_path.iterdir())

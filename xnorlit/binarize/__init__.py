@@ -1,7 +1,7 @@
 """Binarizers: how a layer's weights and inputs become few-bit, one file per method.
 
-This package imports all of its modules, so a new method is one new file: the command line (`--model.binarizer XNOR`)
-and the parametrised tests find its class by its short name.
+This package imports all of its modules, so a new method needs only a new file. The command line (`--model.binarizer
+XNOR`) and the parametrised tests find its class by its short name.
 """
 
 import importlib
@@ -15,9 +15,9 @@ for _module in pkgutil.iter_modules(__path__, prefix=f"{__name__}."):
 
 
 def binarizers() -> dict[str, type[Binarizer]]:
-    """Every binarizer by its short name: `{"BWN": BWN, "Float": Float, ...}`, sorted.
+    """`{"BWN": BWN, "Float": Float, ...}`: every binarizer by its short name, sorted.
 
-    A class whose name begins with an underscore is left out: a base that methods share, or a test's own.
+    Classes whose names begin with an underscore are left out: shared bases, and classes of tests.
     """
     found: dict[str, type[Binarizer]] = {}
     waiting = [Binarizer]
@@ -40,13 +40,13 @@ def list_binarizers() -> list[str]:
 
 
 def binarizer_of(given: Binarizer | type[Binarizer] | str) -> Binarizer:
-    """The binarizer that an instance, a class or a name stands for; a class or a name with its default settings.
+    """The binarizer for an instance, a class or a name. A class or a name gets its default settings.
 
     Args:
         given: `XNOR(gradient="paper")`, `XNOR` or `"XNOR"`.
 
     Raises:
-        UserError: It is none of these, or no binarizer has that name; the message suggests the nearest.
+        UserError: `given` is something else, or no binarizer has that name; the message suggests the nearest name.
     """
     if isinstance(given, Binarizer):
         return given

@@ -1,4 +1,4 @@
-"""AdaBin: a bit stands for two values that are learned or computed, so no operand is symmetric about zero."""
+"""AdaBin: the two values of a bit are learned or computed, and need not be symmetric about zero."""
 
 import math
 from typing import Any, Literal
@@ -18,11 +18,11 @@ from xnorlit.errors import UserError
 Centre = Literal["added", "scaled"]
 
 SMALLEST = 1e-4
-"""Smallest distance of an input's two values after an optimizer step: the sign is of inputs divided by it."""
+"""Smallest a of an input's values `b - a` and `b + a` after an optimizer step, because inputs are divided by a."""
 
 
 def _two_values(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """`a sign(W - b) + b` with the mean b and the deviation a of each filter, and a and b, `(O, 1, ...)`."""
+    """`(a sign(W - b) + b, a, b)`, with the mean b and the deviation a of each filter, `(O, 1, ...)`."""
     dims = filter_dims(weight)
     centre = weight.mean(dims, keepdim=True)
     values = weight - centre
@@ -47,13 +47,13 @@ class _AdaptiveWeight(torch.autograd.Function):
         def formula(weight: Tensor, distance: Tensor, centre: Tensor, outer: Tensor) -> Tensor:
             outer = outer.to(weight.dtype)
             values = weight - centre
-            unit = 1 / distance.clamp_min(1e-6)  # Of a constant filter all values are 0, and so is z.
+            unit = 1 / distance.clamp_min(1e-6)  # In a constant filter all values are 0, and so is z.
             inner = ede_curve(outer, values, t * unit).mul_(height)
 
             def mean(terms: Tensor) -> Tensor:
                 return terms.mean(filter_dims(weight), keepdim=True)
 
-            # Of z as a standardisation, then of a and b themselves; 1/a of the one cancels a of the other.
+            # The gradient through z, then through a and b themselves. The factors 1/a and a cancel.
             along = mean(sign(values).mul_(outer)) - mean(inner * values) * unit
             level = mean(outer) - mean(inner)
             return inner.addcmul_(values, along * unit).add_(level)
@@ -64,7 +64,7 @@ class _AdaptiveWeight(torch.autograd.Function):
 def adaptive_weight(weight: Tensor, t: Tensor) -> Tensor:
     """`a_o sign(z) + b_o`, `z = (W - b_o) / a_o`, with the mean b and the deviation a of each filter's weights.
 
-    The gradient of the sign is `g k t (1 - tanh^2(t z))`, `k = max(1/t, 1)`; a and b are differentiated.
+    The gradient of the sign is `g k t (1 - tanh^2(t z))`, `k = max(1/t, 1)`. Gradients also pass through a and b.
 
     Args:
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.
@@ -89,7 +89,7 @@ class _AdaptiveInput(torch.autograd.Function):
         def formula(x: Tensor, outer: Tensor) -> tuple[Tensor, Tensor]:
             z = torch.sub(x, centre).div_(distance)
             inner = torch.sub(z.new_tensor(2), z.abs(), alpha=2).clamp_min_(0).mul_(outer)
-            # A boolean times a number costs twenty times what this does.
+            # Multiplying by a boolean takes twenty times as long.
             upper = torch.ge(x, threshold, out=torch.empty_like(x)).mul_(outer)
             return inner, torch.stack([v.sum(dtype=distance.dtype) for v in (outer, upper, inner, z.mul_(inner))])
 
@@ -102,16 +102,16 @@ class _AdaptiveInput(torch.autograd.Function):
 
 
 def adaptive_input(x: Tensor, distance: Tensor, centre: Tensor, form: Centre = "added") -> Tensor:
-    """`a sign(z) + b` or, `scaled`, `a (sign(z) + b)`, with `z = (x - b) / a`, a and b learned.
+    """`a sign(z) + b` (`added`) or `a (sign(z) + b)` (`scaled`), with `z = (x - b) / a` and learned a and b.
 
-    The gradient of the sign is `max(0, 2 - 2|z|)`, so that `dx = g max(0, 2 - 2|z|)`; a and b each occur twice, and
-    their gradients sum over both.
+    The gradient of the sign is `max(0, 2 - 2|z|)`, so `dx = g max(0, 2 - 2|z|)`. The gradients of a and b sum over both
+    of their occurrences.
 
     Args:
         x: Inputs, any shape.
         distance: a, one number above zero.
         centre: b, one number.
-        form: Which of the two.
+        form: `added` or `scaled`.
     """
     return _AdaptiveInput.apply(x, distance, centre, form)
 
@@ -142,7 +142,7 @@ class _Maxout(torch.autograd.Function):
 
 
 class Maxout(nn.Module):
-    """`p_c max(0, x) + m_c min(0, x)`, both slopes learned: what AdaBin calls Maxout.
+    """`p_c max(0, x) + m_c min(0, x)` with two learned slopes, which AdaBin calls Maxout.
 
     Args:
         channels: C of the inputs `(N, C, H, W)` or `(N, C)`.
@@ -154,26 +154,27 @@ class Maxout(nn.Module):
         self.negative = nn.Parameter(torch.full((channels,), 0.25))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same shape."""
+        """The result, in the shape of `x`."""
         if self.training:
             return _Maxout.apply(x, self.positive, self.negative)
-        # One product, which every engine rounds alike.
+        # A single product, so that every engine rounds alike.
         return x * torch.where(x > 0, over_channels(self.positive, x), over_channels(self.negative, x))
 
 
 class AdaBin(Binarizer):
     """`weight(W) = a_o sign((W - b_o)/a_o) + b_o`, `input(x) = a sign((x - b)/a) + b`, then a slope for each sign.
 
-    a_o and b_o are the deviation and the mean of a filter. The layer learns a and b, which start at 1 and 0. The
-    gradient of the weights' sign is `IRNet`'s estimator, whose temperature rises with the epochs; that of the inputs'
-    sign is `max(0, 2 - 2|z|)`, as in `BiReal`. All four scales are differentiated. Each step keeps a at 1e-4 or more.
+    a_o and b_o are the deviation and the mean of a filter. The layer learns a and b, which start at 1 and 0. The sign
+    of the weights has the gradient of `IRNet`'s estimator, whose temperature rises with the epochs. The sign of the
+    inputs has the gradient `max(0, 2 - 2|z|)`, as in `BiReal`. Gradients pass through all four of a_o, b_o, a and b.
+    After each step, a is at least 1e-4.
 
     Source: Tu et al. 2022, arXiv 2208.08084, section 3; huawei-noah/Efficient-Computing, BinaryNetworks/AdaBin.
 
     Args:
-        centre: `added`, `a sign(z) + b`, as in the paper, or `scaled`, `a (sign(z) + b)`, as in the released code,
-            which its authors call a mistake (issue 57 there). They agree while a is 1.
-        maxout: Whether the learned slopes follow the layer.
+        centre: `added` for `a sign(z) + b`, as in the paper; `scaled` for `a (sign(z) + b)`, as in the released code,
+            which its authors call a mistake (issue 57 there). Both agree while a is 1.
+        maxout: Whether the learned slopes (`Maxout`) follow the layer.
         t_min: Temperature in the first epoch, as in the released code.
         t_max: Temperature after the last epoch.
 
@@ -220,7 +221,7 @@ class AdaBin(Binarizer):
     @override
     @torch.no_grad()
     def weight_codes(self, weight: Tensor) -> Codes:
-        # Real values, as of the inputs: with a centre there are no integers whose one multiple they are.
+        # Real values, as for the inputs: values with a centre are not multiples of integers.
         return Codes(adaptive_weight(weight, self.t), weight.new_ones(()))
 
     @override

@@ -1,4 +1,4 @@
-"""The base of all binarizers: codes times scale for both operands of a layer, and a gradient through the rounding."""
+"""The base of all binarizers: codes times a scale for both operands of a layer, and a gradient through the rounding."""
 
 import copy
 import inspect
@@ -13,10 +13,10 @@ class Codes(NamedTuple):
     """A few-bit operand in evaluation: `operand = scale * values`.
 
     Attributes:
-        values: The codes, integers held in floating point (`{-1, +1}` for one bit), in the operand's shape. A real
-            operand is its own code.
-        scale: One number, or for weights one per output channel, shape `(O,)`. Kept apart from the codes because the
-            sum over integer codes is exact, and a packed engine computes the same sum.
+        values: The codes: integers in floating point (`{-1, +1}` for one bit), in the operand's shape. A real operand
+            is its own code.
+        scale: One number or, for weights, one per output channel, shape `(O,)`. Scale and codes are separate so that
+            the sum over integer codes is exact, as in a packed engine.
     """
 
     values: Tensor
@@ -24,12 +24,12 @@ class Codes(NamedTuple):
 
 
 class TwoValues(NamedTuple):
-    """A one-bit operand in evaluation whose two values lie about any centre: `operand = centre + distance * signs`.
+    """A one-bit operand in evaluation with two values around a centre: `operand = centre + distance * signs`.
 
     Attributes:
         signs: -1 and +1, in the operand's shape.
-        distance: Of either value from the centre: one number, or for weights one per output channel, shape `(O,)`.
-        centre: Likewise.
+        distance: Distance of the values from the centre: one number or, for weights, one per output channel, `(O,)`.
+        centre: The centre, in the same shape as `distance`.
     """
 
     signs: Tensor
@@ -38,7 +38,7 @@ class TwoValues(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Where a convolution looks: `(kernel, stride, padding)`, each `(height, width)`; padding is with zeros."""
+    """`(kernel, stride, padding)` of a convolution, each `(height, width)`; the padding is zero."""
 
     kernel: tuple[int, int]
     stride: tuple[int, int]
@@ -46,29 +46,28 @@ class Window(NamedTuple):
 
 
 class Binarizer(nn.Module):
-    """How one layer's weights and inputs become few-bit. This base keeps both real.
+    """`rescale(conv(input(x), weight(W)))`: how one layer's operands become few-bit. This base keeps them real.
 
-    In training a layer computes `rescale(conv(input(x), weight(W)))`, differentiable; in evaluation
-    `rescale(scale_x * scale_w * conv(codes_x, codes_w))`, whose integer sums are exact. In both, `output` then sees
-    the layer's result, its bias included. A method states both forms; the tests hold them equal up to rounding.
+    In training a layer computes the formula above, which is differentiable. In evaluation it computes
+    `rescale(scale_x * scale_w * conv(codes_x, codes_w))`, whose integer sums are exact. In both, `output` then gets the
+    layer's result, including its bias. A method defines both forms; the tests check that they agree up to rounding.
 
-    An instance that you make holds settings only. Each layer gets a private copy from
+    An instance that you create only holds settings. Each layer gets a private copy from
     [for_layer][xnorlit.binarize.Binarizer.for_layer], with the parameters that the method learns per layer.
 
     Attributes:
         weight_bits: Bits of a weight code; 32 for real weights.
         input_bits: Bits of an input code; 32 for real inputs.
-        gradient_bits: Bits of the gradient at the layer's output; 32 for a real one.
-        signed_input: Whether input codes are signs, which are all +1 behind a ReLU.
-        flips: Whether the parameters are the signs themselves, for an optimizer that flips them; no latent weights
-            exist.
-        two_valued: Whether operands are pairs of values about any centre, which `input_values` and `weight_values`
-            state; evaluation then counts signs and adds what the centres bring.
-        shortcut: Whether the layer's input, before it was quantised, is added to its output where both have one shape.
-        cannot_pack: Why a layer of this method has no packed form and what to use instead; empty where it has one.
-        rectify: Whether a real-valued input passes a ReLU first, see `for_layer`.
-        extent: Height and width of the layer's output, `None` for a linear layer or where they are not known.
-        channels: The layer's input channels, those of all groups; of a flattened map its channels, not its features.
+        gradient_bits: Bits of the gradient at the layer's output; 32 for a real gradient.
+        signed_input: Whether input codes are signs. Behind a ReLU they would all be +1.
+        flips: Whether the parameters are the signs themselves, without latent weights. The optimizer must flip them.
+        two_valued: Whether each operand has two values around a centre, which `input_values` and `weight_values`
+            return. Evaluation then counts signs and adds the contribution of the centres.
+        shortcut: Whether the layer's input before quantisation is added to its output, if both have the same shape.
+        cannot_pack: Why a layer of this method has no packed form, and what to use instead; empty if it has one.
+        rectify: Whether a real input passes a ReLU first; see `for_layer`.
+        extent: Height and width of the layer's output; `None` for a linear layer, or if unknown.
+        channels: The layer's input channels, over all groups. For a flattened map, its channels, not its features.
 
     Examples:
         >>> import torch
@@ -107,32 +106,33 @@ class Binarizer(nn.Module):
 
         Args:
             weight: The layer's latent weights, `(O, I, kh, kw)` or `(O, I)`.
-            rectify: Whether the layer's block has no non-linearity of its own. A real-valued input then passes a ReLU
-                first; without it a float network of batch norm and convolution only would collapse to a linear map.
-            extent: Height and width of a convolution's output, where the network's table tells them.
-            channels: Input channels, where they are not I: of a convolution with groups, or of a flattened map.
+            rectify: Whether the layer's block has no other non-linearity. A real input then passes a ReLU first.
+                Without it, a float network of batch norms and convolutions would be a linear map.
+            extent: Height and width of a convolution's output, if the network's table gives them.
+            channels: Input channels, if they differ from I: for a convolution with groups, or a flattened map.
         """
         bound = copy.deepcopy(self)
         bound.rectify, bound.extent, bound.channels = rectify, extent, channels or weight.shape[1]
-        # Random numbers that a method takes must not shift those of the next layer's weights: a pair starts alike.
+        # Random numbers of a method must not shift those of the next layer's weights, so that a pair starts alike.
         with torch.random.fork_rng(devices=[]):
             bound.setup(weight)
         return bound
 
     def setup(self, weight: Tensor) -> None:
-        """Creates what the method learns or remembers for one layer (a scale, a threshold); the base does nothing.
+        """Create the method's parameters and buffers for one layer, such as a scale; does nothing by default.
 
-        Make what is learned an `nn.Parameter`, and what a schedule or a first batch sets a buffer: both are saved.
+        Use an `nn.Parameter` for a learned value, and a buffer for a value that a schedule or a first batch sets. Both
+        are saved.
 
         Args:
             weight: The layer's latent weights, freshly initialised.
         """
 
     def post_layer(self, outputs: int) -> nn.Module | None:
-        """A module that the method puts after its layer; the base has none.
+        """A module that the method puts after its layer; None by default.
 
-        A built network puts it after a max pool that directly follows. What methods add is monotonic (a PReLU), so the
-        order changes the time alone: the map is a quarter as large.
+        If a max pool directly follows the layer, a built network puts the module after the pool, where the map is a
+        quarter as large. The result stays the same, because these modules (such as a PReLU) are monotonic.
 
         Args:
             outputs: The layer's output channels or features.
@@ -141,11 +141,11 @@ class Binarizer(nn.Module):
 
     # --- training ---------------------------------------------------------------------------------------------------
     def weight(self, weight: Tensor) -> Tensor:
-        """The weights as the training forward convolves them, differentiable in the latent weights."""
+        """The weights of the training forward, differentiable with respect to the latent weights."""
         return weight
 
     def input(self, x: Tensor) -> Tensor:
-        """The inputs as the training forward convolves them: `relu(x)` or `x` for a real-valued input."""
+        """The inputs of the training forward; for real inputs `relu(x)` or `x`."""
         return F.relu(x) if self.rectify else x
 
     def rescale(self, y: Tensor, x: Tensor, window: Window | None) -> Tensor:
@@ -153,13 +153,13 @@ class Binarizer(nn.Module):
 
         Args:
             y: The convolution's output, `(N, O, H', W')`, or `(N, O)` of a linear layer.
-            x: The layer's input before it was quantised, `(N, I, H, W)` or `(N, I)`.
-            window: Where the convolution looks; `None` for a linear layer.
+            x: The layer's input before quantisation, `(N, I, H, W)` or `(N, I)`.
+            window: Window of the convolution; `None` for a linear layer.
         """
         return y
 
     def bias(self, bias: Tensor) -> Tensor:
-        """The bias as it is added; the same in both modes.
+        """The bias to add; the same in both modes.
 
         Args:
             bias: `(O,)`.
@@ -167,9 +167,9 @@ class Binarizer(nn.Module):
         return bias
 
     def output(self, y: Tensor) -> Tensor:
-        """The layer's result, its bias included; the same in both modes.
+        """The layer's result, including its bias; the same in both modes.
 
-        This is the place for a quantiser of the gradient, whose forward changes nothing.
+        A method may put a quantiser of the gradient here, whose forward is the identity.
 
         Args:
             y: `(N, O, H', W')` or `(N, O)`.
@@ -195,22 +195,22 @@ class Binarizer(nn.Module):
 
     @property
     def exact(self) -> bool:
-        """Whether both operands are integer codes, so that every sum of the evaluation forward is an integer."""
+        """Whether both operands are integer codes, so that every sum in evaluation is an integer."""
         return self.weight_bits < 32 and self.input_bits < 32
 
     # --- hooks ------------------------------------------------------------------------------------------------------
     @property
     def tends(self) -> bool:
-        """Whether `after_step` or `after_bias_step` does anything, so that a training loop must not leave them out."""
+        """Whether `after_step` or `after_bias_step` does anything, so that a training loop must call them."""
         own = type(self)
         return (own.after_step, own.after_bias_step) != (Binarizer.after_step, Binarizer.after_bias_step)
 
     @torch.no_grad()
     def fit(self, weight: Tensor) -> None:
-        """Fits what the method learns about its weights to them; the base does nothing.
+        """Fit the method's learned parameters to the weights; does nothing by default.
 
-        Call it for a layer that starts from trained weights. The fit is least squares: a scale of codes `c` becomes
-        `<W, c> / <c, c>`. A scale that is a formula of the weights (alpha) needs no fit.
+        Call it for a layer that starts from trained weights. The fit is least squares: the scale of codes `c` becomes
+        `<W, c> / <c, c>`. A scale that is computed from the weights (alpha) needs no fit.
 
         Args:
             weight: The layer's latent weights, `(O, I, kh, kw)` or `(O, I)`.
@@ -218,7 +218,7 @@ class Binarizer(nn.Module):
 
     @torch.no_grad()
     def after_step(self, weight: Tensor) -> None:
-        """Changes the latent weights in place after an optimizer step (centre, clamp); the base does nothing.
+        """Change the latent weights in place after an optimizer step (centre, clamp); does nothing by default.
 
         Args:
             weight: The layer's latent weights, `(O, I, kh, kw)` or `(O, I)`.
@@ -226,17 +226,17 @@ class Binarizer(nn.Module):
 
     @torch.no_grad()
     def after_bias_step(self, bias: Tensor) -> None:
-        """Changes the bias in place after an optimizer step, after `after_step`; the base does nothing.
+        """Change the bias in place after an optimizer step and after `after_step`; does nothing by default.
 
         Args:
             bias: `(O,)`.
         """
 
     def on_epoch(self, epoch: int, epochs: int) -> None:
-        """Moves a schedule of the method at the start of epoch `epoch` of `epochs`; the base has none."""
+        """Update the method's schedule at the start of epoch `epoch` of `epochs`; does nothing by default."""
 
     def extra_repr(self) -> str:
-        """The settings that are not their defaults: `gradient='paper'`."""
+        """The settings that differ from their defaults: `gradient='paper'`."""
         settings = inspect.signature(type(self)).parameters.values()
         found = ((each.name, self.__dict__.get(each.name, each.default), each.default) for each in settings)
         return ", ".join(f"{name}={value!r}" for name, value, default in found if value != default)

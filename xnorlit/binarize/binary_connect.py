@@ -32,18 +32,18 @@ class _BoundedSign(torch.autograd.Function):
 
 
 def bounded_sign(weight: Tensor, bound: float = 1.0, rounding: Rounding = "deterministic") -> Tensor:
-    """`H sign(W)`, or `+H with probability clip((W/H + 1)/2, 0, 1), else -H`; the gradient is `g` itself, unmasked.
+    """`H sign(W)`, or `+H with probability clip((W/H + 1)/2, 0, 1), else -H`. The gradient is `g`, unmasked.
 
     Args:
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.
         bound: H.
-        rounding: Which of the two.
+        rounding: `deterministic` for the first formula, `stochastic` for the second.
     """
     return _BoundedSign.apply(weight, bound, rounding)
 
 
 def glorot_bound(weight: Tensor) -> float:
-    """`sqrt(1.5 / (fan_in + fan_out))`, half of what Glorot's uniform distribution reaches.
+    """`sqrt(1.5 / (fan_in + fan_out))`, half the bound of Glorot's uniform distribution.
 
     Args:
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.
@@ -55,18 +55,18 @@ def glorot_bound(weight: Tensor) -> float:
 class BinaryConnect(Binarizer):
     """`weight(W) = H sign(W)`, or `+H` with probability `clip((W/H + 1)/2, 0, 1)`, else `-H`; inputs stay real.
 
-    The gradient of the weights is `g`, unmasked; after every optimizer step the latent weights are clamped to
-    [-H, H]. Only training is stochastic.
+    The gradient of the weights is `g`, unmasked. After every optimizer step the latent weights are clamped to [-H, H].
+    Only training is stochastic.
 
     Source: Courbariaux et al. 2015, arXiv 1511.00363, section 2; MatthieuCourbariaux/BinaryConnect,
     binary_connect.py.
 
     Args:
-        weights: `deterministic` or `stochastic`; the paper's inference is deterministic.
+        weights: `deterministic` or `stochastic` in training; evaluation is deterministic, as in the paper.
         inference: Evaluation uses the `binary` weights, or the `real` latent ones, as the released code does after
-            stochastic training. Binary is the default: it is what the method promises to deploy.
-        bound: H. `glorot` is `sqrt(1.5 / (fan_in + fan_out))`, about where the weights start. The releases that have
-            H = 1 multiply each step by 1/H of this formula; under Adam that moves W/H alike.
+            stochastic training. The default is binary, because binary weights are to be deployed.
+        bound: H. `glorot` is `sqrt(1.5 / (fan_in + fan_out))`, about the size of the initial weights. Releases with
+            H = 1 multiply each step by 1/H of this formula, which under Adam moves W/H in the same way.
 
     Examples:
         >>> import torch
@@ -110,7 +110,7 @@ class BinaryConnect(Binarizer):
     @override
     def cannot_pack(self) -> str:  # type: ignore[override]
         if self.inference == "real":
-            return "its evaluation is with the real latent weights; evaluate the binary ones (inference: binary)"
+            return "its evaluation uses the real latent weights; set inference: binary to use the binary ones"
         return ""
 
     @override

@@ -12,7 +12,7 @@ from xnorlit.binarize.straight_through import clip_gradient, quadratic_sign, sig
 
 
 class _PlainGradient(torch.autograd.Function):
-    """The values of one tensor, the gradient of `clip(W, -1, 1)`."""
+    """Forward: the values of another tensor. Backward: the gradient of `clip(W, -1, 1)`."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, values: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ class _PlainGradient(torch.autograd.Function):
 
 
 def plain_scaled_sign(weight: Tensor) -> Tensor:
-    """`alpha_o * sign(W)`, `alpha_o = mean|W|`, with the gradient `g * 1[|W| <= 1]`: alpha is not in it.
+    """`alpha_o * sign(W)`, `alpha_o = mean|W|`, with the gradient `g * 1[|W| <= 1]`, without alpha.
 
     Args:
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.
@@ -35,19 +35,19 @@ def plain_scaled_sign(weight: Tensor) -> Tensor:
 
 
 class BiReal(Binarizer):
-    """`y = (sign(x) (*) sign(W)) * alpha_o + x`, the real `x` where the layer keeps its shape, `alpha_o = mean|W|`.
+    """`y = (sign(x) (*) sign(W)) * alpha_o + x`, `alpha_o = mean|W|`; the real `x` only if the layer keeps its shape.
 
     Gradient of the inputs: `g * max(0, 2 - 2|x|)`, the derivative of a piecewise quadratic approximation of the sign.
-    The network decides how latent weights start. The release starts all of them above 0, so every sign is +1.
+    The network initialises the latent weights. The release initialises all of them above 0, so every sign is +1.
 
     Source: Liu et al. 2018, arXiv 1808.00278, section 3; liuzechun/Bi-Real-net,
     pytorch_implementation/BiReal18_34/birealnet.py.
 
     Args:
-        weight_gradient: `plain`, `g * 1[|W| <= 1]`, as in the PyTorch release, or `magnitude`, the same times alpha
-            as a constant, as in larq. Under Adam the constant cancels; plain is the authors' own.
-        shortcut: Whether the real input is added to the output where both have one shape: in AlexNet around conv4 and
-            fc7. The next layer then reads real sums, so the network packs as a graph.
+        weight_gradient: `plain` for `g * 1[|W| <= 1]`, as in the authors' PyTorch release; `magnitude` for the same
+            times alpha, taken as a constant, as in larq. Under Adam the constant cancels.
+        shortcut: Whether the real input is added to the output if both have the same shape: in AlexNet, around conv4
+            and fc7. The next layer then reads real sums, so the network is packed as a graph.
 
     Examples:
         >>> import torch

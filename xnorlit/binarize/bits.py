@@ -1,9 +1,9 @@
-"""How many bits a code may have."""
+"""Check the number of bits of a code."""
 
 from xnorlit.errors import UserError
 
 REAL = 32
-"""The number of bits that stands for: not quantised."""
+"""The number of bits that means: not quantised."""
 
 
 def checked(name: str, bits: int, most: int = 8, least: int = 1) -> int:
@@ -11,12 +11,12 @@ def checked(name: str, bits: int, most: int = 8, least: int = 1) -> int:
 
     Args:
         name: The setting's name, for the message.
-        bits: What was given.
-        most: The largest number of bits that is not real.
-        least: The smallest.
+        bits: The given number of bits.
+        most: The largest number of bits of a code.
+        least: The smallest number of bits of a code.
 
     Raises:
-        UserError: It is neither a whole number from `least` to `most` nor 32.
+        UserError: `bits` is neither a whole number from `least` to `most` nor 32.
     """
     if isinstance(bits, bool) or not isinstance(bits, int) or not (least <= bits <= most or bits == REAL):
         raise UserError(

@@ -11,19 +11,19 @@ from xnorlit.errors import UserError
 
 
 class BNN(Binarizer):
-    """`y = sign(x) (*) sign(W)`; stochastic on request: `+1` with probability `clip((z + 1)/2, 0, 1)`, else -1.
+    """`y = sign(x) (*) sign(W)`. Stochastic on request: `+1` with probability `clip((z + 1)/2, 0, 1)`, else -1.
 
-    Gradient of the inputs: `g * 1[|x| <= 1]`; of the weights: `g`, unmasked, and after every optimizer step the latent
-    weights are clamped to [-1, 1]; other ends than 1 on request. Inference always takes the signs. Without a scale the
-    sums reach the number of weights of a filter, so a norm has to follow.
+    Gradient of the inputs: `g * 1[|x| <= 1]`; of the weights: `g`, unmasked. After every optimizer step the latent
+    weights are clamped to [-1, 1]. `clip` sets another bound than 1. Inference always uses deterministic signs. There
+    is no scale, so sums are as large as the number of weights in a filter, and a norm must follow.
 
     Source: Hubara et al. 2016, arXiv 1602.02830, sections 1.1 to 1.4; MatthieuCourbariaux/BinaryNet,
     Train-time/binary_net.py.
 
     Args:
         weights: `deterministic` or `stochastic`.
-        inputs: `deterministic` or `stochastic`. The default is deterministic: random numbers cost time.
-        clip: Where both end instead of 1, with deterministic signs; QuickNets take 1.25.
+        inputs: `deterministic` or `stochastic`. The default is deterministic, because random numbers take time.
+        clip: Bound of the inputs' gradient and of the latent weights; needs deterministic signs. QuickNets use 1.25.
 
     Examples:
         >>> import torch
@@ -44,7 +44,7 @@ class BNN(Binarizer):
         if not clip > 0 or (clip != 1 and "stochastic" in (weights, inputs)):
             raise UserError(
                 f"BNN's clip is {clip}, with {weights} weights and {inputs} inputs. Expected a number above 0, and 1 "
-                "where signs are stochastic."
+                "for stochastic signs."
             )
         self.clip = clip
         self.weights: Rounding = weights

@@ -17,12 +17,12 @@ WeightScale = Literal["alpha", "none"]
 
 
 def alpha(weight: Tensor) -> Tensor:
-    """`alpha_o = mean over filter o of |W|`, the scale that minimises `||W - alpha sign(W)||^2`; shape `(O,)`.
+    """`alpha_o = mean of |W| over filter o`, the scale that minimises `||W - alpha sign(W)||^2`; shape `(O,)`.
 
     Args:
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.
     """
-    # On a CPU four times as fast as a norm of order 1, as long as the magnitudes stay in cache.
+    # On a CPU this is four times as fast as a norm of order 1, as long as the magnitudes stay in cache.
     some = weight.split(max(1, BLOCK // weight[0].numel()))
     return torch.cat([filters.abs().mean(dim=filter_dims(weight)) for filters in some])
 
@@ -32,13 +32,13 @@ def filter_scale(weight: Tensor, scale: WeightScale) -> Tensor:
 
     Args:
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.
-        scale: Which.
+        scale: `alpha` or `none`.
     """
     return alpha(weight) if scale == "alpha" else weight.new_ones(len(weight))
 
 
 def _binary(weight: Tensor, scale: Tensor) -> Tensor:
-    # (1 or 0, minus a half) times 2 alpha: exact, in one new tensor, and right for -0.0 as copysign is not.
+    # (1 or 0, minus a half) times 2 alpha. This is exact, needs one new tensor, and handles -0.0, unlike copysign.
     return torch.ge(weight, 0, out=torch.empty_like(weight)).sub_(0.5).mul_(2 * scale)
 
 
@@ -51,7 +51,7 @@ def _paper(weight: Tensor, scale: Tensor, outer: Tensor) -> Tensor:
 
 
 def _corrected(weight: Tensor, scale: Tensor, outer: Tensor) -> Tensor:
-    # Everything but the signs in one tensor: sign(W) * (share + alpha * (g sign(W)) * 1[|W| <= 1]).
+    # All but the signs in one tensor: sign(W) * (share + alpha * (g sign(W)) * 1[|W| <= 1]).
     signs = sign(weight)
     inner = outer * signs
     share = inner.mean(dim=filter_dims(weight), keepdim=True)
@@ -82,23 +82,24 @@ class _ScaledSign(torch.autograd.Function):
 def scaled_sign(weight: Tensor, gradient: WeightGradient = "corrected", scale: WeightScale = "alpha") -> Tensor:
     """`alpha_o * sign(W)` with one of three gradients; `g` is the gradient of the loss by this function's output.
 
-    - `corrected`: `dW_i = sign(W_i)/n * sum_j g_j sign(W_j) + alpha * g_i * 1[|W_i| <= 1]`, the derivative of
-      `mean|W| * clip(W, -1, 1)` in the sign's place; the sum runs over the `n` weights of the filter.
+    - `corrected`: `dW_i = sign(W_i)/n * sum_j g_j sign(W_j) + alpha * g_i * 1[|W_i| <= 1]`, with the derivative of
+      alpha, and that of `clip(W, -1, 1)` for the sign's. The sum runs over the `n` weights of the filter.
     - `paper`: `dW_i = g_i * (1/n + alpha * 1[|W_i| <= 1])`, equations 11 and 12. Its first term is not the derivative
-      of alpha (it leaves out the other weights of the filter).
+      of alpha, because it leaves out the other weights of the filter.
     - `ste`: `dW_i = alpha * g_i * 1[|W_i| <= 1]`, with alpha as a constant.
 
-    Without a scale it is `sign(W)`, and all three are `dW_i = g_i * 1[|W_i| <= 1]`: they differ only in alpha's part.
+    Without a scale the result is `sign(W)`, and all three gradients are `dW_i = g_i * 1[|W_i| <= 1]`, because they
+    differ only in alpha's part.
 
-    The public releases multiply `paper` or `corrected` by factors (`1 - 1/I`, `n`, `1e9`) that make Adam's epsilon and
-    the weight decay vanish; here those are settings of the latent weights' parameter group instead.
+    The public releases multiply `paper` or `corrected` by factors (`1 - 1/I`, `n`, `1e9`), which make Adam's epsilon
+    and the weight decay negligible. Here these are settings of the latent weights' parameter group.
 
-    Under autocast the result is in autocast's dtype, each alpha rounded to it; the gradient is in the weights' own.
+    Under autocast the result has autocast's dtype, and alpha is rounded to it. The gradient has the weights' dtype.
 
     Args:
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.
-        gradient: Which of the three.
-        scale: `alpha`, or `none` in its place.
+        gradient: `corrected`, `paper` or `ste`.
+        scale: `alpha`, or `none` for no scale.
 
     Source: Rastegari et al. 2016, arXiv 1603.05279, section 3.1; the correction as in the notes to the PyTorch port
     of XNOR-Net by jiecaoyu.
@@ -107,7 +108,7 @@ def scaled_sign(weight: Tensor, gradient: WeightGradient = "corrected", scale: W
 
 
 def centre_and_clip(weight: Tensor, centre: bool, clip: bool) -> None:
-    """Subtracts, in place, the mean over the input channels, then clamps to [-1, 1]; each if asked for."""
+    """In place: subtract the mean over the input channels if `centre`, then clamp to [-1, 1] if `clip`."""
     if centre:
         weight.sub_(weight.mean(dim=1, keepdim=True))
     if clip:
@@ -117,18 +118,18 @@ def centre_and_clip(weight: Tensor, centre: bool, clip: bool) -> None:
 class BWN(Binarizer):
     """`weight(W) = alpha_o * sign(W)`, `alpha_o = mean|W|` per filter; inputs stay real (rectified, see `Float`).
 
-    After every optimizer step the latent weights are centred and clamped, in one place. The releases do it
-    inside the forward pass, also in validation, so they evaluate other weights than they trained.
+    The latent weights are centred and clamped after every optimizer step. The releases do so inside the forward pass,
+    also in validation, and therefore evaluate other weights than they trained.
 
     Source: Rastegari et al. 2016, arXiv 1603.05279, section 3.1.
 
     Args:
         gradient: Gradient of the latent weights, see `scaled_sign`: `corrected` (the true derivative), `paper`
             (equations 11-12) or `ste` (alpha as a constant).
-        center: Subtract from the latent weights, after each step, their mean over the input channels, one mean per
-            output channel and position.
-        clip: Clamp the latent weights to [-1, 1] after each step; beyond 1 the gradient no longer reaches them.
-        scale: `alpha`, or `none`: the plain sign, for which the three gradients are one.
+        center: After each step, subtract from the latent weights their mean over the input channels, for each output
+            channel and position.
+        clip: Clamp the latent weights to [-1, 1] after each step. Beyond 1 they would receive no gradient.
+        scale: `alpha`, or `none` for the plain sign, for which the three gradients are equal.
 
     Examples:
         >>> import torch

@@ -1,11 +1,11 @@
-"""Numbers of each channel or filter beside a tensor: spread over it, and summed from it."""
+"""One number per channel or filter: broadcast to a tensor, or summed from one."""
 
 import torch
 from torch import Tensor
 
 
 def over_channels(values: Tensor, x: Tensor) -> Tensor:
-    """`values` in the dtype of `x` and in the shape `(C, 1, ...)`, in which they meet the channels of `x`.
+    """`values` in the dtype of `x` and in the shape `(C, 1, ...)`, which broadcasts over the channels of `x`.
 
     Args:
         values: `(C,)`.
@@ -15,7 +15,7 @@ def over_channels(values: Tensor, x: Tensor) -> Tensor:
 
 
 def over_filters(values: Tensor, weight: Tensor) -> Tensor:
-    """`values` in the shape `(O, 1, ...)`, in which they meet the filters of `weight`.
+    """`values` in the shape `(O, 1, ...)`, which broadcasts over the filters of `weight`.
 
     Args:
         values: `(O,)`.
@@ -29,6 +29,6 @@ def per_channel(x: Tensor, dtype: torch.dtype) -> Tensor:
 
     Args:
         x: `(N, C, ...)`.
-        dtype: In which it is summed.
+        dtype: Dtype of the sum.
     """
     return x.sum(dim=[dim for dim in range(x.ndim) if dim != 1], dtype=dtype)

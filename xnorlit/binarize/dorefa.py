@@ -22,18 +22,18 @@ def levels(bits: int) -> int:
 
 
 def clipped_levels(x: Tensor, bits: int) -> Tensor:
-    """`round(q clip(x, 0, 1)) / q`, with the gradient of the clip, its ends included; ties round to even.
+    """`round(q clip(x, 0, 1)) / q`, with the gradient of the clip, ends included; ties round to even.
 
-    With one bit the codes are {0, 1} and the threshold is 0.5, which itself is 0.
+    With one bit the codes are {0, 1} and the threshold is 0.5, which itself becomes 0.
     """
     q = levels(bits)
     return straight_through(x, lambda x: x.clamp(0, 1).mul_(q).round_().div_(q), unit_gradient)
 
 
 def weight_codes(weight: Tensor, bits: int) -> Codes:
-    """Weights of k bits: for k = 1 signs times the layer's `E = mean|W|`, else odd integers from -q to q, over q.
+    """Weights of k bits: for k = 1, signs times the layer's `E = mean|W|`; else odd integers from -q to q, over q.
 
-    `c = round(q (tanh(W) / (2 max|tanh W|) + 1/2))` is unsigned, and the weight `(2c - q) / q`.
+    `c = round(q (tanh(W) / (2 max|tanh W|) + 1/2))` is unsigned; the weight is `(2c - q) / q`.
 
     Args:
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.
@@ -45,7 +45,7 @@ def weight_codes(weight: Tensor, bits: int) -> Codes:
 
 
 def _formula(weight: Tensor, bits: int) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    """What makes the codes of some filters, as a new tensor, and the scale."""
+    """A function that computes the codes of some filters as a new tensor, and the scale."""
     if bits == 1:
         return sign, alpha(weight).mean()
     q = levels(bits)
@@ -54,7 +54,7 @@ def _formula(weight: Tensor, bits: int) -> tuple[Callable[[Tensor], Tensor], Ten
 
 
 def _largest(weight: Tensor) -> Tensor:
-    """`max|tanh W|`; for zeros a tiny number, so that it can divide."""
+    """`max|tanh W|`; for zero weights a tiny number instead, because it is a divisor."""
     low, high = weight.aminmax()
     return torch.maximum(-low, high).tanh().clamp_min(torch.finfo(weight.dtype).tiny)
 
@@ -80,7 +80,7 @@ class _Weights(torch.autograd.Function):
 
         inner = by_filters(through, weight.dtype, weight, outer)
         if ctx.gradient == "maximum":
-            # The derivative of tanh(W)/m by m is -tanh(W)/m^2; its sum reaches the weight of the largest magnitude.
+            # The derivative of tanh(W)/m by m is -tanh(W)/m^2; its sum goes to the weight of the largest magnitude.
             summed = (weight.tanh() * outer).sum() / largest.square()
             place = torch.unravel_index(weight.abs().argmax(), weight.shape)
             inner[place] -= summed * weight[place].sign() * (1 - largest.square())
@@ -88,12 +88,12 @@ class _Weights(torch.autograd.Function):
 
 
 def quantised_weights(weight: Tensor, bits: int, gradient: WeightGradient = "tanh") -> Tensor:
-    """`weight_codes` as a tensor to convolve, differentiable; in autocast's dtype where that is on.
+    """The product of `weight_codes` and scale as a differentiable tensor; in autocast's dtype if autocast is on.
 
     Args:
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.
         bits: 1 to 8.
-        gradient: Of two bits and more, see `DoReFa`; of one bit it is `g` itself.
+        gradient: Gradient for two bits or more, see `DoReFa`; for one bit it is `g` itself.
     """
     return _Weights.apply(weight, bits, gradient)
 
@@ -101,15 +101,15 @@ def quantised_weights(weight: Tensor, bits: int, gradient: WeightGradient = "tan
 def quantised_gradient(g: Tensor, bits: int) -> Tensor:
     """`2m (round(q clip(g/(2m) + 1/2 + u, 0, 1)) / q - 1/2)`, `m = max|g|` of each sample, `u ~ U(-1/(2q), 1/(2q))`.
 
-    The noise makes the rounding right on average. q is odd, so that 0 is no level and becomes `m/q` or `-m/q`: behind a
-    max pool, whose gradient is mostly 0, few bits are mostly noise. A sample without gradient has none afterwards.
+    The noise makes the rounding unbiased. q is odd, so 0 is not a level: it becomes `m/q` or `-m/q`. Behind a max pool,
+    whose gradient is mostly 0, few bits therefore give mostly noise. A gradient that is 0 for a whole sample stays 0.
 
     Args:
         g: `(N, ...)`.
         bits: 1 to 8.
     """
     q = levels(bits)
-    # bf16 has no more than eight bits itself.
+    # bf16 itself has only eight bits.
     wide = g if g.dtype == torch.float64 else g.float()
     largest = wide.abs().amax(dim=tuple(range(1, g.ndim)), keepdim=True)
     unit = q / 2 / largest.clamp_min(1e-30)
@@ -132,9 +132,9 @@ class _QuantisedGradient(torch.autograd.Function):
 class DoReFa(Binarizer):
     """`weight(W) = 2 round(q (tanh W / 2 max|tanh W| + 1/2)) / q - 1`, `input(x) = round(q clip(x, 0, 1)) / q`.
 
-    Each with its own `q = 2^k - 1` for k bits. One-bit weights are `E sign(W)`, `E = mean|W|` of the whole layer;
-    one-bit inputs are {0, 1} with the threshold 0.5. Gradient of the inputs: `g 1[0 <= x <= 1]`; of one-bit weights:
-    `g`, with E as a constant and no clip. The gradient that the layer's output receives is itself quantised,
+    Each operand has its own `q = 2^k - 1` for k bits. One-bit weights are `E sign(W)`, `E = mean|W|` of the whole
+    layer. One-bit inputs are {0, 1} with the threshold 0.5. Gradient of the inputs: `g 1[0 <= x <= 1]`; of one-bit
+    weights: `g`, with E as a constant and without a clip. The gradient of the layer's output is itself quantised
     stochastically, see `quantised_gradient`.
 
     Source: Zhou et al. 2016, arXiv 1606.06160, section 2; tensorpack, examples/DoReFa-Net/dorefa.py; larq,
@@ -143,10 +143,11 @@ class DoReFa(Binarizer):
     Args:
         weight_bits: Bits of a weight, 1 to 8, or 32 for real weights.
         input_bits: Bits of an input, 1 to 8, or 32 for real inputs (rectified, see `Float`).
-        gradient_bits: Bits of the gradient of the layer's output, 1 to 8, or 32 for a real one.
-        weight_gradient: Where the gradient of weights of two bits and more passes: through the `tanh`, its maximum
-            taken as a constant (larq's; the maximum's own gradient falls on one weight, as large as all the others'
-            together), through the `maximum` too (tensorpack's), or as the `identity` (bitorch's).
+        gradient_bits: Bits of the gradient of the layer's output, 1 to 8, or 32 for a real gradient.
+        weight_gradient: Gradient of weights of two bits or more: `tanh` passes through the tanh with its maximum as a
+            constant (as in larq), `maximum` also through the maximum (as in tensorpack), and `identity` passes `g` on
+            (as in bitorch). The maximum's gradient falls on a single weight, and is as large as that of all others
+            together.
 
     Examples:
         >>> import torch

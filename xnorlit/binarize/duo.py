@@ -14,14 +14,14 @@ from xnorlit.errors import UserError
 Stage = Literal["coupled", "decoupled"]
 
 THRESHOLDS: dict[Stage, tuple[float, ...]] = {"coupled": (0.25, 0.75), "decoupled": (0.5,)}
-"""An input's code is the number of these that it exceeds, its value the share of them."""
+"""An input's code is the number of these thresholds that it exceeds; its value is their share."""
 
 
 def exceeded(x: Tensor, thresholds: tuple[float, ...]) -> Tensor:
-    """How many of the thresholds each value exceeds, in the dtype of `x`."""
+    """The number of thresholds that each value exceeds, in the dtype of `x`."""
     count = torch.gt(x, thresholds[0], out=torch.empty_like(x))
     for threshold in thresholds[1:]:
-        count.add_(torch.gt(x, threshold, out=torch.empty_like(x)))  # A boolean is added far more slowly.
+        count.add_(torch.gt(x, threshold, out=torch.empty_like(x)))  # Adding a boolean tensor is far slower.
     return count
 
 
@@ -32,26 +32,26 @@ def shares(x: Tensor, thresholds: tuple[float, ...]) -> Tensor:
 
 
 def steps(x: Tensor, stage: Stage) -> Tensor:
-    """`(1[x > 1/4] + 1[x > 3/4]) / 2` coupled, `1[x > 1/2]` decoupled; the gradient is `g * 1[0 <= x <= 1]` in both."""
+    """`(1[x > 1/4] + 1[x > 3/4]) / 2` if coupled, `1[x > 1/2]` if decoupled; the gradient is `g * 1[0 <= x <= 1]`."""
     return straight_through(x, lambda x: shares(x, THRESHOLDS[stage]), unit_gradient)
 
 
 class BinaryDuo(Binarizer):
     """`weight(W) = E sign(W)`, `E = mean|W|`; `input(x) = (1[x > 1/4] + 1[x > 3/4]) / 2`, and later `1[x > 1/2]`.
 
-    Gradients: `g` of the weights, E as a constant; `g * 1[0 <= x <= 1]` of the inputs.
+    Gradients: of the weights `g`, with E as a constant; of the inputs `g * 1[0 <= x <= 1]`.
 
     The method has two stages. A network is trained with *coupled* inputs of three levels. Then
-    [decoupled][xnorlit.models.decouple.decoupled] doubles its channels: each three-level input becomes two of one bit,
-    the first after a norm with a beta a quarter lower, the second after one with a beta a quarter higher. Each weight
-    becomes two of half its size. The function stays the same; fine-tuning lets the two halves diverge.
+    [decoupled][xnorlit.models.decouple.decoupled] doubles its channels. Each three-level input becomes two one-bit
+    inputs: the first behind a norm whose beta is lower by 1/4, the second behind one whose beta is higher by 1/4. Each
+    weight becomes two of half its size. The function stays the same; fine-tuning lets the two halves diverge.
 
     Source: Kim et al. 2020, arXiv 2002.06517, sections 3 and 4; Hyungjun-K1m/BinaryDuo, models/ and newLayers/. There
     a value at a threshold is rounded up; here it does not exceed it, in both stages.
 
     Args:
         stage: `coupled` or `decoupled`.
-        clip: Latent weights are clamped to [-clip, clip] after each step; 0 for no clamp, as in the released runs.
+        clip: Clamp the latent weights to [-clip, clip] after each step; 0 for no clamp, as in the released runs.
 
     Examples:
         >>> import torch
@@ -67,7 +67,7 @@ class BinaryDuo(Binarizer):
         super().__init__()
         if not 0 <= clip < float("inf"):
             raise UserError(
-                f"BinaryDuo's clip is {clip}. Expected a bound of the latent weights above 0, or 0 for none."
+                f"BinaryDuo's clip is {clip}. Expected a bound of the latent weights above 0, or 0 for no bound."
             )
         self.stage: Stage = stage
         self.clip = clip

@@ -1,4 +1,4 @@
-"""The error decay estimator: a gradient of the sign that begins as the identity and narrows to the sign's own."""
+"""The error decay estimator: a gradient of the sign that starts as the identity and narrows during training."""
 
 import math
 
@@ -9,13 +9,14 @@ from xnorlit.binarize.straight_through import scheduled_sign
 
 
 def temperature(epoch: int, epochs: int, low: float = 1e-3, high: float = 1e1) -> float:
-    """`t = low * (high / low)^(epoch / epochs)`: evenly through the powers of ten, from `low` on to `high`.
+    """`t = low * (high / low)^(epoch / epochs)`: from `low` to `high` in equal steps of the logarithm.
 
     Args:
-        epoch: From 0.
-        epochs: Of the whole training.
-        low: 1e-3 as in the released CIFAR trainer. Up to a tenth all values are the identity over a batch norm's range.
-        high: Where the last epoch nearly is.
+        epoch: Current epoch, counted from 0.
+        epochs: Epochs of the whole training.
+        low: Temperature in the first epoch; 1e-3 in the released CIFAR trainer. Up to 0.1 the gradient is the identity
+            over the range of a batch norm's output.
+        high: Temperature that the last epoch nearly reaches.
     """
     return low * 10 ** (epoch / epochs * math.log10(high / low))
 
@@ -25,21 +26,21 @@ def ede_gradient(outer: Tensor, x: Tensor, t: Tensor) -> Tensor:
 
     Args:
         outer: Gradient with respect to the sign.
-        x: What the sign was taken of, the shape of `outer`.
-        t: One number, see `temperature`.
+        x: Input of the sign, in the shape of `outer`.
+        t: The temperature, one number; see `temperature`.
     """
     return ede_curve(outer, x, t).mul_(ede_height(t))
 
 
 def ede_curve(outer: Tensor, x: Tensor, t: Tensor) -> Tensor:
-    """`outer * (1 - tanh^2(t x)) / 4`, a new tensor, which times `ede_height` is the estimator's gradient.
+    """`outer * (1 - tanh^2(t x)) / 4`, a new tensor. Times `ede_height`, it is the estimator's gradient.
 
     Args:
         outer: Gradient with respect to the sign.
-        x: What the sign was taken of, the shape of `outer`.
-        t: Numbers that are broadcast to the shape of `x`.
+        x: Input of the sign, in the shape of `outer`.
+        t: Temperatures that broadcast to the shape of `x`.
     """
-    # It is s (1 - s) with the logistic s(2tx), for which a CPU needs a fourth of the time.
+    # It equals s (1 - s) with the logistic function s(2tx), which takes a CPU a quarter of the time.
     curve = torch.mul(x, 2 * t).sigmoid_()
     return torch.ops.aten.sigmoid_backward.grad_input(outer.to(x.dtype), curve, grad_input=curve)
 
@@ -54,7 +55,7 @@ def ede_sign(x: Tensor, t: Tensor) -> Tensor:
 
     Args:
         x: Any shape.
-        t: One number, see `temperature`.
+        t: The temperature, one number; see `temperature`.
 
     Source: Qin et al. 2020, arXiv 1909.10788, section 3.
     """

@@ -1,4 +1,4 @@
-"""Fixed-point numbers: how they round and saturate, and the range that they need."""
+"""Fixed-point numbers: rounding, saturation, and the range that values need."""
 
 import torch
 from torch import Tensor
@@ -9,37 +9,37 @@ def codes(x: Tensor, integer_bits: Tensor, bits: int) -> Tensor:
 
     Args:
         x: Any shape.
-        integer_bits: I, where the point is: the range reaches up to `2^I`. One number, of either sign.
-        bits: B, the sign not counted.
+        integer_bits: I, the position of the point: the range reaches up to `2^I`. One number, of either sign.
+        bits: B, without the sign.
     """
     most = 2**bits - 1
     return torch.mul(x, torch.exp2(bits - integer_bits).to(x.dtype)).round_().clamp_(-most, most)
 
 
 def fixed_point(x: Tensor, integer_bits: Tensor, bits: int) -> Tensor:
-    """`codes / 2^(B - I)`: the nearest number of this form, the largest beyond the range."""
+    """`codes / 2^(B - I)`: the nearest number of this form; values beyond the range saturate."""
     return codes(x, integer_bits, bits).mul_(torch.exp2(integer_bits - bits).to(x.dtype))
 
 
 def overflow(x: Tensor, integer_bits: Tensor, bits: int) -> Tensor:
-    """Shares of `|x|` that reach the largest number of this range and of the range one bit lower, two numbers."""
+    """Two shares: of the `|x|` that reach the largest number of this range, and of the range one bit lower."""
     magnitudes = x.abs()
     largest = (2**bits - 1) * torch.exp2(integer_bits - bits).to(x.dtype)
     return torch.stack([(magnitudes >= bound).float().mean() for bound in (largest, largest / 2)])
 
 
 def move(rates: Tensor, most: float) -> Tensor:
-    """+1 where the overflow rate exceeds `most`, else 0 where that of the lower range would, else -1.
+    """The change of each range: +1 if its overflow rate exceeds `most`, 0 if the lower range's would, else -1.
 
     Args:
-        rates: Rates in this range and in the lower one, `(2, G)`.
-        most: What is tolerated.
+        rates: Overflow rates in this range and in the one below, `(2, G)`.
+        most: Largest tolerated rate.
     """
     above, above_lower = rates > most
     return above.float() - (~above & ~above_lower).float()
 
 
 def range_of(x: Tensor) -> Tensor:
-    """The lowest I that leaves no value of x beyond `2^I`; 0 where all are 0."""
+    """The lowest I for which no value of x exceeds `2^I`; 0 if all values are 0."""
     largest = x.abs().amax()
     return torch.where(largest > 0, largest.clamp_min(torch.finfo(x.dtype).tiny).log2().floor() + 1, 0)

@@ -4,11 +4,11 @@ from xnorlit.binarize.base import Binarizer
 
 
 class Float(Binarizer):
-    """`weight(W) = W`, `input(x) = relu(x)` where the block has no non-linearity of its own, else `x`.
+    """`weight(W) = W`; `input(x) = relu(x)` if the block has no other non-linearity, else `x`.
 
-    The gradient is autograd's. The float twin of a binary network is the same network with this binarizer.
-    An XNOR-Net block is batch norm, sign, convolution: the sign is its only non-linearity. With the identity in the
-    sign's place the network would be one linear map, hence the ReLU.
+    The gradient is autograd's. The float twin of a binary network is the same network with this binarizer. An XNOR-Net
+    block is batch norm, sign, convolution. The sign is its only non-linearity, so a float block without the ReLU would
+    be linear.
 
     Examples:
         >>> import torch

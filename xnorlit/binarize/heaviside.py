@@ -1,4 +1,4 @@
-"""Inputs of one bit that are 0 or 1, with binary weights: a dot product is an AND and two counts."""
+"""One-bit inputs that are 0 or 1, with binary weights: a dot product is an AND and two bit counts."""
 
 import torch
 from torch import Tensor
@@ -22,8 +22,8 @@ def clipped_heaviside(x: Tensor) -> Tensor:
 class Heaviside(BWN):
     """`y = (1[x > 0] (*) sign(W)) * alpha_o`: XNOR-Net's layer with inputs {0, 1} in place of signs.
 
-    Weights as in `BWN`; gradient of the inputs `g * 1[|x| <= 1]`. A padded tap has the code 0, so it needs no third
-    value.
+    Weights are as in `BWN`. The gradient of the inputs is `g * 1[|x| <= 1]`. A padded input has the code 0, so padding
+    needs no third value.
 
     Source: larq, larq/quantizers.py, SteHeaviside.
 

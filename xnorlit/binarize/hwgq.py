@@ -13,7 +13,8 @@ from xnorlit.binarize.straight_through import sign, straight_through
 
 STEP = 0.538
 THRESHOLDS = (0.0, 1.5 * STEP, 2.5 * STEP)
-"""An input's level is the number of these that it exceeds: the middles between levels, and everything above 0 is 1."""
+"""An input's level is the number of these that it exceeds: 0, so that any positive value has level 1 or more, and the
+midpoints between the levels above."""
 TOP = 3 * STEP
 
 
@@ -24,17 +25,17 @@ def levels(x: Tensor) -> Tensor:
 
 def half_wave_gradient(gradient: Tensor, x: Tensor) -> Tensor:
     """`gradient * 1[0 < x <= 1.614]`."""
-    # The kernel leaves out its bounds: 0, as it should, and what lies one representable step above the top.
+    # The kernel excludes its bounds: 0, as it should, and the number one representable step above the top.
     return torch.ops.aten.hardtanh_backward(gradient, x, 0, TOP * (1 + torch.finfo(x.dtype).eps))
 
 
 def half_wave(x: Tensor) -> Tensor:
-    """`0.538 * levels(x)`, with the gradient of a ReLU that is clipped at the top level: `g * 1[0 < x <= 1.614]`."""
+    """`0.538 * levels(x)`, with the gradient of a ReLU clipped at the top level: `g * 1[0 < x <= 1.614]`."""
     return straight_through(x, lambda x: levels(x).mul_(STEP), half_wave_gradient)
 
 
 class _Through(torch.autograd.Function):
-    """The values of one tensor, the gradient of another."""
+    """Forward: the values of one tensor. Backward: the gradient passes to another."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, values: Tensor) -> Tensor:
@@ -49,9 +50,9 @@ class _Through(torch.autograd.Function):
 class HWGQ(Binarizer):
     """`weight(W) = alpha_o sign(W)`, `alpha_o = mean|W|`; `input(x) = 0.538 (1[x > 0] + 1[x > 0.807] + 1[x > 1.345])`.
 
-    Gradient of the inputs: `g * 1[0 < x <= 1.614]`, a ReLU that is clipped at the top level; of the weights: `g`, as
-    in the release. The levels fit half of a normal distribution best, so a batch norm has to precede the layer.
-    Everything above 0 is at least level 1.
+    Gradient of the inputs: `g * 1[0 < x <= 1.614]`, that of a ReLU clipped at the top level; of the weights: `g`, as in
+    the release. The levels are the best fit to the positive half of a normal distribution, so a batch norm must precede
+    the layer. Any positive value has level 1 or more.
 
     Source: Cai et al. 2017, arXiv 1702.00953, section 4; zhaoweicai/hwgq, src/caffe/layers/quant_layer.cpp and
     examples/imagenet/alex-hwgq-3ne-clip-poly-320k.

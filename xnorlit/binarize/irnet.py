@@ -43,7 +43,7 @@ class _Libra(torch.autograd.Function):
 def libra(weight: Tensor, t: Tensor) -> Tensor:
     """`2^s_o sign(v)`, `v = (W - mean_o) / std_o`, `s_o = round(log2 mean_o|v|)`.
 
-    The gradient passes the sign as `ede_sign` states it and is then that of the standardisation; s is a constant.
+    The gradient passes through the sign as in `ede_sign`, then through the standardisation; s is a constant.
 
     Args:
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.
@@ -55,8 +55,9 @@ def libra(weight: Tensor, t: Tensor) -> Tensor:
 class IRNet(Binarizer):
     """`y = (sign(x) (*) sign(v)) * 2^s_o`, `v = (W - mean_o) / std_o`, `s_o = round(log2 mean_o|v|)`.
 
-    Gradient of both signs: `g k t (1 - tanh^2(t z))`, `k = max(1/t, 1)`, whose temperature t rises by the epoch; mean
-    and deviation are differentiated. For weights of a bell's shape `mean|v|` is 0.8 and the power of two 1.
+    Gradient of both signs: `g k t (1 - tanh^2(t z))`, `k = max(1/t, 1)`, with a temperature t that rises with the
+    epochs. Gradients also pass through mean and deviation. For normally distributed weights `mean|v|` is 0.8 and the
+    power of two is 1.
 
     The released ImageNet files keep t at 0.1, and their trainer is missing. The schedule here is that of the CIFAR
     trainer.

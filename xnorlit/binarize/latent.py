@@ -1,4 +1,4 @@
-"""How a formula over latent weights or inputs is computed: in which dtype, and how much of them at a time."""
+"""Compute a formula over latent weights or inputs block by block, in the right dtype."""
 
 from collections.abc import Callable
 
@@ -6,17 +6,17 @@ import torch
 from torch import Tensor
 
 BLOCK = 2**20
-"""Weights that a formula takes at once on a CPU: 4 MB in fp32, so that what it leaves between its steps stays in cache.
+"""Weights in a block on a CPU: 4 MB in fp32, so that the intermediate tensors of a formula stay in cache.
 
-A new tensor for the 38 M weights of AlexNet's fc6 costs 45 ms, for the system hands out cleared pages, and a pass over
-one that exists 6 ms; a formula of five steps would make five.
+A new tensor for the 38 M weights of AlexNet's fc6 costs 45 ms, because the system clears its pages; a pass over an
+existing tensor costs 6 ms. A formula of five steps would create five new tensors.
 """
 
 
 def compute_dtype(weight: Tensor) -> torch.dtype:
-    """The dtype in which a matrix product reads these weights: autocast's, where it is on.
+    """The dtype in which a matrix product reads these weights: autocast's if it is on, else their own.
 
-    Weights that are written in it need no cast by autocast, nor does their gradient.
+    Weights in this dtype need no cast by autocast, and neither does their gradient.
     """
     device = weight.device.type
     if weight.dtype == torch.float32 and device != "meta" and torch.is_autocast_enabled(device):
@@ -25,16 +25,16 @@ def compute_dtype(weight: Tensor) -> torch.dtype:
 
 
 def by_filters(formula: Callable[..., Tensor], dtype: torch.dtype, weight: Tensor, *operands: Tensor) -> Tensor:
-    """`formula(weight, *operands)` in `dtype`, on a CPU for as many filters at a time as fit the cache.
+    """`formula(weight, *operands)` in `dtype`; on a CPU, for as many filters at a time as fit in cache.
 
     Args:
         formula: Computes filter `o` of its result, in the shape of the weights, from filter `o` of its operands.
-        dtype: What the result is rounded to.
+        dtype: Dtype of the result.
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`; the result has their memory format.
         operands: Further tensors of `O` filters each.
     """
     filters = max(1, BLOCK // weight[0].numel())
-    # A GPU hides its allocations and pays for every launch; a compiler fuses the steps by itself.
+    # On a GPU allocations are cheap and launches are not. A compiler fuses the steps by itself.
     if len(weight) <= filters or weight.device.type != "cpu" or torch.compiler.is_compiling():
         return formula(weight, *operands).to(dtype)
     result = torch.empty_like(weight, dtype=dtype)
@@ -46,13 +46,13 @@ def by_filters(formula: Callable[..., Tensor], dtype: torch.dtype, weight: Tenso
 def by_filters_with(
     formula: Callable[..., tuple[Tensor, ...]], dtype: torch.dtype, weight: Tensor, *operands: Tensor
 ) -> tuple[Tensor, ...]:
-    """`by_filters` of a formula that returns numbers of its filters besides, `(O, ...)` each: all of them.
+    """`by_filters` for a formula that also returns tensors with numbers per filter, `(O, ...)` each. Returns all.
 
     Args:
-        formula: Computes filter `o` of its result and of each tensor of numbers.
-        dtype: As for `by_filters`.
-        weight: As for `by_filters`.
-        operands: As for `by_filters`.
+        formula: Computes filter `o` of its result, and of each tensor of numbers.
+        dtype: See `by_filters`.
+        weight: See `by_filters`.
+        operands: See `by_filters`.
     """
     values, parts = _collecting(formula)
     return by_filters(values, dtype, weight, *operands), *map(torch.cat, zip(*parts, strict=True))
@@ -61,7 +61,7 @@ def by_filters_with(
 def _collecting(
     formula: Callable[..., tuple[Tensor, ...]],
 ) -> tuple[Callable[..., Tensor], list[tuple[Tensor, ...]]]:
-    """The formula without the numbers besides, and a list that it puts those of each block into."""
+    """The formula without its tensors of numbers, and a list to which it appends those of each block."""
     parts: list[tuple[Tensor, ...]] = []
 
     def values(*tensors: Tensor) -> Tensor:
@@ -73,14 +73,14 @@ def _collecting(
 
 
 def by_samples(formula: Callable[..., Tensor], x: Tensor, *operands: Tensor) -> Tensor:
-    """`formula(x, *operands)` in the dtype of `x`, on a CPU in fp32 and for as many samples at a time as fit the cache.
+    """`formula(x, *operands)` in the dtype of `x`; on a CPU in fp32, for as many samples at a time as fit in cache.
 
-    A CPU converts bf16 to fp32 and back in each step of a formula, so a PReLU, or a sum with fp32's digits, takes
-    several times as long as in fp32. Here the result is rounded once.
+    A CPU converts bf16 to fp32 and back in each step of a formula, so a PReLU, or a sum in fp32, takes several times as
+    long as with fp32 inputs. Here only the result is rounded.
 
     Args:
-        formula: Computes sample `n` of its result, in the shape of `x`, from sample `n` of its operands. They may come
-            in fp32 or as they are, and it must not write to them.
+        formula: Computes sample `n` of its result, in the shape of `x`, from sample `n` of its operands. The operands
+            may be in fp32 or in their own dtype; the formula must not write to them.
         x: Inputs `(N, ...)`; the result has their memory format.
         operands: Further tensors of `N` samples each.
     """
@@ -91,12 +91,12 @@ def by_samples(formula: Callable[..., Tensor], x: Tensor, *operands: Tensor) -> 
 
 
 def by_samples_with(formula: Callable[..., tuple[Tensor, ...]], x: Tensor, *operands: Tensor) -> tuple[Tensor, ...]:
-    """`by_samples` of a formula that returns sums over its samples besides: those over all samples.
+    """`by_samples` for a formula that also returns sums over its samples. Returns the sums over all samples, too.
 
     Args:
-        formula: Computes sample `n` of its result, and sums over the samples that it was given.
-        x: As for `by_samples`.
-        operands: As for `by_samples`.
+        formula: Computes sample `n` of its result, and sums over the given samples.
+        x: See `by_samples`.
+        operands: See `by_samples`.
     """
     values, parts = _collecting(formula)
     return by_samples(values, x, *operands), *(torch.stack(part).sum(dim=0) for part in zip(*parts, strict=True))

@@ -9,10 +9,10 @@ from xnorlit.binarize.straight_through import clipped_sign, sign
 
 
 class LatentFree(Binarizer):
-    """`y = sign(x) (*) W`; W itself is -1 or +1 and starts as the signs of the initial weights.
+    """`y = sign(x) (*) W`, where W itself is -1 or +1 and starts as the signs of the initial weights.
 
-    Gradient of the inputs: `g * 1[|x| <= 1]`; of the weights: `g`, with no estimator, scale or clip; the
-    optimizer Bop turns it into flips. There is no scale, so a norm has to follow.
+    Gradient of the inputs: `g * 1[|x| <= 1]`; of the weights: `g`, without estimator, scale or clip. The optimizer Bop
+    turns it into flips. There is no scale, so a norm must follow.
 
     Source: Helwegen et al. 2019, arXiv 1906.02107.
 
@@ -45,7 +45,7 @@ class LatentFree(Binarizer):
 
     @override
     def weight_codes(self, weight: Tensor) -> Codes:
-        return Codes(sign(weight), weight.new_ones(()))  # A mean over several steps no longer holds signs.
+        return Codes(sign(weight), weight.new_ones(()))  # Averaged weights are no longer signs.
 
     @override
     def input_codes(self, x: Tensor) -> Codes:

@@ -1,4 +1,4 @@
-"""Low-precision multiplications: every number of a layer in fixed point or half floats, forwards and backwards."""
+"""Low-precision multiplications: every number of a layer in fixed point or half precision, forward and backward."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from xnorlit.binarize.processes import agreed
 from xnorlit.errors import UserError
 
 GROUPS = ("z", "y", "W", "b", "dz", "dy", "dW", "db", "update W", "update b")
-"""What has a range of its own in each layer: output, input, weights, bias, their gradients, and the updates."""
+"""The kinds of number in a layer, each with its own range: output, input, weights, bias, their gradients, updates."""
 
 Round = Callable[[Tensor, str], Tensor]
 
@@ -33,25 +33,25 @@ class _Rounded(torch.autograd.Function):
 class LowPrecision(Binarizer):
     """`y = Q(Q(x) (*) Q(W) + Q(b))`, `Q(v) = clip(round(v 2^(B-I)), -(2^B - 1), 2^B - 1) / 2^(B-I)`.
 
-    Q's gradient is the identity. The gradients of output, input, weights and bias are rounded too. So are the
-    optimizer's step and the parameters after it, with more bits. B does not count the sign. Only products are of low
-    precision; sums are not. A layer has ten kinds of number, each with its own range I. A `dynamic` range moves by one
-    bit every so many steps: up if too many values overflow, down if they would not overflow in half the range.
+    Q's gradient is the identity. The gradients of output, input, weights and bias are rounded too. The optimizer's step
+    and the updated parameters are rounded with more bits. B does not count the sign. Only products have low precision;
+    sums do not. A layer has ten kinds of number, each with its own range I. A `dynamic` range moves by one bit every
+    `every` steps: up if too many values overflow, down if few would overflow in half the range.
 
-    Autocast rounds operands to its own eight bits: train with `--trainer.precision 32-true`.
+    Autocast would round operands to eight bits, so train with `--trainer.precision 32-true`.
 
     Source: Courbariaux et al. 2014, arXiv 1412.7024; MatthieuCourbariaux/deep-learning-multipliers, format.py and
     layer.py.
 
     Args:
-        format: `fixed` or `dynamic` point, or `half` floats.
-        propagation_bits: Bits of all numbers but the parameters that are kept, with their sign: 2 to 24, or 32 for real
-            ones. The release's examples have 10 for a dynamic point and 20 for a fixed one.
-        update_bits: Bits of the parameters that are kept, with their sign.
-        integer_bits: Where all ranges start, 5 in the release's examples, or `data`: each where no value of the first
-            batch overflows. The release finds the ranges in two epochs with 31 bits and then starts training again; the
-            first batch gives a range to within a bit or two.
-        every: Steps between two moves of the dynamic ranges.
+        format: `fixed` or `dynamic` for fixed point with a fixed or moving range, or `half` for half precision.
+        propagation_bits: Bits of all numbers except the stored parameters, including the sign: 2 to 24, or 32 for real
+            numbers. The release's examples use 10 for `dynamic` and 20 for `fixed`.
+        update_bits: Bits of the stored parameters, including the sign.
+        integer_bits: Initial I of all ranges (5 in the release's examples), or `data`: the smallest range in which no
+            value of the first batch overflows. The release finds the ranges in two epochs with 31 bits, then restarts
+            training. The first batch gives a range within one or two bits of that.
+        every: Steps between two changes of the dynamic ranges.
         overflow: Share of values that may overflow before a range moves up.
 
     Examples:
@@ -97,12 +97,12 @@ class LowPrecision(Binarizer):
         start = float(self.integer_bits) if known else 0.0
         self.register_buffer("ranges", weight.new_full((len(GROUPS),), start))
         self.register_buffer("started", torch.full((len(GROUPS),), known, device=weight.device))
-        self.register_buffer("rates", weight.new_zeros(3, len(GROUPS)))  # Two sums of rates, and their counts.
+        self.register_buffer("rates", weight.new_zeros(3, len(GROUPS)))  # two sums of rates, and their counts
         self.register_buffer("steps", weight.new_zeros(()))
 
     # --- rounding ---------------------------------------------------------------------------------------------------
     def _rounded(self, x: Tensor, group: str) -> Tensor:
-        """Q with the group's range, which it starts or counts in training."""
+        """Q with the group's range. In training, initialise the range or count overflows."""
         bits = self.update_bits if group in ("W kept", "b kept") else self.propagation_bits
         if self.format == "half":
             return x.half().to(x.dtype)
@@ -110,7 +110,7 @@ class LowPrecision(Binarizer):
             return x.clone()
         index = GROUPS.index(group.removesuffix(" kept"))
         values = fixed_point(x, self._range(x, index), bits - 1)
-        counted = group not in ("W", "b")  # The range of parameters is judged by those that are kept.
+        counted = group not in ("W", "b")  # The stored parameters determine the range of W and b.
         if self.training and self.format == "dynamic" and counted:
             self.rates[:2, index] += overflow(values, self.ranges[index], bits - 1)
             self.rates[2, index] += 1
@@ -170,7 +170,7 @@ class LowPrecision(Binarizer):
     @property
     @override
     def cannot_pack(self) -> str:  # type: ignore[override]
-        return "it rounds its sums again, where the engine keeps them whole; use DoReFa, of up to 8 bits"
+        return "it rounds its sums, but the engine keeps them exact; use DoReFa with up to 8 bits"
 
     # --- steps ------------------------------------------------------------------------------------------------------
     @override
@@ -188,7 +188,7 @@ class LowPrecision(Binarizer):
             self.steps *= ~due
 
     def _agree(self) -> None:
-        """Takes the largest range that any process has started, and the mean of what all have counted."""
+        """Take the largest initial range over all processes, and the mean of their counts."""
         started = agreed(self.started.to(self.ranges.dtype), "max") > 0
         ranges = agreed(torch.where(self.started, self.ranges, -torch.inf), "max")
         self.ranges.copy_(torch.where(started, ranges, self.ranges))
@@ -201,7 +201,7 @@ class LowPrecision(Binarizer):
         self._step(bias, "b")
 
     def _step(self, parameter: Tensor, group: str) -> None:
-        """`Q_update(p + Q(u))` for the optimizer's step u from p."""
+        """`Q_update(p + Q(u))`, where u is the optimizer's step from p."""
         before = self._before.pop(group, None)
         if before is not None:
             before = before.view_as(parameter)

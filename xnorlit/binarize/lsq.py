@@ -19,14 +19,14 @@ from xnorlit.errors import UserError
 Scope = Literal["layer", "filter"]
 
 SMALLEST = 1e-5
-"""What an optimizer step leaves of a quantiser's step at least: it divides, and must not change its sign."""
+"""Smallest quantisation step after an optimizer step. Inputs are divided by it, so it must stay positive."""
 
 FITS = 30
-"""Turns after which a step fitted to trained weights has long settled."""
+"""Iterations of the fit to trained weights, more than it needs to converge."""
 
 
 def levels(x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
-    """`round(clip(x / step, low, high))`, integers in the dtype of `x`; halves are rounded to even."""
+    """`round(clip(x / step, low, high))`, integers in the dtype of `x`; ties round to even."""
     return torch.div(x, step).clamp_(low, high).round_()
 
 
@@ -50,7 +50,7 @@ class _LearnedStep(torch.autograd.Function):
             outer = outer.to(x.dtype)
             v = torch.div(x, step)
             inner = torch.ops.aten.hardtanh_backward(outer, v, ctx.low, ctx.high)
-            # g * level - inner * v: inside that is g * (round(v) - v), outside g * low or g * high.
+            # g * level - inner * v: g * (round(v) - v) inside, g * low or g * high outside.
             terms = v.clamp(ctx.low, ctx.high).round_().mul_(outer).addcmul_(v, inner, value=-1)
             return inner, terms.sum(dim=filter_dims(x), dtype=step.dtype)
 
@@ -62,7 +62,7 @@ class _LearnedStep(torch.autograd.Function):
 def learned_step(
     x: Tensor, step: Tensor, low: int, high: int, share: float = 1.0, dtype: torch.dtype | None = None
 ) -> Tensor:
-    """`s * round(clip(x / s, low, high))`, whose step `s` is learned.
+    """`s * round(clip(x / s, low, high))` with a learned step `s`.
 
     With `v = x / s` and `g` the gradient of the loss by this function's output:
 
@@ -75,33 +75,32 @@ def learned_step(
         low: The lowest level.
         high: The highest level.
         share: Factor on the gradient of the step.
-        dtype: Of the result; that of `x` unless given.
+        dtype: Dtype of the result (default: that of `x`).
     """
     return _LearnedStep.apply(x, step, low, high, share, dtype or x.dtype)
 
 
 def first_step(x: Tensor, high: int) -> Tensor:
-    """`2 mean|x| / sqrt(high)`, where the step starts for values like these; one number."""
+    """`2 mean|x| / sqrt(high)`, the initial step for these values; one number."""
     return (2 / math.sqrt(high) * x.abs().mean()).clamp(min=SMALLEST)
 
 
 class LSQ(Binarizer):
     """`weight(W) = s_w round(clip(W / s_w, -2^(k-1), 2^(k-1) - 1))`, `input(x) = s_x round(clip(x / s_x, 0, 2^k - 1))`.
 
-    The steps s_w and s_x are learned, each with the derivative that `learned_step` states, times `1 / sqrt(n q)` for
-    `n` values of largest level `q`. They start at `2 mean|v| / sqrt(q)` of the latent weights, and of the first
-    training batch after a ReLU (the lowest level acts as one). Each optimizer step keeps them at 1e-5 or more.
+    The steps s_w and s_x are learned. Their gradients are those of `learned_step` times `1 / sqrt(n q)`, for `n` values
+    with the largest level `q`. They start at `2 mean|v| / sqrt(q)` over the latent weights, and over the first training
+    batch after a ReLU (the lowest level, 0, acts as one). After each optimizer step they are at least 1e-5.
 
     Source: Esser et al. 2020, arXiv 1902.08153, sections 2.1 and 2.2; zhutmost/lsq-net, quan/quantizer/lsq.py.
 
     Args:
-        weight_bits: 2 to 8, or 32 for real weights. One signed bit would have the levels -1 and 0: the formulas divide
-            by the largest, 0.
+        weight_bits: 2 to 8, or 32 for real weights. One signed bit would have the levels -1 and 0, and the formulas
+            divide by the largest level.
         input_bits: 1 to 8, or 32 for real inputs (rectified, see `Float`).
-        scope: One s_w for the `layer`, as in the paper, or for each `filter`, as the port has it by default. One per
-            layer is the published method.
-        count: What `n` counts of the inputs: the values of one `sample`, as in the paper, or of the whole `batch`, as
-            in the port. By sample the gradient does not depend on the batch.
+        scope: One s_w for the `layer`, as in the paper, or for each `filter`, the port's default.
+        count: What `n` counts for inputs: the values of one `sample`, as in the paper, or of the whole `batch`, as in
+            the port. With `sample` the gradient does not depend on the batch size.
 
     Examples:
         >>> import torch
@@ -123,8 +122,8 @@ class LSQ(Binarizer):
         super().__init__()
         if weight_bits == 1:
             raise UserError(
-                "LSQ's weight_bits is 1. Signed codes of one bit are -1 and 0, and its start and its gradient divide "
-                f"by the largest, 0. Expected 2 to 8, or {REAL} for real weights; for one bit use XNOR."
+                "LSQ's weight_bits is 1, but LSQ divides by the largest code, which is 0 for one signed bit. "
+                f"Expected 2 to 8, or {REAL} for real weights; for one bit use XNOR."
             )
         self.weight_bits = checked("weight_bits", weight_bits)
         self.input_bits = checked("input_bits", input_bits)
@@ -148,7 +147,7 @@ class LSQ(Binarizer):
         if self.input_bits < REAL:
             self.input_step = nn.Parameter(weight.new_ones(()))
             self.register_buffer("started", torch.tensor(False))
-            self._may_start = True  # Saves a GPU the wait for `started` at every step but the first.
+            self._may_start = True  # Avoids waiting for a GPU to read `started` at every step but the first.
 
     # --- weights ----------------------------------------------------------------------------------------------------
     @override
@@ -180,7 +179,7 @@ class LSQ(Binarizer):
     def input_codes(self, x: Tensor) -> Codes:
         if self.input_bits == REAL:
             return super().input_codes(x)
-        if torch.compiler.is_compiling():  # A graph cannot branch on a number, and its passes are fused.
+        if torch.compiler.is_compiling():  # A graph cannot branch on a number, and the compiler fuses its passes.
             step = torch.where(self.started, self.input_step.detach(), self._first_input_step(x))
         else:
             step = self.input_step.detach() if self.started else self._first_input_step(x)
@@ -193,7 +192,7 @@ class LSQ(Binarizer):
     def _start(self, x: Tensor) -> None:
         self._may_start = False
         step = agreed(self._first_input_step(x), "mean")
-        self.input_step.copy_(torch.where(self.started, self.input_step, step))  # In a resumed run it has started.
+        self.input_step.copy_(torch.where(self.started, self.input_step, step))  # True in a resumed run.
         self.started.fill_(True)
 
     # --- hooks ------------------------------------------------------------------------------------------------------
@@ -201,7 +200,7 @@ class LSQ(Binarizer):
     @override
     def cannot_pack(self) -> str:  # type: ignore[override]
         if self.input_bits < REAL and not self.started:
-            return "the first training batch sets the step of its inputs, and there has been none; train it first"
+            return "the first training batch sets the step of its inputs, but it was not trained; train it first"
         return ""
 
     @override
@@ -214,7 +213,7 @@ class LSQ(Binarizer):
         self.weight_step.copy_(
             torch.stack([first_step(part, self._weight_range[1]) for part in parts]).view_as(self.weight_step)
         )
-        for _ in range(FITS):  # The levels follow from the step and the step from the levels, by turns.
+        for _ in range(FITS):  # Alternate: levels from the step, then the step from the levels.
             codes = self.weight_codes(weight).values
             self.weight_step.copy_(nearest_scale(weight, codes, by_filter=by_filter).clamp(min=SMALLEST))
 

@@ -13,11 +13,11 @@ from xnorlit.binarize.straight_through import unit_gradient
 from xnorlit.errors import UserError
 
 SMALLEST = 1e-3
-"""What a step of the optimizer leaves of the clipping value at least; codes are inputs divided by it."""
+"""Smallest clipping value after an optimizer step, because inputs are divided by it."""
 
 
 def levels(x: Tensor, top: Tensor, largest: int) -> Tensor:
-    """`round(largest * clip(x / a, 0, 1))`, integers in the dtype of `x`; halves are rounded to even."""
+    """`round(largest * clip(x / a, 0, 1))`, integers in the dtype of `x`; ties round to even."""
     return torch.mul(x, largest / top).clamp_(0, largest).round_()
 
 
@@ -36,10 +36,10 @@ class _ClippedLevels(torch.autograd.Function):
 
 
 def clipped_levels(x: Tensor, top: Tensor, bits: int) -> Tensor:
-    """`round(clip(x, 0, a) q / a) a / q`, `q = 2^bits - 1`, whose clipping value `a` is learned.
+    """`round(clip(x, 0, a) q / a) a / q`, `q = 2^bits - 1`, with a learned clipping value `a`.
 
     With `g` the gradient of the loss by this function's output, `dx = g * 1[0 <= x <= a]` and
-    `da = sum of g over x >= a`: rounding counts as the identity, and what is clipped to `a` moves with it.
+    `da = sum of g over x >= a`. Rounding counts as the identity, and values clipped to `a` move with it.
 
     Args:
         x: Inputs, any shape.
@@ -50,18 +50,18 @@ def clipped_levels(x: Tensor, top: Tensor, bits: int) -> Tensor:
 
 
 class PACT(Binarizer):
-    """`input(x) = round(clip(x, 0, a) q / a) a / q`, `q = 2^k - 1`, and a is learned; weights as in `DoReFa`.
+    """`input(x) = round(clip(x, 0, a) q / a) a / q`, `q = 2^k - 1`, with a learned a; weights as in `DoReFa`.
 
-    `dx = g * 1[0 <= x <= a]`, `da = sum of g over x >= a`. Only inputs beyond a move it, up or down. The paper also
-    decays a; that is `model.learned_weight_decay` here. Each optimizer step keeps a at 1e-3 or more.
+    `dx = g * 1[0 <= x <= a]`, `da = sum of g over x >= a`. Only inputs beyond a change it, up or down. The paper also
+    decays a; set `model.learned_weight_decay` for that. After each optimizer step a is at least 1e-3.
 
     Source: Choi et al. 2018, arXiv 1805.06085, section 3; hpi-xnor/bitorch, bitorch/layers/pact.py.
 
     Args:
         weight_bits: Bits of a weight, 1 to 8, or 32 for real weights.
         input_bits: Bits of an input, 1 to 8.
-        init: a at the start. bitorch starts at 10, which suits inputs without a batch norm. After a batch norm almost
-            nothing exceeds 10, so a would not learn, and two bits would use two of their levels.
+        init: Initial a. bitorch starts at 10, which suits inputs without a batch norm. Behind a batch norm almost no
+            value exceeds 10, so a would not learn, and two bits would use only two of their levels.
         weight_gradient: See `DoReFa`.
 
     Examples:
@@ -80,7 +80,7 @@ class PACT(Binarizer):
         self.input_bits = checked("input_bits", input_bits)
         if self.input_bits == REAL:
             raise UserError(
-                "PACT's input_bits is 32, but quantised inputs are what it is. Expected 1 to 8; or use DoReFa."
+                "PACT's input_bits is 32, but PACT quantises inputs. Expected 1 to 8; for real inputs use DoReFa."
             )
         if not SMALLEST <= init < float("inf"):
             raise UserError(f"PACT's init is {init}. Expected a clipping value from {SMALLEST}, such as 2.")

@@ -1,4 +1,4 @@
-"""Inputs brought to mean 0 and deviation 1 image by image, as RBNN and SiMaN take their signs."""
+"""Standardise inputs to mean 0 and deviation 1, image by image. RBNN and SiMaN take the signs of these."""
 
 import torch
 from torch import Tensor
@@ -7,13 +7,13 @@ EPS = 1e-5
 """Added to the variance."""
 
 CANNOT_PACK = (
-    "each image's own mean over its whole map is subtracted before the sign, a sum that a packed network does not "
-    "compute; use IRNet or ReCU"
+    "it subtracts each image's mean over the whole map before the sign, which a packed network does not compute; use "
+    "IRNet or ReCU"
 )
 
 
 def standardised(x: Tensor) -> Tensor:
-    """`(x - mean_n) / sqrt(var_n + 1e-5)`, mean and variance over all values of a sample, in fp32 or wider.
+    """`(x - mean_n) / sqrt(var_n + 1e-5)`, with mean and variance over all values of a sample, in fp32 or wider.
 
     Args:
         x: `(N, ...)`.

@@ -1,4 +1,4 @@
-"""What binarizers learn or count by themselves, made the same on all processes of a distributed training."""
+"""Keep the values that binarizers learn or count without gradients equal on all processes of a distributed training."""
 
 from typing import Literal
 
@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 def agreed(tensor: Tensor, how: Literal["mean", "max"]) -> Tensor:
-    """The mean or the largest over all processes, element by element; the tensor itself where there is one process.
+    """The mean or maximum over all processes, element by element. With one process, the tensor itself.
 
-    Every process has seen another part of the batch. DDP averages gradients alone, and copies the first process's
-    buffers to the others, which would forget what those have seen.
+    Each process sees another part of the batch. DDP averages only gradients, and overwrites the buffers of all
+    processes with those of the first. Without this function, the other processes' values would be lost.
 
     Args:
-        tensor: Of one shape on all processes, all of which call this.
-        how: How their values are put together.
+        tensor: A tensor with the same shape on all processes. All processes must call this function.
+        how: `mean` or `max`.
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return tensor

@@ -1,4 +1,4 @@
-"""RBNN: filters are turned towards their own signs before these are taken."""
+"""RBNN: filters are rotated towards their own signs before the signs are taken."""
 
 import math
 
@@ -16,7 +16,7 @@ from xnorlit.binarize.straight_through import scheduled_sign, sign
 from xnorlit.errors import UserError
 
 TURNS = 3
-"""How often signs and rotations take turns, as in the release."""
+"""Iterations that alternate between signs and rotations, as in the release."""
 
 
 def approximate_gradient(outer: Tensor, x: Tensor, t: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ def approximate_gradient(outer: Tensor, x: Tensor, t: Tensor) -> Tensor:
 
 
 def approximate_sign(x: Tensor, t: Tensor) -> Tensor:
-    """`sign(x)`, whose gradient is `g * k max(0, sqrt(2) t - t^2 |x|)`, `k = max(1/t, 1)`.
+    """`sign(x)` with the gradient `g * k max(0, sqrt(2) t - t^2 |x|)`, `k = max(1/t, 1)`.
 
     Args:
         x: Any shape.
@@ -36,13 +36,13 @@ def approximate_sign(x: Tensor, t: Tensor) -> Tensor:
 
 
 def sides(values: int) -> tuple[int, int]:
-    """The two factors of a number that lie nearest to each other, the smaller one first."""
+    """The two factors of a number that are closest to each other, the smaller one first."""
     small = next(side for side in range(math.isqrt(values), 0, -1) if values % side == 0)
     return small, values // small
 
 
 def turned(matrices: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """`R1^T X R2` of each filter.
+    """`R1^T X R2` for each filter.
 
     Args:
         matrices: X, `(O, a, b)`.
@@ -53,16 +53,16 @@ def turned(matrices: Tensor, left: Tensor, right: Tensor) -> Tensor:
 
 
 def turn(matrices: Tensor, left: Tensor, right: Tensor, turns: int = TURNS) -> tuple[Tensor, Tensor]:
-    """Rotations under which filters lie nearer to their signs: each turn lessens `sum |sign(R1^T X R2) - R1^T X R2|^2`.
+    """Rotations that bring filters closer to their signs: iterations reduce `sum |sign(Y) - Y|^2`, `Y = R1^T X R2`.
 
-    Signs, left rotation and right rotation are optimal in turn, the others held: `V U^T` and `U V^T` of singular value
-    decompositions `U S V^T`.
+    An iteration optimises the signs, then R1, then R2, with the others fixed. The optimal rotations are `V U^T` and
+    `U V^T` of singular value decompositions `U S V^T`.
 
     Args:
         matrices: X, the standardised filters, `(O, a, b)`.
-        left: R1 to begin with.
-        right: R2 to begin with.
-        turns: How often.
+        left: Initial R1.
+        right: Initial R2.
+        turns: Number of iterations.
     """
     for _ in range(turns):
         signs = sign(turned(matrices, left, right))
@@ -74,22 +74,23 @@ def turn(matrices: Tensor, left: Tensor, right: Tensor, turns: int = TURNS) -> t
 
 
 class RBNN(Binarizer):
-    """`y = (sign(z) (*) sign(w + |sin r_o| (R(w) - w))) * gain_o`: w the standardised weights, R a rotation of a layer.
+    """`y = (sign(z) (*) sign(w + |sin r_o| (R(w) - w))) * gain_o`: standardised weights w, a rotation R per layer.
 
-    `R(w) = R1^T w R2` of a filter written as a matrix, as nearly square as its number of weights allows. Rotations
-    follow the weights once an epoch, after its first step; they receive no gradient. The angles r_o, which start in
-    U(0, pi/2), and the gains, which start at `mean|W|`, are learned. z is the input less its mean over the whole map of
-    the image, over its deviation, in training and in evaluation.
+    `R(w) = R1^T w R2`, with a filter w written as a matrix that is as close to square as possible. Rotations are
+    updated once an epoch, after its first step, and receive no gradient. The angles r_o, drawn from U(0, pi/2), and the
+    gains, initially `mean|W|`, are learned. `z = (x - mean) / deviation` over the whole map of each image, in training
+    and in evaluation.
 
-    The gradient of both signs is `g * k max(0, sqrt(2) t - t^2 |x|)`, `k = max(1/t, 1)`, with t rising from t_min to
-    t_max. Mean and deviation of a filter are differentiated. Rotations start as identities; the release draws them.
+    The gradient of both signs is `g * k max(0, sqrt(2) t - t^2 |x|)`, `k = max(1/t, 1)`, where t rises from t_min to
+    t_max. Gradients also pass through a filter's mean and deviation. Rotations start as identities; in the release they
+    start at random.
 
     Source: Lin et al. 2020, arXiv 2009.13055; lmbxmu/RBNN, cifar/modules/binarized_modules.py.
 
     Args:
         t_min: t in the first epoch.
         t_max: t after the last epoch.
-        center: Whether inputs are centred and divided by their deviation, image by image. Without it a layer packs.
+        center: Whether to standardise inputs image by image. A layer has a packed form only without it.
 
     Examples:
         >>> import torch
@@ -112,7 +113,7 @@ class RBNN(Binarizer):
             raise UserError(f"RBNN's t_min is {t_min} and t_max {t_max}. Expected 0 < t_min <= t_max.")
         self.t_min, self.t_max, self.center = t_min, t_max, center
         self.cannot_pack = CANNOT_PACK if center else ""
-        self._due = False  # Whether the rotations follow the weights after the next step.
+        self._due = False  # Whether to update the rotations after the next step.
 
     @override
     def setup(self, weight: Tensor) -> None:
@@ -143,7 +144,7 @@ class RBNN(Binarizer):
         self.right.copy_(right)
 
     def _moved(self, weight: Tensor) -> Tensor:
-        """The weights whose signs are taken."""
+        """`w + |sin r_o| (R(w) - w)`: the weights whose signs are taken."""
         standard = _standard(weight)
         matrices = standard.detach().flatten(1).view(len(weight), len(self.left), len(self.right))
         rotated = turned(matrices, self.left, self.right).reshape(weight.shape)
@@ -175,7 +176,7 @@ class RBNN(Binarizer):
 
 
 def _standard(weight: Tensor) -> Tensor:
-    """`(W - mean_o) / s_o`, s_o the deviation, differentiable in both."""
+    """`(W - mean_o) / s_o` with the deviation s_o; gradients pass through both."""
     dims = filter_dims(weight)
     centred = weight - weight.mean(dim=dims, keepdim=True)
     variance = centred.square().sum(dim=dims, keepdim=True) / max(1, weight[0].numel() - 1)

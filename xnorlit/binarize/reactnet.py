@@ -1,4 +1,4 @@
-"""ReActNet: the sign's threshold and the non-linearity after the layer are learned."""
+"""ReActNet: a learned threshold of the sign, and a learned non-linearity after the layer."""
 
 from typing import Any, Literal
 
@@ -12,11 +12,11 @@ from xnorlit.binarize.bireal import BiReal
 from xnorlit.binarize.channels import over_channels, per_channel
 from xnorlit.binarize.latent import by_samples, by_samples_with
 
-SLOPE = 0.25  # torch's own start of a PReLU's slope
+SLOPE = 0.25  # torch's initial slope of a PReLU
 
 
 def shifted_signs(x: Tensor, shift: Tensor) -> Tensor:
-    """`sign(x + shift_c)` without the sum: `+1 where x >= -shift_c`, bit for bit the same."""
+    """`sign(x + shift_c)`, computed as `+1 where x >= -shift_c` without the sum; bit for bit the same."""
     ones = torch.ge(x, -over_channels(shift, x), out=torch.empty_like(x))
     return torch.add(-torch.ones((), dtype=x.dtype, device=x.device), ones, alpha=2, out=ones)
 
@@ -76,7 +76,7 @@ class _RPReLU(torch.autograd.Function):
 
 
 class RPReLU(nn.Module):
-    """`max(0, z) + slope_c * min(0, z) + after_c`, `z = x + before_c`: a PReLU whose corner is learned as well.
+    """`max(0, z) + slope_c * min(0, z) + after_c`, `z = x + before_c`: a PReLU with a learned corner.
 
     Args:
         channels: C of the inputs `(N, C, H, W)` or `(N, C)`.
@@ -89,27 +89,27 @@ class RPReLU(nn.Module):
         self.after = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same shape."""
+        """The result, in the shape of `x`."""
         return _RPReLU.apply(x, self.slope, self.before, self.after)
 
 
 class ReActNet(BiReal):
-    """`y = RPReLU((sign(x + b) (*) sign(W)) * alpha_o + x)`, with b per input channel and RPReLU per output, learned.
+    """`y = RPReLU((sign(x + b) (*) sign(W)) * alpha_o + x)`, with learned b per input channel and RPReLU per output.
 
-    Weights, the gradient `g * max(0, 2 - 2|x + b|)` of the sign and the shortcut are `BiReal`'s; `db` is the sum of
-    `dx` over its channel. b starts at 0; RPReLU starts as a PReLU of slope 0.25 without shifts. The release has a
-    batch norm between the layer and RPReLU. A norm after RPReLU, as in AlexNet-XNOR, cancels the last shift.
+    Weights, shortcut and the sign's gradient `g * max(0, 2 - 2|x + b|)` are as in `BiReal`; `db` is the sum of `dx`
+    over its channel. b starts at 0. RPReLU starts as a PReLU of slope 0.25 without shifts. The release has a batch norm
+    between the layer and RPReLU. A norm after RPReLU, as in AlexNet-XNOR, cancels its last shift.
 
-    The paper trains with `TeacherCrossEntropy` as its only loss and in two steps, `TwoStages`.
+    The paper trains in two stages (`TwoStages`), with `TeacherCrossEntropy` as the only loss.
 
     Source: Liu et al. 2020, arXiv 2003.03488, section 4; liuzechun/ReActNet, mobilenet/2_step2/reactnet.py.
 
     Args:
         weight_gradient: `plain` as in the release, or `magnitude`, see `BiReal`.
-        shortcut: Whether the real input is added to the output where both have one shape.
+        shortcut: Whether the real input is added to the output if both have the same shape.
         rprelu: Whether RPReLU follows the layer.
-        keep_slopes_positive: Whether each step clamps RPReLU's slopes to 0 or more; the release does not. A function
-            with a falling part is no threshold for the next layer's sign, so that a chain could not be packed.
+        keep_slopes_positive: Whether each step clamps RPReLU's slopes to 0 or more; the release does not. With a
+            decreasing part, the function and the next layer's sign are not one threshold, so a chain cannot be packed.
 
     Examples:
         >>> import torch
@@ -129,7 +129,7 @@ class ReActNet(BiReal):
         super().__init__(weight_gradient, shortcut)
         self.rprelu = rprelu
         self.keep_slopes_positive = keep_slopes_positive
-        self._behind: tuple[RPReLU, ...] = ()  # In a tuple: the network holds it, not this module.
+        self._behind: tuple[RPReLU, ...] = ()  # In a tuple, because the network registers the module.
 
     @override
     def setup(self, weight: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""ReCU: latent weights in the tails of their distribution keep a gradient, and the scale is learned."""
+"""ReCU: latent weights in the tails of their distribution keep receiving gradients, and the scale is learned."""
 
 import math
 from typing import Any
@@ -29,7 +29,7 @@ class _RectifiedSign(torch.autograd.Function):
             return sign(values).mul_(gain), mean, deviation, magnitude
 
         binary, means, deviations, magnitudes = by_filters_with(formula, compute_dtype(weight), weight, gains)
-        # In units of 2 sqrt(2); the schedule moves tau in place, perhaps between the two passes of a step.
+        # In units of 2 sqrt(2). Computed now, because the schedule may change tau in place before the backward pass.
         bound = -magnitudes.mean() * torch.log(2 - 2 * tau.to(weight.dtype))
         ctx.save_for_backward(weight, gains, means, deviations, bound)
         return binary
@@ -40,7 +40,7 @@ class _RectifiedSign(torch.autograd.Function):
         bound = bound.clamp_min(torch.finfo(weight.dtype).tiny)
 
         def formula(weight: Tensor, gain: Tensor, mean: Tensor, deviation: Tensor, outer: Tensor) -> tuple[Tensor, ...]:
-            values = (weight - mean).div_(deviation * bound)  # So that the bounds of the clip are at 1.
+            values = (weight - mean).div_(deviation * bound)  # The bounds of the clip are now at 1.
             inner = sign(values).mul_(outer)
             of_gain = inner.sum(dim=filter_dims(weight))
             clip_gradient(outer.to(weight.dtype), values, out=inner)
@@ -53,19 +53,19 @@ class _RectifiedSign(torch.autograd.Function):
 def rectified_sign(weight: Tensor, gain: Tensor, tau: Tensor) -> Tensor:
     """`gain_o * sign(W - mean_o)`, with the gradient of `gain_o * clip(w, -Q, Q)`, `w = 2 sqrt(2) (W - mean_o) / s_o`.
 
-    `s_o = sqrt(var_o + 1e-5)`, and `Q = -mean|w| ln(2 - 2 tau)`, a constant, is one number for the layer. The gain
-    receives the gradient of its factor, the sign.
+    `s_o = sqrt(var_o + 1e-5)`. `Q = -mean|w| ln(2 - 2 tau)` is one number for the layer, taken as a constant. The
+    gain's gradient is `sum_o g sign(W - mean_o)`.
 
     Args:
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.
         gain: `(O,)`.
-        tau: From 0.5, where nothing passes, up to 1, where everything does.
+        tau: From 0.5 (no gradient passes) to 1 (all gradients pass).
     """
     return _RectifiedSign.apply(weight, gain, tau)
 
 
 def spread_gradient(gradient: Tensor, x: Tensor) -> Tensor:
-    """The gradient of `spread_sign`, from that of the loss by its output."""
+    """The gradient of `spread_sign` with respect to `x`."""
     return by_samples(_spread, x, gradient)
 
 
@@ -76,7 +76,7 @@ def _spread(x: Tensor, gradient: Tensor) -> Tensor:
     squares = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=exact).square()
     freedom = max(1, n - 1)
     rate = ((squares - n * mean.square()) / freedom).clamp_min_(0).add_(EPS).rsqrt_()  # 1 / s
-    # h / s = 2/s max(0, 1 - |x|/s) g, then less what passes through s: (x - mean) sum(h x) / s^3 / (n - 1).
+    # h / s = 2/s max(0, 1 - |x|/s) g, minus the part through s: (x - mean) sum(h x) / s^3 / (n - 1).
     inner = x.abs().mul_((-2 * rate.square()).to(x.dtype)).add_((2 * rate).to(x.dtype)).clamp_min_(0).mul_(gradient)
     slope = (inner * x).sum(dim=dims, keepdim=True, dtype=exact) * rate.square() / freedom
     return inner.addcmul_(x, slope.to(x.dtype), value=-1).add_((slope * mean).to(x.dtype))
@@ -85,20 +85,21 @@ def _spread(x: Tensor, gradient: Tensor) -> Tensor:
 def spread_sign(x: Tensor) -> Tensor:
     """`sign(x)`, with the gradient of `f(x / s)`, `s = sqrt(var + 1e-5)` of each sample, `f' = max(0, 2 - 2|z|)`.
 
-    The deviation is differentiated as well.
+    The gradient also passes through the deviation.
 
     Args:
         x: `(N, ...)`.
     """
-    return straight_through(x, sign, spread_gradient)  # A division by a deviation changes no sign.
+    return straight_through(x, sign, spread_gradient)  # Dividing by a deviation changes no sign.
 
 
 class ReCU(Binarizer):
-    """`y = (sign(x) (*) sign(W - mean_o)) * gain_o`, gains learned from U(0, 1).
+    """`y = (sign(x) (*) sign(W - mean_o)) * gain_o`, with learned gains that start in U(0, 1).
 
     The weights' gradient is that of a clip of the standardised weights (`rectified_sign`). Its bounds move outwards as
     tau rises with the epochs, `tau = A exp(e/E) + B` from tau_min to tau_max. The inputs' gradient is Bi-Real's for
-    inputs divided by each sample's deviation (`spread_sign`). The release divides in training only; no sign changes.
+    inputs divided by each sample's deviation (`spread_sign`). The release divides only in training, which changes no
+    sign.
 
     Source: Xu et al. 2021, arXiv 2103.12369; z-hXu/ReCU, imagenet/modules/binarized_modules.py.
 

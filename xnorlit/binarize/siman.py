@@ -1,4 +1,4 @@
-"""SiMaN: the largest half of a filter's weights becomes +1, whatever their signs."""
+"""SiMaN: the half of a filter's weights with the largest magnitudes becomes +1, regardless of sign."""
 
 import torch
 from torch import Tensor, nn
@@ -19,19 +19,19 @@ def large_half(weight: Tensor) -> Tensor:
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.
     """
     magnitude = (weight - weight.mean(dim=filter_dims(weight), keepdim=True)).abs().flatten(1)
-    median = magnitude.median(dim=1, keepdim=True).values  # the lower one of an even number
+    median = magnitude.median(dim=1, keepdim=True).values  # the lower of the two middle values
     return (magnitude > median).to(weight.dtype).mul_(2).sub_(1).view_as(weight)
 
 
 class SiMaN(Binarizer):
-    """`y = (sign(z) (*) B) * gain_o`: `B = +1` for the half of a filter with the largest `|W - mean_o|`, -1 for others.
+    """`y = (sign(z) (*) B) * gain_o`: `B = +1` for the half of a filter with the largest `|W - mean_o|`, else -1.
 
-    z is the input less its mean over the whole map of the image, over its deviation, in training and in evaluation.
-    The gradient of the weights is that of `|w|`, `w = (W - mean_o) / sqrt(var_o + 1e-5)`, both differentiated; that of
-    the sign is `max(0, 2 - 2|z|)`. Gains are learned from `mean|W|`.
+    `z = (x - mean) / deviation` over the whole map of each image, in training and in evaluation. The gradient of the
+    weights is that of `|w|`, `w = (W - mean_o) / sqrt(var_o + 1e-5)`, and passes through mean and variance. The
+    gradient of the sign is `max(0, 2 - 2|z|)`. The learned gains start at `mean|W|`.
 
-    The release also clips latent weights at percentiles, by default none, and keeps the bits of the last training
-    forward; here they follow the latent weights.
+    The release can also clip latent weights at percentiles (off by default), and evaluates with the bits of the last
+    training forward. Here the bits follow the latent weights.
 
     Source: Lin et al. 2022, arXiv 2102.07981; lmbxmu/SiMaN, imagenet/modules/binarized_modules.py.
 

@@ -1,4 +1,4 @@
-"""Filters brought to mean 0 and deviation 1, and the gradient through that, in few passes."""
+"""Standardise filters to mean 0 and deviation 1, forward and backward, in few passes."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from torch import Tensor
 def centred(weight: Tensor, eps: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
     """`W - mean_o`, a new tensor, with `mean_o` and `s_o = sqrt(var_o + eps)`, both `(O, 1, ...)`.
 
-    The variance divides by n - 1. A filter whose weights are all alike has a deviation of 1e-6.
+    The variance divides by n - 1. The deviation of a filter with equal weights is set to 1e-6.
 
     Args:
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.
@@ -22,13 +22,13 @@ def centred(weight: Tensor, eps: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def through_standardised(inner: Tensor, values: Tensor, unit: Tensor, rate: Tensor) -> Tensor:
-    """`dW = r_o (h - mean_o(h) - v sum_o(h v) / (n - 1))`, in place of `h`.
+    """`dW = r_o (h - mean_o(h) - v sum_o(h v) / (n - 1))`, computed in place in `h`.
 
     Args:
-        inner: h, the gradient with respect to the standardised weights v but for a factor of the filter.
-        values: v in some unit, `v / unit`.
+        inner: h, the gradient with respect to the standardised weights v, up to a factor per filter.
+        values: `v / unit`.
         unit: The unit, one number or `(O, 1, ...)`.
-        rate: r, the factor that `inner` lacks over the deviation, `(O, 1, ...)`.
+        rate: r, the factor missing in `inner`, divided by the deviation, `(O, 1, ...)`.
     """
     dims = filter_dims(inner)
     slope = (inner * values).sum(dim=dims, keepdim=True) * (unit.square() / _freedom(inner))
@@ -37,7 +37,7 @@ def through_standardised(inner: Tensor, values: Tensor, unit: Tensor, rate: Tens
 
 
 def filter_dims(weight: Tensor) -> tuple[int, ...]:
-    """All dimensions but the first."""
+    """All dimensions except the first."""
     return tuple(range(1, weight.ndim))
 
 

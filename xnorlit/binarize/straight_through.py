@@ -1,4 +1,4 @@
-"""The sign that binary networks need, and straight-through estimators: backward passes other than the derivative."""
+"""The sign without a zero, and straight-through estimators, whose backward pass is not the derivative."""
 
 from collections.abc import Callable
 from functools import partial
@@ -26,7 +26,7 @@ class _StraightThrough(torch.autograd.Function):
 def straight_through(
     x: Tensor, value: Callable[[Tensor], Tensor], gradient: Callable[[Tensor, Tensor], Tensor]
 ) -> Tensor:
-    """`value(x)`, whose gradient is `gradient(g, x)` for a gradient `g` of the loss by it.
+    """`value(x)` with the gradient `gradient(g, x)`, where `g` is the gradient of the loss by the result.
 
     Args:
         x: Any shape.
@@ -41,7 +41,7 @@ def straight_through(
 class _ScheduledSign(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, t: Tensor, gradient: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-        # The schedule changes t in place, perhaps between the two passes of a step.
+        # A copy, because the schedule may change t in place before the backward pass.
         ctx.save_for_backward(x, t.clone())
         ctx.gradient = gradient
         return sign(x)
@@ -53,7 +53,7 @@ class _ScheduledSign(torch.autograd.Function):
 
 
 def scheduled_sign(x: Tensor, t: Tensor, gradient: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-    """`sign(x)`, whose gradient is `gradient(g, x, t)`, with the t of the forward.
+    """`sign(x)` with the gradient `gradient(g, x, t)`, where t is that of the forward pass.
 
     Args:
         x: Any shape.
@@ -64,37 +64,36 @@ def scheduled_sign(x: Tensor, t: Tensor, gradient: Callable[[Tensor, Tensor, Ten
 
 
 def sign(x: Tensor) -> Tensor:
-    """`sign(x) = +1 where x >= 0, else -1`, in the dtype of `x`: zero and minus zero are `+1`: a bit has no zero.
+    """`sign(x) = +1 where x >= 0, else -1`, in the dtype of `x`. Zero and minus zero give +1: a bit has no zero.
 
-    `torch.sign` has a zero, and `copysign(1, x)` sends -0.0 to -1. NaN has no sign and becomes -1, so a binary
-    layer hides it. Two passes over one new tensor, the second in place, cost
-    a twentieth of `torch.where` on a CPU.
+    `torch.sign` has a zero, and `copysign(1, x)` maps -0.0 to -1. NaN becomes -1, so a binary layer hides it. The two
+    passes, the second in place, take a twentieth of the time of `torch.where` on a CPU.
     """
     ones = torch.ge(x, 0, out=torch.empty_like(x))
     return torch.add(-torch.ones((), dtype=x.dtype, device=x.device), ones, alpha=2, out=ones)
 
 
 def clip_gradient(gradient: Tensor, x: Tensor, out: Tensor | None = None, end: float = 1.0) -> Tensor:
-    """`gradient * 1[|x| <= end]`, in one pass: the derivative of `clip(x, -end, end)`, its ends included.
+    """`gradient * 1[|x| <= end]`, in one pass: the derivative of `clip(x, -end, end)`, ends included.
 
     Args:
-        gradient: Gradient with respect to the output, the shape of `x`.
+        gradient: Gradient with respect to the output, in the shape of `x`.
         x: The function's input.
-        out: Where to write it; `gradient` itself if nothing else reads that.
-        end: Where the clip ends.
+        out: Output tensor; may be `gradient` itself if it is not needed any more.
+        end: Bound of the clip.
     """
-    # The kernel leaves out its bounds themselves, so they lie one representable step beyond the end.
+    # The kernel excludes its bounds, so they lie one representable step beyond the end.
     bound = end * (1 + torch.finfo(x.dtype).eps)
     out = torch.empty_like(x) if out is None else out
     return torch.ops.aten.hardtanh_backward.grad_input(gradient, x, -bound, bound, grad_input=out)
 
 
 def clipped_sign(x: Tensor, end: float = 1.0) -> Tensor:
-    """`sign(x)`, whose gradient is that of `clip(x, -end, end)`: the clipped straight-through estimator.
+    """`sign(x)` with the gradient of `clip(x, -end, end)`: the clipped straight-through estimator.
 
     Args:
         x: Any shape.
-        end: Where the clip ends.
+        end: Bound of the clip.
 
     Source: Hubara et al. 2016, arXiv 1602.02830, section 1.3; Rastegari et al. 2016, arXiv 1603.05279, section 3.1.
     """
@@ -106,14 +105,14 @@ def random_sign(x: Tensor, bound: float = 1.0) -> Tensor:
 
     Args:
         x: Any shape.
-        bound: Where the sign is certain, above 0.
+        bound: Magnitude from which the sign is certain, above 0.
     """
     noise = torch.empty_like(x).uniform_(-bound, bound)
     return sign(noise.add_(x))
 
 
 def stochastic_sign(x: Tensor) -> Tensor:
-    """`random_sign(x)`, whose gradient is that of `clip(x, -1, 1)`.
+    """`random_sign(x)` with the gradient of `clip(x, -1, 1)`.
 
     Source: Hubara et al. 2016, arXiv 1602.02830, sections 1.1 and 1.3.
     """
@@ -122,13 +121,13 @@ def stochastic_sign(x: Tensor) -> Tensor:
 
 def quadratic_gradient(gradient: Tensor, x: Tensor) -> Tensor:
     """`gradient * max(0, 2 - 2|x|)`: the derivative of `clip(2x - x|x|, -1, 1)`."""
-    # 1 - |x| where that is positive; the factor 2 last, in place.
+    # 1 - |x| where it is positive; the factor 2 comes last, in place.
     slope = x.abs().neg_().add_(1).clamp_min_(0)
     return slope.mul_(gradient).mul_(2)
 
 
 def quadratic_sign(x: Tensor) -> Tensor:
-    """`sign(x)`, whose gradient is that of `clip(2x - x|x|, -1, 1)`: `g * max(0, 2 - 2|x|)`, an approximate delta.
+    """`sign(x)` with the gradient of `clip(2x - x|x|, -1, 1)`: `g * max(0, 2 - 2|x|)`.
 
     Source: Liu et al. 2018, arXiv 1808.00278, section 3.
     """
@@ -136,12 +135,12 @@ def quadratic_sign(x: Tensor) -> Tensor:
 
 
 def unit_gradient(outer: Tensor, x: Tensor) -> Tensor:
-    """`outer * 1[0 <= x <= 1]`, in one pass: the derivative of `clip(x, 0, 1)`, its ends included.
+    """`outer * 1[0 <= x <= 1]`, in one pass: the derivative of `clip(x, 0, 1)`, ends included.
 
     Args:
-        outer: Gradient with respect to the output, the shape of `x`.
+        outer: Gradient with respect to the output, in the shape of `x`.
         x: The function's input.
     """
-    # The kernel leaves out its bounds themselves, so they lie one representable step beyond.
+    # The kernel excludes its bounds, so they lie one representable step beyond.
     low, high = -torch.finfo(x.dtype).tiny, 1 + torch.finfo(x.dtype).eps
     return torch.ops.aten.hardtanh_backward.grad_input(outer, x, low, high, grad_input=torch.empty_like(x))

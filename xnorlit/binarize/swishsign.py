@@ -1,4 +1,4 @@
-"""BNN+'s SwishSign: the sign with the gradient of a swish, which falls below zero at some distance."""
+"""BNN+'s SwishSign: the sign with the gradient of a swish, which is negative far from zero."""
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ def swish_gradient(gradient: Tensor, x: Tensor, beta: float) -> Tensor:
     """`gradient * b (2 - bx tanh(bx/2)) / (1 + cosh(bx))`, b = beta."""
 
     def formula(x: Tensor, gradient: Tensor) -> Tensor:
-        # With the logistic s of bx it is 4b (1 - bx (s - 1/2)) s (1 - s), without cosh, which overflows.
+        # With the logistic function s(bx) it is 4b (1 - bx (s - 1/2)) s (1 - s). This avoids cosh, which overflows.
         curve = torch.mul(x, beta).sigmoid_()
         inner = torch.addcmul(x.new_tensor(4 * beta), x, curve - 0.5, value=-4 * beta * beta).mul_(gradient)
         return torch.ops.aten.sigmoid_backward.grad_input(inner, curve, grad_input=inner)
@@ -24,11 +24,11 @@ def swish_gradient(gradient: Tensor, x: Tensor, beta: float) -> Tensor:
 
 
 def swish_sign(x: Tensor, beta: float = 5.0) -> Tensor:
-    """`sign(x)`, whose gradient is `g * b (2 - bx tanh(bx/2)) / (1 + cosh(bx))`, b = beta.
+    """`sign(x)` with the gradient `g * b (2 - bx tanh(bx/2)) / (1 + cosh(bx))`, b = beta.
 
     Args:
         x: Any shape.
-        beta: The larger, the narrower and the higher.
+        beta: A larger value makes the gradient narrower and higher.
     """
     return straight_through(x, sign, lambda gradient, x: swish_gradient(gradient, x, beta))
 
@@ -36,13 +36,13 @@ def swish_sign(x: Tensor, beta: float = 5.0) -> Tensor:
 class SwishSign(XNOR):
     """`XNOR` with another gradient of the inputs: `g * b (2 - bx tanh(bx/2)) / (1 + cosh(bx))`, b = beta.
 
-    It is the derivative of `2 s(bx) (1 + bx (1 - s(bx))) - 1` with the logistic function s. It is b at 0 and negative
-    beyond `|x| = 2.4 / b`.
+    This is the derivative of `2 s(bx) (1 + bx (1 - s(bx))) - 1` with the logistic function s. It is b at 0, and
+    negative beyond `|x| = 2.4 / b`.
 
     Source: Darabi et al. 2018, arXiv 1812.11800, section 3.2; larq, larq/quantizers.py.
 
     Args:
-        beta: The larger, the narrower and the higher the gradient; 5 in larq.
+        beta: A larger value makes the gradient narrower and higher; 5 in larq.
         gradient: Gradient of the latent weights, see `XNOR`.
         center: Subtract from the latent weights, after each step, their mean over the input channels.
         clip: Clamp the latent weights to [-1, 1] after each step.

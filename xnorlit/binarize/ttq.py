@@ -12,7 +12,7 @@ from xnorlit.binarize.nearest import nearest_scale
 from xnorlit.errors import UserError
 
 SMALLEST = 1e-4
-"""What a step leaves of a scale at least; at 0 its latent weights would receive no gradient."""
+"""Smallest scale after an optimizer step. At 0 its latent weights would receive no gradient."""
 
 
 def _parts(weight: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,13 +52,13 @@ def trained_ternary(weight: Tensor, plus: Tensor, minus: Tensor, share: float = 
     """`+Wp where W > D, -Wn where W < -D, else 0`, with `D = share * max|W|`, which is not differentiated.
 
     With `g` the gradient of the loss by this function's output: `dWp = sum of g over W > D`,
-    `dWn = -(sum of g over W < -D)`, and `dW = g` times `Wp`, `1` or `Wn`, whichever part the weight is in.
+    `dWn = -(sum of g over W < -D)`, and `dW = g` times `Wp`, `1` or `Wn` for positive, zero and negative codes.
 
     Args:
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.
         plus: Wp, one number.
         minus: Wn, one number.
-        share: D over the largest magnitude of the layer.
+        share: D divided by the largest magnitude in the layer.
     """
     return _TrainedTernary.apply(weight, plus, minus, share)
 
@@ -66,15 +66,15 @@ def trained_ternary(weight: Tensor, plus: Tensor, minus: Tensor, share: float = 
 class TTQ(Binarizer):
     """`weight(W) = {+Wp if W > D, -Wn if W < -D, else 0}`, `D = share * max|W|`; inputs stay real (see `Float`).
 
-    Wp and Wn, one of each per layer, are learned from 1; `dW = g` times Wp, 1 or Wn. The paper
-    prints Wn's gradient without its minus sign; the released code and the derivative have it, and so does this. Neither
-    keeps the scales positive; here each step keeps them at 1e-4 or more.
+    Each layer learns one Wp and one Wn, which start at 1. `dW = g` times Wp, 1 or Wn. The paper prints the gradient of
+    Wn without its minus sign. The released code has the sign, as the derivative does, and so does this class. Neither
+    paper nor code keeps the scales positive. Here they are at least 1e-4 after each step.
 
     Source: Zhu et al. 2017, arXiv 1612.01064, sections 3 and 4; czhu95/ternarynet, examples/Ternary-Net/ternary.py.
 
     Args:
-        share: D over the largest magnitude of the layer; 0.05 in the paper's networks.
-        init: Wp and Wn at the start; 1 in the released code.
+        share: D divided by the largest magnitude in the layer; 0.05 in the paper's networks.
+        init: Initial Wp and Wn; 1 in the released code.
 
     Examples:
         >>> import torch
@@ -85,7 +85,7 @@ class TTQ(Binarizer):
     """
 
     weight_bits = 2
-    cannot_pack = "its weights have two scales, one for +1 and one for -1, where a packed sum has one; use TWN"
+    cannot_pack = "its weights have two scales, one for +1 and one for -1, but a packed sum has only one; use TWN"
 
     def __init__(self, share: float = 0.05, init: float = 1.0) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class TTQ(Binarizer):
 
     @override
     def weight_codes(self, weight: Tensor) -> Codes:
-        # Real values: two scales have no common unit.
+        # Real values, because two scales have no common unit.
         with torch.no_grad():
             return Codes(self.weight(weight), weight.new_ones(()))
 

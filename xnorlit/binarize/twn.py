@@ -1,4 +1,4 @@
-"""Ternary weight networks: a weight is -1, 0 or +1 times a scale; weights near zero become 0."""
+"""Ternary weight networks: a weight is -1, 0 or +1 times a scale. Weights near zero become 0."""
 
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ def ternary(weight: Tensor, threshold: Tensor) -> Tensor:
 
     Args:
         weight: Latent weights, any shape.
-        threshold: Not negative, broadcast against them.
+        threshold: Non-negative, broadcastable to the weights.
     """
     above = torch.gt(weight, threshold, out=torch.empty_like(weight))
     return above.sub_(torch.lt(weight, -threshold, out=torch.empty_like(weight)))
@@ -36,10 +36,10 @@ def threshold_and_scale(weight: Tensor, scope: Scope = "filter", factor: float =
     Args:
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.
         scope: Whether the means run over each filter or over the whole layer.
-        factor: The best one is 2/3 for uniform weights and about 3/4 for normal ones.
+        factor: The best factor is 2/3 for uniform weights and about 3/4 for normally distributed ones.
 
     Returns:
-        Both of shape `(O, 1, ...)`; alpha is 0 where every weight is.
+        D and alpha, both of shape `(O, 1, ...)`; alpha is 0 if every weight is 0.
     """
     threshold = factor * over_filters(alpha(weight), weight)
     if scope == "layer":
@@ -85,8 +85,8 @@ def scaled_ternary(
     Args:
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`.
         scope: Whether D and alpha belong to each filter or to the layer.
-        gradient: Which of the two.
-        factor: D over the mean magnitude.
+        gradient: `identity` or `clip`.
+        factor: D divided by the mean magnitude.
     """
     return _ScaledTernary.apply(weight, *threshold_and_scale(weight, scope, factor), gradient)
 
@@ -94,19 +94,19 @@ def scaled_ternary(
 class TWN(Binarizer):
     """`weight(W) = alpha_o * {+1 if W > D_o, -1 if W < -D_o, else 0}`, `D_o = 0.7 mean|W|`; inputs real, or signs.
 
-    `alpha_o` is the mean of `|W|` over the weights that are kept. The gradient passes straight through, `dW = g`.
+    `alpha_o` is the mean of `|W|` over the weights that do not become 0. The gradient is `dW = g`.
 
     Source: Li et al. 2016, arXiv 1605.04711, section 2; Thinklab-SJTU/twns.
 
     Args:
         scope: One threshold and one scale for each `filter`, as in the authors' PyTorch code, or for the `layer`, as in
-            their Caffe code (fengfu-chris/caffe-twns, issue 18). By filter the least squares fit is never worse, and a
-            packed layer has a scale per output channel anyway.
-        gradient: `identity` as in both, or `clip`, 0 beyond |W| = 1, as in larq's SteTern. With the identity a weight
-            beyond 1 can still come back.
-        factor: D over the mean magnitude: 0.7 in the paper, 0.75 in one of the authors' two PyTorch files.
-        inputs: `real` as in the paper (rectified, see `Float`), or `sign` with the clipped gradient of `XNOR`, which
-            makes a dot product two counts.
+            their Caffe code (fengfu-chris/caffe-twns, issue 18). The fit by filter is never worse, and a packed layer
+            has a scale per output channel anyway.
+        gradient: `identity`, as in both codes, or `clip`, which is 0 beyond |W| = 1, as in larq's SteTern. With
+            `identity`, weights beyond 1 can still move back.
+        factor: D divided by the mean magnitude: 0.7 in the paper, 0.75 in one of the authors' two PyTorch files.
+        inputs: `real` as in the paper (rectified, see `Float`), or `sign` with the clipped gradient of `XNOR`. With
+            `sign`, a dot product is two bit counts.
 
     Examples:
         >>> import torch

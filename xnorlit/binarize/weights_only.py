@@ -9,14 +9,14 @@ from xnorlit.binarize.bwn import BWN
 
 
 class WeightsOnly(Binarizer):
-    """`weight(W)` as another method has it, `input(x) = x` (rectified, see `Float`); gradients are that method's.
+    """`weight(W)` and its gradient from another method; `input(x) = x` (rectified, see `Float`).
 
-    The first layer of a fully binary network reads pixels, whose signs mean nothing: only its weights are binary.
+    The first layer of a fully binary network reads pixels, whose signs mean nothing. So only its weights are binary.
 
     Source: Hubara et al. 2016, arXiv 1602.02830, section 1.4 (the first layer).
 
     Args:
-        method: Whose weights; BWN's unless given.
+        method: The binarizer of the weights (default: BWN).
 
     Examples:
         >>> import torch

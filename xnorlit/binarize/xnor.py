@@ -1,4 +1,4 @@
-"""XNOR-Net: one bit per weight and one per input, so a dot product is an XNOR and a count."""
+"""XNOR-Net: one bit per weight and one per input, so a dot product is an XNOR and a bit count."""
 
 from typing import Any, Literal
 
@@ -13,9 +13,10 @@ from xnorlit.binarize.straight_through import clipped_sign, sign
 
 
 class _MeanMagnitude(torch.autograd.Function):
-    """`A = mean over channels of |x|`, keeping the dimension; autograd's own gradient would lose channels-last strides.
+    """`A = mean of |x| over the channels`, `(N, 1, ...)`, with a gradient in the memory format of `x`.
 
-    The batch norm after it would take four times as long, and so would what follows.
+    Autograd's own gradient would lose channels-last strides. The backward pass of the batch norm in front would then
+    take four times as long, and so would the passes after it.
     """
 
     @staticmethod
@@ -30,14 +31,14 @@ class _MeanMagnitude(torch.autograd.Function):
 
 
 def input_scale(x: Tensor, window: Window | None) -> Tensor:
-    """`K = A * box`, `A = mean over channels of |x|`: the scale of the inputs under each position of the window.
+    """`K = A * box`, `A = mean of |x| over the channels`: the scale of the inputs at each position of the window.
 
-    `box` is a `kh x kw` filter of `1 / (kh kw)` with the convolution's own stride and padding; a padded tap counts as
-    0 in A. Shape `(N, 1, H', W')`; for a linear layer the window is the whole input and `K = A`, shape `(N, 1)`.
+    `box` is a `kh x kw` filter of `1 / (kh kw)` with the convolution's stride and padding; padding is 0 in A. K has the
+    shape `(N, 1, H', W')`. For a linear layer the window is the whole input, and `K = A`, shape `(N, 1)`.
 
     Args:
         x: The layer's input before its sign, `(N, I, H, W)` or `(N, I)`.
-        window: Where the convolution looks; `None` for a linear layer.
+        window: Window of the convolution; `None` for a linear layer.
 
     Source: Rastegari et al. 2016, arXiv 1603.05279, section 3.2.
     """
@@ -49,10 +50,10 @@ def input_scale(x: Tensor, window: Window | None) -> Tensor:
 
 
 class XNOR(BWN):
-    """`y = (sign(x) (*) sign(W)) * alpha_o`, and `* K` on request: XNOR-Net's layer.
+    """`y = (sign(x) (*) sign(W)) * alpha_o`, and times K on request: XNOR-Net's layer.
 
-    Weights as in `BWN`. Inputs are `sign(x)` with `sign(0) = +1`; their gradient is `g * 1[|x| <= 1]`. Padding adds
-    zeros after the sign, so a padded tap adds nothing to the dot product.
+    Weights are as in `BWN`. Inputs are `sign(x)` with `sign(0) = +1`; their gradient is `g * 1[|x| <= 1]`. Padding adds
+    zeros after the sign, so it adds nothing to the dot product.
 
     Source: Rastegari et al. 2016, arXiv 1603.05279, sections 3.2 and 3.3.
 
@@ -61,9 +62,9 @@ class XNOR(BWN):
             (equations 11-12) or `ste` (alpha as a constant).
         center: Subtract from the latent weights, after each step, their mean over the input channels.
         clip: Clamp the latent weights to [-1, 1] after each step.
-        input_scale: `K` multiplies each output position by the mean magnitude of the inputs under it, as in section
-            3.2 and with its gradient; `none` as in all released networks.
-        scale: `alpha`, or `none`: the plain sign of the weights, for which the three gradients are one.
+        input_scale: `K` multiplies each output position by the mean magnitude of its inputs, as in section 3.2, and
+            passes gradients; `none` as in all released networks.
+        scale: `alpha`, or `none` for the plain sign of the weights, for which the three gradients are equal.
 
     Examples:
         >>> import torch

@@ -1,4 +1,4 @@
-"""XNOR-Net++: signs on both sides, and one learned scale instead of alpha and K."""
+"""XNOR-Net++: binary weights and inputs, and one learned scale instead of alpha and K."""
 
 from typing import Literal
 
@@ -14,19 +14,19 @@ from xnorlit.errors import UserError
 
 
 class XNORPlusPlus(Binarizer):
-    """`y = (sign(x) (*) sign(W)) * G`, G learned from 1: `G = gain_o`, or `G = gain_o * height_h * width_w`.
+    """`y = (sign(x) (*) sign(W)) * G`, with a learned `G = gain_o` or `G = gain_o * height_h * width_w`, initially 1.
 
-    Gradient of the inputs: `g * 1[|x| <= 1]`; of the weights: `g G 1[|W| <= 1]`; of G: the true one. Sums reach n in
-    magnitude at the start, so a norm has to follow.
+    Gradient of the inputs: `g * 1[|x| <= 1]`; of the weights: `g G 1[|W| <= 1]`; of G: the true derivative. Initially,
+    sums over n products reach n in magnitude, so a norm must follow.
 
     Source: Bulat and Tzimiropoulos 2019, arXiv 1909.13863; 1adrianb/binary-networks-pytorch, bnn/ops.py.
 
     Args:
-        scale: `channel`: one number for each output channel, all that the authors' library has; it packs, and leaves
-            the image size open. `rank-1`: times a number for each row and one for each column of a convolution's
-            output; the network then takes images of one size, and has no packed form.
+        scale: `channel` learns one number per output channel, as in the authors' library. Such a network can be packed
+            and accepts any image size. `rank-1` also learns one number per row and one per column of a convolution's
+            output. Such a network accepts only one image size and has no packed form.
         center: Subtract from the latent weights, after each step, their mean over the input channels.
-        clip: Clamp the latent weights to [-1, 1] after each step; beyond 1 the gradient no longer reaches them.
+        clip: Clamp the latent weights to [-1, 1] after each step. Beyond 1 they would receive no gradient.
 
     Examples:
         >>> import torch
@@ -52,8 +52,8 @@ class XNORPlusPlus(Binarizer):
         if self.scale == "rank-1" and weight.ndim > 2:
             if self.extent is None:
                 raise UserError(
-                    "XNORPlusPlus with scale rank-1 needs to know how large the layer's output is. Build the network "
-                    "from its table, or use scale channel."
+                    "XNORPlusPlus with scale rank-1 needs the size of the layer's output, which is unknown here. Build "
+                    "the network from its table, or use scale channel."
                 )
             height, width = self.extent
             self.height = nn.Parameter(weight.new_ones(height, 1))
@@ -86,7 +86,7 @@ class XNORPlusPlus(Binarizer):
     @property
     @override
     def cannot_pack(self) -> str:  # type: ignore[override]
-        return "its scale differs from position to position; train with scale: channel" if self._spatial else ""
+        return "its scale depends on the position; train with scale: channel" if self._spatial else ""
 
     @override
     @torch.no_grad()

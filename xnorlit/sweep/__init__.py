@@ -1,4 +1,4 @@
-"""Planned runs, each a separate process: skips the finished ones and trains the rest."""
+"""Planned runs, each a separate process: skip the finished ones and train the rest."""
 
 from xnorlit.sweep.job import Job, State
 

@@ -1,4 +1,4 @@
-"""Runs as jobs of a cluster, through submitit: SLURM, or this machine in its place."""
+"""Runs as submitit jobs, on SLURM or on this machine."""
 
 import dataclasses
 import os
@@ -16,7 +16,7 @@ Cluster = Literal["slurm", "local"]
 
 
 class Training:
-    """What a job does: it trains a run, or goes on with it where an earlier job was ended.
+    """The work of a submitted job: train a run, or resume it where an earlier job ended.
 
     Args:
         job: The run.
@@ -29,8 +29,8 @@ class Training:
         self._lock, self._leaves = threading.RLock(), False
 
     def __call__(self) -> int:
-        """Trains; gives the command's exit status. Ctrl-C lets the training save first."""
-        # In a thread of its own, so that a signal's handler, which the main thread runs, finds no lock taken by itself.
+        """Train, and return the command's exit status. On Ctrl-C, the training saves first."""
+        # Train in a separate thread. The main thread runs signal handlers, which must not meet a lock that it holds.
         threading.Thread(target=self._train).start()
         try:
             return self._ended.result()
@@ -38,7 +38,7 @@ class Training:
             return self._saved()
 
     def _train(self) -> None:
-        job = self.job  # Its command depends on what is on disk by now.
+        job = self.job  # Its command depends on the current state of the run on disk.
         try:
             with self._lock:
                 if not self._leaves:
@@ -48,7 +48,7 @@ class Training:
             self._ended.set_exception(error)
 
     def _saved(self) -> int:
-        """Interrupts the training and waits until it has saved and ended; gives its exit status."""
+        """Interrupt the training, wait until it has saved and ended, and return its exit status."""
         with self._lock:
             self._leaves = True
         if self._process is None:
@@ -57,22 +57,22 @@ class Training:
         return self._ended.result()
 
     def checkpoint(self, *_: Any) -> Any:
-        """Lets the training save, when the job's time is up or its place is wanted; submitit then requeues the job."""
+        """Let the training save when the job times out or is preempted; submitit then requeues the job."""
         import submitit
 
         self._saved()
         return submitit.helpers.DelayedSubmission(Training(dataclasses.replace(self.job, again=False)))
 
     def __reduce__(self) -> tuple[type["Training"], tuple[Job]]:
-        return Training, (self.job,)  # Without the process, which ends with this job.
+        return Training, (self.job,)  # without the process, which ends with this job
 
 
 class Submitted:
-    """A submitted job, with the face of `Process`.
+    """A submitted job, with the interface of `Process`.
 
     Args:
-        executor: Of submitit.
-        job: The run that it trains.
+        executor: The submitit executor.
+        job: The run to train.
     """
 
     def __init__(self, executor: Any, job: Job) -> None:
@@ -80,20 +80,20 @@ class Submitted:
         self._job = executor.submit(Training(job))
 
     def ended(self) -> int | None:
-        """Its exit status, 1 where the cluster ended it otherwise; None while it waits or runs."""
+        """The job's exit status, 1 if the cluster ended it without one; None while it waits or runs."""
         return self.wait() if self._job.done() else None
 
     def interrupt(self) -> None:
-        """Cancels the job: a training saves a checkpoint and exits."""
+        """Cancel the job; its training saves a checkpoint and exits."""
         if self.ended() is None:
             self._job.cancel()
 
     def last_line(self) -> str:
-        """The last line of the log that is not blank."""
+        """The last non-blank line of the log."""
         return last_line(self.log)
 
     def wait(self) -> int:
-        """Waits until it ends; gives its exit status."""
+        """Wait until the job ends, and return its exit status."""
         from submitit.core.utils import FailedJobError, UncompletedJobError
 
         try:
@@ -105,25 +105,25 @@ class Submitted:
 
 
 def executor_for(cluster: Cluster, settings: str | None, folder: Path, name: str) -> Any:
-    """An executor of submitit whose jobs end in time to save.
+    """A submitit executor whose jobs are signalled early enough to save.
 
     Args:
-        cluster: SLURM, or this machine in its place.
-        settings: Of a job, as submitit names them: `timeout_min=720,gpus_per_node=1,slurm_partition=gpu`.
-        folder: Where submitit keeps its files; all nodes see it.
-        name: Of the jobs.
+        cluster: `slurm`, or `local` for this machine.
+        settings: Resources of a job under submitit's names: `timeout_min=720,gpus_per_node=1,slurm_partition=gpu`.
+        folder: Folder for submitit's files, visible to all nodes.
+        name: Name of the jobs.
 
     Raises:
-        UserError: submitit is not installed, SLURM is not here, or a setting is none of submitit's.
+        UserError: submitit or SLURM is not installed, or submitit does not know a setting.
     """
-    # The training itself saves at this one, too; submitit's usual one, SIGUSR2, would end it at once.
+    # A training saves on this signal. submitit's default, SIGUSR2, would kill the training.
     os.environ["SUBMITIT_PREEMPT_SIGNAL"] = "USR1"
     try:
         import submitit
     except ImportError as error:
         raise UserError(
-            "--on needs submitit, which is not installed: pip install 'xnorlit[slurm]'. Without --on the runs are "
-            "trained by this process."
+            "--on needs submitit, which is not installed: pip install 'xnorlit[slurm]'. To train on this machine "
+            "instead, omit --on."
         ) from error
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
@@ -136,6 +136,6 @@ def executor_for(cluster: Cluster, settings: str | None, folder: Path, name: str
 
 
 def _parameters(settings: str) -> dict[str, int | str]:
-    """`{"timeout_min": 720, "slurm_partition": "gpu"}` of `timeout_min=720,slurm_partition=gpu`."""
+    """`{"timeout_min": 720, "slurm_partition": "gpu"}` from `timeout_min=720,slurm_partition=gpu`."""
     pairs = [pair.partition("=") for pair in settings.split(",") if pair]
     return {name.strip(): int(value) if value.strip().isdecimal() else value.strip() for name, _, value in pairs}

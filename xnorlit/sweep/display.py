@@ -1,4 +1,4 @@
-"""The current runs on a terminal: one progress line for each."""
+"""The current runs on a terminal: one live progress line for each."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from xnorlit.sweep.process import Process
 
 
 class Display:
-    """Live lines below all other output; none without a terminal.
+    """Live lines below all other output. Without a terminal, nothing is shown.
 
     Args:
         running: The current jobs, read at each refresh.
@@ -33,13 +33,13 @@ class Display:
             self._live.stop()
 
     def say(self, tag: str, text: str) -> None:
-        """Prints a permanent line above the live ones; see `xnorlit.edge.console.say`."""
+        """Print a permanent line above the live ones; see `xnorlit.edge.console.say`."""
         if self._live:
             self._live.update(Text(), refresh=True)
         say(tag, text)
 
     def refresh(self) -> None:
-        """Shows the last line of each log."""
+        """Show the last line of each log."""
         if self._live:
             lines = [f"  {job.place.arm}, seed {job.place.seed}   {p.last_line()}" for job, p in self._running.items()]
             self._live.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"), refresh=True)

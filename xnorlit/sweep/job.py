@@ -16,10 +16,10 @@ class Job:
     """One run, and the `xnorlit fit` command line that trains it.
 
     Attributes:
-        place: The run's place; its command line says the same.
-        argv: What follows `xnorlit fit`.
-        folder: Where the command runs; its paths are relative to it. Default: the working directory.
-        again: Whether an existing run is moved aside and retrained.
+        place: The run's place, which agrees with its command line.
+        argv: The arguments of `xnorlit fit`.
+        folder: Working directory of the command; its paths are relative to it (default: the current one).
+        again: Whether to move an existing run aside and retrain it.
     """
 
     place: Place
@@ -29,7 +29,7 @@ class Job:
 
     @property
     def state(self) -> State:
-        """Whether it has finished, is training now, can resume from a checkpoint, or has not started."""
+        """Whether the run has finished, is training now, can resume from a checkpoint, or has not started."""
         if is_under_way(self.place.path):
             return "running"
         if self.again:
@@ -39,7 +39,7 @@ class Job:
 
     @property
     def command(self) -> list[str]:
-        """The command that trains or resumes it."""
+        """The command that trains or resumes the run."""
         started = (self.place.path / "config.yaml").is_file()
         more: dict[State, list[str]] = {
             "unfinished": ["--run.resume", "true"],
@@ -49,5 +49,5 @@ class Job:
 
     @property
     def log(self) -> Path:
-        """The command's log: beside the run, which may be moved aside or never start."""
+        """The command's log. It is beside the run's folder, which may be moved aside or never exist."""
         return self.place.path.with_name(f"{self.place.path.name}.log")

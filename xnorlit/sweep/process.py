@@ -1,4 +1,4 @@
-"""A command as a child process with a log, which is interrupted only once."""
+"""A command as a child process with a log. It is interrupted only once."""
 
 import os
 import shlex
@@ -9,15 +9,16 @@ from pathlib import Path
 
 
 class Process:
-    """A started command in its own process group, so that its parent passes on Ctrl-C exactly once.
+    """A started command in its own process group, so that it gets Ctrl-C exactly once.
 
-    A second Ctrl-C would tell a training not to save. A terminal sends one to the whole group, and the parent another.
+    In a shared group, the terminal would send one Ctrl-C and the parent another. The second would end a training before
+    it has saved.
 
     Args:
-        command: Program and words.
-        folder: Where it runs.
-        log: File to append its output to.
-        threads: Number of processor cores that it may use.
+        command: The program and its arguments.
+        folder: Working directory of the command.
+        log: File to which the output is appended.
+        threads: Number of CPU threads that the command may use.
     """
 
     def __init__(self, command: Sequence[str], *, folder: Path, log: Path, threads: int) -> None:
@@ -29,7 +30,7 @@ class Process:
             self._process = subprocess.Popen(
                 command,
                 cwd=folder,
-                env={**os.environ, "OMP_NUM_THREADS": str(threads), "NO_COLOR": "1"},  # A notebook forces colours.
+                env={**os.environ, "OMP_NUM_THREADS": str(threads), "NO_COLOR": "1"},  # Notebooks force colours.
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -37,28 +38,28 @@ class Process:
             )
 
     def ended(self) -> int | None:
-        """Its exit status, or None while running."""
+        """The exit status, or None while the command runs."""
         return self._process.poll()
 
     def interrupt(self) -> None:
-        """Sends Ctrl-C: a training saves a checkpoint and exits."""
+        """Send Ctrl-C; a training then saves a checkpoint and exits."""
         if self.ended() is None:
             self._process.send_signal(signal.SIGINT)
 
     def wait(self) -> int:
-        """Waits until it exits; returns its exit status."""
+        """Wait until the command exits, and return its exit status."""
         return self._process.wait()
 
     def last_line(self) -> str:
-        """The last line of the log that is not blank."""
+        """The last non-blank line of the log."""
         return last_line(self.log)
 
 
 def last_line(log: Path) -> str:
-    """The last line of a file that is not blank, within its last 4 KiB.
+    """The last non-blank line of a file, within its last 4 KiB; empty if the file is missing.
 
     Args:
-        log: The file; the result is empty if it is missing.
+        log: The file.
     """
     try:
         with log.open("rb") as file:

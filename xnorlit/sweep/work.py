@@ -1,4 +1,4 @@
-"""Runs jobs, several at once; each is started, waited for, and reported in one line."""
+"""Run jobs, several at once: start each, wait for it, and report it in one line."""
 
 import os
 import signal
@@ -23,16 +23,16 @@ PAUSE = 0.2  # seconds between two polls
 def run_jobs(
     jobs: Sequence[Job], *, at_once: int, tag: str, start: Callable[[Job], Process | Submitted] | None = None
 ) -> list[Job]:
-    """Trains the unfinished jobs and returns the failed ones; a failure does not stop the others.
+    """Train the unfinished jobs, and return the failed ones. A failure does not stop the others.
 
-    Ctrl-C or a termination request is passed on to the running jobs, which save a checkpoint first, and then raised.
-    A run that another process is training is waited for, not started twice.
+    Ctrl-C or a termination request is passed on to the running jobs, which save a checkpoint, and is then raised here.
+    If another process is training a run, this waits for it and does not start it twice.
 
     Args:
         jobs: The runs, in starting order.
-        at_once: How many train at the same time; they share the cores.
-        tag: The command's name, for the lines that it prints.
-        start: Begins a job somewhere else than on this machine, where it is a process unless given.
+        at_once: Number of runs that train at the same time; they share the cores.
+        tag: The command's name, for printed lines.
+        start: A function that starts a job elsewhere (default: a process on this machine).
     """
 
     def here(job: Job) -> Process:
@@ -48,7 +48,7 @@ def run_jobs(
 
 
 def threads(at_once: int) -> int:
-    """Cores for each of several processes, at least 1: of those that this process may use, or OMP_NUM_THREADS says."""
+    """Cores for each of several processes, at least 1. OMP_NUM_THREADS, if set, is the total to share."""
     said = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, (int(said) if said.isdecimal() and int(said) else cores()) // at_once)
 
@@ -90,7 +90,7 @@ class _Work:
                         each.interrupt()
 
     def _begin(self) -> None:
-        """Starts waiting jobs in the free places; a run that another process trains goes to the end of the queue."""
+        """Start waiting jobs in the free places. A run that another process trains goes to the end of the queue."""
         for _ in range(len(self.waiting)):
             if len(self.running) >= self.at_once:
                 return
@@ -134,7 +134,7 @@ def _name(job: Job) -> str:
 
 @contextmanager
 def _ends_as_interrupt() -> Iterator[None]:
-    """Treats termination requests (kill, a closed terminal) as Ctrl-C meanwhile, so that no child is left behind."""
+    """Treat termination requests (kill, a closed terminal) as Ctrl-C in this block, so that no child is left behind."""
     if threading.current_thread() is not threading.main_thread():  # Only the main thread may set signal handlers.
         yield
         return

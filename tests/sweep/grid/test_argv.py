@@ -135,6 +135,6 @@ def test_two_combinations_never_share_a_place(tmp_path):
     sweep["command"] = [word.replace("{model.binarizer}", "all") for word in sweep["command"]]
     (tmp_path / "one.yaml").write_text(yaml.safe_dump(sweep))
     with pytest.raises(
-        UserError, match=r"3 combinations would share the place .*into the arm's name: --run\.arm=\{model\.bin"
+        UserError, match=r"3 combinations would share the folder .*into the arm's name: --run\.arm=\{model\.bin"
     ):
         planned(Grid.load(tmp_path / "one.yaml"), Base())

@@ -109,7 +109,7 @@ def test_a_second_grid_on_the_same_place_trains_what_it_adds(trained, small, cap
     assert len(trained) == 6
     told = capsys.readouterr().out
     # Factory runs took 252 s for two epochs on two threads; two are left, of two epochs each.
-    assert "about 8 min (2 threads; as its 4 finished runs took)" in told
+    assert "about 8 min (2 threads; from its 4 finished runs)" in told
     outcomes = ablation.read("tiny.yaml")
     assert [tuple(outcome.varied.values()) for outcome in outcomes][-1] == ("BWN", 1)
     assert outcomes[-1].parameters == {"model.binarizer": "BWN", "seed_everything": 1}
@@ -135,7 +135,7 @@ def test_a_finished_run_of_another_configuration_is_not_taken_for_the_grids(trai
     assert main(["ablate", "tiny.yaml"]) == 2
     out, err = capsys.readouterr()
     assert "4 other configuration" in out
-    assert "runs/tiny/pair-0/XNOR/seed-1 differs from what the grid now asks for" in out
+    assert "runs/tiny/pair-0/XNOR/seed-1 differs from the grid" in out
     assert "trainer.max_epochs: started with 2, now 3" in out
     assert "4 of 4 runs were started with another configuration" in err
     assert ablation.read("tiny.yaml") == []
@@ -159,7 +159,7 @@ def test_other_images_are_filed_apart(trained):
     ("parameters", "line", "message"),
     [
         ({"model.binarizr": {"value": "XNOR"}}, "", r"no option --model.binarizr. Did you mean --model.binarizer?"),
-        (None, "", "2 combinations would share the place runs/tiny/pair-0/one/seed-0"),
+        (None, "", "2 combinations would share the folder runs/tiny/pair-0/one/seed-0"),
         (None, "--jobs 0", "--jobs is 0. Expected a number"),
         (None, "--jobs two", "--jobs: expected a whole number, not 'two'"),
         (None, "--experiment nonesuch", "no recipe named nonesuch"),

@@ -34,7 +34,7 @@ def test_seeds_are_averaged_and_a_missing_cell_is_nan(outcomes):
 
 
 def test_a_name_that_does_not_vary_is_refused(outcomes):
-    with pytest.raises(UserError, match=r"no parameter gradients varies in this grid\. Did you mean gradient"):
+    with pytest.raises(UserError, match=r"this grid does not vary gradients\. Did you mean gradient"):
         matrix(outcomes, "binarizer", "gradients")
     with pytest.raises(UserError, match="Varied: none"):
         matrix([], "binarizer", "gradient")

@@ -1,4 +1,4 @@
-"""Ablations: grids of settings in W&B's sweep format, trained without an account and read back as records."""
+"""Ablations: grids of settings in W&B's sweep format. They need no account, and their results are typed records."""
 
 from xnorlit.sweep.grid.grid import Grid, Value
 from xnorlit.sweep.grid.outcome import Outcome

@@ -1,4 +1,4 @@
-"""The command line of one combination of a grid: what W&B's agent runs for it, without the interpreter."""
+"""The command line of one combination of a grid. W&B's agent would run the same one, after the interpreter."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,11 +14,11 @@ from xnorlit.sweep.grid.grid import SEED, Grid, Value
 
 @dataclass(frozen=True)
 class Base:
-    """What to run a grid on, where that differs from its file.
+    """Settings that replace those in a grid's file; None keeps the grid's own.
 
     Attributes:
-        data: Folder of images, or named set.
-        experiment: Recipe, instead of the grid's own.
+        data: Folder of images, or a named set.
+        experiment: Name of a recipe.
         root: Folder of all runs.
     """
 
@@ -27,7 +27,7 @@ class Base:
     root: Path | None = None
 
     def beside(self, folder: Path) -> "Base":
-        """The same with absolute paths, for commands that run in another folder."""
+        """The same settings with absolute paths, for commands that run in another folder."""
         if folder.resolve() == Path.cwd():
             return self
         data = str(Path(self.data).resolve()) if self.data and Path(self.data).exists() else self.data
@@ -35,18 +35,18 @@ class Base:
 
 
 def arguments(cell: Mapping[str, Value]) -> list[str]:
-    """The arguments that replace `${args}`: `--NAME=VALUE`, sorted by name, as W&B's server sends them."""
+    """`--NAME=VALUE` for each option, sorted by name as W&B's server sends them. They replace `${args}`."""
     return [f"--{name}={cell[name]}" for name in sorted(cell)]
 
 
 def argv_of(grid: Grid, cell: Mapping[str, Value], base: Base, folder: Path) -> tuple[str, ...]:
-    """What follows `xnorlit fit`.
+    """The arguments of `xnorlit fit` for one combination.
 
     Args:
         grid: The grid.
-        cell: One of its combinations.
-        base: What to run it on.
-        folder: Where it runs.
+        cell: One of the grid's combinations.
+        base: Settings that replace the grid's own.
+        folder: Working directory of the command.
     """
     command = list(grid.command[5:])
     if base.experiment:
@@ -63,13 +63,13 @@ def argv_of(grid: Grid, cell: Mapping[str, Value], base: Base, folder: Path) -> 
 
 
 def _suffix(base: Base) -> str:
-    """`@cifar10@photos`: keeps runs with other images or another recipe apart from the grid's own."""
+    """`@cifar10@photos`: separates runs with other images or another recipe from the grid's own."""
     data = Path(base.data).resolve().stem if base.data else None
     return "".join(f"@{each}" for each in (base.experiment, data) if each)
 
 
 def _on(experiment: str, argument: str, folder: Path) -> str:
-    """A recipe's file with its folder replaced by another recipe's; any other argument unchanged."""
+    """A recipe's file, moved to another recipe's folder. Any other argument stays unchanged."""
     path = Path(argument)
     base = located(folder / path.parent / "base.yaml")
     if path.suffix != ".yaml" or not base.is_file():
@@ -83,15 +83,15 @@ def _on(experiment: str, argument: str, folder: Path) -> str:
 
 
 def place(argv: tuple[str, ...], folder: Path) -> Place:
-    """The place of a command line's run, with its root relative to the working directory.
+    """The place of a command line's run, with the root relative to the current working directory.
 
     Args:
-        argv: What follows `xnorlit fit`.
-        folder: Where it runs.
+        argv: The arguments of `xnorlit fit`.
+        folder: Working directory of the command.
     """
     seed = given(argv, SEED) or str(_config(argv, folder).get(SEED, 0))
     if not seed.isdecimal():
-        raise UserError(f"{SEED} is {seed}. Expected an integer of at least 0, which names the run.")
+        raise UserError(f"{SEED} is {seed}. Expected a whole number from 0; it is part of the run's name.")
     root = Path(_filed(argv, "root", folder) or "runs")
     if folder.resolve() != Path.cwd():
         root = folder / root
@@ -101,7 +101,7 @@ def place(argv: tuple[str, ...], folder: Path) -> Place:
 
 
 def _filed(argv: "tuple[str, ...] | list[str]", key: str, folder: Path) -> str | None:
-    """The settings under `run` of a command line, or else of its configuration files."""
+    """A setting under `run`, from a command line or else from its configuration files."""
     return given(argv, f"run.{key}") or (_config(argv, folder).get("run") or {}).get(key)
 
 
@@ -110,13 +110,13 @@ def _config(argv: "tuple[str, ...] | list[str]", folder: Path) -> dict:
 
 
 def home(grid: Grid) -> Path:
-    """The folder that the paths in a grid's command are relative to.
+    """The folder to which the paths in a grid's command are relative.
 
-    The working directory if it contains the command's configuration files, or else the nearest folder above the grid's
-    file that does. A packaged grid runs in the working directory, with the recipes found from there.
+    This is the working directory if it contains the command's configuration files; otherwise, the nearest folder above
+    the grid's file that does. A packaged grid runs in the working directory, which finds the packaged recipes.
 
     Raises:
-        UserError: Neither contains them.
+        UserError: No such folder contains the configuration files.
     """
     files, theirs = list(config_files(grid.command)), packaged().parent
     for folder in (Path(), *grid.file.resolve().parents):
@@ -127,6 +127,6 @@ def home(grid: Grid) -> Path:
         return Path()
     missing = ", ".join(str(file) for file in files if not located(file).is_file())
     raise UserError(
-        f"{grid.file}: its command names {missing}, which exists neither here nor in a folder above the grid's file, "
+        f"{grid.file}: its command uses {missing}, which exists neither here nor in a folder above the grid's file, "
         "and is not a recipe. Correct the path."
     )

@@ -1,4 +1,4 @@
-"""A grid to look at: its stored runs or, without any, a part of it trained briefly."""
+"""Runs of a grid for a demonstration: the stored ones or, without any, a part of the grid trained briefly."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,20 +11,20 @@ from xnorlit.sweep.grid.outcome import Outcome
 from xnorlit.sweep.grid.train import read, trained
 
 EPOCHS = 2
-"""Epochs of a brief grid: enough to beat chance, too few to rank its members."""
+"""Epochs of a brief grid: enough to beat chance, too few to rank the settings."""
 
 
 def outcomes(name: str, stored: Path, brief: Path, *, keep: Mapping[str, Sequence[Value]]) -> list[Outcome]:
-    """The finished runs of a grid; without any, those of a part of it, trained briefly and announced as such.
+    """The finished runs of a grid. Without any, a part of the grid is trained briefly, and a printed line says so.
 
     Args:
         name: The grid: a file, or the name of one in experiments/ablations.
         stored: The folder of runs.
         brief: The folder of the brief runs, which are reused.
-        keep: The values of some options that the brief grid keeps.
+        keep: For some options, the values that the brief grid keeps.
 
     Raises:
-        UserError: There is no such grid, it has no such values, or a training failed.
+        UserError: There is no such grid, it lacks one of the values, or a training failed.
     """
     grid = Grid.load(name)
     found = read(grid, root=stored)
@@ -35,21 +35,21 @@ def outcomes(name: str, stored: Path, brief: Path, *, keep: Mapping[str, Sequenc
     say(
         "brief",
         f"no run of {grid.name} has finished under {stored} (xnorlit ablate {grid.name} trains all {grid.size}). "
-        f"Training {small.size} of them for {EPOCHS} epochs, unless already done: a demonstration, not a "
+        f"Training {small.size} of them for {EPOCHS} epochs, unless already done. This is a demonstration, not a "
         f"measurement: {brief / grid.name}",
     )
     return trained(small, root=brief, jobs=2)
 
 
 def shortened(grid: Grid, keep: Mapping[str, Sequence[Value]]) -> Grid:
-    """A part of a grid, for a few epochs and not logged to W&B.
+    """A part of a grid, to be trained for a few epochs without W&B.
 
     Args:
         grid: The grid.
-        keep: The values of some options that the part keeps.
+        keep: For some options, the values to keep.
 
     Raises:
-        UserError: The grid has no such values.
+        UserError: The grid lacks one of the values.
     """
     for name, values in keep.items():
         others = [value for value in values if value not in grid.parameters.get(name, ())]

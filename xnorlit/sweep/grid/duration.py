@@ -11,7 +11,7 @@ from xnorlit.runs.settings import config_files
 from xnorlit.sweep.grid.plan import Trial
 from xnorlit.sweep.work import threads
 
-# What an epoch's time depends on, besides the machine and the binarizer.
+# Settings that determine the time of an epoch, besides the machine and the binarizer.
 _ALIKE = ("model.network", "data.source", "data.image_size", "data.batch_size")
 
 
@@ -21,8 +21,8 @@ class Duration:
 
     Attributes:
         each: Seconds of each trial, in order; 0 for a finished one, None if unknown.
-        total: Seconds of all of them, several at once; None if unknown.
-        source: Where the estimate comes from.
+        total: Seconds of all trials, with several at once; None if unknown.
+        source: Basis of the estimate.
     """
 
     each: tuple[float | None, ...]
@@ -33,12 +33,12 @@ class Duration:
 def duration(trials: Sequence[Trial], at_once: int) -> Duration:
     """The expected time of the remaining training.
 
-    The time of an epoch is the median over finished runs of the grid, or else over other finished runs of the same
-    network and images, per core. A stopped run has the epochs left that it has not started.
+    The time of an epoch, per core, is the median over finished runs of the grid, or else over other finished runs of
+    the same network and images. A stopped run still needs the epochs that it has not started.
 
     Args:
         trials: A grid's runs, checked.
-        at_once: How many runs train at the same time.
+        at_once: Number of runs that train at the same time.
     """
     measured, source = _measured(trials)
     if not measured:
@@ -54,8 +54,8 @@ def _measured(trials: Sequence[Trial]) -> tuple[list[Run], str]:
     alike = [run for run in found if all(run.flat_config.get(key) == trials[0].config.get(key) for key in _ALIKE)]
     ours = [run for run in found if run.place.group == group]
     if ours:
-        return ours, f"as its {_count(ours)} took"
-    return alike, f"as {_count(alike)} of the same network and images took" if alike else ""
+        return ours, f"from its {_count(ours)}"
+    return alike, f"from {_count(alike)} of the same network and images" if alike else ""
 
 
 def _count(runs: Sequence[Run]) -> str:
@@ -63,7 +63,7 @@ def _count(runs: Sequence[Run]) -> str:
 
 
 def _core_seconds(run: Run) -> float:
-    """Of an epoch, including its validation."""
+    """Core-seconds of an epoch, including its validation."""
     return run.summary.train_seconds / max(1, run.summary.epochs) * max(1, run.environment.threads)
 
 
@@ -79,12 +79,12 @@ def _epochs_left(trial: Trial) -> int:
 
 
 def _recipe(trial: Trial) -> str:
-    """What the recipe's header says about the training time."""
+    """The training time in the header of the recipe."""
     for file in config_files(trial.job.argv):
         for line in located(trial.job.folder / file).read_text(encoding="utf-8").splitlines():
             if line.startswith("# Hardware:"):
                 return f"its recipe, {file}, says: {line.removeprefix('# Hardware:').strip()}"
-    return "its recipe does not say how long it takes"
+    return "its recipe does not state a training time"
 
 
 def duration_text(seconds: float | None) -> str:

@@ -1,4 +1,4 @@
-"""The results of a grid: each combination over its seeds, and the effect of each parameter by itself."""
+"""The results of a grid: each combination over its seeds, and the effect of each single parameter."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -16,9 +16,9 @@ class Combination:
     """A combination of the varied parameters except the seed, with the results of its runs.
 
     Attributes:
-        varied: The parameters' values by their short names.
+        varied: Values of the varied parameters, by short name.
         row: Accuracy by seed, the gap to the float twin, time and size.
-        twin: Whether it is the grid's float twin.
+        twin: Whether this is the grid's float twin.
     """
 
     varied: dict[str, Value]
@@ -33,10 +33,10 @@ class Effect:
     Attributes:
         label: The parameter's short name.
         value: One of its values.
-        runs: How many runs have it.
-        mean: Their mean top-1, percent.
-        change: Mean over pairs of runs that differ in this parameter alone of the top-1 with this value minus that with
-            the parameter's first value; None for the first value, or if no such pair has finished.
+        runs: Number of runs with this value.
+        mean: Mean top-1 of these runs, percent.
+        change: Top-1 with this value minus top-1 with the parameter's first value, averaged over pairs of runs that
+            differ only in this parameter; None for the first value, or if no such pair has finished.
         spread: Standard deviation over these pairs; None with fewer than two.
         pairs: Number of these pairs.
     """
@@ -53,11 +53,11 @@ class Effect:
 def combinations(outcomes: Sequence[Outcome]) -> list[Combination]:
     """Each combination of a grid's parameters, over its seeds, in the order of the outcomes.
 
-    The float twin is the only combination without few-bit weights or inputs. With several such combinations, or none,
+    The float twin is the combination without few-bit weights or inputs. If there is not exactly one such combination,
     there are no gaps.
 
     Args:
-        outcomes: Of one grid.
+        outcomes: The finished runs of one grid.
     """
     groups: dict[tuple, list[Outcome]] = {}
     for outcome in outcomes:
@@ -74,7 +74,7 @@ def effects(outcomes: Sequence[Outcome]) -> list[Effect]:
     """The effect of each value of each parameter except the seed.
 
     Args:
-        outcomes: Of one grid.
+        outcomes: The finished runs of one grid.
     """
     labels = [label for label in (outcomes[0].varied if outcomes else ()) if label != SEED]
     return [effect for label in labels for effect in _of_parameter(label, outcomes)]

@@ -25,9 +25,9 @@ class Grid:
     """Every combination of some values of some settings.
 
     Attributes:
-        file: Where it was read.
-        name: The sweep's name, by default the file's.
-        description: The question that it asks.
+        file: The grid's file.
+        name: Name of the sweep (default: the file's).
+        description: The question that the grid answers.
         parameters: The values of each option of `xnorlit fit`, in the file's order; a constant has one value.
         command: The command of a combination, with `${args}` in place of its options.
     """
@@ -43,10 +43,10 @@ class Grid:
         """The grid in a file.
 
         Args:
-            file: Its path, or the name of one in experiments/ablations: here, in a folder above, or packaged.
+            file: A path, or the name of a file in experiments/ablations here, in a folder above, or in the package.
 
         Raises:
-            UserError: There is no such file, or it holds no valid grid.
+            UserError: There is no such file, or it is not a valid grid.
         """
         path = _found(Path(file))
         config = read_config(path)
@@ -56,18 +56,18 @@ class Grid:
 
     @property
     def cells(self) -> list[dict[str, Value]]:
-        """Each combination, as options with their values; the last parameter changes fastest."""
+        """Each combination, as `{option: value}`; the last parameter changes fastest."""
         names = list(self.parameters)
         return [dict(zip(names, values, strict=True)) for values in itertools.product(*self.parameters.values())]
 
     @property
     def size(self) -> int:
-        """How many combinations there are."""
+        """Number of combinations."""
         return math.prod(len(values) for values in self.parameters.values())
 
     @property
     def labels(self) -> dict[str, str]:
-        """A short name for each varied parameter: the last part of its name, or more if two parameters share that."""
+        """A short name for each varied parameter: the last part of its name, or more if two share it."""
         varied = [name for name, values in self.parameters.items() if len(values) > 1]
         return {name: "seed" if name == SEED else _label(name, varied) for name in varied}
 
@@ -100,15 +100,15 @@ def _check_keys(config: dict[str, Any], file: Path) -> None:
     method = config.get("method")
     if method in ("bayes", "random", "custom"):
         raise UserError(
-            f"{file}: method is {method}, which lets W&B's server choose values from the results of other runs. "
-            f"Expected method: grid. List the values, or run this file with `wandb sweep {file}`."
+            f"{file}: method is {method}, with which W&B's server chooses the values. Expected method: grid. List the "
+            f"values, or run this file with `wandb sweep {file}`."
         )
     if method != "grid":
         raise UserError(f"{file}: method is {method!r}. Expected `method: grid` and `parameters`. {_SEE}")
     for key in config:
         if key in _CHOOSING:
             raise UserError(
-                f"{file}: {key} is for W&B's server; here every run of a grid trains to its end. Remove it, or "
+                f"{file}: {key} works only on W&B's server; here every run of a grid trains to its end. Remove it, or "
                 f"run this file with `wandb sweep {file}`."
             )
         if key not in _KEYS:
@@ -136,8 +136,8 @@ def _values(name: str, about: Any, file: Path) -> tuple[Value, ...]:
     for value in values:
         if not isinstance(value, _SCALARS):
             raise UserError(
-                f"{where} has the value {value!r}. Expected a string, a number, true or false, as W&B's agent writes "
-                "them on a command line. Quote anything else: '{class_path: DoReFa, init_args: {...}}', "
+                f"{where} has the value {value!r}. Expected a string, a number, true or false, which W&B's agent can "
+                "write on a command line. Quote anything else: '{class_path: DoReFa, init_args: {...}}', "
                 "'null'."
             )
     if len({str(value) for value in values}) < len(values):
@@ -149,7 +149,7 @@ def _command(config: dict[str, Any], file: Path) -> tuple[str, ...]:
     command = config.get("command")
     expected = 'Expected ["${env}", "${interpreter}", "-m", "xnorlit", "fit", "-c", ..., "${args}"].'
     if not isinstance(command, list) or [str(argument) for argument in command[:5]] != _BEGINNING:
-        raise UserError(f"{file}: its command is not one of xnorlit. {expected} {_SEE}")
+        raise UserError(f"{file}: its command does not run xnorlit. {expected} {_SEE}")
     argv = tuple(str(argument) for argument in command)
     macros = [argument for argument in argv[2:] if argument.startswith("${") or "${envvar:" in argument]
     if macros != ["${args}"]:

@@ -1,4 +1,4 @@
-"""Two parameters of a grid against each other, as a matrix of accuracies."""
+"""A matrix of accuracies over two parameters of a grid."""
 
 import math
 import statistics
@@ -15,9 +15,9 @@ class Matrix:
     """Top-1 by the values of two parameters.
 
     Attributes:
-        rows: The values of the first, as text.
-        columns: The values of the second, as text.
-        top1: Mean over the runs with both values, percent; NaN if none has finished.
+        rows: The values of the first parameter, as text.
+        columns: The values of the second parameter, as text.
+        top1: Mean over the runs with both values, percent; NaN if no such run has finished.
     """
 
     rows: tuple[str, ...]
@@ -26,7 +26,7 @@ class Matrix:
 
 
 def matrix(outcomes: Sequence[Outcome], rows: str, columns: str) -> Matrix:
-    """The matrix of two parameters, averaged over everything else that varies, seeds included.
+    """The matrix of two parameters, averaged over all other varied parameters and the seeds.
 
     Args:
         outcomes: The finished runs of one grid.
@@ -34,13 +34,13 @@ def matrix(outcomes: Sequence[Outcome], rows: str, columns: str) -> Matrix:
         columns: Short name of another one.
 
     Raises:
-        UserError: A name is not that of a varied parameter.
+        UserError: A name is not a varied parameter.
     """
     known = list(outcomes[0].varied) if outcomes else []
     for label in (rows, columns):
         if label not in known:
             near = did_you_mean(label, known)
-            raise UserError(f"no parameter {label} varies in this grid.{near} Varied: {', '.join(known) or 'none'}.")
+            raise UserError(f"this grid does not vary {label}.{near} Varied: {', '.join(known) or 'none'}.")
     cells: dict[tuple[str, str], list[float]] = {}
     for each in outcomes:
         cell = readable(str(each.varied[rows])), readable(str(each.varied[columns]))

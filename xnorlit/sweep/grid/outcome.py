@@ -14,7 +14,7 @@ class Outcome:
 
     Attributes:
         parameters: Options with their values, as in the grid's file.
-        varied: The varied ones by short name; that of the seed is `seed`.
+        varied: Values of the varied parameters by short name; the seed's is `seed`.
         run: The finished run.
     """
 
@@ -24,11 +24,11 @@ class Outcome:
 
 
 def outcomes(grid: Grid, trials: Sequence[Trial]) -> list[Outcome]:
-    """The trials that have finished with the grid's settings, in its order.
+    """The trials that have finished with the grid's settings, in the grid's order.
 
     Args:
         grid: The grid.
-        trials: Its runs, checked.
+        trials: The grid's runs, checked.
     """
     labels = grid.labels
     return [

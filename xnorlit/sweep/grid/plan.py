@@ -24,7 +24,7 @@ class Trial:
         parameters: Options with their values.
         job: The run.
         config: The run's configuration under dotted keys, once its command line is checked.
-        other: The keys in which an existing run differs from what the grid now asks, each with both values.
+        other: The keys in which an existing run differs from the grid, each with both values.
     """
 
     parameters: dict[str, Value]
@@ -34,14 +34,14 @@ class Trial:
 
 
 def planned(grid: Grid, base: Base) -> list[Trial]:
-    """A grid's combinations and their runs, in the grid's order; writes nothing.
+    """A grid's combinations and their runs, in the grid's order. Nothing is written.
 
     Args:
         grid: The grid.
-        base: What to run it on.
+        base: Settings that replace the grid's own.
 
     Raises:
-        UserError: A command line is not one of `xnorlit fit`, or two combinations share a place.
+        UserError: A command line does not run `xnorlit fit`, or two combinations share a place.
     """
     folder = home(grid)
     base = base.beside(folder)
@@ -54,16 +54,16 @@ def planned(grid: Grid, base: Base) -> list[Trial]:
 
 
 def checked(grid: Grid, trials: Sequence[Trial]) -> list[Trial]:
-    """The trials, with command lines checked by `xnorlit fit`'s parser and compared with the existing runs.
+    """The trials, with command lines checked by the parser of `xnorlit fit` and compared with existing runs.
 
-    One process parses them all before anything is trained.
+    One process parses all of them before anything is trained.
 
     Args:
         grid: The grid.
-        trials: Its runs, planned.
+        trials: The grid's runs, planned.
 
     Raises:
-        UserError: A command line is refused, with the parser's message.
+        UserError: The parser refuses a command line; its message is repeated.
     """
     configs = [flatten(config) for config in _resolved(grid, trials)]
     return [
@@ -80,7 +80,7 @@ def _refuse_shared_places(grid: Grid, trials: Sequence[Trial]) -> None:
         differ = [name for name in grid.parameters if ours[0][name] != ours[1][name]]
         braces = "-".join(f"{{{name}}}" for name in differ)
         raise UserError(
-            f"{grid.file}: {count} combinations would share the place {path}. They differ in "
+            f"{grid.file}: {count} combinations would share the folder {path}. They differ in "
             f"{', '.join(differ)}. Put that into the arm's name: --run.arm={braces} in the command."
         )
 

@@ -19,12 +19,12 @@ _MEASURED = ("top1", "top5", "step_seconds", "train_seconds", "packed_bits")
 
 @dataclass(frozen=True)
 class Sheet:
-    """A heading and rows of text.
+    """A table of text.
 
     Attributes:
-        title: Its title.
-        head: Its columns.
-        rows: Its cells.
+        title: Title of the table.
+        head: Titles of the columns.
+        rows: Cells of each row.
     """
 
     title: str
@@ -77,7 +77,7 @@ def _cells(each: Combination, gaps: bool) -> tuple[str, ...]:
 
 def _of_effects(found: Iterable[Effect]) -> Sheet:
     head = ("parameter", "value", "runs", "mean top-1 %", "change", "over pairs")
-    title = "each parameter: mean top-1, and its change from the first value, all else equal"
+    title = "each parameter: mean top-1, and its change from the first value with all else equal"
     return Sheet(title, head, tuple(map(_line, found)))
 
 
@@ -89,17 +89,17 @@ def _line(effect: Effect) -> tuple[str, ...]:
 
 
 def shown(value: Value) -> str:
-    """A value as short text; a class as its name and settings."""
+    """A value as short text; a class as its name with its settings."""
     return readable(str(value))
 
 
 def write(grid: Grid, outcomes: Sequence[Outcome], folder: Path) -> tuple[Path, Path]:
-    """Writes the tables as Markdown and one line for each run as CSV; returns both files.
+    """Write the tables as Markdown, and one line for each run as CSV; return both files.
 
     Args:
         grid: The grid.
-        outcomes: Its finished runs.
-        folder: The folder of its runs.
+        outcomes: The grid's finished runs.
+        folder: The folder of the grid's runs.
     """
     page, lines = folder / "ablation.md", folder / "ablation.csv"
     text = [f"# {grid.name}", "", grid.description, "", *(sheet.markdown() for sheet in sheets(outcomes))]

@@ -1,4 +1,4 @@
-"""A grid's runs in Python: read the finished ones, or train the missing ones first."""
+"""A grid's runs from Python: read the finished ones, or train the missing ones first."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,13 +18,13 @@ from xnorlit.sweep.work import run_jobs
 def read(
     grid: Grid | Path | str, *, data: str | None = None, experiment: str | None = None, root: Path | None = None
 ) -> list[Outcome]:
-    """The finished runs of a grid; trains nothing.
+    """The finished runs of a grid. Nothing is trained.
 
     Args:
         grid: The grid, its file, or the name of one in experiments/ablations.
-        data: Folder of images or named set, instead of the recipe's own.
-        experiment: Recipe, instead of the grid's own.
-        root: Folder of all runs; the grid's own (runs) by default.
+        data: Folder of images, or a named set (default: the recipe's own).
+        experiment: Recipe (default: the grid's own).
+        root: Folder of all runs (default: the grid's own, runs).
 
     Raises:
         UserError: There is no such grid, or its command lines are refused.
@@ -45,18 +45,18 @@ def trained(
     jobs: int = 1,
     again: bool = False,
 ) -> list[Outcome]:
-    """Every run of a grid; trains the missing ones and resumes the stopped ones.
+    """Every run of a grid. Missing runs are trained, stopped runs are resumed.
 
     Args:
         grid: The grid, its file, or the name of one in experiments/ablations.
-        data: Folder of images or named set, instead of the recipe's own.
-        experiment: Recipe, instead of the grid's own.
-        root: Folder of all runs; the grid's own (runs) by default.
-        jobs: How many runs train at the same time.
-        again: Move existing runs with another configuration aside, and retrain them.
+        data: Folder of images, or a named set (default: the recipe's own).
+        experiment: Recipe (default: the grid's own).
+        root: Folder of all runs (default: the grid's own, runs).
+        jobs: Number of runs that train at the same time.
+        again: Move existing runs with another configuration aside and retrain them.
 
     Raises:
-        UserError: Command lines are refused, existing runs have another configuration, or some runs failed (after the
+        UserError: A command line is refused, an existing run has another configuration, or a run failed (after the
             others were trained).
     """
     grid = _as_grid(grid)
@@ -70,16 +70,16 @@ def trained(
 def train_trials(
     trials: Sequence[Trial], jobs: int, again: bool, start: Callable[[Job], Submitted] | None = None
 ) -> tuple[list[Job], list[Trial]]:
-    """Trains the unfinished runs; returns the failed jobs and the updated trials.
+    """Train the unfinished runs; return the failed jobs and the updated trials.
 
     Args:
         trials: A grid's runs, checked.
-        jobs: How many runs train at the same time.
+        jobs: Number of runs that train at the same time.
         again: Retrain runs that were started with another configuration.
-        start: Begins a job on a cluster; this machine trains unless given.
+        start: A function that submits a job to a cluster (default: train on this machine).
 
     Raises:
-        UserError: There are such runs, and `again` is false.
+        UserError: A run was started with another configuration, and `again` is false.
     """
     if not again:
         refuse_others(trials)
@@ -88,7 +88,7 @@ def train_trials(
 
 
 def refuse_others(trials: Sequence[Trial]) -> None:
-    """Refuses existing runs whose configuration differs from what the grid asks for.
+    """Refuse existing runs whose configuration differs from the grid.
 
     Raises:
         UserError: There are such runs; the message names them and the keys.
@@ -96,11 +96,11 @@ def refuse_others(trials: Sequence[Trial]) -> None:
     others = [trial for trial in trials if trial.other]
     for trial in others:
         lines = "\n".join(trial.other[:4])
-        say("other", f"{trial.job.place.path} differs from what the grid now asks for:\n{lines}")
+        say("other", f"{trial.job.place.path} differs from the grid:\n{lines}")
     if others:
         raise UserError(
-            f"{len(others)} of {len(trials)} runs were started with another configuration than the grid now asks for. "
-            "Move them aside and retrain them (xnorlit ablate --again), change the grid back, or change "
+            f"{len(others)} of {len(trials)} runs were started with a configuration that differs from the grid. "
+            "Move them aside and retrain them (xnorlit ablate --again), restore the former grid, or change "
             "--run.experiment in its command."
         )
 

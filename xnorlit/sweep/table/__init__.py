@@ -1,1 +1,1 @@
-"""An experiment's table: trains the missing arms and seeds, and writes their rows into a README."""
+"""An experiment's table: train the missing arms and seeds, and write their rows into a README."""

@@ -1,4 +1,4 @@
-"""Runs to look at: the newest stored ones or, without any, brief ones on the built-in images."""
+"""Runs for a demonstration: the newest stored ones or, without any, brief ones on the built-in images."""
 
 from pathlib import Path
 
@@ -11,21 +11,21 @@ from xnorlit.sweep.table.plan import jobs
 from xnorlit.sweep.work import run_jobs
 
 EPOCHS = 4
-"""Enough for both arms to beat chance clearly and to differ; too few for either to converge."""
+"""Epochs of a brief pair: enough for both arms to beat chance clearly and to differ, too few to converge."""
 
 OPTIONS = ("--trainer.max_epochs", str(EPOCHS), "--run.wandb", "off")
-"""Options of `xnorlit fit` that make a recipe brief."""
+"""Options of `xnorlit fit` that shorten a recipe."""
 
 RECIPE, NAME = "synthetic", "brief"
 
 
 def pair(stored: Path, brief: Path, *, experiments: Path | None = None) -> Pair:
-    """The newest pair among the stored runs; without one, a brief pair, trained and announced as such.
+    """The newest pair among the stored runs. Without one, a brief pair is trained, and a printed line says so.
 
     Args:
         stored: The folder of runs.
         brief: The folder of the brief pair, which is reused.
-        experiments: Folder of recipes; the user's own, then the packaged one, by default.
+        experiments: Folder of recipes (default: the user's own, then the packaged one).
 
     Raises:
         UserError: The training failed.
@@ -41,9 +41,9 @@ def brief_pair(brief: Path, *, why: str = "", experiments: Path | None = None) -
     """The brief pair of xnor and float on the built-in images, trained if missing.
 
     Args:
-        brief: Its folder of runs.
-        why: Printed before it is trained.
-        experiments: Folder of recipes; the user's own, then the packaged one, by default.
+        brief: Folder of the brief runs.
+        why: Text to print before training.
+        experiments: Folder of recipes (default: the user's own, then the packaged one).
 
     Raises:
         UserError: The training failed.
@@ -53,12 +53,12 @@ def brief_pair(brief: Path, *, why: str = "", experiments: Path | None = None) -
 
 
 def binary_run(stored: Path, brief: Path, *, experiments: Path | None = None) -> Run:
-    """The newest stored run with a layer that reads few-bit inputs; without one, that of the brief pair.
+    """The newest stored run with few-bit inputs in some layer. Without one, the xnor run of the brief pair.
 
     Args:
         stored: The folder of runs.
         brief: The folder of the brief pair, which is reused.
-        experiments: Folder of recipes; the user's own, then the packaged one, by default.
+        experiments: Folder of recipes (default: the user's own, then the packaged one).
 
     Raises:
         UserError: The training failed.
@@ -76,8 +76,8 @@ def argv(arm: str, brief: Path, *, experiments: Path | None = None) -> list[str]
 
     Args:
         arm: The arm's name.
-        brief: Its folder of runs.
-        experiments: Folder of recipes; the user's own, then the packaged one, by default.
+        brief: Folder of the brief runs.
+        experiments: Folder of recipes (default: the user's own, then the packaged one).
     """
     base = Recipe.find(RECIPE, experiments).base
     place = ["--run.root", str(brief), "--run.experiment", NAME, "--run.arm", arm]
@@ -92,8 +92,8 @@ def _train(brief: Path, seeds: dict[str, int], why: str, experiments: Path | Non
         return
     say(
         "brief",
-        f"{why} Training {' and '.join(seeds)} for {EPOCHS} epochs on the built-in images: a demonstration, not a "
-        f"measurement: {brief / NAME}".strip(),
+        f"{why} Training {' and '.join(seeds)} for {EPOCHS} epochs on the built-in images. This is a demonstration, "
+        f"not a measurement: {brief / NAME}".strip(),
     )
     if failed := run_jobs(todo, at_once=len(todo), tag="brief"):
         raise UserError(f"{', '.join(str(job.place.path) for job in failed)} failed; see the messages above.")

@@ -1,4 +1,4 @@
-"""Rows as a Markdown table that replaces the one in a README."""
+"""Write rows as a Markdown table, in place of the table in a README."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ def rendered(rows: Sequence[Row], files: Mapping[str, str], remarks: Mapping[str
     Args:
         rows: One for each arm.
         files: Path of each arm's overlay, as a link from the README.
-        remarks: Further remarks on an arm, by its name.
+        remarks: Further remarks, by the arm's name.
     """
     lines = [_HEAD, ("---",) * len(_HEAD), *(_cells(row, files[row.arm], remarks.get(row.arm, "")) for row in rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
@@ -41,14 +41,14 @@ def _cells(row: Row, file: str, remark: str) -> tuple[str, ...]:
 
 
 def put(table: str, readme: Path) -> None:
-    """Replaces the text between the two marks in a README, or writes a README with the table alone.
+    """Replace the text between the two marks in a README, or write a README with the table alone.
 
     Args:
-        table: Markdown.
-        readme: The file; if it exists, it has the marks.
+        table: The table in Markdown.
+        readme: The file. If it exists, it must contain the marks.
 
     Raises:
-        UserError: It exists and has no marks.
+        UserError: The file exists without the marks.
     """
     text = readme.read_text(encoding="utf-8") if readme.is_file() else f"# {readme.parent.name}\n\n{BEGIN}\n{END}\n"
     before, begin, rest = text.partition(BEGIN)

@@ -8,13 +8,13 @@ from xnorlit.sweep import Job
 
 
 def jobs(recipe: Recipe, seeds: dict[str, int], place: Place, options: tuple[str, ...] = ()) -> Iterator[Job]:
-    """The runs of each arm with seeds 0, 1, ...: every seed's float twin before the arms that may learn from it.
+    """The runs of each arm with seeds 0, 1, ... The float twin of a seed comes before the arms that may learn from it.
 
     Args:
         recipe: The experiment's files.
-        seeds: How many seeds of each arm.
-        place: Root, experiment and pair of the runs; its arm and seed are ignored.
-        options: Further options of each run's `xnorlit fit`.
+        seeds: Number of seeds of each arm.
+        place: Root, experiment and pair of the runs; arm and seed are ignored.
+        options: Further options of `xnorlit fit` for each run.
     """
     for seed in range(max(seeds.values(), default=0)):
         for arm, count in seeds.items():

@@ -16,12 +16,12 @@ class Row:
 
     Attributes:
         arm: The arm.
-        method: Its binarizer's class.
-        bits: Bits of weights and inputs of its few-bit layers, `1 / 1`; empty if the run does not record it.
-        top1: Last epoch's top-1 by seed.
-        gap: Mean of the twin's minus the arm's top-1 over the seeds that both have; None for the twin or without one.
-        seconds: Median training step in seconds; comes from separate runs, so ratios of it are unreliable.
-        step: A training step relative to the twin's, measured in turns; None if not measured.
+        method: Class of the arm's binarizer.
+        bits: Bits of the weights and inputs of its few-bit layers, `1 / 1`; empty if the run does not record them.
+        top1: Top-1 after the last epoch, by seed.
+        gap: The twin's minus the arm's top-1, averaged over the seeds of both; None for the twin or without a twin.
+        seconds: Median time of a training step, in seconds. It comes from separate runs, so its ratios are unreliable.
+        step: Time of a training step relative to the twin's, measured in turns; None if not measured.
         packed: Packed size; None without a packed form.
         differs: The keys, besides the binarizer, in which the arm's configuration differs from the twin's.
     """
@@ -43,7 +43,7 @@ class Row:
 
     @property
     def spread(self) -> float | None:
-        """Standard deviation over the seeds; None for a single one."""
+        """Standard deviation over the seeds; None for a single seed."""
         return statistics.stdev(self.top1.values()) if len(self.top1) > 1 else None
 
 
@@ -51,9 +51,9 @@ def row(runs: Sequence[Run], twins: Sequence[Run], step: float | None = None) ->
     """The row of one arm.
 
     Args:
-        runs: Its finished runs, one for each seed; at least one.
-        twins: Those of the float twin; the same runs for the twin itself, none without a twin.
-        step: The cost of a step relative to the twin's; None if not measured.
+        runs: The arm's finished runs, one for each seed; at least one.
+        twins: The float twin's runs; the same as `runs` for the twin itself, and empty without a twin.
+        step: The time of a step relative to the twin's; None if not measured.
     """
     first = runs[0]
     top1 = {run.place.seed: 100 * run.summary.top1 for run in runs}

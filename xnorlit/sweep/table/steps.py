@@ -1,4 +1,4 @@
-"""The cost of a step of each arm, measured by `xnorlit steps` in one process; separate runs give no reliable ratio."""
+"""The time of a step of each arm, measured by `xnorlit steps` in one process. Separate runs give no reliable ratio."""
 
 import sys
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ def ratios(runs: Sequence[Run], file: Path) -> dict[str, float]:
     """The ratio of each arm's step to the first arm's; empty if the file is missing or older than a run.
 
     Args:
-        runs: One of each arm, the twin first.
-        file: JSON of `xnorlit steps`.
+        runs: One run of each arm, the twin first.
+        file: JSON file from `xnorlit steps`.
 
     Raises:
         UserError: The file is damaged.
@@ -35,7 +35,7 @@ def measurement(runs: Sequence[Run], file: Path) -> list[str]:
     """The command line that measures the arms in turns.
 
     Args:
-        runs: As in `ratios`.
+        runs: See `ratios`.
         file: Output file.
     """
     return [sys.executable, "-m", "xnorlit", "steps", *(str(run.path) for run in runs), "--json", str(file)]
