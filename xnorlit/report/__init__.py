@@ -1,1 +1,1 @@
-"""Pairs of runs, their difference and their statistics; needs neither torch nor Lightning."""
+"""Reports of a pair: an HTML page, and a dashboard on W&B. Needs neither torch nor Lightning."""

@@ -41,7 +41,7 @@ def places(arms: Sequence[str], reference: str) -> dict[str, int]:
 
 
 def style_of(arms: Sequence[str], reference: str) -> dict[str, dict[str, str]]:
-    """How matplotlib draws each arm: `{"color": "#rrggbb", "marker": "o"}`.
+    """`{"color": "#rrggbb", "marker": "o"}` for each arm: its style in matplotlib.
 
     Args:
         arms: Names of the arms.

@@ -157,7 +157,7 @@ def test_a_pair_is_named_in_several_ways(pair):
         (["runs/synthetic/pair-0/xnor/seed-0"], "one run was given: .* Expected two or more, or a pair"),
         (["--bench", "none.json"], r"none\.json cannot be read: No such file"),
         (["--data", "none"], "none is not a folder"),
-        (["--out", "runs"], "runs is a folder; a file is expected"),
+        (["--out", "runs"], "runs is a folder. Expected a file"),
         (["--out", "mine.html"], r"mine\.html exists and is not a page of xnorlit report, so it is not overwritten"),
         (["--ot", "x"], r"xnorlit report has no option --ot\. Did you mean --out\?"),
     ],

@@ -128,7 +128,7 @@ def test_the_pairs_own_run_holds_the_records_gap_and_sizes(saved):
     assert [{key: row[key] for key in row if not key.startswith("_")} for row in run["history"]] == wanted.rows
     assert {key: run["summary"][key] for key in wanted.bars} == wanted.bars
     assert json.loads(run["config"])["contents"]["value"] == wanted.contents
-    assert "No training" in run["notes"]
+    assert "Not a training" in run["notes"]
 
 
 def test_a_second_call_changes_what_is_there_and_uploads_nothing_twice(uploaded):

@@ -47,11 +47,11 @@ def test_the_colours_are_those_of_the_page():
     ("changes", "complaint"),
     [
         ({"sectoins": []}, r"unknown key 'sectoins'; did you mean 'sections'\? See experiments"),
-        ({"entity": "us"}, r"entity: expected no such key, since the login decides it \(wandb login"),
+        ({"entity": "us"}, r"entity: unknown key; the login determines it \(wandb login"),
         ({"project": None}, r"project: expected text, found None"),
         ({"colours": {"xnor": "red"}}, r'colours\.xnor: expected a colour such as "#0969da", in quotes, found \'red\''),
         ({"colours": ["#0969da"]}, r"colours: expected an object, found \['#0969da'\]"),
-        ({"other_colours": []}, r"other_colours: expected at least one that no arm has, found none"),
+        ({"other_colours": []}, r"other_colours: expected at least one colour that no arm has, found none"),
         ({"sections": [{"text": ["verdict"]}]}, r"sections\[0\]\.title: missing"),
         ({"sections": [{"title": "A", "text": ["veredict"]}]}, r"text\[0\]: .*; did you mean 'verdict'\?"),
         ({"sections": [{"title": "A", "panls": []}]}, r"sections\[0\]: unknown key 'panls'; did you mean 'panels'\?"),

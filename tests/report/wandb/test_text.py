@@ -92,7 +92,7 @@ def test_names_from_files_are_no_markup(tmp_path):
 
 
 def test_a_comparison_without_notes_says_so(comparison):
-    assert text("notes", replace(comparison, notes=())) == "- Nothing qualifies these figures."
+    assert text("notes", replace(comparison, notes=())) == "- There are no notes on these figures."
     assert text("notes", replace(comparison, notes=("First.", "Second."))) == "- First.\n- Second."
 
 

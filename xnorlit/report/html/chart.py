@@ -1,7 +1,7 @@
 """Charts as inline SVG: lines over epochs, points by size or time, and accuracies with intervals.
 
-Plotly's smallest bundle for Python is 4.6 MB and the page must stay below 3 MB. The one feature that the page needs of
-it, values under the pointer, takes sixty lines of script.js.
+Plotly's smallest bundle for Python is 4.6 MB, but the page must stay below 3 MB. The only feature of Plotly that the
+page needs is values under the pointer, which takes sixty lines of script.js.
 """
 
 import json
@@ -146,7 +146,7 @@ _Box = tuple[float, float, float, float]
 
 
 def _beside(label: str, x: float, y: float, taken: list[_Box]) -> tuple[float, float, str]:
-    """The position of a point's label: above or below, on the side with room, away from the other labels."""
+    """The position of a point's label: above or below, on the side with room, without covering other labels."""
     width = _LETTER * len(label)
     sides = [("start", 10, x + 10), ("end", -10, x - 10 - width)]
     inside = [side for side in sides if side[2] >= LEFT and side[2] + width <= WIDTH] or sides[:1]

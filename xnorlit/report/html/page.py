@@ -18,8 +18,8 @@ class Page:
     """A page that was written.
 
     Attributes:
-        path: Its file.
-        record: Every number on it.
+        path: The page's file.
+        record: Every number on the page.
     """
 
     path: Path
@@ -48,7 +48,7 @@ def write(
     """
     if data is not None and not data.is_dir():
         raise UserError(
-            f"{data} is not a folder; the images are expected: a folder with val/ or test/, or that split itself."
+            f"{data} is not a folder. Expected a folder of images with val/ or test/ in it, or that split itself."
         )
     out = out or _beside(comparison) / "report.html"
     _refuse_other_file(out)
@@ -67,7 +67,7 @@ def _beside(comparison: Comparison) -> Path:
 
 def _refuse_other_file(out: Path) -> None:
     if out.is_dir():
-        raise UserError(f"{out} is a folder; a file is expected. Give {out / 'report.html'}.")
+        raise UserError(f"{out} is a folder. Expected a file, such as {out / 'report.html'}.")
     if out.exists() and _MARK not in out.read_bytes()[:4096].decode("utf-8", "replace"):
         raise UserError(
             f"{out} exists and is not a page of xnorlit report, so it is not overwritten. Give another --out."

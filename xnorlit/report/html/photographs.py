@@ -71,7 +71,7 @@ def find(predictions: Predictions, sources: Sequence[Path]) -> Photographs | str
 
 
 def _listed(folder: Path, classes: tuple[str, ...]) -> tuple[list[str], str] | None:
-    """Each picture's file and the listing's hash, as the data module lists them; None where the classes are others."""
+    """Each picture's file and the listing's hash, as in the data module; None if the folder has other classes."""
     try:
         folders = class_folders(folder)
         if set(folders) != set(classes):

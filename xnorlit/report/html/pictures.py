@@ -164,7 +164,7 @@ def _accuracies(comparison: Mapping[str, Any], colour: Mapping[str, str]) -> Mar
 
 
 def cpu_times(record: Mapping[str, Any]) -> list[tuple[str, dict[str, float], float]]:
-    """(arm, seconds per image on one thread, top-1 in percent); empty for a bench of another network or without use."""
+    """(arm, seconds per image on one thread, top-1 in percent); empty for an unusable bench or another network."""
     bench, comparison = record["bench"], record["comparison"]
     if not bench or record["networks"] != [bench["network"]]:
         return []
@@ -187,7 +187,7 @@ def is_alone(row: Mapping[str, Any]) -> bool:
 def is_scattered(row: Mapping[str, Any]) -> bool:
     """Whether the median of the rounds' ratios contradicts the ratio of the median times.
 
-    On a quiet machine they agree within some percent. Further apart, neither the ratio nor the times are reliable.
+    On an idle machine they agree within a few percent. Otherwise neither the ratio nor the times are reliable.
     """
     return not 0.75 < row["ratio"]["median"] / row["of_medians"] < 1.35
 

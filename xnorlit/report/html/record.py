@@ -21,7 +21,7 @@ def record(comparison: Comparison, *, bench: Path | None = None, data: Path | No
     Args:
         comparison: The comparison, with its runs.
         bench: Output of `xnorlit bench --json`.
-        data: Folder of the images, if it is not the one that the runs name.
+        data: Folder of the images (default: the folder that the runs used).
 
     Raises:
         UserError: A file is damaged.

@@ -106,12 +106,12 @@ def _environment() -> Environment:
 
 
 def _breakable(text: object) -> Markup:
-    """A dotted key or a path that a narrow column may break only after a dot, an underscore or a slash."""
+    """A dotted key or a path that may break across lines only after a dot, an underscore or a slash."""
     return Markup(re.sub(r"([._/])(?=.)", r"\1<wbr>", str(escape(str(text)))))
 
 
 def _words(command: str) -> Markup:
-    """A command whose lines break between words, never after the hyphens of an option."""
+    """A command that may break across lines only between words, never after the hyphens of an option."""
     return Markup(" ").join(Markup('<span class="word">{}</span>').format(word) for word in command.split(" "))
 
 

@@ -55,7 +55,7 @@ def loss(value: float) -> str:
 
 
 def moment(text: str) -> str:
-    """Date and minute of a moment in ISO 8601."""
+    """Date and minute from a time in ISO 8601."""
     return text[:16].replace("T", " ")
 
 
@@ -65,7 +65,7 @@ def plain(value: object) -> str:
 
 
 def machine(value: Any) -> str:
-    """A value for programs, as an attribute holds it: JSON, which keeps every digit of a float."""
+    """A value for programs, in an attribute: JSON, which keeps every digit of a float."""
     return json.dumps(value)
 
 

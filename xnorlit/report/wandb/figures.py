@@ -1,10 +1,10 @@
 """A pair's own W&B run: the gap by epoch, and sizes and times by arm.
 
-W&B's panels draw what runs logged, and their expressions cannot reach from one run into another. So the gap of two runs
-can only be drawn if something logs it. Appending it to a training run would change the record of a training. A custom
-chart over an uploaded table would hide the numbers from W&B's axes, smoothing and exports. So each pair has one run of
-job type `comparison`, whose notes say that it trained nothing. Its rows come from `curves.gaps` and `comparison.arms`
-of the HTML page's record. Its id depends only on the pair, so a new upload replaces the old one.
+W&B's panels draw what runs logged, and an expression cannot combine values of two runs. So the gap of two runs can be
+drawn only if a run logs it. Adding it to a training run would change the record of a training. A custom chart over an
+uploaded table would hide the numbers from W&B's axes, smoothing and exports. Therefore each pair has one run of job
+type `comparison`, whose notes say that it trained nothing. Its rows come from `curves.gaps` and `comparison.arms` of
+the HTML page's record. Its id depends only on the pair, so a new upload replaces the old one.
 """
 
 import hashlib
@@ -55,7 +55,7 @@ def figures(record: Record) -> Figures:
         for number, epoch in enumerate(gap["epoch"]):
             row = rows.setdefault(epoch - 1, {"epoch": epoch - 1})
             for name, key in zip(gap_names(gap["arm"]), ("value", "least", "most"), strict=True):
-                if gap[key][number] is not None:  # a loss that became NaN leaves a hole in the curve
+                if gap[key][number] is not None:  # A loss that became NaN leaves a gap in the curve.
                     row[name] = gap[key][number]
     return Figures(
         pair=f"{record['comparison']['experiment']}/{record['comparison']['pair']}",

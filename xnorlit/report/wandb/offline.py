@@ -9,20 +9,20 @@ from xnorlit.report.wandb.figures import Figures
 from xnorlit.report.wandb.upload import Part
 from xnorlit.runs.wandb import COMPARISON
 
-_NOTES = "No training: xnorlit dashboard took the gap by epoch, the sizes and the times from the pair's record."
+_NOTES = "Not a training: xnorlit dashboard logged the pair's gap by epoch, its sizes and its times."
 
 
 def log_offline(figures: Figures, project: str, folder: Path) -> Part:
     """Log the pair's own run into a folder.
 
-    W&B's service writes the log, and `finish` returns earlier: on a busy machine the file may still be empty then. The
-    log is complete once its service has ended. This process, such as a notebook, may have its own W&B runs, so another
-    process logs the pair's run, with a service that ends with it.
+    W&B's service writes the log, but `finish` returns before it is done: on a busy machine the file may still be empty.
+    The log is complete once the service has ended. The current process, such as a notebook, may have its own W&B runs.
+    So another process logs the pair's run, and its service ends with it.
 
     Args:
         figures: The run's contents.
         project: `ENTITY/PROJECT`.
-        folder: Where W&B creates its directory.
+        folder: Folder in which W&B creates its directory.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as child:
         log = child.submit(_log, figures, project, folder).result()
@@ -30,7 +30,7 @@ def log_offline(figures: Figures, project: str, folder: Path) -> Part:
 
 
 def _log(figures: Figures, project: str, folder: Path) -> Path:
-    os.environ.pop("WANDB_SERVICE", None)  # It would connect to the parent's service.
+    os.environ.pop("WANDB_SERVICE", None)  # Otherwise W&B would connect to the parent's service.
     import wandb
 
     run = wandb.init(

@@ -37,7 +37,7 @@ def publish(comparison: Comparison, record: dict[str, Any], settings: Settings) 
     Raises:
         UserError: There is no login, the server refuses or does not answer, or it has none of the pair's runs.
     """
-    Subject.of(comparison, record, settings, {})  # settings are checked before anything is sent
+    Subject.of(comparison, record, settings, {})  # Check the settings before anything is sent.
     server = Server.of_login()
     project = f"{server.entity}/{settings.project}"
     with plain_errors("The dashboard was not written"):
@@ -65,7 +65,7 @@ def _on_server(
     logged = [run for of_arm in ids.values() for run in of_arm.values() if run]
     try:
         there = {run.id for run in server.api.runs(project, filters={"name": {"$in": logged}})} if logged else set()
-    except ValueError as error:  # what wandb raises for a missing project
+    except ValueError as error:  # wandb raises it for a missing project
         if "Could not find project" not in str(error):
             raise
         there = set()

@@ -38,7 +38,7 @@ def report(subject: Subject, settings: Settings, entity: str) -> wr.Report:
 
 
 def mark(pair: str) -> str:
-    """The line below the report's title: it tells people what this is, and lets the next call find the report."""
+    """The line below the report's title. It explains the report, and lets the next call find it."""
     return f"{_written_for(pair)}The next call replaces it."
 
 

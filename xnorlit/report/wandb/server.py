@@ -55,7 +55,7 @@ class Server:
             api = wandb.Api(timeout=_LONGEST_ANSWER)
             entity = os.environ.get("WANDB_ENTITY") or api.default_entity
         if not entity:
-            raise UserError("The W&B login has no default entity; one is expected. Set WANDB_ENTITY=...")
+            raise UserError("the W&B login has no default entity. Expected one: set WANDB_ENTITY=...")
         return Server(api, entity)
 
 

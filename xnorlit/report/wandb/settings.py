@@ -69,9 +69,7 @@ class Settings:
 
 def _settings(fields: Fields) -> Settings:
     for key in _WHOSE & set(fields.names()):
-        raise FieldError(
-            f"{key}: expected no such key, since the login decides it (wandb login, WANDB_ENTITY for a team)"
-        )
+        raise FieldError(f"{key}: unknown key; the login determines it (wandb login, WANDB_ENTITY for a team)")
     fields.only(_names(Settings))
     colours = fields.object("colours")
     settings = Settings(
@@ -84,7 +82,7 @@ def _settings(fields: Fields) -> Settings:
     if not settings.sections:
         raise FieldError("sections: expected at least one, found none")
     if not set(settings.other_colours) - set(settings.colours.values()):
-        raise FieldError("other_colours: expected at least one that no arm has, found none")
+        raise FieldError("other_colours: expected at least one colour that no arm has, found none")
     return settings
 
 

@@ -1,4 +1,4 @@
-"""The dashboard's blocks of Markdown: a comparison with the words and figures of `compare` and of the page."""
+"""The dashboard's blocks of Markdown: a comparison, in the same words and figures as `compare` and the page."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ def text(kind: str, comparison: Comparison) -> str:
 
 
 def _verdict(comparison: Comparison) -> Iterator[str]:
-    """What each arm costs, with the interval that decides; then the images and seeds."""
+    """The cost of each arm, with the deciding interval; then the images and seeds."""
     for gap in comparison.gaps:
         yield f"{_gained(gap, comparison)}\n"
     data = "synthetic images (generated, not photographs)" if comparison.synthetic else PurePath(comparison.source).name
@@ -101,12 +101,12 @@ def _paper(comparison: Comparison) -> Iterator[str]:
         ],
     )
     claims = " and ".join(f"{claim.factor:g} x {claim.what}" for claim in comparison.claims)
-    yield f"\n{_plain(paper.source)}. Claimed there but not measured: {claims}."
+    yield f"\n{_plain(paper.source)}. It quotes, but did not measure: {claims}."
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
-    """What qualifies the figures."""
-    yield from (f"- {_plain(note)}" for note in comparison.notes or ("Nothing qualifies these figures.",))
+    """Notes that qualify the figures."""
+    yield from (f"- {_plain(note)}" for note in comparison.notes or ("There are no notes on these figures.",))
 
 
 def _table(head: Sequence[str], body: Iterator[list[str]] | list[list[str]]) -> Iterator[str]:

@@ -21,7 +21,7 @@ _LOGS = "wandb/*run-*/run-*.wandb"
 
 @dataclass(frozen=True, order=True)
 class Part:
-    """A directory of W&B: one start of a run, first or resumed, that was logged offline or not sent completely.
+    """A W&B directory: one start of a run, first or resumed, that was logged offline or not sent completely.
 
     Args:
         run: The run's directory.
@@ -42,7 +42,7 @@ class Part:
 
 
 def parts(run: Path) -> Iterator[Part]:
-    """The directories of a run that were logged offline, or whose server may lack some of it, oldest first.
+    """The directories of a run that were logged offline or may not be sent completely, oldest first.
 
     Args:
         run: The run's directory.
@@ -56,7 +56,7 @@ def parts(run: Path) -> Iterator[Part]:
 
 
 def _unsent(log: Path) -> Path:
-    """The note of training beside the log of an online run, which is taken away when the server has all of it."""
+    """The marker file beside the log of an online run. Training removes it when the server has the whole log."""
     return log.with_name(log.name + UNSENT)
 
 
@@ -75,15 +75,14 @@ def waiting(root: Path) -> tuple[list[Part], list[Path]]:
 
 
 def upload(part: Part) -> str:
-    """Upload a part; returns an empty text, or why not all of it is on the server.
+    """Upload a part; return an empty text, or why the upload is incomplete.
 
     Upload the parts of a run in order: training logs with resume="allow", so a later part continues the server's run
-    under the same id. An interrupted upload starts again. Rows that are sent twice have the same trainer/global_step,
-    where W&B draws one over the other and `xnorlit.runs` reads the later one.
+    under the same id. An interrupted upload starts again. Rows that are sent twice have the same trainer/global_step:
+    W&B draws one over the other, and `xnorlit.runs` reads the later one.
 
-    `wandb sync` always exits with 0 and marks a log as uploaded even if the server took none of its rows. So it gets a
-    copy, and its own debug log decides: the original is marked here once that log has no error. An interrupted upload
-    therefore leaves no mark.
+    `wandb sync` always exits with 0, and marks a log as uploaded even if the server accepted none of its rows. So it
+    gets a copy. The original is marked only if its debug log has no error. An interrupted upload leaves no mark.
 
     Args:
         part: The offline directory.
@@ -109,7 +108,7 @@ def upload(part: Part) -> str:
         part.note.touch()
         _unsent(part.log).unlink(missing_ok=True)
         return ""
-    return reason(" ".join(errors) or done.stdout or "wandb sync did not say why")
+    return reason(" ".join(errors) or done.stdout or "wandb sync gave no reason")
 
 
 def _errors(scratch: Path) -> Iterator[str]:

@@ -16,8 +16,8 @@ from xnorlit.report.wandb.text import text
 def view(subject: Subject, settings: Settings, entity: str) -> ws.Workspace:
     """The view, not yet saved: the report's sections over live runs, which can be filtered and regrouped.
 
-    A workspace has one set of runs. Here it is the compared runs and the pair's own, grouped by pair, then by arm.
-    Without the filter on ids every pair of the project would share the panels.
+    A workspace has one set of runs: here the compared runs and the pair's own, grouped by pair, then by arm. Without
+    the filter on ids, all pairs of the project would share the panels.
 
     Args:
         subject: The pair.
@@ -45,7 +45,7 @@ def view(subject: Subject, settings: Settings, entity: str) -> ws.Workspace:
 
 
 def name_of(pair: str) -> str:
-    """The view's name in its address, `?nw=...`: it depends only on the pair, so the next call finds it again."""
+    """The view's name in its address, `?nw=...`. It depends only on the pair, so the next call finds the view."""
     return hashlib.sha256(f"xnorlit dashboard, {pair}".encode()).hexdigest()[:11]
 
 
