@@ -179,7 +179,8 @@ def unexplained(page: Page, truth: dict) -> list[str]:
     seeds = {len(arm["seeds"]) for arm in comparison["arms"]}
     constants = [
         r"[Tt]op-[15]", r"outside −1 to 1", r"95 %",
-        r"10,000 draws", r"contains 0", r"near 0", r"fp32", r"\b8-bit", r"\bint8\b", r"32 bits", r"below 0\.05", r"SHA-256",
+        r"10,000 draws", r"contains 0", r"near 0", r"fp32", r"\b8-bit", r"\bint8\b", r"32 bits", r"SHA-256",
+        r"below 0\.05",
         *(rf"\b{n} trained pairs" for n in seeds),
         *(rf"seed {seed['seed']}\b" for seed in comparison["arms"][-1]["seeds"]),
         rf"\b{len(shown['notes'])} notes?", r"alexnet-\d+", r"#$",
