@@ -1,4 +1,4 @@
-"""No test asks W&B's servers, not even where somebody is logged in; each has a time limit."""
+"""No test contacts W&B's servers, even with a login. Each test has a time limit."""
 
 import os
 import sys

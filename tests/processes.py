@@ -1,4 +1,4 @@
-"""Several processes that meet on this machine, and what each of them found out."""
+"""Run a function in several processes on this machine, and collect the results."""
 
 import multiprocessing
 from collections.abc import Callable

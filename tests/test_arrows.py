@@ -1,4 +1,4 @@
-"""Lower rooms never import higher ones, and `xnorlit --help` answers without loading torch."""
+"""Lower rooms never import higher ones, and `xnorlit --help` runs without loading torch."""
 
 import ast
 import subprocess
@@ -121,7 +121,7 @@ def test_no_room_imports_a_higher_one():
     assert violations(PACKAGE) == []
 
 
-def test_the_house_stays_small_enough_to_know():
+def test_the_number_of_rooms_and_arrows_stays_small():
     assert len(ROOMS) <= MOST_ROOMS
     assert len(arrows(PACKAGE)) <= MOST_ARROWS
 
@@ -155,7 +155,7 @@ def made_up(folder: Path, files: dict[str, str]) -> Path:
         ("stray.py", "", "stray.py: in no room; add its line to ROOMS"),
     ],
 )  # fmt: skip
-def test_an_arrow_the_wrong_way_is_reported(tmp_path, file, text, complaint):
+def test_an_import_in_the_wrong_direction_is_reported(tmp_path, file, text, complaint):
     assert violations(made_up(tmp_path, {file: text})) == [complaint]
 
 
@@ -174,7 +174,7 @@ def test_arrows_the_right_way_pass(tmp_path):
     assert violations(package) == []
 
 
-def test_no_room_lies_below_itself():
+def test_the_rooms_form_no_cycle():
     for room in ROOMS:  # a cycle would not return
         assert room not in within_reach(room)
 

@@ -1,4 +1,4 @@
-"""The last value that an argument may have is taken, and the first that it may not is refused by name."""
+"""Arguments accept their last valid value and refuse the first invalid one by name."""
 
 import math
 

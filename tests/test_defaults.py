@@ -1,6 +1,6 @@
-"""Defaults and constants are results: another one changes what a recipe trains, and each number published with it.
+"""Defaults and constants are results: changing one changes what a recipe trains, and each published number.
 
-`python -m tests.test_defaults` writes the table again, where one is meant to change.
+If a change is intended, `python -m tests.test_defaults` rewrites the table.
 """
 
 import dataclasses

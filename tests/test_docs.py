@@ -1,4 +1,4 @@
-"""The documents name what there is: a binarizer, a network or a setting that nobody finds might as well be missing."""
+"""The documents mention every binarizer, network and setting."""
 
 import inspect
 import re

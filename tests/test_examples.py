@@ -1,4 +1,4 @@
-"""Every example in the documents works: Python blocks run, and each command line is one that its command reads."""
+"""Every example in the documents works: Python blocks run, and each command line parses."""
 
 import argparse
 import re
@@ -185,7 +185,7 @@ NAMES = [(page, name) for page, name in NAMES if not re.search(r"/(VERB|NAME)\."
 
 
 @pytest.mark.parametrize(("page", "name"), NAMES, ids=str)
-def test_what_a_page_names_exists(page, name):
+def test_everything_that_a_page_names_exists(page, name):
     if "/" in name:
         assert (ROOT / name).exists()
     else:

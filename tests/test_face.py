@@ -1,4 +1,4 @@
-"""`import xnorlit as xl` is fast and free of torch, and every name on it is found, typed and shown at work."""
+"""`import xnorlit as xl` is fast and does not load torch; every public name exists, is typed and has an example."""
 
 import doctest
 import importlib
@@ -32,19 +32,19 @@ def test_importing_loads_nothing_but_the_stub_of_its_names():
 
 
 @pytest.mark.parametrize("name", xl.__all__)
-def test_each_name_leads_to_its_object(name):
+def test_each_name_resolves_to_its_object(name):
     """Or, where its modules were imported before, to the callable package of that name: `xnorlit.export`."""
     found = getattr(xl, name)
     assert callable(found)
     assert found.__name__.removeprefix("xnorlit.") == name
 
 
-def test_every_binarizer_is_on_the_face():
+def test_every_binarizer_is_a_public_name():
     ours = {name: kind for name, kind in binarizers().items() if kind.__module__.startswith("xnorlit.")}
     assert {name: getattr(xl, name) for name in ours} == ours
 
 
-def test_a_name_that_is_not_there_is_answered_with_the_near_miss():
+def test_an_unknown_name_is_reported_with_the_near_miss():
     with pytest.raises(AttributeError, match=r"no attribute 'XNORR'\. Did you mean XNOR\?"):
         xl.XNORR  # noqa: B018
 

@@ -1,7 +1,7 @@
-"""The front door: `make` explains itself, sets itself up, and passes its variables on.
+"""The Makefile: `make` explains itself, sets itself up, and passes its variables on.
 
-Set-up runs for real in a copy of the repository's front-door files; python, pip and apt-get are impostors that note
-how they were called.
+The set-up script really runs, in a copy of the Makefile and its files. python, pip and apt-get are fakes that record
+their calls.
 """
 
 import os
@@ -207,7 +207,7 @@ def test_setup_installs_once_and_again_when_pyproject_changes(clone):
 
 
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_setup_does_not_look_finished_and_starts_afresh(clone, blow):
+def test_an_interrupted_setup_does_not_look_finished_and_restarts(clone, blow):
     process = clone.start("setup", PIP_SECONDS="60")
     deadline = time.monotonic() + 30
     while not clone.installs and time.monotonic() < deadline:
@@ -294,7 +294,7 @@ def test_root_gets_the_missing_libraries_with_fresh_lists(clone):
     assert "--editable .[dev,ffcv]" in clone.installs[-1]
 
 
-def test_an_ffcv_that_does_not_compile_is_loud_keeps_its_log_and_goes_on(clone):
+def test_a_failed_ffcv_build_is_reported_with_its_log_and_set_up_continues(clone):
     output = clone.make("setup", FAIL="ffcv")
     assert "FFCV DID NOT COMPILE" in output
     assert "no such header" in (clone.home / ".venv" / "ffcv-build.log").read_text()

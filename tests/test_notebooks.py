@@ -1,4 +1,4 @@
-"""Every notebook runs from stored runs and from none, draws what it says, and stands in git without output."""
+"""Every notebook runs with and without stored runs, draws its figures, and is committed without output."""
 
 import json
 import re
@@ -139,7 +139,7 @@ def test_it_draws_stored_runs(notebook, checkout, grids, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda file: file.stem)
-def test_it_trains_what_it_draws_where_nothing_is_stored(notebook, tmp_path):
+def test_it_trains_its_runs_if_none_are_stored(notebook, tmp_path):
     shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
     pictures, text = executed(notebook, tmp_path)
     count, words = SHOWN[notebook.stem]
@@ -194,7 +194,7 @@ def test_a_kernel_that_dies_is_reported_with_its_signal(tmp_path, capfd):
     assert "01_killed.ipynb, the kernel died: signal 9, Killed (after" in capfd.readouterr().err
 
 
-def test_a_name_that_begins_no_notebook_is_refused(tmp_path, capfd):
+def test_a_name_that_matches_no_notebook_is_refused(tmp_path, capfd):
     write(tmp_path, "01_good", "x = 1")
     assert script.main(["07"], tmp_path) == 2
     assert "no notebook begins with 07. There: 01_good." in capfd.readouterr().err

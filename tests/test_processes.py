@@ -1,4 +1,4 @@
-"""Several processes on one machine (gloo) come to what one process comes to."""
+"""Several processes on one machine (gloo) compute the same results as one."""
 
 import copy
 
@@ -150,7 +150,7 @@ def test_a_step_that_is_started_from_the_first_batch_is_the_same_on_all_processe
 
 
 @pytest.mark.slow
-def test_ranges_and_what_they_are_judged_by_are_the_same_on_all_processes(found):
+def test_ranges_and_overflow_rates_are_the_same_on_all_processes(found):
     left, right = (one["LowPrecision"] for one in found)
     alone = [states(LowPrecision(every=1000), images(rank)) for rank in range(WORLD)]
     assert not torch.equal(alone[0]["ranges"], alone[1]["ranges"])

@@ -1,4 +1,4 @@
-"""Each binarizer under DDP, on other images in each process: every parameter takes part, and all hold the same."""
+"""Each binarizer under DDP, with other images in each process: all parameters take part and stay equal."""
 
 import pytest
 import torch
@@ -69,7 +69,7 @@ def found(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in ALL if name != "WeightsOnly"])
-def test_all_processes_hold_the_same_after_steps_on_other_images(found, name):
+def test_all_processes_stay_equal_after_steps_on_different_images(found, name):
     left, right = (each[name] for each in found)
     assert isinstance(left, dict), left
     assert isinstance(right, dict), right

@@ -1,4 +1,4 @@
-"""What SECURITY.md promises: --no-code runs none, no key is on disk, archives stay in their folder."""
+"""The promises of SECURITY.md: --no-code runs no code, no key is stored, archives stay in their folder."""
 
 import io
 import json
@@ -96,7 +96,7 @@ def test_without_no_code_the_module_is_imported(evil, capsys):
 
 
 @pytest.mark.parametrize("folder", ["cifar10", "imagenet"])
-def test_no_code_takes_the_recipes(evil, capsys, folder):
+def test_no_code_accepts_the_recipes(evil, capsys, folder):
     files = [ROOT / "experiments" / folder / name for name in ("base.yaml", "xnor.yaml")]
     words = [word for file in files for word in ("-c", str(file))]
     with pytest.raises(SystemExit) as ended:  # LightningCLI's, after it has printed

@@ -1,4 +1,4 @@
-"""The scripts in `examples/`, and the one that counts flips, do what they say."""
+"""The scripts in `examples/`, and the one that counts flips, do what they claim."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The sbatch file with an srun and an scontrol that only write down: it saves, requeues, goes on, and ends."""
+"""The sbatch file, with an srun and scontrol that only record calls: it saves, requeues, resumes and ends."""
 
 import os
 import signal
@@ -64,7 +64,7 @@ def test_only_a_run_that_can_go_on_is_requeued(job, tmp_path, status, requeued):
 
 
 @pytest.mark.slow
-def test_a_run_whose_time_is_up_saves_is_requeued_and_goes_on(job, tmp_path):
+def test_a_run_that_reaches_its_time_limit_saves_is_requeued_and_resumes(job, tmp_path):
     words = [
         *("fit", "-c", "experiments/synthetic/base.yaml", "-c", "experiments/synthetic/xnor.yaml"),
         *(

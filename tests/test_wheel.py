@@ -1,4 +1,4 @@
-"""The wheel and the sdist work outside the checkout: README's example, and the commands with the packaged recipes."""
+"""The wheel and the sdist work outside the checkout: README's example, and the commands with packaged recipes."""
 
 import os
 import re

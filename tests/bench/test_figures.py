@@ -46,7 +46,7 @@ def test_a_side_that_was_not_measured_has_no_ratio():
     assert row(fp32=[1.0], packed_avx2=[1.0]).over("onnxruntime int8", packed("avx2")) is None
 
 
-def test_a_row_says_every_ratio_and_what_the_second_thread_gave():
+def test_a_row_has_every_ratio_and_the_gain_of_the_second_thread():
     found = row(fp32=[8.0], packed_avx2=[2.0], packed_avx2_one_thread=[3.0]).to_json()
     assert {(r["over"], r["ours"]): r["median"] for r in found["ratios"]} == {
         ("torch's best fp32", "packed avx2"): 4,

@@ -39,7 +39,7 @@ def test_a_size_is_held_against_the_most_it_may_be(value, verdict):
     assert Key("", "", must=24, aim=None, less=True).verdict(value, "avx2") == verdict
 
 
-def test_an_aim_may_be_higher_on_better_kernels():
+def test_a_target_may_be_higher_on_better_kernels():
     key = Key("", "", must=9, aim=11, aims=(("avx512", 15),))
     assert key.verdict(12, "avx2") == "met, aim too"
     assert key.verdict(12, "avx512") == "met"
@@ -140,7 +140,7 @@ def test_the_other_kernels_stand_beside():
     assert found["binary_layers_disk"]["beside"] == {}
 
 
-def test_a_processor_without_the_kernels_has_not_measured_them():
+def test_kernels_that_the_processor_lacks_are_not_measured():
     found = judged(measured(), ["avx2"], *ALEXNET)
     assert found["tile_over_fp32_peak_avx512"]["verdict"] == "not measured"
     assert found["network_int8_ends_over_fp32"]["verdict"] == "missed"

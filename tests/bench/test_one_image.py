@@ -1,4 +1,4 @@
-"""What is timed of each run, and on what; the times themselves are nobody's promise."""
+"""The bench times the right network of each run. The times themselves are not tested."""
 
 from types import SimpleNamespace
 

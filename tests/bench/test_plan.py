@@ -1,4 +1,4 @@
-"""A plan is arithmetic by hand over its assumptions, and says of each where it comes from."""
+"""A plan is hand-checked arithmetic over its assumptions, each with its source."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ WORK = Work(macs=10**9, parameters=10**8, images=10**6, epochs=10, batch=1000)
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_a_steps_time_is_that_of_its_parts_by_hand():
+def test_a_steps_time_is_the_sum_of_its_parts():
     found = plan(WORK, "a100", 4, Given(share=0.5))
     assert found.seconds["computing"] == pytest.approx(6 * 10**9 * 1000 / (4 * 312e12 * 0.5))
     assert found.seconds["memory"] == pytest.approx(28 * 10**8 / 2.039e12)
@@ -26,7 +26,7 @@ def test_one_gpu_exchanges_nothing():
     assert plan(WORK, "h100", 1, Given()).seconds["gradient exchange"] == 0
 
 
-def test_a_measured_step_replaces_what_was_assumed_of_it():
+def test_a_measured_step_replaces_the_assumption():
     found = plan(WORK, "h100", 1, Given(step=2000))
     assert found.rate == pytest.approx(2000)
     assert not any("ASSUMED" in each.source for each in found.assumptions)
@@ -53,5 +53,5 @@ def test_every_number_has_a_source_and_only_what_was_measured_is_called_so():
             assert ("measured" in each.source) == (each.what in ("images/s of a core", "share of the peak"))
 
 
-def test_what_is_called_measured_stands_in_the_docs():
+def test_measured_figures_are_in_the_docs():
     assert f"| {DECODED:,.0f} |" in (DOCS / "data.md").read_text()

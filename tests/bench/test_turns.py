@@ -36,7 +36,7 @@ def test_long_calls_alternate_and_the_order_rotates(clock):
     assert clock.calls == [*"aabb", *"ab", *"ba"]  # two calls of each show how long they take
 
 
-def test_a_quick_calls_turn_is_repeated_and_its_first_call_kept_apart(clock):
+def test_a_quick_call_is_repeated_within_a_turn_and_its_first_call_is_separate(clock):
     times = iter([9, 1, *[7, 5, 5, 1, 1], *[7, 5, 5, 1, 1]])  # caches are cold at the beginning of each turn
 
     def call():

@@ -1,4 +1,4 @@
-"""The float twin in one process of torch answers what its module answers, for the pixels that classify shows."""
+"""The float twin, in one torch process, gives its module's answers for the pixels that classify shows."""
 
 import re
 import subprocess

@@ -1,7 +1,7 @@
-"""What each binarizer computes today, in a file: `python -m tests.binarize.golden` writes it anew.
+"""Record what each binarizer computes: `python -m tests.binarize.golden` rewrites golden.json.
 
-Formulas are checked by hand and against other implementations elsewhere. This notices every other change: a rounding
-that turns, a bound that moves, a step that is left out.
+Other tests check formulas by hand and against other implementations. This one notices every other change: another
+rounding, a moved bound, a missing step.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""AdaBin: two values per filter and per layer's inputs, every scale and centre with its derivative."""
+"""AdaBin: two values per filter and per layer's inputs, with the derivative of each scale and centre."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A new binarizer is one file: the suite over all of them finds it, and finds what is wrong with it."""
+"""A new binarizer needs one file: the parametrised tests find it, and find its mistakes."""
 
 import os
 import re
@@ -100,7 +100,7 @@ def outcomes(tmp_path_factory):
     return found
 
 
-def test_every_promise_is_asked_of_it_and_kept(outcomes):
+def test_every_promise_is_tested_and_kept(outcomes):
     promises = re.findall(r'parametrize\("name", ALL\)\ndef (\w+)', SUITE.read_text())
     assert outcomes["Thrown"] == dict.fromkeys(promises, "PASSED")
 
@@ -117,5 +117,5 @@ def test_every_promise_is_asked_of_it_and_kept(outcomes):
         ("Forgetful", "test_the_packed_network_computes_the_evaluation_or_the_refusal_names_the_layer"),
     ],
 )
-def test_what_is_wrong_with_one_is_found(outcomes, name, test):
+def test_mistakes_in_a_binarizer_are_found(outcomes, name, test):
     assert outcomes[name][test] == "FAILED"

@@ -1,4 +1,4 @@
-"""BinaryConnect: +-H, rounded or drawn, a gradient that passes unmasked, and a clamp after the step."""
+"""BinaryConnect: +-H, deterministic or stochastic, an unmasked gradient, and a clamp after each step."""
 
 import math
 
@@ -43,7 +43,7 @@ def test_glorots_bound():
     assert bound_layer(bound=1.0).binarizer.bound == 1.0
 
 
-def test_a_drawn_weight_is_plus_with_the_hard_sigmoids_probability():
+def test_a_stochastic_weight_is_plus_with_the_hard_sigmoids_probability():
     torch.manual_seed(0)
     weight = torch.tensor([[-2.0, -0.5, -0.25, 0.0, 0.4, 0.5, 3.0]])
     plus = torch.stack([bounded_sign(weight, 0.5, "stochastic") for _ in range(4000)])
@@ -54,7 +54,7 @@ def test_a_drawn_weight_is_plus_with_the_hard_sigmoids_probability():
     assert (plus[:, 0, [5, 6]] > 0).all()
 
 
-def test_draws_are_made_in_training_alone():
+def test_only_training_is_stochastic():
     layer, x = bound_layer([[0.01, 0.01], [0.01, 0.01]], weights="stochastic", bound=1.0), torch.ones(1, 2)
     torch.manual_seed(0)
     assert len({tuple(layer.train()(x)[0].tolist()) for _ in range(20)}) > 1

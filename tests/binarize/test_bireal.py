@@ -1,4 +1,4 @@
-"""Bi-Real: the quadratic's gradient, alpha in the weights' gradient or not, and a shortcut where shapes agree."""
+"""Bi-Real: the quadratic gradient, the weights' gradient with or without alpha, and a shortcut if shapes agree."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""BNN: signs alone, a clip's gradient for the inputs and none but the clamp for the weights."""
+"""BNN: plain signs, a clipped gradient for the inputs, and an unmasked gradient with a clamp for the weights."""
 
 import pytest
 import torch
@@ -40,7 +40,7 @@ def test_the_gradients_are_autograds_through_the_written_formulas():
         assert torch.equal(of_weight, g.view(50, 10))
 
 
-def test_drawn_inputs_are_plus_with_the_hard_sigmoids_probability_and_evaluation_draws_nothing():
+def test_stochastic_inputs_follow_the_hard_sigmoid_and_evaluation_is_deterministic():
     torch.manual_seed(0)
     x = torch.tensor([-1.5, -1.0, -0.5, 0.0, 0.8, 1.0, 2.0])
     binarizer = BNN(inputs="stochastic")
@@ -57,7 +57,7 @@ def test_there_is_no_scale():
     assert BNN().weight(weight).abs().unique().tolist() == [1]
 
 
-def test_another_end_of_the_clip_holds_for_inputs_and_weights():
+def test_another_clip_bound_applies_to_inputs_and_weights():
     x = torch.tensor([-1.3, -1.25, -1.1, 0.0, 1.25, 1.26], requires_grad=True)
     BNN(clip=1.25).input(x).sum().backward()
     assert x.grad.tolist() == [0, 1, 1, 1, 1, 0]

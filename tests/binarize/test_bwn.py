@@ -1,4 +1,4 @@
-"""BWN: alpha * sign(W), and each of its three gradients against the formula as the papers write it."""
+"""BWN: alpha * sign(W), and each of its three gradients against the published formula."""
 
 import pytest
 import torch
@@ -113,7 +113,7 @@ def test_after_a_step_weights_are_centred_per_position_then_clamped():
 
 
 @pytest.mark.parametrize("gradient", WRITTEN)
-def test_without_a_scale_it_is_the_plain_sign_and_the_three_gradients_are_one(gradient):
+def test_without_a_scale_it_is_the_plain_sign_with_equal_gradients(gradient):
     weight = torch.tensor([[0.5, -1.5], [-0.0, 1.0]], requires_grad=True)
     g = torch.tensor([[1.0, 2.0], [3.0, -1.0]])
     binary = scaled_sign(weight, gradient, "none")

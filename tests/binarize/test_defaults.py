@@ -1,4 +1,4 @@
-"""Defaults are results: another one changes what a recipe trains, and every number that was published with it."""
+"""Defaults are results: another default changes what a recipe trains, and every published number."""
 
 import inspect
 
@@ -62,7 +62,7 @@ def test_half_floats_have_sixteen_bits():
 
 
 @pytest.mark.parametrize("name", BITS)
-def test_what_tends_weights_needs_no_care_for_gradients(name):
+def test_step_hooks_run_without_gradients(name):
     """An optimizer's hook is outside of `torch.no_grad`, and a parameter may not be written to with gradients."""
     torch.manual_seed(0)
     weight, bias = (torch.nn.Parameter(torch.randn(shape) / 3) for shape in ((4, 3, 3, 3), (4,)))

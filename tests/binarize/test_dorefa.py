@@ -1,4 +1,4 @@
-"""DoReFa: k-bit weights, inputs and gradients, each against the formula as the paper writes it."""
+"""DoReFa: k-bit weights, inputs and gradients, each against the paper's formula."""
 
 import math
 
@@ -86,7 +86,7 @@ def test_weights_of_zeros_stay_finite():
 
 
 @pytest.mark.parametrize("bits", [1, 2, 6, 8])
-def test_a_gradient_on_the_levels_is_left_as_it_is(bits):
+def test_a_gradient_on_the_levels_stays_unchanged(bits):
     q = 2**bits - 1
     m = torch.tensor([[4.0], [0.5], [1e-20], [0.0]])  # each sample's largest
     g = m * torch.linspace(-1, 1, q + 1)  # 2 m (c / q - 1/2)

@@ -1,4 +1,4 @@
-"""BinaryDuo's two stages: inputs of three levels, and of two; weights as signs times the layer's mean magnitude."""
+"""BinaryDuo's two stages: three-level and two-level inputs; weights as signs times the layer's mean magnitude."""
 
 import pytest
 import torch

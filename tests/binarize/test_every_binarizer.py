@@ -1,4 +1,4 @@
-"""What every member of the family promises; a new file in xnorlit/binarize is picked up by itself."""
+"""Promises of every binarizer. A new file in xnorlit/binarize is found automatically."""
 
 import copy
 
@@ -83,7 +83,7 @@ def test_gradients_reach_weights_inputs_and_bias(name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_gradient_is_linear_in_the_outputs_and_leaves_that_as_it_was(name):
+def test_the_gradient_is_linear_and_does_not_change_its_input(name):
     layer, x = conv(name), inputs().requires_grad_()
     if layer.binarizer.gradient_bits < 32:
         pytest.skip("its gradient is quantised at random")

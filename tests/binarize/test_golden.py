@@ -1,4 +1,4 @@
-"""Each binarizer computes what it computed when the published numbers were made, to fp64's rounding."""
+"""Each binarizer computes what it computed when the published numbers were made, up to fp64 rounding."""
 
 import json
 
@@ -11,7 +11,7 @@ TABLE = json.loads(golden.FILE.read_text())
 
 
 @pytest.mark.parametrize("case", TABLE)
-def test_outputs_gradients_and_states_are_what_they_were(case):
+def test_outputs_gradients_and_states_are_unchanged(case):
     name, settings = json.loads(case)
     found = golden.computed(name, settings)
     assert found.keys() == TABLE[case].keys()

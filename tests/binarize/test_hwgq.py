@@ -1,4 +1,4 @@
-"""HWGQ: four fixed levels for half a normal distribution, a clipped ReLU's gradient."""
+"""HWGQ: four fixed levels for the positive half of a normal distribution, and a clipped ReLU's gradient."""
 
 import itertools
 

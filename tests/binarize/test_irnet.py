@@ -1,4 +1,4 @@
-"""IR-Net: standardised weights to a power of two, and an estimator whose temperature is part of the state."""
+"""IR-Net: standardised weights times a power of two, and an estimator whose temperature is saved."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Formulas over latent weights: autocast's dtype without its casts, and blocks of filters that change nothing."""
+"""Formulas over latent weights: autocast's dtype without casts, and blocks of filters that do not change the result."""
 
 import pytest
 import torch
@@ -64,7 +64,7 @@ def test_blocks_of_filters_change_nothing(gradient, precise, monkeypatch):
 
 
 @pytest.mark.parametrize("gradient", GRADIENTS)
-def test_the_incoming_gradient_is_left_as_it_was(gradient):
+def test_the_incoming_gradient_is_not_changed(gradient):
     weight, g = weights_and_gradient()
     before = g.clone()
     torch.autograd.grad(scaled_sign(weight, gradient), weight, g)

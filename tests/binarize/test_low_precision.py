@@ -1,4 +1,4 @@
-"""Low-precision multiplications: fixed point by hand, moving ranges, rounded gradients and rounded steps."""
+"""Low-precision multiplications: hand-computed fixed point, moving ranges, rounded gradients and steps."""
 
 import pytest
 import torch
@@ -91,7 +91,7 @@ def test_a_step_is_rounded_and_so_are_the_parameters_behind_it():
     assert layer.bias.tolist() == [0.375]
 
 
-def test_dynamic_ranges_follow_what_they_hold():
+def test_dynamic_ranges_follow_their_values():
     layer = bound_layer([[1.0, 1.0]], every=2, integer_bits=3)
     for step in range(8):
         layer(number([[100.0, -100.0]])).sum().backward()

@@ -1,4 +1,4 @@
-"""LSQ: levels a learned step apart, the step with the gradient of equation 3, started from the first batch."""
+"""LSQ: levels a learned step apart, the step's gradient of equation 3, and its start from the first batch."""
 
 import math
 

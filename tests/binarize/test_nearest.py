@@ -1,4 +1,4 @@
-"""Learned scales begin a fine-tuning where they lie nearest to the trained weights."""
+"""Fine-tuning starts with learned scales that fit the trained weights best."""
 
 import pytest
 import torch
@@ -20,13 +20,13 @@ def test_by_hand():
     assert nearest_scale(weight, torch.zeros(2, 2), by_filter=True).tolist() == [0, 0]
 
 
-def test_of_signs_it_is_alpha():
+def test_for_signs_it_is_alpha():
     weight = torch.randn(5, 3, 2, 2, dtype=torch.float64)
     torch.testing.assert_close(nearest_scale(weight, sign(weight), by_filter=True), alpha(weight))
 
 
 @pytest.mark.parametrize("name", [name for name, cls in binarizers().items() if cls.fit is not Binarizer.fit])
-def test_no_scaling_of_fitted_weights_lies_nearer(name):
+def test_no_other_scale_fits_the_weights_better(name):
     torch.manual_seed(0)
     weight = torch.randn(6, 40, dtype=torch.float64)
     bound = binarizers()[name]().for_layer(torch.randn_like(weight), rectify=False).double()

@@ -1,4 +1,4 @@
-"""Settings beside the defaults pack to the evaluation's logits, learned scales of either sign and of 0 as well."""
+"""Non-default settings pack to the evaluation's logits, including learned scales of either sign and of 0."""
 
 import pytest
 import torch
@@ -71,6 +71,6 @@ def test_packed_logits_are_the_evaluations(binarizer):
     ],
     ids=["rank-1", "real", "RBNN", "SiMaN"],
 )
-def test_what_has_no_packed_form_says_what_to_use_instead(binarizer, instead):
+def test_methods_without_a_packed_form_name_an_alternative(binarizer, instead):
     with pytest.raises(UserError, match=instead):
         pack(settled(binarizer), image_size=12, classes=list("abcd"))

@@ -1,4 +1,4 @@
-"""PACT: the clipping value receives the gradient of what it clips, and nothing else."""
+"""PACT: the clipping value receives the gradient of the clipped inputs, and nothing else."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""RBNN: rotations towards the signs, the written gradient, inputs centred image by image."""
+"""RBNN: rotations towards the signs, the documented gradient, inputs centred image by image."""
 
 import math
 
@@ -18,11 +18,11 @@ def signs(z):
     return torch.where(z >= 0, 1.0, -1.0).to(z)
 
 
-def test_factors_lie_as_near_to_each_other_as_they_can():
+def test_factors_are_as_close_as_possible():
     assert [sides(n) for n in (144, 576, 4608, 27, 7)] == [(12, 12), (24, 24), (64, 72), (3, 9), (1, 7)]
 
 
-def test_each_turn_brings_filters_nearer_to_their_signs_by_rotations():
+def test_each_iteration_rotates_filters_towards_their_signs():
     torch.manual_seed(0)
     filters = torch.randn(8, 4, 6, dtype=torch.float64)
     left, right = torch.eye(4, dtype=torch.float64), torch.eye(6, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""ReActNet: a shifted sign and RPReLU, each against autograd through its written formula."""
+"""ReActNet: a shifted sign and RPReLU, each against autograd through its formula."""
 
 import pytest
 import torch
@@ -92,7 +92,7 @@ def test_a_flattened_map_has_a_shift_for_each_channel_and_groups_have_their_own(
     assert grouped.input(torch.randn(1, 4, 3, 3)).shape == (1, 4, 3, 3)
 
 
-def test_slopes_stay_positive_unless_told_otherwise():
+def test_slopes_stay_positive_by_default():
     weight = torch.randn(2, 3)
     for keep in (True, False):
         bound = ReActNet(keep_slopes_positive=keep).for_layer(weight, rectify=True)

@@ -1,4 +1,4 @@
-"""ReCU: the clip of the standardised weights, inputs spread by their deviation, and tau by the epoch."""
+"""ReCU: the clip of the standardised weights, inputs divided by their deviation, and tau by epoch."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""SiMaN: the largest half of each filter, the gradient of magnitudes, inputs standardised image by image."""
+"""SiMaN: the larger half of each filter, the gradient of magnitudes, inputs standardised image by image."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A bit has no zero: sign(0) = +1, and the straight-through gradient reaches |x| <= 1, the ends included."""
+"""sign(0) = +1, and the straight-through gradient reaches |x| <= 1, ends included."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""TTQ: two learned scales, each with the gradient of the weights that carry it."""
+"""TTQ: two learned scales, each with the summed gradient of its weights."""
 
 import pytest
 import torch
@@ -78,7 +78,7 @@ def test_a_layer_of_zeros_stays_zero():
     assert trained_ternary(torch.zeros(2, 3, dtype=torch.float64), plus, minus).tolist() == [[0] * 3] * 2
 
 
-def test_two_scales_are_refused_in_words():
+def test_two_scales_are_refused_with_a_message():
     assert "two scales" in TTQ().cannot_pack
     assert "TWN" in TTQ().cannot_pack
     assert not TTQ().exact

@@ -1,4 +1,4 @@
-"""TWN: weights that are small for their filter are left out, the others are plus or minus the mean of what is kept."""
+"""TWN: small weights of a filter become 0, the others plus or minus the mean magnitude of the remaining ones."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""XNOR: signs on both sides, and the input scale K of the paper's section 3.2."""
+"""XNOR: binary weights and inputs, and the input scale K of the paper's section 3.2."""
 
 import torch
 

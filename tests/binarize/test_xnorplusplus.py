@@ -1,4 +1,4 @@
-"""XNOR-Net++: a learned gain of each channel, folded into the weights, or of each row and column as well."""
+"""XNOR-Net++: a learned gain per channel, folded into the weights, or also per row and column."""
 
 import pytest
 import torch

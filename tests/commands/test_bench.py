@@ -1,4 +1,4 @@
-"""`xnorlit bench --quick` from end to end, on the smallest network; no time is asserted."""
+"""`xnorlit bench --quick` from end to end, on the smallest network. No time is asserted."""
 
 import json
 
@@ -158,7 +158,7 @@ def test_every_key_is_documented(capsys):
         (["--show", "missing.json"], "missing.json cannot be read"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_in_words(words, complaint):
+def test_unmeasurable_networks_are_refused_with_a_message(words, complaint):
     with pytest.raises(UserError, match=complaint):
         COMMANDS["bench"].run("bench", [*words, "--quick"])
 

@@ -1,4 +1,4 @@
-"""`xnorlit classify`: validation's own pixels through a packed network, one line for each picture, started fast."""
+"""`xnorlit classify`: validation's pixels through a packed network, one line per picture, fast to start."""
 
 import json
 import os
@@ -109,7 +109,7 @@ def test_a_folder_stands_for_the_pictures_in_it_in_order(classify, packed, pictu
     assert found == ["a.png", "inner/b.jpg", "inner/deep/c.bmp", "a.png"]
 
 
-def test_what_cannot_be_read_is_named_with_the_reason_and_the_others_are_classified(classify, packed, pictures):
+def test_unreadable_pictures_are_named_and_the_others_classified(classify, packed, pictures):
     (pictures / "broken.jpg").write_bytes(b"no picture")
     cut = (pictures / "inner" / "b.jpg").read_bytes()
     (pictures / "cut.jpg").write_bytes(cut[: len(cut) // 2])
@@ -134,7 +134,7 @@ def test_a_picture_of_any_name_is_classified_and_named_in_one_line(classify, pac
     assert str(pictures / os.fsdecode(name)) in [each["picture"] for each in found]
 
 
-def test_odd_metadata_does_not_end_the_list(classify, packed, pictures):
+def test_invalid_metadata_does_not_end_the_list(classify, packed, pictures):
     odd = b"Exif\0\0II*\0\x08\0\0\0\1\0\x1a\1\2\0\4\0\0\0" + b"72x\0" + bytes(4)
     Image.new("RGB", (30, 30)).save(pictures / "0.jpg", exif=odd)
     os.mkfifo(pictures / "1.jpg")
@@ -145,7 +145,7 @@ def test_odd_metadata_does_not_end_the_list(classify, packed, pictures):
 
 
 @pytest.mark.parametrize("name", ["@eaDir", "__MACOSX", ".thumbnails"])
-def test_the_copies_that_a_system_keeps_are_no_pictures(classify, packed, pictures, name):
+def test_system_copies_are_not_pictures(classify, packed, pictures, name):
     shutil.copytree(pictures / "inner", pictures / "inner" / name)
     assert len(classify(packed, pictures)[1].splitlines()) == 3
 
@@ -173,7 +173,7 @@ def test_all_classes_are_named_where_more_are_asked_for(classify, packed, pictur
     assert sum(shares) == pytest.approx(100, abs=0.5)
 
 
-def test_random_weights_are_said_to_be_random(classify, tmp_path, pictures):
+def test_random_weights_are_announced(classify, tmp_path, pictures):
     drawn = unkind(NETWORKS["binary-to-the-end"])
     write(tmp_path / "drawn", *pack(drawn, image_size=20, classes=CLASSES, source=Source("random")))
     status, _, err = classify(tmp_path / "drawn", pictures / "a.png")
@@ -181,7 +181,7 @@ def test_random_weights_are_said_to_be_random(classify, tmp_path, pictures):
     assert err == f"note: the weights in {tmp_path}/drawn are random, so its answers mean nothing\n"
 
 
-def test_outputs_that_are_no_numbers_are_no_answer(classify, tmp_path, pictures):
+def test_non_finite_outputs_are_not_an_answer(classify, tmp_path, pictures):
     graph, tensors = pack(unkind(NETWORKS["pool-before-norm"]), image_size=20, classes=CLASSES, source=TRAINED)
     write(tmp_path / "far", graph, {**tensors, "fc8.weight": np.full_like(tensors["fc8.weight"], 3e38)})
     status, out, err = classify(tmp_path / "far", pictures / "a.png")
@@ -213,13 +213,13 @@ def test_names_cannot_steer_the_terminal(classify, tmp_path, pictures):
         (("a.png", "--threads", "9999"), "--threads: expected a whole number, 1 to 1024, not '9999'"),
     ],
 )
-def test_what_is_mistyped_is_answered_in_one_message(classify, packed, words, message):
+def test_mistyped_input_gives_one_message(classify, packed, words, message):
     status, out, err = classify(*([packed] if words else []), *words)
     assert (status, out) == (2, "")
     assert message in err
 
 
-def test_a_file_that_is_no_packed_network_is_refused(classify, pictures, tmp_path):
+def test_a_file_that_is_not_a_packed_network_is_refused(classify, pictures, tmp_path):
     status, _, err = classify(pictures / "a.png", pictures / "a.png")
     assert status == 2
     assert err.startswith(f"error: {pictures}/a.png: ")

@@ -1,4 +1,4 @@
-"""What `xnorlit compare` prints: the difference first, every number, nothing that a pipe or a narrow screen spoils."""
+"""Output of `xnorlit compare`: the difference first, every number, and readable in a pipe or a narrow terminal."""
 
 import json
 import os
@@ -149,7 +149,7 @@ def test_one_run_is_refused_and_a_search_takes_no_paths(pair):
         compare(pair, pair="pair-0")
 
 
-def test_the_words_of_a_command_line_reach_the_comparison(pair, capsys):
+def test_the_arguments_of_a_command_line_reach_the_comparison(pair, capsys):
     xnorlit()
     newest = capsys.readouterr().out
     xnorlit(*map(str, pair))

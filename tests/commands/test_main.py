@@ -1,4 +1,4 @@
-"""Whatever is typed: one message that says what was given, expected and to do; nothing half-written, no traceback."""
+"""Any mistake gives one message with what was given, expected and to do; no partial file, no traceback."""
 
 import errno
 import io
@@ -141,7 +141,7 @@ def test_python_m_xnorlit_is_xnorlit():
         (f"{FIT} --data.train_crop PadCrp", r"no crop named PadCrp\. Did you mean PadCrop\?"),
     ],
 )  # fmt: skip
-def test_a_misspelt_word_is_named_with_the_nearest_one(refused, line, message):
+def test_a_misspelt_word_is_reported_with_the_near_miss(refused, line, message):
     assert re.search(message, refused(line))
 
 
@@ -215,7 +215,7 @@ def test_a_configuration_file_is_named_with_what_is_wrong_in_it(refused, content
         ({"train": "ant bee", "val": "ant cow"}, r"differ \(only in .*train: bee; only in .*val: cow\)"),
     ],
 )
-def test_a_tree_that_is_no_data_set_says_what_it_lacks(refused, splits, message):
+def test_a_tree_that_is_not_a_data_set_is_refused_with_what_it_lacks(refused, splits, message):
     Path("mine").mkdir()
     tree(Path("mine"), splits)
     assert re.search(message, refused(f"{FIT} --data.source mine"))
@@ -241,7 +241,7 @@ def test_a_damaged_beton_is_named(xnorlit, refused):
 
 
 # --- prepare --------------------------------------------------------------------------------------------------------
-def test_prepare_says_what_it_wrote_what_it_left_out_and_what_to_type_next(xnorlit, refused):
+def test_prepare_prints_what_it_wrote_what_it_skipped_and_the_next_command(xnorlit, refused):
     Path("photos/train/ant/2.png").write_bytes(b"not an image")
     assert re.search(r"photos/train/ant/2\.png cannot be read.*--skip-bad", refused("prepare photos betons"))
     for option in ("--shorter-side 40", "--shorter_side=40"):
@@ -268,7 +268,7 @@ class Code:
         (lambda file: torch.save({"state_dict": {}}, file), r"is not a checkpoint of a training run"),
     ],
 )
-def test_a_file_that_is_no_checkpoint_is_refused_and_never_run(refused, write, message):
+def test_a_file_that_is_not_a_checkpoint_is_refused_and_never_executed(refused, write, message):
     write(Path("mine.ckpt"))
     line = f"validate {XNOR} --data.backend folder --data.source photos"
     assert re.search(message, refused(f"{line} --ckpt_path mine.ckpt"))
@@ -281,7 +281,7 @@ def test_measuring_without_a_checkpoint_is_refused(refused):
 
 # --- the disk -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("full_at", "remedy"), [(1, "--run.fresh true"), (3, "--run.resume auto")])
-def test_a_disk_that_fills_up_leaves_a_run_that_goes_on(xnorlit, monkeypatch, full_at, remedy):
+def test_a_full_disk_leaves_a_run_that_can_resume(xnorlit, monkeypatch, full_at, remedy):
     save, saved = torch.save, []
 
     def filling(content, file):
@@ -317,7 +317,7 @@ class Full(io.BytesIO):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_folder_that_may_not_be_written_is_named(refused, monkeypatch):
+def test_a_read_only_folder_is_named(refused, monkeypatch):
     def deny(folder, **_):
         raise PermissionError(errno.EACCES, "Permission denied", str(folder))
 
@@ -370,7 +370,7 @@ def test_no_color_is_plain_text_on_a_terminal_too(monkeypatch, capsys):
         assert ("\x1b" in capsys.readouterr().out) is styled
 
 
-def test_a_notebook_is_no_terminal_whatever_its_kernel_sets(monkeypatch, capsys):
+def test_a_notebook_does_not_count_as_a_terminal(monkeypatch, capsys):
     from xnorlit.edge.console import say, terminal
 
     monkeypatch.setenv("FORCE_COLOR", "1")
@@ -397,7 +397,7 @@ def test_a_notebook_is_no_terminal_whatever_its_kernel_sets(monkeypatch, capsys)
         ("cat~", "cat~"),
     ],
 )
-def test_the_folder_of_a_person_is_read_wherever_a_path_begins(monkeypatch, tmp_path, word, read):
+def test_the_home_folder_is_expanded_wherever_a_path_starts(monkeypatch, tmp_path, word, read):
     monkeypatch.setenv("HOME", str(tmp_path))
     seen = []
     monkeypatch.setattr(cli.Command, "run", lambda _, verb, words: seen.extend(words) or 0)
@@ -406,7 +406,7 @@ def test_the_folder_of_a_person_is_read_wherever_a_path_begins(monkeypatch, tmp_
 
 
 @pytest.mark.parametrize("command", ["--help", "--version", "compare --root kept"])
-def test_an_output_that_is_full_is_said_and_no_traceback(tmp_path, command):
+def test_a_full_output_device_is_reported_without_a_traceback(tmp_path, command):
     for arm in ("xnor", "float"):
         write_run(tmp_path / "kept", arm)
     line = f"exec {sys.executable} -m xnorlit {command} > /dev/full"
@@ -417,7 +417,7 @@ def test_an_output_that_is_full_is_said_and_no_traceback(tmp_path, command):
     assert "Traceback" not in done.stderr
 
 
-def test_a_current_folder_that_was_removed_is_no_fault_of_the_program(tmp_path):
+def test_a_removed_current_folder_is_not_a_bug(tmp_path):
     (tmp_path / "gone").mkdir()
     line = f"rmdir ../gone; exec {sys.executable} -m xnorlit --help"
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
@@ -436,7 +436,7 @@ def test_a_current_folder_that_was_removed_is_no_fault_of_the_program(tmp_path):
         ("<&- >&- 2>&-", "compare", 2, ""),
     ],
 )
-def test_closed_streams_are_no_fault_of_the_program(tmp_path, redirection, command, status, message):
+def test_closed_streams_are_not_a_bug(tmp_path, redirection, command, status, message):
     line = f"exec {sys.executable} -m xnorlit {command} {redirection}"
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=tmp_path, env=environment)

@@ -1,4 +1,4 @@
-"""`xnorlit plan` says what a recipe would take, on what that rests, and what it lacks."""
+"""`xnorlit plan` estimates a recipe's training, and lists its assumptions and what is missing."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,7 @@ def test_an_epoch_is_as_long_as_the_recipe_makes_it(plan):
         (["-c", "photos.yaml"], "the number of training images of photos is unknown. Give --images"),
     ],
 )
-def test_what_it_cannot_know_is_asked_for(plan, words, message, tmp_path, monkeypatch):
+def test_unknown_values_are_requested(plan, words, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("half.yaml").write_text("data: {source: imagenet, image_size: 224}")
     Path("photos.yaml").write_text("trainer: {max_epochs: 3}\ndata: {source: photos, batch_size: 8}")

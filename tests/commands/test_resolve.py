@@ -1,4 +1,4 @@
-"""What a command line stands for is recorded so that it can be read again."""
+"""The recorded configuration of a command line can be read again."""
 
 import json
 import sys
@@ -48,7 +48,7 @@ class Odd(pl.Callback):
         self.thing = thing
 
 
-def test_a_setting_that_cannot_be_spelled_is_refused_by_name():
+def test_a_setting_that_cannot_be_written_is_refused_by_name():
     (answer,) = resolve.resolved([[*WORDS, f"--trainer.callbacks={__name__}.Odd"]])
     assert "init_args.thing cannot be recorded" in answer.get("error", "")
 
@@ -60,7 +60,7 @@ def test_an_environment_that_cannot_be_read_changes_nothing(tmp_path, content):
     assert changes_since(Path("nowhere")) == ""
 
 
-def test_other_versions_than_those_a_run_began_with_are_listed(tmp_path):
+def test_versions_that_changed_since_the_run_started_are_listed(tmp_path):
     packages = {name: version for name in PACKAGES if (version := _version(name))}
     file = tmp_path / "environment.json"
     file.write_text(json.dumps({"packages": packages, "git": {"commit": None}}))

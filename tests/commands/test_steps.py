@@ -1,4 +1,4 @@
-"""`xnorlit steps` makes finished runs again and times the step that they were trained with."""
+"""`xnorlit steps` rebuilds finished runs and times their training step."""
 
 import json
 import sys
@@ -107,7 +107,7 @@ def test_either_runs_or_a_network_are_given(words, capsys):
         (["RUN"], "the runs belong to the arms float, float. Expected one run of each arm."),
     ],
 )
-def test_what_cannot_be_measured_is_said(words, message, pair, capsys):
+def test_unmeasurable_values_are_reported(words, message, pair, capsys):
     run = str(pair / "float" / "seed-0")
     assert cli.main(["steps", run, *(run if word == "RUN" else word for word in words)]) == 2
     assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`xnorlit summary` says what a network weighs and computes, of a name or a recipe, without training."""
+"""`xnorlit summary` lists a network's size and operations, by name or recipe, without training."""
 
 import json
 import subprocess
@@ -59,13 +59,13 @@ def test_a_recipe_is_read_and_options_override_it(summary, tmp_path):
 
 
 @pytest.mark.parametrize("name", binarizers())
-def test_every_binarizer_is_summed_up(name, summary):
+def test_every_binarizer_has_a_summary_line(name, summary):
     found = json.loads(summary("--network", "alexnet-small", "--binarizer", name, "--json"))
     assert found["layers"][2]["weight_bits"] == binarizers()[name]().weight_bits
 
 
 @pytest.mark.parametrize("name", networks())
-def test_every_network_is_summed_up(name, summary):
+def test_every_network_has_a_summary(name, summary):
     assert json.loads(summary("--network", name, "--binarizer", "BWN", "--json"))["network"] == name
 
 
@@ -98,7 +98,7 @@ def test_a_method_without_a_packed_form_says_why(summary):
         ("--network alexnet-xnor --image-size 20", "the image is too small for this network"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_message(words, message, capsys):
+def test_mistakes_give_one_message(words, message, capsys):
     assert main(["summary", *words.split()]) == 2
     err = capsys.readouterr().err
     assert message in err

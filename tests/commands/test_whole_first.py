@@ -56,7 +56,7 @@ def in_another():
 
 
 @pytest.mark.parametrize("printed", [in_this_process, in_another])
-def test_one_batch_is_one_batch_whatever_was_imported_before(printed):
+def test_one_means_one_batch_whatever_was_imported_before(printed):
     said = [line.strip() for line in printed().splitlines()]
     assert "limit_val_batches: 1" in said
     assert "limit_train_batches: 0.5" in said

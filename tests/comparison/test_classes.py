@@ -1,4 +1,4 @@
-"""Per-class gaps by hand, and Holm's correction against its definition."""
+"""Per-class gaps with hand-computed values, and Holm's correction against its definition."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A comparison counts what the files say, and is refused where the runs are not comparable."""
+"""A comparison matches the files, and is refused if the runs are not comparable."""
 
 import re
 
@@ -74,7 +74,7 @@ def test_the_float_twin_is_told_by_its_binarizer_not_by_its_name(tmp_path):
     assert compare(runs(binary, misnamed)).reference == "xnor"
 
 
-def test_a_float_network_with_one_binary_layer_is_no_twin(tmp_path):
+def test_a_float_network_with_one_binary_layer_is_not_a_twin(tmp_path):
     mixed = write_run(tmp_path, "float", config={"model.layers": {"conv2": XNOR}})
     bwn = write_run(tmp_path, "bwn")
     assert compare(runs(bwn, mixed)).reference == "bwn"
@@ -117,7 +117,7 @@ def test_other_seeds_of_two_runs_are_a_difference(tmp_path):
     assert (found.gaps[0].top1.seeds[0].seed, found.gaps[0].top1.seeds[0].reference_seed) == (0, 1)
 
 
-def test_two_runs_of_one_arm_are_told_apart(tmp_path):
+def test_two_runs_of_one_arm_get_different_labels(tmp_path):
     seeds = compare(runs(write_run(tmp_path, "xnor", 0), write_run(tmp_path, "xnor", 1)))
     assert [arm.label for arm in seeds.arms] == ["xnor/seed-0", "xnor/seed-1"]
     pairs = compare(runs(write_run(tmp_path, "bwn"), write_run(tmp_path, "bwn", pair="pair-1", config={LR: 1})))
@@ -173,7 +173,7 @@ def test_found_arms_without_a_common_seed_are_refused(tmp_path):
         compare(runs(*paths), strict=False)
 
 
-def test_seeds_that_were_trained_in_several_ways_have_no_mean(tmp_path):
+def test_seeds_with_different_settings_have_no_mean(tmp_path):
     paths = [write_run(tmp_path, arm, seed) for arm in ("xnor", "float") for seed in (0, 1)]
     paths += [write_run(tmp_path, arm, 2, config={"trainer.max_epochs": 9}) for arm in ("xnor", "float")]
     refused(
@@ -231,7 +231,7 @@ def test_an_accuracy_that_is_nan_is_refused(tmp_path, field):
     refused(f"{field} is NaN, because the run diverged", *pair_of(tmp_path, arm={"summary": {field: float("nan")}}))
 
 
-def test_a_run_of_no_images_is_refused(tmp_path):
+def test_a_run_without_images_is_refused(tmp_path):
     refused("contains no predictions", *pair_of(tmp_path, arm={"images": 0}))
 
 
@@ -254,7 +254,7 @@ def test_a_summary_of_other_classes_than_the_predictions_is_refused(tmp_path):
         ({"right": 799}, "disagree on only 1 image, too few for a reliable interval"),
     ],
 )
-def test_what_qualifies_the_numbers_is_noted(tmp_path, arm, note):
+def test_facts_that_qualify_the_numbers_are_noted(tmp_path, arm, note):
     found = compare(runs(*pair_of(tmp_path, arm=arm)))
     assert any(note in said for said in found.notes), found.notes
 
@@ -280,7 +280,7 @@ def test_run_directories_are_read_and_a_pair_has_one_gap_in_words(tmp_path):
     assert str(found.gap).startswith("xnor loses 6.00 points of top-1 against float (95 % over images: ")
 
 
-def test_of_several_gaps_none_is_the_gap(tmp_path):
+def test_several_gaps_have_no_single_gap(tmp_path):
     found = compare([write_run(tmp_path, arm) for arm in ("xnor", "bwn", "float")])
     with pytest.raises(UserError, match=r"several gaps \(.*\)\. Use an item of `gaps`"):
         found.gap  # noqa: B018

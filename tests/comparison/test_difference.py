@@ -1,4 +1,4 @@
-"""A pair is called matched only when nothing but the binarizer differs."""
+"""A pair is matched only if nothing but the binarizer differs."""
 
 import pytest
 
@@ -24,7 +24,7 @@ TWIN = {
 LR = "model.optimizer.init_args.lr"
 
 
-def test_a_pair_that_differs_in_the_binarizer_only_is_matched():
+def test_a_pair_that_differs_only_in_the_binarizer_is_matched():
     found = difference(BASE, TWIN)
     assert found.kind == "matched"
     assert found.verdict == "matched: only model.binarizer differs"
@@ -90,7 +90,7 @@ def test_whatever_else_differs_is_named_and_the_pair_is_not_matched(key, value):
         "data.cache_dir",
     ],
 )
-def test_where_a_run_is_filed_and_what_it_shows_is_no_difference(key):
+def test_location_and_logging_are_not_a_difference(key):
     assert difference(BASE, {**TWIN, key: "something else"}).kind == "matched"
 
 
@@ -110,7 +110,7 @@ def test_a_declaration_covers_whole_names_only_and_nothing_else():
     assert difference(BASE, twin).verdict == f"not matched: {LR} differs too"
 
 
-def test_a_declaration_that_nothing_needs_leaves_the_pair_matched():
+def test_an_unused_declaration_leaves_the_pair_matched():
     assert difference(BASE, TWIN | {"run.pair_differs": [LR]}).kind == "matched"
 
 
@@ -133,7 +133,7 @@ def test_null_is_a_value_and_differs_from_not_set():
     assert (item.key, item.arm, item.reference) == ("model.layers", None, NOT_SET)
 
 
-def test_equal_configurations_are_no_pair():
+def test_equal_configurations_are_not_a_pair():
     found = difference(BASE, {**BASE, "run.arm": "copy"})
     assert found.kind == "identical"
     assert found.verdict == "not a pair: the configurations are equal"
@@ -157,7 +157,7 @@ def test_a_key_that_one_arm_has_as_null_stands_for_what_the_other_has_below_it()
     assert found.verdict == "matched except for declared differences: model.losses"
 
 
-def test_another_class_stands_for_the_settings_that_come_with_it():
+def test_another_class_covers_its_settings():
     ours, theirs = "model.optimizer.init_args", {"model.optimizer.class_path": "a.Adam"}
     bop = {"model.optimizer.class_path": "a.Bop", f"{ours}.gamma": 1e-3, f"{ours}.threshold": 1e-8, "data.flip": False}
     assert difference(BASE | bop, TWIN | theirs).named("undeclared") == ("data.flip", "model.optimizer")

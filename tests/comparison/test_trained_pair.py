@@ -1,4 +1,4 @@
-"""What training writes is what a comparison reads."""
+"""A comparison reads what training writes."""
 
 import json
 from pathlib import Path

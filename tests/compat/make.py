@@ -1,10 +1,10 @@
-"""Makes the fixtures of this folder with the package of an earlier version; only the tests read them.
+"""Make the fixtures of this folder with the package of an earlier version. Only tests read them.
 
     git worktree add --detach /tmp/old 294a848          # and its compiled kernels into /tmp/old/xnorlit/packed/
     PYTHONPATH=/tmp/old python tests/compat/make.py     # about a minute
 
-It writes `home.tar.xz`, `class_paths.txt` and `state.json.xz`. Everything was made at 294a848; what a later version
-leaves on disk belongs into an archive of its own, made by that version.
+It writes `home.tar.xz`, `class_paths.txt` and `state.json.xz`. Everything was made at 294a848. Files of a later version
+belong in another archive, made by that version.
 """
 
 import io

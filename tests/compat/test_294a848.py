@@ -1,4 +1,4 @@
-"""What was made at 294a848 still loads, goes on, compares and classifies; `make.py` says how it was made."""
+"""Files made at 294a848 still load, resume, compare and classify; `make.py` documents how they were made."""
 
 import importlib
 import json
@@ -71,7 +71,7 @@ def test_a_finished_run_is_read_with_its_numbers(home, arm):
 
 
 @pytest.mark.parametrize("arm", ["killed", "interrupted", "flipping"])
-def test_an_unfinished_run_is_known_for_one(home, arm):
+def test_an_unfinished_run_is_recognised(home, arm):
     (found,) = [run for run in runs.find("runs") if run.path == PAIR / arm / "seed-0"]
     assert isinstance(found, runs.BrokenRun)
     assert found.unfinished
@@ -117,7 +117,7 @@ def answers(pictures):
 
 
 @pytest.mark.parametrize(("arm", "step"), [("killed", STEPS), ("interrupted", 10), ("flipping", 4)])
-def test_an_unfinished_run_goes_on_to_its_end(home, capsys, arm, step):
+def test_an_unfinished_run_resumes_to_its_end(home, capsys, arm, step):
     folder = PAIR / arm / "seed-0"
     checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == step
@@ -130,7 +130,7 @@ def test_an_unfinished_run_goes_on_to_its_end(home, capsys, arm, step):
     assert np.isfinite(losses.value).all()
 
 
-def test_a_killed_run_meets_the_same_samples_as_the_whole_one(home, capsys):
+def test_a_killed_run_sees_the_same_samples_as_an_uninterrupted_one(home, capsys):
     """The killed arm is the xnor arm; another processor may round, and so flip, otherwise after some steps."""
     folder = PAIR / "killed" / "seed-0"
     xnorlit(capsys, "fit", "-c", folder / "config.yaml", "--run.resume", "true")
@@ -146,14 +146,14 @@ def test_the_wandb_id_of_an_interrupted_run_goes_on(home, capsys, monkeypatch):
     assert runs.read(folder).summary.wandb_id == made
 
 
-def test_a_run_with_another_setting_is_not_gone_on_with(home, capsys):
+def test_a_run_with_another_setting_is_not_resumed(home, capsys):
     folder = PAIR / "killed" / "seed-0"
     words = ["fit", "-c", folder / "config.yaml", "--run.resume", "true", "--data.batch_size", "5"]
     assert main([str(word) for word in words]) == 2
     assert "data.batch_size: started with 4, now 5" in capsys.readouterr().err
 
 
-def test_every_configuration_still_says_the_same(home, monkeypatch):
+def test_every_configuration_still_has_the_same_meaning(home, monkeypatch):
     """Those of the recipes, which together name every class path; what is new since then has its default."""
     files = sorted(Path("configs").glob("*.yaml"))
     lines = [["-c", str(file)] for file in files]
@@ -167,7 +167,7 @@ CLASS_PATHS = (HERE / "class_paths.txt").read_text().split()
 
 
 @pytest.mark.parametrize("path", CLASS_PATHS)
-def test_a_class_path_leads_to_its_class(path):
+def test_a_class_path_resolves_to_its_class(path):
     module, _, name = with_current_paths(path).rpartition(".")
     found = getattr(importlib.import_module(module), name)
     assert isinstance(found, type)
@@ -204,7 +204,7 @@ def moved(monkeypatch):
     _warn.cache_clear()
 
 
-def test_a_moved_class_path_in_a_file_means_the_new_one_and_says_so(home, moved, capsys, tmp_path):
+def test_a_moved_class_path_in_a_file_is_replaced_with_a_notice(home, moved, capsys, tmp_path):
     file = tmp_path / "moved.yaml"
     config = yaml.safe_load((PAIR / "xnor" / "seed-0" / "config.yaml").read_text())
     config["model"]["schedule"]["class_path"] = "xnorlit.optimising.rates.WarmupCosine"
@@ -221,7 +221,7 @@ def test_a_moved_class_path_in_a_file_means_the_new_one_and_says_so(home, moved,
 @pytest.mark.parametrize(
     "words", [["--model.layers={fc3: xnorlit.quantize.Dorefa}"], ["--model.layers.fc3=xnorlit.quantize.Dorefa"]]
 )
-def test_a_moved_class_path_on_the_command_line_means_the_new_one(home, moved, capsys, words):
+def test_a_moved_class_path_on_the_command_line_is_replaced(home, moved, capsys, words):
     (answer,) = resolve.resolved([["-c", str(PAIR / "xnor" / "seed-0" / "config.yaml"), *words]])
     assert answer["config"]["model"]["layers"]["fc3"]["class_path"].endswith(".DoReFa")
     assert "the class path xnorlit.quantize.Dorefa is deprecated" in capsys.readouterr().out
@@ -236,7 +236,7 @@ def test_a_run_recorded_with_a_moved_class_path_reads_and_resumes(home, moved, c
 
 
 @pytest.mark.parametrize("path", ["xnorlit.DoReFa", "xnorlit.binarize.dorefa.DoReFa", "DoReFa"])
-def test_a_class_is_recorded_by_one_path_however_it_was_named(home, path):
+def test_a_class_is_recorded_under_one_path_however_it_was_named(home, path):
     words = ["-c", str(PAIR / "xnor" / "seed-0" / "config.yaml"), f"--model.binarizer={path}"]
     (answer,) = resolve.resolved([words])
     assert answer["config"]["model"]["binarizer"]["class_path"] == "xnorlit.binarize.dorefa.DoReFa"
@@ -246,7 +246,7 @@ def test_a_class_is_recorded_by_one_path_however_it_was_named(home, path):
     "other",
     ["xnorlit.optimising.rates2.Steps", "xnorlit.quantize.Dorefa2", "torch.optim.SGD", "xnorlit", "a text", 3, None],
 )
-def test_what_has_not_moved_stays(moved, capsys, other):
+def test_unmoved_paths_stay(moved, capsys, other):
     assert with_current_paths({"class_path": other, "list": [other]}, warn=True) == {
         "class_path": other,
         "list": [other],

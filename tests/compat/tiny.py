@@ -1,7 +1,7 @@
-"""`python tests/compat/tiny.py COMMAND ...`: xnorlit with one network more, whose checkpoints are small enough to keep.
+"""`python tests/compat/tiny.py COMMAND ...`: xnorlit with an extra network whose checkpoints are small enough to store.
 
-It works with the package at 294a848 and with this one: `make.py` makes the runs with the former, the tests go on with
-them in the latter.
+It works with the package at 294a848 and with the current one. `make.py` makes the runs with the former; the tests
+resume them with the latter.
 """
 
 import importlib

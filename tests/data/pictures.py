@@ -1,4 +1,4 @@
-"""Pictures and files that several tests of the data room use."""
+"""Pictures and files for several tests of the data room."""
 
 import io
 from pathlib import Path

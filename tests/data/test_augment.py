@@ -25,7 +25,7 @@ def test_a_placement_depends_on_seed_epoch_index_and_image_size_only(crop):
 
 @pytest.mark.parametrize("crop", RANDOM, ids=repr)
 @pytest.mark.parametrize("other", [(3, 6), (4, 5), (4, 4)])
-def test_another_seed_or_epoch_augments_otherwise(crop, other):
+def test_another_seed_or_epoch_augments_differently(crop, other):
     seed, epoch = other
     first = View(crop, flip=True, size=32, seed=3).place(np.arange(COUNT), 5, sizes())
     second = View(crop, flip=True, size=32, seed=seed).place(np.arange(COUNT), epoch, sizes())
@@ -61,7 +61,7 @@ def test_boxes_lie_within_their_images_down_to_one_pixel(crop):
         (lambda: View(PadCrop(8), flip=True, size=8), "moves the image out of its 8 pixels"),
     ],
 )
-def test_crops_that_show_nothing_are_refused(make, message):
+def test_empty_crops_are_refused(make, message):
     with pytest.raises(UserError, match=message):
         make()
 
@@ -146,7 +146,7 @@ MANY = 20_000
 
 
 @pytest.mark.parametrize("seed", [0, 3])
-def test_who_is_mirrored_has_nothing_to_do_with_when_it_comes(seed):
+def test_mirroring_does_not_depend_on_the_order(seed):
     """The order sorts by a hash of the same seed, epoch and sample, which would mirror its first half."""
     rank = np.argsort(order.permutation(MANY, seed, 4))
     view = View(PadCrop(4), flip=True, size=32, seed=seed)
@@ -156,7 +156,7 @@ def test_who_is_mirrored_has_nothing_to_do_with_when_it_comes(seed):
 
 
 @pytest.mark.parametrize("crop", RANDOM, ids=repr)
-def test_who_is_mirrored_has_nothing_to_do_with_where_it_is_cut(crop):
+def test_mirroring_does_not_depend_on_the_crop(crop):
     rows = View(crop, flip=True, size=32).place(np.arange(MANY), 0, Sizes(np.full(MANY, 500), np.full(MANY, 500)))
     drawn = [name for name in ("top", "left", "height", "width", "down", "right") if np.ptp(rows[name])]
     assert len(drawn) >= 2
@@ -192,7 +192,7 @@ def test_no_number_of_a_sample_is_drawn_twice(crop, monkeypatch):
     ],
     ids=repr,
 )
-def test_the_placements_of_published_runs_stay_what_they_are(crop, size, image, expected):
+def test_the_placements_of_published_runs_stay_the_same(crop, size, image, expected):
     members = np.array([0, 5, 9])
     rows = View(crop, True, size, 3).place(members, 2, Sizes(*(np.full(3, side) for side in image)))
     assert [tuple(row) for row in rows.tolist()] == [

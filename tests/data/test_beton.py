@@ -11,7 +11,7 @@ def whole(tmp_path):
     return write_beton(tmp_path / "whole.beton", photographs()).path
 
 
-def test_what_was_written_is_read_back(tmp_path):
+def test_written_values_are_read_back(tmp_path):
     images = photographs()
     opened = write_beton(tmp_path / "a.beton", images)
     assert opened.labels.tolist() == [index % 3 for index in range(60)]
@@ -82,7 +82,7 @@ def test_a_file_of_ffcvs_own_writer_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.5, 0.999])
-def test_a_cut_file_is_refused(whole, share):
+def test_a_truncated_packed_file_is_refused(whole, share):
     content = whole.read_bytes()
     whole.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(UserError, match=r"whole\.beton is not a complete \.beton file: .*bytes.*xnorlit prepare"):
@@ -118,7 +118,7 @@ def test_an_unfinished_header_is_refused(whole):
 
 
 @pytest.mark.parametrize("offset", [0, 1, 3, 5], ids=["mode", "width", "height", "pointer"])
-def test_a_senseless_entry_is_refused(whole, offset):
+def test_an_invalid_entry_is_refused(whole, offset):
     content = bytearray(whole.read_bytes())
     start = beton.METADATA_START + 7 * beton.SAMPLE.itemsize + offset
     content[start] ^= 0x55

@@ -26,7 +26,7 @@ def test_the_hash_is_the_published_splitmix64():
     ]
 
 
-def test_the_numbers_of_published_runs_stay_what_they_are():
+def test_the_numbers_of_published_runs_stay_the_same():
     key = counter.key(3, 1, 4)
     assert key == 15598590507273006687
     assert counter.bits(key, [0, 1, 1_000_000], [0, 2, 5]).tolist() == [

@@ -86,7 +86,7 @@ def test_batches_own_their_storage(serial):
 
 
 @pytest.mark.parametrize("taken", [1, 2, len(BATCHES) - 1, len(BATCHES)])
-def test_a_pass_that_is_left_early_leaves_no_thread(serial, taken):
+def test_a_pass_that_is_abandoned_leaves_no_thread(serial, taken):
     before = threading.active_count()
     for _ in range(3):
         pictures = serial.pictures(BATCHES, View(CentreCrop(), False, SIZE), 0)
@@ -156,7 +156,7 @@ def test_a_damaged_jpeg_is_an_error_not_a_flat_picture(tmp_path):
         list(reader(damaged).pictures(BATCHES, View(CentreCrop(), False, SIZE), 0))
 
 
-def test_torchs_threads_are_left_alone(stored):
+def test_torchs_threads_stay_unchanged(stored):
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
@@ -191,7 +191,7 @@ def test_a_beton_is_read_whatever_it_is_called(name, serial, stored, tmp_path):
     )
 
 
-def test_a_beton_that_changes_while_it_is_read_ends_the_pass_in_words(stored, tmp_path):
+def test_a_beton_that_changes_while_it_is_read_is_reported(stored, tmp_path):
     """In place it would be other pictures under the labels of the first ones."""
     path, view = tmp_path / "train.beton", View(CentreCrop(), False, SIZE)
     path.write_bytes(stored.path.read_bytes())

@@ -121,7 +121,7 @@ def test_too_few_lines_are_counted(root):
         splits.find(root)
 
 
-def test_a_class_that_train_lacks_is_named(root):
+def test_a_class_missing_in_train_is_named(root):
     (root / "val_labels.txt").write_text("".join(f"{file} n99999999\n" for file in FILES))
     with pytest.raises(UserError, match="names the class n99999999, which train/ does not have"):
         splits.find(root)
@@ -137,7 +137,7 @@ def test_a_class_that_train_lacks_is_named(root):
         ("val_labels.txt", b"99\n" * 6),
     ],
 )
-def test_a_labels_file_that_says_something_else_is_named(root, name, content):
+def test_an_inconsistent_labels_file_is_named(root, name, content):
     devkit(root)
     (root / "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt").unlink()
     (root / "ILSVRC2012_devkit_t12/data/meta.mat").replace(root / "meta.mat")

@@ -1,4 +1,4 @@
-"""What is held out, and the hash by which predictions of two runs are paired."""
+"""Hold-out sets, and the hash that pairs the predictions of two runs."""
 
 import numpy as np
 import pytest

@@ -75,7 +75,7 @@ def test_stopping_at_the_last_batch_without_exhausting_starts_the_next_epoch():
 
 
 @pytest.mark.parametrize("position", [0, 1, 6, 7, 10])
-def test_a_resumed_loader_goes_on_with_the_same_pictures(position):
+def test_a_resumed_loader_continues_with_the_same_pictures(position):
     whole = loader()
     expected = [batch for _ in range(3) for batch in whole]
     first = loader()
@@ -114,7 +114,7 @@ def test_steps_are_the_same_for_any_processes_and_batch_size(world, batch_size):
 
 @pytest.mark.parametrize("steps_done", [0, 1, 3, 4, 6])
 @pytest.mark.parametrize(("before", "after"), [((1, 16), (2, 8)), ((2, 8), (1, 5)), ((4, 2), (3, 6)), ((1, 3), (8, 2))])
-def test_an_epoch_goes_on_with_other_processes_and_batch_size(before, after, steps_done):
+def test_an_epoch_continues_with_other_processes_and_batch_size(before, after, steps_done):
     whole = loader(batch_size=16)
     expected = [step for _ in range(3) for step in steps([whole])]
     first, second = crew(*before), crew(*after)
@@ -163,7 +163,7 @@ def test_augmentation_does_not_depend_on_the_batch_or_the_rank():
                 assert shown.setdefault(index, image).equal(image)
 
 
-def test_a_kept_batch_is_not_overwritten():
+def test_a_stored_batch_is_not_overwritten():
     kept = list(loader(shuffle=False, images=IMAGES.copy()))
     copies = [batch.images.clone() for batch in kept]
     list(loader(shuffle=False))

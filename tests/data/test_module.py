@@ -135,7 +135,7 @@ def test_a_beton_without_ffcv_is_a_clear_error(tree, tmp_path, without_ffcv):
         data(tmp_path / "out", tmp_path, backend="folder").setup()
 
 
-def test_the_announcement_says_what_was_found(tmp_path, small_synthetic, capsys):
+def test_the_announcement_lists_what_was_found(tmp_path, small_synthetic, capsys):
     data("synthetic", tmp_path).setup()
     printed = capsys.readouterr().out
     assert printed.startswith("[data]    synthetic: 60 train / 20 val, 16 x 16, 10 classes, generated in ")
@@ -144,7 +144,7 @@ def test_the_announcement_says_what_was_found(tmp_path, small_synthetic, capsys)
     assert "\x1b" not in printed
 
 
-def test_other_ranks_say_nothing(tmp_path, small_synthetic, capsys, monkeypatch):
+def test_other_ranks_print_nothing(tmp_path, small_synthetic, capsys, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     data("synthetic", tmp_path).setup()
     assert capsys.readouterr().out == ""
@@ -184,7 +184,7 @@ def test_a_hold_out_is_stratified_disjoint_and_the_same_for_every_seed(tree, tmp
         ({"backend": "dali"}, "no backend named dali. Expected auto, ffcv or folder"),
     ],
 )
-def test_senseless_options_are_refused(tmp_path, options, message):
+def test_invalid_options_are_refused(tmp_path, options, message):
     with pytest.raises(UserError, match=message):
         data("synthetic", tmp_path, **options)
 
@@ -267,7 +267,7 @@ def trainer(tmp_path, **options):
         pytest.param("ffcv", True, 8, marks=[pytest.mark.ffcv, pytest.mark.slow]),
     ],
 )
-def test_a_run_resumed_in_lightning_goes_on_with_the_same_pictures(tree, tmp_path, backend, within, stop_at):
+def test_a_run_resumed_in_lightning_continues_with_the_same_pictures(tree, tmp_path, backend, within, stop_at):
     if backend == "ffcv":
         pytest.importorskip("ffcv")
     whole = Recorder()
@@ -300,7 +300,7 @@ def test_a_run_resumed_in_lightning_with_another_batch_size_takes_the_same_steps
     assert second.validated == once * (4 - len(first.validated) // 2)
 
 
-def test_an_older_checkpoint_does_not_go_on_with_a_global_batch_that_it_did_not_note(tree, tmp_path):
+def test_an_older_checkpoint_does_not_resume_with_an_unrecorded_global_batch(tree, tmp_path):
     module = data(tree, tmp_path, global_batch=16)
     module.load_state_dict({"epoch": 0, "position": 3})
     with pytest.raises(UserError, match=r"from an older version.*without data.global_batch"):
@@ -325,7 +325,7 @@ def test_small_pictures_are_cropped_as_cifars_and_large_as_imagenets(tmp_path):
     assert backends.storage_for(224).shorter_side == 256
 
 
-def test_a_training_sample_is_how_the_first_epoch_begins_and_moves_nothing(tree, tmp_path):
+def test_a_training_sample_is_the_start_of_the_first_epoch_and_changes_nothing(tree, tmp_path):
     module, untouched = data(tree, tmp_path, seed=3), data(tree, tmp_path, seed=3)
     loader = iter(module.train_dataloader())
     begun = next(loader)

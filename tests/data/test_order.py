@@ -120,7 +120,7 @@ def test_all_of_imagenet_is_read_once_in_an_epoch_of_any_number_of_processes(wor
 
 @settings(deadline=None)
 @given(division=divisions(), count=st.integers(1, 3000), data=st.data())
-def test_an_order_goes_on_from_any_step(division, count, data):
+def test_an_order_continues_from_any_step(division, count, data):
     everything = order.permutation(count, 1, 2)
     first = data.draw(st.integers(0, order.steps(count, division.global_batch)))
     rank = data.draw(st.integers(0, division.world - 1))
@@ -130,7 +130,7 @@ def test_an_order_goes_on_from_any_step(division, count, data):
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(8, [4, 4]), (9, [4, 4]), (10, [4, 4, 2]), (1, [1])])
-def test_a_last_step_of_one_sample_is_left_out_unless_it_is_all_there_is(count, sizes):
+def test_a_last_step_of_one_sample_is_dropped_unless_it_is_the_only_step(count, sizes):
     division = Division(4, 4)
     assert [len(portion.samples) for portion in division.portions(np.arange(count), 0)] == sizes
     assert order.steps(count, 4) == division.batches(count) == len(sizes)
@@ -142,6 +142,6 @@ def test_more_processes_than_a_step_feeds_are_refused():
     Division(8, 1, 8)
 
 
-def test_the_order_of_published_runs_stays_what_it_is():
+def test_the_order_of_published_runs_stays_the_same():
     assert order.permutation(12, 5, 2).tolist() == [6, 11, 8, 9, 7, 0, 3, 2, 4, 10, 5, 1]
     assert order.permutation(5, 0, 0).tolist() == [2, 3, 4, 1, 0]

@@ -1,4 +1,4 @@
-"""Every kind of picture file becomes the same upright RGB, and the box that validation shows of it."""
+"""Every kind of picture file becomes the same upright RGB image, cropped as in validation."""
 
 import os
 import pickle
@@ -43,7 +43,7 @@ def test_cmyk_keeps_its_colours(tmp_path):
     assert np.abs(read_back - red).max() < 12
 
 
-def test_what_is_transparent_shows_white(tmp_path):
+def test_transparent_pixels_become_white(tmp_path):
     rgba = np.zeros((4, 4, 4), np.uint8)
     rgba[:2] = (200, 10, 20, 255)
     read_back = read(tmp_path, Image.fromarray(rgba, "RGBA"))
@@ -95,7 +95,7 @@ TURNED = (0x0112, 3, 1, b"\6\0\0\0")
         (b"Exif\0\0" + bytes(range(256)), False),
     ],
 )
-def test_metadata_that_makes_no_sense_is_passed_over(tmp_path, exif, turned):
+def test_invalid_metadata_is_ignored(tmp_path, exif, turned):
     """Every viewer shows these pictures."""
     path = tmp_path / "odd.jpg"
     stored = Image.fromarray(np.tile(RAMP, (8, 2))).convert("RGB")

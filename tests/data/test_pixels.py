@@ -35,7 +35,7 @@ def test_a_shift_shows_what_padding_and_cutting_shows(reflect):
         assert np.array_equal(pixels.render(Image.fromarray(image), moved, 8, reflect), expected)
 
 
-def test_a_box_is_cut_before_it_is_resized():
+def test_a_box_is_cropped_before_it_is_resized():
     image = np.zeros((64, 64, 3), np.uint8)
     image[16:48, 32:64] = 200
     placed = row(top=16, left=32, height=32, width=32)

@@ -91,7 +91,7 @@ def test_larger_images_are_reduced_to_the_asked_side_and_never_enlarged(storage,
         ({"quality": 0}, r"--quality is 0\. Expected a JPEG quality from 1 to 100"),
     ],
 )
-def test_senseless_options_are_refused(tree, tmp_path, options, message):
+def test_invalid_options_are_refused(tree, tmp_path, options, message):
     with pytest.raises(UserError, match=message):
         prepare(tree, tmp_path / "out", **options)
 
@@ -143,13 +143,13 @@ def test_links_that_lead_nowhere_and_pipes_are_skipped(tree, tmp_path):
     assert [each["name"] for each in prepared.skipped] == ["a/gone.png", "a/pipe.png", "a/self.png"]
 
 
-def test_odd_metadata_stops_nothing(tree, tmp_path):
+def test_invalid_metadata_stops_nothing(tree, tmp_path):
     odd = b"Exif\0\0II*\0\x08\0\0\0\1\0\x1a\1\2\0\4\0\0\0" + b"72x\0" + bytes(4)
     Image.new("RGB", (16, 16)).save(tree / "train/a/odd.jpg", exif=odd)
     assert prepare(tree, tmp_path / "out")["train"].samples == 61
 
 
-def test_a_stop_between_the_renames_leaves_no_sidecar_without_its_beton(tree, tmp_path, monkeypatch):
+def test_a_kill_between_the_renames_leaves_no_sidecar_without_its_beton(tree, tmp_path, monkeypatch):
     """A .beton without a sidecar is refused by name; a sidecar that describes nothing would pass for a prepared set."""
     rename, done = Path.replace, []
 
@@ -186,7 +186,7 @@ def test_a_second_run_reuses_what_is_there(tree, tmp_path, capsys):
     assert "holds these images already" in capsys.readouterr().out
 
 
-def test_files_of_other_options_are_not_replaced_unasked(tree, tmp_path):
+def test_files_of_other_options_are_not_replaced(tree, tmp_path):
     first = prepare(tree, tmp_path / "out")["train"]
     content = first.path.read_bytes()
     with pytest.raises(UserError, match=r"exists but was written from other images or options.*--overwrite"):
@@ -213,7 +213,7 @@ def test_too_little_space_is_noticed_before_writing(tree, tmp_path, monkeypatch)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_disk_that_fills_up_leaves_nothing(tree, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_no_partial_file(tree, tmp_path, monkeypatch):
     original = beton_writer.write
 
     def full(path, samples, limit):

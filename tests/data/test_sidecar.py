@@ -13,13 +13,13 @@ def prepared(tree, tmp_path):
     return prepare(tree, tmp_path / "out", jpeg=0)["train"].path
 
 
-def test_what_prepare_writes_passes(prepared):
+def test_files_from_prepare_pass(prepared):
     opened, described = sidecar.verify(prepared)
     assert sidecar.listing(opened, described).sha256 == described.listing_sha256
     assert sidecar.listing(opened, described).counts() == described.counts
 
 
-def test_a_changed_pixel_is_noticed_even_where_the_size_stays(prepared):
+def test_a_changed_pixel_is_noticed_even_if_the_size_stays(prepared):
     content = bytearray(prepared.read_bytes())
     content[int(sidecar.verify(prepared)[0].samples["image"]["data_ptr"][5])] ^= 1
     prepared.write_bytes(content)

@@ -30,7 +30,7 @@ def test_synthetic_train_and_val_are_different_images(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "near"), [("sinthetic", "synthetic"), ("CIFAR-10", "cifar10"), ("imagenete", "imagenet")]
 )
-def test_an_unknown_name_is_met_with_the_nearest(tmp_path, name, near):
+def test_an_unknown_name_is_reported_with_the_near_miss(tmp_path, name, near):
     with pytest.raises(UserError, match=rf"no image set named {name}.*Did you mean {near}.*synthetic, cifar10"):
         find(name, tmp_path)
 
@@ -46,13 +46,13 @@ def test_imagenet_is_found_below_the_root(tree, tmp_path):
     assert (found.name, len(found.splits["train"].listing)) == ("imagenet", 60)
 
 
-def test_a_file_that_is_no_beton_is_refused(tmp_path):
+def test_a_file_that_is_not_a_beton_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(UserError, match=r"notes\.txt is a file\. Expected a folder"):
         find(tmp_path / "notes.txt", tmp_path)
 
 
-def test_betons_have_the_listing_of_the_tree_they_were_made_of(tree, tmp_path):
+def test_betons_have_the_listing_of_their_tree(tree, tmp_path):
     prepare(tree, tmp_path / "out")
     files, folder = find(tree, tmp_path), find(tmp_path / "out", tmp_path)
     one_file = find(tmp_path / "out/train.beton", tmp_path)
@@ -152,11 +152,11 @@ def test_the_probed_classes_are_torchvisions():
     assert probe("imagenette").classes == tuple(named.values())
 
 
-def test_classes_named_by_a_number_are_shown_in_words():
+def test_classes_named_by_wordnet_ids_are_shown_as_words():
     assert sources.readable(["n01440764", "cat", "n03888257"]) == ("tench", "cat", "parachute")
 
 
-def test_a_folder_of_imagenettes_classes_is_recognised_however_they_are_written():
+def test_imagenettes_classes_are_recognised_in_any_spelling():
     wnids = sources.NAMED["imagenette"].wnids
     for classes in (wnids, wnids.values(), [name.lower().replace(" ", "-") for name in wnids.values()]):
         assert sources.recipe_for(classes) == "imagenette"

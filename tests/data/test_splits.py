@@ -23,7 +23,7 @@ def test_a_tree_is_read_sorted_with_its_classes(tree):
     assert (np.diff(train.listing.labels) >= 0).all()
 
 
-def test_the_hash_tells_listings_apart_and_does_not_depend_on_the_place(tree, tmp_path):
+def test_the_hash_distinguishes_listings_and_not_their_folders(tree, tmp_path):
     original = splits.find(tree)["train"].listing.sha256
     moved = shutil.copytree(tree, tmp_path / "elsewhere")
     assert splits.find(moved)["train"].listing.sha256 == original
@@ -58,7 +58,7 @@ def test_a_missing_folder_is_named(tmp_path):
         splits.find(tmp_path / "nowhere")
 
 
-def test_a_folder_without_train_says_what_it_holds(tree):
+def test_a_folder_without_train_lists_its_content(tree):
     with pytest.raises(UserError, match=r"train has no train/ \(it holds a, b, c\)"):
         splits.find(tree / "train")
 
@@ -83,7 +83,7 @@ def test_differing_classes_are_named(tree):
 
 
 @pytest.mark.parametrize("name", [".cache", "@eaDir", "__MACOSX", "$RECYCLE.BIN", "#recycle", "lost+found"])
-def test_what_a_system_keeps_for_itself_is_no_class_and_its_copies_are_no_pictures(tree, name):
+def test_system_folders_are_not_classes_and_system_copies_are_not_pictures(tree, name):
     for folder in (tree / "train" / name, tree / "train/a" / name):
         shutil.copytree(tree / "train/a", folder)
     assert splits.find(tree)["train"].listing.counts() == {"a": 20, "b": 20, "c": 20}
@@ -123,7 +123,7 @@ def test_a_class_in_both_forms_is_refused(tree):
         splits.find(tree)
 
 
-def test_a_class_that_is_no_text_is_refused_by_name(tree):
+def test_a_class_name_that_is_not_text_is_refused(tree):
     (tree / "train/b").rename(tree / "train" / os.fsdecode(b"b\xff"))
     with pytest.raises(UserError, match=r"train/b\udcff is not UTF-8\. Rename it"):
         splits.find(tree)

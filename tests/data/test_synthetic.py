@@ -63,7 +63,7 @@ def test_many_images_are_computed_at_once(monkeypatch):
     assert calls == Counter({name: 2 * count for name, count in of_one.items()})
 
 
-def test_a_nearest_mean_cannot_tell_the_classes():
+def test_a_nearest_mean_classifier_fails():
     # Hard enough: if raw pixels gave the class away, a float network would gain nothing over a binary one.
     images = synthetic.generate(1000, size=16).reshape(1000, -1).astype(float)
     labels = synthetic.labels(1000)

@@ -1,4 +1,4 @@
-"""What is written is there whole or not at all, and on the disk before it has its name."""
+"""A file is written completely or not at all, and is synced to disk before it gets its name."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ def target(tmp_path):
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt(), ValueError()])
-def test_a_write_that_fails_halfway_leaves_the_former_file_whole_and_nothing_else(target, error):
+def test_a_failed_write_leaves_the_previous_file_and_nothing_else(target, error):
     def write_half():
         with atomic.path(target) as made:
             made.write_text("ha")
@@ -33,7 +33,7 @@ def test_a_write_that_fails_halfway_leaves_the_former_file_whole_and_nothing_els
     assert (target.read_text(), left(target.parent)) == ("former", ["file"])
 
 
-def test_the_former_file_is_whole_until_the_block_ends_and_the_new_one_is_the_one_that_was_written(target):
+def test_the_previous_file_stays_until_the_block_ends(target):
     with atomic.path(target) as made, made.open("w") as file:
         file.write("new")
         file.flush()
@@ -77,7 +77,7 @@ def order(monkeypatch):
     return done
 
 
-def test_content_is_on_the_disk_before_the_name_and_the_name_before_the_end(target, order):
+def test_content_is_synced_before_the_rename_and_the_rename_before_the_end(target, order):
     with atomic.path(target) as made:
         made.write_text("new")
     assert order == ["sync file", "rename file", f"sync {target.parent.name}"]
@@ -92,7 +92,7 @@ def test_each_file_of_a_folder_is_on_the_disk_before_its_name(tmp_path, order):
 
 
 @pytest.mark.parametrize(("number", "raises"), [(errno.EINVAL, False), (errno.ENOTSUP, False), (errno.EIO, True)])
-def test_a_disk_that_fails_is_an_error_and_one_that_cannot_sync_is_none(target, monkeypatch, number, raises):
+def test_a_failing_disk_is_an_error_but_a_disk_without_sync_is_not(target, monkeypatch, number, raises):
     def fail(_):
         raise OSError(number, os.strerror(number))
 
@@ -108,7 +108,7 @@ def test_a_disk_that_fails_is_an_error_and_one_that_cannot_sync_is_none(target, 
     assert left(target.parent) == ["file"]
 
 
-def test_what_a_killed_process_left_is_swept_away_and_nothing_else(target):
+def test_only_files_of_a_killed_process_are_removed(target):
     scratch = target.parent / "inner" / ".last.ckpt.abc.partial"
     scratch.mkdir(parents=True)
     (scratch / "last.ckpt").write_text("half")
@@ -117,7 +117,7 @@ def test_what_a_killed_process_left_is_swept_away_and_nothing_else(target):
     assert left(target.parent / "inner") == []
 
 
-def test_a_folder_that_vanishes_with_what_is_being_written_hides_no_error(tmp_path):
+def test_a_folder_that_vanishes_during_a_write_hides_no_error(tmp_path):
     def write_where_nothing_is_left():
         with atomic.path(tmp_path / "inner" / "file"):
             shutil.rmtree(tmp_path / "inner")
@@ -127,7 +127,7 @@ def test_a_folder_that_vanishes_with_what_is_being_written_hides_no_error(tmp_pa
         write_where_nothing_is_left()
 
 
-def test_what_cannot_be_swept_or_is_gone_already_is_left(tmp_path, monkeypatch):
+def test_unremovable_or_missing_files_are_skipped(tmp_path, monkeypatch):
     for path in ("one", "two"):
         (tmp_path / f".{path}.partial").mkdir()
         (tmp_path / f".{path}.partial" / ".inner.partial").touch()  # listed, and removed with its folder

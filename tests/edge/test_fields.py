@@ -1,4 +1,4 @@
-"""Values are checked before they are used, and a message names the place, what was found and what was expected."""
+"""Values are checked before use. A message names the place, the found value and the expected one."""
 
 import json
 import math
@@ -43,7 +43,7 @@ def test_a_value_of_another_kind_is_named_by_its_place(take, message):
     assert str(error.value).startswith(message)
 
 
-def test_a_key_that_nobody_took_is_refused_with_the_nearest_that_is_known():
+def test_an_unknown_key_is_refused_with_the_near_miss():
     fields = Fields({"title": "A", "panls": []})
     assert fields.text("title") == "A"
     assert not fields.has("panels")

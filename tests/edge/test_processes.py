@@ -1,4 +1,4 @@
-"""One process of a run speaks and writes, whoever launched it."""
+"""Only one process of a run prints and writes, whatever launched it."""
 
 import pytest
 

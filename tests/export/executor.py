@@ -1,4 +1,4 @@
-"""What a packed graph says, computed by numpy alone from its nodes and tensors: slow, and nobody's but the format's."""
+"""A packed graph computed in numpy from its nodes and tensors alone. Slow; independent of the engine."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The exported networks on the runtimes that they are for, with the integers of their layers."""
+"""Run exported networks on their runtimes, and read the integers of their layers."""
 
 import numpy as np
 import pytest

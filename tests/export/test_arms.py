@@ -1,4 +1,4 @@
-"""Every arm of the photographs' recipe, trained for an epoch, packs and answers as its module does, or says why not."""
+"""Every arm of the photographs' recipe, trained for one epoch, packs and agrees with its module, or says why not."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""Every binarizer packs and is held to its evaluation forward, or says why it has no packed form."""
+"""Every binarizer packs and matches its evaluation forward, or says why it has no packed form."""
 
 from dataclasses import replace
 
@@ -196,7 +196,7 @@ def test_an_average_pool_that_finds_its_extents_does_nothing(side, fits):
             pack(model, image_size=side, classes=CLASSES)
 
 
-def test_what_falls_and_rises_cannot_stand_before_a_max_pool():
+def test_non_monotonic_functions_cannot_precede_a_max_pool():
     table = NETWORKS["norm-before-pool"]
     model = unkind(table)
     conv, norm, pool = model.conv2
@@ -213,7 +213,7 @@ def test_codes_of_reals_that_fall_and_rise_are_refused_by_name():
 
 @pytest.mark.parametrize("name", ["pool-before-norm", "norm-behind-flatten", "norm-before-pool"])
 @pytest.mark.parametrize("binarizer", [ALL["BinaryDuo"]("decoupled"), ALL["ReActNet"](shortcut=False)], ids=repr)
-def test_channels_that_are_copied_are_channels_of_the_layer(name, binarizer):
+def test_copied_channels_count_as_channels_of_the_layer(name, binarizer):
     table = decoupled(NETWORKS[name])
     model = unkind(table, binarizer=binarizer)
     graph = held(model, table, exact=True)

@@ -1,4 +1,4 @@
-"""`xnorlit pack` from the command line: what it writes, what it says about it, and what it refuses."""
+"""`xnorlit pack` from the command line: its file, its messages, and its refusals."""
 
 import re
 import shutil
@@ -119,7 +119,7 @@ def test_calibration_sees_training_images_as_validation_would_show_them(run):
 
 # --- random weights -------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("flag", ["--random-weights", "--or-random-weights"])
-def test_random_weights_are_said_to_be_random_on_the_terminal_and_in_the_file(xnorlit, tmp_path, flag):
+def test_random_weights_are_announced_on_the_terminal_and_in_the_file(xnorlit, tmp_path, flag):
     status, out, _ = xnorlit("pack", flag, "--network", "alexnet-small", "--root", tmp_path / "none")
     assert status == 0
     assert out.count("RANDOM WEIGHTS") == 2
@@ -128,7 +128,7 @@ def test_random_weights_are_said_to_be_random_on_the_terminal_and_in_the_file(xn
     assert graph.accuracy is None
 
 
-def test_random_weights_stand_in_only_where_there_is_no_binary_run(xnorlit, mine):
+def test_random_weights_are_used_only_without_a_binary_run(xnorlit, mine):
     status, out, _ = xnorlit("pack", "--or-random-weights", "--root", mine)
     assert status == 0
     assert "RANDOM" not in out
@@ -140,7 +140,7 @@ def test_random_weights_stand_in_only_where_there_is_no_binary_run(xnorlit, mine
     assert len(runs.find(mine)) == 1, "what was drawn is no run"
 
 
-def test_random_weights_of_a_run_make_no_sense(refused, run):
+def test_random_weights_of_a_run_are_refused(refused, run):
     assert "Expected one of them" in refused(run, "--random-weights")
     assert "Did you mean alexnet-small?" in refused("--random-weights", "--network", "alexnet-smal")
 
@@ -180,7 +180,7 @@ def test_a_checkpoint_of_another_network_is_refused_with_what_differs(refused, m
     assert re.search(r"net\.fc8\.linear\.weight: checkpoint \(9, 256\), network \(6, \d+\)", message)
 
 
-def test_a_file_with_code_in_it_is_no_checkpoint(refused, run, tmp_path):
+def test_a_file_with_code_is_not_a_checkpoint(refused, run, tmp_path):
     torch.save({"state_dict": {"weight": shutil.rmtree}}, tmp_path / "code.ckpt")
     assert "code besides weights" in refused(run, "--checkpoint", tmp_path / "code.ckpt")
 
@@ -204,7 +204,7 @@ def test_a_validation_that_is_not_a_central_crop_is_refused(refused, mine):
     assert "a packed file has a central crop" in refused(run)
 
 
-def test_images_that_are_gone_are_named(refused, mine):
+def test_missing_images_are_named(refused, mine):
     run = mine / "cifar10/pair-0/xnor/seed-0"
     change(run, "data", source="gone/photos")
     assert re.search(r"the images of .*seed-0 are needed to measure .*gone/photos", refused(run))

@@ -1,4 +1,4 @@
-"""Networks of the package pack by their names, and give the logits of evaluation, bit for bit."""
+"""Networks of the package pack by name and give the logits of evaluation, bit for bit."""
 
 import numpy as np
 import pytest

@@ -193,7 +193,7 @@ class _Halves(XNOR):
         (XNOR(), {"conv3": _Halves()}, "conv3 cannot be packed: its weight codes are not integers"),
     ],
 )
-def test_what_has_no_packed_form_is_refused_by_name(binarizer, layers, message):
+def test_layers_without_a_packed_form_are_refused_by_name(binarizer, layers, message):
     model = build(network_named("alexnet-small"), binarizer, classes=4, image_size=32, layers=layers)
     with pytest.raises(UserError, match=message):
         pack(model, image_size=32, classes=names(4))

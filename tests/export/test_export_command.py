@@ -1,4 +1,4 @@
-"""`xl.export` and `xnorlit export`: what they write and say, and what they refuse with nothing half-written."""
+"""`xl.export` and `xnorlit export`: their files, their messages, and their refusals, which leave no partial file."""
 
 import ctypes
 import errno
@@ -131,7 +131,7 @@ def test_a_packed_file_is_exported_without_its_run(xnorlit, packed, tmp_path):
         (["--out", "folder/net.xml"], "folder/net.xml is a folder. Give the name of a file."),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_is_written(xnorlit, run, tmp_path, monkeypatch, words, message):
+def test_mistakes_are_reported_before_anything_is_written(xnorlit, run, tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder" / "net.xml").mkdir(parents=True)
 

@@ -1,4 +1,4 @@
-"""Every format, of every network and every binarizer: what is exported computes what the module does, or is refused."""
+"""Exported networks compute the same as their module, for every format, network and binarizer, or are refused."""
 
 from dataclasses import replace
 

@@ -472,7 +472,7 @@ class Wrong(Bent):
         return x
 
 
-def test_a_layer_of_ones_own_enters_by_registering_its_nodes():
+def test_a_custom_layer_is_packed_by_registering_its_nodes():
     xl.register_node(Bias, lambda layer: Shift(layer.values.flatten()))
     xl.register_node(Bent, lambda _: (TwoSlope(1.0, 0.5), Affine(torch.full((8,), 2.0), torch.full((8,), -1.0))))
     model = unkind(Net(Block(8, 8), Bias(8), Bent(), Block(8, 8)))
@@ -488,7 +488,7 @@ def test_a_layer_of_ones_own_enters_by_registering_its_nodes():
         (lambda _: [], "Wrong is registered as nothing"),
     ],
 )
-def test_a_registration_that_says_something_else_is_refused(form, message):
+def test_an_inconsistent_registration_is_refused(form, message):
     xl.register_node(Wrong, form)
     model = Net(Block(8, 8), Wrong())
     if "differs" in message:

@@ -1,4 +1,4 @@
-"""QONNX and FINN: what qonnx's own passes and analyses make of an exported network."""
+"""QONNX and FINN: qonnx's own passes and analyses on an exported network."""
 
 import sys
 
@@ -76,7 +76,7 @@ def cost(built):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_qonnxs_passes_leave_the_answers_as_they_are(form):
+def test_qonnxs_passes_do_not_change_the_answers(form):
     _, packed = packed_of(KIND, format=form)
     pixels = pixels_for(KIND, 1)
     expected = PackedNetwork(*packed)(pixels)
@@ -86,7 +86,7 @@ def test_qonnxs_passes_leave_the_answers_as_they_are(form):
         np.testing.assert_allclose(answer(model, pixels), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_the_network_for_fpgas_is_bits_and_bytes_alone_and_answers_as_the_engine():
+def test_the_network_for_fpgas_has_only_bits_and_bytes_and_matches_the_engine():
     model, packed, pixels = network("cnv", "BNN")
     built = finn.build(*packed)
     expected = PackedNetwork(*packed)(pixels[:1])

@@ -1,4 +1,4 @@
-"""What a summary counts as packed is what the packed file holds."""
+"""The packed size in a summary is the size of the packed file."""
 
 import pytest
 import torch

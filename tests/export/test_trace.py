@@ -1,4 +1,4 @@
-"""A module that is a chain of what the engine knows packs to its own evaluation; anything else is refused by name."""
+"""A module that is a chain of known operations packs to its own evaluation; others are refused by name."""
 
 import copy
 import inspect
@@ -182,7 +182,7 @@ def test_the_integers_of_any_chain_are_its_evaluations(model):
     held(model)
 
 
-def test_the_mode_the_weights_and_the_random_numbers_of_the_user_are_left_alone():
+def test_the_users_mode_weights_and_random_state_stay_unchanged():
     model = Functional().train()
     model.norm1.eval()
     before, numbers = copy.deepcopy(model.state_dict()), torch.get_rng_state()
@@ -227,7 +227,7 @@ def test_a_layer_that_is_called_twice_is_refused_by_its_name_and_the_line_of_the
         pack(Twice(kind).eval(), **OPTIONS)
 
 
-def test_what_has_no_sums_may_be_called_twice():
+def test_modules_without_sums_may_be_called_twice():
     model = unkind(Twice("none"))
     packed = pack(model, **OPTIONS)
     with torch.no_grad():
@@ -254,7 +254,7 @@ def test_ends_in_int8_calibrate_on_normalised_images():
     assert np.abs(logits - expected).max() < 0.1 * np.abs(expected).max()
 
 
-def test_a_norm_of_torchs_own_folds_its_constant_channels_as_it_evaluates_them():
+def test_torchs_own_norm_folds_constant_channels_as_it_evaluates_them():
     model = chain(nn.BatchNorm2d(8), nn.ReLU())
     unkind(model)
     model[3].running_var[:4] = 1e-30
@@ -262,7 +262,7 @@ def test_a_norm_of_torchs_own_folds_its_constant_channels_as_it_evaluates_them()
     held(model)
 
 
-def test_a_compiled_module_and_one_of_data_parallel_are_what_they_wrap():
+def test_compiled_and_data_parallel_modules_act_as_the_module_that_they_wrap():
     plain, expected = chain(), pack(chain(), **OPTIONS)
     for wrapped in (torch.compile(plain), nn.DataParallel(plain)):
         assert pack(wrapped, **OPTIONS).content == expected.content
@@ -406,14 +406,14 @@ class _DoubledBinary(BinaryConv2d):
         (_DoubledBinary(3, 8, 3, padding=1, binarizer="XNOR"), "conv1 cannot be packed: _DoubledBinary .*of its own"),
     ],
 )
-def test_a_layer_with_a_forward_of_its_own_is_not_taken_for_its_base_class(layer, message):
+def test_a_layer_with_its_own_forward_does_not_count_as_its_base_class(layer, message):
     model = Refused(lambda m, x, y: y)
     model.conv1 = layer
     with pytest.raises(UserError, match=message):
         pack(model, **OPTIONS)
 
 
-def test_hooks_are_refused_for_they_may_change_values():
+def test_hooks_are_refused_because_they_may_change_values():
     for hook in ("register_forward_hook", "register_forward_pre_hook"):
         model = chain()
         handle = getattr(model[1], hook)(lambda *_: None)
@@ -423,7 +423,7 @@ def test_hooks_are_refused_for_they_may_change_values():
         pack(model, **OPTIONS)
 
 
-def test_what_a_trace_cannot_see_is_found_by_comparing_logits():
+def test_comparing_logits_finds_what_a_trace_misses():
     hook = nn.modules.module.register_module_forward_hook(
         lambda module, _, y: y + 1 if isinstance(module, nn.Sequential) else None
     )
@@ -469,7 +469,7 @@ class _Asks(nn.Module):
         (chain().state_dict(), {}, "the network is OrderedDict. Expected an nn.Module"),
     ],
 )
-def test_wrong_settings_are_refused_in_words(model, options, message):
+def test_wrong_settings_are_refused_with_a_message(model, options, message):
     with pytest.raises(UserError, match=message):
         pack(model, **(OPTIONS | options))
 

@@ -1,4 +1,4 @@
-"""BinaryDuo's decoupled network is packed by outputs that occur twice."""
+"""BinaryDuo's decoupled network is packed with duplicated outputs."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What a network packs to stays the same to the byte: files of one version are those of the next."""
+"""The packed file of a network stays the same from version to version, byte for byte."""
 
 import hashlib
 import zlib

@@ -1,4 +1,4 @@
-"""`xnorlit validate --packed FILE` reports the packed network's own accuracy, and for the run's own data only."""
+"""`xnorlit validate --packed FILE` reports the packed network's accuracy, and only on the run's own data."""
 
 import re
 import shutil
@@ -97,7 +97,7 @@ def test_its_logits_are_the_modules_to_rounding_and_its_five_likeliest_the_same(
     assert np.array_equal(answers(lambda images: on_engine(network, images), rebuilt.data, "").top5, stored)
 
 
-def test_other_images_are_said_to_be_others(xnorlit, run, packed, photos, tmp_path):
+def test_other_images_are_reported(xnorlit, run, packed, photos, tmp_path):
     shutil.copytree(photos, tmp_path / "fewer")
     next((tmp_path / "fewer" / "val" / "fox").iterdir()).unlink()
     _, out, _ = xnorlit(
@@ -125,7 +125,7 @@ def test_a_file_for_other_data_is_refused_with_the_values_that_differ(refused, p
     assert said.count("\n  ") == 1, "nothing else differs"
 
 
-def test_a_file_for_images_of_another_size_is_refused(refused, tmp_path):
+def test_a_file_for_another_image_size_is_refused(refused, tmp_path):
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 7, 16), torch.nn.Flatten())
     pack(network, tmp_path / "other", image_size=16, classes=list("abcdefg"), mean=[127] * 3, std=[64] * 3)
     said = refused(tmp_path / "other")

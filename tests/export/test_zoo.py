@@ -1,4 +1,4 @@
-"""`xnorlit zoo RUN`: a run becomes a trained network with a card, from the run's own records."""
+"""`xnorlit zoo RUN`: a run becomes a trained network with a card, from its own records."""
 
 import json
 

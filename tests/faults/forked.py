@@ -1,4 +1,4 @@
-"""Trainings as children of a process that imported everything: they start at once and may be killed at any moment."""
+"""Trainings as forks of a process that has imported everything. They start at once and can be killed at any time."""
 
 import contextlib
 import csv

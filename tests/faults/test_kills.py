@@ -1,4 +1,4 @@
-"""A run that is killed at any moment and started again ends as one that was not: bit for bit, and with one command."""
+"""A run that is killed at any moment and resumed ends like an uninterrupted one, bit for bit, with one command."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""A long run keeps what it holds: memory, threads and open files are those of its second epoch."""
+"""In a long run, memory, threads and open files stay at the level of the second epoch."""
 
 import json
 import os

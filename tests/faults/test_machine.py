@@ -1,4 +1,4 @@
-"""What the machine does to a run: full disks, folders that vanish, workers that die, clocks that jump."""
+"""Machine faults during a run: full disks, vanishing folders, dying workers, jumping clocks."""
 
 import ctypes
 import json
@@ -49,7 +49,7 @@ needs_mounts = pytest.mark.skipif(not may_mount(), reason="mounting needs a root
 
 @needs_mounts
 @pytest.mark.parametrize("kib", [4, 12, 24, 48, 80, 120, 160])
-def test_a_full_disk_ends_the_run_in_words_and_it_goes_on_when_there_is_space(kib, photos, whole, tmp_path):
+def test_a_full_disk_ends_the_run_with_a_message_and_it_resumes_when_there_is_space(kib, photos, whole, tmp_path):
     """Wherever it is that the disk is full: settings, curves, predictions, checkpoints, summary."""
     root, found = tmp_path / "disk", tmp_path / "found"
     root.mkdir()
@@ -103,7 +103,7 @@ def many_sizes(root):
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_a_process_that_reads_images_and_is_killed_ends_the_run_in_words_and_it_goes_on(split, tmp_path):
+def test_a_killed_loader_process_ends_the_run_with_a_message_and_it_resumes(split, tmp_path):
     source = many_sizes(tmp_path / "pictures")
     forked.train(forked.words(source, tmp_path / "whole"), tmp_path / "log")
     line = forked.words(source, tmp_path / "killed", data__workers=1)
@@ -133,7 +133,7 @@ def test_a_process_that_reads_images_and_is_killed_ends_the_run_in_words_and_it_
 
 @pytest.mark.parametrize("gone", [shutil.rmtree, lambda folder: folder.rename(folder.with_name("elsewhere"))])
 @pytest.mark.parametrize("hook", ["on_train_batch_start", "on_validation_start", "on_train_end"])
-def test_a_folder_that_vanishes_is_not_written_to_again(hook, gone, photos, whole, tmp_path):
+def test_a_vanished_folder_is_not_written_to(hook, gone, photos, whole, tmp_path):
     line = forked.words(photos, tmp_path)
 
     def prepare():
@@ -217,7 +217,7 @@ def test_pictures_that_were_replaced_under_the_same_names_are_refused_at_the_res
     forked.train(line, tmp_path / "log")
 
 
-def test_a_teacher_that_was_trained_again_is_refused_at_the_resume(photos, tmp_path):
+def test_a_retrained_teacher_is_refused_on_resume(photos, tmp_path):
     def arm(name, **options):
         return forked.words(photos, tmp_path, run__arm=name, **options)
 

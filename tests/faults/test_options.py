@@ -1,4 +1,4 @@
-"""Trainer options that a training takes: right numbers, and the same ones after a kill."""
+"""Trainer options in a training: the right numbers, and the same ones after a kill."""
 
 import csv
 import signal
@@ -38,7 +38,7 @@ FEW = ("limit_train_batches", "check_val_every_n_epoch", "accumulate and limit",
 @pytest.mark.parametrize(
     "name", [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in OPTIONS]
 )
-def test_a_run_killed_with_this_option_ends_as_an_undisturbed_one(name, photos, tmp_path):
+def test_a_run_killed_with_this_option_ends_like_an_uninterrupted_one(name, photos, tmp_path):
     options = OPTIONS[name]
     forked.train(forked.words(photos, tmp_path / "whole", **options), tmp_path / "log")
     line = forked.words(photos, tmp_path / "killed", run__checkpoint_minutes=OFTEN, **options)
@@ -59,7 +59,7 @@ def trained(photos, root, **options):
     return runs.read(forked.folder(root))
 
 
-def test_a_limited_epoch_is_as_long_as_it_says_and_the_next_begins_with_its_own_order(photos, tmp_path):
+def test_a_limited_epoch_has_the_given_length_and_the_next_has_its_own_order(photos, tmp_path):
     run = trained(photos, tmp_path, trainer__limit_train_batches=3)
     assert [step for step, _ in rows(run.path, "train/loss_step")] == list(range(9))
 
@@ -91,7 +91,7 @@ def test_the_schedule_ends_with_the_run_however_gradients_are_accumulated(accumu
     assert rates == pytest.approx(expected)
 
 
-def test_what_was_measured_on_some_images_says_so(photos, tmp_path):
+def test_a_measurement_on_some_images_is_labelled(photos, tmp_path):
     # A share, not 1: where some import made Union[float, int] first, typing gives Lightning's option that order,
     # and 1 is read as 1.0, all of them.
     run = trained(photos, tmp_path, trainer__limit_val_batches=0.5)

@@ -1,4 +1,4 @@
-"""Whatever ended a run, its folder holds nothing, an unfinished run, or a finished one; one command does for all."""
+"""After any end of a run, its folder holds nothing, an unfinished run or a finished one. One command handles all."""
 
 import io
 import json
@@ -32,7 +32,7 @@ def ended(line, root):
     return status, said
 
 
-def test_what_has_finished_says_so_and_is_left_alone(photos, tmp_path):
+def test_a_finished_run_is_reported_and_left_unchanged(photos, tmp_path):
     line = forked.words(photos, tmp_path)
     forked.train(line, tmp_path / "log")
     run = forked.folder(tmp_path)
@@ -46,14 +46,14 @@ def test_what_has_finished_says_so_and_is_left_alone(photos, tmp_path):
     assert (status, "nothing to resume" in said) == (2, True)
 
 
-def test_a_run_of_which_nothing_was_saved_begins_again_whatever_it_was(photos, whole, tmp_path):
+def test_a_run_that_has_saved_nothing_restarts(photos, whole, tmp_path):
     line = forked.words(photos, tmp_path, trainer__max_epochs=9)
     killed(line, tmp_path, "metrics are written", 3)
     assert (forked.folder(tmp_path) / "config.yaml").is_file()
     finish(forked.words(photos, tmp_path), tmp_path, whole)
 
 
-def test_fresh_means_fresh(photos, whole, tmp_path):
+def test_fresh_starts_again(photos, whole, tmp_path):
     line = forked.words(photos, tmp_path)
     killed(line, tmp_path)
     forked.train([*line, "--run.fresh=true"], tmp_path / "log")
@@ -62,7 +62,7 @@ def test_fresh_means_fresh(photos, whole, tmp_path):
 
 
 @pytest.mark.parametrize("damage", [lambda old: old[: len(old) // 2], lambda old: _flipped(old), lambda _: b""])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(damage, photos, whole, tmp_path):
+def test_a_damaged_checkpoint_is_named_and_the_previous_one_used(damage, photos, whole, tmp_path):
     line = forked.words(photos, tmp_path)
     killed(line, tmp_path, number=3)
     last = forked.folder(tmp_path) / "checkpoints" / "last.ckpt"
@@ -95,7 +95,7 @@ def _flipped(content):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_saves_says_how_to_go_on_and_asks_to_be_run_again(number, photos, whole, tmp_path):
+def test_a_signal_saves_and_prints_how_to_resume(number, photos, whole, tmp_path):
     line = forked.words(photos, tmp_path)
 
     def in_the_fifth_step():
@@ -109,7 +109,7 @@ def test_a_signal_saves_says_how_to_go_on_and_asks_to_be_run_again(number, photo
     assert "goes on at step 5, in epoch 1 of 3" in training.said
 
 
-def test_what_follows_a_whole_epoch_is_the_next_one(whole):
+def test_a_whole_epoch_is_followed_by_the_next(whole):
     assert where(load(whole.folder / "checkpoints" / "last.ckpt")) == "at step 24, in epoch 4"
 
 
@@ -127,7 +127,7 @@ def _signalling(number, step):
     return training_step
 
 
-def test_a_loss_with_a_schedule_is_as_far_as_the_epoch_that_is_resumed(photos, tmp_path):
+def test_a_loss_schedule_continues_at_the_resumed_epoch(photos, tmp_path):
     losses = "[{class_path: CrossEntropy}, {class_path: DistributionLoss, init_args: {until: 0.5}}]"
     options = {"model__losses": losses, "model__binarizer": "XNOR"}
     forked.train(forked.words(photos, tmp_path / "whole", **options), tmp_path / "log")
@@ -216,7 +216,7 @@ def test_a_second_signal_ends_it_at_once(photos, whole, tmp_path):
     finish(line, tmp_path, whole)
 
 
-def test_a_loss_that_is_not_a_number_stops_at_once_and_keeps_what_was_good(photos, tmp_path):
+def test_a_nan_loss_stops_the_run_and_keeps_the_last_good_checkpoint(photos, tmp_path):
     line = forked.words(photos, tmp_path)
 
     def spoilt():
@@ -316,7 +316,7 @@ def test_the_best_checkpoint_is_the_one_of_the_highest_accuracy(falls, photos, t
     assert best["global_step"] == (8 if falls else 24)
 
 
-def test_often_saved_is_saved_within_an_epoch(photos, tmp_path):
+def test_frequent_saving_saves_within_an_epoch(photos, tmp_path):
     # At each step: how many fall within an epoch would otherwise depend on the machine's speed.
     line = forked.words(photos, tmp_path, run__checkpoint_minutes=0.0)
     killed(line, tmp_path, "a file has just got its name", 8)

@@ -1,4 +1,4 @@
-"""Several processes, as torchrun and Lightning start them: killed, and gone on with by another number of processes."""
+"""Several processes, started as torchrun and Lightning do: killed, then resumed with another number of processes."""
 
 import os
 import signal
@@ -135,7 +135,7 @@ def test_killed_under_torchrun_then_under_lightning_then_finished_alone(backend,
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("rank", [0, 1])
-def test_two_processes_of_which_one_is_killed_go_on_to_the_same_bits(rank, photos, tmp_path):
+def test_two_processes_resume_to_the_same_bits_after_one_is_killed(rank, photos, tmp_path):
     """With weights that are drawn: each process has a generator of its own."""
     drawn = "--model.binarizer={class_path: BinaryConnect, init_args: {weights: stochastic}}"
 

@@ -1,4 +1,4 @@
-"""`binarize_`: weights stay, no sign is dead, the table says what was done, and what cannot be is refused in words."""
+"""`binarize_`: weights stay, no sign is dead, the table lists the changes, and impossible cases are refused."""
 
 import copy
 import pickle
@@ -158,7 +158,7 @@ def test_a_norm_is_put_in_front_of_a_sign_that_a_pool_leads_to(between, pooled):
     assert isinstance(net[-1], BinaryConv2d)  # takes no signs
 
 
-def test_a_pool_that_a_function_makes_and_one_of_several_branches_count_too():
+def test_functional_pools_and_pools_of_branches_count_too():
     class Branches(nn.Module):
         def __init__(self, shortcut):
             super().__init__()
@@ -230,7 +230,7 @@ def test_functional_relus_are_replaced_and_the_module_still_copies_pickles_and_c
     assert all(slope.weight.grad.abs().max() > 0 for slope in slopes)
 
 
-def test_what_is_still_real_can_be_made_binary_later():
+def test_real_layers_can_become_binary_later():
     torch.manual_seed(0)
     net, x = Functional(), torch.randn(2, 3, 8, 8)
     binarize_(net, "XNOR", skip=["conv1", "conv3", "fc"])
@@ -275,14 +275,14 @@ def test_a_forward_that_differs_between_the_modes_is_not_rewritten():
 
 
 @pytest.mark.parametrize("kind", [nn.PReLU, nn.Hardtanh, nn.Identity])
-def test_the_activation_ahead_of_a_sign_is_what_was_asked_for(kind):
+def test_the_activation_in_front_of_a_sign_is_the_requested_one(kind):
     net = chain(nn.ReLU(), nn.MaxPool2d(2), nn.Dropout())
     binarize_(net, XNOR, skip="0", activation=kind.__name__.lower(), norm="keep")
     assert type(net[2]) is kind
     assert dead_signs(net, torch.randn(4, 3, 12, 12))[1] == set()
 
 
-def test_keeping_a_relu_is_refused_where_it_would_kill_a_sign_and_changes_nothing():
+def test_keeping_a_relu_that_would_kill_a_sign_is_refused_and_changes_nothing():
     net = torchvision.models.resnet18()
     with pytest.raises(UserError, match=r"layer1\.[01]\.conv[12]: XNOR takes the sign of a ReLU's output"):
         binarize_(net, "XNOR", skip=["conv1", "fc"], activation="keep")
@@ -308,7 +308,7 @@ def test_a_shared_relu_is_replaced_once_and_of_unlike_widths_has_one_slope():
 
 
 @pytest.mark.parametrize("clip", [nn.ReLU6(), nn.Hardtanh(0, 1), nn.Threshold(0, 0)])
-def test_what_clips_as_a_relu_does_is_replaced_too(clip):
+def test_modules_that_clip_like_a_relu_are_replaced_too(clip):
     net = chain(clip)
     (change,) = [each for each in binarize_(net, "XNOR", skip="0").changes if each.after == "PReLU"]
     assert isinstance(net[2], nn.PReLU)
@@ -334,7 +334,7 @@ class Calls(nn.Module):
         lambda x: F.hardtanh(x, 0.0, 1.0), lambda x: F.hardtanh(x, min_val=0.0, max_val=6.0), F.relu, F.relu6,
     ],
 )  # fmt: skip
-def test_a_function_that_clips_as_a_relu_does_is_replaced_too(between):
+def test_a_function_that_clips_like_a_relu_is_replaced_too(between):
     net = Calls(between)
     (change,) = [each for each in binarize_(net, "XNOR", skip="conv1").changes if each.after == "PReLU"]
     assert change.note == "a ReLU before conv2 would make every sign +1"
@@ -350,7 +350,7 @@ def test_a_function_that_leaves_negative_values_stays(between):
     assert dead_signs(net, torch.randn(4, 3, 8, 8)) == ({"conv2"}, set())
 
 
-def test_a_norm_counts_for_the_layer_behind_it_only():
+def test_a_norm_counts_only_for_the_layer_behind_it():
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3))
     binarize_(net, "XNOR", skip="0", norm="missing")
     assert [type(layer).__name__ for layer in net] == ["Conv2d", "BatchNorm2d", "BinaryConv2d", "Sequential"]
@@ -378,7 +378,7 @@ def test_a_layer_behind_a_norm_gets_no_second_one():
     assert sum(isinstance(module, nn.BatchNorm2d) for module in net.modules()) == before
 
 
-def test_what_is_never_negative_but_no_relu_is_refused_by_name():
+def test_non_negative_functions_other_than_relu_are_refused_by_name():
     with pytest.raises(UserError, match=r"2 would take the sign of the output of Sigmoid"):
         binarize_(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Sigmoid(), nn.Conv2d(8, 8, 3)), "XNOR", skip="0")
 
@@ -392,7 +392,7 @@ def test_without_a_trace_the_order_within_a_sequential_is_used_with_a_warning():
     assert dead_signs(net, torch.randn(2, 3, 8, 8)) == ({"features.3"}, set())
 
 
-def test_without_a_trace_what_is_not_sure_is_refused_and_a_norm_makes_it_sure():
+def test_without_a_trace_uncertain_cases_are_refused_unless_a_norm_decides():
     with pytest.raises(UserError, match=r"fc takes signs, but what precedes it is unknown.*skip the layer"):
         binarize_(Untraceable(), "XNOR", skip="features.0")
     net = Untraceable()
@@ -401,7 +401,7 @@ def test_without_a_trace_what_is_not_sure_is_refused_and_a_norm_makes_it_sure():
     assert isinstance(net.fc.norm, BatchNorm1d)
 
 
-def test_what_a_binarizer_learns_begins_nearest_to_the_weights_and_signs_are_stored_where_they_are_the_weights():
+def test_learned_parameters_are_fitted_to_the_weights_and_flipped_weights_store_signs():
     net = chain()
     weight = net[2].weight.detach().clone()
     binarize_(net, XNORPlusPlus, skip="0")
@@ -421,7 +421,7 @@ def test_dtype_device_and_mode_are_those_of_the_layer():
     assert net(torch.randn(1, 3, 8, 8, dtype=torch.float64)).dtype == torch.float64
 
 
-def test_transposed_dilated_and_oddly_padded_layers_are_left_and_told():
+def test_transposed_dilated_and_oddly_padded_layers_stay_and_are_listed():
     net = nn.Sequential(
         nn.Conv2d(3, 8, 3),
         nn.BatchNorm2d(8),
@@ -534,7 +534,7 @@ def quantised():
         (lambda: nn.DataParallel(chain()), {}, r"Binarize the module before you wrap it"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_refused_in_words_and_changes_nothing(make, arguments, message):
+def test_impossible_conversions_are_refused_and_change_nothing(make, arguments, message):
     net = make()
     before = [type(module) for module in net.modules()]
     with pytest.raises(UserError, match=message):
@@ -543,7 +543,7 @@ def test_what_cannot_be_is_refused_in_words_and_changes_nothing(make, arguments,
 
 
 @pytest.mark.parametrize("make", [lazy, hooked, parametrised])
-def test_a_layer_that_cannot_be_may_be_skipped(make):
+def test_a_layer_that_cannot_be_binary_may_be_skipped(make):
     net = make()
     net.extend([nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3)])
     assert binarize_(net, "XNOR", skip=["0", "2"]).binarized == ["4"]

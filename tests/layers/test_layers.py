@@ -1,4 +1,4 @@
-"""Layers pad with nothing, centre fc6 as the convolution that it is, and hold constant channels steady."""
+"""Layers pad with zeros, centre fc6 like the convolution that it is, and keep constant channels steady."""
 
 import copy
 import pickle
@@ -21,7 +21,7 @@ from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d, BinaryLinear,
 ALL = binarizers()
 
 
-def test_a_padded_tap_adds_nothing():
+def test_padding_adds_nothing():
     layer = BinaryConv2d(2, 1, 3, padding=1, bias=False, binarizer=XNOR)
     nn.init.ones_(layer.weight)
     x = torch.ones(1, 2, 3, 3)
@@ -183,7 +183,7 @@ def test_arguments_have_torchs_names_places_and_attributes():
     assert [getattr(ours, name) for name in names] == [getattr(theirs, name) for name in names]
 
 
-def test_weights_begin_as_torchs_do():
+def test_weights_start_like_torchs():
     for ours, theirs in (
         (lambda: BinaryConv2d(4, 6, 3, groups=2, binarizer="XNOR"), lambda: nn.Conv2d(4, 6, 3, groups=2)),
         (lambda: BinaryLinear(7, 5, binarizer="ReCU"), lambda: nn.Linear(7, 5)),
@@ -203,7 +203,7 @@ def test_the_binarizer_may_be_an_instance_a_class_or_a_name_and_is_the_layers_ow
     assert len({id(each) for each in (settings, *(layer.binarizer for layer in layers))}) == 5
 
 
-def test_what_a_binarizer_puts_behind_its_layer_is_in_it():
+def test_the_module_that_a_binarizer_adds_is_included():
     layer = conv("ReActNet")
     assert isinstance(layer.post_layer, RPReLU)
     bare = conv("ReActNet", post_layer=False)
@@ -220,7 +220,7 @@ def test_repr_says_the_window_and_the_settings_that_are_not_defaults():
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_copies_pickles_and_states_compute_the_same(name):
+def test_copies_pickles_and_state_dicts_compute_the_same(name):
     for layer, x in ((conv(name), x4()), (BinaryLinear(6, 6, binarizer=name), torch.randn(3, 6))):
         layer.train()(x)  # A first batch may set a scale.
         other = type(layer)(*((4, 6, 3, 1, 1) if x.ndim == 4 else (6, 6)), binarizer=name)
@@ -342,17 +342,17 @@ def test_a_linear_layer_reads_the_last_dimension_as_torchs_does(shape):
         (torch.zeros(2, 4, 5, 5, dtype=torch.int64), r"input of torch\.int64\. Expected floating point"),
     ],
 )
-def test_an_input_that_means_nothing_is_refused_in_words(x, message, mode):
+def test_an_invalid_input_is_refused_with_a_message(x, message, mode):
     with pytest.raises(ValueError, match=message):
         conv().train(mode)(x)
 
 
-def test_a_linear_layer_says_how_many_features_it_expects():
+def test_a_linear_layer_reports_how_many_features_it_expects():
     with pytest.raises(UserError, match=r"input of 6 features\. Expected 5"):
         BinaryLinear(5, 4, binarizer="XNOR")(torch.randn(2, 6))
 
 
-def test_a_nan_is_hidden_as_minus_one_and_refused_where_anomalies_are_looked_for():
+def test_a_nan_becomes_minus_one_and_is_refused_with_detect_anomaly():
     layer, x = conv(bias=False).eval(), x4()
     x[0, 0, 2, 2] = torch.nan
     hidden = x.nan_to_num(-1)
@@ -412,7 +412,7 @@ def test_a_forgotten_attach_warns_once_and_names_it(recwarn):
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
-def test_a_copy_is_not_taken_for_attached(copied):
+def test_a_copy_does_not_count_as_attached(copied):
     net = BinaryLinear(6, 4, binarizer="XNOR")
     attach(torch.optim.SGD(net.parameters(), 0.1), net)
     other = copied(net)
@@ -420,7 +420,7 @@ def test_a_copy_is_not_taken_for_attached(copied):
         step(other, torch.optim.SGD(other.parameters(), 0.1))
 
 
-def test_a_compiled_network_is_told_too():
+def test_a_compiled_network_is_recognised_too():
     net = BinaryLinear(6, 4, binarizer="XNOR")
     compiled = torch.compile(net, backend="eager", fullgraph=True)
     with pytest.warns(UserWarning, match="xnorlit.attach"):
@@ -428,20 +428,20 @@ def test_a_compiled_network_is_told_too():
 
 
 @pytest.mark.parametrize("binarizer", ["Float", "DoReFa", "BinaryDuo"])
-def test_a_method_that_tends_nothing_needs_no_attach(binarizer, recwarn):
+def test_a_method_without_step_hooks_needs_no_attach(binarizer, recwarn):
     net = BinaryLinear(6, 4, binarizer=binarizer)
     step(net, torch.optim.SGD(net.parameters(), 0.1))
     assert not recwarn
 
 
-def test_tending_by_hand_from_before_the_first_step_is_heard(recwarn):
+def test_hooks_called_by_hand_before_the_first_step_count(recwarn):
     net = BinaryLinear(6, 4, binarizer="XNOR")
     net.after_step()
     step(net, torch.optim.SGD(net.parameters(), 0.1))
     assert not recwarn
 
 
-def test_removing_it_ends_it_and_epochs_move_schedules():
+def test_removing_it_stops_it_and_epochs_advance_schedules():
     net = nn.Sequential(BinaryLinear(6, 4, binarizer="IRNet"), BinaryLinear(4, 4, binarizer="XNOR"))
     optimizer = torch.optim.SGD(net.parameters(), 10.0)
     tended = attach(optimizer, net)
@@ -453,14 +453,14 @@ def test_removing_it_ends_it_and_epochs_move_schedules():
     assert net[1].weight.abs().max() > 1
 
 
-def test_each_of_two_optimizers_tends_what_it_steps():
+def test_each_of_two_optimizers_hooks_its_own_weights():
     net = nn.Sequential(BinaryLinear(6, 4, binarizer="XNOR"), BinaryLinear(4, 4, binarizer="XNOR"))
     first, second = (torch.optim.SGD(layer.parameters(), 0.1) for layer in net)
     assert attach(first, net).layers == [net[0]]
     assert attach(second, net).layers == [net[1]]
 
 
-def test_an_attachment_that_would_tend_nothing_is_refused():
+def test_an_attachment_without_effect_is_refused():
     net = BinaryLinear(6, 4, binarizer="XNOR")
     optimizer = torch.optim.SGD(net.parameters(), 0.1)
     with pytest.raises(UserError, match=r"Linear has no binary layers\. Call binarize_"):

@@ -1,4 +1,4 @@
-"""Evaluation rounds where its docstrings say, so that an engine can repeat it bit for bit; references are numpy's."""
+"""Evaluation rounds where its docstrings say, so an engine can repeat it bit for bit. The references use numpy."""
 
 import copy
 
@@ -55,7 +55,7 @@ def test_a_norm_of_vectors_does_too(shape):
 
 @torch.no_grad()
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_few_digits_are_those_of_the_input_not_of_the_sum(dtype):
+def test_low_precision_comes_from_the_input_not_the_sum(dtype):
     made, x = norm(), torch.randn(2, 33, 3, 3).to(dtype)
     given = made(x)
     assert given.dtype == dtype
@@ -91,14 +91,14 @@ def test_a_norm_refuses_other_channels_and_other_ranks():
 
 
 @torch.no_grad()
-def test_what_is_exported_rounds_likewise():
+def test_exported_layers_round_alike():
     made, x = norm(), torch.randn(4, 33, 5, 5)
     assert torch.equal(torch.export.export(made, (x,)).module()(x), made(x))
 
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_what_is_compiled_rounds_likewise():
+def test_compiled_layers_round_alike():
     net = nn.Sequential(xl.Conv2d(3, 33, 3, bias=False), norm()).eval()
     x = torch.randn(4, 3, 9, 9)
     assert torch.equal(torch.compile(net)(x), net(x))
@@ -165,7 +165,7 @@ def test_training_and_the_state_dict_are_torchs_and_evaluation_is_near_it(ours, 
 @torch.no_grad()
 @pytest.mark.parametrize("form", ["added", "scaled"])
 @pytest.mark.parametrize(("kernel", "stride", "padding", "groups"), [(3, 1, 1, 1), (3, 2, 1, 4), (1, 1, 0, 2)])
-def test_adabin_counts_signs_and_adds_what_its_centres_bring(kernel, stride, padding, groups, form):
+def test_adabin_counts_signs_and_adds_the_contribution_of_its_centres(kernel, stride, padding, groups, form):
     torch.manual_seed(0)
     layer = xl.BinaryConv2d(8, 12, kernel, stride, padding, groups=groups, binarizer=xl.AdaBin(form, maxout=False))
     layer.binarizer.distance.fill_(0.7)
@@ -201,7 +201,7 @@ def test_adabin_counts_signs_and_adds_what_its_centres_bring(kernel, stride, pad
 
 
 @torch.no_grad()
-def test_adabin_in_a_linear_layer_and_its_slopes_do_likewise():
+def test_adabin_works_in_a_linear_layer_and_with_slopes():
     torch.manual_seed(0)
     layer = xl.BinaryLinear(40, 9, binarizer="AdaBin")
     layer.binarizer.centre.fill_(0.2)

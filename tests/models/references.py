@@ -1,4 +1,4 @@
-"""Residual networks written again in plain functions of a state dict, after the published code."""
+"""Residual networks as plain functions of a state dict, after the published code."""
 
 from collections.abc import Callable, Mapping
 

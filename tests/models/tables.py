@@ -1,4 +1,4 @@
-"""Shapes of every layer of every network, by hand, and what follows from them."""
+"""Hand-computed shapes of every layer of every network, and the counts that follow from them."""
 
 import itertools
 

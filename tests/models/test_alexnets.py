@@ -1,4 +1,4 @@
-"""AlexNets as others published them: their counts, their forward passes, their starts."""
+"""Published AlexNets: their counts, their forward passes, their initial weights."""
 
 import pytest
 import torch

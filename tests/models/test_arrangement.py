@@ -1,4 +1,4 @@
-"""Blocks in another order, or with a non-linearity, are the tables that one would write by hand."""
+"""Reordered blocks, or blocks with a non-linearity, equal hand-written tables."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def test_with_the_layer_first_each_norm_stands_behind_the_layer_and_before_the_p
     ]  # fmt: skip
 
 
-def test_a_norm_that_moves_keeps_its_epsilon_and_one_that_stays_too():
+def test_moved_and_unmoved_norms_keep_their_epsilon():
     before, after = ([block.eps for block in network_named(name).blocks] for name in (SMALL, f"{SMALL}-cbap"))
     assert before[1:] == [1e-4] * 6 + [1e-5]
     assert after[:7] == [1e-5] + [1e-4] * 5 + [1e-5], "conv1 had one of its own; fc8's went to fc7"

@@ -1,4 +1,4 @@
-"""What a network costs by the measures of the literature, each worked by hand."""
+"""The cost of a network by the measures of the literature: hand-computed values."""
 
 import pytest
 from torch import nn

@@ -1,4 +1,4 @@
-"""BinaryDuo's second stage starts from the first one's function, whatever is taken apart."""
+"""BinaryDuo's second stage starts with the function of the first, whichever layers are decoupled."""
 
 import pytest
 import torch
@@ -72,7 +72,7 @@ def test_the_table_doubles_ahead_of_the_norms_that_binary_layers_read():
     assert decoupled(COUPLED).coupled is COUPLED
 
 
-def test_the_two_halves_part_in_training():
+def test_the_two_halves_diverge_in_training():
     second = network(decoupled(COUPLED), "decoupled")
     second.load_state_dict(decouple(trained(COUPLED).state_dict(), COUPLED))
     halves = second.conv2.conv.weight.chunk(2, dim=1)
@@ -99,7 +99,7 @@ def test_the_small_decoupled_network_weighs_what_alexnet_small_does():
         (Block("conv2", "conv", 8), "conv2 has no norm between it and the layer before"),
     ],
 )
-def test_what_has_no_decoupled_form_is_refused(block, why):
+def test_networks_without_a_decoupled_form_are_refused(block, why):
     first = Block("conv1", "conv relu", 6, kernel=3, binary=False)
     with pytest.raises(UserError, match=f"toy cannot be decoupled: {why}"):
         decoupled(Network("toy", 12, "made up", (first, block, Block("fc8", "flatten linear", binary=False))))

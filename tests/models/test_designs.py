@@ -1,4 +1,4 @@
-"""Networks written as modules: their counts by hand, their forward against the published code, their float twins."""
+"""Networks written as modules: hand-computed counts, the forward of the published code, and float twins."""
 
 import pytest
 import torch
@@ -109,7 +109,7 @@ def test_no_sign_is_dead():
 
 
 @pytest.mark.parametrize(("binarizer", "kind", "count"), [("ReActNet", RPReLU, 19), ("AdaBin", Maxout, 19)])
-def test_what_a_binarizer_puts_behind_its_layers_takes_the_place_of_the_activation(binarizer, kind, count):
+def test_the_module_that_a_binarizer_adds_replaces_the_activation(binarizer, kind, count):
     net = xl.create("resnet20", binarizer=binarizer, classes=4)
     found = [part for part in net.modules() if isinstance(part, kind)]
     assert len(found) == len(set(found)) == count  # one behind the stem

@@ -1,4 +1,4 @@
-"""Shapes, parameter counts and multiply-adds of every network, against published figures or by hand."""
+"""Shapes, parameter counts and multiply-adds of every network, against published or hand-computed figures."""
 
 import pytest
 import torch
@@ -87,7 +87,7 @@ def test_xnor_packs_alexnet_into_a_tenth():
     assert summary.packed_bits == BINARY_224 + 33 * (96 + 256 + 384 + 384 + 256 + 4096) + 32 * 2 * 4096 + ends
 
 
-def test_a_float_network_packs_into_itself():
+def test_a_float_network_packs_unchanged():
     summary = summary_of("alexnet-xnor")
     assert (summary.binary_weights, summary.binary_packed_bits) == (0, 0)
     assert summary.packed_bits == summary.float_bits == 32 * summary.parameters

@@ -1,4 +1,4 @@
-"""Running statistics after `recalibrate` are plain averages over the batches, and nothing else has changed."""
+"""After `recalibrate`, running statistics are plain averages over the batches, and nothing else has changed."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def test_means_and_variances_are_averaged_over_the_batches():
     assert norm.momentum == 0.1
 
 
-def test_modes_and_weights_are_left_as_they_were():
+def test_modes_and_weights_stay_unchanged():
     torch.manual_seed(0)
     net = build(network_named("alexnet-small"), XNOR(), classes=3, image_size=32)
     net.train()

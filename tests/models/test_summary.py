@@ -1,4 +1,4 @@
-"""`summary` counts any module as it counts the tables' networks: bits, multiply-adds, parameters, each once."""
+"""`summary` counts any module like a built-in network: bits, multiply-adds and parameters, each once."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def test_the_tables_of_a_network_of_the_tables_are_the_packed_ones_and_need_no_s
     assert "folded into" in str(xl.summary(net))
 
 
-def test_a_layer_that_runs_twice_computes_twice_and_weighs_once():
+def test_a_layer_used_twice_counts_twice_for_operations_and_once_for_weights():
     shared = nn.Conv2d(4, 4, 1, bias=False)
     net = nn.Sequential(shared, nn.ReLU(), shared, nn.Flatten(), nn.Linear(16, 3))
     conv, linear = xl.summary(net, (4, 2, 2)).layers
@@ -39,13 +39,13 @@ def test_a_layer_that_runs_twice_computes_twice_and_weighs_once():
     assert (linear.macs, linear.parameters) == (48, 51)
 
 
-def test_what_no_module_that_ran_holds_is_counted_too():
+def test_parameters_outside_of_run_modules_are_counted_too():
     net = nn.Sequential(nn.Linear(4, 2))
     net.register_parameter("token", nn.Parameter(torch.zeros(5)))
     assert xl.summary(net, (4,)).parameters == 10 + 5
 
 
-def test_without_a_shape_or_a_layer_it_says_what_is_missing():
+def test_without_a_shape_or_a_layer_the_error_says_what_is_missing():
     with pytest.raises(
         UserError, match=r"does not state the shape of its input. Give it, such as summary\(net, \(3, 224, 224\)\)"
     ):

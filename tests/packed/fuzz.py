@@ -1,14 +1,14 @@
-"""Loads mutated packed files, and runs those that load: whatever a file holds, it is refused by name or it runs.
+"""Load mutated packed files, and run those that load: every file is refused by name or runs.
 
     python tests/packed/fuzz.py --files 100000 --seed 0
 
-The kernels are built with address and undefined-behaviour sanitizers and loaded into a Python of their own; the files
-that are mutated lie in tests/packed/corpus. C gets each file as well.
+The kernels are built with address and undefined-behaviour sanitizers and loaded into a separate Python process. The
+files to mutate are in tests/packed/corpus. C gets each file as well.
 
-A finding is any error but UserError, a message or a class name that cannot be written, a crash, a sanitizer's
-complaint, a file that only one of Python and C loads, logits that differ between the two or depend on the number of
-threads, a single allocation beyond 1 GiB, or a file that takes longer than the limit. The exit status is then 1, and
-the file is kept.
+A finding is any error other than UserError, a message or class name that cannot be encoded, a crash, a sanitizer's
+report, a file that only one of Python and C loads, logits that differ between the two or depend on the number of
+threads, a single allocation above 1 GiB, or a file that exceeds the time limit. The exit status is then 1, and the file
+is kept.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Tiny graphs with every operation, for the tests of format version 3; no torch."""
+"""Tiny graphs with every operation, for the tests of format version 3; without torch."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Random binary layers for the tests of the engine, and one run of the engine on them."""
+"""Random binary layers for the engine's tests, and one run of the engine on them."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Packed files with something changed: in the bytes, the header, the graph, a tensor, or two files in one."""
+"""Packed files with one change: in the bytes, the header, the graph or a tensor, or two files mixed."""
 
 import copy
 import json

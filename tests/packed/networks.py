@@ -1,4 +1,4 @@
-"""Networks with weights and statistics as unkind as training could leave them, and the integers of their layers."""
+"""Networks with weights and statistics as extreme as training can produce, and the integers of their layers."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What a packed layer has to compute, in integers and position by position; shares nothing with the engine."""
+"""The result of a packed layer, in plain loops over integers, independent of the engine."""
 
 import numpy as np
 

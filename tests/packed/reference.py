@@ -1,4 +1,4 @@
-"""What a graph has to compute, node by node in plain numpy; shares nothing with the engine."""
+"""The result of a graph, node by node in plain numpy, independent of the engine."""
 
 import numpy as np
 

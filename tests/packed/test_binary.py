@@ -1,4 +1,4 @@
-"""Binary layers by themselves: the oracle's sums of float arrays and of bits, and arguments that are refused."""
+"""Single binary layers: the oracle's sums of float arrays and of bits, and refused arguments."""
 
 import numpy as np
 import pytest
@@ -83,7 +83,7 @@ GOOD = np.ones((4, 3, 3, 8), np.float32)
         ({"scale": np.ones(4, int)}, TypeError, "scale: expected a numpy array of floats"),
     ],
 )
-def test_a_layer_that_is_none_is_refused(given, error, message):
+def test_an_unknown_layer_is_refused(given, error, message):
     with pytest.raises(error, match=message):
         BinaryConv(**{"weight": GOOD, **given})
 

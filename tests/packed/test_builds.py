@@ -1,4 +1,4 @@
-"""The kernels compute the oracle's integers in other builds too: under sanitizers, and for 64-bit Arm in emulation."""
+"""Other builds of the kernels also match the oracle: under sanitizers, and for emulated 64-bit Arm."""
 
 import platform
 import shutil

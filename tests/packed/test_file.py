@@ -1,4 +1,4 @@
-"""A packed file is whole or it is refused, by the name of what is wrong, before any length in it is trusted."""
+"""A packed file is intact, or it is refused with the reason before any length in it is trusted."""
 
 import copy
 import json
@@ -73,7 +73,7 @@ def refusal(tmp_path, content):
     return str(caught.value)
 
 
-def test_what_was_written_reads_back(whole, tmp_path):
+def test_written_values_read_back(whole, tmp_path):
     path = tmp_path / "again.xnor"
     path.write_bytes(together(*parts(whole)))
     network = load(path)
@@ -81,7 +81,7 @@ def test_what_was_written_reads_back(whole, tmp_path):
     assert network(np.zeros((2, 20, 20, 3), np.uint8)).shape == (2, 7)
 
 
-def test_where_a_network_comes_from_and_what_it_reached_read_back(tmp_path):
+def test_origin_and_accuracy_read_back(tmp_path):
     origin = Source("trained", "runs/a/b/xnor/seed-0", "best.ckpt", 3, "a" * 40, True, "1.2.3")
     model = unkind(NETWORKS["binary-to-the-end"])
     graph, tensors = pack(model, image_size=20, classes=list("abcdefg"), crop=0.875, squash=True, source=origin)
@@ -108,7 +108,7 @@ def test_another_kind_of_file_is_refused(tmp_path, content):
     refusal(tmp_path, content)
 
 
-def test_bytes_that_belong_to_nothing_are_refused(whole, tmp_path):
+def test_bytes_of_no_tensor_are_refused(whole, tmp_path):
     assert "4 bytes after the last tensor" in refusal(tmp_path, whole + b"more")
 
 
@@ -132,7 +132,7 @@ ACCURACY = {"top1": 0.5, "top5": 0.75, "images": 8, "data": "photos", "split": "
         ("fc8.shift0", {"more": 1}, "expected dtype, shape and data_offsets"),
     ],
 )
-def test_a_tensor_that_is_not_what_it_says_is_refused(whole, tmp_path, tensor, entry, message):
+def test_a_tensor_that_contradicts_its_header_is_refused(whole, tmp_path, tensor, entry, message):
     header, graph, data = parts(whole)
     header[tensor] |= entry
     found = refusal(tmp_path, together(header, graph, data))
@@ -227,7 +227,7 @@ def at(document, place, value):
         ("accuracy", {"top1": 1}, "accuracy.top5: missing"),
     ],
 )
-def test_a_graph_that_does_not_fit_is_refused_by_the_name_of_its_field(whole, tmp_path, place, value, message):
+def test_an_invalid_graph_is_refused_by_the_name_of_its_field(whole, tmp_path, place, value, message):
     header, graph, data = parts(whole)
     at(graph, place, value)
     assert message in refusal(tmp_path, together(header, graph, data))
@@ -264,7 +264,7 @@ def test_a_graph_that_does_not_fit_is_refused_by_the_name_of_its_field(whole, tm
         ("layers.5.groups", 3, "layers[5].groups"),
     ],
 )
-def test_kinds_that_do_not_fit_are_refused_by_the_name_of_their_field(mixed, tmp_path, place, value, message):
+def test_invalid_kinds_are_refused_by_the_name_of_their_field(mixed, tmp_path, place, value, message):
     header, graph, data = parts(mixed)
     at(graph, place, value)
     assert message in refusal(tmp_path, together(header, graph, data))
@@ -277,7 +277,7 @@ def test_metadata_that_is_no_graph_is_refused(whole, tmp_path, graph):
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
-def test_a_value_nested_deeply_is_refused_however_deep(whole, tmp_path, opening):
+def test_deeply_nested_values_are_refused(whole, tmp_path, opening):
     """JSON of nearly as many levels as Python goes is read, and then has to be shown."""
     header, graph, data = parts(whole)
     closing = {"[": "]", '{"a":': "}"}[opening]
@@ -289,7 +289,7 @@ def test_a_value_nested_deeply_is_refused_however_deep(whole, tmp_path, opening)
 
 
 @pytest.mark.parametrize("field", ["network", "classes.0", "layers.1.name", "source.xnorlit"])
-def test_text_that_no_encoding_can_write_is_refused(whole, tmp_path, field):
+def test_text_that_cannot_be_encoded_is_refused(whole, tmp_path, field):
     header, graph, data = parts(whole)
     at(graph, field, "half a character: \ud83d")
     assert field.partition(".")[0] in refusal(tmp_path, together(header, graph, data))
@@ -305,7 +305,7 @@ def test_a_tensor_without_values_is_refused(whole, tmp_path, shape):
     assert "tensor 'none': its shape" in refusal(tmp_path, together(header, graph, data))
 
 
-def test_a_layer_too_many_is_refused(whole, tmp_path):
+def test_an_extra_layer_is_refused(whole, tmp_path):
     header, graph, data = parts(whole)
     graph["layers"].append({**graph["layers"][-1], "name": "fc9"})
     assert "tensor 'fc9.weight' is missing" in refusal(tmp_path, together(header, graph, data))
@@ -314,7 +314,7 @@ def test_a_layer_too_many_is_refused(whole, tmp_path):
 
 
 @pytest.mark.parametrize("tensor", ["conv1.threshold", "conv1.weight", "fc8.shift0", "fc7.scale0"])
-def test_a_number_that_is_none_is_refused(whole, tmp_path, tensor):
+def test_an_invalid_number_is_refused(whole, tmp_path, tensor):
     header, graph, data = parts(whole)
     start = header[tensor]["data_offsets"][0]
     data = data[:start] + struct.pack("<f", float("nan")) + data[start + 4 :]
@@ -420,7 +420,7 @@ def test_a_loaded_network_pickles_as_the_path_of_its_file(whole, tmp_path, proto
     assert np.array_equal(again(images_for(network)), network(images_for(network)))
 
 
-def test_a_network_that_was_put_together_pickles_with_its_tensors(whole, tmp_path):
+def test_a_network_built_in_memory_pickles_with_its_tensors(whole, tmp_path):
     path = tmp_path / "packed"
     path.write_bytes(whole)
     graph, tensors = load(path).graph, tensorfile.read(path)[1]
@@ -474,7 +474,7 @@ def test_true_is_not_one(whole, mixed, tmp_path):
     assert refused > 30
 
 
-def test_a_name_twice_in_the_graph_is_refused(whole, tmp_path):
+def test_a_duplicate_name_in_the_graph_is_refused(whole, tmp_path):
     header, graph, data = parts(whole)
     text = json.dumps(graph)
     field = '"size":'

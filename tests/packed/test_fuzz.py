@@ -1,4 +1,4 @@
-"""The fuzzer's corpus has every kind of layer and loads, its mutations differ, and it tells what it finds."""
+"""The fuzzer's corpus loads and has every kind of layer, its mutations differ, and it reports what it finds."""
 
 import random
 import shutil

@@ -1,4 +1,4 @@
-"""Graphs give the reference's bits on all kernels, fused or not, on any number of threads and for any batch."""
+"""Graphs give the reference's bits on all kernels, fused or not, for any number of threads and any batch."""
 
 import numpy as np
 import pytest
@@ -183,7 +183,7 @@ def test_random_graphs(isa, whole, seed, threads):
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(whole=random_graphs())
-def test_what_is_planned_bounds_what_the_kernels_take(whole):
+def test_the_planned_bound_covers_the_kernels_memory(whole):
     for fuse in (True, False):
         network = PackedNetwork(whole, tensors_of(whole), fuse=fuse)
         assert network._engine.arena_bytes <= plan(whole, fuse=fuse).arena_bytes
@@ -226,7 +226,7 @@ def test_values_between_the_nodes_of_a_pass_stay_in_registers():
     assert {"pool", "add1", "sign2"} <= written
 
 
-def test_a_sum_with_what_follows_from_itself_is_no_circle():
+def test_a_residual_sum_is_not_a_cycle():
     """`add` waits for `conv`, which waits for `x`: its pass cannot be the one that makes `x`."""
     nodes = [
         layer("stem", "pixels", 8, tiny.PIXELS, tiny.FLOAT),

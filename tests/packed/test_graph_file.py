@@ -1,4 +1,4 @@
-"""Format version 3: a graph reads back, and what does not fit is refused by the name of its field."""
+"""Format version 3: a graph reads back; a mistake is refused by the name of its field."""
 
 import copy
 
@@ -13,7 +13,7 @@ from xnorlit.packed.graph import Add, Affine, Flatten, GlobalAverage, MaxPool, S
 
 
 @pytest.mark.parametrize("nodes", GRAPHS.values(), ids=GRAPHS)
-def test_what_was_written_reads_back(nodes):
+def test_written_values_read_back(nodes):
     whole = graph(nodes)
     assert document(whole)["version"] == 3
     assert parse(document(whole), tensors_of(whole)) == whole
@@ -108,7 +108,7 @@ def test_other_operations_that_do_not_fit_are_refused_by_name(name, place, value
     assert message in refusal(graph(GRAPHS[name]), place, value)
 
 
-def test_tensors_are_all_there_and_none_is_left():
+def test_no_tensor_is_missing_or_extra():
     whole = graph(GRAPHS["residual"])
     tensors = tensors_of(whole)
     assert "tensor 'more': belongs to no node" in refusal(whole, tensors={**tensors, "more": tensors["norm.scale"]})
@@ -137,7 +137,7 @@ def test_a_thousand_nodes_of_nothing_are_refused():
     assert "nodes: the maps that are needed at once take more than 536870912 bytes" in message
 
 
-def test_what_only_one_form_has_is_refused_elsewhere():
+def test_fields_of_one_form_are_refused_in_the_other():
     stem = layer("stem", "pixels", 5, tiny.PIXELS, tiny.FLOAT)
     for op in (Affine(), Flatten(), GlobalAverage(), Sign()):
         nodes = stem, step("signs", Sign(), "stem"), step("next", op, "signs")

@@ -1,4 +1,4 @@
-"""The kernels of every instruction set compute the oracle's integers, bit for bit, whatever the shape."""
+"""The kernels of every instruction set compute the oracle's integers, bit for bit, for any shape."""
 
 import ast
 import os
@@ -355,7 +355,7 @@ def test_kernels_that_cannot_run_are_refused_with_those_that_can(monkeypatch, na
         ({"shape": [9, 10, 40]}, "does not read"),
     ],
 )
-def test_what_is_not_whole_is_refused_before_it_is_read(change, message):
+def test_truncated_input_is_refused_before_it_is_read(change, message):
     given = {"shape": [9, 9, 40], "window": [3, 3, 1, 1, 1, 1], "groups": 1, "outputs": 100} | change
     engine = _kernels.Engine()
     engine.add_sign([9, 9, 40])

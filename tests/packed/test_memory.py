@@ -1,4 +1,4 @@
-"""No file makes the engine allocate more than its length justifies, and what is said of that bounds all kernels."""
+"""The engine allocates no more than a file's length justifies, and the stated bound holds for all kernels."""
 
 import subprocess
 import sys
@@ -61,7 +61,7 @@ ODD = {
 
 @pytest.mark.parametrize("isa", _kernels.isas())
 @pytest.mark.parametrize("layers", [*NETWORKS.values(), *ODD.values()], ids=[*NETWORKS, *ODD])
-def test_what_is_computed_bounds_what_the_kernels_take(layers, isa):
+def test_the_computed_bound_covers_the_kernels_memory(layers, isa):
     whole = graph(layers)
     tensors, at, engine = tensors_of(whole), whole.input, _kernels.Engine(isa)
     maps = scratch = 0
@@ -120,7 +120,7 @@ def test_many_groups_are_refused(tmp_path):
     assert "layers[1]: weights for 262144 groups" in refusal(tmp_path, layers, 1)
 
 
-def test_the_kernels_refuse_the_same_of_whoever_calls():
+def test_the_kernels_refuse_invalid_arguments_from_any_caller():
     engine = _kernels.Engine("")
     weights = _kernels.Planes(np.zeros((1, 256, 128, 128, 1), np.uint8), factors=[1], divisor=1)
     wide = _kernels.Frame(shape=[128, 128, 256], window=[128, 128, 1, 1, 127, 127], groups=256, outputs=256)
@@ -132,7 +132,7 @@ def test_the_kernels_refuse_the_same_of_whoever_calls():
         engine.add_real(large, _kernels.Operand("reals"), np.zeros(8, np.float32), ending)
 
 
-def test_a_border_overlapped_in_200_000_ways_is_prepared_soon():
+def test_a_border_overlapped_in_200_000_ways_is_prepared_quickly():
     """Its table takes one step for each way, not one for each way and weight, which are 30 billion."""
     layer, at = Layer("a", 1, SIGNS, PLANE, LINEAR, Window((400, 400), (1, 1), (399, 399))), Map(32, 32, 1)
     whole = graph((layer,))
@@ -185,7 +185,7 @@ def test_the_bound_is_kept(tmp_path, layers):
     assert ran <= check.LARGEST_ARENA + 2**24
 
 
-def test_the_tiny_networks_are_whole():
+def test_the_tiny_networks_load():
     for layers in NETWORKS.values():
         whole = graph(layers)
         assert parse(tiny.document(whole), tensors_of(whole)) == whole

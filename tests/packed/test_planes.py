@@ -1,4 +1,4 @@
-"""Operands of several bits, as planes: the oracle's integers, and codes of them, on every instruction set."""
+"""Operands of several bits, as planes, give the oracle's integers and codes on every instruction set."""
 
 import numpy as np
 import pytest
@@ -199,7 +199,7 @@ def test_the_largest_sums_do_not_overflow(isa):
         ({"divisor": 3}, "divisor"),
     ],
 )
-def test_planes_that_do_not_fit_are_refused_before_they_are_read(change, message):
+def test_invalid_planes_are_refused_before_they_are_read(change, message):
     given = {"form": "codes", "bits": 2, "factors": [1], "divisor": 1} | change
     weights = planes(np.zeros((1, 100, 3, 3, 5), np.uint8), given.pop("factors"), given.pop("divisor"))
     with pytest.raises(ValueError, match=message):
@@ -223,7 +223,7 @@ def test_planes_that_do_not_fit_are_refused_before_they_are_read(change, message
         ({"pool": [3, 1, 2]}, "pool"),
     ],
 )
-def test_endings_that_do_not_fit_are_refused_before_they_are_read(change, message):
+def test_invalid_endings_are_refused_before_they_are_read(change, message):
     none = np.empty(0, np.uint8)
     given = {"planes": 1, "levels": 1}
     given |= {"thresholds": np.zeros(100, np.int32), "flips": np.zeros(100, np.uint8), "changes": none} | change

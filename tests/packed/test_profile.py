@@ -1,4 +1,4 @@
-"""A profile has a time for every part of the call, and together they are within the time of the call."""
+"""A profile has a time for every part of the call; together they do not exceed the time of the call."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Sums over real numbers, of float weights or of planes of signs: the oracle's, on every instruction set."""
+"""Sums over real numbers, with float weights or planes of signs, match the oracle on every instruction set."""
 
 import numpy as np
 import pytest
@@ -131,7 +131,7 @@ def test_every_ending_follows_a_sum_of_reals(isa, drawn, data):
         ({"ending": lambda: affine((np.zeros(100), np.zeros(100), np.zeros(2)))}, "maps"),
     ],
 )
-def test_what_is_not_whole_is_refused_before_it_is_read(change, message):
+def test_truncated_input_is_refused_before_it_is_read(change, message):
     given = {"groups": 1, "weights": np.zeros((100, 3, 3, 40), np.float32), "operand": "reals", "bits": 1} | change
     with pytest.raises(ValueError, match=message):
         _kernels.Engine().add_real(
@@ -146,7 +146,7 @@ def test_what_is_not_whole_is_refused_before_it_is_read(change, message):
     ("change", "message"),
     [({"factors": []}, "factors"), ({"factors": [1, 1]}, "weights"), ({"divisor": 0}, "divisor")],
 )
-def test_planes_that_are_not_whole_are_refused_before_they_are_read(change, message):
+def test_truncated_planes_are_refused_before_they_are_read(change, message):
     weights = planes(np.zeros((1, 100, 3, 3, 5), np.uint8), **change)
     with pytest.raises(ValueError, match=message):
         _kernels.Engine().add_real(

@@ -1,4 +1,4 @@
-"""The trained networks that come with xnorlit: found by name, whole, and as accurate as their cards say."""
+"""The trained networks that come with xnorlit are found by name, intact, and as accurate as their cards say."""
 
 import json
 import subprocess
@@ -91,7 +91,7 @@ def test_pictures_of_another_size_are_refused_from_python_with_the_size():
         xl.load("cifar10-best")(np.zeros((1, 128, 128, 3), np.uint8))
 
 
-def test_an_unknown_name_is_met_with_the_nearest_and_the_list(capsys):
+def test_an_unknown_name_is_reported_with_the_near_miss_and_the_list(capsys):
     known = ", ".join(NAMES)
     with pytest.raises(xl.UserError, match=rf"no file cifar10-bets.*Did you mean cifar10-best\? .*networks: {known}"):
         xl.load("cifar10-bets")
@@ -99,13 +99,13 @@ def test_an_unknown_name_is_met_with_the_nearest_and_the_list(capsys):
     assert f"no trained network of that name. Trained networks: {known}." in capsys.readouterr().err
 
 
-def test_a_path_is_no_name():
+def test_a_path_is_not_a_name():
     for path in ("packed.safetensors", "runs/cifar10-best", "./cifar10/best"):
         with pytest.raises(xl.UserError, match="cannot be read"):
             xl.load(path)
 
 
-def test_a_file_of_ones_own_comes_first(tmp_path, monkeypatch):
+def test_a_users_own_file_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("cifar10-best").write_bytes(b"mine")
     with pytest.raises(xl.UserError, match="4 bytes are too few"):
@@ -129,7 +129,7 @@ def test_a_damaged_file_is_a_clear_error(zoo, damage):
         xl.load("cifar10-best")
 
 
-def test_the_list_says_what_each_is(capsys):
+def test_the_list_describes_each(capsys):
     assert cli.main(["zoo"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == NAMES

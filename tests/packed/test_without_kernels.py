@@ -1,4 +1,4 @@
-"""Without a C++ compiler xnorlit installs and trains; what needs the kernels says what is missing and what to run."""
+"""Without a C++ compiler xnorlit installs and trains; anything that needs the kernels says how to get them."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ def test_importing_the_engine_says_what_is_missing_and_what_to_run():
     assert "make -B setup" in last
 
 
-def test_kernels_that_are_there_and_do_not_start_say_why():
+def test_kernels_that_fail_to_load_give_the_reason():
     broken = (
         "del sys.modules['xnorlit.packed._kernels']\n"
         "class Broken:\n"
@@ -37,7 +37,7 @@ def test_kernels_that_are_there_and_do_not_start_say_why():
     assert "compiled kernels do not start (libstdc++.so.6: version not found). Install" in done.stderr
 
 
-def test_it_is_an_import_error_for_those_who_look_for_one():
+def test_it_is_also_an_import_error():
     done = python("try:\n    import xnorlit.packed\nexcept ImportError:\n    print('caught')")
     assert done.stdout == "caught\n", done.stderr
 

@@ -1,4 +1,4 @@
-"""Tiny networks with every kind of layer, their tensors drawn at random, as the bytes of packed files; no torch."""
+"""Tiny networks with every kind of layer and random tensors, as bytes of packed files; without torch."""
 
 import json
 import struct

@@ -1,4 +1,4 @@
-"""Colours have one source, and an arm has the same one on the page and in a notebook."""
+"""Colours have a single source. An arm has the same colour on the page and in a notebook."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An arm's name is made of what its command line says, and is a folder's name."""
+"""An arm's name is built from its command line, and is a valid folder name."""
 
 import pytest
 
@@ -8,13 +8,13 @@ from xnorlit.runs.arm import named, readable
 WORDS = ["-c", "base.yaml", "--model.binarizer=XNOR", "--model.binarizer.gradient", "ste", "--seed_everything=3"]
 
 
-def test_options_in_braces_stand_for_their_values():
+def test_options_in_braces_are_replaced_by_their_values():
     assert named("{model.binarizer}-{model.binarizer.gradient}", WORDS) == "XNOR-ste"
     assert named("xnor", WORDS) == "xnor"
     assert named("{model.binarizer}", [*WORDS, "--model.binarizer=BWN"]) == "BWN", "the last one holds"
 
 
-def test_an_option_that_is_not_given_is_named_with_the_near_miss():
+def test_a_missing_option_is_named_with_the_near_miss():
     with pytest.raises(UserError, match=r"does not set --model\.binarizer\.gradiet.*Did you mean model\.binarizer\.g"):
         named("{model.binarizer.gradiet}", WORDS)
 

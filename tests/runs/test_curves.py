@@ -42,7 +42,7 @@ def test_per_epoch_takes_the_last_value_of_each(tmp_path):
     assert values.tolist() == [4, 2]
 
 
-def test_a_row_without_epoch_belongs_to_the_one_under_way(tmp_path):
+def test_a_row_without_epoch_belongs_to_the_current_one(tmp_path):
     assert curves(tmp_path, "epoch,step,lr\n3,10,\n,11,0.1\n")["lr"].epoch.tolist() == [3]
 
 
@@ -66,18 +66,18 @@ def test_a_damaged_file_is_named_with_its_line(tmp_path, text, message):
         curves(tmp_path, text)
 
 
-def test_no_rows_are_no_series(tmp_path):
+def test_no_rows_give_no_series(tmp_path):
     assert curves(tmp_path, "epoch,step,loss\n").series == {}
 
 
-def test_a_number_cut_short_is_no_number(tmp_path):
+def test_a_truncated_number_is_ignored(tmp_path):
     """0.6 is what a full disk may leave of 0.6745."""
     (tmp_path / "metrics.csv").write_text("epoch,step,val/top1\n0,99,0.5\n1,199,0.6")
     found = Curves.load(tmp_path / "metrics.csv")["val/top1"]
     assert (list(found.epoch), list(found.value)) == ([0], [0.5])
 
 
-def test_the_curves_of_layers_are_found_by_what_they_are_of(tmp_path):
+def test_layer_curves_are_found_by_quantity(tmp_path):
     found = curves(tmp_path, "epoch,step,layer/fc6/flips,layer/conv2/flips,layer/conv2/dead,flips\n0,1,1,2,3,4\n")
     assert {layer: series.value.tolist() for layer, series in found.of_layers("flips").items()} == {
         "fc6": [1], "conv2": [2],

@@ -1,4 +1,4 @@
-"""A run that is being written is told from one that is not."""
+"""A run that is being written is distinguished from one that is not."""
 
 import fcntl
 import os

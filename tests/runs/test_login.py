@@ -1,4 +1,4 @@
-"""Training, the dashboard and sync ask W&B where somebody is logged in, and as WANDB_MODE says."""
+"""Training, the dashboard and sync use W&B according to the login and WANDB_MODE."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ def test_the_environment_has_the_last_word(monkeypatch, said, mode):
 
 
 @pytest.mark.parametrize(("key", "mode"), [(None, "offline"), ("a" * 40, "online")])
-def test_without_it_a_login_decides_and_nobody_is_asked(monkeypatch, key, mode):
+def test_without_it_a_login_decides_and_nothing_prompts(monkeypatch, key, mode):
     monkeypatch.delenv("WANDB_MODE", raising=False)
     if key:
         monkeypatch.setenv("WANDB_API_KEY", key)

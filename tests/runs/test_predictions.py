@@ -1,4 +1,4 @@
-"""Predictions are trusted in nothing: a file that is not what a run writes is refused with the reason."""
+"""Predictions are never trusted: an invalid file is refused with the reason."""
 
 import json
 import struct
@@ -87,14 +87,14 @@ def test_metadata_that_no_run_writes_is_refused(tmp_path, metadata, message):
         Predictions.load(saved(tmp_path, metadata=metadata))
 
 
-def test_no_image_at_all_is_said_as_such(tmp_path):
+def test_a_file_without_images_is_refused(tmp_path):
     empty = {name: array[:0] for name, array in arrays().items()}
     with pytest.raises(UserError, match=r"contains no predictions\. Give the run a validation set"):
         Predictions.load(saved(tmp_path, empty))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_diverged_network_is_said_as_such(tmp_path, value):
+def test_a_diverged_network_is_reported_as_diverged(tmp_path, value):
     logits = arrays()["top5_logit"]
     logits[2, 0] = value
     with pytest.raises(
@@ -104,7 +104,7 @@ def test_a_diverged_network_is_said_as_such(tmp_path, value):
 
 
 @pytest.mark.parametrize("kept", [0, 4, 20, 500, -1])
-def test_a_file_cut_short_is_refused(tmp_path, kept):
+def test_a_truncated_file_is_refused_too(tmp_path, kept):
     file = saved(tmp_path)
     file.write_bytes(file.read_bytes()[:kept])
     with pytest.raises(UserError, match="is damaged or truncated"):
@@ -136,7 +136,7 @@ def test_a_header_longer_than_the_file_is_refused(tmp_path):
         Predictions.load(file)
 
 
-def test_the_factory_writes_what_training_does(tmp_path):
+def test_the_factory_writes_the_same_as_training(tmp_path):
     tensors = load_file(write_run(tmp_path, "xnor", images=30, right=20) / "predictions.safetensors")
     assert {name: (array.dtype.name, array.shape) for name, array in tensors.items()} == {
         "index": ("int64", (30,)),

@@ -1,4 +1,4 @@
-"""Recipes are found in the user's own folder first, then in the one that came with xnorlit."""
+"""Recipes are found in the user's own folder first, then among the packaged ones."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def elsewhere(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_variant_of_the_base_is_no_arm(recipe):
+def test_a_variant_of_the_base_is_not_an_arm(recipe):
     (recipe.folder / "base-224.yaml").write_text("")
     assert set(Recipe.find("small", recipe.folder.parent).overlays) == {"xnor", "best", "float"}
 
@@ -59,7 +59,7 @@ def test_from_a_folder_below_the_users_own_recipes_are_found(elsewhere, monkeypa
     assert Recipe.find("own").overlay("xnor") == elsewhere / "experiments" / "own" / "xnor.yaml"
 
 
-def test_a_folder_of_ones_own_without_a_base_adds_arms_to_the_packaged_recipe(elsewhere):
+def test_a_users_folder_without_a_base_adds_arms_to_the_packaged_recipe(elsewhere):
     write(elsewhere / "experiments" / "cifar10", mine="", xnor="# changed")
     found = Recipe.find("cifar10")
     assert found.base == packaged() / "cifar10" / "base.yaml"
@@ -89,7 +89,7 @@ def test_the_folder_inside_the_installed_package_is_not_the_users_to_write_to(el
     assert Recipe.find("small").own
 
 
-def test_an_unknown_arm_or_recipe_is_said_with_the_near_miss(recipe, tmp_path):
+def test_an_unknown_arm_or_recipe_is_reported_with_the_near_miss(recipe, tmp_path):
     with pytest.raises(UserError, match=r"no arm xnorr\. Did you mean xnor\? Known: best, float, xnor"):
         recipe.chosen("float,xnorr")
     with pytest.raises(UserError, match=r"no recipe named smaller.* Did you mean small\? Known: small"):

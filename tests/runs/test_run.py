@@ -1,4 +1,4 @@
-"""A run directory reads back whole, or says in words why it does not."""
+"""A run directory reads back completely, or the error says why not."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def test_a_binary_weight_carries_its_share_of_alpha_and_thresholds(tmp_path):
     assert read(write_run(tmp_path, "float")).summary.bits_per_binary_weight is None
 
 
-def test_a_run_from_before_that_was_counted_reads(tmp_path):
+def test_an_older_run_without_that_count_reads(tmp_path):
     run = read(write_run(tmp_path, "xnor", summary={"bits": {"float": 32 * PARAMETERS, "packed": PACKED_BITS}}))
     assert run.summary.bits_per_binary_weight is None
 
@@ -83,7 +83,7 @@ def test_an_unfinished_run_says_how_to_resume(tmp_path):
 
 
 @pytest.mark.parametrize("left", ["", "epoch,step,val/top1\n0,99,0.3\n1,14", "epoch,step\n"])
-def test_what_a_killed_run_left_half_written_does_not_hide_that_it_is_unfinished(tmp_path, left):
+def test_partial_files_do_not_hide_that_a_run_is_unfinished(tmp_path, left):
     path = write_run(tmp_path, "xnor", finished=False)
     (path / "metrics.csv").write_text(left)
     with pytest.raises(UserError, match=r"seed-0 is not finished: .*stopped, or failed(, in epoch 1 of 2)?\. Resume"):
@@ -104,7 +104,7 @@ def test_a_folder_of_runs_lists_them(tmp_path):
         read(tmp_path / "synthetic")
 
 
-def test_what_is_not_a_run_at_all_is_said(tmp_path):
+def test_a_folder_that_is_not_a_run_is_reported(tmp_path):
     with pytest.raises(UserError, match=r"is not a run: it has no config\.yaml"):
         read(tmp_path)
     (tmp_path / "file").write_text("")
@@ -161,12 +161,12 @@ def test_a_run_without_git_or_with_a_gpu_reads(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["2026-02-03T04:05:06+0000", "2026-02-03T06:05:06+02:00", "2026-02-03T04:05:06"])
-def test_a_moment_is_read_in_each_spelling(tmp_path, text):
+def test_a_time_is_read_in_each_notation(tmp_path, text):
     run = read(write_run(tmp_path, "xnor", started=text))
     assert run.environment.started == datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
 
 
-def test_a_moment_that_is_none_is_named(tmp_path):
+def test_an_invalid_time_is_named(tmp_path):
     path = write_run(tmp_path, "xnor", started="yesterday")
     with pytest.raises(UserError, match=r"started: expected a date and time such as 2026-.*, found 'yesterday'"):
         read(path)
@@ -179,7 +179,7 @@ def test_fields_that_training_may_add_do_not_disturb(tmp_path):
 
 
 @pytest.mark.parametrize("again", ["network: alexnet-small", "binarizer:\n    class_path: XNOR"])
-def test_a_key_that_is_given_twice_is_refused_in_a_recorded_configuration(tmp_path, again):
+def test_a_duplicate_key_in_a_recorded_configuration_is_refused(tmp_path, again):
     file = tmp_path / "config.yaml"
     file.write_text(f"model:\n  network: alexnet\n  binarizer: Float\n  {again}\n")
     with pytest.raises(UserError, match=rf"config\.yaml is damaged.*key '{again.split(':')[0]}' is given twice"):
@@ -197,7 +197,7 @@ def test_a_key_that_is_given_twice_is_refused_in_a_recorded_configuration(tmp_pa
         ({"data.global_batch": 64}, {"data.global_batch": 64, "model.lr": 2}, ["model.lr: started with 1, now 2"]),
     ],
 )  # fmt: skip
-def test_a_run_may_go_on_with_other_devices_where_the_global_batch_stays(begun, now, differ):
+def test_a_run_may_resume_on_other_devices_with_the_same_global_batch(begun, now, differ):
     common = {"trainer.devices": 1, "data.batch_size": 64, "model.lr": 1}
     lines = differing({**common, **now}, {**common, **begun})
     assert len(lines) == len(differ)

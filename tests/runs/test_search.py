@@ -1,4 +1,4 @@
-"""Every run under a root is found, the broken ones too, and the newest pair among them."""
+"""Every run under a root is found, including broken ones, and the newest pair among them."""
 
 import pytest
 
@@ -37,12 +37,12 @@ def test_runs_are_listed_in_order_and_broken_ones_with_their_reason(tmp_path):
     assert all(isinstance(run, Run) for run in whole)
 
 
-def test_no_folder_of_runs_says_what_to_type(tmp_path):
+def test_a_missing_folder_of_runs_is_reported_with_what_to_run(tmp_path):
     with pytest.raises(UserError, match=r"there is no folder of runs at .*none\. Train a pair first: make train-xnor"):
         find(tmp_path / "none")
 
 
-def test_the_newest_pair_is_that_of_which_a_run_started_last(tmp_path):
+def test_the_newest_pair_has_the_run_that_started_last(tmp_path):
     for day, pair in ((3, "pair-0"), (1, "pair-1"), (2, "pair-2")):
         for arm in ("xnor", "float"):
             write_run(tmp_path, arm, pair=pair, started=f"2026-01-0{day}T00:00:00+00:00")
@@ -82,7 +82,7 @@ def test_a_newer_run_without_twin_is_named(tmp_path):
     ]
 
 
-def test_a_missing_arm_says_what_is_there_and_what_to_train(tmp_path):
+def test_a_missing_arm_lists_existing_runs_and_what_to_train(tmp_path):
     write_run(tmp_path, "xnor", 0)
     write_run(tmp_path, "float", 1)
     write_run(tmp_path, "bwn", 0, finished=False)
@@ -103,7 +103,7 @@ def test_an_unknown_experiment_or_pair_names_the_near_miss(tmp_path):
         newest_pair(tmp_path, pair="pair-1")
 
 
-def test_the_newest_run_is_the_one_that_started_last_float_ones_left_out_where_codes_are_asked_for(tmp_path):
+def test_the_newest_run_started_last_and_float_runs_are_skipped_on_request(tmp_path):
     write_run(tmp_path, "xnor", 0, started="2026-01-02T00:00:00+00:00")
     write_run(tmp_path, "xnor", 1, started="2026-01-03T00:00:00+00:00")
     write_run(tmp_path, "float", 0, started="2026-01-04T00:00:00+00:00")
@@ -117,7 +117,7 @@ def test_a_network_of_more_than_one_bit_has_codes_too(tmp_path):
     assert newest(tmp_path, with_codes=True).place.arm == "float"
 
 
-def test_a_network_has_codes_by_its_bits_where_they_are_recorded_and_not_by_its_size(tmp_path):
+def test_recorded_bits_and_not_the_size_decide_whether_a_network_has_codes(tmp_path):
     """Real weights that read inputs of two bits: its thresholds make the packed file the larger one."""
     size = {"float": 1000, "packed": 1001, "binary": 0}
     write_run(tmp_path, "float", 0, summary={"bits": size, "codes": {"conv2": [32, 2], "fc8": [32, 32]}})
@@ -125,7 +125,7 @@ def test_a_network_has_codes_by_its_bits_where_they_are_recorded_and_not_by_its_
     assert newest(tmp_path, with_codes=True).place.seed == 0
 
 
-def test_where_no_run_suits_the_message_says_what_is_there(tmp_path):
+def test_without_a_suitable_run_the_message_lists_what_exists(tmp_path):
     write_run(tmp_path, "float")
     write_run(tmp_path, "xnor", finished=False)
     with pytest.raises(UserError) as caught:
@@ -136,7 +136,7 @@ def test_where_no_run_suits_the_message_says_what_is_there(tmp_path):
     assert "xnor/seed-0 is not finished" in said
 
 
-def test_predictions_cut_short_leave_their_seed_out_with_the_reason(tmp_path):
+def test_truncated_predictions_leave_their_seed_out_with_the_reason(tmp_path):
     for seed in range(2):
         for arm in ("xnor", "float"):
             write_run(tmp_path, arm, seed)
@@ -161,7 +161,7 @@ def test_a_pair_whose_every_prediction_is_damaged_gives_way_to_an_older_one(tmp_
         newest_pair(tmp_path, pair="pair-1")
 
 
-def test_a_folder_that_is_no_seed_and_broken_runs_of_other_pairs_are_named(tmp_path):
+def test_folders_that_are_not_seeds_and_broken_runs_of_other_pairs_are_named(tmp_path):
     for arm in ("xnor", "float"):
         write_run(tmp_path, arm)
         write_run(tmp_path, arm, pair="pair-1", finished=False)

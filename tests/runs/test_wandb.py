@@ -1,4 +1,4 @@
-"""What W&B holds of a run reads as the record that its directory gives: merged by id, the incomplete ones named."""
+"""W&B's record of a run equals the record of its directory: merged by id, with incomplete runs named."""
 
 import subprocess
 import sys
@@ -136,7 +136,7 @@ def test_the_pairs_own_comparison_on_the_server_is_no_arm_of_it():
     assert run.arm == "xnor"
 
 
-def test_a_server_that_does_not_answer_is_said_in_words():
+def test_a_server_that_does_not_answer_is_reported():
     with pytest.raises(UserError, match=r"cannot read the runs of me/xnorlit from W&B: API key expired\. Log in"):
         online(FakeApi(error=ValueError("API key expired")), "me/xnorlit")
 

@@ -1,4 +1,4 @@
-"""A process for tests in which a training is written and not run."""
+"""A process for tests that writes a finished run without training it."""
 
 
 class Ended:

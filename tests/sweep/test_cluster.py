@@ -1,4 +1,4 @@
-"""Jobs of submitit, run by its local executor: they train, fail, are interrupted and requeued as processes here are."""
+"""Submitit jobs, on its local executor: they train, fail, are interrupted and requeued like local processes."""
 
 import os
 import signal
@@ -54,7 +54,7 @@ def test_jobs_are_trained_and_a_failed_one_is_named(tmp_path, start, capsys):
 
 
 @pytest.mark.slow
-def test_a_job_that_makes_room_for_another_saves_and_goes_on(tmp_path, start):
+def test_a_preempted_job_saves_and_resumes(tmp_path, start):
     job = Scripted(Place(tmp_path, "e", "pair-0", "a", 0), (SAVING.format(finish="sys.exit(0)"),))
     submitted = start(job)
     wait_for(job.log, "trains")
@@ -66,7 +66,7 @@ def test_a_job_that_makes_room_for_another_saves_and_goes_on(tmp_path, start):
     assert said == ["trains", "saved", "goes on"]
 
 
-def test_a_job_that_is_to_end_before_it_has_begun_begins_nothing(tmp_path):
+def test_a_job_cancelled_before_it_starts_trains_nothing(tmp_path):
     training = Training(Scripted(Place(tmp_path, "e", "pair-0", "a", 0), ("print('begun')",)))
     training.checkpoint()
     assert training() == 75
@@ -88,7 +88,7 @@ def test_a_setting_that_submitit_does_not_know_is_named(tmp_path):
         executor_for("local", "gpu_per_node=1", tmp_path, "grid")
 
 
-def test_slurm_where_there_is_none_is_a_clear_error(tmp_path, monkeypatch):
+def test_missing_slurm_is_a_clear_error(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"--on slurm: .*srun"):
         executor_for("slurm", None, tmp_path, "grid")

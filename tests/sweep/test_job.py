@@ -1,4 +1,4 @@
-"""A job knows what is there already, a run that another process is training included."""
+"""A job knows the state of its run, including a run that another process is training."""
 
 import fcntl
 
@@ -13,7 +13,7 @@ def job(tmp_path):
     return Job(Place(tmp_path / "runs", "e", "pair-0", "xnor", 0), ("-c", "base.yaml"))
 
 
-def test_what_has_finished_is_left_and_what_was_stopped_goes_on(job):
+def test_finished_runs_are_skipped_and_stopped_ones_resumed(job):
     folder = job.place.path
     assert job.state == "missing"
     assert job.command[1:] == ["-m", "xnorlit", "fit", "-c", "base.yaml"]
@@ -31,7 +31,7 @@ def test_what_has_finished_is_left_and_what_was_stopped_goes_on(job):
     assert anew.command[-2:] == ["--run.fresh", "true"]
 
 
-def test_a_run_is_running_as_long_as_somebody_holds_its_lock(job):
+def test_a_run_is_running_while_a_process_holds_its_lock(job):
     job.place.path.mkdir(parents=True)
     (job.place.path / "summary.json").touch()
     with (job.place.path / ".lock").open("a+") as lock:

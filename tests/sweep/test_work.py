@@ -1,4 +1,4 @@
-"""Jobs are carried out so many at once; one that fails is named and the others are done; Ctrl-C ends all of them."""
+"""Jobs run several at once. A failed job is named and the others continue. Ctrl-C ends all of them."""
 
 import fcntl
 import os
@@ -42,7 +42,7 @@ def finishing(root, arm):
     )
 
 
-def test_one_that_fails_is_named_and_the_others_are_done(tmp_path, capsys):
+def test_a_failing_job_is_named_and_the_others_finish(tmp_path, capsys):
     todo = jobs(
         tmp_path, finishing(tmp_path, "a"), "print('out of memory'); raise SystemExit(3)", finishing(tmp_path, "c")
     )
@@ -55,13 +55,13 @@ def test_one_that_fails_is_named_and_the_others_are_done(tmp_path, capsys):
     assert "hi" in todo[0].log.read_text()
 
 
-def test_one_that_says_it_is_done_but_left_no_run_has_failed(tmp_path, capsys):
+def test_a_job_that_ends_without_a_finished_run_has_failed(tmp_path, capsys):
     todo = jobs(tmp_path, "pass")
     assert work.run_jobs(todo, at_once=1, tag="t") == todo
     assert "left no finished run" in capsys.readouterr().out
 
 
-def test_what_has_finished_is_not_run_again(tmp_path):
+def test_finished_jobs_are_not_run_again(tmp_path):
     write_run(tmp_path, "xnor", experiment="e")
     done = Scripted(Place(tmp_path, "e", "pair-0", "xnor", 0), ("open('ran', 'w')",), tmp_path)
     assert work.run_jobs([done], at_once=1, tag="t") == []

@@ -1,9 +1,9 @@
 """`python -m tests.training.exact fit ...`: the command line in fp64, with the norms' biases moved away from 0.
 
-A binary layer gives whole multiples of a scale. The mean of a channel over a batch often equals one of them, and the
-norm behind it then gives `0 + beta`, in any precision with a rounding error instead of the 0. As long as beta is 0, as
-it starts, the next layer's sign is the sign of that error: two summation orders come to two networks, both right. With
-another beta no sum is a tie, and what two summation orders leave can be told from a fault.
+A binary layer gives whole multiples of a scale. The mean of a channel over a batch often equals one of them. The norm
+behind the layer then gives `0 + beta`, with a rounding error in place of the 0. While beta has its initial value 0, the
+next layer's sign is the sign of that error, so two summation orders give two different networks, both correct. With
+another beta no sum is a tie, and a difference between two summation orders is a fault.
 """
 
 import sys

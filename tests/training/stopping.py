@@ -1,4 +1,4 @@
-"""A callback for recipes in tests: Ctrl-C to this process after so many steps."""
+"""A callback for test recipes that sends Ctrl-C to this process after some steps."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A recipe lists training aids by short name; what it gets wrong is said in words before anything is read."""
+"""A recipe names training aids by short name. Mistakes in it are explained before anything is read."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def test_aids_are_known_by_their_short_names(tmp_path, capsys):
         ("model.losses", "CrossEntropy", "model.losses is CrossEntropy. Expected a list"),
     ],
 )
-def test_wrong_settings_are_said_in_words_and_leave_nothing(option, value, message, tmp_path, capsys):
+def test_wrong_settings_are_reported_and_leave_nothing(option, value, message, tmp_path, capsys):
     assert fit(tmp_path, f"--{option}", value) == 2
     told = capsys.readouterr().err
     assert message in told

@@ -1,4 +1,4 @@
-"""Lightning's weight averaging does what a run needs: the average is validated and saved, and goes on after a stop."""
+"""Lightning's weight averaging in a run: the average is validated and saved, and survives a resume."""
 
 import pytest
 import pytorch_lightning as pl

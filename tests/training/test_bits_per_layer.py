@@ -1,4 +1,4 @@
-"""Bits per layer, from a file and from the command line; an unknown layer is refused before any image is read."""
+"""Bits per layer from a file or the command line. An unknown layer is refused before any image is read."""
 
 import pytest
 import yaml
@@ -58,7 +58,7 @@ def test_layers_are_overridden_on_the_command_line(fit, words):
     "words",
     [("--model.layers", "{conv22: Float}"), ("--model.layers.conv22", "Float")],
 )
-def test_a_layer_that_is_not_there_is_refused_before_any_image_is_read(fit, words):
+def test_an_unknown_layer_is_refused_before_any_image_is_read(fit, words):
     status, out, err = fit(*words)
     assert status == 2
     assert "no layer of alexnet-small matches 'conv22'. Did you mean conv2? Layers: conv1, conv2," in err

@@ -1,4 +1,4 @@
-"""Bop flips what a steady gradient asks to flip; the rest takes Adam's steps; its mean is saved."""
+"""Bop flips weights with a steady gradient, applies Adam to the rest, and saves its mean."""
 
 import copy
 
@@ -142,7 +142,7 @@ def test_the_gradient_is_the_binary_weights_own():
         (BNN, Bop, r"this network has none"),
     ],
 )
-def test_weights_and_an_optimizer_that_do_not_belong_together_are_refused(photos, binarizer, optimizer, message):
+def test_mismatched_weights_and_optimizers_are_refused(photos, binarizer, optimizer, message):
     from tests.training.test_module import fit
     from xnorlit.training.module import Classifier
 

@@ -1,4 +1,4 @@
-"""A run that goes on with other processes, at one global batch, comes to the same weights."""
+"""A run resumed with another number of processes, at the same global batch, ends with the same weights."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a run writes down about where it was trained."""
+"""The environment that a run records."""
 
 import json
 import platform

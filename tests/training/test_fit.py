@@ -1,4 +1,4 @@
-"""`xnorlit fit` from the command line to the folder that it leaves, and back again after Ctrl-C."""
+"""`xnorlit fit` from the command line to the run's folder, and a resume after Ctrl-C."""
 
 import json
 import os
@@ -114,7 +114,7 @@ def test_the_checkpoint_is_plain_data(trained):
     }
 
 
-def test_what_is_printed_says_what_came_out_and_what_to_type_next(trained):
+def test_the_output_has_the_result_and_the_next_command(trained):
     folder, result = trained
     summary = json.loads((folder / "summary.json").read_text())
     assert f"top-1 {100 * summary['top1']:.2f} %" in result.stdout
@@ -171,7 +171,7 @@ def test_predict_writes_what_training_predicted(xnorlit, trained):
     assert ours.listing_sha256 == theirs.listing_sha256
 
 
-def test_the_checkpoint_of_another_network_is_refused_in_words(xnorlit, trained, tmp_path):
+def test_the_checkpoint_of_another_network_is_refused_with_a_message(xnorlit, trained, tmp_path):
     folder, _ = trained
     other = tmp_path / "config.yaml"
     text = (folder / "config.yaml").read_text().replace("network: alexnet-small", "network: alexnet-xnor")
@@ -236,7 +236,7 @@ def test_an_error_before_the_first_step_leaves_nothing(xnorlit, photos, tmp_path
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_loss_that_is_not_a_number_stops_the_run_in_words(xnorlit, photos, tmp_path):
+def test_a_nan_loss_stops_the_run_with_a_message(xnorlit, photos, tmp_path):
     status, said = xnorlit(*command(photos, tmp_path, model__optimizer__init_args__lr="1e30"))
     assert status == 2
     assert re.search(r"the training loss at step \d+ is not a finite number, first in net\.\w+", said)

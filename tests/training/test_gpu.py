@@ -1,4 +1,4 @@
-"""What a training asks of a GPU, of which this suite's usual machine has none: run `pytest -m gpu` on one that has."""
+"""Training on a GPU. Run `pytest -m gpu` on a machine that has one."""
 
 import copy
 
@@ -67,7 +67,7 @@ def test_channels_last_changes_the_layout_and_not_the_numbers(name):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ARMS)
-def test_a_compiled_step_is_that_of_the_plain_network(name):
+def test_a_compiled_step_equals_that_of_the_plain_network(name):
     plain, compiled = network(name), network(name)
     compiled.compile()
     expected, found = step(plain, images(), enabled=False), step(compiled, images(), enabled=False)

@@ -1,4 +1,4 @@
-"""LatentAdam takes Adam's steps on latent weights and SGD's on all others."""
+"""LatentAdam applies Adam to latent weights and SGD to all other parameters."""
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ def test_without_latent_weights_it_is_sgd_and_without_others_adam():
             torch.testing.assert_close(found, expected)
 
 
-def test_a_state_that_is_saved_goes_on():
+def test_a_saved_state_continues():
     def groups(parameters):
         return [{"params": parameters[:1]}, {"params": parameters[1:], "latent": True}]
 
@@ -67,6 +67,6 @@ def test_a_state_that_is_saved_goes_on():
         assert torch.equal(found, expected)
 
 
-def test_a_rate_that_is_no_rate_is_refused():
+def test_an_invalid_rate_is_refused():
     with pytest.raises(UserError, match="latent_lr is 0"):
         LatentAdam([torch.nn.Parameter(torch.ones(1))], latent_lr=0)

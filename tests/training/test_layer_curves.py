@@ -1,4 +1,4 @@
-"""Each curve by hand, and which steps and layers are reported where."""
+"""Layer curves: hand-computed values, reported at the right steps for the right layers."""
 
 import pytest
 import pytorch_lightning as pl
@@ -62,7 +62,7 @@ def test_the_last_step_of_each_epoch_is_reported(photos):
     assert not [hook for layer in module.net.modules() for hook in layer._forward_pre_hooks]
 
 
-def test_flips_are_against_the_report_before(photos):
+def test_flips_count_from_the_previous_report(photos):
     """Over one epoch they are the signs that differ from the initial ones, whatever flipped back in between."""
     start = {}
 

@@ -1,4 +1,4 @@
-"""The module applies what a recipe says to the weights that it means, and never asks which binarizer it trains."""
+"""The module applies a recipe's settings to the right weights, for any binarizer."""
 
 import inspect
 from types import SimpleNamespace
@@ -75,7 +75,7 @@ def fit(photos, module, epochs=1, ckpt_path=None, **trainer):
     return trainer
 
 
-def test_it_never_asks_which_binarizer_it_trains():
+def test_it_does_not_depend_on_the_binarizer():
     source = inspect.getsource(xnorlit.training.module)
     assert not [name for name in binarizers() if f"{name}(" in source or f"isinstance(binarizer, {name}" in source]
 
@@ -96,7 +96,7 @@ def test_latent_weights_have_an_eps_and_a_decay_of_their_own(photos):
     assert len(rest["params"]) + len(latent["params"]) == len(list(module.parameters()))
 
 
-def test_what_binarizers_learn_has_a_rate_and_a_decay_of_its_own(photos):
+def test_binarizer_parameters_have_their_own_rate_and_decay(photos):
     module = Classifier(
         "alexnet-small",
         LSQ(),
@@ -127,7 +127,7 @@ def test_the_weights_of_named_layers_alone_are_decayed(photos):
     assert len(decay) == len(list(module.parameters()))
 
 
-def test_a_decayed_layer_that_is_none_is_refused():
+def test_an_unknown_decayed_layer_is_refused():
     with pytest.raises(UserError, match=r"model\.decayed_layers: no layer of alexnet-small matches 'fc9'"):
         Classifier("alexnet-small", XNOR(), decayed_layers=["fc9"])
 
@@ -160,7 +160,7 @@ def test_latent_weights_are_clamped_after_a_step(photos):
     assert max(weight.abs().max() for weight in latent) <= 1
 
 
-def test_the_schedule_is_asked_in_epochs_at_every_step(photos):
+def test_the_schedule_is_evaluated_in_epochs_at_every_step(photos):
     Half.asked = []
     trainer = fit(photos, Classifier("alexnet-small", XNOR(), schedule=Half()), epochs=2)
     batches = trainer.num_training_batches
@@ -205,7 +205,7 @@ def test_the_loss_is_the_sum_of_the_listed_terms(photos, tmp_path):
     assert ("epoch", 0, 1) in two.calls
 
 
-def test_terms_are_not_readied_for_a_validation(photos):
+def test_terms_are_not_prepared_for_a_validation(photos):
     term = Constant(0.0)
     module = Classifier("alexnet-small", XNOR(), losses=[term])
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)

@@ -1,4 +1,4 @@
-"""Each of Lightning's Trainer options is a promise: it is kept, or refused in words before anything is read."""
+"""Each option of Lightning's Trainer works, or is refused with a reason before anything is read."""
 
 import inspect
 import re
@@ -10,7 +10,7 @@ from xnorlit.errors import UserError
 from xnorlit.training.options import CALLBACKS, CHECKED, INSTEAD, WORK, refuse_options
 
 
-def test_every_option_of_this_lightning_has_an_answer():
+def test_every_option_of_this_lightning_is_handled():
     """A new Lightning cannot add one unseen."""
     known = [*WORK, *CHECKED, *INSTEAD]
     assert sorted(known) == sorted(inspect.signature(pl.Trainer).parameters)
@@ -31,12 +31,12 @@ def test_every_option_of_this_lightning_has_an_answer():
         ("callbacks", {"class_path": "pytorch_lightning.callbacks.Timer"}),
     ],
 )  # fmt: skip
-def test_what_cannot_be_kept_is_refused_by_name(option, value):
+def test_options_that_cannot_work_are_refused_by_name(option, value):
     with pytest.raises(UserError, match=rf"^trainer\.{option} is .*\. \w"):
         refuse_options({"max_epochs": 3, option: value})
 
 
-def test_lightnings_own_values_are_no_request():
+def test_lightnings_defaults_are_accepted():
     usual = {name: option.default for name, option in inspect.signature(pl.Trainer).parameters.items()}
     refuse_options({**usual, "max_epochs": 3})
     refuse_options({"max_epochs": 3, "check_val_every_n_epoch": 3, "limit_train_batches": 0.5, "precision": "16-mixed"})

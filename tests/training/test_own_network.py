@@ -1,4 +1,4 @@
-"""A user's own module is trained, paired, packed and resumed by its class path as a network of the tables is."""
+"""A user's own module, given by class path, is trained, paired, packed and resumed like a built-in network."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def pair(photos, tmp_path_factory):
     return [root / "unnamed" / "pair-0" / arm / "seed-0" for arm in ("XNOR", "Float")]
 
 
-def test_both_arms_of_a_pair_begin_with_the_same_weights_and_compare(pair):
+def test_both_arms_of_a_pair_start_with_the_same_weights_and_compare(pair):
     one, other = (runs.read(run) for run in pair)
     assert one.summary.codes == {"stem.0": (32, 32), "mid": (1, 1), "last": (1, 1), "head": (32, 32)}
     assert other.summary.codes == dict.fromkeys(one.summary.codes, (32, 32))
@@ -76,7 +76,7 @@ def test_both_arms_of_a_pair_begin_with_the_same_weights_and_compare(pair):
     assert not [note for note in found.notes if "differ" in note and "network" in note]
 
 
-def test_the_seed_alone_decides_what_both_arms_begin_with():
+def test_only_the_seed_determines_the_initial_weights():
     begun = []
     for binarizer in (XNOR(), Float()):
         torch.manual_seed(3)
@@ -94,7 +94,7 @@ def test_it_is_packed_and_answers_as_the_module_does(pair, tmp_path):
 
 
 @pytest.mark.parametrize("network", ["Net", "made"])
-def test_a_killed_run_of_it_ends_as_an_undisturbed_one(network, photos, tmp_path):
+def test_a_killed_run_of_it_ends_like_an_uninterrupted_one(network, photos, tmp_path):
     begin = line(photos, tmp_path / "killed", tmp_path, "x", "XNOR", network, run__checkpoint_minutes=OFTEN)
     killed = forked.Training(begin, tmp_path / "log", killed_at("a file has just got its name", 6))
     assert killed.wait() == -signal.SIGKILL, killed.said
@@ -114,7 +114,7 @@ def test_layers_of_this_package_get_the_arms_binarizer_and_real_ones_stay_real()
         OwnSpec(Held, XNOR(), {"fwe": Float()}).build(classes=4)
 
 
-def test_a_relu_ahead_of_a_sign_is_replaced_in_the_binary_arm_alone():
+def test_a_relu_in_front_of_a_sign_is_replaced_only_in_the_binary_arm():
     settings = Conversion(skip=["stem", "head"])
     binary, twin = (OwnSpec(lambda: Net(3), arm, {}, settings).build(classes=3).body for arm in (XNOR(), Float()))
     assert isinstance(binary.act, nn.PReLU)
@@ -132,7 +132,7 @@ def test_a_relu_ahead_of_a_sign_is_replaced_in_the_binary_arm_alone():
         ({"image_size": 64}, r"Net does not take images \(N, 3, 64, 64\)"),
     ],
 )
-def test_what_is_wrong_with_it_is_said_before_anything_is_trained(change, message, photos, tmp_path):
+def test_mistakes_are_reported_before_anything_is_trained(change, message, photos, tmp_path):
     begin = line(photos, tmp_path / "runs", tmp_path, "x", "XNOR")
     file = tmp_path / "x.yaml"
     content = yaml.safe_load(file.read_text())

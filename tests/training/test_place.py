@@ -1,4 +1,4 @@
-"""A run's place is claimed whole: nothing is overwritten, mixed or left half-written."""
+"""A run's folder is claimed atomically: nothing is overwritten, mixed or left half-written."""
 
 import json
 from pathlib import Path
@@ -70,7 +70,7 @@ def test_two_processes_never_write_into_one_place(tmp_path):
     claim(tmp_path / "seed-0", resume=False, fresh=False).close()
 
 
-def test_a_run_that_never_began_leaves_nothing(tmp_path):
+def test_a_run_that_never_started_leaves_nothing(tmp_path):
     folder = tmp_path / "runs" / "cifar10" / "pair-0" / "xnor" / "seed-0"
     claim(folder, resume=False, fresh=False).close()
     discard_if_empty(folder)
@@ -96,7 +96,7 @@ def test_eight_keys_are_named_and_more_are_counted(count, tmp_path):
     assert lines == [f"  model.key{number}: started with 0, now 1" for number in range(8)]
 
 
-def test_an_arm_of_the_pair_means_its_last_checkpoint_with_the_same_seed_once_it_has_finished(tmp_path):
+def test_an_arm_name_means_its_finished_runs_last_checkpoint_with_the_same_seed(tmp_path):
     run = tmp_path / "pair-0" / "xnor" / "seed-3"
     with pytest.raises(UserError, match=r"seed-3 does not exist\. Train it first"):
         checkpoint_of("float", run, role="the teacher")
@@ -111,7 +111,7 @@ def test_an_arm_of_the_pair_means_its_last_checkpoint_with_the_same_seed_once_it
         assert checkpoint_of(path, run, role="the teacher") == Path(path)
 
 
-def test_the_folder_of_a_person_is_read_in_a_configuration_too(tmp_path, monkeypatch):
+def test_the_home_folder_is_expanded_in_a_configuration_too(tmp_path, monkeypatch):
     """Lightning reads `~` in the folders that it is told, so half of a run would lie in a folder called `~`."""
     monkeypatch.setenv("HOME", str(tmp_path))
     assert RunPlace(root=Path("~/runs")).at(0).is_relative_to(tmp_path / "runs")
@@ -119,6 +119,6 @@ def test_the_folder_of_a_person_is_read_in_a_configuration_too(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("name", ["a\nb", "\x1b[31m", "\udcff", "a\tb"])
-def test_a_name_that_no_terminal_shows_is_refused(name):
+def test_an_unprintable_name_is_refused(name):
     with pytest.raises(UserError, match=r"run\.pair is"):
         RunPlace(pair=name).at(0)

@@ -1,4 +1,4 @@
-"""Counted by hand, over batches, and of the layers that quantise their inputs alone."""
+"""Preactivation histograms: hand-counted values, over several batches, only for layers with few-bit inputs."""
 
 import pytest
 import torch

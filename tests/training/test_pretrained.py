@@ -29,7 +29,7 @@ def saved(net, file):
     return file
 
 
-def test_weights_and_norms_are_taken_over_and_alpha_follows_by_least_squares(tmp_path):
+def test_weights_and_norms_are_copied_and_alpha_is_fitted(tmp_path):
     twin, ours = small(Float(), seed=1), small(XNOR(), seed=2)
     twin.conv3.norm.running_mean.fill_(0.5)
     inherit(ours, saved(twin, tmp_path / "best.ckpt"))
@@ -70,7 +70,7 @@ def test_torchvisions_file_fits_by_its_own_names(name, tmp_path):
     assert torch.equal(ours.fc8.linear.bias, theirs.classifier[6].bias)
 
 
-def test_a_coupled_network_is_taken_apart(tmp_path):
+def test_a_coupled_network_is_decoupled(tmp_path):
     def duo(suffix, stage):
         torch.manual_seed(0)
         return build(network_named(f"alexnet-small-duo{suffix}"), BinaryDuo(stage), classes=3, image_size=32)
@@ -161,7 +161,7 @@ def test_an_arm_of_the_same_pair_is_named_by_its_name(photos, tmp_path, capsys):
         ({"epoch": 3}, "is not a checkpoint of a training run"),
     ],
 )
-def test_a_file_that_is_none_is_refused_before_anything_is_read(content, message, photos, tmp_path, capsys):
+def test_an_invalid_file_is_refused_before_anything_is_read(content, message, photos, tmp_path, capsys):
     file = tmp_path / "net.ckpt"
     if isinstance(content, bytes):
         file.write_bytes(content)
@@ -183,7 +183,7 @@ def test_other_shapes_are_listed_before_training_and_leave_no_run(photos, tmp_pa
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_resumed_run_keeps_what_was_measured_and_does_not_begin_anew(photos, tmp_path, capsys):
+def test_a_resumed_run_keeps_its_initial_measurement_and_does_not_restart(photos, tmp_path, capsys):
     file = saved(small(Float()), tmp_path / "float.ckpt")
     words = (
         "--model.binarizer",

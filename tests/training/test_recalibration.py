@@ -1,4 +1,4 @@
-"""Recalibration changes what is validated, and nothing of the training."""
+"""Recalibration changes the validated network but not the training."""
 
 import pytest
 import torch

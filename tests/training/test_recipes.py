@@ -1,4 +1,4 @@
-"""Every recipe parses against the real signatures, says what it is, and trains; the right one is picked by itself."""
+"""Every recipe parses against the real signatures, documents itself, trains, and is chosen for its images."""
 
 import functools
 import io
@@ -61,7 +61,7 @@ def test_it_parses_and_files_its_run_under_its_own_name(overlay):
 
 
 @pytest.mark.parametrize("base", BASES, ids=lambda base: base.parent.name)
-def test_it_begins_with_what_a_reader_must_know(base):
+def test_it_starts_with_the_main_results(base):
     header = "".join(line for line in base.read_text().splitlines(keepends=True) if line.startswith("#"))
     for word in ("# Source:", "# Hardware:", "# Expect:", "# Command:"):
         assert word in header
@@ -114,7 +114,7 @@ def test_an_arm_differs_from_the_twin_in_what_it_declares(overlay):
 
 
 @pytest.mark.parametrize("overlay", CANDIDATES, ids=lambda file: file.stem)
-def test_a_candidate_has_the_twins_network_and_differs_in_what_it_declares(overlay):
+def test_a_candidate_has_the_twins_network_and_only_declared_differences(overlay):
     assert resolved(overlay)["run"]["arm"] == overlay.stem
     assert kind_beside_the_twin(overlay) in ("matched", "declared")
 
@@ -193,7 +193,7 @@ def test_the_image_sizes_choose_the_recipe(photos, big_photo, tmp_path, capsys, 
 
 
 @pytest.mark.parametrize("size", [32, 128])
-def test_folders_of_imagenettes_classes_get_its_recipe_if_they_are_no_thumbnails(size, tmp_path, monkeypatch):
+def test_folders_of_imagenettes_classes_get_its_recipe_unless_tiny(size, tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr("xnorlit.commands.fit.run", lambda command, words: started.append(words))
     for wnid in NAMED["imagenette"].wnids:
@@ -214,7 +214,7 @@ def test_folders_of_imagenettes_classes_get_its_recipe_if_they_are_no_thumbnails
         (["xnor", "--data", "no/such/folder"], "no/such/folder"),
     ],
 )
-def test_what_is_not_there_is_said_with_the_near_miss(words, message, capsys):
+def test_unknown_names_are_reported_with_the_near_miss(words, message, capsys):
     assert main(["train", *words, "--experiments", str(EXPERIMENTS)]) == 2
     assert message in capsys.readouterr().err
 

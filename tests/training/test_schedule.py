@@ -1,4 +1,4 @@
-"""Schedules are pure functions of the epoch, with the values of the recipes that they stand for."""
+"""Schedules are pure functions of the epoch, with the values of the published recipes."""
 
 import math
 
@@ -18,7 +18,7 @@ def test_steps_begin_at_their_epoch():
     assert [schedule(epoch, 55) for epoch in (0, 17.999, 18, 28.99, 29, 54)] == [1, 1, 0.5, 0.5, 0.1, 0.1]
 
 
-def test_warmup_is_a_line_and_then_half_a_cosine():
+def test_warmup_is_linear_and_then_half_a_cosine():
     schedule = WarmupCosine(warmup=1)
     assert [schedule(epoch, 5) for epoch in (0, 0.25, 0.5)] == [0, 0.25, 0.5]
     assert schedule(1, 5) == 1
@@ -45,7 +45,7 @@ def test_a_staircase_halves_at_every_tenth_epoch():
         Staircase(every=0, factor=0.5)
 
 
-def test_a_line_ends_where_it_is_told():
+def test_a_line_ends_where_requested():
     """Bop's Adam: 2.5e-3 to 5e-6 over the run."""
     schedule = Linear(end=0.002)
     assert [schedule(epoch, 100) for epoch in (0, 50, 100)] == pytest.approx([1, 0.501, 0.002])

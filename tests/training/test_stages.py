@@ -1,4 +1,4 @@
-"""One operand is real up to the switch, at the step that the share says, also after a resume."""
+"""One operand stays real until the step given by the share, also in a resumed run."""
 
 import pytest
 import pytorch_lightning as pl
@@ -51,7 +51,7 @@ def test_the_share_is_of_optimizer_steps(photos):
     assert watch.binary == [(False, True)] * 4 + [(True, True)] * 4
 
 
-def test_evaluation_goes_by_the_codes_in_either_stage(photos):
+def test_evaluation_uses_the_codes_in_both_stages(photos):
     torch.manual_seed(0)
     module = Classifier("alexnet-small", XNOR())
     fit(photos, module, limit_train_batches=1)
@@ -81,6 +81,6 @@ def test_a_resumed_run_is_in_the_stage_of_its_step(photos, tmp_path):
 
 
 @pytest.mark.parametrize("share", [0, 1.01, -0.5, 40])
-def test_a_share_that_is_none_of_the_steps_or_more_than_all_is_refused(share):
+def test_a_share_outside_zero_to_one_is_refused(share):
     with pytest.raises(UserError, match=f"share is {share}"):
         TwoStages(share=share)

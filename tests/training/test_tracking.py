@@ -1,6 +1,6 @@
-"""W&B may refuse, hang, answer nonsense or go away: training begins, goes on, and loses no row.
+"""W&B may refuse, hang, answer nonsense or disappear: training starts, continues, and loses no row.
 
-Nothing here asserts a time: a server that hangs does so for ever, and a run that waits for it meets pytest's limit.
+No test asserts a time: a server that hangs does so forever, so a run that waits for it exceeds pytest's limit.
 """
 
 import os
@@ -101,7 +101,7 @@ NO_SERVER = [None, b"", b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 503 Gone\r\nConte
 
 
 @pytest.mark.parametrize("answer", NO_SERVER, ids=["refused", "hangs", "nonsense", "503"])
-def test_what_is_no_server_leaves_a_run_that_is_logged_offline(account, dead, answering, tmp_path, capsys, answer):
+def test_without_a_real_server_the_run_is_logged_offline(account, dead, answering, tmp_path, capsys, answer):
     account(dead if answer is None else answering(answer))
     tracker = begin(tmp_path)
     assert tracker.record == {"id": "abc", "offline": True}
@@ -111,7 +111,7 @@ def test_what_is_no_server_leaves_a_run_that_is_logged_offline(account, dead, an
     assert rows_of(tmp_path) == list(range(5))
 
 
-def test_a_name_that_is_looked_up_for_ever_is_not_waited_for(account, monkeypatch, tmp_path):
+def test_an_endless_name_lookup_is_not_waited_for(account, monkeypatch, tmp_path):
     account("http://somewhere.invalid")
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: threading.Event().wait())
     tracker = begin(tmp_path)
@@ -119,7 +119,7 @@ def test_a_name_that_is_looked_up_for_ever_is_not_waited_for(account, monkeypatc
     tracker.finalize("success")
 
 
-def test_a_key_that_is_refused_leaves_a_run_that_is_logged_offline(account, tmp_path, capsys):
+def test_with_a_refused_key_the_run_is_logged_offline(account, tmp_path, capsys):
     with serving() as backend:
         backend.refuses = lambda path, body: 401 if path == "/graphql" else None
         account(backend.address)
@@ -129,7 +129,7 @@ def test_a_key_that_is_refused_leaves_a_run_that_is_logged_offline(account, tmp_
         tracker.finalize("success")
 
 
-def test_a_run_that_was_sent_leaves_nothing_to_upload(account, tmp_path):
+def test_a_fully_sent_run_leaves_nothing_to_upload(account, tmp_path):
     with serving() as backend:
         account(backend.address)
         tracker = begin(tmp_path)
@@ -142,7 +142,7 @@ def test_a_run_that_was_sent_leaves_nothing_to_upload(account, tmp_path):
 
 
 @pytest.mark.parametrize("failure", [0, 500])
-def test_a_server_that_dies_in_mid_run_is_not_waited_for_and_what_it_lacks_is_uploaded_later(
+def test_a_server_that_dies_during_a_run_is_not_waited_for_and_the_rest_is_uploaded_later(
     account, tmp_path, capsys, failure
 ):
     with serving() as backend:
@@ -208,7 +208,7 @@ def test_the_project_of_the_environment_is_used(account, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("status", ["failed", "interrupted"])
-def test_a_run_that_failed_is_not_said_to_have_finished(account, tmp_path, status):
+def test_a_failed_run_is_not_reported_as_finished(account, tmp_path, status):
     account("http://127.0.0.1:9")
     tracker = begin(tmp_path, mode="offline")
     log(tracker, range(2))
@@ -219,7 +219,7 @@ def test_a_run_that_failed_is_not_said_to_have_finished(account, tmp_path, statu
 
 
 @pytest.mark.parametrize("wanted", ["auto", "online", "offline"])
-def test_a_mode_that_is_none_is_refused_by_name(monkeypatch, wanted):
+def test_an_unknown_mode_is_refused_by_name(monkeypatch, wanted):
     monkeypatch.setenv("WANDB_MODE", "bogus")
     with pytest.raises(UserError, match=r"WANDB_MODE is 'bogus'\. Expected online, run, .*unset it"):
         tracking_mode(wanted)
@@ -240,7 +240,7 @@ def test_wandb_disabled_is_off(monkeypatch, said, mode):
 
 
 @pytest.mark.parametrize(("name", "value"), [("WANDB_API_KEY", "short"), ("WANDB_BASE_URL", "bogus")])
-def test_a_setting_of_wandb_that_means_nothing_is_refused_by_name(name, value):
+def test_an_unknown_wandb_setting_is_refused_by_name(name, value):
     code = (
         "from xnorlit.runs.login import wandb_mode\nfrom xnorlit.errors import UserError\n"
         "try:\n    wandb_mode()\nexcept UserError as error:\n    print(error)"

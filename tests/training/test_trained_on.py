@@ -1,4 +1,4 @@
-"""Weights answer with numbers: of other classes, or of other images than a run was begun with, they are refused."""
+"""Weights from other classes, or a resume with other images, are refused."""
 
 import shutil
 import sys
@@ -74,14 +74,14 @@ def refused(capsys, *words):
 
 
 @pytest.mark.parametrize("command", ["validate", "predict", "test"])
-def test_classes_of_other_names_are_refused_where_a_checkpoint_is_measured(home, capsys, command):
+def test_other_classes_are_refused_when_a_checkpoint_is_measured(home, capsys, command):
     rename(home, "bee", "wasp")
     said = refused(capsys, command, *VALIDATE[1:])
     assert "the checkpoint was trained on 3 classes, but the images have 3 (only there: bee; only here: wasp)" in said
     assert "val/top1" not in said
 
 
-def test_a_network_that_begins_with_another_runs_weights_has_its_classes(home, capsys):
+def test_initial_weights_must_have_the_same_classes(home, capsys):
     rename(home, "ant", "zebra")  # and so every label is another one's
     said = refused(capsys, *FIT, "--run.pair=p", f"--model.init_from={RUN}/checkpoints/last.ckpt")
     assert "was trained on 3 classes" in said
@@ -96,7 +96,7 @@ def test_a_run_is_not_packed_with_the_names_of_other_classes(home, capsys):
 
 @pytest.mark.parametrize("split", ["train", "val"])
 @pytest.mark.parametrize("change", ["gone", "more", "moved"])
-def test_a_run_does_not_go_on_with_other_images(home, capsys, split, change):
+def test_a_run_does_not_resume_with_other_images(home, capsys, split, change):
     killed_in_the_last_second(home)
     picture = home / "photos" / split / "bee" / ("001.png" if split == "train" else "004.png")
     if change == "more":
@@ -111,7 +111,7 @@ def test_a_run_does_not_go_on_with_other_images(home, capsys, split, change):
 
 
 @pytest.mark.parametrize("change", [lambda home: rename(home, "bee", "wasp"), swap])
-def test_a_run_does_not_go_on_with_other_classes(home, capsys, change):
+def test_a_run_does_not_resume_with_other_classes(home, capsys, change):
     killed_in_the_last_second(home)
     change(home)
     said = refused(capsys, *FIT, "--run.resume=true")
@@ -120,7 +120,7 @@ def test_a_run_does_not_go_on_with_other_classes(home, capsys, change):
 
 @pytest.mark.ffcv
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_a_run_does_not_go_on_with_another_beton_of_the_same_names(home, capsys, split):
+def test_a_run_does_not_resume_with_another_beton_of_the_same_names(home, capsys, split):
     pytest.importorskip("ffcv")
     line = [*FIT, "--run.pair=b", "--run.resume=auto", "--data.source=betons", "--data.backend=ffcv"]
     run = home / "runs/e/b/xnor/seed-0"
@@ -140,7 +140,7 @@ def test_a_run_does_not_go_on_with_another_beton_of_the_same_names(home, capsys,
     assert (run / "summary.json").is_file()
 
 
-def test_a_run_whose_images_are_as_they_were_goes_on(home):
+def test_a_run_with_unchanged_images_resumes(home):
     killed_in_the_last_second(home)
     assert main([*FIT, "--run.resume=true"]) == 0
     assert (home / RUN / "summary.json").exists()
@@ -154,7 +154,7 @@ def test_five_classes_of_each_side_are_named(count, end):
     assert str(refusal.value) == f"it was trained on {count + 1} classes, and the images have 2 ({names}). Do."
 
 
-def test_classes_that_a_mac_decomposed_are_the_same_and_another_order_is_not():
+def test_decomposed_class_names_are_equal_and_another_order_is_not():
     refuse_other_classes(["cafe\u0301", "b"], ("caf\u00e9", "b"), "it", "Do.")
     with pytest.raises(UserError, match=r"have 2 \(the same classes in another order\)\. Do\."):
         refuse_other_classes(["a", "b"], ("b", "a"), "it", "Do.")

@@ -1,4 +1,4 @@
-"""What a run leaves is replaced in one step, on the disk before it has its name: a failing write spoils nothing."""
+"""A run's files are replaced atomically, synced before they get their names. A failed write damages nothing."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ def failing(monkeypatch, name):
     monkeypatch.setattr(Path, name, method)
 
 
-def test_a_text_that_cannot_be_written_leaves_the_former_one(tmp_path, monkeypatch):
+def test_a_text_that_cannot_be_written_leaves_the_previous_one(tmp_path, monkeypatch):
     file = tmp_path / "summary.json"
     record._write_text(file, "whole")
     failing(monkeypatch, "write_text")
@@ -35,7 +35,7 @@ def test_a_text_that_cannot_be_written_leaves_the_former_one(tmp_path, monkeypat
     assert [each.name for each in tmp_path.iterdir()] == ["summary.json"]
 
 
-def test_predictions_that_cannot_be_written_leave_the_former_ones(tmp_path, monkeypatch):
+def test_predictions_that_cannot_be_written_leave_the_previous_ones(tmp_path, monkeypatch):
     file = tmp_path / "predictions.safetensors"
     write({"index": torch.arange(3)}, file)
     before = file.read_bytes()
@@ -46,7 +46,7 @@ def test_predictions_that_cannot_be_written_leave_the_former_ones(tmp_path, monk
 
 
 @pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
-def test_a_checkpoint_that_cannot_be_written_leaves_the_former_one(name, tmp_path, monkeypatch):
+def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(name, tmp_path, monkeypatch):
     file, saver = tmp_path / name, checkpoints.Checkpoints()
     saver.save_checkpoint({"weight": torch.zeros(9)}, file)
     before = file.read_bytes()
@@ -98,7 +98,7 @@ def test_a_resumed_run_keeps_the_rows_before_its_step_and_drops_a_torn_line(tmp_
     assert metrics.file.read_text().split() == ["a,step", "1.0,0", "2.0,1", "5.0,2"]
 
 
-def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_after(tmp_path, monkeypatch):
+def test_a_file_is_synced_before_it_gets_its_name_and_its_folder_after(tmp_path, monkeypatch):
     synced, real = [], os.fsync
 
     def fsync(handle):
@@ -114,7 +114,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_after(tmp_pat
     assert (tmp_path / "file").stat().st_ino == inode, "renamed, not copied"
 
 
-def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path):
+def test_partial_files_of_a_killed_process_are_removed(tmp_path):
     (tmp_path / "checkpoints" / ".last.ckpt.x1.partial").mkdir(parents=True)
     (tmp_path / "checkpoints" / ".last.ckpt.x1.partial" / "last.ckpt").write_bytes(b"half")
     (tmp_path / "checkpoints" / ".previous.ckpt.partial").write_bytes(b"half")

@@ -1,4 +1,4 @@
-"""OpenVINO's sides of the bench: measured where they can be, and a row that says why where not."""
+"""OpenVINO in the bench: measured if possible, else a row with the reason."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -71,7 +71,7 @@ def test_a_layer_whose_integers_differ_is_a_row_that_says_so(small, settings, mo
         ("binary_missing", lambda: "no BIN", {OV_BINARY, OV_BYTE_ENDS, OV_INSIDE}, "no BIN"),
     ],
 )
-def test_what_cannot_be_measured_is_a_row_that_says_so(small, monkeypatch, name, found, sides, message):
+def test_unmeasurable_sides_get_a_row_with_the_reason(small, monkeypatch, name, found, sides, message):
     monkeypatch.setattr(f"xnorlit.bench.opponents.openvino.{name}", found)
     settings = Settings.of([1], [1], 1, quick=True)
     assert sides <= settings.absent.keys()
@@ -91,7 +91,7 @@ def test_a_side_that_does_not_compile_leaves_the_others_measured(small, settings
     assert row.over(OV_BINARY, "packed " + settings.isas[0] + " float ends").median > 0
 
 
-def test_what_was_busy_is_named():
+def test_the_busiest_processes_are_named():
     before = {(1, "init"): 5.0, (7, "clang"): 1.0}
     after = {(1, "init"): 5.0, (7, "clang"): 11.0, (8, "rsync"): 2.0, (9, "clang"): 4.0}
     assert busiest(before, after, 10) == ["clang 1.40", "rsync 0.20"]

@@ -1,4 +1,4 @@
-"""The 8-bit opponents compute what they are measured for, within the error of 8 bits."""
+"""The 8-bit opponents compute the right function, within the error of 8 bits."""
 
 import pytest
 import torch
@@ -97,7 +97,7 @@ def test_folding_norms_into_layers_changes_nothing(twin, images):
     assert sum(isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d) for module in modules) == 2
 
 
-def test_a_norm_that_falls_is_not_folded_past_a_maximum():
+def test_a_decreasing_norm_is_not_folded_past_a_maximum():
     norm = nn.BatchNorm2d(4).eval()
     norm.weight[1] = -1.0
     modules = [nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), norm, nn.ReLU()]

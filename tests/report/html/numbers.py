@@ -1,4 +1,4 @@
-"""Reading a page back: its numbers with their places, its tables, its pictures."""
+"""Read a page back: its numbers with their places, its tables, its pictures."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What a page prints, read as a person would: whether a text says a value, and what a picture's lines show."""
+"""Read a page as a person would: whether a text states a value, and what a picture's lines show."""
 
 import math
 import re

@@ -1,6 +1,6 @@
-"""A pair counted again from the files of its run directories, by other means than the package's: no line of it is used.
+"""A pair recomputed from the files of its run directories, without any code of the package.
 
-The result has the shape of the page's record, so that each place that the page cites can be looked up here.
+The result has the structure of the page's record, so that a test can look up each place that the page cites.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""Charts hold their lines inside the axes, leave holes where there is no number, and are described in words."""
+"""Charts keep lines inside the axes, leave gaps where there is no number, and have text descriptions."""
 
 import re
 
@@ -35,12 +35,12 @@ def test_the_middle_of_the_axis_is_the_middle_of_the_picture():
     assert y0 > y2  # higher values are higher up
 
 
-def test_a_number_that_is_missing_is_a_hole():
+def test_a_missing_number_leaves_a_gap():
     svg = str(chart.lines("Loss", "One line.", [line([1.0, None, 2.0, 3.0])], x="epoch", y="loss"))
     assert re.search(r'<path d="M[\d. ]+M[\d. ]+L[\d. ]+"/>', svg)
 
 
-def test_a_chart_of_no_number_at_all_is_drawn_empty():
+def test_a_chart_without_numbers_is_drawn_empty():
     svg = str(chart.lines("Loss", "One line.", [line([None, None])], x="epoch", y="loss", zero=True))
     assert '<path d=""/>' in svg
 
@@ -58,7 +58,7 @@ def test_networks_lie_inside_the_axes(sizes):
     assert all(chart.LEFT <= x <= chart.WIDTH - chart.RIGHT for x in (*places, *bars))
 
 
-def test_names_cannot_leave_their_attributes():
+def test_names_cannot_escape_html_attributes():
     svg = str(chart.lines('"><script>', "'\">", [Line('<b>"', "arm-1", [1], [1.0], "/a")], x="<x>", y="<y>"))
     assert "<script>" not in svg
     assert "<b>" not in svg

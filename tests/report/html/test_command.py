@@ -1,4 +1,4 @@
-"""`xnorlit report` writes one page that stands alone, and whose numbers are those of the run directories."""
+"""`xnorlit report` writes one self-contained page whose numbers are those of the run directories."""
 
 import json
 import re
@@ -63,7 +63,7 @@ def test_the_first_screen_decides_before_any_prose(pair):
     assert 'querySelectorAll("details.print")' in html
 
 
-def test_two_seeds_are_not_taken_for_proof_that_nothing_differs(tmp_path, monkeypatch):
+def test_two_seeds_are_not_proof_of_no_difference(tmp_path, monkeypatch):
     """Each seed's gap is sure, but two so different ones say little of a third: Student's t with one degree."""
     monkeypatch.chdir(tmp_path)
     for seed, right in enumerate((600, 700)):
@@ -75,7 +75,7 @@ def test_two_seeds_are_not_taken_for_proof_that_nothing_differs(tmp_path, monkey
     assert "This is about these 2 trained pairs only. Too few seeds were trained to predict another pair" in text
 
 
-def test_an_arm_of_fewer_seeds_is_set_against_those_that_both_have(pair):
+def test_an_arm_with_fewer_seeds_is_compared_over_the_shared_ones(pair):
     write_run(Path("runs"), "bwn", 1, right=700)
     html = report().read_text()
     text = " ".join(
@@ -84,7 +84,7 @@ def test_an_arm_of_fewer_seeds_is_set_against_those_that_both_have(pair):
     assert "], over the 1 seed that both have)" in text
 
 
-def test_commands_are_those_that_a_shell_takes(tmp_path, monkeypatch):
+def test_printed_commands_are_valid_in_a_shell(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for arm in ("xnor", "float"):
         write_run(Path("runs"), arm, environment={"command": f"__main__.py fit -c {arm}.yaml --seed_everything 0"})
@@ -98,7 +98,7 @@ def test_commands_are_those_that_a_shell_takes(tmp_path, monkeypatch):
     assert '<span class="word">--seed_everything</span>' in html  # never broken behind its hyphens
 
 
-def test_the_page_stands_alone_and_is_small(pair):
+def test_the_page_is_self_contained_and_small(pair):
     path = report()
     html = path.read_text()
     assert path == Path("runs/synthetic/pair-0/report.html")
@@ -162,7 +162,7 @@ def test_a_pair_is_named_in_several_ways(pair):
         (["--ot", "x"], r"xnorlit report has no option --ot\. Did you mean --out\?"),
     ],
 )
-def test_what_cannot_be_done_is_said_and_nothing_is_written(pair, words, complaint):
+def test_impossible_requests_are_refused_and_write_nothing(pair, words, complaint):
     Path("mine.html").write_text("my own page")
     with pytest.raises(UserError, match=complaint):
         COMMANDS["report"].run("report", words)
@@ -170,7 +170,7 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(pair, words, complai
     assert Path("mine.html").read_text() == "my own page"
 
 
-def test_an_earlier_page_survives_a_pair_that_broke(pair):
+def test_an_earlier_page_survives_a_broken_pair(pair):
     path = report()
     before = path.read_bytes()
     write_run(Path("runs"), "bwn", 0, metadata={"listing_sha256": "f" * 64})
@@ -192,7 +192,7 @@ def test_the_files_of_a_run_are_read_once(pair, monkeypatch):
     assert len(opened) == len(set(opened)) == 6
 
 
-def test_a_missing_arm_leaves_with_status_two(tmp_path):
+def test_a_missing_arm_exits_with_status_two(tmp_path):
     write_run(tmp_path / "runs", "xnor")
     done = subprocess.run(
         [sys.executable, "-m", "xnorlit", "report"], cwd=tmp_path, capture_output=True, text=True, check=False,
@@ -224,7 +224,7 @@ def test_broken_runs_and_nan_losses_are_words_on_the_page(pair):
         ("epoch,step,val/top1\n0,99,0.3\n", r"metrics\.csv is incomplete: it and the curves end in epoch 1 of 2"),
     ],
 )
-def test_a_run_whose_curves_are_lost_is_compared_and_said_to_lack_them(tmp_path, monkeypatch, left, note):
+def test_a_run_with_lost_curves_is_compared_with_a_note(tmp_path, monkeypatch, left, note):
     monkeypatch.chdir(tmp_path)
     paths = [write_run(Path("runs"), arm) for arm in ("xnor", "float")]
     (paths[0] / "metrics.csv").unlink()
@@ -235,7 +235,7 @@ def test_a_run_whose_curves_are_lost_is_compared_and_said_to_lack_them(tmp_path,
     assert record["comparison"]["arms"][0]["top1_percent"]["mean"] == 70
 
 
-def test_predictions_of_no_image_and_of_other_classes_end_with_words(tmp_path, monkeypatch):
+def test_empty_predictions_and_other_classes_are_refused_with_a_message(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_run(Path("runs"), "xnor")
     write_run(Path("runs"), "float", classes=tuple("abcdefghij"))

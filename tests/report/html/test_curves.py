@@ -1,4 +1,4 @@
-"""Curves are those that runs logged: means over seeds, gaps of paired seeds, and layers where there are any."""
+"""Curves match the runs' logs: means over seeds, gaps of paired seeds, and layers if logged."""
 
 import csv
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_the_gap_is_the_references_minus_the_arms_seed_by_seed(tmp_path):
     assert set(found["metrics"]) == {"val/top1"}
 
 
-def test_a_mean_is_of_the_epochs_that_all_seeds_have():
+def test_a_mean_covers_the_epochs_that_all_seeds_have():
     lines = [{"epoch": [1, 2, 3], "value": [1.0, 2.0, 3.0]}, {"epoch": [2, 3], "value": [4.0, None]}]
     assert mean(lines) == {"epoch": [2, 3], "value": [3.0, None]}
 
@@ -71,7 +71,7 @@ def test_an_arm_without_layer_curves_is_named_with_what_to_do(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("left", ["epoch,step,train/loss\n0,99,2.0\n", "epoch,step\n"])
-def test_runs_that_logged_no_accuracy_have_a_page_all_the_same(tmp_path, monkeypatch, left):
+def test_runs_that_logged_no_accuracy_still_have_a_page(tmp_path, monkeypatch, left):
     monkeypatch.chdir(tmp_path)
     for arm in ("xnor", "float"):
         (write_run(Path("runs"), arm) / "metrics.csv").write_text(left)

@@ -1,6 +1,6 @@
-"""Every number on a pair's page is found again in its run directories, and one changed digit does not pass.
+"""Every number on a pair's page is recomputed from its run directories; one changed digit is noticed.
 
-XNORLIT_PAIR=runs/cifar10/pair-0 asks this of trained runs of yours, XNORLIT_BENCH=bench.json of a bench beside them.
+XNORLIT_PAIR=runs/cifar10/pair-0 tests your own trained runs, and XNORLIT_BENCH=bench.json your own bench with them.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""What was measured of the packed network stands on the page as measured, or in words why it does not."""
+"""Measurements of the packed network appear on the page as measured, or the page says why not."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def pair(tmp_path, monkeypatch):
     Path("bench.json").write_text(json.dumps(bench()))
 
 
-def test_commands_make_what_was_measured_again(pair):
+def test_printed_commands_repeat_the_measurements(pair):
     for name in ("packed.safetensors", "packed-int8.safetensors"):
         source = {"checkpoint": "best.ckpt" if "int8" in name else "last.ckpt"}
         packed(Path("runs/synthetic/pair-0/xnor/seed-0"), json.dumps({"accuracy": None, "source": source}), name)
@@ -87,7 +87,7 @@ def test_a_bench_of_another_network_is_not_drawn_beside_these_accuracies(pair):
     assert "The bench measured the network alexnet-xnor, but these runs trained alexnet-small" in html
 
 
-def test_times_that_contradict_each_other_are_not_drawn_nor_cited_as_a_speed(pair):
+def test_contradictory_times_are_neither_drawn_nor_cited(pair):
     busy = bench()
     busy["rows"][-1]["seconds"]["packed avx512 float ends"] = figure(0.02)  # the rounds' ratios still say 6
     busy["rows"][-1]["seconds"]["packed avx2 float ends"] = figure(0.03)
@@ -111,7 +111,7 @@ def test_without_measurements_the_page_says_which_commands_make_them(pair):
     ["", "{}", "[1]", '{"format": 1}', json.dumps(bench() | {"rows": [{}]}), json.dumps(bench() | {"memory": 3}),
      json.dumps(bench()).replace("0.012", "NaN"), json.dumps(bench()).replace("torch's best fp32", "x")],
 )  # fmt: skip
-def test_a_file_that_no_bench_wrote_is_refused(tmp_path, text):
+def test_a_file_that_is_not_a_bench_is_refused(tmp_path, text):
     (tmp_path / "bench.json").write_text(text)
     with pytest.raises(UserError, match=r"bench\.json.* Measure again: xnorlit bench --json"):
         read_bench(tmp_path / "bench.json")
@@ -121,7 +121,7 @@ def packed(path: Path, document: str, name: str = "packed.safetensors") -> None:
     save_file({"x": np.zeros(10, np.uint8)}, path / name, {"xnorlit.packed": document})
 
 
-def test_a_packed_file_is_weighed_and_its_own_accuracy_told(tmp_path):
+def test_a_packed_file_is_listed_with_size_and_accuracy(tmp_path):
     path = write_run(tmp_path, "xnor")
     accuracy = {"top1": 0.64, "top5": 0.97, "images": 100, "listing_sha256": "0" * 64}
     packed(path, json.dumps({"accuracy": accuracy}))

@@ -1,4 +1,4 @@
-"""Pictures are shown if they are those that were predicted, and only then."""
+"""Pictures are shown only if they are the predicted images."""
 
 import base64
 import io
@@ -54,7 +54,7 @@ def test_other_pictures_of_the_same_classes_are_not_shown(folder):
     assert "file names differ from those of the runs' validation set" in found
 
 
-def test_no_pictures_are_said_in_words(tmp_path):
+def test_missing_pictures_are_explained(tmp_path):
     found = find(predictions([0], [0]), [tmp_path / "none"])
     assert isinstance(found, str)
     assert "no folder of classes with the validation images was found" in found
@@ -87,6 +87,6 @@ def test_the_most_disputed_images_come_first_and_the_surest_of_them():
     assert found[2]["losers"] == [1, 1]
 
 
-def test_the_hash_of_predictions_is_asked_not_their_source(tmp_path, folder):
+def test_the_hash_of_predictions_counts_and_not_their_source(tmp_path, folder):
     run = read(write_run(tmp_path, "xnor", classes=("cat", "dog"), images=3, right=2))
     assert isinstance(find(run.predictions, [folder]), str)

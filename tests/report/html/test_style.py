@@ -1,4 +1,4 @@
-"""What is read has the contrast that WCAG asks of text, light and dark, and nothing moves for those who mind."""
+"""Text has the contrast that WCAG requires, light and dark. Nothing moves for readers who prefer no motion."""
 
 import re
 from importlib import resources

@@ -1,4 +1,4 @@
-"""Classes whose folders are numbers of WordNet are shown in words."""
+"""Classes whose folders are WordNet ids are shown as words."""
 
 from xnorlit.report.html.record import _in_words
 

@@ -1,4 +1,4 @@
-"""A W&B server on the loopback, as far as uploads, reports and views ask one: it keeps runs and views, and can fail."""
+"""A minimal W&B server on localhost for uploads, reports and views. It stores runs and views, and can fail."""
 
 import gzip
 import json

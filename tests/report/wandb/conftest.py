@@ -1,4 +1,4 @@
-"""A login on a server of the loopback, and a pair whose runs that server may have."""
+"""A login on a localhost server, and a pair whose runs that server may have."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""`xnorlit report` writes its page whatever W&B does; `--wandb` says how much W&B matters."""
+"""`xnorlit report` writes its page whatever W&B does; `--wandb` decides whether a W&B failure is an error."""
 
 import shutil
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_without_a_login_the_page_is_written_and_one_line_says_how_to_get_the_ot
     assert main(["dashboard"]) == 2
 
 
-def test_a_failure_of_the_server_is_said_and_only_wandb_on_makes_it_an_error(recipe, uploaded, capsys):
+def test_a_server_failure_is_reported_and_is_an_error_only_with_wandb_on(recipe, uploaded, capsys):
     uploaded.refuses = lambda path, body: 401
     assert main(["report"]) == 0
     said = capsys.readouterr().out
@@ -62,13 +62,13 @@ def test_the_settings_are_part_of_it(recipe, uploaded, capsys):
     assert main(["dashboard"]) == 2
 
 
-def test_off_asks_nobody(recipe, uploaded, capsys):
+def test_off_contacts_no_server(recipe, uploaded, capsys):
     assert main(["report", "--wandb", "off"]) == 0
     assert "W&B" not in capsys.readouterr().out
     assert uploaded.asked == []
 
 
-def test_runs_named_one_by_one_are_no_dashboard_of_the_pair(recipe, uploaded, capsys):
+def test_single_runs_do_not_make_a_dashboard(recipe, uploaded, capsys):
     runs = [f"runs/synthetic/pair-0/{arm}/seed-1" for arm in ("xnor", "float")]
     report(runs, out=Path("two.html"))
     assert uploaded.asked == []

@@ -1,4 +1,4 @@
-"""The pair's own run says what the record says, under a name that the pair alone decides."""
+"""The pair's own run matches the record; its name depends only on the pair."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The pair's own run is whole on the disk when it is handed to the upload, however busy the machine is."""
+"""The pair's own run is completely on disk before it is uploaded, even on a busy machine."""
 
 import os
 import subprocess

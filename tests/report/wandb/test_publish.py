@@ -1,4 +1,4 @@
-"""What is saved on the server is the page's comparison, panel by panel, and a second call changes it in place."""
+"""The server gets the page's comparison, panel by panel. A second call updates it in place."""
 
 import json
 import re
@@ -131,7 +131,7 @@ def test_the_pairs_own_run_holds_the_records_gap_and_sizes(saved):
     assert "Not a training" in run["notes"]
 
 
-def test_a_second_call_changes_what_is_there_and_uploads_nothing_twice(uploaded):
+def test_a_second_call_updates_in_place_and_uploads_nothing_twice(uploaded):
     published()
     before = {key: view["name"] for key, view in uploaded.views.items()}
     uploaded.asked.clear()
@@ -162,7 +162,7 @@ def test_a_report_that_an_earlier_version_wrote_is_found_again(uploaded):
     assert not is_marked(None, "synthetic/pair-0")
 
 
-def test_others_are_left_alone_and_the_addresses_lead_to_ours(uploaded):
+def test_other_reports_stay_unchanged_and_the_addresses_are_ours(uploaded):
     other = {"type": "runs", "name": "a", "displayName": "Mine", "description": "By hand.", "spec": "{}", "id": "Mine"}
     uploaded.views["Mine"] = dict(other)
     done = published()
@@ -180,7 +180,7 @@ def test_runs_that_the_server_lacks_are_named_and_the_others_shown(uploaded):
     assert sorted(run_ids(grid["runSets"][0])) == ["float0", "float1", "xnor0"]
 
 
-def test_a_pair_of_which_the_server_has_nothing_is_not_shown(server, pair):
+def test_a_pair_without_runs_on_the_server_is_not_shown(server, pair):
     with pytest.raises(UserError, match=r"no run of this pair in the project me/xnorlit\. Upload them: make sync"):
         published()  # the project does not exist
     server.runs["other"] = {"history": [], "summary": {}}
@@ -189,7 +189,7 @@ def test_a_pair_of_which_the_server_has_nothing_is_not_shown(server, pair):
     assert (server.views, list(server.runs)) == ({}, ["other"])
 
 
-def test_a_refused_key_and_a_lost_network_are_said(uploaded):
+def test_a_refused_key_and_a_lost_connection_are_reported(uploaded):
     uploaded.refuses = lambda path, body: 401
     with pytest.raises(
         UserError, match=r"Nothing was sent to W&B: the server refuses the key, .* Run wandb login --relogin"
@@ -201,13 +201,13 @@ def test_a_refused_key_and_a_lost_network_are_said(uploaded):
     assert uploaded.views == {}
 
 
-def test_no_file_of_the_runs_is_changed_and_none_is_left_behind(uploaded):
+def test_no_file_of_the_runs_is_changed_or_added(uploaded):
     before = {file: file.read_bytes() for file in Path("runs").rglob("*") if file.is_file()}
     published()
     assert {file: file.read_bytes() for file in Path().rglob("*") if file.is_file()} == before
 
 
-def test_a_title_that_the_server_would_not_take_is_said_before_it_is_asked(uploaded):
+def test_a_title_too_long_for_the_server_is_refused_first(uploaded):
     with pytest.raises(UserError, match=r"title has 216 characters, but W&B allows 128"):
         published(Settings(**{**vars(SETTINGS), "title": "x" * 200 + "{pair}"}))
     assert uploaded.asked == []

@@ -1,4 +1,4 @@
-"""The dashboard's file is read as it is meant, or the first thing that is wrong with it is said."""
+"""The dashboard's file is read correctly, or its first mistake is reported."""
 
 from pathlib import Path
 
@@ -62,12 +62,12 @@ def test_the_colours_are_those_of_the_page():
         ({"sections": "A"}, r"sections: expected a list, found 'A'"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said_with_its_place(tmp_path, changes, complaint):
+def test_mistakes_are_reported_with_their_place(tmp_path, changes, complaint):
     with pytest.raises(UserError, match=complaint):
         Settings.load(changed(tmp_path, **changes))
 
 
-def test_a_missing_file_and_a_missing_key_are_said(tmp_path):
+def test_a_missing_file_and_a_missing_key_are_reported(tmp_path):
     with pytest.raises(UserError, match=r"none\.yaml does not exist"):
         Settings.load(tmp_path / "none.yaml")
     (tmp_path / "short.yaml").write_text("project: xnorlit\n")

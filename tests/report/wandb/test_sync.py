@@ -1,4 +1,4 @@
-"""Offline runs are uploaded once, part after part; whatever stops an upload is said and costs nothing."""
+"""Offline runs are uploaded once, part by part. A failed upload is reported and loses nothing."""
 
 import fcntl
 import os
@@ -60,7 +60,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {file: file.read_bytes() for file in files if file.suffix != ".synced"}
 
 
-def test_the_parts_of_a_resumed_run_become_one_run_and_nothing_is_uploaded_twice(server, runs, capsys):
+def test_the_parts_of_a_resumed_run_become_one_run_uploaded_once(server, runs, capsys):
     before = contents(Path("runs"))
     sync(dry_run=True)
     assert capsys.readouterr().out.count("would upload runs/synthetic/pair-0/") == 3
@@ -80,7 +80,7 @@ def test_the_parts_of_a_resumed_run_become_one_run_and_nothing_is_uploaded_twice
     assert contents(Path("runs")) == before
 
 
-def test_a_network_lost_in_mid_upload_is_said_and_the_next_call_goes_on(server, runs, capsys):
+def test_a_connection_lost_during_an_upload_is_reported_and_the_next_call_continues(server, runs, capsys):
     before = contents(Path("runs"))
 
     def gone_after_the_first(path: str, body: str) -> int | None:
@@ -102,7 +102,7 @@ def test_a_network_lost_in_mid_upload_is_said_and_the_next_call_goes_on(server, 
     assert rows(server, "xnor0")[-2:] == [(3, 199, 0.5), (4, 299, 0.6)]
 
 
-def test_a_key_that_expires_in_mid_upload_is_said(server, runs):
+def test_a_key_that_expires_during_an_upload_is_reported(server, runs):
     server.refuses = lambda path, body: 401 if "float0" in server.runs and "xnor0" in body else None
     with pytest.raises(
         UserError, match=r"(?s)1 of 3 uploaded; .*Why: the server refuses the key, .*wandb login --relogin"
@@ -111,7 +111,7 @@ def test_a_key_that_expires_in_mid_upload_is_said(server, runs):
     assert [part.note.exists() for part in parts(RUNS / "xnor" / "seed-0")] == [False, False]
 
 
-def test_an_expired_key_and_no_network_are_said_before_anything_is_uploaded(server, runs, monkeypatch):
+def test_an_expired_key_and_a_missing_connection_are_reported_before_any_upload(server, runs, monkeypatch):
     server.refuses = lambda path, body: 401
     with pytest.raises(UserError, match=r"refuses the key, .*\nNothing was uploaded; 2 runs in runs are waiting"):
         sync()
@@ -131,7 +131,7 @@ def test_without_a_login_one_line_says_what_to_do(server, runs, monkeypatch, cap
     assert "because WANDB_MODE is offline: unset it" in capsys.readouterr().err
 
 
-def test_a_run_under_way_and_one_that_was_given_up_are_left(runs, capsys):
+def test_running_and_abandoned_runs_are_not_uploaded(runs, capsys):
     (RUNS / "float" / "seed-0").rename(RUNS / "float" / "seed-0.until-20260101-000000")
     with (RUNS / "xnor" / "seed-0" / ".lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -167,6 +167,6 @@ def test_an_interrupted_upload_leaves_no_note(runs, monkeypatch):
     assert not part.note.exists()
 
 
-def test_no_folder_is_said():
+def test_a_missing_folder_is_reported():
     with pytest.raises(UserError, match=r"none is not a folder\. Expected a folder of runs"):
         sync(Path("none"))

@@ -1,4 +1,4 @@
-"""The blocks of text print the comparison's figures and no others, and names in them are no markup."""
+"""The text blocks print only figures of the comparison; names in them are not treated as markup."""
 
 import re
 from dataclasses import replace
@@ -61,7 +61,7 @@ def test_every_figure_of_the_verdict_and_of_the_paper_stands_on_the_page(compari
         (-1.0, 2.0, "cannot be distinguished"),
     ],
 )
-def test_the_verdict_goes_by_the_widest_interval(comparison, low, high, said):
+def test_the_widest_interval_decides_the_verdict(comparison, low, high, said):
     gap = comparison.gaps[0]
     images = Interval(low / 2, high / 2, "images")  # also one that holds 0 where the wider one does
     top1 = replace(gap.top1, points=1.5, over_both=Interval(low, high, "both"), over_images=images)

@@ -1,4 +1,4 @@
-"""What is run for a combination is, word for word, what an agent of W&B runs for it, but for the interpreter."""
+"""The command of a combination is the one that W&B's agent runs, word for word, except for the interpreter."""
 
 import itertools
 from pathlib import Path
@@ -48,7 +48,7 @@ def by_the_agent(command: list[str], cell: dict[str, Any], monkeypatch, folder: 
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_an_agent_of_wandb_runs_the_same_words(file, tmp_path, monkeypatch):
+def test_wandbs_agent_runs_the_same_command(file, tmp_path, monkeypatch):
     sweep = yaml.safe_load(file.read_text())
     grid = Grid.load(file)
     for trial in planned(grid, Base()):
@@ -73,7 +73,7 @@ def test_booleans_and_texts_are_written_as_the_agent_writes_them(tmp_path, monke
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_grid_is_what_wandb_calls_one(file):
+def test_a_grid_is_a_valid_wandb_sweep(file):
     """Its schema, as far as it concerns grids, which is in another package than wandb.
 
     That one, sweeps 0.3.0, accepts every file, and its own grid search gives the same combinations.
@@ -91,7 +91,7 @@ def test_a_grid_is_what_wandb_calls_one(file):
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_every_run_of_a_grid_is_accepted_and_filed_where_it_is_looked_for(file):
+def test_every_run_of_a_grid_is_accepted_and_stored_where_expected(file):
     """By the real parser; and its configuration says what the grid says."""
     grid = Grid.load(file)
     trials = planned(grid, Base())

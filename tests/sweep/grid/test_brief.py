@@ -1,4 +1,4 @@
-"""A grid's stored runs come first; a brief part of it is trained where there are none."""
+"""A grid's stored runs come first. Without any, a small part of it is trained briefly."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_stored_runs_are_shown_and_nothing_is_trained(asked, tmp_path, capsys):
     assert "2 of 6 runs of smallest have finished" in capsys.readouterr().out
 
 
-def test_where_none_is_stored_a_part_is_trained_apart_and_said_to_be_brief(asked, tmp_path, capsys):
+def test_without_stored_runs_a_part_is_trained_apart_and_announced(asked, tmp_path, capsys):
     calls, _ = asked
     keep = {"model.binarizer": ("Float", "XNOR"), "seed_everything": (1,)}
     assert brief.outcomes(FILE, tmp_path / "runs", tmp_path / "brief", keep=keep) == ["new"]
@@ -40,6 +40,6 @@ def test_where_none_is_stored_a_part_is_trained_apart_and_said_to_be_brief(asked
 
 
 @pytest.mark.parametrize("keep", [{"model.binarizer": ("XNORR",)}, {"model.other": ("XNOR",)}, {"seed_everything": ()}])
-def test_values_that_the_grid_has_not_are_refused(keep):
+def test_values_missing_in_the_grid_are_refused(keep):
     with pytest.raises(UserError, match="smallest: cannot keep"):
         brief.shortened(Grid.load(FILE), keep)

@@ -1,4 +1,4 @@
-"""`xnorlit ablate` says what it is going to do, does what is missing, and says what has failed."""
+"""`xnorlit ablate` prints its plan, trains what is missing, and reports failures."""
 
 import json
 from pathlib import Path
@@ -116,7 +116,7 @@ def test_a_second_grid_on_the_same_place_trains_what_it_adds(trained, small, cap
     assert outcomes[-1].run.summary.top1 == 0.73
 
 
-def test_a_failing_run_is_named_and_the_others_are_done(trained, small, capsys):
+def test_a_failing_run_is_named_and_the_others_finish(trained, small, capsys):
     small({"model.binarizer": {"values": ["BNN", "XNOR"]}})
     assert main(["ablate", "tiny.yaml"]) == 2
     assert len(trained) == 2
@@ -127,7 +127,7 @@ def test_a_failing_run_is_named_and_the_others_are_done(trained, small, capsys):
         ablation.trained("tiny.yaml")
 
 
-def test_a_finished_run_of_another_configuration_is_not_taken_for_the_grids(trained, small, capsys):
+def test_a_finished_run_with_another_configuration_does_not_count_for_the_grid(trained, small, capsys):
     main(["ablate", "tiny.yaml"])
     both = {"model.binarizer": {"values": ["Float", "XNOR"]}, "seed_everything": {"values": [0, 1]}}
     small({**both, "trainer.max_epochs": {"value": 3}})
@@ -170,7 +170,7 @@ def test_other_images_are_filed_apart(trained):
         ),
     ],
 )
-def test_what_cannot_be_run_is_said_before_anything_is_trained(trained, small, capsys, parameters, line, message):
+def test_invalid_grids_are_refused_before_anything_is_trained(trained, small, capsys, parameters, line, message):
     small(parameters, arm="one")
     assert main(["ablate", "tiny.yaml", *line.split()]) == 2
     assert message in capsys.readouterr().err

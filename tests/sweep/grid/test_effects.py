@@ -1,4 +1,4 @@
-"""What each parameter does is counted over runs that differ in nothing else."""
+"""The effect of a parameter is computed over runs that differ in nothing else."""
 
 import csv
 

@@ -1,4 +1,4 @@
-"""A grid is what its file says, and what is none is refused with what to do."""
+"""A grid has the content of its file. An invalid file is refused with a remedy."""
 
 import itertools
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_its_cells_are_every_combination(tmp_path):
     assert grid.name == "grid"
 
 
-def test_labels_are_the_last_part_or_as_much_as_tells_two_apart(tmp_path):
+def test_labels_are_the_shortest_unique_endings(tmp_path):
     two = {"values": [1, 2]}
     names = ("model.binarizer", "model.binarizer.scale", "data.scale", "seed_everything")
     grid = Grid.load(written(tmp_path, parameters={**dict.fromkeys(names, two), "flip": {"value": True}}))
@@ -69,12 +69,12 @@ def test_labels_are_the_last_part_or_as_much_as_tells_two_apart(tmp_path):
         ({"command": [*COMMAND, "--run.root=${envvar:HOME}"]}, r"its command has \$\{args\}, --run\.root=\$\{envvar"),
     ],
 )
-def test_what_is_no_grid_is_refused(tmp_path, changes, message):
+def test_an_invalid_grid_is_refused(tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
         Grid.load(written(tmp_path, **changes))
 
 
-def test_an_unknown_file_is_said_with_the_known_grids(monkeypatch):
+def test_an_unknown_file_is_reported_with_the_known_grids(monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[3])
     with pytest.raises(UserError, match=r"no grid smalest\. Did you mean smallest\?.*binarizers, bits, blocks, ends"):
         Grid.load("smalest")

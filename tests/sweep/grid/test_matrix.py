@@ -1,4 +1,4 @@
-"""Two parameters against each other, by hand."""
+"""A matrix over two parameters: hand-computed values."""
 
 import math
 
@@ -33,7 +33,7 @@ def test_seeds_are_averaged_and_a_missing_cell_is_nan(outcomes):
     assert found.top1[1] == pytest.approx((70, 80))
 
 
-def test_a_name_that_does_not_vary_is_refused(outcomes):
+def test_a_parameter_that_does_not_vary_is_refused(outcomes):
     with pytest.raises(UserError, match=r"this grid does not vary gradients\. Did you mean gradient"):
         matrix(outcomes, "binarizer", "gradients")
     with pytest.raises(UserError, match="Varied: none"):

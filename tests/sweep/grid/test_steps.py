@@ -1,4 +1,4 @@
-"""Every combination of every grid takes a training step and is validated: none of them fails when its turn comes."""
+"""Every combination of every grid takes a training step and a validation, so that none fails when its turn comes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A grid as a user runs it: through the command line, killed in the middle and started again, two runs at once."""
+"""A grid as a user runs it: from the command line, killed in the middle, restarted, two runs at once."""
 
 import os
 import re

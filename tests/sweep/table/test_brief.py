@@ -1,4 +1,4 @@
-"""Stored runs come first; where there are none, a brief pair is trained apart from them, once."""
+"""Stored runs come first. Without any, a brief pair is trained once, in a folder of its own."""
 
 import pytest
 
@@ -41,7 +41,7 @@ def test_a_stored_pair_is_taken_and_nothing_is_trained(trained, tmp_path):
     assert not (tmp_path / "brief").exists()
 
 
-def test_a_brief_pair_is_trained_apart_said_to_be_one_and_found_again(trained, tmp_path, capsys):
+def test_a_brief_pair_is_trained_apart_announced_and_reused(trained, tmp_path, capsys):
     commands, _ = trained
     found = brief.pair(tmp_path / "runs", tmp_path / "brief")
     assert (found.experiment, [run.place.arm for run in found.runs]) == ("brief", ["float", "xnor"])
@@ -67,7 +67,7 @@ def test_the_newest_stored_run_with_few_bit_inputs_is_taken(trained, tmp_path):
     assert trained[0] == {}
 
 
-def test_where_none_has_few_bit_inputs_it_is_the_brief_pairs(trained, tmp_path):
+def test_without_few_bit_inputs_the_brief_pairs_run_is_used(trained, tmp_path):
     write_run(tmp_path / "runs", "float")
     found = brief.binary_run(tmp_path / "runs", tmp_path / "brief")
     assert (found.place.experiment, found.place.arm) == ("brief", "xnor")

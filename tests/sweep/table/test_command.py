@@ -1,4 +1,4 @@
-"""`xnorlit table` trains what is missing and writes what has finished, and nothing else of the README."""
+"""`xnorlit table` trains the missing runs, and changes only the table in the README."""
 
 import json
 import os
@@ -164,7 +164,7 @@ def test_a_failed_run_is_named_and_the_others_are_in_the_table(small, capsys):
     assert [row[0] for row in cells(folder)[2:]] == ["[`float`](float.yaml)", "[`bwn`](bwn.yaml)"]
 
 
-def test_without_a_twin_or_a_run_or_a_place_there_is_no_table(small, capsys):
+def test_a_table_needs_a_twin_runs_and_marks(small, capsys):
     folder, _ = small
     assert main(["table", "small", "--no-training"]) == 2
     assert "so there is no table" in capsys.readouterr().err
@@ -177,7 +177,7 @@ def test_without_a_twin_or_a_run_or_a_place_there_is_no_table(small, capsys):
     assert "has no marks for the table" in capsys.readouterr().err
 
 
-def test_runs_on_other_images_are_no_table(small, tmp_path, capsys):
+def test_runs_on_other_images_make_no_table(small, tmp_path, capsys):
     for arm, listing in (("float", "0" * 64), ("xnor", "1" * 64)):
         write_run(tmp_path / "runs", arm, experiment="small", metadata={"listing_sha256": listing})
     assert main(["table", "small", "--no-training", "--arms", "float,xnor"]) == 2

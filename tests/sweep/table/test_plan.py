@@ -1,4 +1,4 @@
-"""What a table needs: every arm and seed, the twin first."""
+"""The runs that a table needs: every arm and seed, the twin first."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Cross-entropy by hand."""
+"""Cross-entropy: hand-computed values."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Distillation by hand, and the teachers that are refused before the first step."""
+"""Distillation: hand-computed values, and teachers that are refused before the first step."""
 
 import json
 import math
@@ -80,7 +80,7 @@ def test_the_arm_of_the_pair_teaches_the_same_batch_in_evaluation_mode(pair, pho
 
 
 @pytest.mark.parametrize("loss", ["Distillation", "TeacherCrossEntropy"])
-def test_a_run_learns_from_its_twin_and_says_so_in_its_configuration(loss, pair, photos, capsys):
+def test_a_run_learns_from_its_twin_and_records_it(loss, pair, photos, capsys):
     arm = f"--run.arm={loss}"
     assert fit(pair, *TRAINER, *DATA, "--data.source", str(photos), *taught("float", loss), arm) == 0
     assert "[teacher]" in capsys.readouterr().out
@@ -118,7 +118,7 @@ def test_a_teacher_of_another_image_size_is_refused_before_training(pair, photos
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_file_that_is_not_there_is_named(photos, tmp_path, capsys):
+def test_a_nonexistent_file_is_named(photos, tmp_path, capsys):
     assert fit(tmp_path, *TRAINER, *DATA, "--data.source", str(photos), *taught("no/such.ckpt")) == 2
     assert "there is no checkpoint no/such.ckpt" in capsys.readouterr().err
 

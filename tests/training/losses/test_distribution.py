@@ -1,4 +1,4 @@
-"""BNN-DL's loss: its terms by hand, and gamma and beta in place of the activations' moments."""
+"""BNN-DL's loss: hand-computed terms, with gamma and beta instead of the activations' moments."""
 
 import pytest
 import torch

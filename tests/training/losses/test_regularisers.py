@@ -1,4 +1,4 @@
-"""The regularisers' values and gradients by hand, and which layers they are of."""
+"""Regularisers: hand-computed values and gradients, over the right layers."""
 
 import pytest
 import torch
@@ -54,7 +54,7 @@ def network(binarizer):
     return build(network_named("alexnet-small"), binarizer, classes=3, image_size=32)
 
 
-def test_they_are_of_the_latent_weights_alone():
+def test_they_cover_only_the_latent_weights():
     net = network(BWN())
     for term in (Bipolar(), WeightKurtosis()):
         net.zero_grad()
