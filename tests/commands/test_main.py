@@ -125,7 +125,7 @@ def test_python_m_xnorlit_is_xnorlit():
         ("prepare photos out --skipbad", r"no option --skipbad\. Did you mean --skip-bad\?"),
         ("prepare photos out --quality best", r"--quality: expected a whole number, not 'best'"),
         ("compare --jsn", r"no option --jsn\. Did you mean --json\?"),
-        ("fit", r"not given: model\.network, model\.binarizer\. Give a recipe, such as -c"),
+        ("fit", r"missing: model\.network, model\.binarizer\. Give a recipe, such as -c"),
         ("fit --data photos", r"--data is photos\. Expected a YAML file.* Did you mean --data\.source\?"),
         ("fit base.yaml", r"Give configuration files with -c: -c base\.yaml"),
         (f"{FIT} --trainer.max_epocs 3", r"no option --trainer\.max_epocs\. Did you mean --trainer\.max_epochs\?"),

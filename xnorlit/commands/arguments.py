@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origi
 
 from xnorlit.errors import UserError, did_you_mean
 
-_METAVARS = {Path: "FILE", str: "NAME"}
+_METAVARS = {Path: "PATH", str: "NAME"}
 _WORDS = {int: "a whole number", float: "a number"}
 
 
@@ -110,7 +110,7 @@ def parser_of(function: Callable[..., Any], *, prog: str, example: str, explaine
     parser = Parser(prog, summary, example)
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is parameter.VAR_POSITIONAL:
-            parser.epilog = f"{parser.epilog}\n{about.get(name, '')}"
+            parser.description = f"{parser.description} {about.get(name, '')}".strip()
         elif parameter.kind is parameter.KEYWORD_ONLY:
             _add_option(parser, name, hints[name], parameter.default, about.get(name, ""))
         else:

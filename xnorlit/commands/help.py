@@ -20,8 +20,9 @@ _ABOUT = {
     "test": ("Measure the accuracy of a checkpoint on the test split, or on val if there is no test split.", _OF_A_RUN),
     "predict": ("Write the five likeliest classes of each validation image, computed by a checkpoint.", _OF_A_RUN),
 }
-_MORE = """--model.binarizer.help lists the binarizers; --model.binarizer.help XNOR lists the settings of XNOR.
---print_config prints the resolved configuration and exits."""
+_MORE = """Settings: --run.* (where the run is stored), --model.* (network, binarizer, optimizer), --data.* (images) and
+--trainer.* (Lightning's Trainer). --model.binarizer.help lists the binarizers; --model.binarizer.help XNOR lists the
+settings of XNOR. --print_config prints the resolved configuration and exits."""
 
 
 class Formatter(DefaultHelpFormatter):

@@ -97,10 +97,10 @@ def usage() -> str:
         "usage: xnorlit COMMAND [OPTIONS]      xnorlit COMMAND --help\n\n"
         f"commands:\n{commands}\n\n"
         "options:\n"
-        "  --help    this text\n"
-        "  --version the version\n"
-        "  --debug   anywhere: show the traceback of an error\n"
-        "  --no-code anywhere: refuse class paths outside xnorlit, torch and Lightning (SECURITY.md)\n"
+        "  --help    show this text\n"
+        "  --version show the version\n"
+        "  --debug   with any command: show the traceback of an error\n"
+        "  --no-code with any command: refuse class paths outside xnorlit, torch and Lightning (SECURITY.md)\n"
     )
 
 

@@ -25,7 +25,7 @@ def train(
 
     Args:
         arm: Overlay of the recipe: xnor, float, bwn, ...
-        further: Any option of xnorlit fit.
+        further: All options of xnorlit fit are accepted too.
         data: Folder of images or .beton files, or a named set (default: the recipe's own).
         experiment: Recipe, a folder in --experiments (default: chosen by the classes and sizes of the images).
         experiments: Folder of recipes (default: experiments/ here or in a folder above, then the packaged one).

@@ -92,7 +92,7 @@ def test_a_connection_lost_during_an_upload_is_reported_and_the_next_call_contin
     message = str(told.value)
     assert message.startswith("1 of 3 uploaded. Not uploaded, and unchanged:\n")
     assert message.count(f"  {RUNS}/xnor/seed-0 (started ") == 2
-    assert "Why: the server cannot be reached." in message
+    assert "Reason: the server cannot be reached." in message
     assert message.endswith("Run the same command again to continue.")
     assert f"1/3  {RUNS}/float/seed-0" in capsys.readouterr().out
     assert contents(Path("runs")) == before
