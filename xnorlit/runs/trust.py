@@ -43,7 +43,7 @@ def refuse_code(value: Any, key: str = "") -> None:
             refuse_code(part, key)
     elif isinstance(value, str) and _is_foreign(value) and not _TEXT.fullmatch(key):
         raise UserError(
-            f"{key or 'an option'} is {value}, which is not a class of xnorlit, torch or Lightning. --no-code refuses it: "
+            f"{key or 'an option'} is {value}, not a class of xnorlit, torch or Lightning. --no-code refuses it: "
             "importing a module runs its code. Read the module first, then omit --no-code."
         )
 
