@@ -255,14 +255,14 @@ def test_losses_are_looked_at_in_each_step_on_a_cpu_and_in_each_25th_on_a_gpu(de
             global_step=step, accumulate_grad_batches=1, world_size=1, fit_loop=SimpleNamespace(epoch_loop=progress)
         )
         guard = saving.Saving(SimpleNamespace(folder=tmp_path), minutes=15)
-        guard._spoilt = forked.torch.tensor(3)
+        guard._spoilt = forked.torch.tensor(0)  # the first step's
         try:
             guard.on_train_batch_start(trainer, module, None, step)
         except UserError as error:
             found[step] = str(error)
     assert [*found] == looked
     assert all(
-        "the training loss at step 3 is not a finite number, first in the loss itself" in said
+        "the training loss at step 0 is not a finite number, first in the loss itself" in said
         for said in found.values()
     )
     assert all("nothing had been saved" in said for said in found.values())
@@ -354,6 +354,52 @@ def test_a_checkpoint_is_saved_as_soon_as_the_last_is_so_old(seconds, minutes, s
     line = forked.words(photos, tmp_path, run__checkpoint_minutes=minutes)
     forked.train(line, tmp_path / "log", with_steps_of_so_many_seconds)
     assert found.read_text().split() == saved.split()
+
+
+@pytest.mark.parametrize(
+    ("mine", "first", "others", "saves", "told"),
+    [
+        ([0, 0], True, [0, 0], False, None),
+        ([1, 0], True, [0, 0], True, signal.SIGUSR1),
+        ([0, 0], True, [1, 0], True, signal.SIGTERM),  # another process was told
+        ([0, 1], True, [0, 0], True, None),
+        ([0, 1], False, [0, 0], False, None),  # the first process's clock is the one that counts
+        ([0, 0], False, [0, 1], True, None),
+    ],
+)
+def test_several_processes_save_together(mine, first, others, saves, told, tmp_path):
+    guard = saving.Saving(SimpleNamespace(folder=tmp_path), minutes=15)
+    guard._signal = signal.SIGUSR1 if mine[0] else None
+    guard._saved_at = time.monotonic() - (100 if mine[1] else 0)
+
+    def reduce(asked, *, reduce_op):
+        assert reduce_op == "sum"
+        return asked + forked.torch.tensor(others)
+
+    trainer = SimpleNamespace(
+        world_size=2, is_global_zero=first, fast_dev_run=False, strategy=SimpleNamespace(reduce=reduce)
+    )
+    assert guard._should_save(trainer, SimpleNamespace(device="cpu"), seconds=50) is saves
+    assert guard._signal == told
+
+
+@pytest.mark.parametrize(("mine", "others", "step"), [(-1, 7, "7"), (7, -1, "7"), (-1, -1, None)])
+def test_a_loss_of_another_process_ends_this_one_too(mine, others, step, tmp_path):
+    guard = saving.Saving(SimpleNamespace(folder=tmp_path), minutes=15)
+    guard._spoilt = forked.torch.tensor(mine)
+
+    def reduce(asked, *, reduce_op):
+        assert reduce_op == "max"
+        return asked.clamp(min=others)
+
+    module = forked.torch.nn.Linear(1, 1)
+    module.device = forked.torch.device("cpu")
+    trainer = SimpleNamespace(world_size=2, strategy=SimpleNamespace(reduce=reduce))
+    if step is None:
+        guard._refuse_non_finite(trainer, module)
+        return
+    with pytest.raises(UserError, match=f"the training loss at step {step} is not a finite number"):
+        guard._refuse_non_finite(trainer, module)
 
 
 def test_a_signal_before_the_first_step_says_that_nothing_was_saved(photos, whole, tmp_path):

@@ -53,3 +53,7 @@ def test_no_image_and_odd_bins_are_refused(network):
         preactivations(network, [])
     with pytest.raises(UserError, match="bins is 3 and limit 1"):
         preactivations(network, [images((0, 0, 0))], limit=1, bins=3)
+    for bins, limit in ((0, 1), (2, 0)):
+        with pytest.raises(UserError, match=f"bins is {bins} and limit {limit}"):
+            preactivations(network, [images((0, 0, 0))], limit=limit, bins=bins)
+    assert preactivations(network, [images((0, 0, 0))], limit=1, bins=2)["fc2"].counts.tolist() == [[1, 0], [1, 0]]
