@@ -129,7 +129,7 @@ def test_a_relu_in_front_of_a_sign_is_replaced_only_in_the_binary_arm():
         ({"init_args": {"classes": 3, "wdth": 4}}, r"Net has no setting wdth .*Did you mean width"),
         ({"class_path": f"{__name__}.Nett"}, r"model\.network.*Nett"),
         ({"class_path": "json.dumps"}, r"model\.network"),
-        ({"image_size": 64}, r"Net does not take images \(N, 3, 64, 64\)"),
+        ({"image_size": 64}, r"Net does not accept fp32 images \(N, 3, 64, 64\)"),
     ],
 )
 def test_mistakes_are_reported_before_anything_is_trained(change, message, photos, tmp_path):

@@ -137,7 +137,7 @@ def test_a_finished_run_with_another_configuration_does_not_count_for_the_grid(t
     assert "4 other configuration" in out
     assert "runs/tiny/pair-0/XNOR/seed-1 differs from the grid" in out
     assert "trainer.max_epochs: started with 2, now 3" in out
-    assert "4 of 4 runs were started with another configuration" in err
+    assert "4 of 4 runs were started with a configuration that differs" in err
     assert ablation.read("tiny.yaml") == []
     assert len(trained) == 4
     assert main(["ablate", "tiny.yaml", "--again"]) == 0
