@@ -1,4 +1,4 @@
-"""Executes the notebooks and writes them as pages into notebooks/results/; the stored ones stay without output.
+"""Execute the notebooks and write them as HTML pages into notebooks/results/. The stored ones stay without output.
 
 Usage: python scripts/notebooks.py [NAME ...], where NAME is the beginning of a name, such as 04. See `make notebooks`.
 """
@@ -22,12 +22,14 @@ from typing_extensions import override
 from xnorlit.edge import atomic
 from xnorlit.edge.console import say
 
+# nbconvert's own style would break printed lines within words.
+_STYLE = "<style>.jp-OutputArea-output pre { word-break: normal !important; overflow-wrap: anywhere; }</style>"
 _ELSEWHERE = ("require_js_url", "jquery_url", "mathjax_url", "mermaid_js_url", "mermaid_layout_elk_js_url")
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 
 
 class OwnKernel(KernelSpecManager):
-    """Knows one kernel: this very Python, whatever kernels the user has installed."""
+    """A kernel manager with a single kernel: this Python, whatever kernels the user has installed."""
 
     @override
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
@@ -36,7 +38,7 @@ class OwnKernel(KernelSpecManager):
 
 
 class Client(NotebookClient):
-    """Repeats the lines of trainings on the terminal while a notebook runs, and knows how its kernel ended."""
+    """A client that repeats training lines on the terminal while a notebook runs, and records how its kernel ended."""
 
     _process: Any = None
 
@@ -62,10 +64,10 @@ class Client(NotebookClient):
 
 
 def run(notebook: Path) -> tuple[nbformat.NotebookNode, str]:
-    """A notebook with its outputs, and what went wrong; empty where nothing did.
+    """A notebook with its outputs, and an error message, which is empty if all cells ran.
 
     Args:
-        notebook: The file; it is read and not written.
+        notebook: The notebook's file, which is not changed.
     """
     content = nbformat.read(notebook, as_version=4)
     manager = AsyncKernelManager(kernel_spec_manager=OwnKernel())
@@ -83,11 +85,11 @@ def run(notebook: Path) -> tuple[nbformat.NotebookNode, str]:
 
 
 def execute(notebook: Path, results: Path) -> str:
-    """Executes one notebook and writes the page, and says what went wrong.
+    """Execute one notebook, write its page, and return an error message, which is empty if all cells ran.
 
     Args:
-        notebook: The file.
-        results: Folder of the page NAME.html, or NAME.failed.html where a cell failed.
+        notebook: The notebook's file.
+        results: Folder of the page: NAME.html, or NAME.failed.html if a cell failed.
     """
     content, problem = run(notebook)
     done, failed = (results / f"{notebook.stem}{suffix}.html" for suffix in ("", ".failed"))
@@ -102,28 +104,29 @@ def page(content: nbformat.NotebookNode, title: str) -> str:
     """An executed notebook as HTML that needs no network.
 
     Args:
-        content: With its outputs.
-        title: Of the page.
+        content: The notebook with its outputs.
+        title: Title of the page.
     """
     exporter = HTMLExporter(**dict.fromkeys(_ELSEWHERE, ""))
-    return exporter.from_notebook_node(content, {"metadata": {"name": title}})[0]
+    html = exporter.from_notebook_node(content, {"metadata": {"name": title}})[0]
+    return html.replace("</head>", f"{_STYLE}</head>", 1)
 
 
 def main(names: Sequence[str], folder: Path = FOLDER) -> int:
-    """Executes the notebooks whose names begin so, or all.
+    """Execute the notebooks whose names begin with one of `names`, or all.
 
     Args:
         names: Beginnings of file names.
-        folder: Where the notebooks are.
+        folder: Folder of the notebooks.
 
     Returns:
-        Exit status: 0 when all cells of all notebooks ran, 1 when one failed, 2 for a name that is none.
+        Exit status: 0 if all cells of all notebooks ran, 1 if one failed, 2 for a name that matches no notebook.
     """
     found = sorted(folder.glob("*.ipynb"))
     chosen = [each for each in found if not names or any(each.stem.startswith(name) for name in names)]
     for name in names:
         if not any(each.stem.startswith(name) for each in found):
-            sys.stderr.write(f"error: no notebook begins with {name}. There: {', '.join(e.stem for e in found)}.\n")
+            sys.stderr.write(f"error: no notebook begins with {name}. Known: {', '.join(e.stem for e in found)}.\n")
             return 2
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # The user's own may draw elsewhere.
     failed = []
@@ -135,7 +138,7 @@ def main(names: Sequence[str], folder: Path = FOLDER) -> int:
         if problem:
             failed.append(notebook.stem)
             sys.stderr.write(
-                f"error: {notebook.name}, {problem} (after {took}; all of it: notebooks/results/"
+                f"error: {notebook.name}, {problem} (after {took}; the whole page: notebooks/results/"
                 f"{notebook.stem}.failed.html)\n"
             )
         else:

@@ -197,4 +197,4 @@ def test_a_kernel_that_dies_is_reported_with_its_signal(tmp_path, capfd):
 def test_a_name_that_matches_no_notebook_is_refused(tmp_path, capfd):
     write(tmp_path, "01_good", "x = 1")
     assert script.main(["07"], tmp_path) == 2
-    assert "no notebook begins with 07. There: 01_good." in capfd.readouterr().err
+    assert "no notebook begins with 07. Known: 01_good." in capfd.readouterr().err

@@ -54,12 +54,12 @@ def test_the_newest_pair_is_printed_with_the_difference_first(pair, capsys):
     assert rows["training time"] == ["4", "min", "12", "s", "4", "min", "0", "s", "1.05", "x", "as", "long"]
     assert rows["one step"] == ["21.0", "ms", "20.0", "ms", "1.05", "x", "as", "long"]
     assert rows["parameters"] == ["1,472,650", "1,472,650"]
-    assert rows["of them binary"] == ["1,458,688", "0"]
+    assert rows["binary"] == ["1,458,688", "0"]
     assert rows["binary weights"] == ["1.08", "bit", "32", "bit", "29.7", "x", "smaller"]
     assert rows["network, trained"] == ["5.62", "MiB", "5.62", "MiB"]
     assert rows["network, packed"] == ["0.212", "MiB", "5.62", "MiB", "26.5", "x", "smaller"]
     text = " ".join(lines)
-    assert "the paper on ImageNet (published, not measured here): 43.112 / 70.341 against 54.623 / 78.854" in text
+    assert "(published, not measured here), top-1 / top-5 %: 43.112 / 70.341 against 54.623 / 78.854" in text
     assert "the paper quotes, but did not measure: 32 x less memory for the weights and 58 x faster" in text
 
 

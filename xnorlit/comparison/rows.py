@@ -34,7 +34,7 @@ def rows(comparison: Comparison) -> Iterator[Row]:
         "  one step", lambda arm: f"{1000 * arm.step_seconds.mean:.1f} ms", lambda gap: _longer(gap.step_time_factor)
     )
     yield Row("parameters", lambda arm: f"{arm.parameters:,}")
-    yield Row("  of them binary", lambda arm: f"{arm.binary_parameters:,}")
+    yield Row("  binary", lambda arm: f"{arm.binary_parameters:,}")
     yield Row("binary weights", _weight_bits, lambda gap: _smaller(gap.binary_weights_factor))
     yield Row("network, trained", lambda arm: _mebibytes(arm.float_bits))
     yield Row("network, packed", lambda arm: _mebibytes(arm.packed_bits), lambda gap: _smaller(gap.packed_size_factor))

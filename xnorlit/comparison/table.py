@@ -117,8 +117,9 @@ def _legend(comparison: Comparison) -> Iterator[Text]:
 def _published(comparison: Comparison) -> Iterator[Text]:
     paper = comparison.published
     yield _text(
-        f"the paper on {paper.data} (published, not measured here): {paper.binary_top1} / {paper.binary_top5} against "
-        f"{paper.float_top1} / {paper.float_top5}, a gap of {paper.float_top1 - paper.binary_top1:.3f} / "
+        f"the paper on {paper.data} (published, not measured here), top-1 / top-5 %: {paper.binary_top1} / "
+        f"{paper.binary_top5} against {paper.float_top1} / {paper.float_top5}, a gap of "
+        f"{paper.float_top1 - paper.binary_top1:.3f} / "
         f"{paper.float_top5 - paper.binary_top5:.3f}"
     )
     claims = " and ".join(f"{claim.factor:g} x {claim.what}" for claim in comparison.claims)

@@ -11,7 +11,7 @@ class SampleMean(MeanMetric):
     torchmetrics' own reads each value on the CPU to look for NaN, which waits for the GPU, or takes every size as 1 if
     that is disabled. A NaN stays in the mean here; the run ends because of it.
 
-    Example:
+    Examples:
         >>> mean = SampleMean()
         >>> mean.update(torch.tensor(3.0), 4)
         >>> mean.update(torch.tensor(6.0), 2)
