@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from xnorlit.bench import turns
 from xnorlit.bench.keys import KEYS, keys_of
 from xnorlit.bench.layers import binary_engine
 from xnorlit.bench.opponents import exported, openvino
@@ -20,6 +21,15 @@ from xnorlit.models import create
 from xnorlit.packed import _kernels
 
 LAYERS = ["conv2", "conv3", "conv4", "conv5", "fc6", "fc7"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def each_side_is_called_once():
+    """Whole processes too: no turn is repeated until it is long enough for a clock, nor waits for idle threads."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(turns, "_repeats", lambda call: 0)
+        patch.setattr(turns, "SETTLE_SECONDS", 0)
+        yield
 
 
 @pytest.fixture(scope="module")
