@@ -3,7 +3,8 @@
 PYTHON ?= python3
 SEED ?= 0
 GRID ?= smallest
-WORKERS ?= $(shell nproc)
+# One more than there are cores: some tests wait for servers, processes and signals.
+WORKERS ?= $(shell expr $$(nproc) + 1)
 VENV := .venv
 STAMP := $(VENV)/.stamp
 XNORLIT := $(VENV)/bin/xnorlit
@@ -60,7 +61,7 @@ notebooks: $(STAMP) ## render the result notebooks as HTML in notebooks/results/
 docs: $(STAMP) ## build the documentation site into site/; a broken link or reference is an error
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet $(ARGS)
 
-test: $(STAMP) ## run the tests, without the slow ones (ARGS='-m slow' for those), in as many processes as there are cores
+test: $(STAMP) ## run the tests, without the slow ones (ARGS='-m slow' for those), in one process more than there are cores
 	OMP_NUM_THREADS=1 $(RUN) pytest -m "not slow and not gpu" -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-wheel: $(STAMP) ## build the wheel and the sdist, install each outside the checkout, and use it there
@@ -125,7 +126,7 @@ endif
 ##   GRID        a file of experiments/ablations, by name or path; default: smallest
 ##   SEED        seed of weights, order and augmentation; default: 0
 ##   ARGS        further options, passed on unchanged: make train-xnor ARGS='--help' lists them
-##   WORKERS     processes that run the tests; default: one per core
+##   WORKERS     processes that run the tests; default: one more than there are cores
 ##   PYTHON      the Python 3.11+ that creates .venv; default: python3
 ## The set-up respects pip's settings. On a machine without GPU, an index of CPU-only builds of PyTorch in PIP_INDEX_URL or
 ## PIP_EXTRA_INDEX_URL saves much disk space.
