@@ -3,6 +3,7 @@
 PYTHON ?= python3
 SEED ?= 0
 GRID ?= smallest
+NETWORK ?= cifar10-best
 # One more than there are cores: some tests wait for servers, processes and signals.
 WORKERS ?= $(shell expr $$(nproc) + 1)
 VENV := .venv
@@ -18,7 +19,7 @@ ON_DATA = $(1) $(if $(DATA),--data $(call quote,$(DATA))) $(if $(EXPERIMENT),--e
 TRAIN = $(call ON_DATA,$(XNORLIT) train $(1)) --seed $(SEED) --run.resume auto $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train-xnor train-float train-bwn compare report sync pack bench ablation cifar10-table notebooks docs test faults mutants test-wheel test-lowest wheel audit lint format clean FORCE
+.PHONY: help setup train-xnor train-float train-bwn compare report sync pack web bench ablation cifar10-table notebooks docs test faults mutants test-wheel test-lowest wheel audit lint format clean FORCE
 
 help:
 	@awk '/^##/ { sub(/^## ?/, ""); print; next } \
@@ -45,6 +46,13 @@ sync: $(STAMP) ## upload runs that were trained offline to W&B; repeat it to con
 
 pack: $(STAMP) ## pack the newest run into bits and measure its size and accuracy; without a run, random weights
 	@$(XNORLIT) pack --or-random-weights $(ARGS)
+
+web: $(STAMP) ## build the engine for browsers, and a page in build/web/ that runs a network: NETWORK=packed.safetensors or a name (needs emscripten)
+	@command -v emcmake > /dev/null || { echo "make web needs emscripten: apt-get install emscripten"; exit 1; }
+	emcmake cmake -S xnorlit/packed/kernels -B build/web -DCMAKE_BUILD_TYPE=Release
+	cmake --build build/web
+	cp build/web/xnorlit.wasm xnorlit/report/html/
+	@$(XNORLIT) web $(call quote,$(NETWORK)) --out build/web/$(basename $(notdir $(NETWORK))).html $(ARGS)
 
 bench: $(STAMP) ## measure the newest packed network against torch and onnxruntime; without one, random weights
 	@$(XNORLIT) bench $(ARGS)
@@ -102,7 +110,7 @@ setup: $(STAMP) ## create .venv and install xnorlit into it; make -B setup repea
 clean: ## remove what make made: .venv, build, caches; runs/ stays
 	rm -rf $(VENV) $(VENV).lock .venv-lowest build dist site .pytest_cache .ruff_cache .hypothesis
 	find xnorlit tests -name __pycache__ -type d -prune -exec rm -rf {} +
-	rm -rf xnorlit/packed/_kernels.*.so $(addprefix xnorlit/packed/kernels/,.cmake CMakeFiles CMakeCache.txt CMakeInit.txt \
+	rm -rf xnorlit/report/html/xnorlit.wasm xnorlit/packed/_kernels.*.so $(addprefix xnorlit/packed/kernels/,.cmake CMakeFiles CMakeCache.txt CMakeInit.txt \
 	  build.ninja cmake_install.cmake .ninja_deps .ninja_log .skbuild-info.json libnanobind-static.a libxnorlit.a)
 	@if [ -d runs ]; then echo "runs/ is kept, because its results took time; remove it by hand if you want to"; fi
 
@@ -123,6 +131,7 @@ endif
 ##   DATA        synthetic (the default, generated in seconds), cifar10, imagenette, imagenet, a folder of class folders
 ##               (train/ and val/ or test/), or a folder of .beton files
 ##   EXPERIMENT  a recipe of experiments/; chosen by the images' classes and size by default
+##   NETWORK     a packed file, or a trained network that xnorlit zoo lists; default: cifar10-best
 ##   GRID        a file of experiments/ablations, by name or path; default: smallest
 ##   SEED        seed of weights, order and augmentation; default: 0
 ##   ARGS        further options, passed on unchanged: make train-xnor ARGS='--help' lists them

@@ -30,7 +30,7 @@ LANGUAGES = {
     "c": "compiled: tests/packed/test_c_builds.py",
     "cmake": "configured: tests/packed/test_c_builds.py",
 }
-VARIABLES = {"DATA", "EXPERIMENT", "GRID", "SEED", "ARGS", "PYTHON", "PAIR", "BENCH", "RUNS"}
+VARIABLES = {"DATA", "NETWORK", "EXPERIMENT", "GRID", "SEED", "ARGS", "PYTHON", "PAIR", "BENCH", "RUNS"}
 
 
 class Block(NamedTuple):

@@ -62,6 +62,7 @@ COMMANDS: dict[str, Command] = {
         "classify pictures with a packed network",
         "cifar10-best cat.jpg holidays/",
     ),
+    "web": Command("write a packed network as one HTML file that runs it in a browser", "cifar10-best --out page.html"),
     "zoo": Command(
         "list the trained networks, or add one from a run",
         "runs/cifar10/pair-0/best/seed-0 --name cifar10-best",

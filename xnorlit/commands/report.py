@@ -9,6 +9,7 @@ from xnorlit.commands.dashboard import SETTINGS, put_on_wandb
 from xnorlit.comparison.comparison import Comparison
 from xnorlit.edge.console import say
 from xnorlit.errors import UserError
+from xnorlit.report.html.measured import PACKED
 from xnorlit.report.html.page import Page, write
 from xnorlit.report.wandb.server import LOG_IN
 from xnorlit.report.wandb.settings import Settings
@@ -22,6 +23,7 @@ def report(
     bench: Path | None = None,
     data: Path | None = None,
     root: Path = Path("runs"),
+    live: bool = False,
     wandb: Literal["auto", "on", "off"] = "auto",
     settings: Path = SETTINGS,
 ) -> Path:
@@ -35,6 +37,8 @@ def report(
         bench: Output of xnorlit bench --json, for CPU times.
         data: Folder of the images (default: the folder that the runs used).
         root: Folder of all runs.
+        live: Add a section in which the pair's packed network runs: drop a photo on the page (make web builds the
+            engine).
         wandb: Build the dashboard on W&B. auto does so for a whole pair with a login, and never fails.
         settings: The dashboard's settings.
 
@@ -42,8 +46,8 @@ def report(
         The page's file.
 
     Raises:
-        UserError: There is nothing to compare, or `--wandb on` could not build the dashboard (the page is written
-            anyway).
+        UserError: There is nothing to compare, `--live` finds no packed network or no engine, or `--wandb on` could not
+            build the dashboard (the page is written anyway).
     """
     by_hand = len(what) > 1
     if wandb == "on" and by_hand:
@@ -52,13 +56,32 @@ def report(
             "off."
         )
     comparison = xl.compare(what, root=root)
-    page = write(comparison, out=out, bench=bench, data=data, again=_again(what, bench, data, root))
+    network = _packed(comparison) if live else None
+    again = [*_again(what, bench, data, root), *(["--live"] if live else [])]
+    page = write(comparison, out=out, bench=bench, data=data, again=again, network=network)
     say("report", f"{page.path} ({page.path.stat().st_size / 2**20:.2g} MiB; opens in any browser)")
     for note in comparison.notes:
         say("", f"note: {note}")
     if wandb == "on" or (wandb == "auto" and not by_hand):
         _put_on_wandb(comparison, page, settings, asked=wandb == "on")
     return page.path
+
+
+def _packed(comparison: Comparison) -> bytes:
+    """The first packed network of the comparison's runs.
+
+    Raises:
+        UserError: No run is packed, or the file is no packed network.
+    """
+    runs = [Path(seed.run) for arm in comparison.arms for seed in arm.seeds]
+    files = [file for run in runs for name in PACKED if (file := run / name).is_file()]
+    if not files:
+        raise UserError(
+            f"--live needs a packed network, and none of the {len(runs)} runs has one. Pack a run of a binary arm "
+            "first: xnorlit pack RUN."
+        )
+    xl.load(files[0])
+    return files[0].read_bytes()
 
 
 def _put_on_wandb(comparison: Comparison, page: Page, settings: Path, *, asked: bool) -> None:

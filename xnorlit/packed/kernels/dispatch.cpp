@@ -47,6 +47,7 @@ std::vector<const Isa*> runnable_isas() {
   if (avx512_isa() && has_avx512()) found.push_back(avx512_isa());
   if (avx2_isa() && has_avx2()) found.push_back(avx2_isa());
   if (neon_isa()) found.push_back(neon_isa());  // part of every 64-bit Arm processor
+  if (wasm_isa()) found.push_back(wasm_isa());  // or its browser would not have taken the library
   found.push_back(portable_isa());
   return found;
 }

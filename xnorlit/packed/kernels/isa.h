@@ -202,6 +202,7 @@ const Isa* portable_isa();
 const Isa* avx2_isa();
 const Isa* avx512_isa();
 const Isa* neon_isa();
+const Isa* wasm_isa();
 
 // The inner kernel on a tile that stays in the first-level cache, `rounds` times; products done.
 int64_t spin_tile(const Isa& isa, int64_t rounds);

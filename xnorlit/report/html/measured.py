@@ -9,6 +9,9 @@ from safetensors import SafetensorError, safe_open
 from xnorlit.edge.fields import FieldError, Fields, read_json
 from xnorlit.runs import Run
 
+PACKED = {"packed.safetensors": "float", "packed-int8.safetensors": "int8"}
+"""The ends of each packed file that a run's folder may hold."""
+
 _METADATA = "xnorlit.packed"
 _FP32 = "torch's best fp32"
 
@@ -21,7 +24,7 @@ def packed_files(run: Run) -> list[dict[str, Any]]:
     return [
         {"seed": run.place.seed, "run": str(run.path), "ends": ends, "file": name, "bytes": size}
         | {"factor": run.summary.float_bits / (8 * size) if size else None, **_reached(run.path / name)}
-        for ends, name in (("float", "packed.safetensors"), ("int8", "packed-int8.safetensors"))
+        for name, ends in PACKED.items()
         if (run.path / name).is_file()
         for size in ((run.path / name).stat().st_size,)
     ]

@@ -7,6 +7,7 @@ from typing import Any
 from xnorlit.comparison.comparison import Comparison
 from xnorlit.edge import atomic
 from xnorlit.errors import UserError
+from xnorlit.report.html.live import live
 from xnorlit.report.html.record import record
 from xnorlit.report.html.render import render
 
@@ -33,6 +34,7 @@ def write(
     bench: Path | None = None,
     data: Path | None = None,
     again: list[str] | None = None,
+    network: bytes | None = None,
 ) -> Page:
     """Write a pair's page.
 
@@ -42,9 +44,11 @@ def write(
         bench: JSON of `xnorlit bench`.
         data: Folder of the images.
         again: The command that writes the page again, printed on the page.
+        network: The bytes of a packed file that loads, for a section in which it runs.
 
     Raises:
-        UserError: `data` is not a folder, or `out` is another kind of file.
+        UserError: `data` is not a folder, `out` is another kind of file, or a network is given and the engine has not
+            been built for browsers.
     """
     if data is not None and not data.is_dir():
         raise UserError(
@@ -52,8 +56,9 @@ def write(
         )
     out = out or _beside(comparison) / "report.html"
     _refuse_other_file(out)
+    running = live(network) if network is not None else None
     shown = record(comparison, bench=bench, data=data)
-    page = render(shown, again or ["report"])
+    page = render(shown, again or ["report"], running)
     with atomic.path(out) as scratch:
         scratch.write_text(page, encoding="utf-8")
     return Page(out, shown)

@@ -35,23 +35,25 @@ _NUMBERS = {
 }
 
 
-def render(record: dict[str, Any], argv: Sequence[str]) -> str:
+def render(record: dict[str, Any], argv: Sequence[str], live: Any = None) -> str:
     """The page as HTML.
 
     Args:
         record: The record, of `xnorlit.report.html.record`.
         argv: The command line that writes this page again, without the program's name.
+        live: The parts of the section that runs a network, of `xnorlit.report.html.live`; none without it.
     """
     cited = Cited(record)
     comparison = cited.comparison
     arms = [arm["label"] for arm in comparison.value["arms"]]
     colour = colours(arms, comparison.reference.value)
     seeds = sorted({seed["seed"] for arm in comparison.value["arms"] for seed in arm["seeds"]})
-    return _environment().get_template("page.html.jinja").render(
+    return environment().get_template("page.html.jinja").render(
         record=cited,
+        live=live,
         json=_json(record),
-        style=Markup(palette.style_sheet() + _file("style.css")),
-        script=Markup(_file("script.js")),
+        style=Markup(palette.style_sheet() + file("style.css")),
+        script=Markup(file("script.js")),
         colour=colour,
         charts=pictures(cited, colour),
         layer_titles=LAYER_TITLES,
@@ -89,11 +91,12 @@ def render(record: dict[str, Any], argv: Sequence[str]) -> str:
     )  # fmt: skip
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates, with the filters that print numbers."""
     from jinja2 import FunctionLoader
 
     environment = Environment(
-        loader=FunctionLoader(_file), autoescape=True, undefined=StrictUndefined, lstrip_blocks=True
+        loader=FunctionLoader(file), autoescape=True, undefined=StrictUndefined, lstrip_blocks=True
     )
     shown = {name: printed(text) for name, text in _NUMBERS.items()}
     environment.filters.update(shown)
@@ -115,7 +118,8 @@ def _words(command: str) -> Markup:
     return Markup(" ").join(Markup('<span class="word">{}</span>').format(word) for word in command.split(" "))
 
 
-def _file(name: str) -> str:
+def file(name: str) -> str:
+    """The text of a file of this folder."""
     return resources.files("xnorlit.report.html").joinpath(name).read_text(encoding="utf-8")
 
 

@@ -55,7 +55,7 @@ typedef struct xnorlit_error {
 
 typedef struct xnorlit_options {
   int threads;     /* 1 to 64 that compute one image together, the caller among them; 0 for 1 */
-  const char* isa; /* "avx512", "avx2", "neon" or "portable"; null for the fastest that the processor runs */
+  const char* isa; /* "avx512", "avx2", "neon", "wasm" or "portable"; null for the fastest that the processor runs */
 } xnorlit_options;
 
 /* Loads a network from the bytes of a file. `options` may be null. On failure *network is null. */
