@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from xnorlit.errors import UserError
+from xnorlit.export.known import AVERAGES, LAYERS, SMALL
 from xnorlit.export.maps import Halves
 from xnorlit.export.operands import operand_of, reads_plainly, refuse
-from xnorlit.export.trace import AVERAGES, LAYERS, SMALL, Step, Trace
+from xnorlit.export.trace import Step, Trace
 from xnorlit.layers import BinaryConv2d, BinaryLayer, BinaryLinear, Conv2d, Linear
 from xnorlit.models.built import DuplicateChannels
 from xnorlit.packed.graph import Operand

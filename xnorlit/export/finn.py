@@ -5,16 +5,17 @@ is therefore repeated, as INT2 with a bias of -1: the values remain -1 and +1, a
 """
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from typing_extensions import override
 
-from xnorlit.export import onnx, qonnx
+from xnorlit.export import qonnx
 from xnorlit.export.int8 import on_bytes
-from xnorlit.export.lower import LARGEST, Steps, Tensors, planes_of, refuse, weight_of
+from xnorlit.export.lower import planes_of, weight_of
+from xnorlit.export.operations import refuse
 from xnorlit.export.qonnx import OPSET, module, turning
+from xnorlit.export.steps import LARGEST, Steps, Tensors
 from xnorlit.packed.graph import Graph, Layer, MaxPool, Node
 
 ADVICE = f"opset {OPSET}, batch 1, reads fp32 [1, 3, S, S] of 0 to 255, typed UINT8; FINN's builder starts from it"
@@ -37,22 +38,6 @@ def build(graph: Graph, tensors: Tensors, *, batch: int = 1, normalized_input: b
     for i, node in enumerate(graph.steps):
         _refuse(node, first=i == 0)
     return qonnx.build(*with_bytes(graph, tensors), batch=batch, nodes=Nodes)
-
-
-def write(graph: Graph, tensors: Tensors, folder: Path, name: str, *, normalized_input: bool) -> list[Path]:
-    """Writes `NAME.onnx` into a folder.
-
-    Args:
-        graph: A graph that fits the tensors.
-        tensors: Tensors by name.
-        folder: An existing folder.
-        name: Name of the file.
-        normalized_input: See `build`.
-
-    Raises:
-        UserError: See `build`.
-    """
-    return onnx.saved(build(graph, tensors, normalized_input=normalized_input), folder, name)
 
 
 def _refuse(node: Node, *, first: bool) -> None:

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,8 +28,8 @@ class Format(NamedTuple):
         about: What it is, for the terminal.
         suffix: Suffix of the main file.
         runtime: The runtime that runs it.
-        write: Writes the files of a packed network, from its graph, tensors, folder, name and whether its input is
-            normalised. Returns them, the main file last.
+        build: Makes the runtime's model of a packed network, from its graph, its tensors and `normalized_input`.
+        save: Writes a model as files of a name into a folder. Returns them, the main file last.
         network: Makes a function of images from the main file, a batch size and a number of threads.
         advice: One line that its user needs to know.
     """
@@ -36,7 +37,8 @@ class Format(NamedTuple):
     about: str
     suffix: str
     runtime: str
-    write: Callable[..., list[Path]]
+    build: Callable[..., Any]
+    save: Callable[[Any, Path, str], list[Path]]
     network: Callable[[Path, int, int], Callable[[np.ndarray], np.ndarray]]
     advice: str
 
@@ -46,16 +48,23 @@ FORMATS = {
         "OpenVINO's intermediate representation",
         ".xml",
         "OpenVINO",
-        openvino.write,
+        openvino.build,
+        openvino.save,
         openvino.Network,
         openvino.ADVICE,
     ),
-    "onnx": Format("ONNX", ".onnx", "onnxruntime", onnx.write, onnx.Network, onnx.ADVICE),
+    "onnx": Format("ONNX", ".onnx", "onnxruntime", onnx.build, onnx.save, onnx.Network, onnx.ADVICE),
     "onnx-qdq": Format(
-        "ONNX with few-bit weights in 8 bits", ".onnx", "onnxruntime", onnx.write_qdq, onnx.Network, onnx.ADVICE
+        "ONNX with few-bit weights in 8 bits",
+        ".onnx",
+        "onnxruntime",
+        partial(onnx.build, qdq=True),
+        onnx.save,
+        onnx.Network,
+        onnx.ADVICE,
     ),
-    "qonnx": Format("QONNX, types of one bit", ".onnx", "qonnx", qonnx.write, qonnx.Network, qonnx.ADVICE),
-    "finn": Format("QONNX for FINN", ".onnx", "qonnx", finn.write, qonnx.Network, finn.ADVICE),
+    "qonnx": Format("QONNX, types of one bit", ".onnx", "qonnx", qonnx.build, onnx.save, qonnx.Network, qonnx.ADVICE),
+    "finn": Format("QONNX for FINN", ".onnx", "qonnx", finn.build, onnx.save, qonnx.Network, finn.ADVICE),
 }
 
 
@@ -130,7 +139,7 @@ def export(
     packed = packed_form(network, **packing)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
     try:
-        made = chosen.write(*packed, scratch, target.stem, normalized_input=normalized_input)
+        made = chosen.save(chosen.build(*packed, normalized_input=normalized_input), scratch, target.stem)
         for each in made:
             sync(each)
         files = [each.replace(target.parent / each.name) for each in made]

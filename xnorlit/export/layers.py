@@ -28,6 +28,8 @@ def packed_layer(link: Link, at: Map) -> tuple[Layer, Tensors]:
     Raises:
         UserError: It has no packed form.
     """
+    if link.layer.binarizer.two_valued:
+        return _two_valued(link, at)
     codes = link.layer.binarizer.weight_codes(link.layer.weight).values
     window = link.layer.window and Window(*link.layer.window)
     # A linear layer reads the flattened map channel by channel; the engine's map is position by position.
@@ -99,15 +101,12 @@ def _codes(link: Link, layer: Layer, after: Map, toward: Tensor, most: float) ->
         steps = integer_steps(codes, features, int(most), link.name)
     else:
         steps = real_steps(codes, features, link.name)
-    bits, levels = link.reads.bits, len(steps.threshold)
+    bits = link.reads.bits
     if positions > 1:
         extents = (-1, link.outputs, after.height, after.width)
         steps = Steps(*(np.ascontiguousarray(v.reshape(extents).transpose(0, 2, 3, 1)) for v in steps))
-    ending = Ending(link.reads.form, bits=bits, levels=levels, per_position=positions > 1)  # type: ignore[arg-type]
-    tensors = {"threshold": steps.threshold, "flip": plane_bits(steps.start.reshape(1, -1), bits)[0]}
-    if levels > 1 or bits > 1:
-        tensors["change"] = plane_bits(steps.change.reshape(levels, -1), bits)
-    return ending, tensors
+    ending = Ending(link.reads.form, bits, len(steps.threshold), per_position=positions > 1)  # type: ignore[arg-type]
+    return ending, code_tensors(steps, bits)
 
 
 def _reals(link: Link, layer: Layer, after: Map, toward: Tensor, most: float) -> tuple[Ending, Tensors]:
@@ -141,7 +140,51 @@ def _positions(link: Link, after: Map) -> int:
     return positions if link.after_flatten or any(values.numel() == features for values in own) else 1
 
 
-def plane_bits(codes: np.ndarray, bits: int) -> np.ndarray:
+def _two_valued(link: Link, at: Map) -> tuple[Layer, Tensors]:
+    """A layer of two-valued operands, as sums of signs plus the contribution of their centres."""
+    layer = link.layer
+    weights = layer.binarizer.weight_values(layer.weight)
+    inputs = layer.binarizer.input_values(layer.weight.new_zeros(1, layer.channels))
+    window = layer.window and Window(*layer.window)
+    shape = layer.weight.shape[1:] if window else (at.channels, at.height, at.width)
+    rows = (weights.signs > 0).view(-1, *shape).permute(0, 2, 3, 1)
+    found = Layer(
+        link.name,
+        len(rows),
+        link.operand,
+        Weights("planes", (1,)),
+        Ending("reals", slopes=(1.0,)),
+        window,
+        getattr(layer, "groups", 1),
+        window_sum=True,
+    )
+    x = torch.zeros(1, layer.channels, at.height, at.width) if window else torch.zeros(1, math.prod(shape))
+    inside = layer.inside(x, inputs, weights)
+    inside = inside.expand(1, len(rows), *found.sums(at)[:2]) if window else inside[:, :, None, None]
+    ways = found.overlaps(at)
+    firsts = [[numbers.index(way) for way in range(max(numbers) + 1)] for numbers in ways]
+    constant = inside[0][:, firsts[0]][:, :, firsts[1]].permute(1, 2, 0)
+    factors = [(inputs.distance.double() * each.double()).float() for each in (weights.distance, weights.centre)]
+    bias = torch.zeros(len(rows)) if layer.bias is None else layer.bias
+    return found, {
+        "weight": packed_bits(rows[None]),
+        "sum_scale": factors[0].numpy(),
+        "window_scale": factors[1].numpy(),
+        "constant": np.ascontiguousarray(constant.numpy()),
+        "scale0": np.ones(len(rows), np.float32),
+        "shift0": bias.numpy(),
+    }
+
+
+def code_tensors(steps: Steps, bits: int) -> Tensors:
+    """The tensors of an ending that turns each value into a code of some bits."""
+    tensors = {"threshold": steps.threshold, "flip": _plane_bits(steps.start.reshape(1, -1), bits)[0]}
+    if (levels := len(steps.threshold)) > 1 or bits > 1:
+        tensors["change"] = _plane_bits(steps.change.reshape(levels, -1), bits)
+    return tensors
+
+
+def _plane_bits(codes: np.ndarray, bits: int) -> np.ndarray:
     """Rows of codes as planes of octets, `(rows, bits, octets)`."""
     planes = np.stack([codes >> p & 1 for p in range(bits)], axis=1)
     return np.packbits(planes, axis=-1, bitorder="little")

@@ -1,19 +1,18 @@
 """Lowers a packed graph to the plain operations that every runtime has.
 
-All formats share this walk; each is a class of `Operations`. Maps are `(N, C, H, W)`, as in those runtimes. Sums of
-few-bit operands are integers below 2^24, which fp32 adds exactly in any order. Every code between two layers is a
-comparison with the packed graph's own threshold. Both are exact, also at equality.
+All formats share this walk; each is a class of `Operations`. Every code between two layers is a comparison with the
+packed graph's own threshold, which is exact, also at equality.
 """
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic
 
 import numpy as np
 
 from xnorlit.errors import UserError
+from xnorlit.export.operations import EXACT, Operations, V, Window, refuse
+from xnorlit.export.steps import ZERO, Steps, Tensors, steps_of
 from xnorlit.packed.graph import (
     PIXELS,
     Add,
@@ -34,11 +33,6 @@ from xnorlit.packed.graph import (
     TwoSlope,
 )
 
-V = TypeVar("V")
-Tensors = Mapping[str, np.ndarray]
-EXACT = 2**24  # fp32 holds every integer up to this one
-HALVES = 2**22  # and every half-integer up to this one
-
 
 def metadata(graph: Graph) -> dict[str, str]:
     """Metadata of every format: the network's origin, its classes and how pictures are prepared."""
@@ -51,185 +45,6 @@ def metadata(graph: Graph) -> dict[str, str]:
         "mean": " ".join(map(str, graph.mean)),
         "std": " ".join(map(str, graph.std)),
     }
-
-
-LARGEST = np.finfo(np.float32).max
-SMALLEST = np.finfo(np.float32).tiny  # runtimes may flush smaller numbers to 0
-
-
-@dataclass(frozen=True)
-class Steps:
-    """A step function per channel: `start + sum of change[l] over the levels l with x > above[l]`.
-
-    Attributes:
-        above: `(L, C)`, fp32.
-        start: `(C,)`.
-        change: `(L, C)`.
-        whole: Whether every x is an integer.
-    """
-
-    above: np.ndarray
-    start: np.ndarray
-    change: np.ndarray
-    whole: bool = False
-
-    @property
-    def signs(self) -> bool:
-        """Whether there is one threshold, between -1 and +1 in either direction."""
-        return len(self.above) == 1 and bool((np.abs(self.change) == 2).all())
-
-    @property
-    def reached(self) -> np.ndarray:
-        """What x reaches exactly where it lies above: `x >= reached` for `x > above`, `(L, C)`."""
-        if self.whole:
-            return np.floor(self.above) + 1
-        below = np.minimum(self.above, np.nextafter(LARGEST, np.float32(0)))  # LARGEST is never reached
-        return np.where(self.above == -SMALLEST, 0, np.nextafter(below, LARGEST)).astype(np.float32)
-
-    @property
-    def held(self) -> np.ndarray:
-        """The largest x that does not lie above, `(L, C)`."""
-        return np.floor(self.above) if self.whole else self.above
-
-
-@dataclass(frozen=True)
-class Window:
-    """The window of a convolution; each pair is (vertical, horizontal).
-
-    Attributes:
-        border: Value of the padding: 0 or 1 for signs, otherwise 0.
-    """
-
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    groups: int = 1
-    border: int = 0
-
-
-ZERO = Steps(np.array([[-SMALLEST]], np.float32), np.array([-1.0], np.float32), np.array([[2.0]], np.float32))
-"""`+1` where `x >= 0`."""
-
-
-class Operations(ABC, Generic[V]):
-    """The operations that a format implements; `V` is a value of the graph that it builds.
-
-    Numbers per channel are an array `(C,)`; numbers per channel and position are `(C, H, W)`.
-    """
-
-    @abstractmethod
-    def pixels(self, *, normalized: bool) -> V:
-        """The image: fp32 `(N, 3, S, S)`, 0 to 255 unless normalised.
-
-        Raises:
-            UserError: Raw pixels are needed, but the input is normalised already.
-        """
-
-    @abstractmethod
-    def steps(self, x: V, steps: Steps) -> V:
-        """The step function of each value."""
-
-    @abstractmethod
-    def sign_sums(self, x: V, steps: Steps, positive: np.ndarray, window: Window) -> V:
-        """Sums of products of signs.
-
-        Args:
-            x: Reals.
-            steps: Turns them into -1 and +1.
-            positive: Which weights are +1 instead of -1: `(O, C / groups, kh, kw)`.
-            window: Window of the convolution.
-        """
-
-    def integer_sums(self, x: V, steps: Steps, weight: np.ndarray, window: Window) -> V | None:
-        """Sums of signs by small integers `(O, C / groups, kh, kw)`; `None` where a format takes planes of signs."""
-        return None
-
-    @abstractmethod
-    def convolution(self, x: V, weight: np.ndarray, window: Window) -> V:
-        """A convolution with weights `(O, C / groups, kh, kw)`, integers below 256 or any reals."""
-
-    @abstractmethod
-    def linear(self, x: V, weight: np.ndarray) -> V:
-        """`(N, I)` by weights `(O, I)`, as for `convolution`."""
-
-    @abstractmethod
-    def byte_convolution(self, x: V, weight: np.ndarray, fill: np.ndarray, window: Window) -> V:
-        """An exact convolution of pixels with int8 weights; each channel is padded with its `fill`."""
-
-    @abstractmethod
-    def byte_linear(self, x: V, step: float, weight: np.ndarray) -> V:
-        """`round(x / step)` in 0..255, `(N, I)`, times int8 weights `(O, I)`; exact after the rounding."""
-
-    def levels(self, x: V, step: float) -> V:
-        """`round(x / step)` in 0..255."""
-        raise UserError("a convolution of reals in 8 bits cannot be exported in this format; keep the ends in float.")
-
-    @abstractmethod
-    def multiply(self, x: V, factor: np.ndarray) -> V:
-        """`x * factor`, a factor per channel, or per channel and position."""
-
-    @abstractmethod
-    def add(self, x: V, summand: np.ndarray) -> V:
-        """Likewise."""
-
-    @abstractmethod
-    def kink(self, x: V, slope: np.ndarray) -> V:
-        """`max(x, 0) + slope * min(x, 0)`, with a slope per channel, or per channel and position."""
-
-    @abstractmethod
-    def clip(self, x: V, low: float, high: float) -> V:
-        """`min(max(x, low), high)`."""
-
-    @abstractmethod
-    def product(self, x: V, y: V) -> V:
-        """`x * y` of two maps; one may have a single channel."""
-
-    @abstractmethod
-    def sum(self, x: V, y: V) -> V:
-        """`x + y` of two maps of one shape."""
-
-    @abstractmethod
-    def mean_magnitude(self, x: V) -> V:
-        """Mean of `|x|` over the channels, `(N, 1, H, W)`."""
-
-    @abstractmethod
-    def average_pool(self, x: V, kernel: tuple[int, int], window: Window) -> V:
-        """The sum of each window divided by the kernel's size; the padding is 0."""
-
-    @abstractmethod
-    def max_pool(self, x: V, size: int, stride: int, padding: int) -> V:
-        """The maximum of each square window, without the padding."""
-
-    @abstractmethod
-    def mean(self, x: V) -> V:
-        """The mean of each channel, `(N, C, 1, 1)`."""
-
-    @abstractmethod
-    def subsample(self, x: V, stride: int, before: int, after: int) -> V:
-        """Every stride-th pixel, with zero channels added before and after."""
-
-    @abstractmethod
-    def concat(self, parts: list[V]) -> V:
-        """The channels of several maps in a row."""
-
-    @abstractmethod
-    def padded(self, x: V, padding: tuple[int, int]) -> V:
-        """The map with a border of zeros, given as rows and columns."""
-
-    @abstractmethod
-    def positions_first(self, x: V) -> V:
-        """`(N, C, H, W)` as `(N, H, W, C)`."""
-
-    @abstractmethod
-    def features(self, x: V, count: int) -> V:
-        """`(N, C, H, W)` as `(N, count)`, channel by channel."""
-
-    @abstractmethod
-    def as_map(self, x: V, at: Map) -> V:
-        """`(N, count)` or a map as `(N, C, H, W)`."""
-
-    @abstractmethod
-    def named(self, x: V, name: str) -> V:
-        """The same value under a name that the file keeps."""
 
 
 @dataclass(frozen=True)
@@ -266,16 +81,6 @@ def lower(graph: Graph, tensors: Tensors, ops: Operations[V]) -> V:
     return _Walk(graph, tensors, ops).logits()
 
 
-def refuse(condition: bool, name: str, why: str) -> None:
-    """Raises an error if a format cannot express a layer.
-
-    Raises:
-        UserError: The condition holds.
-    """
-    if condition:
-        raise UserError(f"{name} cannot be exported: {why}.")
-
-
 class _Walk(Generic[V]):
     """One walk over a graph's nodes."""
 
@@ -308,7 +113,7 @@ class _Walk(Generic[V]):
         at = self._graph.flows()[node.name].map
         x = self._numbers(node.inputs[0])
         if isinstance(op, Sign):
-            return _Value(x, at, _steps(own, 1, math.prod(own["threshold"].shape), signs=True))
+            return _Value(x, at, steps_of(own, 1, math.prod(own["threshold"].shape), signs=True))
         if isinstance(op, MaxPool):
             pooled = ops.max_pool(x, op.kernel, op.stride, op.padding)
             bits = self._values[node.inputs[0]].steps is not None
@@ -375,11 +180,11 @@ class _Walk(Generic[V]):
         if ending.form == "reals":
             return _Value(self._reals(layer, sums, own), after)
         if not ending.per_position:
-            return _Value(sums, after, _steps(own, ending.levels, layer.outputs, signs=ending.form == "signs"))
+            return _Value(sums, after, steps_of(own, ending.levels, layer.outputs, signs=ending.form == "signs"))
         # With thresholds per position, each position becomes a channel.
         features = math.prod(after)
         order = np.arange(features).reshape(after).transpose(2, 0, 1).ravel()
-        steps = _steps(own, ending.levels, features, signs=ending.form == "signs")
+        steps = steps_of(own, ending.levels, features, signs=ending.form == "signs")
         parts = (np.ascontiguousarray(part[..., order]) for part in _parts(steps))
         steps = Steps(*parts, whole=steps.whole)
         return _Value(ops.as_map(sums, Map(1, 1, features)), after, steps, flat=True)
@@ -493,30 +298,3 @@ def _parts(steps: Steps) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _each(values: np.ndarray) -> np.ndarray:
     """Numbers per channel unchanged; numbers `(H, W, C)` as `(C, H, W)`."""
     return values if values.ndim == 1 else np.ascontiguousarray(values.transpose(2, 0, 1))
-
-
-def _steps(own: Tensors, levels: int, features: int, *, signs: bool) -> Steps:
-    """The step function of a layer's sums, or of the reals that a sign reads."""
-    start = _codes(own["flip"].reshape(1, -1, own["flip"].shape[-1]), features)[0]
-    change = _codes(own["change"], features) if "change" in own else np.ones((1, features), np.int64)
-    codes = np.bitwise_xor.accumulate(np.concatenate([start[None], change]), axis=0)
-    values = 2 * codes - 1 if signs else codes
-    threshold = own["threshold"].reshape(levels, features)
-    change = np.diff(values, axis=0).astype(np.float32)
-    return Steps(_strictly(threshold), values[0].astype(np.float32), change, whole=threshold.dtype.kind == "i")
-
-
-def _codes(octets: np.ndarray, features: int) -> np.ndarray:
-    """Codes `(L, features)` from planes of octets `(L, bits, octets)`."""
-    bits = np.unpackbits(octets, axis=-1, count=features, bitorder="little").astype(np.int64)
-    return (bits << np.arange(bits.shape[1])[:, None]).sum(axis=1)
-
-
-def _strictly(threshold: np.ndarray) -> np.ndarray:
-    """The fp32 number that a sum exceeds exactly when it reaches the threshold."""
-    if threshold.dtype.kind == "i":
-        wide = threshold.astype(np.float64)
-        return np.where(np.abs(wide) < HALVES, wide - 0.5, wide - 1).astype(np.float32)
-    below = np.nextafter(threshold, np.float32(-np.inf))
-    denormal = np.abs(below) < SMALLEST
-    return np.clip(np.where(denormal, np.where(threshold > 0, 0, -SMALLEST), below), -LARGEST, LARGEST)

@@ -14,7 +14,9 @@ import numpy as np
 from typing_extensions import override
 
 from xnorlit.errors import UserError
-from xnorlit.export.lower import EXACT, Operations, Steps, Tensors, Window, lower, metadata, refuse
+from xnorlit.export.lower import lower, metadata
+from xnorlit.export.operations import EXACT, Operations, Window, refuse
+from xnorlit.export.steps import Steps, Tensors
 from xnorlit.packed.graph import Graph, Map
 
 OPSET, IR = 17, 8
@@ -50,35 +52,11 @@ def build(graph: Graph, tensors: Tensors, *, normalized_input: bool = False, qdq
     return model
 
 
-def write(
-    graph: Graph, tensors: Tensors, folder: Path, name: str, *, normalized_input: bool, qdq: bool = False
-) -> list[Path]:
-    """Writes `NAME.onnx` into a folder.
-
-    Args:
-        graph: A graph that fits the tensors.
-        tensors: Tensors by name.
-        folder: An existing folder.
-        name: Name of the file.
-        normalized_input: See `build`.
-        qdq: See `build`.
-
-    Raises:
-        UserError: See `build`.
-    """
-    return saved(build(graph, tensors, normalized_input=normalized_input, qdq=qdq), folder, name)
-
-
-def saved(model: Any, folder: Path, name: str) -> list[Path]:
+def save(model: Any, folder: Path, name: str) -> list[Path]:
     """Writes an `onnx.ModelProto` as `NAME.onnx` into a folder."""
     file = folder / f"{name}.onnx"
     file.write_bytes(model.SerializeToString())
     return [file]
-
-
-def write_qdq(graph: Graph, tensors: Tensors, folder: Path, name: str, *, normalized_input: bool) -> list[Path]:
-    """Calls `write` with few-bit weights in 8 bits."""
-    return write(graph, tensors, folder, name, normalized_input=normalized_input, qdq=True)
 
 
 class Network:

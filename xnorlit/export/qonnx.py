@@ -16,8 +16,10 @@ from typing_extensions import override
 
 from xnorlit.errors import UserError
 from xnorlit.export import onnx
-from xnorlit.export.lower import LARGEST, Steps, Tensors, Window, lower, metadata, refuse
+from xnorlit.export.lower import lower, metadata
 from xnorlit.export.onnx import INPUT, OPSET, OUTPUT
+from xnorlit.export.operations import Window, refuse
+from xnorlit.export.steps import LARGEST, Steps, Tensors
 from xnorlit.packed.graph import Graph, Layer
 
 DOMAIN = "qonnx.custom_op.general"
@@ -56,22 +58,6 @@ def build(
     model = ops.model(ops.named(lower(graph, tensors, ops), OUTPUT))
     helper.set_model_props(model, metadata(graph) | {"xnorlit": version("xnorlit")})
     return model
-
-
-def write(graph: Graph, tensors: Tensors, folder: Path, name: str, *, normalized_input: bool) -> list[Path]:
-    """Writes `NAME.onnx` into a folder.
-
-    Args:
-        graph: A graph that fits the tensors.
-        tensors: Tensors by name.
-        folder: An existing folder.
-        name: Name of the file.
-        normalized_input: See `build`.
-
-    Raises:
-        UserError: See `build`.
-    """
-    return onnx.saved(build(graph, tensors, normalized_input=normalized_input), folder, name)
 
 
 class Network:

@@ -4,85 +4,32 @@ Every module that the engine knows is a leaf of the trace. Functions become equi
 forward pass. What has no packed form is refused by name, with the line of the user's file that calls it.
 """
 
-import inspect
 import math
-import os
-import re
-import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from typing_extensions import override
 
-from xnorlit.binarize.adabin import Maxout
-from xnorlit.binarize.reactnet import RPReLU
 from xnorlit.errors import UserError
 from xnorlit.export.functions import Call, Form, Moving, average_pool, form_of, known
+from xnorlit.export.known import JOINS, LAYERS, WITHOUT_EFFECT, no_form, remedy_for
 from xnorlit.export.nodes import (
-    Add,
-    Affine,
-    AveragePool,
-    Clip,
-    Concat,
-    GlobalAverage,
-    Shift,
-    Subsample,
-    TwoSlope,
     nodes_of,
     registered,
 )
 from xnorlit.export.operands import refuse
+from xnorlit.export.tracer import Values, graph_of, place_of
 from xnorlit.layers import (
-    AdaptiveAvgPool2d,
-    BatchNorm1d,
-    BatchNorm2d,
-    BinaryConv2d,
-    BinaryLayer,
     BinaryLinear,
-    Conv2d,
-    Linear,
 )
 from xnorlit.models.builder import AlexNet
-from xnorlit.models.built import DuplicateChannels, Normalize, WholeNorm
+from xnorlit.models.built import Normalize
 
 BATCH = 3  # images of the forward pass; more than one, so that the batch shows in the shapes
 PIXELS = 256  # values of a pixel
 
-# What the engine knows. These are the leaves of a trace, as is the post layer of each binary layer.
-LAYERS = (BinaryConv2d, BinaryLinear, nn.Conv2d, nn.Linear, Conv2d, Linear)
-NORMS = (BatchNorm1d, BatchNorm2d, nn.BatchNorm1d, nn.BatchNorm2d, WholeNorm)
-ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.PReLU, nn.LeakyReLU, nn.Hardtanh, RPReLU, Maxout)
-WITHOUT_EFFECT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.Identity)
-AVERAGES = (nn.AvgPool2d, nn.AdaptiveAvgPool2d, AdaptiveAvgPool2d)
-POOLS = (nn.MaxPool2d, *AVERAGES)
-SHAPING = (nn.Flatten, DuplicateChannels, Normalize)
-JOINS = (Add, Concat)
-SMALL = (Affine, Shift, TwoSlope, Clip, Subsample, AveragePool, GlobalAverage, *JOINS)
-KNOWN: tuple[type[nn.Module], ...] = (*LAYERS, *NORMS, *ACTIVATIONS, *WITHOUT_EFFECT, *POOLS, *SHAPING, *SMALL)
 IMAGES = "pixels"  # the name of the normalised images among the values
-
-REMEDIES = (
-    ("softmax", "leave it out: a packed network gives logits"),
-    ("avg|average|mean", "use a square average pool (nn.AvgPool2d), nn.AdaptiveAvgPool2d(1), or a max pool"),
-    ("batch_?norm", "use nn.BatchNorm2d, or nn.BatchNorm1d after a flattening"),
-    ("norm", "use nn.BatchNorm2d"),
-    ("conv|linear|matmul|addmm", "use nn.Conv2d, nn.Linear, or the binary ones"),
-    ("pad", "pad channels with zeros, or give the layer or the pool a padding"),
-    ("getitem|chunk|split|narrow", "slice by a stride alone (x[:, :, ::2, ::2]), or use a convolution"),
-    ("add|cat|stack", "combine whole maps of one shape, or add constants of one number per channel"),
-    ("sub|mul|div", "leave scales to the layers and the norms, and normalise pixels by the mean and std of pack"),
-    ("clamp|clip|threshold", "use nn.ReLU or nn.Hardtanh"),
-    ("prelu", "use nn.PReLU"),
-    ("sigmoid|tanh|gelu|elu|silu|mish|swish|soft|abs|sign|exp|square|sqrt|pow", "use nn.ReLU, nn.PReLU or nn.Hardtanh"),
-    ("drop", "drop only in training (training=self.training)"),
-    ("view|reshape|flatten|squeeze|permute|transpose", "flatten the whole map with torch.flatten(x, 1)"),
-)
-_FOREIGN = (f"{Path(torch.__file__).parent}{os.sep}", f"{Path(__file__).parents[1]}{os.sep}")
-_FRAME = re.compile(r'File "(.+?)", line (\d+)')
 
 
 class Step(NamedTuple):
@@ -156,17 +103,13 @@ def traced(
     Raises:
         UserError: The module has parts that the engine does not know, or cannot process images of this size.
     """
-    leaves, modules = _leaves(model), dict(model.named_modules())
-    graph = _graph(model, leaves)
-    for node in graph.nodes:
-        if node.op == "call_module":
-            _check_known(modules[node.target], node, leaves)
+    graph, modules = graph_of(model), dict(model.named_modules())
     own = _own_normalization(graph, modules)
     normalize = _normalization(mean, std, own)
     draw = torch.Generator().manual_seed(0)
     pixels = torch.randint(PIXELS, (BATCH, 3, image_size, image_size), dtype=torch.uint8, generator=draw)
     images = pixels if own else normalize(pixels)
-    found = _Values(model, graph, image_size).of(images.clone())  # a copy, because a step may change it in place
+    found = Values(model, graph, image_size).of(images.clone())  # a copy, because a step may change it in place
     named = model.layers() if isinstance(model, AlexNet) else ()
     steps, shapes = _Steps(graph, modules, found, own, {layer: name for name, layer in named}).walked()
     trace = Trace(tuple(steps), normalize, shapes[steps[-1].name if steps else IMAGES][0], shapes)
@@ -178,124 +121,6 @@ def traced(
     return trace
 
 
-# --- the graph --------------------------------------------------------------------------------------------------------
-class _Tracer(fx.Tracer):
-    record_stack_traces = True
-
-    def __init__(self, leaves: tuple[type[nn.Module], ...]) -> None:
-        super().__init__()
-        self.leaves = leaves
-
-    @override
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return (
-            isinstance(m, BinaryLayer) or _is_one_of(m, self.leaves) or super().is_leaf_module(m, module_qualified_name)
-        )
-
-
-def _is_one_of(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
-    """Whether a module is of one of these classes and has not overridden its forward."""
-    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
-
-
-def _leaves(model: nn.Module) -> tuple[type[nn.Module], ...]:
-    layers = [module for module in model.modules() if isinstance(module, BinaryLayer)]
-    behind = {type(layer.binarizer.post_layer(len(layer.weight))) for layer in layers}
-    return (*KNOWN, *registered(), *(kind for kind in behind if issubclass(kind, nn.Module)))
-
-
-def _graph(model: nn.Module, leaves: tuple[type[nn.Module], ...]) -> fx.Graph:
-    parameters = list(inspect.signature(model.forward).parameters.values())
-    plain = {p.name: p.default for p in parameters[1:] if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-    missing = [name for name, default in plain.items() if default is inspect.Parameter.empty]
-    if not parameters or missing:
-        raise UserError(
-            f"{type(model).__name__} cannot be packed: its forward takes {', '.join(missing) or 'nothing'}"
-            f"{' besides the images' if missing else ''}. Give a module whose forward takes images alone."
-        )
-    try:
-        return _Tracer(leaves).trace(model, plain or None)
-    except Exception as error:  # a user's forward may do anything with proxy values
-        place = _users_line([(f.filename, f.lineno or 0) for f in traceback.extract_tb(error.__traceback__)])
-        raise UserError(
-            f"{type(model).__name__} cannot be packed: its forward cannot be traced{place} ({error}). Control flow "
-            "must not depend on the values of a tensor; it may depend on the mode and on settings."
-        ) from error
-
-
-def _check_known(module: nn.Module, node: fx.Node, leaves: tuple[type[nn.Module], ...]) -> None:
-    name, place, kind = str(node.target), _place(node.stack_trace), type(module).__name__
-    known = _is_one_of(module, leaves)
-    own = isinstance(module, BinaryLayer) and not known
-    refuse(own, name, f"{kind}{place} has a forward of its own, which the engine does not know; use BinaryConv2d")
-    refuse(not known, name, _no_form(kind, f"{kind}{place}"))
-    if isinstance(module, _BatchNorm):
-        refuse(
-            module.running_mean is None,
-            name,
-            f"{kind}{place} has no running statistics, so an image's result depends on its batch; use "
-            "track_running_stats=True",
-        )
-
-
-def _no_form(kind: str, what: str) -> str:
-    return f"{what} has no packed form; {_remedy(kind)}"
-
-
-def _remedy(kind: str) -> str:
-    known = (remedy for pattern, remedy in REMEDIES if re.search(pattern, kind, re.IGNORECASE))
-    return next(known, "leave it out, or use a layer, a norm, an activation or a max pool that has one")
-
-
-class _Values(fx.Interpreter):
-    """Runs a graph once and records the value of each node.
-
-    A tensor that depends on the images is recorded as `Moving`. Other tensors and plain Python values are recorded
-    themselves, anything else as `...`.
-    """
-
-    def __init__(self, model: nn.Module, graph: fx.Graph, image_size: int) -> None:
-        super().__init__(model, graph=graph)
-        self.extra_traceback = False
-        self.image_size = image_size
-        self.found: dict[fx.Node, Any] = {}
-
-    def of(self, images: Tensor) -> dict[fx.Node, Any]:
-        """The value of each node for some images."""
-        self.run(images, enable_io_processing=False)
-        return self.found
-
-    @override
-    def run_node(self, n: fx.Node) -> Any:
-        try:
-            value = super().run_node(n)
-        except Exception as error:  # a layer may raise anything for a map that does not fit it
-            side = self.image_size
-            raise UserError(
-                f"{n.target if n.op == 'call_module' else n.name} cannot be packed: an image of {side} x {side} pixels "
-                f"and 3 channels does not get through it{_place(n.stack_trace)} ({_first_line(error)}). Give the "
-                "image_size that the network was trained with."
-            ) from error
-        self.found[n] = self._noted(n, value)
-        return value
-
-    def _noted(self, n: fx.Node, value: Any) -> Any:
-        if isinstance(value, Tensor):
-            # A tensor expanded to an image's shape does not depend on the images.
-            inputs = n.all_input_nodes[:1] if n.target in ("expand_as", "expand", "view_as") else n.all_input_nodes
-            given = [self.found[one] for one in inputs]
-            if n.op == "placeholder" or any(isinstance(one, Moving) or one is ... for one in given):
-                return Moving(n, tuple(value.shape))
-            return value[:1] if n.target in ("expand_as", "expand") else value
-        numbers = isinstance(value, tuple) and all(isinstance(each, int) for each in value)
-        plain = int | float | bool | str | torch.dtype | torch.device | None
-        return value if numbers or isinstance(value, plain) else ...
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
 def _kind(node: fx.Node) -> str:
     return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", node.name)
 
@@ -303,10 +128,9 @@ def _kind(node: fx.Node) -> str:
 def _called(node: fx.Node) -> str:
     """How a message that begins with the node's name mentions its function."""
     kind = _kind(node)
-    return f"{'it' if kind == node.name else kind}{_place(node.stack_trace)}"
+    return f"{'it' if kind == node.name else kind}{place_of(node.stack_trace)}"
 
 
-# --- from nodes to steps ----------------------------------------------------------------------------------------------
 class _Steps:
     """The steps that lead from the images to the logits.
 
@@ -343,7 +167,7 @@ class _Steps:
             )
         assert isinstance(last, fx.Node)
         if not isinstance(result, Moving):
-            refuse(True, last.name, f"it does not depend on the images{_place(last.stack_trace)}")
+            refuse(True, last.name, f"it does not depend on the images{place_of(last.stack_trace)}")
         needed = self._leading_to(last)
         for node in self.graph.nodes:
             if node in needed:
@@ -373,13 +197,13 @@ class _Steps:
         refuse(isinstance(form.module, Normalize), name, "it does not read the images; use a batch norm")
         name = self.names.get(form.module, name)
         if isinstance(form.module, LAYERS):
-            again = f"it is called a second time{_place(node.stack_trace)}, and its weights would be packed twice"
+            again = f"it is called a second time{place_of(node.stack_trace)}, and its weights would be packed twice"
             refuse(name in self.shapes, name, f"{again}; make a layer for each call")
         name = node.name if name in self.shapes else name
         while name in self.shapes:
             name += "_"
         self.values[node], self.shapes[name] = name, self.found[node].shape[1:]
-        self.steps.append(Step(name, form.module, _place(node.stack_trace), inputs))
+        self.steps.append(Step(name, form.module, place_of(node.stack_trace), inputs))
 
     def _call(self, node: fx.Node) -> Call:
         args, kwargs = (fx.map_arg(given, lambda one: self.found[one]) for given in (node.args, node.kwargs))
@@ -387,7 +211,7 @@ class _Steps:
         return Call(args, kwargs, found.shape if isinstance(found, Moving) else ())  # type: ignore[arg-type]
 
     def _module_called(self, node: fx.Node) -> Form:
-        name, place, call = str(node.target), _place(node.stack_trace), self._call(node)
+        name, place, call = str(node.target), place_of(node.stack_trace), self._call(node)
         module, kind = self.modules[name], type(self.modules[name]).__name__
         inputs, given = call.moving, call.moving[0].shape if call.moving else ()
         several = len(inputs) != 1 and not isinstance(module, JOINS)
@@ -423,7 +247,7 @@ class _Steps:
             assert form is not None
             return form
         if isinstance(module, nn.Flatten):
-            refuse(found != (given[0], torch.Size(given[1:]).numel()), name, _no_form("flatten", f"it{place}"))
+            refuse(found != (given[0], torch.Size(given[1:]).numel()), name, no_form("flatten", f"it{place}"))
         flat = isinstance(module, nn.Linear | BinaryLinear) and len(given) != 2
         refuse(flat, name, f"it reads a map of shape {given[1:]}{place}; flatten it, torch.flatten(x, 1)")
         return module
@@ -434,16 +258,15 @@ class _Steps:
         if form is None:
             inputs = [one for one in node.all_input_nodes if isinstance(self.found[one], Tensor)]
             own = [str(one.target) for one in inputs if one.op == "get_attr"]
-            refuse(bool(own), node.name, f"{what} reads {' and '.join(own)}, which no layer owns; {_remedy(kind)}")
-            refuse(not known(node.target), node.name, _no_form(kind, what))
-            refuse(True, node.name, f"{what} has no packed form with these arguments; {_remedy(kind)}")
+            refuse(bool(own), node.name, f"{what} reads {' and '.join(own)}, which no layer owns; {remedy_for(kind)}")
+            refuse(not known(node.target), node.name, no_form(kind, what))
+            refuse(True, node.name, f"{what} has no packed form with these arguments; {remedy_for(kind)}")
         assert form is not None
-        place = _place(node.stack_trace)
+        place = place_of(node.stack_trace)
         given = form.inputs[0].shape
         return Form(self._fitting(form.module, node.name, given, call.found, place), form.inputs)
 
 
-# --- pixels -----------------------------------------------------------------------------------------------------------
 def _own_normalization(graph: fx.Graph, modules: dict[str, nn.Module]) -> Normalize | None:
     """The `Normalize` module that reads the images, if there is one."""
     images = next(node for node in graph.nodes if node.op == "placeholder")
@@ -476,15 +299,3 @@ def _three(name: str, values: Sequence[float] | None) -> list[float]:
             "uint8 images and computes model((pixels - mean) / std)."
         )
     return found
-
-
-# --- the user's line --------------------------------------------------------------------------------------------------
-def _place(stack: str | None) -> str:
-    return _users_line([(file, int(line)) for file, line in _FRAME.findall(stack or "")])
-
-
-def _users_line(frames: Sequence[tuple[str, int]]) -> str:
-    """` (FILE:LINE)` of the innermost frame in the user's code."""
-    begin = max((i + 1 for i, (file, _) in enumerate(frames) if file == __file__), default=0)
-    users = [f"{file}:{line}" for file, line in frames[begin:] if not file.startswith(_FOREIGN) and Path(file).exists()]
-    return f" ({users[-1]})" if users else ""

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from xnorlit.errors import UserError
-from xnorlit.layers.binary import LAYERS, BinaryLayer
+from xnorlit.layers.layer import LAYERS, BinaryLayer
 
 
 class Attachment:

@@ -15,7 +15,8 @@ from xnorlit.models.choice import choose, matching
 from xnorlit.models.design import Design, DesignedNetwork
 from xnorlit.models.network import SMALL_IMAGE, Block, Network
 from xnorlit.models.recalibration import recalibrate
-from xnorlit.models.summary import LayerSummary, Summary, summarize
+from xnorlit.models.summary import summary as summarize
+from xnorlit.models.weighed import LayerSummary, Summary
 
 
 def networks() -> dict[str, Network | Design]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
-from xnorlit.models.summary import LayerSummary, Summary
+from xnorlit.models.weighed import LayerSummary, Summary
 
 SOURCE = "Li et al. 2017, arXiv 1702.06392: a fully mapped, deeply pipelined design"
 FORMULAE = (

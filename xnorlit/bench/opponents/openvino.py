@@ -20,7 +20,8 @@ import numpy as np
 from xnorlit.bench.opponents.quantized import Product, Scale
 from xnorlit.bench.turns import Call
 from xnorlit.export import openvino as format
-from xnorlit.export.lower import ZERO, Steps, Tensors, Window
+from xnorlit.export.operations import Window
+from xnorlit.export.steps import ZERO, Steps, Tensors
 from xnorlit.packed.graph import Graph, Layer, Map
 
 WITHIN = 1e-3  # tolerance relative to the largest logit, for different orders of summation in the real ends
@@ -116,7 +117,7 @@ def held_to_avx2(graph: Graph, tensors: Tensors, cases: Sequence[tuple[int, int]
         OpponentError: It does not compile.
     """
     with tempfile.TemporaryDirectory() as folder:
-        file = format.write(graph, tensors, Path(folder), "network", normalized_input=False)[-1]
+        file = format.save(format.build(graph, tensors), Path(folder), "network")[-1]
         told = json.dumps({"file": str(file), "cases": [list(case) for case in cases], "rounds": rounds})
         variables = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
         command = [sys.executable, "-c", _HELD, told]
