@@ -25,8 +25,8 @@ import xnorlit as xl
 from xnorlit.export.pack import Packed
 from xnorlit.packed import PackedNetwork, _kernels
 from xnorlit.packed.assembly import add_graph
-from xnorlit.packed.graph import Ending, Layer
 from xnorlit.packed.isa import chosen_isa
+from xnorlit.packed.layer import Ending, Layer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.packed.networks import integers_of_engine, integers_of_module

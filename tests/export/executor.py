@@ -11,13 +11,13 @@ from xnorlit.packed.graph import (
     Concat,
     Flatten,
     GlobalAverage,
-    Layer,
     MaxPool,
     Shift,
     Sign,
     Subsample,
     TwoSlope,
 )
+from xnorlit.packed.layer import Layer
 
 ONE, ZERO = np.float32(1), np.float32(0)
 

@@ -16,7 +16,7 @@ from xnorlit.export.nodes import Add, Affine, Concat, Shift, TwoSlope
 from xnorlit.export.pack import pack
 from xnorlit.packed import PackedNetwork
 from xnorlit.packed.document import document, parse
-from xnorlit.packed.graph import Weights
+from xnorlit.packed.layer import Weights
 
 MEAN, STD = (125.0, 123.0, 114.0), (63.0, 62.0, 67.0)
 CLASSES = ["ant", "bee", "cat", "dog", "elk"]

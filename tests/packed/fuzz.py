@@ -173,7 +173,8 @@ def tried(path: Path) -> int:
 
 def products_of(graph) -> int:
     """Roughly what one image of a network takes: multiply-adds, and values that are moved."""
-    from xnorlit.packed.graph import POOLS, Layer
+    from xnorlit.packed.graph import POOLS
+    from xnorlit.packed.layer import Layer
 
     flows, products = graph.flows(), 0
     for node in graph.steps:

@@ -12,20 +12,17 @@ from xnorlit.packed.graph import (
     AveragePool,
     Clip,
     Concat,
-    Ending,
     Flatten,
     GlobalAverage,
     Graph,
-    Layer,
     MaxPool,
     Node,
-    Operand,
     Shift,
     Sign,
     Subsample,
     TwoSlope,
-    Window,
 )
+from xnorlit.packed.layer import Ending, Layer, Operand, Window
 
 SUMS = Ending("reals")
 ONE = Window((1, 1))

@@ -14,8 +14,8 @@ from xnorlit.layers import BinaryLayer
 from xnorlit.models import AlexNet, Block, Network, build
 from xnorlit.packed import _kernels
 from xnorlit.packed.assembly import add_layer
-from xnorlit.packed.graph import Operand
 from xnorlit.packed.isa import chosen_isa
+from xnorlit.packed.layer import Operand
 
 
 def network(name, *blocks):

@@ -12,7 +12,7 @@ from tests.packed import fuzz, tiny
 from tests.packed.mutation import Corpus
 from xnorlit.packed import load
 from xnorlit.packed.document import OPERATIONS
-from xnorlit.packed.graph import BORDERS, ENDINGS, OPERANDS, SUMS, WEIGHTS, Layer
+from xnorlit.packed.layer import BORDERS, ENDINGS, OPERANDS, SUMS, WEIGHTS, Layer
 
 FILES = sorted(fuzz.CORPUS.glob("*.safetensors"))
 

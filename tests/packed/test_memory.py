@@ -27,7 +27,7 @@ from xnorlit.errors import UserError
 from xnorlit.packed import _kernels, check, load
 from xnorlit.packed.assembly import add_layer
 from xnorlit.packed.document import parse
-from xnorlit.packed.graph import Ending, Layer, Map, Operand, Weights, Window
+from xnorlit.packed.layer import Ending, Layer, Map, Operand, Weights, Window
 from xnorlit.packed.memory import input_bytes, loaded_bytes, scratch_bytes
 
 EIGHT_BITS = Ending("codes", 8, 1)

@@ -8,7 +8,7 @@ import pytest
 from tests.packed import tiny
 from tests.packed.graphs import GRAPHS, graph, tensors_of
 from xnorlit.packed.engine import PackedNetwork
-from xnorlit.packed.graph import Layer
+from xnorlit.packed.layer import Layer
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
 

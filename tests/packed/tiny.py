@@ -9,7 +9,8 @@ import numpy as np
 from xnorlit.packed.check import expected_tensors
 from xnorlit.packed.document import document
 from xnorlit.packed.engine import METADATA
-from xnorlit.packed.graph import Ending, Graph, Layer, Operand, Weights, Window
+from xnorlit.packed.graph import Graph
+from xnorlit.packed.layer import Ending, Layer, Operand, Weights, Window
 
 PIXELS, SIGNS, REALS, K = Operand("pixels"), Operand("signs"), Operand("reals"), Operand("signs", scale="K")
 FLOAT, INT8, PLANE = Weights("float"), Weights("int8"), Weights("planes", (1,), 1)

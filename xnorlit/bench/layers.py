@@ -16,7 +16,8 @@ from xnorlit.bench.subject import Subject, pixels
 from xnorlit.bench.turns import Call, Turns, by_turns
 from xnorlit.packed import PackedNetwork, _kernels
 from xnorlit.packed.assembly import add_layer
-from xnorlit.packed.graph import Ending, Graph, Layer, Map, Operand
+from xnorlit.packed.graph import Graph
+from xnorlit.packed.layer import Ending, Layer, Map, Operand
 
 
 def measure_layers(subject: Subject, settings: Settings, done: Callable[[str], None]) -> list[Row]:

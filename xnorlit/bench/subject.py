@@ -27,16 +27,14 @@ from xnorlit.packed.graph import (
     Flatten,
     GlobalAverage,
     Graph,
-    Layer,
-    Map,
     MaxPool,
     Operation,
     Sign,
     Subsample,
     TwoSlope,
-    Window,
 )
 from xnorlit.packed.isa import VARIABLE
+from xnorlit.packed.layer import Layer, Map, Window
 
 Tensors = Mapping[str, np.ndarray]
 RANDOM = "random weights"

@@ -1,19 +1,13 @@
 """`xnorlit fit|validate|test|predict`: LightningCLI with our module and data module."""
 
-import importlib
-import logging
 import secrets
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any
 
-import torch
 import yaml
-from jsonargparse import ArgumentError, Namespace, get_loader, set_loader
-from jsonargparse.typing import register_type
+from jsonargparse import ArgumentError, Namespace
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -23,17 +17,17 @@ from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from typing_extensions import override
 
-from xnorlit.commands.help import Formatter, beginning, binarizer_list
-from xnorlit.commands.wording import explain
+from xnorlit.commands.help import binarizer_list
+from xnorlit.commands.parser import by_defining_module, settings_of, with_current_path
+from xnorlit.commands.wording import another_process, explain, quiet
 from xnorlit.data import ImageData
 from xnorlit.edge import atomic
 from xnorlit.edge.console import say
 from xnorlit.edge.processes import is_first
 from xnorlit.errors import UserError
 from xnorlit.runs.arm import named
-from xnorlit.runs.config import flatten, load_config, load_yaml
+from xnorlit.runs.config import flatten, load_config
 from xnorlit.runs.lock import CHECKPOINTS, state_of
-from xnorlit.runs.moved import with_current_paths
 from xnorlit.runs.settings import config_files, read_config, with_recipes
 from xnorlit.training.checkpoints import Checkpoints, newest, where
 from xnorlit.training.environment import changes_since
@@ -52,49 +46,13 @@ from xnorlit.training.tracking import tracked, tracking_mode
 _NO_TEXT = "Unable to serialize instance "
 """The parser's text for a value that it cannot serialise."""
 
-# Warnings of Lightning about intended settings.
-QUIET = (
-    r"The '\w+' does not have many workers",
-    r".*`train_dataloader` is not an instance of|.*does not have `__len__`",
-    r"Checkpoint directory .* exists and is not empty",
-    r"The number of training batches .* is smaller than the logging interval",
-    r".*isinstance\(treespec, LeafSpec\)",
-    r"Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",
-    r"You're using the WeightAveraging callback with a model that overrides the configure_model",  # of no shards here
-    r"IProgress not found",  # tqdm's, in a notebook; nothing here draws its bars
-)
-
-
-class WholeFirst(LightningArgumentParser):
-    """Reads `1` as a whole number wherever one is meant, whatever was imported before.
-
-    One batch and a share of 1.0 are two settings of `limit_val_batches`. A union's members are tried in order, and
-    `typing` keeps the unions that it made: `Optional[Union[int, float]]` of Lightning may be another module's
-    `Optional[Union[float, int]]`. jsonargparse copies this method into its groups of arguments.
-    """
-
-    @override
-    def add_argument(self, *args: Any, **kwargs: Any) -> Any:
-        action = super().add_argument(*args, **kwargs)
-        if hasattr(action, "_typehint"):
-            action._typehint = whole_first(action._typehint)
-        return action
-
-
-def whole_first(hint: Any) -> Any:
-    """A type in which no union has `float` before `int`."""
-    members = get_args(hint)
-    if get_origin(hint) not in (Union, UnionType) or not {int, float} <= {*members}:
-        return hint
-    return Union[tuple(sorted(members, key=lambda member: member is float))]  # noqa: UP007 - of a tuple
-
 
 class XnorlitCLI(LightningCLI):
     """Adds to LightningCLI where a run is stored, what it records there, and plain messages."""
 
     def __init__(self, command: str) -> None:
         self._command = command
-        super().__init__(Classifier, ImageData, **_settings(command))
+        super().__init__(Classifier, ImageData, **settings_of(command))
 
     @override
     def subcommands(self) -> dict[str, set[str]]:
@@ -112,7 +70,7 @@ class XnorlitCLI(LightningCLI):
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         command, *argv = sys.argv[1:]
-        argv = sys.argv[2:] = [_with_current_path(argument) for argument in with_recipes(argv)]
+        argv = sys.argv[2:] = [with_current_path(argument) for argument in with_recipes(argv)]
         files = list(config_files(argv))
         for file in files:
             read_config(file)
@@ -163,7 +121,7 @@ class XnorlitCLI(LightningCLI):
             config: Configuration of the command; `run.resume` and `run.fresh` are reset in it.
         """
         config.run.resume, config.run.fresh = False, False
-        whole = _by_defining_module(yaml.safe_load(self._parser(self.subcommand).dump(config, skip_unset=False)))
+        whole = by_defining_module(yaml.safe_load(self._parser(self.subcommand).dump(config, skip_unset=False)))
         for key, value in flatten(whole).items():
             if str(value).startswith(_NO_TEXT):
                 raise UserError(
@@ -300,66 +258,6 @@ class _FinishedError(Exception):
     """The run to resume has already finished, which is not an error."""
 
 
-_load_yaml = get_loader("yaml")
-# Some callbacks, such as StochasticWeightAveraging, have a device as a default.
-register_type(torch.device, str, torch.device, (ValueError, TypeError, RuntimeError))
-
-
-def _load(text: str) -> Any:
-    """Parse YAML of a file or an option: refuse duplicate keys, and replace moved class paths."""
-    value = _load_yaml(text)
-    if isinstance(value, dict | list):
-        load_yaml(text)
-    return with_current_paths(value, warn=True)
-
-
-def _by_defining_module(value: Any) -> Any:
-    """Name each class by the module that defines it, as runs have always recorded it.
-
-    The parser would write the shortest import path, which is that of the public face.
-    """
-    if isinstance(value, dict):
-        return {key: _by_defining_module(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_by_defining_module(part) for part in value]
-    package, _, name = value.partition(".") if isinstance(value, str) else ("", "", "")
-    found = getattr(importlib.import_module(package), name, None) if package == "xnorlit" else None
-    return f"{found.__module__}.{name}" if isinstance(found, type) else value
-
-
-def _with_current_path(argument: str) -> str:
-    """A command-line argument; a moved class path in it becomes the current one."""
-    option, sign, value = argument.partition("=")
-    return f"{option}{sign}{with_current_paths(value, warn=True)}" if sign else with_current_paths(argument, warn=True)
-
-
-def _settings(command: str) -> dict[str, Any]:
-    """Arguments of LightningCLI."""
-    set_loader("yaml", _load, exceptions=(yaml.YAMLError,))
-    return {
-        "seed_everything_default": 0,
-        "auto_configure_optimizers": False,
-        "load_from_checkpoint_support": False,
-        "save_config_callback": None,
-        "parser_class": WholeFirst,
-        "trainer_defaults": {"num_sanity_val_steps": 0, "enable_model_summary": False},
-        "parser_kwargs": {
-            "prog": "xnorlit",
-            "exit_on_error": False,
-            "formatter_class": Formatter,
-            command: beginning(command),
-        },
-    }
-
-
-def quiet() -> None:
-    """Silence Lightning's warnings about intended settings."""
-    for pattern in QUIET:
-        warnings.filterwarnings("ignore", pattern)
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-
 def run(command: str, arguments: Sequence[str]) -> None:
     """Runs one LightningCLI command.
 
@@ -383,22 +281,9 @@ def run(command: str, arguments: Sequence[str]) -> None:
     except MisconfigurationException as error:
         raise UserError(f"{error} See xnorlit {command} --help.") from error
     except RuntimeError as error:
-        if why := _another_process(error):
+        if why := another_process(error):
             raise UserError(why) from error
         raise
-
-
-def _another_process(error: RuntimeError) -> str:
-    """What to say where another process of the run has died, which libraries tell in many words; else nothing."""
-    said, again = str(error), "goes on from the last checkpoint with the same command and --run.resume auto."
-    if said.startswith("DataLoader worker (pid"):
-        return (
-            f"a process that reads images has died ({said.partition('. ')[0]}). It was killed or had no memory: use "
-            f"fewer (--data.workers 2; 0 reads in the training process itself). A training {again}"
-        )
-    if isinstance(error, torch.distributed.DistError) or "gloo" in said:
-        return f"the connection to another process of the run is lost: it has ended, and says why. The run {again}"
-    return ""
 
 
 def fit(*argv: str) -> None:

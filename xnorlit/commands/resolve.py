@@ -14,7 +14,8 @@ import yaml
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from typing_extensions import override
 
-from xnorlit.commands.fit import XnorlitCLI, quiet
+from xnorlit.commands.fit import XnorlitCLI
+from xnorlit.commands.wording import quiet
 from xnorlit.errors import UserError
 from xnorlit.training.module import Classifier
 from xnorlit.training.place import RunPlace

@@ -1,11 +1,13 @@
-"""Plain messages for jsonargparse's errors: what was given, what was expected, the near miss.
+"""What libraries say, in plain words: what was given, what was expected, the near miss; or not at all.
 
 jsonargparse (4.53) reports each problem as an `ArgumentError` that holds only a text, so this module parses the text.
 """
 
 import importlib
 import inspect
+import logging
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,40 @@ _KINDS = {
     "dict": "a mapping {key: value}",
     "tuple": "a list",
 }
+
+
+# Warnings of Lightning about intended settings.
+QUIET = (
+    r"The '\w+' does not have many workers",
+    r".*`train_dataloader` is not an instance of|.*does not have `__len__`",
+    r"Checkpoint directory .* exists and is not empty",
+    r"The number of training batches .* is smaller than the logging interval",
+    r".*isinstance\(treespec, LeafSpec\)",
+    r"Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",
+    r"You're using the WeightAveraging callback with a model that overrides the configure_model",  # of no shards here
+    r"IProgress not found",  # tqdm's, in a notebook; nothing here draws its bars
+)
+
+
+def another_process(error: RuntimeError) -> str:
+    """What to say where another process of the run has died, which libraries tell in many words; else nothing."""
+    said, again = str(error), "goes on from the last checkpoint with the same command and --run.resume auto."
+    if said.startswith("DataLoader worker (pid"):
+        return (
+            f"a process that reads images has died ({said.partition('. ')[0]}). It was killed or had no memory: use "
+            f"fewer (--data.workers 2; 0 reads in the training process itself). A training {again}"
+        )
+    if isinstance(error, torch.distributed.DistError) or "gloo" in said:
+        return f"the connection to another process of the run is lost: it has ended, and says why. The run {again}"
+    return ""
+
+
+def quiet() -> None:
+    """Silence Lightning's warnings about intended settings."""
+    for pattern in QUIET:
+        warnings.filterwarnings("ignore", pattern)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def explain(message: str, command: str, options: Iterable[str], files: Iterable[Path]) -> str:

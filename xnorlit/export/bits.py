@@ -18,7 +18,7 @@ from xnorlit.export.layers import Tensors, packed_layer
 from xnorlit.export.operands import operand_of, refuse
 from xnorlit.export.thresholds import Steps, real_steps
 from xnorlit.layers import BinaryLayer
-from xnorlit.packed.graph import Layer, Map, Operand
+from xnorlit.packed.layer import Layer, Map, Operand
 
 
 class Bits(NamedTuple):

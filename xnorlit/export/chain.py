@@ -15,7 +15,7 @@ from xnorlit.export.operands import operand_of, reads_plainly, refuse
 from xnorlit.export.trace import Step, Trace
 from xnorlit.layers import BinaryConv2d, BinaryLayer, BinaryLinear, Conv2d, Linear
 from xnorlit.models.built import DuplicateChannels
-from xnorlit.packed.graph import Operand
+from xnorlit.packed.layer import Operand
 
 
 @dataclass(frozen=True)

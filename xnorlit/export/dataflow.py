@@ -15,7 +15,8 @@ from xnorlit.export.operands import refuse
 from xnorlit.export.trace import IMAGES, Trace
 from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryLayer
 from xnorlit.models.built import DuplicateChannels
-from xnorlit.packed.graph import PIXELS, Map
+from xnorlit.packed.graph import PIXELS
+from xnorlit.packed.layer import Map
 
 
 @dataclass

@@ -16,7 +16,8 @@ from xnorlit.export.lower import planes_of, weight_of
 from xnorlit.export.operations import refuse
 from xnorlit.export.qonnx import OPSET, module, turning
 from xnorlit.export.steps import LARGEST, Steps, Tensors
-from xnorlit.packed.graph import Graph, Layer, MaxPool, Node
+from xnorlit.packed.graph import Graph, MaxPool, Node
+from xnorlit.packed.layer import Layer
 
 ADVICE = f"opset {OPSET}, batch 1, reads fp32 [1, 3, S, S] of 0 to 255, typed UINT8; FINN's builder starts from it"
 

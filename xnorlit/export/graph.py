@@ -25,7 +25,8 @@ from xnorlit.export.thresholds import Steps
 from xnorlit.export.trace import IMAGES, Step, Trace
 from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d, BinaryLayer, Conv2d
 from xnorlit.packed import graph as packed
-from xnorlit.packed.graph import PIXELS, Ending, Layer, Map, Node, Operand, Weights, Window
+from xnorlit.packed.graph import PIXELS, Node
+from xnorlit.packed.layer import Ending, Layer, Map, Operand, Weights, Window
 
 
 class _Value(NamedTuple):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from xnorlit.errors import UserError
-from xnorlit.packed.graph import Layer, Operand, Weights
+from xnorlit.packed.layer import Layer, Operand, Weights
 
 Tensors = dict[str, np.ndarray]
 LEVELS = 255

@@ -11,7 +11,7 @@ from xnorlit.export.chain import Link
 from xnorlit.export.maps import affine_maps
 from xnorlit.export.operands import packed_bits, refuse, weight_planes
 from xnorlit.export.thresholds import FAR, Steps, integer_steps, real_steps
-from xnorlit.packed.graph import Ending, Layer, Map, Weights, Window
+from xnorlit.packed.layer import Ending, Layer, Map, Weights, Window
 
 Tensors = dict[str, np.ndarray]
 POINTS = 1025  # sums at which the max pool's input is checked to be monotonic

@@ -23,8 +23,6 @@ from xnorlit.packed.graph import (
     Flatten,
     GlobalAverage,
     Graph,
-    Layer,
-    Map,
     MaxPool,
     Node,
     Shift,
@@ -32,6 +30,7 @@ from xnorlit.packed.graph import (
     Subsample,
     TwoSlope,
 )
+from xnorlit.packed.layer import Layer, Map
 
 
 def metadata(graph: Graph) -> dict[str, str]:

@@ -17,7 +17,8 @@ from xnorlit.errors import UserError
 from xnorlit.export.lower import lower, metadata
 from xnorlit.export.operations import EXACT, Operations, Window, refuse
 from xnorlit.export.steps import Steps, Tensors
-from xnorlit.packed.graph import Graph, Map
+from xnorlit.packed.graph import Graph
+from xnorlit.packed.layer import Map
 
 OPSET, IR = 17, 8
 """The opset of 2022, which onnxruntime has supported since 1.12 and every converter since."""

@@ -10,7 +10,8 @@ from typing_extensions import override
 
 from xnorlit.export.operations import EXACT, Operations, Window, refuse
 from xnorlit.export.steps import Steps
-from xnorlit.packed.graph import Graph, Map
+from xnorlit.packed.graph import Graph
+from xnorlit.packed.layer import Map
 
 INPUT = "pixels"
 

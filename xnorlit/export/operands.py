@@ -10,7 +10,7 @@ from torch import Tensor
 from xnorlit.binarize import Binarizer
 from xnorlit.errors import UserError
 from xnorlit.layers import BinaryLayer
-from xnorlit.packed.graph import Operand, Weights
+from xnorlit.packed.layer import Operand, Weights
 
 MOST_BITS = 8
 PROBES = torch.linspace(-3, 3, 61)

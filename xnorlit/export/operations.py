@@ -12,9 +12,7 @@ import numpy as np
 
 from xnorlit.errors import UserError
 from xnorlit.export.steps import Steps
-from xnorlit.packed.graph import (
-    Map,
-)
+from xnorlit.packed.layer import Map
 
 V = TypeVar("V")
 EXACT = 2**24  # fp32 holds every integer up to this one

@@ -30,7 +30,8 @@ from xnorlit.layers import BinaryLayer
 from xnorlit.packed import tensorfile
 from xnorlit.packed.document import document, parse
 from xnorlit.packed.engine import METADATA
-from xnorlit.packed.graph import Graph, Layer, Map, Node
+from xnorlit.packed.graph import Graph, Node
+from xnorlit.packed.layer import Layer, Map
 from xnorlit.packed.origin import Source
 
 AT_ONCE = 32  # calibration images per forward

@@ -20,7 +20,8 @@ from xnorlit.export.lower import lower, metadata
 from xnorlit.export.onnx import INPUT, OPSET, OUTPUT
 from xnorlit.export.operations import Window, refuse
 from xnorlit.export.steps import LARGEST, Steps, Tensors
-from xnorlit.packed.graph import Graph, Layer
+from xnorlit.packed.graph import Graph
+from xnorlit.packed.layer import Layer
 
 DOMAIN = "qonnx.custom_op.general"
 MOST_LEVELS = 15  # levels of codes that are written as signs; qonnx takes minutes for hundreds of nodes

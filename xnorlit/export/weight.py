@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xnorlit.packed.graph import Graph, Layer
+from xnorlit.packed.graph import Graph
+from xnorlit.packed.layer import Layer
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,6 @@ from xnorlit.packed.graph import (
     Flow,
     GlobalAverage,
     Graph,
-    Layer,
-    Map,
     MaxPool,
     Node,
     Operation,

@@ -24,8 +24,6 @@ from xnorlit.packed.graph import (
     Concat,
     Flow,
     Graph,
-    Layer,
-    Map,
     MaxPool,
     Node,
     Operation,
@@ -34,6 +32,7 @@ from xnorlit.packed.graph import (
     TwoSlope,
     flow,
 )
+from xnorlit.packed.layer import Layer, Map
 from xnorlit.packed.memory import input_bytes, loaded_bytes, scratch_bytes
 from xnorlit.packed.plan import plan
 

@@ -9,32 +9,23 @@ import numpy as np
 from xnorlit.edge.fields import FieldError, Fields
 from xnorlit.packed.check import LARGEST_SIDE, MOST_CLASSES, MOST_LEVELS, MOST_MAPS, MOST_PLANES, check
 from xnorlit.packed.graph import (
-    BORDERS,
-    ENDINGS,
-    OPERANDS,
-    SUMS,
-    WEIGHTS,
     Add,
     Affine,
     AveragePool,
     Clip,
     Concat,
-    Ending,
     Flatten,
     GlobalAverage,
     Graph,
-    Layer,
     MaxPool,
     Node,
-    Operand,
     Operation,
     Shift,
     Sign,
     Subsample,
     TwoSlope,
-    Weights,
-    Window,
 )
+from xnorlit.packed.layer import BORDERS, ENDINGS, OPERANDS, SUMS, WEIGHTS, Ending, Layer, Operand, Weights, Window
 from xnorlit.packed.origin import Accuracy, Source, described
 
 VERSION = 2  # version of a chain

@@ -2,7 +2,7 @@
 
 import math
 
-from xnorlit.packed.graph import Layer, Map
+from xnorlit.packed.layer import Layer, Map
 
 # Maxima over all kernels: output channels of a block of weights, by operand; bytes per word of bits; bytes per byte.
 BIT_LANES, REAL_LANES = 32, 16

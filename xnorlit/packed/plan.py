@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from xnorlit.packed.graph import Add, Affine, Clip, Flatten, Flow, Graph, Layer, Node, Operation, Shift, Sign, TwoSlope
+from xnorlit.packed.graph import Add, Affine, Clip, Flatten, Flow, Graph, Node, Operation, Shift, Sign, TwoSlope
+from xnorlit.packed.layer import Layer
 from xnorlit.packed.memory import ALIGNMENT, scratch_bytes, tail_scratch_bytes
 
 ELEMENTWISE = (Affine, Shift, Add, TwoSlope, Clip)

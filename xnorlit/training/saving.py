@@ -1,12 +1,10 @@
 """Checkpoints and stops: by epoch, by time, by signal, and on a loss that is not finite."""
 
 import os
-import random
 import signal
 import time
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments import SLURMEnvironment
@@ -19,6 +17,7 @@ from xnorlit.errors import Stopped, UserError
 from xnorlit.runs.lock import CHECKPOINTS
 from xnorlit.training.loggers import MetricsFile
 from xnorlit.training.place import refuse_vanished
+from xnorlit.training.position import mark_position, random_state, restore
 from xnorlit.training.record import RunRecord
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -75,7 +74,7 @@ class Saving(Checkpoint):
         self._spoilt = torch.full((), -1, device=pl_module.device)
         self._validate_the_last(trainer)
         if self._random:
-            _restore(self._random, trainer.global_rank, trainer.global_step, pl_module.device)
+            restore(self._random, trainer.global_rank, trainer.global_step, pl_module.device)
             self._random = []
         self._stop_if_signalled(trainer)
 
@@ -191,13 +190,13 @@ class Saving(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        states = [_random_state(pl_module.device)]
+        states = [random_state(pl_module.device)]
         if trainer.world_size > 1:
             states = [{}] * trainer.world_size
-            torch.distributed.all_gather_object(states, _random_state(pl_module.device))
+            torch.distributed.all_gather_object(states, random_state(pl_module.device))
         checkpoint["random"] = states
         if self._position is not None:
-            _mark_position(checkpoint, *self._position)
+            mark_position(checkpoint, *self._position)
 
     @override
     def on_load_checkpoint(
@@ -298,57 +297,3 @@ def _first_non_finite(trainer: pl.Trainer, module: pl.LightningModule, batch: An
         for handle in handles:
             handle.remove()
     return next(iter(found), None)
-
-
-def _mark_position(checkpoint: dict[str, Any], epochs: int, batches: int, validate: bool) -> None:
-    """Set Lightning's counters to `epochs` finished epochs and `batches` of the next, as between its hooks.
-
-    Args:
-        checkpoint: The checkpoint; changed in place.
-        epochs: Epochs that are trained and validated.
-        batches: Batches of the current epoch; 0 if there is none.
-        validate: Whether these are all batches, and the validation is missing.
-    """
-    # As in Lightning's checkpoints: the index of the current epoch, or else of the last.
-    checkpoint["epoch"] = epochs if batches else epochs - 1
-    fit = checkpoint["loops"]["fit_loop"]
-    fit["state_dict"].pop("combined_loader", None)  # The data module saves the position of its loader.
-    count = epochs + bool(batches)
-    for part in ("total", "current"):
-        fit["epoch_progress"][part].update(ready=count, started=count, processed=epochs, completed=epochs)
-    if batches:
-        progress = fit["epoch_loop.batch_progress"]
-        progress["is_last_batch"] = validate
-        for part in ("total", "current"):
-            count = progress[part]["completed"]
-            progress[part].update(ready=count, started=count, processed=count)
-        if validate:
-            for counts in (fit["epoch_loop.val_loop.batch_progress"][part] for part in ("total", "current")):
-                counts.update(ready=1, started=1, processed=0, completed=0)  # Lightning's mark of a started epoch.
-
-
-def _random_state(device: torch.device) -> dict[str, Any]:
-    """The state of every random generator of this process, as plain data."""
-    _, keys, *rest = np.random.get_state()  # noqa: NPY002 - the global one, which a user's own code may draw from
-    version, internal, gauss = random.getstate()
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-        "numpy": [torch.from_numpy(keys.astype(np.int64)), *rest],
-        "python": [version, list(internal), gauss],
-    }
-
-
-def _restore(states: list[dict[str, Any]], rank: int, step: int, device: torch.device) -> None:
-    """Set the random generators of this process; additional processes seed theirs by rank."""
-    if rank >= len(states):
-        pl.seed_everything((torch.initial_seed() + 1_000_003 * rank + step) % 2**32, verbose=False)
-        return
-    mine = states[rank]
-    torch.set_rng_state(mine["torch"])
-    if mine["cuda"] is not None and device.type == "cuda":
-        torch.cuda.set_rng_state(mine["cuda"], device)
-    keys, *rest = mine["numpy"]
-    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
-    version, internal, gauss = mine["python"]
-    random.setstate((version, tuple(internal), gauss))

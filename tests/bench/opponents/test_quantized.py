@@ -11,7 +11,7 @@ from xnorlit.bench.subject import pixels
 from xnorlit.binarize.float import Float
 from xnorlit.models import build, network_named
 from xnorlit.models.plain import plain
-from xnorlit.packed.graph import Ending, Layer, Map, Operand, Weights, Window
+from xnorlit.packed.layer import Ending, Layer, Map, Operand, Weights, Window
 
 SIGNS = {"operand": Operand("signs"), "weights": Weights("planes", (1,)), "ending": Ending("signs")}
 LAYERS = {

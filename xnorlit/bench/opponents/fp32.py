@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xnorlit.bench.turns import Call
-from xnorlit.packed.graph import Layer, Map
+from xnorlit.packed.layer import Layer, Map
 
 FORMATS = {"fp32": torch.contiguous_format, "fp32 channels_last": torch.channels_last}
 

@@ -22,7 +22,8 @@ from xnorlit.bench.turns import Call
 from xnorlit.export import openvino as format
 from xnorlit.export.operations import Window
 from xnorlit.export.steps import ZERO, Steps, Tensors
-from xnorlit.packed.graph import Graph, Layer, Map
+from xnorlit.packed.graph import Graph
+from xnorlit.packed.layer import Layer, Map
 
 WITHIN = 1e-3  # tolerance relative to the largest logit, for different orders of summation in the real ends
 
