@@ -1,6 +1,8 @@
 """Promises of every binarizer. A new file in xnorlit/binarize is found automatically."""
 
 import copy
+import inspect
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import torch
@@ -280,3 +282,40 @@ def test_integer_sums_are_exact_for_long_dot_products():
     sums = torch.where(x >= 0, 1, -1) @ torch.where(layer.weight >= 0, 1, -1).T
     assert sums.abs().max() > 256, "beyond what bfloat16 holds"
     assert torch.equal(layer.eval()(x), sums * layer.binarizer.weight_codes(layer.weight).scale)
+
+
+WORDS = [
+    (name, setting, word)
+    for name, kind in ALL.items()
+    for setting, hint in get_type_hints(kind.__init__).items()
+    for each in (hint, *get_args(hint))
+    if get_origin(each) is Literal
+    for word in get_args(each)
+]
+
+
+@pytest.mark.parametrize(("name", "setting", "word"), WORDS)
+def test_a_misspelt_word_is_refused_when_the_binarizer_is_made(name, setting, word):
+    with pytest.raises(UserError, match=rf"{name}'s {setting} is '{word}x'\. Expected .*'{word}'"):
+        ALL[name](**{setting: f"{word}x"})
+
+
+def test_numbers_and_flags_of_another_type_are_refused_and_signatures_stay():
+    for wrong in ({"center": "yes"}, {"clip": 1}, {"gradient": None}):
+        with pytest.raises(UserError, match=f"XNOR's {next(iter(wrong))} is "):
+            ALL["XNOR"](**wrong)
+    with pytest.raises(UserError, match=r"PACT's init is '2'\. Expected a number\."):
+        ALL["PACT"](init="2")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'centre'"):
+        ALL["XNOR"](centre=True)
+    assert list(inspect.signature(ALL["XNOR"]).parameters)[:2] == ["gradient", "center"]
+
+
+@pytest.mark.parametrize("mode", [True, False])
+@pytest.mark.parametrize("name", ALL)
+def test_an_empty_batch_has_an_empty_output_as_torchs_has(name, mode):
+    x = torch.empty(0, 4, 5, 5, dtype=torch.float64, requires_grad=True)
+    y = conv(name).train(mode)(x)
+    assert y.shape == (0, 6, 5, 5)
+    if mode:
+        y.sum().backward()

@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -323,7 +324,7 @@ def test_two_processes_stay_alike(tmp_path):
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize("shape", [(5,), (2, 5), (2, 3, 5), (2, 3, 4, 5)])
+@pytest.mark.parametrize("shape", [(5,), (2, 5), (2, 3, 5), (2, 3, 4, 5), (0, 5), (2, 0, 5)])
 def test_a_linear_layer_reads_the_last_dimension_as_torchs_does(shape):
     ours, theirs, x = BinaryLinear(5, 4, binarizer="Float"), nn.Linear(5, 4), torch.randn(shape)
     theirs.load_state_dict(ours.state_dict())
@@ -340,11 +341,18 @@ def test_a_linear_layer_reads_the_last_dimension_as_torchs_does(shape):
         (torch.randn(2, 3, 5, 5), r"shape \(2, 3, 5, 5\)\. Expected \(N, 4, H, W\)"),
         (torch.zeros(2, 4, 5, 5, dtype=torch.uint8), r"input of torch\.uint8\. Expected floating point"),
         (torch.zeros(2, 4, 5, 5, dtype=torch.int64), r"input of torch\.int64\. Expected floating point"),
+        (np.zeros((2, 4, 5, 5), np.float32), r"received a ndarray\. Expected a torch\.Tensor"),
     ],
 )
 def test_an_invalid_input_is_refused_with_a_message(x, message, mode):
     with pytest.raises(ValueError, match=message):
         conv().train(mode)(x)
+
+
+def test_sizes_may_be_numpys_whole_numbers_and_print_as_pythons():
+    ours = BinaryConv2d(*np.array([4, 6, 3]), stride=np.int64(2), groups=np.int8(2), binarizer="XNOR")
+    assert repr(ours) == repr(BinaryConv2d(4, 6, 3, stride=2, groups=2, binarizer="XNOR"))
+    assert repr(BinaryLinear(np.int64(5), np.int64(4), binarizer="XNOR")) == repr(BinaryLinear(5, 4, binarizer="XNOR"))
 
 
 def test_a_linear_layer_reports_how_many_features_it_expects():

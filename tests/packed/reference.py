@@ -4,6 +4,7 @@ import numpy as np
 
 from tests.packed.oracle import convolve, max_pool
 from xnorlit.packed import graph as g
+from xnorlit.packed.layer import Layer
 
 F = np.float32
 
@@ -21,7 +22,7 @@ def run(graph, tensors, images, keep=False):
 
 def operation(op, inputs, of, graph, at):
     x = inputs[0]
-    if isinstance(op, g.Layer):
+    if isinstance(op, Layer):
         return layer(op, x, of, graph, at)
     if isinstance(op, g.Affine):
         return (x * of["scale"]).astype(F) + of["shift"]

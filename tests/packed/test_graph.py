@@ -12,9 +12,10 @@ from xnorlit.packed import graph as g
 from xnorlit.packed.document import document, parse
 from xnorlit.packed.engine import PackedNetwork
 from xnorlit.packed.isa import VARIABLE
+from xnorlit.packed.layer import BORDERS, Ending, Map, Window
 from xnorlit.packed.plan import plan
 
-REALS, ONE = tiny.REALS, g.Window((1, 1))
+REALS, ONE = tiny.REALS, Window((1, 1))
 
 
 def images_of(count, size=8, seed=1):
@@ -67,7 +68,7 @@ class Drawn:
 
     def __init__(self, draw):
         self.draw, self.nodes = draw, []
-        self.flows = {g.PIXELS: g.Flow("pixels", 1, g.Map(6, 6, 3))}
+        self.flows = {g.PIXELS: g.Flow("pixels", 1, Map(6, 6, 3))}
 
     def add(self, op, *reads, **more):
         name = f"n{len(self.nodes)}"
@@ -89,9 +90,9 @@ class Drawn:
         at, draw = self.flows[x].map, self.draw
         kernel = draw(st.tuples(st.integers(1, min(3, at.height)), st.integers(1, min(3, at.width))))
         padding = tuple(draw(st.integers(0, side - 1)) for side in kernel)
-        window = g.Window(kernel, draw(st.tuples(st.integers(1, 2), st.integers(1, 2))), padding)
+        window = Window(kernel, draw(st.tuples(st.integers(1, 2), st.integers(1, 2))), padding)
         slopes = draw(st.sampled_from([(), (1.0,), (0.0, None)]))
-        more = {"ending": g.Ending("reals", slopes=slopes), "window": window} | more
+        more = {"ending": Ending("reals", slopes=slopes), "window": window} | more
         outputs = draw(st.sampled_from([1, 8, 32, 64, 70]))
         groups = draw(st.sampled_from([n for n in (1, 1, 2, 32) if at.channels % n == outputs % n == 0]))
         return self.add(None, x, outputs=outputs, groups=groups, **more)
@@ -100,13 +101,13 @@ class Drawn:
         if self.draw(st.booleans()):
             groups = self.flows[x].map.channels  # depthwise
             return self.add(
-                None, x, outputs=groups, groups=groups, operand=REALS, weights=tiny.FLOAT, ending=g.Ending("reals")
+                None, x, outputs=groups, groups=groups, operand=REALS, weights=tiny.FLOAT, ending=Ending("reals")
             )
         return self.convolution(x, operand=REALS, weights=tiny.FLOAT)
 
     def binary(self, x):
         sums = self.draw(st.booleans())
-        more = {"border": self.draw(st.sampled_from(g.BORDERS)), "window_sum": sums}
+        more = {"border": self.draw(st.sampled_from(BORDERS)), "window_sum": sums}
         if not sums:
             more["weights"] = self.draw(st.sampled_from([tiny.PLANE, tiny.TERNARY]))
             if self.draw(st.integers(0, 3)) == 0:

@@ -2,11 +2,13 @@
 
 import copy
 import inspect
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from xnorlit.binarize.settings import held_to_annotations
 
 
 class Codes(NamedTuple):
@@ -93,6 +95,11 @@ class Binarizer(nn.Module):
     rectify: bool = False
     extent: tuple[int, ...] | None = None
     channels: int = 0
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = held_to_annotations(cls.__init__)
 
     def for_layer(
         self,

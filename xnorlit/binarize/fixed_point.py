@@ -41,5 +41,5 @@ def move(rates: Tensor, most: float) -> Tensor:
 
 def range_of(x: Tensor) -> Tensor:
     """The lowest I for which no value of x exceeds `2^I`; 0 if all values are 0."""
-    largest = x.abs().amax()
+    largest = x.abs().amax() if x.numel() else x.new_zeros(())
     return torch.where(largest > 0, largest.clamp_min(torch.finfo(x.dtype).tiny).log2().floor() + 1, 0)

@@ -33,7 +33,7 @@ def by_filters(formula: Callable[..., Tensor], dtype: torch.dtype, weight: Tenso
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`; the result has their memory format.
         operands: Further tensors of `O` filters each.
     """
-    filters = max(1, BLOCK // weight[0].numel())
+    filters = max(1, BLOCK // max(1, weight.shape[1:].numel()))
     # On a GPU allocations are cheap and launches are not. A compiler fuses the steps by itself.
     if len(weight) <= filters or weight.device.type != "cpu" or torch.compiler.is_compiling():
         return formula(weight, *operands).to(dtype)

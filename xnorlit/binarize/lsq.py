@@ -172,7 +172,7 @@ class LSQ(Binarizer):
             return super().input(x)
         if self._may_start:
             self._start(x.detach())
-        share = 1 / math.sqrt((x[0] if self.count == "sample" else x).numel() * self._input_range[1])
+        share = 1 / math.sqrt((x.shape[1:] if self.count == "sample" else x.shape).numel() * self._input_range[1])
         return learned_step(x, self.input_step, *self._input_range, share)
 
     @override

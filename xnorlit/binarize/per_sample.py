@@ -21,5 +21,5 @@ def standardised(x: Tensor) -> Tensor:
     wide = x if x.dtype == torch.float64 else x.float()
     dims = tuple(range(1, x.ndim))
     centred = wide - wide.mean(dim=dims, keepdim=True)
-    variance = centred.square().sum(dim=dims, keepdim=True) / max(1, x[0].numel() - 1)
+    variance = centred.square().sum(dim=dims, keepdim=True) / max(1, x.shape[1:].numel() - 1)
     return (centred * (variance + EPS).rsqrt()).to(x.dtype)

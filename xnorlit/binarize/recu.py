@@ -70,7 +70,7 @@ def spread_gradient(gradient: Tensor, x: Tensor) -> Tensor:
 
 
 def _spread(x: Tensor, gradient: Tensor) -> Tensor:
-    dims, n = tuple(range(1, x.ndim)), x[0].numel()
+    dims, n = tuple(range(1, x.ndim)), x.shape[1:].numel()
     exact = x.dtype if x.dtype == torch.float64 else torch.float32
     mean = x.mean(dim=dims, keepdim=True, dtype=exact)
     squares = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=exact).square()

@@ -14,11 +14,7 @@ SETTINGS = Path("experiments/dashboard.yaml")
 
 
 def dashboard(
-    pair: str | None = None,
-    *,
-    bench: Path | None = None,
-    settings: Path = SETTINGS,
-    root: Path = Path("runs"),
+    pair: str | None = None, *, bench: Path | None = None, settings: Path = SETTINGS, root: Path = Path("runs")
 ) -> None:
     """Build or update a pair's dashboard on W&B: a report and a saved view.
 

@@ -233,10 +233,7 @@ class XnorlitCLI(LightningCLI):
             self.wandb = tracker.record
             loggers.append(tracker)
         return super().instantiate_trainer(
-            logger=loggers,
-            default_root_dir=self.folder,
-            callbacks=[*self._aids(), *self._callbacks()],
-            **kwargs,
+            logger=loggers, default_root_dir=self.folder, callbacks=[*self._aids(), *self._callbacks()], **kwargs
         )
 
     def _aids(self) -> list[Callback]:

@@ -123,29 +123,28 @@ def _sum(call: Call) -> Form | nn.Module | None:
     a, b = _pair(call) or (None, None)
     if isinstance(a, Moving) and isinstance(b, Moving):
         return Form(Add(), [a, b]) if a.shape == b.shape else None
-    moving, other = (a, b) if isinstance(a, Moving) else (b, a)
-    shift = _numbers(other, moving.shape)  # type: ignore[union-attr]
+    shift, _ = _constant(call)
     return None if shift is None else Shift(shift)
 
 
 def _difference(call: Call) -> nn.Module | None:
-    a, b = _pair(call) or (None, None)
-    if isinstance(a, Moving) and isinstance(b, Moving):
-        return None
-    moving, other = (a, b) if isinstance(a, Moving) else (b, a)
-    numbers = _numbers(other, moving.shape)  # type: ignore[union-attr]
+    numbers, first = _constant(call)
     if numbers is None:
         return None
-    return Shift(-numbers) if moving is a else Affine(-torch.ones_like(numbers), numbers)
+    return Affine(-torch.ones_like(numbers), numbers) if first else Shift(-numbers)
 
 
 def _product(call: Call) -> nn.Module | None:
-    a, b = _pair(call) or (None, None)
-    if isinstance(a, Moving) and isinstance(b, Moving):
-        return None
-    moving, other = (a, b) if isinstance(a, Moving) else (b, a)
-    scale = _numbers(other, moving.shape)  # type: ignore[union-attr]
+    scale, _ = _constant(call)
     return None if scale is None else Affine(scale)
+
+
+def _constant(call: Call) -> tuple[Tensor | None, bool]:
+    """The one operand that does not depend on the images, in numbers per channel, and whether it comes first."""
+    a, b = _pair(call) or (None, None)
+    if isinstance(a, Moving) == isinstance(b, Moving):
+        return None, False
+    return (_numbers(b, a.shape), False) if isinstance(a, Moving) else (_numbers(a, b.shape), True)  # type: ignore
 
 
 # --- maps -------------------------------------------------------------------------------------------------------------

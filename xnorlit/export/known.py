@@ -6,26 +6,8 @@ from torch import nn
 
 from xnorlit.binarize.adabin import Maxout
 from xnorlit.binarize.reactnet import RPReLU
-from xnorlit.export.nodes import (
-    Add,
-    Affine,
-    AveragePool,
-    Clip,
-    Concat,
-    GlobalAverage,
-    Shift,
-    Subsample,
-    TwoSlope,
-)
-from xnorlit.layers import (
-    AdaptiveAvgPool2d,
-    BatchNorm1d,
-    BatchNorm2d,
-    BinaryConv2d,
-    BinaryLinear,
-    Conv2d,
-    Linear,
-)
+from xnorlit.export.nodes import Add, Affine, AveragePool, Clip, Concat, GlobalAverage, Shift, Subsample, TwoSlope
+from xnorlit.layers import AdaptiveAvgPool2d, BatchNorm1d, BatchNorm2d, BinaryConv2d, BinaryLinear, Conv2d, Linear
 from xnorlit.models.built import DuplicateChannels, Normalize, WholeNorm
 
 # What the engine knows. These are the leaves of a trace, as is the post layer of each binary layer.

@@ -223,9 +223,7 @@ class _Walk(Generic[V]):
         if layer.window is None:
             y = ops.linear(ops.features(x, math.prod(given.at)), weight.reshape(len(weight), -1))
             return ops.as_map(y, Map(1, 1, layer.outputs))
-        if window.border and any(window.padding):  # signs with a border of ones
-            x = ops.add(ops.padded(ops.add(x, -np.ones(1, np.float32)), window.padding), np.ones(1, np.float32))
-            window = Window(window.stride, groups=window.groups)
+        x, window = ops.bordered(x, window)
         return ops.convolution(x, weight, window)
 
     def _sign_sums(self, layer: Layer, given: _Value[V], planes: np.ndarray, window: Window) -> V:

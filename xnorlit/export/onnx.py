@@ -140,15 +140,6 @@ class Nodes(Operations[str]):
         return self._node("DequantizeLinear", self._node("QuantizeLinear", total, one, zero), one, zero)
 
     @override
-    def sign_sums(self, x: str, steps: Steps, positive: np.ndarray, window: Window) -> str:
-        signs = self.steps(x, steps)
-        if window.border and any(window.padding):
-            ones = np.ones(1, np.float32)
-            signs = self.add(self.padded(self.add(signs, -ones), window.padding), ones)
-            window = Window(window.stride, groups=window.groups)
-        return self.convolution(signs, 2 * positive.astype(np.float32) - 1, window)
-
-    @override
     def convolution(self, x: str, weight: np.ndarray, window: Window) -> str:
         sides = {"kernel_shape": weight.shape[2:], "strides": window.stride, "pads": [*window.padding] * 2}
         attributes = {name: [int(side) for side in values] for name, values in sides.items()}

@@ -66,7 +66,7 @@ class Nodes(Operations[Any]):
     @override
     def sign_sums(self, x: Any, steps: Steps, positive: np.ndarray, window: Window) -> Any:
         if not _counts(x.get_output_shape(0) if hasattr(x, "get_output_shape") else x.get_shape(), positive, window):
-            return self._sums_of_reals(x, steps, positive, window)
+            return super().sign_sums(x, steps, positive, window)
         parts = [x]
         if window.groups > 1:
             split = self._op.split(x, np.array(1), window.groups)
@@ -85,15 +85,6 @@ class Nodes(Operations[Any]):
                 )
             )
         return sums[0] if len(sums) == 1 else self._op.concat(sums, 1)
-
-    def _sums_of_reals(self, x: Any, steps: Steps, positive: np.ndarray, window: Window) -> Any:
-        """The same sums, by a convolution of reals."""
-        signs = self.steps(x, steps)
-        if window.border:
-            ones = np.ones(1, np.float32)
-            signs = self.add(self.padded(self.add(signs, -ones), window.padding), ones)
-            window = Window(window.stride, groups=window.groups)
-        return self.convolution(signs, 2 * positive.astype(np.float32) - 1, window)
 
     @override
     def convolution(self, x: Any, weight: np.ndarray, window: Window) -> Any:

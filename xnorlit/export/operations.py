@@ -50,7 +50,6 @@ class Operations(ABC, Generic[V]):
     def steps(self, x: V, steps: Steps) -> V:
         """The step function of each value."""
 
-    @abstractmethod
     def sign_sums(self, x: V, steps: Steps, positive: np.ndarray, window: Window) -> V:
         """Sums of products of signs.
 
@@ -60,6 +59,16 @@ class Operations(ABC, Generic[V]):
             positive: Which weights are +1 instead of -1: `(O, C / groups, kh, kw)`.
             window: Window of the convolution.
         """
+        signs, window = self.bordered(self.steps(x, steps), window)
+        return self.convolution(signs, 2 * positive.astype(np.float32) - 1, window)
+
+    def bordered(self, x: V, window: Window) -> tuple[V, Window]:
+        """A map with its padding of ones, if it has one, and the window without it."""
+        if not window.border or not any(window.padding):
+            return x, window
+        ones = np.ones(1, np.float32)
+        padded = self.padded(self.add(x, -ones), window.padding)
+        return self.add(padded, ones), Window(window.stride, groups=window.groups)
 
     def integer_sums(self, x: V, steps: Steps, weight: np.ndarray, window: Window) -> V | None:
         """Sums of signs by small integers `(O, C / groups, kh, kw)`; `None` where a format takes planes of signs."""

@@ -217,11 +217,8 @@ class Nodes(onnx.Nodes):
     @override
     def integer_sums(self, x: str, steps: Steps, weight: np.ndarray, window: Window) -> str:
         signs = self._operand(x, steps, padded=any(window.padding))
-        if window.border and any(window.padding):
-            ones = np.ones(1, np.float32)
-            signs = self._bipolar(self.add(self.padded(self.add(signs, -ones), window.padding), ones))
-            window = Window(window.stride, groups=window.groups)
-        return self.convolution(signs, weight, window)
+        whole, window = self.bordered(signs, window)
+        return self.convolution(signs if whole is signs else self._bipolar(whole), weight, window)
 
     def _operand(self, x: str, steps: Steps, *, padded: bool) -> str:
         """Signs for a convolution, which may pad them with zeros."""

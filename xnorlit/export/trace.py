@@ -14,15 +14,10 @@ from torch import Tensor, fx, nn
 from xnorlit.errors import UserError
 from xnorlit.export.functions import Call, Form, Moving, average_pool, form_of, known
 from xnorlit.export.known import JOINS, LAYERS, WITHOUT_EFFECT, no_form, remedy_for
-from xnorlit.export.nodes import (
-    nodes_of,
-    registered,
-)
+from xnorlit.export.nodes import nodes_of, registered
 from xnorlit.export.operands import refuse
 from xnorlit.export.tracer import Values, graph_of, place_of
-from xnorlit.layers import (
-    BinaryLinear,
-)
+from xnorlit.layers import BinaryLinear
 from xnorlit.models.builder import AlexNet
 from xnorlit.models.built import Normalize
 

@@ -16,13 +16,9 @@ from typing_extensions import override
 from xnorlit.errors import UserError
 from xnorlit.export.functions import Moving
 from xnorlit.export.known import KNOWN, is_one_of, no_form
-from xnorlit.export.nodes import (
-    registered,
-)
+from xnorlit.export.nodes import registered
 from xnorlit.export.operands import refuse
-from xnorlit.layers import (
-    BinaryLayer,
-)
+from xnorlit.layers import BinaryLayer
 
 _FOREIGN = (f"{Path(torch.__file__).parent}{os.sep}", f"{Path(__file__).parents[1]}{os.sep}")
 _FRAME = re.compile(r'File "(.+?)", line (\d+)')

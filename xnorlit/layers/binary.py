@@ -88,8 +88,9 @@ class BinaryConv2d(BinaryLayer):
                 f"BinaryConv2d: padding_mode is {padding_mode!r}. Expected 'zeros', whose taps add nothing to a binary "
                 "sum, or 'ones', which are signs. Pad before the layer, or keep this convolution real."
             )
-        for name, value in (("groups", groups), ("in_channels", in_channels), ("out_channels", out_channels)):
-            whole("BinaryConv2d", name, value)
+        sizes = (("groups", groups), ("in_channels", in_channels), ("out_channels", out_channels))
+        groups, in_channels, out_channels = (whole("BinaryConv2d", *each) for each in sizes)
+        for name, value in sizes:
             if value % groups:
                 raise UserError(f"BinaryConv2d: groups is {groups}, which does not divide {name}, {value}.")
         super().__init__(
@@ -155,12 +156,12 @@ class BinaryConv2d(BinaryLayer):
 
     @override
     def _check(self, x: Tensor) -> None:
+        super()._check(x)
         if x.ndim != 4 or x.shape[1] != self.channels:
             batch = "; give a single image a batch dimension, x[None]" if x.ndim == 3 else ""
             raise UserError(
                 f"BinaryConv2d received an input of shape {tuple(x.shape)}. Expected (N, {self.channels}, H, W){batch}."
             )
-        super()._check(x)
 
     @override
     def extra_repr(self) -> str:
@@ -221,8 +222,8 @@ class BinaryLinear(BinaryLayer):
         post_layer: bool = True,
         initialise: Callable[["BinaryLinear"], None] | None = None,
     ) -> None:
-        for name, value in (("in_features", in_features), ("out_features", out_features), ("positions", positions)):
-            whole("BinaryLinear", name, value)
+        sizes = (("in_features", in_features), ("out_features", out_features), ("positions", positions))
+        in_features, out_features, positions = (whole("BinaryLinear", *each) for each in sizes)
         if in_features % positions:
             raise UserError(
                 f"BinaryLinear: positions is {positions}, which does not divide {in_features}, its in_features."
@@ -247,9 +248,10 @@ class BinaryLinear(BinaryLayer):
 
     @override
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim == 2:
+        if not isinstance(x, Tensor) or x.ndim == 2:
             return super().forward(x)
-        return super().forward(x.reshape(-1, x.shape[-1] if x.ndim else 1)).reshape(*x.shape[:-1], -1)
+        rows = x.shape[:-1].numel()  # Not -1, which an empty batch leaves open.
+        return super().forward(x.reshape(rows, x.shape[-1] if x.ndim else 1)).reshape(*x.shape[:-1], self.out_features)
 
     @override
     def operate(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -262,12 +264,12 @@ class BinaryLinear(BinaryLayer):
 
     @override
     def _check(self, x: Tensor) -> None:
+        super()._check(x)
         if x.shape[1] != self.weight.shape[1]:
             raise UserError(
                 f"BinaryLinear received an input of {x.shape[1]} features. Expected {self.weight.shape[1]}. Flatten "
                 "a map first."
             )
-        super()._check(x)
 
     @override
     def extra_repr(self) -> str:
@@ -280,9 +282,8 @@ def _pair(name: str, value: Any, least: int = 1) -> tuple[int, int]:
     pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2:
         raise UserError(f"BinaryConv2d: {name} is {value!r}. Expected one whole number, or two (height, width).")
-    for side in pair:
-        whole("BinaryConv2d", name, side, least)
-    return pair
+    height, width = (whole("BinaryConv2d", name, side, least) for side in pair)
+    return height, width
 
 
 def _padding(padding: Any, kernel: tuple[int, int], stride: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 import math
 import weakref
+from numbers import Integral
 from typing import Any, Literal
 
 import torch
@@ -189,7 +190,9 @@ class BinaryLayer(nn.Module):
         return (self.operate(ones, values.sum(1, keepdim=True)) * inputs.centre.to(wide)).to(x.dtype)
 
     def _check(self, x: Tensor) -> None:
-        """Refuses inputs of the wrong shape or dtype; the comparison costs next to nothing."""
+        """Refuses inputs of the wrong type, shape or dtype; the comparison costs next to nothing."""
+        if not isinstance(x, Tensor):
+            raise UserError(f"{type(self).__name__} received a {type(x).__name__}. Expected a torch.Tensor.")
         if not x.is_floating_point():
             raise UserError(
                 f"{type(self).__name__} received an input of {x.dtype}. Expected floating point; convert it first, "
@@ -223,11 +226,12 @@ def spelled(values: dict[str, tuple[Any, Any]]) -> str:
     return "".join(f", {name}={value!r}" for name, (value, default) in values.items() if value != default)
 
 
-def whole(kind: str, name: str, value: Any, least: int = 1) -> None:
-    """Raises an error unless a layer's argument is a whole number of at least `least`.
+def whole(kind: str, name: str, value: Any, least: int = 1) -> int:
+    """A layer's argument, which is a whole number of at least `least`; numpy's are too.
 
     Raises:
         UserError: It is not.
     """
-    if not isinstance(value, int) or value < least:
+    if not isinstance(value, Integral) or value < least:
         raise UserError(f"{kind}: {name} is {value!r}. Expected a whole number of {least} or more.")
+    return int(value)

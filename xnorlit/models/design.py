@@ -42,14 +42,7 @@ class Parts:
         """
         window = {"padding": kernel // 2, **window}
         return BinaryConv2d(
-            inputs,
-            outputs,
-            kernel,
-            bias=False,
-            binarizer="Float",
-            rectify=not activated,
-            post_layer=False,
-            **window,
+            inputs, outputs, kernel, bias=False, binarizer="Float", rectify=not activated, post_layer=False, **window
         )
 
     def activation(self, channels: int, own: Callable[[], nn.Module] = nn.Identity) -> nn.Module:

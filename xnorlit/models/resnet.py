@@ -261,10 +261,7 @@ RESNET20_RECU = Design(
     initialise=he_everywhere,
 )
 RESNET18_CIFAR = Design(
-    name="resnet18-cifar",
-    image_size=32,
-    source="htqin/IR-Net, CIFAR-10/ResNet18/resnet.py",
-    compose=_irnet_18,
+    name="resnet18-cifar", image_size=32, source="htqin/IR-Net, CIFAR-10/ResNet18/resnet.py", compose=_irnet_18
 )
 RESNET18_CIFAR_RECU = Design(
     name="resnet18-cifar-recu",

@@ -1,7 +1,7 @@
 """The curves of a run, from the metrics.csv that Lightning's CSVLogger wrote."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,10 +95,11 @@ def _parse(rows: Iterator[list[str]], file: Path) -> Curves:
                 points[name][step] = epoch, float(cell)
         except (KeyError, ValueError, OverflowError) as error:
             raise UserError(f"{file}, line {line}: expected a step and numbers, found {','.join(row)!r}.") from error
-    return Curves({name: _series(at) for name, at in points.items() if at})
+    return Curves({name: series(at) for name, at in points.items() if at})
 
 
-def _series(at: dict[int, tuple[int, float]]) -> Series:
+def series(at: Mapping[int, tuple[int, float]]) -> Series:
+    """A series from the epoch and the value at each step."""
     steps = sorted(at)
     return Series(
         np.array(steps, np.int64),

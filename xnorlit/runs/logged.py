@@ -4,9 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
-from xnorlit.runs.curves import Curves, Series
+from xnorlit.runs.curves import Curves, series
 from xnorlit.runs.run import Run
 
 MOST_STEPS = 2**53  # larger integers are not exact as floats; no run is that long
@@ -68,16 +66,7 @@ def curves_of(rows: Iterable[Mapping[str, Any]]) -> Curves:
                 number = _number(value)
                 if number is not None:
                     points.setdefault(name, {})[int(step)] = epoch, number
-    return Curves({name: _series(at) for name, at in points.items()})
-
-
-def _series(at: Mapping[int, tuple[int, float]]) -> Series:
-    steps = sorted(at)
-    return Series(
-        np.array(steps, np.int64),
-        np.array([at[step][0] for step in steps], np.int64),
-        np.array([at[step][1] for step in steps], np.float64),
-    )
+    return Curves({name: series(at) for name, at in points.items()})
 
 
 def _number(value: object) -> float | None:

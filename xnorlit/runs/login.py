@@ -96,14 +96,7 @@ def reason(message: str) -> str:
     return f"{' '.join(message.split())[:300]}."
 
 
-_NO_ENTRY = (
-    "error 401",
-    "error 403",
-    "401 client",
-    "403 client",
-    "unauthorized",
-    "invalid api key",
-)
+_NO_ENTRY = ("error 401", "error 403", "401 client", "403 client", "unauthorized", "invalid api key")
 _NO_ANSWER = (
     "connection refused",
     "no such host",

@@ -80,11 +80,7 @@ def _gap(runs: Sequence[Run], twins: Sequence[Run]) -> Line:
     middle = mean(lines)
     at = [[dict(zip(line["epoch"], line["value"], strict=True))[e] for line in lines] for e in middle["epoch"]]
     numbers = [[v for v in values if v is not None] for values in at]
-    return {
-        **middle,
-        "least": [min(v, default=None) for v in numbers],
-        "most": [max(v, default=None) for v in numbers],
-    }
+    return {**middle, "least": [min(v, default=None) for v in numbers], "most": [max(v, default=None) for v in numbers]}
 
 
 def _series(run: Run) -> Mapping[str, Series]:
