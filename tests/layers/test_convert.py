@@ -371,6 +371,19 @@ def test_a_missing_norm_is_put_in_front_and_keeps_the_relu_alive():
     assert (len(ran), dead) == (6, set())
 
 
+@pytest.mark.parametrize("shape", [(6, 8), (6, 3, 8), (6, 2, 3, 8)])
+def test_a_missing_norm_before_a_linear_layer_takes_the_features_of_any_map(shape):
+    net = nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 4))
+    binarize_(net, "XNOR", skip="0", norm="missing")
+    x, norm = torch.randn(shape), net[2].norm
+    assert net(x).shape == (*shape[:-1], 4)
+    rows = net[:2](x).detach().reshape(-1, 8)
+    torch.testing.assert_close(norm.running_mean, 0.1 * rows.mean(dim=0))
+    torch.testing.assert_close(norm(net[:2](x)).reshape(-1, 8).mean(dim=0), torch.zeros(8), atol=1e-6, rtol=0)
+    net.eval()
+    torch.testing.assert_close(net(x).reshape(-1, 4), net(x.reshape(-1, 8)))
+
+
 def test_a_layer_behind_a_norm_gets_no_second_one():
     net = torchvision.models.resnet18()
     before = sum(isinstance(module, nn.BatchNorm2d) for module in net.modules())

@@ -8,11 +8,12 @@ from xnorlit.binarize.adabin import Maxout
 from xnorlit.binarize.reactnet import RPReLU
 from xnorlit.export.nodes import Add, Affine, AveragePool, Clip, Concat, GlobalAverage, Shift, Subsample, TwoSlope
 from xnorlit.layers import AdaptiveAvgPool2d, BatchNorm1d, BatchNorm2d, BinaryConv2d, BinaryLinear, Conv2d, Linear
+from xnorlit.layers.norms import RowNorm
 from xnorlit.models.built import DuplicateChannels, Normalize, WholeNorm
 
 # What the engine knows. These are the leaves of a trace, as is the post layer of each binary layer.
 LAYERS = (BinaryConv2d, BinaryLinear, nn.Conv2d, nn.Linear, Conv2d, Linear)
-NORMS = (BatchNorm1d, BatchNorm2d, nn.BatchNorm1d, nn.BatchNorm2d, WholeNorm)
+NORMS = (BatchNorm1d, BatchNorm2d, RowNorm, nn.BatchNorm1d, nn.BatchNorm2d, WholeNorm)
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.PReLU, nn.LeakyReLU, nn.Hardtanh, RPReLU, Maxout)
 WITHOUT_EFFECT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.Identity)
 AVERAGES = (nn.AvgPool2d, nn.AdaptiveAvgPool2d, AdaptiveAvgPool2d)

@@ -14,6 +14,7 @@ from xnorlit.errors import UserError
 from xnorlit.layers import AdaptiveAvgPool2d, BatchNorm1d, BatchNorm2d, BinaryConv2d, BinaryLayer, Conv2d, Linear
 from xnorlit.layers.candidates import Candidates, Change, binary_form, refuse_whole
 from xnorlit.layers.flow import Key, Rectifier, lacks_norm, reads_pool, rectifiers_of, views_of
+from xnorlit.layers.norms import RowNorm
 from xnorlit.layers.rewrite import Forward, revived, rewritten_forwards
 
 Activation = Literal["prelu", "hardtanh", "identity", "keep"]
@@ -180,7 +181,7 @@ def _replace_layer(
     parent, last = _parent(model, name)
     note = type(layer.binarizer).__name__
     if norm:
-        kind = BatchNorm2d if isinstance(layer, BinaryConv2d) else BatchNorm1d
+        kind = BatchNorm2d if isinstance(layer, BinaryConv2d) else RowNorm
         batch_norm = kind(layer.channels, device=layer.weight.device, dtype=layer.weight.dtype).train(module.training)
         setattr(parent, last, nn.Sequential(OrderedDict(norm=batch_norm, layer=layer)).train(module.training))
         note += f"; with a norm before it, {name}.norm"

@@ -118,6 +118,14 @@ class BatchNorm1d(_SteadyBatchNorm, nn.BatchNorm1d):
     """
 
 
+class RowNorm(BatchNorm1d):
+    """Batch norm over the last dimension of `(N, ..., C)`: before a linear layer, which reads rows of any map."""
+
+    @override
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.reshape(-1, input.shape[-1])).view(input.shape)
+
+
 class BatchNorm2d(_SteadyBatchNorm, nn.BatchNorm2d):
     """Batch norm over `(N, C, H, W)`, steady for constant channels.
 
