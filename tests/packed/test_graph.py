@@ -206,7 +206,7 @@ def test_an_affine_node_goes_on_with_the_maps_of_a_real_layer():
     """Unless another node reads what the layer gives: an ending leaves only the last value."""
     assert ["down", "norm3"] in passes(GRAPHS["residual"])
     nodes = [
-        layer("stem", "pixels", 70, tiny.PIXELS, tiny.FLOAT, ending=g.Ending("reals", slopes=(None,))),
+        layer("stem", "pixels", 70, tiny.PIXELS, tiny.FLOAT, ending=Ending("reals", slopes=(None,))),
         step("first", g.Affine(), "stem"),
         step("second", g.Affine(), "first"),
         step("slope", g.TwoSlope(None, None), "second"),

@@ -22,6 +22,7 @@ from xnorlit.packed.graph import (
     Subsample,
     TwoSlope,
 )
+from xnorlit.packed.layer import Layer, Map
 from xnorlit.packed.plan import Place, Stage, hosts, plan
 
 
