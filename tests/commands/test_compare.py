@@ -101,7 +101,7 @@ def test_seeds_are_shown_with_their_spread_and_both_intervals(pair, capsys):
 def test_top_5_of_five_classes_is_not_shown(pair, capsys):
     five = tuple("abcde")
     paths = [write_run(Path("runs"), arm, pair="few", classes=five) for arm in ("xnor", "float")]
-    assert "top-5" not in printed(capsys, paths)
+    assert not re.search(r"^ *top-5 %", printed(capsys, paths), re.M)
 
 
 @pytest.mark.parametrize("columns", [60, 80, 200])
@@ -198,5 +198,5 @@ def test_three_seeds_of_50_000_images_take_under_a_gibibyte(tmp_path):
     for seed in range(3):
         write_run(tmp_path / "runs", "xnor", seed, images=50_000, right=30_000)
         write_run(tmp_path / "runs", "float", seed, images=50_000, right=33_000)
-    code = "import resource\nmain()\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)"
+    code = "import resource\ncompare()\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)"
     assert float(run(tmp_path, code).stdout.split()[-1]) < 1
