@@ -12,7 +12,7 @@ XNORLIT := $(VENV)/bin/xnorlit
 RUN := $(VENV)/bin/python -m
 KERNELS := $(wildcard $(addprefix xnorlit/packed/kernels/,*.cpp *.h *.inc include/*.h) tests/packed/*.cpp tests/packed/*.c examples/c/*.c)
 
-# One word for the shell, blanks and quotes included.
+# Quote an argument for the shell, with its blanks and quotes.
 quote = '$(subst ','\'',$(1))'
 
 ON_DATA = $(1) $(if $(DATA),--data $(call quote,$(DATA))) $(if $(EXPERIMENT),--experiment $(call quote,$(EXPERIMENT)))
@@ -26,7 +26,7 @@ help:
 	      /^[a-z0-9-]+:.*## / { name = $$1; sub(/:.*/, "", name); sub(/^.*## /, ""); printf "  make %-14s %s\n", name, $$0 }' \
 	  $(MAKEFILE_LIST)
 
-train-xnor: $(STAMP) ## train AlexNet-XNOR (the first target you run also sets up .venv: some minutes, once)
+train-xnor: $(STAMP) ## train AlexNet-XNOR (the first target that you run also creates .venv, which takes some minutes)
 	@$(call TRAIN,xnor)
 
 train-float: $(STAMP) ## train its float twin
@@ -35,13 +35,13 @@ train-float: $(STAMP) ## train its float twin
 train-bwn: $(STAMP) ## train the arm with binary weights and float inputs
 	@$(call TRAIN,bwn)
 
-compare: $(STAMP) ## print the newest pair's table, next to the paper's
+compare: $(STAMP) ## print the newest pair's table, beside the paper's results
 	@$(XNORLIT) compare $(ARGS)
 
 report: $(STAMP) ## write the newest pair's HTML page, and its W&B report if you are logged in: PAIR=experiment/pair, BENCH=file.json
 	@$(XNORLIT) report $(if $(PAIR),$(call quote,$(PAIR))) $(if $(BENCH),--bench $(call quote,$(BENCH))) $(ARGS)
 
-sync: $(STAMP) ## upload runs that were trained offline to W&B; repeat it to continue (RUNS=folder for some of them)
+sync: $(STAMP) ## upload offline runs to W&B; repeat it to continue (RUNS=folder for some of them)
 	@$(XNORLIT) sync $(if $(RUNS),$(call quote,$(RUNS))) $(ARGS)
 
 pack: $(STAMP) ## pack the newest run into bits and measure its size and accuracy; without a run, random weights
@@ -63,13 +63,13 @@ ablation: $(STAMP) ## train the missing runs of a grid of settings, then print i
 cifar10-table: $(STAMP) ## train the missing arms of experiments/cifar10 and write its README's table (hours; repeat it to continue)
 	@$(XNORLIT) table cifar10 $(if $(DATA),--data $(call quote,$(DATA))) --thorough float,bwn,xnor,dorefa,best $(ARGS)
 
-notebooks: $(STAMP) ## render the result notebooks as HTML in notebooks/results/ (ARGS=04 for one); without runs, on brief ones
+notebooks: $(STAMP) ## render the result notebooks as HTML in notebooks/results/ (ARGS=04 for one); without runs, it trains brief ones
 	@$(VENV)/bin/python scripts/notebooks.py $(ARGS)
 
 docs: $(STAMP) ## build the documentation site into site/; a broken link or reference is an error
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet $(ARGS)
 
-test: $(STAMP) ## run the tests, without the slow ones (ARGS='-m slow' for those), in one process more than there are cores
+test: $(STAMP) ## run all but the slow tests (ARGS='-m slow' for those), in one process more than there are cores
 	OMP_NUM_THREADS=1 $(RUN) pytest -m "not slow and not gpu" -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-wheel: $(STAMP) ## build the wheel and the sdist, install each outside the checkout, and use it there
@@ -83,10 +83,10 @@ test-lowest: $(STAMP) ## run the tests with the lowest versions that pyproject.t
 wheel: $(STAMP) ## build the sdist, and the wheel from it, into dist/
 	$(RUN) build
 
-faults: $(STAMP) ## kill, stop and damage trainings, and compare what is left bit for bit (ARGS='-k random': 50 kills; '-k torchrun')
+faults: $(STAMP) ## kill, stop and damage trainings, and compare the results bit for bit (ARGS='-k random': 50 kills; '-k torchrun')
 	$(RUN) pytest tests/faults -k "not random and not torchrun" $(ARGS)
 
-mutants: $(STAMP) ## put single faults into the parts that compute, and list those that no test notices (hours; ARGS='atomic --most 50')
+mutants: $(STAMP) ## inject single faults into the code, and list those that no test detects (hours; ARGS='atomic --most 50')
 	$(VENV)/bin/python scripts/mutants.py $(ARGS)
 
 lint: $(STAMP) ## check the code: ruff, clang-format, pyright, codespell
@@ -96,7 +96,7 @@ lint: $(STAMP) ## check the code: ruff, clang-format, pyright, codespell
 	$(RUN) pyright --pythonpath $(VENV)/bin/python
 	$(RUN) codespell_lib
 
-audit: $(STAMP) ## look for known security holes in the installed packages (pip-audit; asks a server)
+audit: $(STAMP) ## check the installed packages for known vulnerabilities (pip-audit; contacts a server)
 	$(RUN) pip_audit --skip-editable $(ARGS)
 
 format: $(STAMP) ## format the code, apply ruff's fixes, strip the notebooks' output
@@ -107,21 +107,21 @@ format: $(STAMP) ## format the code, apply ruff's fixes, strip the notebooks' ou
 
 setup: $(STAMP) ## create .venv and install xnorlit into it; make -B setup repeats it
 
-clean: ## remove what make made: .venv, build, caches; runs/ stays
+clean: ## remove everything that make created (.venv, build, caches), except runs/
 	rm -rf $(VENV) $(VENV).lock .venv-lowest build dist site .pytest_cache .ruff_cache .hypothesis
 	find xnorlit tests -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf xnorlit/report/html/xnorlit.wasm xnorlit/packed/_kernels.*.so $(addprefix xnorlit/packed/kernels/,.cmake CMakeFiles CMakeCache.txt CMakeInit.txt \
 	  build.ninja cmake_install.cmake .ninja_deps .ninja_log .skbuild-info.json libnanobind-static.a libxnorlit.a)
-	@if [ -d runs ]; then echo "runs/ is kept, because its results took time; remove it by hand if you want to"; fi
+	@if [ -d runs ]; then echo "runs/ is kept, because its results took time; remove it by hand if you no longer need it"; fi
 
-# The stamp is written last, so it stands for a finished set-up; it holds the folder that .venv was made for,
-# since the scripts in .venv/bin name that folder and a moved clone needs new ones.
+# The stamp is written last, so it marks a finished set-up. It holds the path of the checkout: the scripts in .venv/bin
+# contain that path, so a moved checkout needs a new .venv.
 $(STAMP): pyproject.toml $(wildcard $(addprefix xnorlit/packed/kernels/,CMakeLists.txt *.cpp *.h *.inc include/*.h)) $(if $(shell [ ! -e $(STAMP) ] || [ "$$(cat $(STAMP))" = "$$(pwd -P)" ] || echo moved),FORCE)
 	@PYTHON=$(call quote,$(PYTHON)) bash scripts/setup.sh
 
 FORCE:
 
-# `make -j clean setup`, `make -j pack bench` and `make -j sync report` mean one after the other.
+# `make -j clean setup`, `make -j pack bench` and `make -j sync report` must run one after the other.
 ifneq ($(filter clean pack sync,$(MAKECMDGOALS)),)
 .NOTPARALLEL:
 endif
@@ -130,12 +130,12 @@ endif
 ## Variables, as in make train-xnor DATA=photos SEED=1:
 ##   DATA        synthetic (the default, generated in seconds), cifar10, imagenette, imagenet, a folder of class folders
 ##               (train/ and val/ or test/), or a folder of .beton files
-##   EXPERIMENT  a recipe of experiments/; chosen by the images' classes and size by default
+##   EXPERIMENT  a recipe in experiments/; default: chosen by the classes and size of the images
 ##   NETWORK     a packed file, or a trained network that xnorlit zoo lists; default: cifar10-best
-##   GRID        a file of experiments/ablations, by name or path; default: smallest
-##   SEED        seed of weights, order and augmentation; default: 0
+##   GRID        a file in experiments/ablations, by name or path; default: smallest
+##   SEED        seed of the initial weights, the sample order and the augmentation; default: 0
 ##   ARGS        further options, passed on unchanged: make train-xnor ARGS='--help' lists them
-##   WORKERS     processes that run the tests; default: one more than there are cores
+##   WORKERS     number of test processes; default: one more than there are cores
 ##   PYTHON      the Python 3.11+ that creates .venv; default: python3
 ## The set-up respects pip's settings. On a machine without GPU, an index of CPU-only builds of PyTorch in PIP_INDEX_URL or
-## PIP_EXTRA_INDEX_URL saves much disk space.
+## PIP_EXTRA_INDEX_URL saves disk space.

@@ -1,8 +1,8 @@
-"""What saving costs: a training's processor time within the saving of checkpoints, beside all of it.
+"""The cost of checkpoints: the CPU time that a training spends on saving them, and its total CPU time.
 
     python scripts/checkpoints.py fit -c experiments/synthetic/base.yaml -c experiments/synthetic/xnor.yaml
 
-Processor time, not time: another program on the machine changes it little, and the disk's own time is not in it.
+CPU time hardly depends on other programs on the machine. It does not include waiting for the disk.
 """
 
 import sys
@@ -14,10 +14,10 @@ from xnorlit.training.saving import Saving
 
 
 def measured(words: list[str]) -> int:
-    """Trains, and prints how many checkpoints were saved, their bytes, and their share of the processor time.
+    """Train, and print the number of saved checkpoints, their size, and their share of the CPU time.
 
     Args:
-        words: Those of a command that trains.
+        words: The arguments of a training command.
     """
     save, seconds, sizes = Saving._save, [], []
 

@@ -1,10 +1,10 @@
-"""Flips of trained networks: what differs between a packed network and its evaluation over photographs.
+"""Flips of trained networks: compare packed networks with their evaluation on photographs.
 
     python scripts/flips.py DIR --seconds 90
 
-Trains each arm on DIR/train for a while with one thread, packs it, and compares over the first images of DIR/test: the
-sums of each layer that counts bits, the order of the five likeliest classes, and the logits bit for bit. Prints a
-table; exit status 1 if a sum or an order differs.
+It trains each arm on DIR/train for a while with one thread, packs it, and compares both over the first images of
+DIR/test: the sums of each layer that counts bits, the order of the five likeliest classes, and the logits bit for bit.
+It prints a table. The exit status is 1 if a sum or an order differs.
 """
 
 import argparse
@@ -41,15 +41,15 @@ ARMS = (
 
 
 class Flips(NamedTuple):
-    """What differed.
+    """Numbers of differences.
 
     Attributes:
-        layers: Layers that count bits.
-        sums: Their sums, over all images.
-        flips: Sums that differ.
-        orders: Images whose five likeliest classes, or whose order, differ.
-        logits: Logits that differ in a bit.
-        top1: Share of right answers of the evaluation.
+        layers: Number of layers that count bits.
+        sums: Number of their sums, over all images.
+        flips: Number of sums that differ.
+        orders: Number of images whose five likeliest classes, or their order, differ.
+        logits: Number of logits that differ in any bit.
+        top1: Top-1 accuracy of the evaluation.
     """
 
     layers: int
@@ -64,8 +64,8 @@ def images(folder: Path, count: int | None = None) -> tuple[torch.Tensor, torch.
     """uint8 pixels `(N, 3, S, S)` of photographs in class folders, their labels, the names of the classes.
 
     Args:
-        folder: Has a folder for each class.
-        count: How many, taken from all classes alike; all unless given.
+        folder: Folder with a folder for each class.
+        count: Number of images, taken evenly from all classes (default: all).
     """
     found = ImageFolder(str(folder), Compose([Resize(SIDE), CenterCrop(SIDE), PILToTensor()]))
     chosen = range(len(found)) if count is None else np.linspace(0, len(found) - 1, count).astype(int)
@@ -74,7 +74,7 @@ def images(folder: Path, count: int | None = None) -> tuple[torch.Tensor, torch.
 
 
 def train(net: nn.Module, pixels: torch.Tensor, labels: torch.Tensor, seconds: float) -> None:
-    """Some seconds of processor time of Adam on shuffled batches."""
+    """Train with Adam on shuffled batches, for some seconds of CPU time."""
     xl.attach(optimizer := torch.optim.Adam(net.train().parameters(), lr=3e-3), net)
     end = time.process_time() + seconds
     for _ in itertools.count():
@@ -107,7 +107,7 @@ def sums_of_engine(packed: Packed, pixels: np.ndarray) -> dict[str, np.ndarray]:
 
 @torch.no_grad()
 def flips(net: nn.Module, pixels: torch.Tensor, labels: torch.Tensor, classes: list[str]) -> Flips:
-    """Packs a trained network and compares."""
+    """Pack a trained network and count the differences."""
     packed = xl.pack(net.eval(), image_size=SIDE, classes=classes)
     engine = PackedNetwork(*packed)
     sums = wrong = orders = logits = right = 0
@@ -122,18 +122,18 @@ def flips(net: nn.Module, pixels: torch.Tensor, labels: torch.Tensor, classes: l
         orders += int((first != second).any(1).sum())
         for name, values in sums_of_engine(packed, ours).items():
             names.add(name)
-            # Packing turns a filter around whose least sum, not its largest, is behind a max pool.
+            # If a max pool needs a filter's smallest sum, packing negates the filter.
             same = np.where((values == theirs[name]).all((0, 1, 2)), values, -values) == theirs[name]
             sums, wrong = sums + same.size, wrong + int((~same).sum())
     return Flips(len(names), sums, wrong, orders, logits, right / len(pixels))
 
 
 def main() -> int:
-    """Trains and compares each arm; exit status 1 if one flips."""
+    """Train and compare each arm; return exit status 1 if one flips."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("data", type=Path, help="folder of train/ and test/, each with class folders")
-    parser.add_argument("--seconds", type=float, default=90, help="processor time of each training")
-    parser.add_argument("--images", type=int, default=1000, help="that are compared")
+    parser.add_argument("--seconds", type=float, default=90, help="CPU time of each training, seconds")
+    parser.add_argument("--images", type=int, default=1000, help="number of images to compare")
     parser.add_argument("--only", nargs="*", default=[], help="networks, such as resnet20 or resnet20:AdaBin")
     given = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Makes .venv and installs xnorlit into it, with FFCV where its system libraries can be had.
+# Creates .venv and installs xnorlit into it, with FFCV if its system libraries are available.
 #
-# Called by the Makefile when .venv/.stamp is missing or older than pyproject.toml. Nothing is asked. What is there is
-# always one of three things, so that a half-made .venv never looks finished:
-#   .venv/.stamp        finished; holds the folder it was made for
-#   .venv/.unfinished   a first set-up that was interrupted: the next one starts it afresh
-#   neither             an update that was interrupted, or a .venv made by hand: the next one installs into it
+# The Makefile calls this when .venv/.stamp is missing or older than pyproject.toml. It never prompts. A .venv is always
+# in one of three states, so that an incomplete one never looks finished:
+#   .venv/.stamp        finished; the stamp holds the path of its checkout
+#   .venv/.unfinished   a first set-up was interrupted: the next set-up starts again
+#   neither             an update was interrupted, or the .venv was made by hand: the next set-up installs into it
 # Variables: PYTHON (default python3); pip's own, PIP_INDEX_URL and the like.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-unset PYTHONPATH PYTHONHOME # .venv gets all it needs from itself
+unset PYTHONPATH PYTHONHOME # .venv must be self-contained
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 python=${PYTHON:-python3}
@@ -26,11 +26,11 @@ die() {
   complain "$@"
   exit 1
 }
-trap 'die "interrupted; make setup takes it up again"' INT TERM
+trap 'die "interrupted; run make setup again to continue"' INT TERM
 
-# --- as root, or as somebody whose sudo asks nothing --------------------------------------------------------------
+# --- as root, or with sudo without a password ----------------------------------------------------------------------
 
-as_root() { # as_root COMMAND...: runs it with root's rights
+as_root() { # as_root COMMAND...: runs the command as root
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
 }
 
@@ -38,7 +38,7 @@ can_apt() {
   command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
 }
 
-apt_install() { # apt_install LOG PACKAGE...: the lists of a fresh container are empty or old, hence the second try
+apt_install() { # apt_install LOG PACKAGE...: tries again with new lists, which are empty or old in a fresh container
   local into=$1 install
   shift
   install=(env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$@")
@@ -51,47 +51,47 @@ apt_install() { # apt_install LOG PACKAGE...: the lists of a fresh container are
 check_python() {
   local found
   command -v "$python" >/dev/null ||
-    die "no Python called $python here; xnorlit needs 3.11 or newer." \
-      "Install one (Debian, Ubuntu: apt-get install python3 python3-venv) or name one: make setup PYTHON=/path/to/python3.11"
+    die "there is no Python called $python; xnorlit needs 3.11 or newer." \
+      "Install one (Debian, Ubuntu: apt-get install python3 python3-venv) or give one: make setup PYTHON=/path/to/python3.11"
   found=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])') || die "$python does not start; see above."
   "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    die "$python is Python $found; xnorlit needs 3.11 or newer." "Name a newer one: make setup PYTHON=python3.11"
+    die "$python is Python $found; xnorlit needs 3.11 or newer." "Give a newer one: make setup PYTHON=python3.11"
   python_version=$found
 }
 
-# Debian keeps ensurepip in a package of its own; `import venv` works without it and fails only half-way.
+# Debian has ensurepip in a separate package. Without it, `import venv` works but creating an environment fails.
 check_venv_module() {
   "$python" -c 'import venv, ensurepip' 2>/dev/null && return
   local package=python$python_version-venv scratch
   if can_apt; then
-    say "installing $package, without which $python makes no virtual environment"
+    say "installing $package, which $python needs for virtual environments"
     scratch=$(mktemp)
     apt_install "$scratch" "$package" || tail -n 5 "$scratch" >&2
     rm -f "$scratch"
     "$python" -c 'import venv, ensurepip' 2>/dev/null && return
   fi
-  die "$python cannot make a virtual environment: its modules venv and ensurepip are missing." \
+  die "$python cannot create a virtual environment: its modules venv and ensurepip are missing." \
     "On Debian and Ubuntu: sudo apt-get install $package" "Then: make setup"
 }
 
 # --- one set-up at a time ------------------------------------------------------------------------------------------
 
-# The lock belongs to file descriptor 9, which this shell keeps open: it ends with this process, however that ends.
+# The lock belongs to file descriptor 9, which this shell keeps open. It ends with this process, however that ends.
 take_lock() {
   exec 9>$venv.lock
   "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null && return
-  say "another set-up is at work in this folder; waiting for it"
+  say "another set-up is running in this folder; waiting for it"
   "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' ||
-    complain "this file system has no locks; going on without (do not start a second set-up here)"
+    complain "this file system has no locks; continuing without one (do not start a second set-up here)"
   if [ -e $stamp ] && ! [ pyproject.toml -nt $stamp ] && [ "$(cat $stamp)" = "$here" ]; then
-    say "the other one has done it"
+    say "the other set-up has finished"
     exit 0
   fi
 }
 
 # --- the virtual environment ---------------------------------------------------------------------------------------
 
-# Says in `fresh` whether .venv was made from nothing.
+# Sets `fresh` to whether .venv was newly created.
 make_venv() {
   fresh=no
   if [ -d $venv ] && [ ! -e $venv/.unfinished ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
@@ -100,10 +100,10 @@ make_venv() {
       say "updating $venv"
       return
     fi
-    say "this folder has moved since $venv was made; making it again"
+    say "this folder was moved after $venv was created; creating it again"
   fi
   fresh=yes
-  say "making $venv with Python $python_version"
+  say "creating $venv with Python $python_version"
   rm -rf $venv
   mkdir $venv
   touch $venv/.unfinished
@@ -121,7 +121,7 @@ sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())' 
   pkg-config --exists opencv4 2>/dev/null || echo libopencv-dev
 }
 
-# Says in `extras` and `wheel` what pip shall install.
+# Sets `extras` and `wheel` to what pip is to install.
 prepare_ffcv() {
   local requirement packages
   extras=dev
@@ -139,8 +139,8 @@ prepare_ffcv() {
     read -r -a packages <<<"$(missing_packages | tr '\n' ' ')"
   fi
   if [ ${#packages[@]} -gt 0 ]; then
-    complain "without FFCV, the fast image loader: its system libraries are missing. Images are read by the slower folder" \
-      "backend. To have it, run: sudo apt-get install -y ${packages[*]}" \
+    complain "continuing without FFCV, the fast image loader, because its system libraries are missing. The slower folder" \
+      "backend reads the images. To install them, run: sudo apt-get install -y ${packages[*]}" \
       "and then: make -B setup"
     return
   fi
@@ -151,13 +151,13 @@ prepare_ffcv() {
   else
     complain "FFCV DID NOT COMPILE; the log is $ffcv_log and ends with:"
     tail -n 5 $ffcv_log >&2
-    complain "Going on without it: images are read by the slower folder backend. To try again: make -B setup"
+    complain "Continuing without it: the slower folder backend reads the images. To try again: make -B setup"
   fi
 }
 
 # --- Python packages -----------------------------------------------------------------------------------------------
 
-# Of pip's many lines, those that explain a wait.
+# Prints only those lines of pip that explain a wait.
 digest() {
   local line
   while IFS= read -r line; do
@@ -172,7 +172,7 @@ digest() {
 install_packages() {
   local pip=("$venv/bin/python" -m pip install --editable ".[$extras]" ${wheel[@]+"${wheel[@]}"})
   if [ $fresh = yes ]; then
-    say "installing PyTorch, Lightning and the rest; the download may be some GB, and .venv as much on the disk"
+    say "installing PyTorch, Lightning and the rest; the download may be several GB, and .venv needs as much on the disk"
   fi
   if [ $fresh = yes ] && [ -t 1 ]; then # pip draws its bars only on a terminal
     "${pip[@]}"
@@ -195,7 +195,7 @@ try:
 except metadata.PackageNotFoundError:
     loader = "folder backend"
 except ImportError as error:
-    print(f"[set-up] FFCV IS INSTALLED AND DOES NOT START: {error}", file=sys.stderr)
+    print(f"[set-up] FFCV IS INSTALLED BUT DOES NOT START: {error}", file=sys.stderr)
     loader = "folder backend"
 try:
     import xnorlit.packed
@@ -217,9 +217,9 @@ make_venv
 prepare_ffcv
 install_packages || {
   [ ! -e $log ] || tail -n 10 $log >&2
-  die "pip could not install the packages; see above. Mend what it says (network? disk space?), then: make setup"
+  die "pip could not install the packages; see above. Fix the problem (network? disk space?), then run make setup"
 }
-report || die "what was installed does not start; see above. To begin afresh: make clean setup"
+report || die "the installed packages do not start; see above. To start again: make clean setup"
 rm -rf $venv/wheels $log $venv/.unfinished
 printf '%s\n' "$here" >$stamp.partial
 mv $stamp.partial $stamp

@@ -1,7 +1,7 @@
-"""Hooks of mkdocs: the pages that the site has and the folder docs/ does not. See `make docs`.
+"""Hooks of mkdocs that add pages from outside docs/ to the site. See `make docs`.
 
-- README.md is the first page. CONTRIBUTING.md, CHANGELOG.md and every file of the repository that a page links to are
-  pages too, so that a link works in the repository and on the site.
+- README.md is the first page. CONTRIBUTING.md, CHANGELOG.md and every file of the repository that a page links to
+  become pages too, so that links work both in the repository and on the site.
 - `{{ commands }}` in a page becomes the `--help` of each command, `{{ binarizers }}` the reference of each binarizer.
 """
 
@@ -27,10 +27,10 @@ FENCE = re.compile(r"^( *)(`{3,}|~{3,}).*?^\1\2\s*$", re.DOTALL | re.MULTILINE)
 
 
 def place_of(path: str) -> str:
-    """Where a file of the repository lies on the site.
+    """The path of a repository file on the site.
 
     Args:
-        path: Relative to the repository's root.
+        path: Path relative to the repository's root.
     """
     if path == "README.md":
         return "index.md"
@@ -52,7 +52,7 @@ def _prose(text: str) -> str:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the files of the repository that the pages lead to."""
+    """Add the repository files to which the pages link."""
     open_ = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
     open_ += [f"docs/{file.src_uri}" for file in files.documentation_pages()]
     known = set(open_)
@@ -71,7 +71,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Fills what is made at build time, and leads links to where the site has the file."""
+    """Fill in the generated parts, and redirect links to the files' paths on the site."""
     place = page.file.src_uri
     origins = {place_of(path): path for path in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")}
     origin = origins.get(place, place if page.file.generated_by else f"docs/{place}")
@@ -98,7 +98,7 @@ def _is_page(path: str) -> bool:
 
 
 def help_of(command: str) -> str:
-    """What `xnorlit COMMAND --help` prints on a terminal of 84 columns."""
+    """The output of `xnorlit COMMAND --help` on a terminal of 84 columns."""
     said = io.StringIO()
     with mock.patch.dict(os.environ, COLUMNS="84"), contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
         cli.main([command, "--help"])

@@ -1,12 +1,11 @@
-"""Smoke runs: each published ImageNet recipe's binary arm, for some minutes on photographs at hand.
+"""Smoke runs: train the binary arm of each published ImageNet recipe for some minutes on local photographs.
 
     python scripts/smoke.py DIR --minutes 8 --steps 600
 
-A recipe keeps its own hyper-parameters, and its schedule runs through: its epochs become ten, the epochs at which the
-rate changes move likewise, and an epoch is shortened until all have `--steps` steps. Images have 128 pixels and a
-batch 64, because these suit a machine without a GPU. A run shows that a recipe is alive, not what it reaches: the
-loss falls, the accuracy is over chance, no layer is dead, nothing is NaN. A run that needs more minutes is stopped
-and saved; the same command goes on with it and skips finished ones.
+A recipe keeps its hyper-parameters and its whole schedule, scaled to ten epochs. Epochs are shortened so that a run has
+`--steps` steps in all. Images have 128 pixels and batches 64 images, which suits a machine without a GPU. A run shows
+that a recipe works, not how accurate it becomes: the loss falls, the accuracy is above chance, no layer is dead, and
+nothing is NaN. A run that needs more minutes is stopped and saved. The same command resumes it and skips finished runs.
 """
 
 import argparse
@@ -27,21 +26,21 @@ SIZE, BATCH, EPOCHS = 128, 64, 10
 
 
 def main() -> int:
-    """Runs what is missing, then prints the table; exit status 1 if a recipe is not alive."""
+    """Train the missing runs, then print the table; return exit status 1 if a recipe fails."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", type=Path, help="folder of class folders")
-    parser.add_argument("--minutes", type=float, default=8, help="after which a run is stopped")
-    parser.add_argument("--steps", type=int, default=600, help="of a run, about")
+    parser.add_argument("--minutes", type=float, default=8, help="minutes after which a run is stopped")
+    parser.add_argument("--steps", type=int, default=600, help="approximate number of steps of a run")
     parser.add_argument("--recipes", nargs="*", default=[name for name in names() if name.startswith("imagenet")])
     parser.add_argument("--root", type=Path, default=Path("runs/smoke"))
-    parser.add_argument("--no-training", action="store_true", help="the table of what has finished")
+    parser.add_argument("--no-training", action="store_true", help="only print the table of the finished runs")
     given = parser.parse_args()
     rows = []
     for name in given.recipes:
         if name == "imagenette":
-            continue  # it is trained in full
+            continue  # trained in full elsewhere
         recipe = Recipe.find(name)
-        # Stages that start from another arm's weights need that arm first.
+        # A stage that starts from another arm's weights needs that arm first.
         for arm in [each for each in recipe.overlays if each != TWIN and not _needs_another(recipe, each)]:
             run = given.root / name / "smoke" / arm / "seed-0"
             if _binary(recipe, arm) and not (run / "summary.json").is_file() and not given.no_training:
@@ -114,7 +113,7 @@ def _alive(run: Run) -> tuple[str, str, str, str, str]:
     checks = {
         "the loss does not fall": last < first,
         "NaN": bool(np.isfinite(loss).all()),
-        "not over chance": over,
+        "not above chance": over,
         "a dead layer": max(dead.values(), default=0.0) < 1,
     }
     failed = [what for what, good in checks.items() if not good]

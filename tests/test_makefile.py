@@ -229,7 +229,7 @@ def test_two_setups_at_once_install_once(clone):
     outputs = [process.communicate(timeout=60)[0] for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), outputs
     assert len(clone.installs) == 1
-    assert sum("another set-up is at work" in output for output in outputs) == 1
+    assert sum("another set-up is running" in output for output in outputs) == 1
 
 
 def test_a_failed_install_says_so_and_leaves_no_stamp(clone):
