@@ -1,8 +1,8 @@
-"""Binary layers for PyTorch networks: put them in, train them, pack them into bits, and compare the pair.
+"""Binary layers for PyTorch networks: add them, train them, pack them into bits, and compare with the float twin.
 
-Everything public is an attribute of this module, imported when it is first used: `import xnorlit as xl` loads no torch,
-and neither does `xl.load`, which runs a packed network with numpy and the kernels alone. The stub beside this file says
-where each name lives.
+Every public name is an attribute of this module and is imported at its first use. `import xnorlit as xl` therefore does
+not load torch. Neither does `xl.load`, which runs a packed network with only numpy and the kernels. The stub beside
+this file lists the module of each name.
 """
 
 import functools
@@ -12,7 +12,7 @@ import lazy_loader
 _public, _, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
-@functools.cache  # A parser of settings asks for the same few hundred names many times over.
+@functools.cache  # The parser of settings asks for the same few hundred names many times.
 def _missing(name: str) -> str:
     from xnorlit.errors import did_you_mean
 

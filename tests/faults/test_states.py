@@ -106,7 +106,7 @@ def test_a_signal_saves_and_prints_how_to_resume(number, photos, whole, tmp_path
     assert f"{number.name}: saved at step 5 (epoch 1 of 3)" in training.said
     assert "--run.resume auto" in training.said
     finish(line, tmp_path, whole)
-    assert "goes on at step 5, in epoch 1 of 3" in training.said
+    assert "continues at step 5, in epoch 1 of 3" in training.said
 
 
 def test_a_whole_epoch_is_followed_by_the_next(whole):
@@ -237,7 +237,7 @@ def test_a_nan_loss_stops_the_run_and_keeps_the_last_good_checkpoint(photos, tmp
     assert (
         "the training loss at step 11 is not a finite number, first in net.conv2.conv: its output is" in training.said
     )
-    assert "last.ckpt is of step 8" in training.said
+    assert "last.ckpt has the state of step 8" in training.said
     kept = forked.torch.load(forked.folder(tmp_path) / "checkpoints" / "last.ckpt", weights_only=True)
     assert kept["global_step"] == 8
     assert all(value.isfinite().all() for value in kept["state_dict"].values())
@@ -265,7 +265,7 @@ def test_losses_are_looked_at_in_each_step_on_a_cpu_and_in_each_25th_on_a_gpu(de
         "the training loss at step 0 is not a finite number, first in the loss itself" in said
         for said in found.values()
     )
-    assert all("nothing had been saved" in said for said in found.values())
+    assert all("nothing was saved" in said for said in found.values())
 
 
 def test_weights_that_are_not_numbers_are_never_saved(photos, tmp_path):
@@ -411,7 +411,7 @@ def test_a_signal_before_the_first_step_says_that_nothing_was_saved(photos, whol
 
     training = forked.Training(line, tmp_path / "log", at_the_beginning)
     assert training.wait() == 75, training.said
-    assert "SIGTERM: nothing was saved yet; the same command begins again" in training.said
+    assert "SIGTERM: nothing was saved yet; the same command starts again" in training.said
     finish(line, tmp_path, whole)
 
 

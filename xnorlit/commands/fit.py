@@ -44,11 +44,11 @@ from xnorlit.training.sync import SteadySync
 from xnorlit.training.tracking import tracked, tracking_mode
 
 _NO_TEXT = "Unable to serialize instance "
-"""The parser's text for a value that it cannot serialise."""
+"""Text that the parser writes in place of a value that it cannot serialise."""
 
 
 class XnorlitCLI(LightningCLI):
-    """Adds to LightningCLI where a run is stored, what it records there, and plain messages."""
+    """LightningCLI with a folder and records for each run, and with plain error messages."""
 
     def __init__(self, command: str) -> None:
         self._command = command
@@ -56,7 +56,7 @@ class XnorlitCLI(LightningCLI):
 
     @override
     def subcommands(self) -> dict[str, set[str]]:
-        """Only the command that was called: the parsers of the other three take three times as long again."""
+        """Only the called command. Building the parsers of the other three would take three times as long again."""
         return {self._command: super().subcommands()[self._command]}
 
     @override
@@ -81,14 +81,14 @@ class XnorlitCLI(LightningCLI):
                 name
                 for action in self._parser(command)._actions
                 for name in action.option_strings
-                if name.startswith("--")  # Links between settings are in this list too.
+                if name.startswith("--")  # The list also contains links between settings.
             ]
             raise UserError(explain(str(error), command, options, files)) from error
         self.config[command].run.arm = named(self.config[command].run.arm, argv)
         refuse(command, self.config[command])
 
     def _parse_ckpt_path(self) -> None:
-        """Do not read settings from the checkpoint, as Lightning does; ours are in config.yaml."""
+        """Do nothing. Lightning would read settings from the checkpoint, but a run's settings are in config.yaml."""
 
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -100,7 +100,7 @@ class XnorlitCLI(LightningCLI):
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "validate":
             parser.add_argument(
-                "--packed", type=Path | None, default=None, help="measure this packed file in the checkpoint's place"
+                "--packed", type=Path | None, default=None, help="measure this packed file instead of a checkpoint"
             )
         return parser
 
@@ -115,7 +115,7 @@ class XnorlitCLI(LightningCLI):
         return self.config[self.subcommand]
 
     def resolve(self, config: Namespace) -> str:
-        """The configuration as it is recorded, in YAML.
+        """The configuration in YAML, as a run records it.
 
         Args:
             config: Configuration of the command; `run.resume` and `run.fresh` are reset in it.
@@ -125,8 +125,8 @@ class XnorlitCLI(LightningCLI):
         for key, value in flatten(whole).items():
             if str(value).startswith(_NO_TEXT):
                 raise UserError(
-                    f"{key} cannot be recorded, nor the run repeated: {value.removeprefix(_NO_TEXT)} has no "
-                    f"text form. Give --{key} a text or a number."
+                    f"{key} cannot be recorded, so the run could not be repeated: {value.removeprefix(_NO_TEXT)} has "
+                    f"no text form. Give --{key} as text or a number."
                 )
         return yaml.safe_dump(whole, default_flow_style=False, allow_unicode=True, sort_keys=False)
 
@@ -135,7 +135,7 @@ class XnorlitCLI(LightningCLI):
         self.folder = self.place.at(seed)
         fresh, auto = self.place.fresh, self.place.resume == "auto" and not self.place.fresh
         self.resolved = self.resolve(config)
-        self.wandb_mode = tracking_mode(self.place.wandb)  # Before the folder is claimed, because it may fail.
+        self.wandb_mode = tracking_mode(self.place.wandb)  # This may fail, so it comes before claiming the folder.
         state = state_of(self.folder)
         resume = state == "unfinished" if auto else self.place.resume is True
         finished = auto and state == "finished"
@@ -143,7 +143,7 @@ class XnorlitCLI(LightningCLI):
         if resume or finished:
             refuse_other_config(flatten(yaml.safe_load(self.resolved)), self._stored_config(), self.folder)
         if finished:
-            # A process that was killed at its end left it.
+            # A process that was killed at its end may have left the marker.
             (self.folder / "checkpoints" / CHECKPOINTS[1]).unlink(missing_ok=True)
             atomic.sweep(self.folder)
             raise _FinishedError(f"{self.folder} has finished ({top1(self.folder)}): there is nothing left to train")
@@ -155,10 +155,10 @@ class XnorlitCLI(LightningCLI):
             self.rows = former["callbacks"].get("Saving", {}).get("rows")
             self.wandb_id = former["callbacks"]["RunRecord"]["wandb_id"] or self.wandb_id
             config.ckpt_path = str(newest_one)
-            config.model.init_from = None  # The checkpoint holds its effect.
-            say("resume", f"{self.folder}: goes on {where(former)} of {config.trainer.max_epochs}")
+            config.model.init_from = None  # The checkpoint already contains its effect.
+            say("resume", f"{self.folder}: continues {where(former)} of {config.trainer.max_epochs}")
             if changed := changes_since(self.folder / "environment.json"):
-                say("", f"since it began: {changed}; what follows may differ in its last digits")
+                say("", f"changed since the start: {changed}; the last digits of the results may differ")
 
     def _stored_config(self) -> dict[str, Any]:
         """The flat configuration of the existing run, with defaults for settings that its version lacked."""
@@ -166,14 +166,14 @@ class XnorlitCLI(LightningCLI):
         theirs = load_config(file)
         try:
             whole = self._parser(self.subcommand).parse_object(theirs)
-        except ArgumentError:  # It has settings that this version lacks; the caller reports the differing keys.
+        except ArgumentError:  # The run has settings that this version lacks; the caller reports the differing keys.
             return flatten(theirs)
         return flatten(yaml.safe_load(self.resolve(whole)))
 
     @override
     def instantiate_classes(self) -> None:
         try:
-            # Lightning's own line calls a deprecated function of jsonargparse.
+            # Lightning's own code calls a deprecated function of jsonargparse.
             self.config_init = self.parser.instantiate(self.config)
             self.datamodule, self.model = (self._get(self.config_init, part) for part in ("data", "model"))
             self.trainer = self.instantiate_trainer()
@@ -183,7 +183,7 @@ class XnorlitCLI(LightningCLI):
                 self.model = PackedClassifier(packed)
         except BaseException as error:
             self._release()
-            if isinstance(error.__cause__, UserError):  # The error of the parser lists types only.
+            if isinstance(error.__cause__, UserError):  # The parser's own error would only list types.
                 raise error.__cause__ from None
             raise
 
@@ -221,7 +221,7 @@ class XnorlitCLI(LightningCLI):
 
     def _trainer(self, **kwargs: Any) -> Trainer:
         if self.subcommand != "fit":
-            # Beside the checkpoint, not in the run: `predictions.safetensors` there are of the last epoch.
+            # Beside the checkpoint, because the run's own `predictions.safetensors` are those of the last epoch.
             beside = Path(self._config().ckpt_path or "predictions").with_suffix(".predictions.safetensors")
             writers = [PredictionsFile(beside)] if self.subcommand == "predict" else []
             return super().instantiate_trainer(logger=False, callbacks=writers, **kwargs)
@@ -237,7 +237,7 @@ class XnorlitCLI(LightningCLI):
         )
 
     def _aids(self) -> list[Callback]:
-        """The callbacks of the recipe, and LayerCurves in any case."""
+        """The callbacks of the recipe, and always LayerCurves."""
         listed = self.config_init[self.subcommand].trainer.callbacks or []
         listed = listed if isinstance(listed, list) else [listed]
         return listed if any(isinstance(aid, LayerCurves) for aid in listed) else [*listed, LayerCurves()]
@@ -256,17 +256,17 @@ class _FinishedError(Exception):
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Runs one LightningCLI command.
+    """Run one LightningCLI command.
 
     Args:
         command: fit, validate, test or predict.
-        arguments: What follows it on the command line.
+        arguments: The arguments after the command.
 
     Raises:
-        UserError: The arguments or what they name are wrong.
+        UserError: The arguments are wrong, or refer to missing or invalid files or classes.
     """
     quiet()
-    # Lightning starts the other processes of a distributed run from sys.argv.
+    # Lightning uses sys.argv to start the other processes of a distributed run.
     sys.argv[1:] = [command, *arguments]
     if arguments and arguments[-1] == "--model.binarizer.help":
         sys.stdout.write(binarizer_list(command))
@@ -284,20 +284,20 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
 
 def fit(*argv: str) -> None:
-    """`xnorlit fit`, whose parser is LightningCLI's."""
+    """Run `xnorlit fit` with LightningCLI's parser."""
     run("fit", argv)
 
 
 def validate(*argv: str) -> None:
-    """`xnorlit validate`, whose parser is LightningCLI's."""
+    """Run `xnorlit validate` with LightningCLI's parser."""
     run("validate", argv)
 
 
 def test(*argv: str) -> None:
-    """`xnorlit test`, whose parser is LightningCLI's."""
+    """Run `xnorlit test` with LightningCLI's parser."""
     run("test", argv)
 
 
 def predict(*argv: str) -> None:
-    """`xnorlit predict`, whose parser is LightningCLI's."""
+    """Run `xnorlit predict` with LightningCLI's parser."""
     run("predict", argv)

@@ -1,4 +1,4 @@
-"""How the parser of `fit` reads and writes values: numbers of unions, YAML, and class paths."""
+"""Reading and writing of values by the parser of `fit`: numbers in unions, YAML, and class paths."""
 
 import importlib
 from types import UnionType
@@ -17,10 +17,10 @@ from xnorlit.runs.moved import with_current_paths
 
 
 class WholeFirst(LightningArgumentParser):
-    """Reads `1` as a whole number wherever one is meant, whatever was imported before.
+    """A parser that reads `1` as a whole number if the type allows one, whatever was imported before.
 
-    One batch and a share of 1.0 are two settings of `limit_val_batches`. A union's members are tried in order, and
-    `typing` keeps the unions that it made: `Optional[Union[int, float]]` of Lightning may be another module's
+    For `limit_val_batches`, 1 means one batch and 1.0 means all of them. jsonargparse tries the members of a union in
+    order. `typing` caches unions, so Lightning's `Optional[Union[int, float]]` may turn out to be another module's
     `Optional[Union[float, int]]`. jsonargparse copies this method into its groups of arguments.
     """
 
@@ -46,7 +46,7 @@ register_type(torch.device, str, torch.device, (ValueError, TypeError, RuntimeEr
 
 
 def _load(text: str) -> Any:
-    """Parse YAML of a file or an option: refuse duplicate keys, and replace moved class paths."""
+    """Parse the YAML of a file or an option. Duplicate keys are refused, and moved class paths replaced."""
     value = _load_yaml(text)
     if isinstance(value, dict | list):
         load_yaml(text)
@@ -54,9 +54,9 @@ def _load(text: str) -> Any:
 
 
 def by_defining_module(value: Any) -> Any:
-    """Name each class by the module that defines it, as runs have always recorded it.
+    """Replace each class path by the one in the defining module, which runs have always recorded.
 
-    The parser would write the shortest import path, which is that of the public face.
+    The parser would write the shortest import path, that of the public module.
     """
     if isinstance(value, dict):
         return {key: by_defining_module(part) for key, part in value.items()}

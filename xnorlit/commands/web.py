@@ -9,19 +9,19 @@ from xnorlit.report.html.live import write_live
 
 
 def web(file: Path, *, out: Path | None = None) -> Path:
-    """Writes a packed network as one HTML file: drop a photo on it, or use the camera, and it says what they show.
+    """Write a packed network as one HTML file that classifies photos and camera pictures in a browser.
 
-    The file holds the engine, in WebAssembly, and the network. It needs neither a server nor a network connection.
+    The file contains the engine, in WebAssembly, and the network. It needs neither a server nor a network connection.
 
     Args:
-        file: What xnorlit pack wrote, or the name of a network that comes with xnorlit (xnorlit zoo lists them).
-        out: The page (default: NAME.html here).
+        file: A packed file (xnorlit pack writes it), or the name of a trained network (xnorlit zoo lists them).
+        out: Output file (default: NAME.html in the current folder).
 
     Returns:
         The page's file.
 
     Raises:
-        UserError: The file is no packed network, or the engine has not been built for browsers (make web does).
+        UserError: The file is not a packed network, or the engine was not built for browsers (make web builds it).
     """
     found = located(file)
     xl.load(found)

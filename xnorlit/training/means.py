@@ -6,10 +6,10 @@ from typing_extensions import override
 
 
 class SampleMean(MeanMetric):
-    """`sum_i value_i * size_i / sum_i size_i` over batches, whatever the number of processes that share them.
+    """`sum_i value_i * size_i / sum_i size_i` over batches, for any number of processes that share them.
 
-    torchmetrics' own reads each value on the CPU to look for NaN, which waits for the GPU, or takes every size as 1 if
-    that is disabled. A NaN stays in the mean here; the run ends because of it.
+    torchmetrics' own mean either reads each value on the CPU to find NaN, which waits for the GPU, or takes every size
+    as 1. Here a NaN stays in the mean, and another check ends the run.
 
     Examples:
         >>> mean = SampleMean()

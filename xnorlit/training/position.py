@@ -1,4 +1,4 @@
-"""Where a training is, besides its weights: Lightning's counters, and the state of every random generator."""
+"""The position of a training: Lightning's counters, and the state of every random generator."""
 
 import random
 from typing import Any
@@ -9,15 +9,15 @@ import torch
 
 
 def mark_position(checkpoint: dict[str, Any], epochs: int, batches: int, validate: bool) -> None:
-    """Set Lightning's counters to `epochs` finished epochs and `batches` of the next, as between its hooks.
+    """Set Lightning's counters to `epochs` finished epochs and `batches` of the next, as between two of its hooks.
 
     Args:
         checkpoint: The checkpoint; changed in place.
-        epochs: Epochs that are trained and validated.
-        batches: Batches of the current epoch; 0 if there is none.
-        validate: Whether these are all batches, and the validation is missing.
+        epochs: Number of trained and validated epochs.
+        batches: Number of trained batches of the current epoch; 0 between epochs.
+        validate: Whether these are all batches of the epoch, and its validation is missing.
     """
-    # As in Lightning's checkpoints: the index of the current epoch, or else of the last.
+    # As in Lightning's checkpoints: the index of the current epoch or, between epochs, of the last one.
     checkpoint["epoch"] = epochs if batches else epochs - 1
     fit = checkpoint["loops"]["fit_loop"]
     fit["state_dict"].pop("combined_loader", None)  # The data module saves the position of its loader.
@@ -48,7 +48,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def restore(states: list[dict[str, Any]], rank: int, step: int, device: torch.device) -> None:
-    """Set the random generators of this process; additional processes seed theirs by rank."""
+    """Set the random generators of this process. Additional processes seed theirs by rank."""
     if rank >= len(states):
         pl.seed_everything((torch.initial_seed() + 1_000_003 * rank + step) % 2**32, verbose=False)
         return

@@ -1,4 +1,4 @@
-"""Checkpoints and stops: by epoch, by time, by signal, and on a loss that is not finite."""
+"""When to save and stop: by epoch, by time, on a signal, and on a loss that is NaN or infinite."""
 
 import os
 import signal
@@ -21,25 +21,25 @@ from xnorlit.training.position import mark_position, random_state, restore
 from xnorlit.training.record import RunRecord
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-BEFORE_VALIDATION = 60  # seconds: where the last checkpoint is older, one is saved before a validation
-LOOK = 25  # steps between two reads of a GPU's losses, each of which waits for the GPU
+BEFORE_VALIDATION = 60  # seconds; a checkpoint is saved before a validation if the last one is older
+LOOK = 25  # steps between two reads of a GPU's losses, because each read waits for the GPU
 
 
 class Saving(Checkpoint):
-    """Save `last.ckpt`, its predecessor and `best.ckpt`. A run resumes from them with the next sample in order.
+    """Save `last.ckpt`, `previous.ckpt` and `best.ckpt`. A run resumes from them with the next sample in order.
 
     A checkpoint is saved at the start of an epoch or of an optimizer step, when all earlier metrics are logged. So a
-    checkpoint and `metrics.csv` always agree. Lightning's counters are saved as they are between two epochs or steps,
-    regardless of the hook that saves.
+    checkpoint and `metrics.csv` always agree. Whichever hook saves, Lightning's counters are set to their values
+    between two epochs or steps.
 
-    A signal (SIGINT, SIGTERM, SIGUSR1) saves before the next step or validation, and ends the run with `Stopped`.
-    During a validation the run ends at the next batch, if a checkpoint was saved when the validation started; it is
-    saved then if the last one is a minute old. Otherwise, and with several processes, it ends after the validation. A
-    second signal ends the process at once.
+    On a signal (SIGINT, SIGTERM, SIGUSR1), the run saves before the next step or validation and ends with `Stopped`. A
+    second signal ends the process at once. If the last checkpoint is older than a minute when a validation starts, the
+    run saves first. A signal during that validation then ends the run at the next batch. Otherwise, and with several
+    processes, the run ends after the validation.
 
     Args:
-        record: The run's record, which knows its folder and its best epoch.
-        minutes: Age of the last checkpoint after which another is saved within an epoch.
+        record: The run's record, which has its folder and its best epoch.
+        minutes: Age of the last checkpoint after which another one is saved within an epoch.
     """
 
     def __init__(self, record: RunRecord, minutes: float) -> None:
@@ -49,7 +49,7 @@ class Saving(Checkpoint):
         self._random: list[dict[str, Any]] = []
         self._position: tuple[int, int, bool] | None = None
         self._saved: tuple[int, int] | None = None
-        self._rows: int | None = None  # of metrics.csv, when it was saved
+        self._rows: int | None = None  # rows of metrics.csv at the last checkpoint
         self._saved_step, self._saved_at = 0, time.monotonic()
         self._spoilt = torch.tensor(-1)
         self._batch: Any = None
@@ -59,13 +59,13 @@ class Saving(Checkpoint):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         environment = trainer._accelerator_connector.cluster_environment
         if isinstance(environment, SLURMEnvironment):
-            environment.auto_requeue = False  # Lightning would save elsewhere and resume from there.
-        if self.record.ended:  # It was trained to its end, and the process was killed before it finished.
+            environment.auto_requeue = False  # Lightning would save to another file and resume from it.
+        if self.record.ended:  # The training had ended, but the process was killed before it finished.
             trainer.should_stop = True
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Lightning has installed its own handlers, and restores the earlier ones at the end of the run.
+        # Lightning has installed its own handlers, and restores the previous ones at the end of the run.
         for number in SIGNALS:
             signal.signal(number, self._note)
         if trainer.received_sigterm:
@@ -88,7 +88,7 @@ class Saving(Checkpoint):
         if trainer.is_global_zero and (self.record.folder / "summary.json").is_file():
             (self.folder / CHECKPOINTS[1]).unlink(missing_ok=True)
 
-    # --- where something is saved -----------------------------------------------------------------------------------
+    # --- when to save -----------------------------------------------------------------------------------------------
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._save_epoch(trainer, pl_module)
@@ -113,7 +113,7 @@ class Saving(Checkpoint):
 
     @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save a trained epoch before its validation, so that a signal need not wait for a long validation.
+        """Save a trained epoch before its validation, so that a signal need not wait for the validation to end.
 
         This hook runs before averaged weights are swapped in.
         """
@@ -128,7 +128,7 @@ class Saving(Checkpoint):
 
     @override
     def on_validation_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        # One process alone cannot leave; several agree at the end.
+        # One process cannot leave alone; several agree at the end of the validation.
         if self._saved_step == trainer.global_step and trainer.world_size == 1 and not trainer.sanity_checking:
             self._stop_if_signalled(trainer)
 
@@ -139,11 +139,11 @@ class Saving(Checkpoint):
             asked = torch.tensor([told, due and trainer.is_global_zero], dtype=torch.float32, device=module.device)
             told, due = (trainer.strategy.reduce(asked, reduce_op="sum") > 0).tolist()
             if told and self._signal is None:
-                self._signal = signal.SIGTERM  # another process's
+                self._signal = signal.SIGTERM  # received by another process
         return (told or due) and not trainer.fast_dev_run
 
     def _save_epoch(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Save the finished epochs, `best.ckpt` first: a run that is killed in between repeats the epoch."""
+        """Save the finished epochs, `best.ckpt` first. A run that is killed in between then repeats the epoch."""
         if trainer.fast_dev_run or not trainer.global_step or self._saved == (trainer.current_epoch, 0):
             return
         self._refuse_non_finite(trainer, module)
@@ -217,7 +217,7 @@ class Saving(Checkpoint):
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self._signal = signal.Signals(number)
-        # Not `say`: the handler may interrupt another print.
+        # Do not use `say`, because the handler may interrupt another print.
         text = f"{name}: the run saves before its next step, then ends. A second signal ends it at once.\n"
         os.write(2, text.encode())
 
@@ -226,20 +226,20 @@ class Saving(Checkpoint):
             return
         config = self.record.folder / "config.yaml"
         if trainer.fast_dev_run or not (self.folder / "last.ckpt").is_file():
-            saved = "nothing was saved yet; the same command begins again"
+            saved = "nothing was saved yet; the same command starts again"
         else:
             saved = (
-                f"saved at step {self._saved_step:,} (epoch {trainer.current_epoch + 1} of {trainer.max_epochs}). It "
-                f"goes on with: xnorlit fit -c {config} --run.resume auto"
+                f"saved at step {self._saved_step:,} (epoch {trainer.current_epoch + 1} of {trainer.max_epochs}). "
+                f"Resume with: xnorlit fit -c {config} --run.resume auto"
             )
         raise Stopped(f"{self._signal.name}: {saved}; run: {self.record.folder}")
 
-    # --- losses that are not a number -------------------------------------------------------------------------------
+    # --- NaN and infinite losses ------------------------------------------------------------------------------------
     @override
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         step = torch.full_like(self._spoilt, trainer.global_step)
         self._spoilt = torch.where((self._spoilt < 0) & ~torch.isfinite(loss.detach()), step, self._spoilt)
-        if pl_module.device.type == "cpu" and trainer.world_size == 1:  # No wait; the weights have not changed yet.
+        if pl_module.device.type == "cpu" and trainer.world_size == 1:  # Needs no wait; the weights are unchanged.
             self._refuse_non_finite(trainer, pl_module)
 
     @override
@@ -247,7 +247,7 @@ class Saving(Checkpoint):
         self._batch = None
 
     def _refuse_non_finite(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """End the run if a loss was not finite. Accuracy would not show it: the sign of a NaN is finite."""
+        """End the run if a loss was NaN or infinite. Accuracy would not show it: the sign of a NaN is finite."""
         step = float(self._spoilt)
         if trainer.world_size > 1:
             step = float(trainer.strategy.reduce(torch.tensor(step, device=module.device), reduce_op="max"))
@@ -265,11 +265,11 @@ class Saving(Checkpoint):
 
     def _about(self, what: str, where: str | None) -> str:
         last = self.folder / "last.ckpt"
-        kept = f"{last} is of step {self._saved_step:,}" if last.is_file() else "nothing had been saved"
+        kept = f"{last} has the state of step {self._saved_step:,}" if last.is_file() else "nothing was saved"
         return (
             f"{what}, first {where}. The run has ended; {kept}. Lower the learning rate "
-            "(--model.optimizer.init_args.lr) and start afresh (--run.fresh true), or look for the first bad gradient "
-            "with --trainer.detect_anomaly true."
+            "(--model.optimizer.init_args.lr) and start afresh (--run.fresh true), or find the first bad gradient with "
+            "--trainer.detect_anomaly true."
         )
 
 
