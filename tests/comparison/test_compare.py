@@ -284,3 +284,8 @@ def test_several_gaps_have_no_single_gap(tmp_path):
     found = compare([write_run(tmp_path, arm) for arm in ("xnor", "bwn", "float")])
     with pytest.raises(UserError, match=r"several gaps \(.*\)\. Use an item of `gaps`"):
         found.gap  # noqa: B018
+
+
+def test_a_pair_that_is_nowhere_is_named_with_the_folder_that_was_searched(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere is no folder of a pair, and there is no folder of runs at .*runs to"):
+        compare(["nowhere"], root=tmp_path / "runs")

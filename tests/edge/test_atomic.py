@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from xnorlit.edge import atomic
+from xnorlit.errors import UserError
 
 
 def left(folder):
@@ -49,6 +50,16 @@ def test_parents_are_made_and_a_folder_appears_whole(tmp_path):
         (made / "one").write_text("1")
         assert not (tmp_path / "a/b/folder").exists()
     assert left(tmp_path / "a/b/folder") == ["one"]
+
+
+def test_a_file_does_not_replace_a_folder(tmp_path):
+    (tmp_path / "run").mkdir()
+    with (
+        pytest.raises(UserError, match=r"run is a folder\. Give the name of a file"),
+        atomic.path(tmp_path / "run") as made,
+    ):
+        made.write_text("new")
+    assert list(tmp_path.iterdir()) == [tmp_path / "run"]
 
 
 def test_a_folder_does_not_replace_one(tmp_path):

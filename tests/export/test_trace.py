@@ -462,6 +462,11 @@ class _Asks(nn.Module):
         (chain(), {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}, "multiply .* by 255"),
         (chain(), {"classes": ["a", "b"]}, "classes: 2 names for 5 outputs"),
         (chain(), {"classes": "abcde"}, "classes: 'abcde' for 5 outputs"),
+        (chain(), {"classes": 5}, "classes: 5 for 5 outputs of the network. Expected a list"),
+        (chain(), {"ends": "int9"}, r"ends is 'int9'\. Expected 'float' or 'int8'\. Did you mean int8"),
+        (chain(), {"source": "me"}, r"source is 'me'\. Expected"),
+        (chain(), {"ends": "int8", "calibration": np.zeros((2, 9, 9, 3), np.uint8)}, r"Expected uint8 images, \[N, 18"),
+        (chain(), {"ends": "int8", "calibration": np.zeros((2, 18, 18, 3))}, r"an array of float64 of shape"),
         (
             nn.Sequential(nn.Conv2d(3, 5, 3)),
             {},
@@ -470,7 +475,7 @@ class _Asks(nn.Module):
         (nn.Sequential(nn.Conv2d(1, 5, 3)), {}, "0 cannot be packed: an image of 18 x 18 pixels and 3 channels"),
         (nn.Sequential(nn.Flatten()), {"classes": list(range(972))}, "it has no convolution and no linear layer"),
         (_Asks(), {}, "_Asks cannot be packed: its forward takes mask besides the images"),
-        (chain().state_dict(), {}, "the network is OrderedDict. Expected an nn.Module"),
+        (chain().state_dict(), {}, "pack: the model is OrderedDict. Expected an nn.Module."),
     ],
 )
 def test_wrong_settings_are_refused_with_a_message(model, options, message):

@@ -10,13 +10,14 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
+import xnorlit as xl
 from xnorlit.binarize.bwn import BWN
 from xnorlit.binarize.latent_free import LatentFree
 from xnorlit.binarize.reactnet import ReActNet, RPReLU
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.binarize.xnorplusplus import XNORPlusPlus
 from xnorlit.errors import UserError
-from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d, BinaryLayer, BinaryLinear
+from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d, BinaryLayer, BinaryLinear, attach
 from xnorlit.layers.convert import binarize_
 from xnorlit.layers.pinned import AdaptiveAvgPool2d, Conv2d, Linear
 
@@ -545,6 +546,9 @@ def quantised():
         (Functional, {"skip": "conv11"}, r"'conv11' in skip matches no layer\. Did you mean conv1\?"),
         (chain, {"layers": {"9": "BWN"}}, r"'9' in layers matches no layer"),
         (chain, {"skip": ["0", "2"]}, r"leaves no layer"),
+        (chain, {"skip": ["0", 2]}, r"skip contains 2\. Expected names or patterns"),
+        (chain, {"skip": None}, r"skip contains None\. Expected names or patterns"),
+        (chain, {"layers": ["2"]}, r"layers is \['2'\]\. Expected binarizers by name"),
         (chain, {"activation": "relu"}, r"activation is 'relu'\. Expected one of 'prelu', 'hardtanh'"),
         (chain, {"norm": "always"}, r"norm is 'always'\. Expected one of 'pooled', 'keep', 'missing'"),
         (chain, {"binarizer": "XNORR"}, r"no binarizer named 'XNORR'\. Did you mean XNOR\?"),
@@ -559,6 +563,29 @@ def test_impossible_conversions_are_refused_and_change_nothing(make, arguments, 
     with pytest.raises(UserError, match=message):
         binarize_(net, **{"binarizer": "XNOR", **arguments})
     assert [type(module) for module in net.modules()] == before
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [("net", r"the model is str\. Expected an nn\.Module\.$"), (Twice, r"the model is Twice\. .* call it, Twice\(\)")],
+)
+def test_what_is_no_module_is_refused_in_words_wherever_one_is_expected(given, message):
+    optimizer = torch.optim.SGD(chain().parameters(), 0.1)
+    packing = {"image_size": 8, "classes": ["cat"]}
+    calls = (
+        lambda: binarize_(given, "XNOR"),
+        lambda: attach(optimizer, given),
+        lambda: xl.summary(given, (3, 8, 8)),
+        lambda: xl.pack(given, **packing),
+    )
+    for call in calls:
+        with pytest.raises(UserError, match=message):
+            call()
+
+
+def test_a_table_of_changes_shows_itself_where_it_is_not_printed():
+    table = binarize_(chain(), "XNOR", skip="0")
+    assert repr(table) == str(table)
 
 
 @pytest.mark.parametrize("make", [lazy, hooked, parametrised])

@@ -52,3 +52,21 @@ def test_without_a_shape_or_a_layer_the_error_says_what_is_missing():
         xl.summary(nn.Linear(2, 2))
     with pytest.raises(UserError, match="runs no convolution and no linear layer"):
         xl.summary(nn.Sequential(nn.ReLU()), (3,))
+
+
+def test_a_shape_that_does_not_fit_is_refused_in_words_and_modes_stay():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    for shape, message in (
+        ((4, 8, 8), r"Sequential does not take an input of shape \(4, 8, 8\) \("),
+        (8, r"input_shape is 8\. Expected whole numbers, such as \(3, 224, 224\)"),
+        ("388", r"input_shape is '388'\. Expected whole numbers"),
+    ):
+        with pytest.raises(UserError, match=message):
+            xl.summary(net, shape)
+    assert all(module.training for module in net.modules())
+
+
+def test_a_network_of_no_classes_is_refused_by_the_callers_name():
+    for wrong in ({"classes": 0}, {"classes": "10"}, {"image_size": 0}):
+        with pytest.raises(UserError, match=f"create: {next(iter(wrong))} is .*Expected a whole number of 1 or more"):
+            xl.create("alexnet-xnor", binarizer="XNOR", **wrong)

@@ -38,7 +38,7 @@ def test_runs_are_listed_in_order_and_broken_ones_with_their_reason(tmp_path):
 
 
 def test_a_missing_folder_of_runs_is_reported_with_what_to_run(tmp_path):
-    with pytest.raises(UserError, match=r"there is no folder of runs at .*none\. Train a pair first: make train-xnor"):
+    with pytest.raises(UserError, match=r"there is no folder of runs at .*none\. Train a pair first: xnorlit"):
         find(tmp_path / "none")
 
 
@@ -92,7 +92,7 @@ def test_a_missing_arm_lists_existing_runs_and_what_to_train(tmp_path):
     assert "has no pair to compare. Expected two arms of one pair, finished with the same seed" in message
     assert "synthetic/pair-0 has float (seed 1), xnor (seed 0)." in message
     assert "bwn/seed-0 is not finished" in message
-    assert "make train-xnor or make train-float, SEED=n" in message
+    assert "xnorlit train ARM --seed N" in message
 
 
 def test_an_unknown_experiment_or_pair_names_the_near_miss(tmp_path):
@@ -131,7 +131,7 @@ def test_without_a_suitable_run_the_message_lists_what_exists(tmp_path):
     with pytest.raises(UserError) as caught:
         newest(tmp_path, with_codes=True)
     said = str(caught.value)
-    assert "has no finished run with binary layers. Train one first: make train-xnor." in said
+    assert "has no finished run with binary layers. Train one first: xnorlit train xnor." in said
     assert "float/seed-0 has no binary layer." in said
     assert "xnor/seed-0 is not finished" in said
 

@@ -120,7 +120,7 @@ def test_the_output_has_the_result_and_the_next_command(trained):
     assert f"top-1 {100 * summary['top1']:.2f} %" in result.stdout
     assert "5.6 MiB latent fp32 -> 0.198 MiB packed (float fc8: " in result.stdout
     assert str(folder) in result.stdout
-    assert "make train-float" in result.stdout
+    assert "xnorlit train float" in result.stdout
     assert "W&B: offline" in result.stdout
     assert "\x1b" not in result.stdout + result.stderr, "piped output has no control characters"
     assert f"{EPOCHS}/{EPOCHS}" in result.stdout

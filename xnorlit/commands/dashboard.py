@@ -50,4 +50,4 @@ def put_on_wandb(comparison: Comparison, shown: dict[str, Any], settings: Settin
     say("W&B", f"{done.report}   (the report)\n{done.view}   (the saved view)")
     if done.missing:
         missing = ", ".join(done.missing)
-        say("", f"note: these runs are not on W&B and have no curves there: {missing}. Upload them: make sync")
+        say("", f"note: these runs are not on W&B and have no curves there: {missing}. Upload them: xnorlit sync")

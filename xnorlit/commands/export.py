@@ -110,7 +110,7 @@ def _packed(run: Path | None, checkpoint: str, ends: Ends, root: Path) -> tuple[
         return packed, None, run.parent
     found = newest(root, with_codes=True) if run is None else read(run)
     if not found.summary.has_codes:
-        raise UserError(f"{found.path} has no binary layer. Give a run of a binary arm (make train-xnor trains one).")
+        raise UserError(f"{found.path} has no binary layer. Give a run of a binary arm, as of xnorlit train xnor.")
     file = found.checkpoint(checkpoint)
     say("export", f"{found.path}: {file.name}, {ends} ends")
     rebuilt = rebuild(found, file)

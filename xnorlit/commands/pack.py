@@ -55,7 +55,7 @@ def pack(
     if not chosen.summary.has_codes:
         raise UserError(
             f"{chosen.path} has no binary layer, so there is nothing to pack into bits. Give a run of a binary arm "
-            "(make train-xnor trains one)."
+            "(xnorlit train xnor)."
         )
     _pack_run(
         chosen, checkpoint, ends, out or chosen.path / f"packed{_suffix(ends)}.safetensors", given=run is not None

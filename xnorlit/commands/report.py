@@ -87,7 +87,7 @@ def _packed(comparison: Comparison) -> bytes:
 def _put_on_wandb(comparison: Comparison, page: Page, settings: Path, *, asked: bool) -> None:
     """Build the dashboard. If it was not asked for, print what prevents it instead of raising an error."""
     if not asked and wandb_mode() != "online":
-        say("W&B", f"not logged in, so no dashboard. To build it, {LOG_IN}, then run make sync report")
+        say("W&B", f"not logged in, so no dashboard. To build it, {LOG_IN}, then run xnorlit sync and xnorlit report")
         return
     try:
         put_on_wandb(comparison, page.record, Settings.load(settings))

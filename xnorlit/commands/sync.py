@@ -26,7 +26,7 @@ def sync(where: Path | None = None, *, dry_run: bool = False) -> None:
     where = where or Path("runs")
     if not where.is_dir():
         raise UserError(
-            f"{where} is not a folder. Expected a folder of runs: train first (make train-xnor), or give the folder."
+            f"{where} is not a folder. Expected a folder of runs: train first (xnorlit train xnor), or give the folder."
         )
     todo, under_way = waiting(where)
     for run in under_way:
@@ -43,7 +43,7 @@ def sync(where: Path | None = None, *, dry_run: bool = False) -> None:
     except UserError as error:
         raise UserError(f"{error}\nNothing was uploaded. Waiting in {where}: {_runs(todo)}.") from error
     _upload_all(todo)
-    say("next", "make report   (the pair's page, and its dashboard on W&B)")
+    say("next", "xnorlit report   (the pair's page, and its dashboard on W&B)")
 
 
 def _upload_all(todo: Sequence[Part]) -> None:

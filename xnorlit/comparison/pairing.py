@@ -49,7 +49,7 @@ def pairing(runs: Sequence[Run], *, strict: bool) -> Pairing:
     if len(arms) < 2:
         raise UserError(
             f"all runs belong to the arm {next(iter(arms))}. Expected two arms, such as xnor and float. "
-            "Give a run of each, or train the other arm (make train-xnor, make train-float)."
+            "Give a run of each, or train the other arm (xnorlit train ARM --seed N)."
         )
     reference = _reference(arms)
     if _is_float(arms[reference][0]):

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from xnorlit.errors import UserError
+
 
 @contextmanager
 def path(target: Path | str) -> Iterator[Path]:
@@ -22,6 +24,7 @@ def path(target: Path | str) -> Iterator[Path]:
 
     Raises:
         FileExistsError: The block created a folder, and `target` exists.
+        UserError: The block created a file, and `target` is a folder.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -31,6 +34,8 @@ def path(target: Path | str) -> Iterator[Path]:
         yield made
         if made.is_dir() and target.exists():
             raise FileExistsError(f"{target} already exists; remove it or give another name")
+        if made.is_file() and target.is_dir():
+            raise UserError(f"{target} is a folder. Give the name of a file.")
         for file in [made, *made.rglob("*")]:
             sync(file)
         made.replace(target)

@@ -4,7 +4,7 @@ import builtins
 import copy
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from xnorlit.edge import atomic
 from xnorlit.edge.fields import FieldError
-from xnorlit.errors import UserError
+from xnorlit.errors import UserError, did_you_mean
 from xnorlit.export.chain import Link, as_ours, is_chain, links
 from xnorlit.export.graph import packed_nodes
 from xnorlit.export.int8 import int8_conv, int8_linear
@@ -27,6 +27,7 @@ from xnorlit.export.operands import refuse
 from xnorlit.export.trace import Step, Trace, traced
 from xnorlit.export.weight import Weight, weigh
 from xnorlit.layers import BinaryLayer
+from xnorlit.layers.layer import expect_module
 from xnorlit.packed import tensorfile
 from xnorlit.packed.document import document, parse
 from xnorlit.packed.engine import METADATA
@@ -141,10 +142,22 @@ def pack(
     model = _ready(model)
     if type(image_size) is not int or image_size < 1:
         raise UserError(f"image_size is {image_size!r}. Expected the side of the images in pixels, a whole number.")
+    if ends not in ("float", "int8"):
+        raise UserError(f"ends is {ends!r}. Expected 'float' or 'int8'.{did_you_mean(str(ends), ('float', 'int8'))}")
+    if calibration is not None:
+        calibration = np.asarray(calibration)
+        if calibration.dtype != np.uint8 or calibration.shape[1:] != (image_size, image_size, 3):
+            raise UserError(
+                f"calibration is an array of {calibration.dtype} of shape {calibration.shape}. Expected uint8 images, "
+                f"[N, {image_size}, {image_size}, 3]."
+            )
+    if not isinstance(source, Source | None):
+        raise UserError(f"source is {source!r}. Expected a xnorlit.packed.origin.Source, or nothing.")
     name = getattr(model, "name", type(model).__name__)
     trace = traced(model, image_size, mean, std)
-    if isinstance(classes, str) or len(classes) != trace.outputs:
-        given = repr(classes) if isinstance(classes, str) else f"{len(classes)} names"
+    names = list(classes) if isinstance(classes, Iterable) and not isinstance(classes, str) else None
+    if names is None or len(names) != trace.outputs:
+        given = repr(classes) if names is None else f"{len(names)} names"
         raise UserError(
             f"classes: {given} for {trace.outputs} outputs of the network. Expected a list with a name for each."
         )
@@ -161,7 +174,7 @@ def pack(
         std=tuple(trace.normalize.std.flatten().tolist()),
         crop=crop,
         squash=squash,
-        classes=tuple(classes),
+        classes=tuple(names),
         layers=layers,
         source=source or Source("trained", xnorlit=version("xnorlit")),
         nodes=nodes,
@@ -179,8 +192,7 @@ def pack(
 
 def _ready(model: nn.Module) -> nn.Module:
     """A copy of the network for tracing: in fp32 on the CPU, in evaluation mode."""
-    if not isinstance(model, nn.Module):
-        raise UserError(f"the network is {type(model).__name__}. Expected an nn.Module.")
+    expect_module("pack", model)
     model = getattr(model, "_orig_mod", model)  # of torch.compile
     model = model.module if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel) else model
     for name, module in model.named_modules():

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from xnorlit.errors import UserError
-from xnorlit.layers.layer import LAYERS, BinaryLayer
+from xnorlit.layers.layer import LAYERS, BinaryLayer, expect_module
 
 
 class Attachment:
@@ -69,6 +69,7 @@ def attach(optimizer: Optimizer, model: nn.Module) -> Attachment:
         >>> bool(net[1].weight.mean(dim=1).abs().max() < 1e-6)  # centred
         True
     """
+    expect_module("attach(optimizer, model)", model)
     layers = [module for module in model.modules() if isinstance(module, BinaryLayer)]
     if not layers:
         raise UserError(f"attach: {type(model).__name__} has no binary layers. Call binarize_(model, ...) first.")

@@ -13,6 +13,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from xnorlit.binarize import Binarizer, binarizer_of
 from xnorlit.errors import UserError, did_you_mean
 from xnorlit.layers import BinaryConv2d, BinaryLayer, BinaryLinear, Conv2d, Linear
+from xnorlit.layers.layer import expect_module
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Change:
 
 def refuse_whole(model: nn.Module) -> None:
     """Refuses what `binarize_` cannot change as a whole: a single layer, a wrapper, a quantised network."""
+    expect_module("binarize_", model)
     if isinstance(model, nn.Conv2d | nn.Linear):
         raise UserError(
             f"binarize_ replaces the layers inside a module, but was given one layer, {type(model).__name__}. Wrap "

@@ -53,6 +53,8 @@ class Conversion:
         untraced = [f"torch.fx could not trace the module: {self.untraced}"] if self.untraced else []
         return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], *untraced])
 
+    __repr__ = __str__  # so that a notebook shows the table
+
 
 def binarize_(
     model: nn.Module,
@@ -118,8 +120,13 @@ def binarize_(
             choices = ", ".join(map(repr, known.__args__))
             raise UserError(f"binarize_: {name} is {value!r}. Expected one of {choices}.")
     refuse_whole(model)
+    skipped = [skip] if isinstance(skip, str) else list(skip) if isinstance(skip, Iterable) else [skip]
+    if wrong := [each for each in skipped if not isinstance(each, str)]:
+        raise UserError(f"binarize_: skip contains {wrong[0]!r}. Expected names or patterns, such as ['conv1', '0'].")
+    if not isinstance(layers, Mapping | None):
+        raise UserError(f"binarize_: layers is {layers!r}. Expected binarizers by name, such as {{'conv1': 'BNN'}}.")
     found = Candidates(model)
-    chosen = found.choose(binarizer_of(binarizer), [skip] if isinstance(skip, str) else list(skip), layers or {})
+    chosen = found.choose(binarizer_of(binarizer), skipped, layers or {})
     views, untraced = views_of(model)
     if not untraced:
         found.leave_uncalled(chosen, {name for view in views for name in view.calls}, layers or {})

@@ -226,6 +226,18 @@ def spelled(values: dict[str, tuple[Any, Any]]) -> str:
     return "".join(f", {name}={value!r}" for name, (value, default) in values.items() if value != default)
 
 
+def expect_module(caller: str, given: Any) -> None:
+    """Raises an error unless a module is given.
+
+    Raises:
+        UserError: It is a class, a function, or something else.
+    """
+    if not isinstance(given, nn.Module):
+        what = getattr(given, "__name__", type(given).__name__)
+        call = f"; call it, {what}()" if callable(given) else ""
+        raise UserError(f"{caller}: the model is {what}. Expected an nn.Module{call}.")
+
+
 def whole(kind: str, name: str, value: Any, least: int = 1) -> int:
     """A layer's argument, which is a whole number of at least `least`; numpy's are too.
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from xnorlit.binarize import Binarizer, binarizer_of
 from xnorlit.errors import UserError, did_you_mean
+from xnorlit.layers.layer import whole
 from xnorlit.models.builder import AlexNet, NetworkSpec, build
 from xnorlit.models.built import BuiltNetwork, Normalize
 from xnorlit.models.choice import choose, matching
@@ -82,6 +83,9 @@ def create(
         >>> net(torch.zeros(4, 3, 32, 32, dtype=torch.uint8)).shape
         torch.Size([4, 10])
     """
+    for what, size in (("classes", classes), ("image_size", image_size)):
+        if size is not None:
+            whole("create", what, size)
     overrides = {pattern: binarizer_of(given) for pattern, given in (layers or {}).items()}
     spec = NetworkSpec(network_named(name), binarizer_of(binarizer), overrides)
     classes = classes if classes is not None else (10 if (image_size or spec.image_size) <= SMALL_IMAGE else 1000)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from xnorlit.binarize import Binarizer
 from xnorlit.errors import UserError
 from xnorlit.layers import BinaryLayer
+from xnorlit.layers.layer import expect_module
 from xnorlit.models.builder import AlexNet
 from xnorlit.models.built import BuiltNetwork
 from xnorlit.models.folded import folded
@@ -40,6 +41,7 @@ def summary(model: nn.Module, input_shape: Sequence[int] | None = None) -> Summa
         >>> found.layers[0].weights, found.layers[0].macs, found.parameters
         (1152, 115200, 1168)
     """
+    expect_module("summary", model)
     if isinstance(model, AlexNet):
         return folded(model)
     if input_shape is None and isinstance(model, BuiltNetwork):
@@ -49,6 +51,8 @@ def summary(model: nn.Module, input_shape: Sequence[int] | None = None) -> Summa
             f"summary: {type(model).__name__} does not state the shape of its input. Give it, such as "
             "summary(net, (3, 224, 224))."
         )
+    if not isinstance(input_shape, Sequence) or not all(isinstance(side, int) for side in input_shape):
+        raise UserError(f"summary: input_shape is {input_shape!r}. Expected whole numbers, such as (3, 224, 224).")
     return _run(model, input_shape)
 
 
@@ -77,6 +81,9 @@ def _run(model: nn.Module, shape: Sequence[int]) -> Summary:
     try:
         with torch.no_grad():
             model.eval()(torch.zeros(1, *shape, device=like.device, dtype=like.dtype))
+    except (RuntimeError, ValueError) as error:
+        what = f"{type(model).__name__} does not take an input of shape {tuple(shape)}"
+        raise UserError(f"summary: {what} ({error}). Give the shape of one input, without the batch.") from error
     finally:
         for handle in handles:
             handle.remove()

@@ -102,6 +102,8 @@ class Summary:
     def __str__(self) -> str:
         return table(self)
 
+    __repr__ = __str__  # so that a notebook shows the table
+
     @property
     def parameters(self) -> int:
         """Number of all trained values."""

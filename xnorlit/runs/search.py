@@ -41,7 +41,7 @@ def find(root: Path | str) -> list[Run | BrokenRun]:
     """
     root = Path(root)
     if not root.is_dir():
-        raise UserError(f"there is no folder of runs at {root}. Train a pair first: make train-xnor train-float.")
+        raise UserError(f"there is no folder of runs at {root}. Train a pair first: xnorlit train xnor and float.")
     found: list[tuple[tuple, Run | BrokenRun]] = []
     for path in root.glob("*/*/*/seed-*"):
         # Names that begin with a dot belong to unfinished writes (xnorlit.edge.atomic) or to tools, never to a run.
@@ -79,7 +79,7 @@ def newest(root: Path | str, *, with_codes: bool) -> Run:
     if suitable:
         return max(suitable, key=_started)
     kind = "finished run with binary layers" if with_codes else "finished run"
-    lines = [f"{root} has no {kind}. Train one first: make train-xnor."]
+    lines = [f"{root} has no {kind}. Train one first: xnorlit train xnor."]
     lines += [f"  {run.path} has no binary layer." for run in finished]
     lines += [f"  {run.reason}" for run in found if isinstance(run, BrokenRun)]
     raise UserError("\n".join(lines))
@@ -192,5 +192,5 @@ def _nothing_to_compare(root: Path, found: list[Run | BrokenRun], groups: dict[t
         arms = ", ".join(f"{run.place.arm} (seed {run.place.seed})" for run in runs)
         lines.append(f"  {experiment}/{pair} has {arms}.")
     lines += [f"  {run.reason}" for run in found if isinstance(run, BrokenRun)]
-    lines.append("Train the missing arm (make train-xnor or make train-float, SEED=n), or give two run directories.")
+    lines.append("Train the missing arm (xnorlit train ARM --seed N), or give two run directories.")
     return "\n".join(lines)

@@ -174,7 +174,7 @@ class RunRecord(pl.Callback):
             say("next", f"xnorlit compare --experiment {pair.parent.name} --pair {pair.name}   (make compare)")
         else:
             other = "float" if size.binary_weights else "xnor"
-            say("next", f"train the other arm of the pair (make train-{other}), then make compare")
+            say("next", f"xnorlit train {other}   (the pair's other arm, with the same options), then xnorlit compare")
         if found["bits"]["packed"] < found["bits"]["float"]:
             say("", f"xnorlit pack {self.folder}   (make pack)")
 

@@ -29,7 +29,7 @@ def test_with_a_login_the_page_and_the_dashboard_are_built(recipe, uploaded, cap
     del uploaded.runs["float1"]
     assert main(["dashboard", "synthetic/pair-0"]) == 0
     said = capsys.readouterr().out
-    assert "note: these runs are not on W&B and have no curves there: float/seed-1. Upload them: make sync" in said
+    assert "note: these runs are not on W&B and have no curves there: float/seed-1. Upload them: xnorlit sync" in said
     assert (len(uploaded.reports()), len(uploaded.workspaces())) == (1, 1)
 
 
@@ -38,7 +38,7 @@ def test_without_a_login_the_page_is_written_and_one_line_says_how_to_get_the_ot
     said = capsys.readouterr().out.splitlines()
     (line,) = [line for line in said if "W&B" in line]
     assert "not logged in, so no dashboard. To build it, log in once (wandb login" in line
-    assert "make sync report" in line
+    assert "xnorlit sync and xnorlit report" in line
     assert PAGE.exists()
     assert main(["dashboard"]) == 2
 

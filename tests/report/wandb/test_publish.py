@@ -181,10 +181,10 @@ def test_runs_that_the_server_lacks_are_named_and_the_others_shown(uploaded):
 
 
 def test_a_pair_without_runs_on_the_server_is_not_shown(server, pair):
-    with pytest.raises(UserError, match=r"no run of this pair in the project me/xnorlit\. Upload them: make sync"):
+    with pytest.raises(UserError, match=r"no run of this pair in the project me/xnorlit\. Upload them: xnorlit sync"):
         published()  # the project does not exist
     server.runs["other"] = {"history": [], "summary": {}}
-    with pytest.raises(UserError, match=r"no run of this pair in the project me/xnorlit\. Upload them: make sync"):
+    with pytest.raises(UserError, match=r"no run of this pair in the project me/xnorlit\. Upload them: xnorlit sync"):
         published()
     assert (server.views, list(server.runs)) == ({}, ["other"])
 

@@ -70,7 +70,7 @@ def _on_server(
             raise
         there = set()
     if not there:
-        how = "Upload them: make sync." if logged else "They were trained with --run.wandb off; train with W&B."
+        how = "Upload them: xnorlit sync." if logged else "They were trained with --run.wandb off; train with W&B."
         raise UserError(f"The dashboard was not written: W&B has no run of this pair in the project {project}. {how}")
     found = {arm: tuple(run for run in of_arm.values() if run and run in there) for arm, of_arm in ids.items()}
     missing = [f"{arm}/{seed}" for arm, of_arm in ids.items() for seed, run in of_arm.items() if run not in there]
