@@ -27,8 +27,10 @@ from xnorlit.export.validation import on_engine
 from xnorlit.packed.engine import PackedNetwork
 from xnorlit.packed.graph import Graph
 from xnorlit.packed.trained import list_trained
+from xnorlit.report.html.browser import Network
 from xnorlit.runs import newest, read
 
+BROWSER = "browser (Chromium)"
 TIMED = 30  # forward passes of one photograph; their median time is printed
 
 
@@ -140,7 +142,7 @@ def _through_all(packed: Packed, data: ImageData, most: int) -> list[Door]:
         pixels.append(batch.images.permute(0, 2, 3, 1).numpy()[keep])
         labels.append(batch.labels.numpy()[keep])
         first += len(batch.labels)
-    return doors(packed, np.concatenate(pixels), np.concatenate(labels))
+    return doors(packed, np.concatenate(pixels), np.concatenate(labels), {BROWSER: Network})
 
 
 def _check(packed: Packed, written: Exported, data: ImageData | None, *, normalized_input: bool) -> None:

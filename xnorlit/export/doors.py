@@ -3,9 +3,11 @@
 import json
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -47,13 +49,35 @@ class Door:
     remark: str = ""
 
 
-def doors(packed: Packed, images: np.ndarray, labels: np.ndarray) -> list[Door]:
+class Other(Protocol):
+    """A runtime of packed files that no format exports to.
+
+    Attributes:
+        bytes: Size of what it reads.
+    """
+
+    bytes: int
+
+    def __call__(self, images: np.ndarray, /) -> np.ndarray:
+        """Logits, `[N, classes]`, of uint8 `[N, S, S, 3]`."""
+        ...
+
+    def milliseconds(self, image: np.ndarray, /) -> float:
+        """Median time of one image."""
+        ...
+
+
+Others = Mapping[str, Callable[[bytes], AbstractContextManager[Other]]]
+
+
+def doors(packed: Packed, images: np.ndarray, labels: np.ndarray, others: Others | None = None) -> list[Door]:
     """Results of the packed engine, its C interface and each format; a missing or refused one has a row that says why.
 
     Args:
         packed: The network.
         images: uint8 `[N, S, S, 3]`, N at least 1.
         labels: True classes, `[N]`.
+        others: Further runtimes by their name, each made from the bytes of the packed file.
     """
     engine = PackedNetwork(*packed)
 
@@ -68,6 +92,13 @@ def doors(packed: Packed, images: np.ndarray, labels: np.ndarray) -> list[Door]:
         found.append(_door(C, theirs, ours, labels, packed.bytes, _milliseconds(from_c, images[:1])))
     except UserError as error:
         found.append(Door(C, remark=str(error)))
+    for title, made in (others or {}).items():
+        try:
+            with made(packed.content) as network:
+                theirs = _five(_logits(network, images, title))
+                found.append(_door(title, theirs, ours, labels, network.bytes, network.milliseconds(images[:1])))
+        except UserError as error:
+            found.append(Door(title, remark=str(error)))
     for name, format in FORMATS.items():
         title = f"{format.runtime} ({name})"
         with tempfile.TemporaryDirectory() as folder:

@@ -5,7 +5,6 @@ import json
 import random
 import re
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +12,19 @@ import pytest
 from PIL import Image
 
 from tests.packed.mutation import Corpus
-from tests.report.browser import CHROMIUM, Page
 from tests.runs.factory import write_run
+from xnorlit.commands.export import BROWSER
 from xnorlit.commands.report import report
 from xnorlit.commands.web import web
 from xnorlit.data.pictures import as_validated, names_below
 from xnorlit.errors import UserError
+from xnorlit.export.doors import doors
+from xnorlit.export.pack import opened as opened_file
 from xnorlit.packed import load
 from xnorlit.packed.trained import located
 from xnorlit.report.html import live
 from xnorlit.report.html import page as pages
+from xnorlit.report.html.browser import Network, Page
 from xnorlit.report.html.live import write_live
 
 ROOT = Path(__file__).parents[3]
@@ -30,7 +32,7 @@ SHARED = next((folder / "shared" / "data" for folder in ROOT.parents if (folder 
 ENGINE = Path(live.__file__).with_name(live.ENGINE)
 NETWORKS = {"cifar10-best": "cifar10-12k/test", "imagenette-xnor": "imagenette-224/val"}
 needs_browser = pytest.mark.skipif(
-    not CHROMIUM or not ENGINE.is_file(), reason="needs chromium, and the engine that make web builds"
+    not shutil.which("chromium") or not ENGINE.is_file(), reason="needs chromium, and the engine that make web builds"
 )
 
 
@@ -103,7 +105,7 @@ def test_the_page_of_a_pair_classifies(pair, folder):
     picture = folder / "noise.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)).save(picture)
     expected = np.argsort(-load(located("cifar10-best"))(np.asarray(Image.open(picture))[None])[0], kind="stable")[:5]
-    with Page(report(live=True).resolve().as_uri(), tempfile.mkdtemp(dir=folder)) as page:
+    with Page(report(live=True).resolve().as_uri()) as page:
         page.run("xnorlitLive.ready")
         assert taken(page, picture)["top"] == expected.tolist()
         for width in (360, 820, 1440):
@@ -142,7 +144,7 @@ def folder(tmp_path_factory):
 
 def opened(folder, name):
     page = write_live(located(name).read_bytes(), folder / f"{name}.html", name)
-    found = Page(page.as_uri(), tempfile.mkdtemp(dir=folder))
+    found = Page(page.as_uri())
     found.run("xnorlitLive.ready")
     return found
 
@@ -173,6 +175,39 @@ def test_fifty_photographs_get_the_engines_five_classes(folder, name):
             seen = np.uint8(found["pixels"]).reshape(1, *pixels.shape)
             np.testing.assert_allclose(found["logits"], network(seen)[0], rtol=1e-4, atol=1e-4)
             assert found["top"] == np.argsort(-network(pixels[None])[0], kind="stable")[:5].tolist(), each
+
+
+@pytest.mark.slow
+@needs_browser
+def test_the_check_of_an_export_has_a_row_of_the_browser():
+    packed = opened_file(located("cifar10-best"))
+    images = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), np.uint8)
+    labels = np.argmax(load(located("cifar10-best"))(images), axis=1)
+    row = next(row for row in doors(packed, images, labels, {BROWSER: Network}) if row.name == BROWSER)
+    assert (row.images, row.differ, row.top1) == (60, 0, 100)
+    assert row.bytes > packed.bytes
+    assert row.milliseconds > 0
+
+
+def test_without_a_browser_or_an_engine_the_check_says_what_to_install(any_engine, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(UserError, match="apt-get install chromium"):
+        Network(b"")
+    monkeypatch.undo()
+    monkeypatch.setattr(live, "ENGINE", "none.wasm")
+    with pytest.raises(UserError, match="make web"):
+        Network(b"")
+
+
+def test_a_browser_that_does_not_speak_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
+    program = tmp_path / "chromium"
+    program.write_text("#!/bin/sh\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda name: str(program))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(UserError, match="has ended before it answered"):
+        Page("about:blank")
+    assert [path.name for path in tmp_path.iterdir()] == ["chromium"]
 
 
 @pytest.mark.slow
