@@ -15,13 +15,13 @@ for name in ("WANDB_API_KEY", "WANDB_ENTITY", "WANDB_PROJECT"):
 
 @pytest.fixture(autouse=True)
 def no_run_of_wandb_is_left_open() -> Iterator[None]:
-    """While one is open, wandb.login does nothing: the next test that looks for a login would find none."""
+    """While a run is open, wandb.login does nothing, so the next test would find no login."""
     yield
     if (wandb := sys.modules.get("wandb")) and getattr(wandb, "run", None):
         wandb.finish()
 
 
-SLOW_LIMIT = 1800  # Seconds; the limit of the other tests stands in pyproject.toml.
+SLOW_LIMIT = 1800  # Seconds; pyproject.toml has the limit of the other tests.
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,7 +9,7 @@ import torch
 
 
 def found_by(work: Callable[[int, Path], None], world: int, folder: Path) -> list[Any]:
-    """What `work(rank, folder)` saves as `RANK.pt` in each of `world` processes."""
+    """The results that `work(rank, folder)` saves as `RANK.pt` in each of `world` processes."""
     spawn = multiprocessing.get_context("spawn")
     processes = [spawn.Process(target=work, args=(rank, folder)) for rank in range(world)]
     for process in processes:

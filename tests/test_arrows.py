@@ -14,11 +14,11 @@ PACKAGE = Path(__file__).parents[1] / "xnorlit"
 
 class Room(NamedTuple):
     below: tuple[str, ...] = ()
-    """Rooms next below; theirs follow by themselves."""
+    """The rooms directly below; their own rooms below follow."""
     foreign: tuple[str, ...] | None = None
-    """Packages from elsewhere that the room may import besides the standard library; None for any."""
+    """Other packages that the room may import besides the standard library; None for any."""
     lazy: bool = False
-    """Whether a function's body may import what the module itself may not."""
+    """Whether functions may import more than the module itself."""
 
 
 # A new room is one line here, and one in the map of CONTRIBUTING.md.
@@ -50,7 +50,7 @@ HEAVY = {"torch", "pytorch_lightning", "lightning", "torchvision", "torchmetrics
 
 
 def room_of(dotted: str) -> str | None:
-    """The room of a module, named without `xnorlit.`: `data` for `data.folder`; None when no room holds it."""
+    """The room of a module, given without `xnorlit.`: `data` for `data.folder`; None if it is in no room."""
     parts = dotted.split(".")
     return next((r for n in range(len(parts), 0, -1) if (r := ".".join(parts[:n])) in ROOMS), None)
 
@@ -81,7 +81,7 @@ def imports(node: ast.AST, here: list[str], deferred: bool = False) -> Iterator[
 
 
 def arrows(package: Path) -> set[tuple[str, str]]:
-    """Which room imports which, wherever in a file it does."""
+    """The rooms that each room imports, anywhere in its files."""
     found = set()
     for file in package.rglob("*.py"):
         inner = file.relative_to(package).with_suffix("").parts
@@ -180,7 +180,7 @@ def test_the_rooms_form_no_cycle():
 
 
 def loaded(code: str) -> set[str]:
-    """Which of the heavy packages a fresh process holds after running `code`."""
+    """The heavy packages that a new process has loaded after running `code`."""
     probe = f"{code}\nimport sys\nprint('loaded:', *sorted({HEAVY} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     return set(done.stdout.splitlines()[-1].split()[1:])

@@ -29,10 +29,10 @@ def modules():
 
 
 def plain(value):
-    """Whether a value says what it is: a number, a word, or a collection of these."""
+    """Whether a value can be recorded: a number, a string, or a collection of these."""
     if isinstance(value, tuple | frozenset | list | set):
         return all(plain(each) for each in value)
-    word = isinstance(value, str) and not set(value) & {" ", "/"}  # A message is no result, nor is where this is.
+    word = isinstance(value, str) and not set(value) & {" ", "/"}  # Messages and paths are not results.
     return value is None or word or (isinstance(value, bool | int | float) and not isinstance(value, Enum))
 
 

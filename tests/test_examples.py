@@ -91,12 +91,12 @@ def place(tmp_path, monkeypatch, trained):  # noqa: F811
 
 
 class Read(BaseException):
-    """Raised when a command has read its words, in place of doing what they ask."""
+    """Raised when a command has parsed its arguments, instead of running it."""
 
 
 @pytest.fixture
 def only_read(monkeypatch):
-    """Stops each command when the outermost of its parsers is done."""
+    """Stop each command when its outermost parser is done."""
     depth = 0
     for parser in (argparse.ArgumentParser, jsonargparse.ArgumentParser):
 
@@ -178,7 +178,7 @@ def test_the_reader_of_the_format_classifies_as_a_trained_network_does():
         assert np.argsort(theirs)[::-1].tolist() == np.argsort(network(image)[0])[::-1].tolist()
 
 
-# The wheel alone has xnorlit/experiments: the build puts the recipes there.
+# Only the wheel has xnorlit/experiments: the build puts the recipes there.
 NAMED = re.compile(r"`(xnorlit(?:\.\w+)+|(?!xnorlit/experiments)(?:xnorlit|tests|scripts|experiments)/[\w./-]+)`")
 NAMES = sorted({(page.relative_to(ROOT), name) for page in PAGES for name in NAMED.findall(page.read_text())})
 NAMES = [(page, name) for page, name in NAMES if not re.search(r"/(VERB|NAME)\.", name)]  # placeholders

@@ -73,7 +73,7 @@ esac
 
 
 class Clone:
-    """A folder with the front-door files, and a PATH on which the impostors come first."""
+    """A folder with the Makefile and its files, and a PATH on which the fakes come first."""
 
     def __init__(self, folder: Path):
         self.home = folder / "a clone"

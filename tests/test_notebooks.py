@@ -24,7 +24,7 @@ from xnorlit.sweep.table import brief
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
-# How many pictures each draws, and words that must be among what it prints.
+# The number of pictures of each notebook, and words that it must print.
 SHOWN = {
     "01_pair": (3, ("McNemar", "matched: only model.binarizer differs")),
     "02_scale_gradient": (3, ("every combination", "XNOR-alpha-K", "One standard error of a cell: ")),
@@ -43,7 +43,7 @@ def test_it_is_stored_without_output(notebook):
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda file: file.stem)
 def test_it_defines_nothing_that_belongs_in_the_package(notebook):
-    """A function or a class of its own is what the notebook is about: the binarizer of one, the network of another."""
+    """Only the subject of a notebook may be defined in it: the binarizer of one, the network of another."""
     code = ["".join(c["source"]) for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
     made = [line for cell in code for line in cell.splitlines() if line.startswith(("def ", "class "))]
     subjects = {
@@ -57,7 +57,7 @@ def test_it_defines_nothing_that_belongs_in_the_package(notebook):
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """A checkout whose recipe for the built-in images takes a few small pictures instead, and the brief pair of it."""
+    """A checkout whose recipe for the built-in images uses a few small pictures instead, with its brief pair."""
     root = tmp_path_factory.mktemp("checkout")
     shutil.copytree(ROOT / "experiments", root / "experiments")
     generator = np.random.default_rng(0)
@@ -82,7 +82,7 @@ def checkout(tmp_path_factory):
 
 
 def executed(notebook: Path, root: Path) -> tuple[list[str], str]:
-    """The pictures of a notebook, executed as `make notebooks` does it, and all that it printed."""
+    """The pictures and the printed text of a notebook, executed as by `make notebooks`."""
     shutil.copytree(
         ROOT / "notebooks", root / "notebooks", dirs_exist_ok=True, ignore=shutil.ignore_patterns("results")
     )

@@ -59,7 +59,7 @@ def images(rank):
 
 
 def work(rank, folder):
-    """What one process finds out, saved for the tests below."""
+    """Save the results of one process for the tests below."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=WORLD)
     found = {}

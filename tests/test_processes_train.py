@@ -17,7 +17,7 @@ WORLD, STEPS = 2, 4
 
 
 def network(name):
-    """Two binary layers with what the method puts behind them."""
+    """Two binary layers with the modules that the method adds."""
     torch.manual_seed(0)
     extent = {"extent": (6, 6)}
     return nn.Sequential(
@@ -38,7 +38,7 @@ def trained(name, rank):
     optimizer = optimizer_of(model, ALL[name](), 0.01)
     attach(optimizer, net)
     images = torch.Generator().manual_seed(rank)
-    for _ in range(STEPS):  # A parameter that took no part in a step is an error of the next one.
+    for _ in range(STEPS):  # A parameter that a step did not use is an error in the next step.
         x = torch.randn(4, 3, 6, 6, generator=images) * (1 + rank)
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(x), torch.arange(4)).backward()

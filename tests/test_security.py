@@ -24,7 +24,7 @@ KEY = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture
 def evil(tmp_path, monkeypatch):
-    """A module in the current folder that leaves a mark when it is imported."""
+    """A module in the current folder that writes a file when it is imported."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delenv("XNORLIT_NO_CODE", raising=False)

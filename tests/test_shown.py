@@ -18,7 +18,7 @@ def test_a_script_is_short(name, most):
 
 
 def pictures(folder, counts, shape):
-    """Made-up pictures of two classes in the splits of a folder."""
+    """Generated pictures of two classes in the splits of a folder."""
     rng = np.random.default_rng(0)
     for split, count in counts.items():
         for name in ("ant", "bee"):

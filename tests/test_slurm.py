@@ -26,7 +26,7 @@ JOB = {
 
 @pytest.fixture
 def job(tmp_path):
-    """Starts the script with some words, as SLURM would."""
+    """Start the script with some arguments, as SLURM would."""
     for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)

@@ -48,7 +48,7 @@ class Installed:
         return self.run(self.python.with_name("xnorlit"), *words)
 
     def files(self) -> set[str]:
-        """The package's files, but for bytecode."""
+        """The package's files, without bytecode."""
         found = (self.site / "xnorlit").rglob("*")
         return {str(file.relative_to(self.site)) for file in found if "__pycache__" not in file.parts}
 

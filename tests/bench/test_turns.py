@@ -5,7 +5,7 @@ from xnorlit.bench.turns import by_turns
 
 
 class Clock:
-    """Time that passes only where a call says so."""
+    """A clock that advances only when a call says so."""
 
     def __init__(self):
         self.now, self.calls = 0.0, []

@@ -13,7 +13,7 @@ from xnorlit.binarize import binarizers
 from xnorlit.layers import BinaryConv2d
 
 FILE = Path(__file__).with_suffix(".json")
-FEW = 5  # numbers kept of each tensor, evenly spread; and the sum of their squares over all of it
+FEW = 5  # numbers kept of each tensor, evenly spread, besides the sum of squares over the whole tensor
 SETTINGS = {
     "AdaBin": [{}, {"centre": "scaled"}],
     "BNN": [{}],
@@ -48,14 +48,14 @@ SETTINGS = {
 
 
 def cases():
-    """`(binarizer, settings)` of those that these settings are valid for."""
+    """`(binarizer, settings)` for each binarizer that accepts these settings."""
     return [(name, settings) for name, many in SETTINGS.items() for settings in many]
 
 
 def computed(name, settings):
-    """Outputs, gradients and all that is held, over three steps in the middle of a training, and the evaluation."""
+    """Outputs, gradients and state over three steps in the middle of a training, and the evaluation."""
     generator = torch.Generator().manual_seed(0)
-    torch.manual_seed(0)  # what a binarizer draws by itself
+    torch.manual_seed(0)  # random numbers of the binarizer itself
 
     def initialise(layer):
         with torch.no_grad():

@@ -63,7 +63,7 @@ class Forgetful(Thrown):
 
 
 def in_a_child(folder, log):
-    """The suite over those classes, in a fork of this process, which has imported torch."""
+    """Run the suite over those classes in a fork of this process, which has imported torch."""
     sys.stdout.flush()
     sys.stderr.flush()
     if child := os.fork():
@@ -78,7 +78,7 @@ def in_a_child(folder, log):
         os.chdir(SUITE.parents[2])
         sys.path.insert(0, str(folder))
         for name in [name for name in sys.modules if name.startswith("tests.binarize")]:
-            del sys.modules[name]  # it asks for all binarizers when it is imported
+            del sys.modules[name]  # it lists all binarizers on import
         classes = " or ".join(re.findall(r"^class (\w+)", ONE_FILE, re.M))
         words = ["-p", "thrown_away", "-p", "no:cacheprovider", "-k", classes, "-v", "--color=no"]
         pytest.main([str(SUITE), *words])
@@ -89,7 +89,7 @@ def in_a_child(folder, log):
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
-    """`{class: {test: outcome}}` of the suite in a process that knows the file's classes."""
+    """`{class: {test: outcome}}` from the suite in a process that knows the file's classes."""
     folder = tmp_path_factory.mktemp("plugin")
     (folder / "thrown_away.py").write_text(ONE_FILE)
     said = in_a_child(folder, folder / "log")

@@ -31,14 +31,14 @@ def conv(name, dtype=torch.float64, **settings):
 
 
 def optimizer_of(module, binarizer, rate):
-    """Adam, or for weights that are flipped the optimizer that does, marked as training marks them."""
+    """Adam, or Bop for flipped weights, with the parameter groups of training."""
     if not binarizer.flips:
         return torch.optim.Adam(module.parameters(), rate)
     groups = [{"params": [], "flips": flips} for flips in (False, True)]
     flipped = {id(m.weight) for m in module.modules() if isinstance(m, BinaryLayer) and m.binarizer.flips}
     for parameter in module.parameters():
         groups[id(parameter) in flipped]["params"].append(parameter)
-    return Bop(groups, rate, gamma=rate, threshold=rate)  # So that few flip at a time.
+    return Bop(groups, rate, gamma=rate, threshold=rate)  # Few weights flip at a time.
 
 
 def inputs(dtype=torch.float64):
@@ -70,7 +70,7 @@ def test_codes_fit_their_bits(name):
         (binarizer.input_bits, binarizer.input_codes(x).values, 1),
     ):
         if bits < 32:
-            # A pair of values about a centre is packed as which of the two it is.
+            # One of two values around a centre is packed as a bit.
             assert binarizer.cannot_pack or binarizer.two_valued or torch.equal(codes, codes.round())
             assert all(len(part.unique()) <= 2**bits for part in codes.chunk(parts))
 
@@ -205,7 +205,7 @@ def images(count=16):
 
 
 def trained(name, steps=2):
-    """A network after some steps, each followed by what training does for a binarizer."""
+    """A network after some training steps, with the binarizers' step hooks."""
     model = network(name)
     optimizer = optimizer_of(model, ALL[name](), 1e-3)
     tended = attach(optimizer, model)
@@ -222,14 +222,14 @@ def test_two_steps_train_every_parameter_of_a_network(name):
     model, start = trained(name), dict(network(name).named_parameters())
     for key, parameter in model.named_parameters():
         assert torch.isfinite(parameter).all(), key
-        if not key.endswith(("conv.bias", "linear.bias")):  # Ahead of a norm a bias moves nothing but its mean.
+        if not key.endswith(("conv.bias", "linear.bias")):  # In front of a norm a bias only shifts the mean.
             assert parameter.grad.abs().max() > 0, key
         assert parameter.shape == start[key].shape
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_latent_weights_start_alike_whatever_the_binarizer(name):
-    """What the method draws for itself, or adds behind a layer, shifts no draw of the weights."""
+    """Random numbers of the method, or modules that it adds, do not change the initial weights."""
     float_twin = dict(network("Float").named_parameters())
     last = dict(network(name).named_parameters())["fc8.linear.weight"]
     assert torch.equal(last, float_twin["fc8.linear.weight"])

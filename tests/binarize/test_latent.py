@@ -71,7 +71,7 @@ def test_the_incoming_gradient_is_not_changed(gradient):
     assert torch.equal(g, before)
 
 
-# Numbers that bf16 holds, so that what is computed in fp32 from rounded inputs is what is computed from these.
+# Numbers that bf16 represents exactly, so that rounding the inputs changes nothing.
 SHIFTS = torch.arange(-3, 3) / 8
 ON_INPUTS = {
     "swish_sign": swish_sign,

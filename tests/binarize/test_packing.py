@@ -22,7 +22,7 @@ from xnorlit.packed import PackedNetwork
 
 
 def settled(binarizer):
-    """A network whose norms have seen some images, and whose learned gains have either sign or are 0."""
+    """A network whose norms have seen some images, with learned gains of either sign or 0."""
     torch.manual_seed(0)
     model = build(SMALL, binarizer, classes=4, image_size=12).train()
     with torch.no_grad():

@@ -25,7 +25,7 @@ LAYERS = ["conv2", "conv3", "conv4", "conv5", "fc6", "fc7"]
 
 @pytest.fixture(scope="module", autouse=True)
 def each_side_is_called_once():
-    """Whole processes too: no turn is repeated until it is long enough for a clock, nor waits for idle threads."""
+    """Also in whole processes, turns are not repeated for a longer measurement and do not wait for idle threads."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(turns, "_repeats", lambda call: 0)
         patch.setattr(turns, "SETTLE_SECONDS", 0)

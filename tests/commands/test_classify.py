@@ -52,7 +52,7 @@ def pictures(tmp_path):
 
 @pytest.fixture
 def classify(capsys):
-    """Runs the command in this process and gives its exit status, output and messages."""
+    """Run the command in this process; return its exit status, output and messages."""
 
     def run(*words):
         status = cli.main(["classify", *map(str, words)])
@@ -247,7 +247,7 @@ def test_pictures_are_listed_without_a_folder_twice(pictures):
 
 
 def crowd(folder, count):
-    """Pictures whose answers differ, and some that cannot be read."""
+    """Pictures with different answers, and some unreadable ones."""
     generator = np.random.default_rng(0)
     for index in range(count):
         size = (20 + index % 7, 30 - index % 5, 3)

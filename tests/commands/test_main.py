@@ -52,7 +52,7 @@ def place_to_work(tmp_path, monkeypatch):
 
 @pytest.fixture
 def xnorlit(capsys):
-    """Runs a command line in this process and gives its exit status, output and messages."""
+    """Run a command line in this process; return its exit status, output and messages."""
 
     def run(line: str) -> tuple[int, str, str]:
         try:
@@ -68,7 +68,7 @@ def xnorlit(capsys):
 
 @pytest.fixture
 def refused(xnorlit):
-    """Runs a command line that is refused, holds the refusal to what all of them promise, and gives its message."""
+    """Run a command line that is refused, check the promises of every refusal, and return the message."""
 
     def run(line: str) -> str:
         before = {file for file in Path().rglob("*") if file.name != "data"}

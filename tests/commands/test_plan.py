@@ -13,7 +13,7 @@ IMAGENET = ["-c", str(EXPERIMENTS / "imagenet/base.yaml"), "-c", str(EXPERIMENTS
 
 @pytest.fixture
 def plan(capsys):
-    """Runs the command and gives its status, output and error."""
+    """Run the command; return its status, output and error."""
 
     def run(*words):
         status = main(["plan", *words])

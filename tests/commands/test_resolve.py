@@ -42,7 +42,7 @@ def test_callbacks_that_average_weights_are_recorded_whole(tmp_path, callback):
 
 
 class Odd(pl.Callback):
-    """A callback one of whose settings has no spelling by default."""
+    """A callback with a default setting that cannot be written as text."""
 
     def __init__(self, thing: Callable | None = lambda x: x) -> None:
         self.thing = thing

@@ -20,7 +20,7 @@ EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "cifar10"
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    """A pair in which float and best, which learns from it, have taken two steps in bf16 each."""
+    """A pair of float and best, which learns from float; each has taken two steps in bf16."""
     root = tmp_path_factory.mktemp("steps")
     for split in ("train", "val"):
         for number, name in enumerate(("ant", "bee")):
@@ -56,7 +56,7 @@ def test_each_arm_is_timed_and_the_file_says_where(pair, tmp_path, capsys):
 
 
 def test_a_step_is_the_runs_own(pair, monkeypatch):
-    """Its teacher is asked, in its precision; its weights move by its rate, as Adam first does."""
+    """The step evaluates the teacher in the run's precision, and moves weights by the rate, like Adam's first step."""
     run = read(pair / "best" / "seed-0")
     data = images(run.config, run.path / "config.yaml")
     data.setup()

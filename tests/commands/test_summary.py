@@ -18,7 +18,7 @@ EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 @pytest.fixture
 def summary(capsys):
-    """Runs the command and gives its output."""
+    """Run the command; return its output."""
 
     def run(*words):
         assert main(["summary", *words]) == 0, capsys.readouterr().err

@@ -12,7 +12,7 @@ import pytest
 from xnorlit.commands.main import main
 
 ROOT = Path(__file__).parents[2]
-# What `typing` gives Lightning where another module has just asked for the same union in the other order.
+# The union that `typing` gives Lightning after another module has used the same union in the other order.
 OTHER_ORDER = """
 import sys
 from typing import Union

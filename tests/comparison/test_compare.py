@@ -19,14 +19,14 @@ def runs(*paths):
 
 
 def pair_of(root, *, arm=None, twin=None):
-    """An XNOR run with 650 and a float run with 800 of 1,000 images right."""
+    """An XNOR run with 650 of 1,000 correct images, and a float run with 800."""
     return write_run(root, "xnor", **{"right": 650, **(arm or {})}), write_run(
         root, "float", **{"right": 800, **(twin or {})}
     )
 
 
 def test_hand_worked_numbers(tmp_path):
-    # float: images 0..799 right; xnor: 100..749: 100 + 50 that float alone gets right, none that xnor alone does.
+    # float: images 0..799 correct; xnor: 100..749. So 100 + 50 are correct only in float, none only in xnor.
     only = np.zeros(1000, bool)
     only[100:750] = True
     found = compare(runs(*pair_of(tmp_path, arm={"right": only})))

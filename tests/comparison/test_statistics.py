@@ -14,7 +14,7 @@ from xnorlit.comparison import statistics
 
 
 def outcomes(both: int, only_first: int, only_second: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which images two networks get right, given how many fall to each of the four cases."""
+    """Correct images of two networks, given the number of images in each of the four cases."""
     counts = [both, only_first, only_second, neither]
     return np.repeat([True, True, False, False], counts), np.repeat([True, False, True, False], counts)
 
@@ -174,7 +174,7 @@ def test_a_set_too_small_to_halve_is_taken_whole():
 @pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "seed_effect"), [(2, 0.05), (3, 0.02), (3, 0.1), (5, 0.05)])
 def test_the_interval_of_both_covers_the_gap_of_all_images_and_trainings(seeds, seed_effect):
-    """Right where ability + seed + image + rest > 0; the true gap is that of the population of all three."""
+    """Correct where ability + seed + image + rest > 0; the true gap is that of the population of all three."""
     rng = np.random.default_rng(seeds)
     total = math.sqrt(0.8**2 + 0.6**2 + seed_effect**2)
     true_gap = (math.erf(0.9 / total / 2**0.5) - math.erf(0.45 / total / 2**0.5)) / 2

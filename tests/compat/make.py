@@ -53,9 +53,9 @@ XNOR_ARM = {"model": {"binarizer": {"class_path": "XNOR", "init_args": {"gradien
 ARMS: dict[str, tuple[dict[str, Any], str | None]] = {  # settings, and where the run is stopped: STEP:SIGNAL
     "xnor": (XNOR_ARM, None),
     "float": ({"model": {"binarizer": {"class_path": "Float"}}}, None),
-    # Killed a step after the first epoch's checkpoint.
+    # Killed one step after the first epoch's checkpoint.
     "killed": (XNOR_ARM, "7:SIGKILL"),
-    # Stopped within the second epoch, with aids whose state is in the checkpoint.
+    # Stopped in the second epoch, with training aids whose state is in the checkpoint.
     "interrupted": (
         {
             "trainer": {
@@ -79,7 +79,7 @@ ARMS: dict[str, tuple[dict[str, Any], str | None]] = {  # settings, and where th
         },
         "9:SIGINT",
     ),
-    # Stopped within the first epoch, weights that are flipped, an offline W&B run whose id goes on.
+    # Stopped in the first epoch, with flipped weights and an offline W&B run that keeps its id.
     "flipping": (
         {
             "run": {"wandb": "offline"},
@@ -94,7 +94,7 @@ ARMS: dict[str, tuple[dict[str, Any], str | None]] = {  # settings, and where th
 
 
 def main() -> None:
-    """Everything, into this folder."""
+    """Make all fixtures in this folder."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         _pictures(home / "pictures")
@@ -154,7 +154,7 @@ def _xnorlit(home: Path, *words: str, stop: str | None = None) -> str:
 
 
 def _recipes(folder: Path) -> set[str]:
-    """The class paths that a run of any recipe records; and the fewest configurations that name all of them."""
+    """The class paths that runs of all recipes record, and the fewest configurations that contain all of them."""
     lines = {}
     for base in sorted(OLD.glob("experiments/**/base.yaml")):
         for overlay in sorted(set(base.parent.rglob("*.yaml")) - {base}):
@@ -190,7 +190,7 @@ def _class_paths(value: Any) -> Iterator[str]:
 
 
 def _public() -> set[str]:
-    """The paths of what a configuration of a user's own may name, recipe or not."""
+    """The class paths that a user's own configuration may contain, whether a recipe has them or not."""
     import xnorlit.training.module  # noqa: F401 - it imports every loss, schedule and crop
     from xnorlit.data.augment import Crop
     from xnorlit.training.aids import AIDS
@@ -205,7 +205,7 @@ def _public() -> set[str]:
 
 
 def _state() -> dict[str, list[tuple[str, list[int]]]]:
-    """Names and shapes of a checkpoint's tensors, in their order: of every network, and of every binarizer."""
+    """Names and shapes of a checkpoint's tensors, in order, for every network and every binarizer."""
     made: dict[str, tuple[models.Network, Binarizer]] = {
         **{name: (network, XNOR()) for name, network in models.networks().items()},
         **{f"float {name}": (network, Float()) for name, network in models.networks().items()},

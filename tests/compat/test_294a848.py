@@ -36,7 +36,7 @@ def unpacked(tmp_path_factory):
 
 @pytest.fixture
 def home(unpacked, tmp_path, monkeypatch):
-    """The current folder: the pictures, the runs and what was said about them, as 294a848 left them."""
+    """The current folder, with the pictures, the runs and the outputs of 294a848."""
     monkeypatch.setenv("WANDB_MODE", "disabled")
     folder = tmp_path / "home"
     shutil.copytree(unpacked, folder)
@@ -131,7 +131,7 @@ def test_an_unfinished_run_resumes_to_its_end(home, capsys, arm, step):
 
 
 def test_a_killed_run_sees_the_same_samples_as_an_uninterrupted_one(home, capsys):
-    """The killed arm is the xnor arm; another processor may round, and so flip, otherwise after some steps."""
+    """The killed arm is xnor. Another processor may round differently, and so flip other weights after some steps."""
     folder = PAIR / "killed" / "seed-0"
     xnorlit(capsys, "fit", "-c", folder / "config.yaml", "--run.resume", "true")
     ours, whole = (run.curves["train/loss_step"].value for run in (runs.read(folder), runs.read(PAIR / "xnor/seed-0")))
@@ -154,7 +154,7 @@ def test_a_run_with_another_setting_is_not_resumed(home, capsys):
 
 
 def test_every_configuration_still_has_the_same_meaning(home, monkeypatch):
-    """Those of the recipes, which together name every class path; what is new since then has its default."""
+    """The configurations of the recipes together contain every class path. Newer settings have their defaults."""
     files = sorted(Path("configs").glob("*.yaml"))
     lines = [["-c", str(file)] for file in files]
     for file, answer in zip(files, resolve.resolved(lines), strict=True):
@@ -198,7 +198,7 @@ def test_a_network_keeps_the_names_shapes_and_order_of_its_tensors(made):
 
 @pytest.fixture
 def moved(monkeypatch):
-    """As if the classes of schedules and DoReFa had had other homes."""
+    """Pretend that the schedules and DoReFa had been in other modules."""
     monkeypatch.setitem(MOVED, "xnorlit.optimising.rates", "xnorlit.training.schedule")
     monkeypatch.setitem(MOVED, "xnorlit.quantize.Dorefa", with_current_paths("xnorlit.binarize.dorefa.DoReFa"))
     _warn.cache_clear()

@@ -39,7 +39,7 @@ def register(put: Callable[..., None] = setattr) -> None:
 
 
 def stop_before(step: int, number: int) -> None:
-    """Sends this process a signal within the training step of that number, counted from 0."""
+    """Send this process a signal within the training step with that number, counted from 0."""
     from xnorlit.training.module import Classifier
 
     whole = Classifier.training_step

@@ -9,7 +9,7 @@ from PIL import Image
 from xnorlit.data import beton, beton_writer
 
 SIZE, COUNT, CLASSES = 16, 60, 3
-# What file systems allow: no UTF-8, lines, what steers a terminal, what a shell reads, four bytes a character.
+# Names that file systems allow: not UTF-8, line breaks, terminal controls, shell syntax, four-byte characters.
 HOSTILE = [b"\xff\xfe.png", b"a\nb\t.png", b"\x1b[31m.png", b"-rf 'x' $(y).png", b"\xf0\x9f\x90\x9d.png"]
 
 

@@ -75,7 +75,7 @@ def test_crops_at_their_bounds_are_taken():
 
 @pytest.mark.parametrize("side", ["height", "width"])
 def test_a_box_as_long_as_its_image_is_drawn_and_lies_anywhere_along_the_other_side(side):
-    """Half of 10 x 20 pixels, as a square: 10 x 10, which the fall-back would put in the middle."""
+    """Half of 10 x 20 pixels, as a square: 10 x 10. The fall-back would put it in the middle."""
     short, long = np.full(500, 10), np.full(500, 20)
     crop = ResizedCrop(area=(0.5, 0.5), aspect=(1, 1))
     rows = View(crop, False, 8).place(np.arange(500), 0, Sizes(*((short, long) if side == "height" else (long, short))))
@@ -147,7 +147,7 @@ MANY = 20_000
 
 @pytest.mark.parametrize("seed", [0, 3])
 def test_mirroring_does_not_depend_on_the_order(seed):
-    """The order sorts by a hash of the same seed, epoch and sample, which would mirror its first half."""
+    """The order sorts by a hash of the same seed, epoch and sample. Reusing that hash would mirror the first half."""
     rank = np.argsort(order.permutation(MANY, seed, 4))
     view = View(PadCrop(4), flip=True, size=32, seed=seed)
     rows = view.place(np.arange(MANY), 4, Sizes(np.full(MANY, 32), np.full(MANY, 32)))
@@ -166,7 +166,7 @@ def test_mirroring_does_not_depend_on_the_crop(crop):
 
 @pytest.mark.parametrize("crop", RANDOM, ids=repr)
 def test_no_number_of_a_sample_is_drawn_twice(crop, monkeypatch):
-    """Long images, which most of the boxes do not fit, need all tries of a resized crop."""
+    """Long images, in which most boxes do not fit, need all tries of a resized crop."""
     drawn = []
     uniform = counter.uniform
 

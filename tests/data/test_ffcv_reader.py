@@ -192,7 +192,7 @@ def test_a_beton_is_read_whatever_it_is_called(name, serial, stored, tmp_path):
 
 
 def test_a_beton_that_changes_while_it_is_read_is_reported(stored, tmp_path):
-    """In place it would be other pictures under the labels of the first ones."""
+    """Overwriting in place would put other pictures under the labels of the first ones."""
     path, view = tmp_path / "train.beton", View(CentreCrop(), False, SIZE)
     path.write_bytes(stored.path.read_bytes())
     changing = reader(beton.open_beton(path))

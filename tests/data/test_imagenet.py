@@ -25,7 +25,7 @@ def root(tmp_path):
 
 
 def devkit(root, numbers=(7, 900, 33)):
-    """Ground truth in ILSVRC2012_IDs, which are in another order than the synsets."""
+    """Ground truth in ILSVRC2012_IDs, whose order differs from that of the synsets."""
     folder = root / "ILSVRC2012_devkit_t12/data"
     folder.mkdir(parents=True)
     lines = "".join(f"{numbers[truth]}\n" for truth in TRUTH)

@@ -90,7 +90,7 @@ def test_a_resumed_loader_continues_with_the_same_pictures(position):
 
 
 def steps(loaders):
-    """For each optimizer step of an epoch its samples and its pictures, whichever process has them."""
+    """The samples and pictures of each optimizer step of an epoch, over all processes."""
     every = loaders[0].division.accumulate
     found = []
     for number, batches in enumerate(zip(*loaders, strict=True)):

@@ -220,7 +220,7 @@ def test_importing_the_module_does_not_import_ffcv():
 
 
 class Recorder(pl.LightningModule):
-    """Writes down what it is shown; when `stop_at` is reached it saves, within the step or after it, and is stopped."""
+    """Records its samples. At step `stop_at` it saves, within or after the step, and stops."""
 
     def __init__(self, stop_at=None, within=False):
         super().__init__()
@@ -284,7 +284,7 @@ def test_a_run_resumed_in_lightning_continues_with_the_same_pictures(tree, tmp_p
         assert first.validated + second.validated == whole.validated
 
 
-@pytest.mark.parametrize("stop_at", [2, 5, 7])  # steps, of which an epoch of 60 samples has 4
+@pytest.mark.parametrize("stop_at", [2, 5, 7])  # steps; an epoch of 60 samples has 4
 def test_a_run_resumed_in_lightning_with_another_batch_size_takes_the_same_steps(tree, tmp_path, stop_at):
     whole, first, second = Recorder(), Recorder(2 * stop_at), Recorder()
     trainer(tmp_path).fit(whole, data(tree, tmp_path, batch_size=16, global_batch=16))
@@ -341,7 +341,7 @@ def test_a_training_sample_is_the_start_of_the_first_epoch_and_changes_nothing(t
 # --- what files hold is known before training -----------------------------------------------------------------------
 @pytest.fixture
 def varied(tree):
-    """The tree with pictures of several sizes, which are read file by file."""
+    """The tree with pictures of several sizes, read file by file."""
     Image.new("RGB", (20, 30)).save(tree / "train/a/000.png")
     return tree
 

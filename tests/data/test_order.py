@@ -34,7 +34,7 @@ def divisions(draw, most=300):
 
 
 def steps_of(division, everything):
-    """For each optimizer step and each process its portions."""
+    """The portions of each process in each optimizer step."""
     shares = [list(division.portions(everything, rank)) for rank in range(division.world)]
     assert {len(share) for share in shares} == {division.batches(len(everything))}  # DDP waits for all in each batch.
     every = division.accumulate
@@ -57,7 +57,7 @@ def test_a_step_has_the_same_samples_whatever_the_number_of_processes_and_what_f
 @settings(deadline=None)
 @given(division=divisions(), count=st.integers(1, 3000))
 def test_the_weighted_gradient_is_the_mean_over_the_step(division, count):
-    # Each sample's "gradient" is a one in a place of its own, so that a sample left out or counted twice shows.
+    # Each sample's "gradient" is a one at its own index, which reveals missing and doubled samples.
     everything = np.arange(count)
     for number, shares in enumerate(steps_of(division, everything)):
         step = everything[number * division.global_batch : (number + 1) * division.global_batch]

@@ -150,7 +150,7 @@ def test_invalid_metadata_stops_nothing(tree, tmp_path):
 
 
 def test_a_kill_between_the_renames_leaves_no_sidecar_without_its_beton(tree, tmp_path, monkeypatch):
-    """A .beton without a sidecar is refused by name; a sidecar that describes nothing would pass for a prepared set."""
+    """A .beton without a sidecar is refused, but a sidecar without its .beton would look like a prepared set."""
     rename, done = Path.replace, []
 
     def stopped(self, target):

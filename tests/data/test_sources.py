@@ -165,7 +165,7 @@ def test_imagenettes_classes_are_recognised_in_any_spelling():
 
 
 def test_a_named_set_is_one_record(tmp_path, monkeypatch):
-    """What CONTRIBUTING.md promises: the name, classes, counts, mean and loader of a new set are in one place."""
+    """CONTRIBUTING.md promises: the name, classes, counts, mean and loader of a new set are in one place."""
     two = sources.Listing(("cat", "dog"), ["a", "b"], np.array([0, 1]))
     part = sources.ImageArray(two, lambda: np.zeros((2, 8, 8, 3), np.uint8))
     mine = sources.Named(

@@ -46,7 +46,7 @@ def test_the_declared_statistics_are_those_of_the_images():
 
 
 def test_many_images_are_computed_at_once(monkeypatch):
-    """A call of numpy for each image would make the 7,000 a matter of minutes."""
+    """One call of numpy per image would take minutes for the 7,000 images."""
     calls = Counter()
     for name in ("uniform", "normal", "normal_pairs"):
         original = getattr(synthetic.counter, name)
@@ -64,7 +64,7 @@ def test_many_images_are_computed_at_once(monkeypatch):
 
 
 def test_a_nearest_mean_classifier_fails():
-    # Hard enough: if raw pixels gave the class away, a float network would gain nothing over a binary one.
+    # The task must be hard: if raw pixels revealed the class, a float network would gain nothing over a binary one.
     images = synthetic.generate(1000, size=16).reshape(1000, -1).astype(float)
     labels = synthetic.labels(1000)
     means = np.stack([images[:700][labels[:700] == each].mean(0) for each in range(10)])

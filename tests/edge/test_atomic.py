@@ -17,7 +17,7 @@ def left(folder):
 
 @pytest.fixture
 def target(tmp_path):
-    """A file that exists already."""
+    """A file that already exists."""
     (tmp_path / "file").write_text("former")
     return tmp_path / "file"
 
@@ -71,7 +71,7 @@ def test_a_folder_does_not_replace_one(tmp_path):
 
 @pytest.fixture
 def order(monkeypatch):
-    """What was synced and renamed, in order."""
+    """The synced and renamed paths, in order."""
     done = []
     fsync, replace = os.fsync, Path.replace
 

@@ -13,7 +13,7 @@ CLASSES, TRAIN, VAL = ("ant", "bee", "cat", "dog", "elk", "fox"), 48, 20
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory):
-    """A tree of 6 classes told apart by brightness; no two of its images have one size."""
+    """A tree of 6 classes that differ in brightness; all images have different sizes."""
     root = tmp_path_factory.mktemp("trained") / "photos"
     generator = np.random.default_rng(0)
     for split, count in (("train", TRAIN), ("val", VAL)):
@@ -28,7 +28,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def trained(photos):
-    """The folder of runs in which one run of each arm, xnor and float, has finished."""
+    """The folder of runs, with one finished run of each arm, xnor and float."""
     root = photos.parent / "runs"
     before = sys.argv
     for arm in ("xnor", "float"):
@@ -50,7 +50,7 @@ def run(trained):
 
 @pytest.fixture
 def xnorlit(capsys, monkeypatch):
-    """Runs a command line in this process and gives its exit status, output and messages."""
+    """Run a command line in this process; return its exit status, output and messages."""
 
     def call(*words) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["xnorlit"])

@@ -78,7 +78,7 @@ RUNTIMES = {
 
 
 def same_top5(ours, theirs, within=1e-4):
-    """Whether the five likeliest are equal, in order, but for those that are as likely as each other."""
+    """Whether the five likeliest are equal, in order, except for ties."""
     first, second = (np.argsort(-logits, axis=1, kind="stable")[:, :5] for logits in (ours, theirs))
     values = [np.take_along_axis(ours, order, axis=1) for order in (first, second)]
     return bool((np.abs(values[0] - values[1]) <= within * max(1, np.abs(ours).max())).all())

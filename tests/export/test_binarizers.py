@@ -23,7 +23,7 @@ from xnorlit.packed import PackedNetwork
 ALL = binarizers()
 CLASSES = list("abcdefg")
 KIND = NETWORKS["pool-before-norm"]
-# What each method has besides its defaults that packs otherwise.
+# Non-default settings that pack in another way.
 SETTINGS = {
     "DoReFa": [(1, 1), (1, 4), (2, 2), (3, 3), (8, 8), (1, 32), (32, 2), (2, 32)],
     "LSQ": [(3, 3), (4, 2), (32, 2), (8, 32)],
@@ -59,7 +59,7 @@ def to_torch(pixels):
 
 
 def held(model, table, *, exact):
-    """Packs a model and compares all that it computes; where reals flow, a few signs may differ by rounding."""
+    """Pack a model and compare all its results. Behind real values, a few signs may differ by rounding."""
     settle(model, to_torch(pixels_for(table, 32, 100)), variances=True)
     graph, tensors = pack(model, image_size=table.image_size, classes=CLASSES)
     pixels = pixels_for(table, 12)
@@ -78,7 +78,7 @@ def held(model, table, *, exact):
 
 
 def held_as_nodes(model, table):
-    """Packs a model that is no chain and compares every integer and every logit, bit for bit."""
+    """Pack a model that is not a chain, and compare every integer and every logit, bit for bit."""
     settle(model, to_torch(pixels_for(table, 32, 100)), variances=True)
     packed = pack(model, image_size=table.image_size, classes=CLASSES)
     pixels = pixels_for(table, 6)
@@ -111,7 +111,7 @@ def test_every_binarizer_packs_or_says_why(name, given, table):
 
 
 class Everywhere(nn.Module):
-    """A PReLU per channel, as a method may add one."""
+    """A PReLU per channel, such as a method may add."""
 
     def __init__(self, outputs):
         super().__init__()
@@ -125,7 +125,7 @@ class Everywhere(nn.Module):
 
 
 class _Turning(XNOR):
-    """Adds modules that fall and then rise, behind the pool where there is one."""
+    """Adds non-monotonic modules, behind the pool if there is one."""
 
     def post_layer(self, outputs):
         return Everywhere(outputs)

@@ -20,14 +20,14 @@ from xnorlit.packed.origin import Source
 
 @pytest.fixture
 def mine(trained, tmp_path):
-    """A copy of the runs, to be spoilt."""
+    """A copy of the runs that a test may damage."""
     shutil.copytree(trained, tmp_path / "runs", ignore=shutil.ignore_patterns("packed*"))
     return tmp_path / "runs"
 
 
 @pytest.fixture
 def refused(xnorlit, tmp_path):
-    """Runs a command line that is refused before anything is written, and gives its message."""
+    """Run a command line that is refused before anything is written; return its message."""
 
     def call(*words):
         before = sorted(tmp_path.rglob("*"))
@@ -186,7 +186,7 @@ def test_a_file_with_code_is_not_a_checkpoint(refused, run, tmp_path):
 
 
 def change(run, section, **settings):
-    """Sets settings of a section of the run's configuration."""
+    """Change settings in a section of the run's configuration."""
     config = yaml.safe_load((run / "config.yaml").read_text())
     config[section] |= settings
     (run / "config.yaml").write_text(yaml.safe_dump(config))

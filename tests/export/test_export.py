@@ -65,7 +65,7 @@ def test_alexnet_small_after_some_training_steps(tmp_path):
     pixels = pixels_for(32, 40, seed=1)
     expected, logits = integers_of_module(model.eval(), to_torch(pixels))
     found = integers_of_engine(graph, tensors, pixels)
-    # conv1 adds up in another order than torch, so a value on the edge may fall on its other side.
+    # conv1 sums in another order than torch, so a value on a threshold may fall on the other side.
     same = [(found["conv2"][i] == expected["conv2"][i]).all() for i in range(len(pixels))]
     assert sum(same) >= 30
     for layer in expected:
@@ -92,11 +92,11 @@ def test_ends_in_int8_stay_near_the_module_and_are_a_quarter_of_the_size(isa, tm
     network = load(tmp_path / "int8.xnor")
     assert network.graph == rounded
 
-    # The first layer's weights are off by at most half a step in 127, which turns few signs.
+    # The first layer's weights differ by at most half a step in 127, which changes few signs.
     sums = [integers_of_engine(*found, pixels)["conv2"].ravel() for found in ((exact, tensors), (rounded, fewer))]
     assert np.corrcoef(*sums)[0, 1] > 0.95
 
-    # The last layer by itself, behind the same first one: the module's logits to the rounding of 8 bits.
+    # The last layer alone, behind the same first one, gives the module's logits up to 8-bit rounding.
     rounded = replace(exact, layers=(*exact.layers[:-1], rounded.layers[-1]))
     last = {name: values for name, values in fewer.items() if name.startswith("fc8.")}
     fewer = {name: values for name, values in tensors.items() if not name.startswith("fc8.")} | last

@@ -136,7 +136,7 @@ def test_mistakes_are_reported_before_anything_is_written(xnorlit, run, tmp_path
     (tmp_path / "folder" / "net.xml").mkdir(parents=True)
 
     def there():
-        return sorted([*tmp_path.glob("[!d]*"), *run.rglob("*")])  # data/ keeps what was found about the images
+        return sorted([*tmp_path.glob("[!d]*"), *run.rglob("*")])  # data/ caches facts about the images
 
     before = there()
     status, _, err = xnorlit("export", run, *words)
@@ -154,7 +154,7 @@ def test_a_missing_package_is_named_with_what_to_type(packed, tmp_path, monkeypa
 
 @pytest.fixture
 def nearly_full():
-    """Lets no file grow beyond so many bytes, as a disk that is full; Python ignores the signal that says so."""
+    """Limit the size of files, like a full disk. Python ignores the signal."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -235,7 +235,7 @@ def test_the_table_of_runtimes_is_markdown():
 
 
 def test_answers_that_differ_are_counted(packed, monkeypatch):
-    """A runtime that reverses the classes answers otherwise for every image."""
+    """A runtime that reverses the classes differs for every image."""
 
     def reversed_(file, batch, threads):
         network = FORMATS["openvino"].network(file, batch, threads)

@@ -32,14 +32,14 @@ def ends(format, table):
 
 
 def packed_of(table, binarizer=None, format=None, layers=None, **how):
-    """A network and what it packs to."""
+    """A network and its packed form."""
     model = unkind(table, binarizer=binarizer, layers=(layers or {}) | ends(format, table), **how)
     settle(model, to_torch(pixels_for(table, 32, 100)), variances=True)
     return model, pack(model, image_size=table.image_size, classes=CLASSES)
 
 
 def held(format, model, packed, pixels, *, exact=True, **how):
-    """Runs an exported network and compares all that it computes with the module in evaluation."""
+    """Run an exported network and compare all its results with the module in evaluation."""
     expected, logits = integers_of_module(model, to_torch(pixels))
     found, sums = RUNTIMES[format](*packed, pixels, sums=True, **how)
     same = np.ones(len(pixels), bool)
@@ -55,7 +55,7 @@ def held(format, model, packed, pixels, *, exact=True, **how):
 
 
 def refused(format, packed, pixels, **how):
-    """Holds a format to a message that names the layer and what to use instead."""
+    """Check that a format's message names the layer and an alternative."""
     with pytest.raises(UserError, match=REMEDY):
         RUNTIMES[format](*packed, pixels, **how)
 
@@ -72,7 +72,7 @@ def test_every_network_computes_the_modules_integers_in_every_format(format, nam
 
 
 def fits(format, layer, given):
-    """Whether a format has what a layer with such a binarizer computes."""
+    """Whether a format can express a layer with this binarizer."""
     binarizer = layer.binarizer
     if format in ("qonnx", "finn") and given.get("input_scale") == "K":
         return False
@@ -87,7 +87,7 @@ def fits(format, layer, given):
 @pytest.mark.parametrize(("name", "given"), EVERY)
 @pytest.mark.parametrize(("table", "formats"), [("pool-before-norm", FORMATS), ("norm-behind-flatten", ["onnx"])])
 def test_every_binarizer_is_exported_in_every_format_or_refused_by_name(table, formats, name, given):
-    """The second network in the format that costs least: each format has computed it above, with other codes."""
+    """The second network, only in the cheapest format: each format has computed it above, with other codes."""
     table = NETWORKS[table]
     try:
         found = {form: packed_of(table, ALL[name](**given), form) for form in {None, "finn"} & {None, *formats}}
@@ -213,7 +213,7 @@ def test_every_named_network_answers_as_the_engine_in_every_format(name):
             refused(format, packed, pixels)
             continue
         found = RUNTIMES[format](*packed, pixels)
-        # Reals before a sign are summed in another order, so that of one image in four a sign may differ.
+        # Real values before a sign are summed in another order, so a sign may differ in one image of four.
         same = np.abs(found - expected).max(axis=1) < 1e-4 * np.abs(expected).max()
         assert same.sum() >= 3, format
         assert same_top5(expected[same], found[same]), format

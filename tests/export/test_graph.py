@@ -32,7 +32,7 @@ def normalised(pixels):
 
 
 def unkind(model, side=20, seed=0):
-    """Statistics, slopes and shifts as unkind as training could leave them, and signs of both kinds everywhere."""
+    """Statistics, slopes and shifts as extreme as training can produce, with signs of both kinds everywhere."""
     torch.manual_seed(seed)
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -53,7 +53,7 @@ def packed_of(model, side=20, classes=5, **options):
 
 @torch.no_grad()
 def held(model, side=20, classes=5, count=8, *, exact=True, telling=True):
-    """Packs a module and compares all that the file says with its evaluation."""
+    """Pack a module and compare the whole file with its evaluation."""
     packed = packed_of(model, side, classes)
     assert packed.graph.nodes
     assert parse(document(packed.graph), packed.tensors) == packed.graph
@@ -77,7 +77,7 @@ def held(model, side=20, classes=5, count=8, *, exact=True, telling=True):
 
 
 class Block(nn.Module):
-    """Two layers and a shortcut, in one of the ways in which networks have them."""
+    """Two layers and a shortcut, in one of the usual arrangements."""
 
     def __init__(self, inputs, outputs, stride=1, *, binarizer="XNOR", shortcut="conv", activation="prelu"):
         super().__init__()
@@ -241,7 +241,7 @@ def test_torchvisions_resnet_packs_to_its_own_evaluation():
     assert packed.weight.layers == 16
     assert sum(type(node.op).__name__ == "Add" for node in packed.graph.nodes) == 8
     made = {node.name: node for node in packed.graph.nodes}
-    # What one layer alone reads are bits of the layer before; what a sum reads too are reals and bits of them.
+    # A value that only one layer reads is stored as bits. A value that a sum reads too is stored as reals and as bits.
     assert made["layer1.0.conv2"].inputs == ("layer1.0.conv1.layer",)
     assert made["layer1.1.conv1"].inputs == ("layer1.1.conv1.sign",)
 
@@ -289,7 +289,7 @@ METHODS = [xl.XNOR(), xl.BiReal(), xl.ReActNet(), xl.AdaBin(), xl.ReActNet(short
 
 
 class Drawn(nn.Module):
-    """Layers, norms, activations, pools, sums and concatenations, each of values that were there before it."""
+    """Layers, norms, activations, pools, sums and concatenations, each of earlier values."""
 
     def __init__(self, seed):
         super().__init__()
@@ -380,7 +380,7 @@ def test_a_network_of_the_package_packs_to_its_own_evaluation(name):
 
 # --- trained ----------------------------------------------------------------------------------------------------------
 class Shapes:
-    """Pictures of three kinds of stripes, in noise: something that a network learns in seconds."""
+    """Noisy pictures of three kinds of stripes, which a network learns in seconds."""
 
     def __init__(self, count, side=24, seed=0):
         rng = np.random.default_rng(seed)
@@ -393,7 +393,7 @@ class Shapes:
 
 
 def trained(model, steps=40):
-    """The module after some steps on stripes, and the share of others that it tells apart."""
+    """The module after some steps on stripes, and its accuracy on other pictures."""
     learnt, optimizer = Shapes(1024), torch.optim.Adam(model.parameters(), 3e-3)
     tended = xl.attach(optimizer, model)
     images, labels = normalised(learnt.pixels), torch.from_numpy(learnt.labels)

@@ -13,7 +13,7 @@ from xnorlit.export.pack import pack
 from xnorlit.layers import BinaryLayer
 from xnorlit.models import Block, Network, build, create, network_named, summarize
 
-# Channels fill their bytes here; elsewhere the file holds some bits that mean nothing.
+# Here channels fill whole bytes; otherwise the file contains padding bits.
 CONV1 = Block("conv1", "conv norm relu pool", 24, kernel=3, binary=False)
 TABLES = {
     "alexnet-small": network_named("alexnet-small"),

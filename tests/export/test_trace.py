@@ -38,7 +38,7 @@ def normalised(pixels):
 
 
 def held(model, **options):
-    """Packs a module and compares the integers of its binary layers, and its logits, with its evaluation's."""
+    """Pack a module, and compare the integers of its binary layers and its logits with its evaluation."""
     images = normalised(pixels_for())
     packed = pack(model, **(OPTIONS | options))
     expected, logits = integers_of_module(model.eval(), images)
@@ -51,7 +51,7 @@ def held(model, **options):
 
 
 def unkind(model, seed=0):
-    """Weights and statistics that leave no rounding to the first layer, and none to chance."""
+    """Weights and statistics with which the first layer is exact."""
     torch.manual_seed(seed)
     first = next(module for module in model.modules() if isinstance(module, nn.Conv2d | BinaryConv2d))
     first.weight.data = torch.randint(-8, 9, first.weight.shape) / 16
@@ -66,7 +66,7 @@ def unkind(model, seed=0):
 
 # --- what packs -------------------------------------------------------------------------------------------------------
 class Functional(nn.Module):
-    """Layers as modules, all else as functions, as many a script has it."""
+    """Layers as modules, everything else as functions, as in many scripts."""
 
     def __init__(self, flatten="flatten"):
         super().__init__()
@@ -99,7 +99,7 @@ def test_functions_are_the_modules_that_do_the_same(flatten):
 
 
 def test_torchvisions_alexnet_with_binary_layers_packs():
-    """With a narrow classifier, whose weights would be nine of ten; README's example packs the whole network."""
+    """With a narrow classifier, to save time: it holds nine tenths of the weights. README's example packs all."""
     torch.manual_seed(0)
     with torch.device("meta"):
         model = torchvision.models.alexnet(num_classes=5)
@@ -129,7 +129,7 @@ def test_torchvisions_alexnet_with_binary_layers_packs():
 
 @st.composite
 def chains(draw):
-    """A random network of binary layers and everything that may stand between two."""
+    """A random network of binary layers, with everything that may be between two of them."""
 
     def between(channels, side):
         for _ in range(draw(st.integers(0, 2))):
@@ -205,7 +205,7 @@ def chain(*more, normalize=()):
 
 
 class Twice(nn.Module):
-    """Calls one of its layers twice."""
+    """A network that calls one of its layers twice."""
 
     def __init__(self, kind):
         super().__init__()
@@ -305,7 +305,7 @@ def test_a_packed_network_prints_its_size_and_that_of_its_binary_layers():
 
 # --- what is refused --------------------------------------------------------------------------------------------------
 class Refused(nn.Module):
-    """A network whose forward ends in what each test gives it."""
+    """A network whose forward ends with a function from the test."""
 
     def __init__(self, behind, *, bare=False):
         super().__init__()

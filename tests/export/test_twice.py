@@ -22,7 +22,7 @@ def duo(suffix, stage):
 
 
 def decoupled():
-    """A decoupled network whose halves have parted a little."""
+    """A decoupled network whose halves differ a little."""
     coupled = duo("", "coupled")
     with torch.no_grad():
         for _ in range(3):

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def settled(name, method, settings):
-    """A network with weights and statistics that depend on their names alone, whatever draws torch makes."""
+    """A network whose weights and statistics depend only on their names, not on torch's generator."""
     table = network_named(name)
     size = 32 if table.image_size < 64 else 224
     chosen = binarizers()[method](**settings)

@@ -30,13 +30,13 @@ def packed_once(run, tmp_path_factory):
 
 @pytest.fixture
 def packed(packed_once, tmp_path):
-    """The run as a file that a test may rewrite."""
+    """The run's packed file, which a test may rewrite."""
     return Path(shutil.copy(packed_once, tmp_path))
 
 
 @pytest.fixture
 def refused(xnorlit, run):
-    """What validating the run's data with a file is refused with."""
+    """The error of validating the run's data with a file."""
 
     def call(file, *more):
         status, _, err = xnorlit("validate", "-c", run / "config.yaml", "--packed", file, *more)
@@ -74,7 +74,7 @@ def test_the_accuracy_is_the_packed_networks_beside_what_its_file_says(xnorlit, 
 
 
 def test_it_is_the_engine_that_is_measured(xnorlit, run, packed):
-    """A file whose last layer names one class for all of them reaches that class's share."""
+    """A file whose last layer always predicts one class reaches that class's share."""
     graph = load(packed).graph
     _, tensors = tensorfile.read(packed)
     bias = np.where(np.arange(len(graph.classes)) == 2, np.float32(1e6), np.float32(0))
@@ -158,7 +158,7 @@ def test_on_a_thousand_images_the_five_likeliest_are_those_of_training(xnorlit, 
 
 
 def test_classes_whose_folders_are_numbers_are_packed_in_words(xnorlit, photos, tmp_path):
-    """And the network still belongs to those folders: `validate` takes it."""
+    """The network still belongs to those folders, so `validate` accepts it."""
     tree = tmp_path / "numbered"
     shutil.copytree(photos, tree)
     for split in ("train", "val"):

@@ -8,7 +8,7 @@ from tests.training.conftest import no_account, photos
 
 
 class Whole(NamedTuple):
-    """A run, and how long it took from the first word to the last."""
+    """A run, and its duration."""
 
     folder: Path
     seconds: float
@@ -19,7 +19,7 @@ __all__ = ["no_account", "photos"]
 
 @pytest.fixture(scope="session")
 def whole(photos, tmp_path_factory):
-    """A run that nothing disturbed."""
+    """An uninterrupted run."""
     root = tmp_path_factory.mktemp("whole")
     training = forked.train(forked.words(photos, root), root / "log")
     return Whole(forked.folder(root), training.seconds)

@@ -20,8 +20,8 @@ import xnorlit.models.alexnet
 from xnorlit.commands.main import main
 from xnorlit.models.network import Block, Network
 
-# Where the first backward of a process comes after a torch.compile, autograd keeps threads, and refuses to compute in a
-# forked child, which has none of them. This one comes before any test.
+# If the first backward of a process comes after a torch.compile, autograd keeps threads, and refuses to compute in a
+# forked child, which lacks them. This one comes before any test.
 torch.zeros((), requires_grad=True).backward()
 
 TINY = Network(
@@ -105,12 +105,12 @@ class Training:
             os._exit(status)
 
     def send(self, number: int) -> None:
-        """Sends it a signal; nothing happens where it has ended."""
+        """Send the process a signal; do nothing if it has ended."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
     def wait(self, limit: float = 120.0) -> int:
-        """Its exit status, negative for a signal; it is killed when it takes longer than `limit` seconds."""
+        """The exit status, negative for a signal. After `limit` seconds the process is killed."""
         until = time.monotonic() + limit
         while time.monotonic() < until:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -129,7 +129,7 @@ class Training:
 
 
 def train(line: list[str], log: Path, prepare: Prepare | None = None) -> Training:
-    """A training that has ended well."""
+    """A training that ended successfully."""
     training = Training(line, log, prepare)
     assert training.wait() == 0, training.said
     return training
@@ -142,7 +142,7 @@ def folder(root: Path) -> Path:
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """What two finished runs have not in common, bit for bit: weights, optimizer, generators, predictions, metrics."""
+    """The differences of two finished runs, bit for bit: weights, optimizer, generators, predictions, metrics."""
     found = []
     for name in ("last.ckpt", "best.ckpt"):
         left, right = (torch.load(run / "checkpoints" / name, weights_only=True) for run in (one, other))

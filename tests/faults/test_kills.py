@@ -17,7 +17,7 @@ OFTEN = 0.003  # minutes between two checkpoints within an epoch: some are saved
 
 
 def killed_at(event, number):
-    """Puts a SIGKILL in front of, or behind, the `number`-th call of something."""
+    """Send SIGKILL before or after the `number`-th call of a function."""
 
     def prepare():
         where, name, before = EVENTS[event]
@@ -55,7 +55,7 @@ EVENTS = {
 
 
 def finish(line, root, whole, most=4):
-    """Starts the same command until it ends well, and compares what it left with the undisturbed run."""
+    """Start the same command until it succeeds, and compare the run with the uninterrupted one."""
     for _ in range(most):
         training = forked.Training(line, root / "log")
         if training.wait() == 0:
@@ -89,7 +89,7 @@ def test_a_kill_in_a_validation_that_was_saved_before_it_measures_once_more(even
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(int(os.environ.get("XNORLIT_KILLS", "50"))))
 def test_kills_at_random_moments_change_nothing(seed, photos, whole, tmp_path):
-    """One to three times, at any moment from the first second to the last one, mostly SIGKILL."""
+    """Kill one to three times, at any moment from the first second to the last, mostly with SIGKILL."""
     generator = random.Random(seed)
     line = forked.words(photos, tmp_path, run__checkpoint_minutes=generator.choice([0.0, OFTEN, 15.0]))
     for _ in range(generator.randint(1, 3)):

@@ -71,7 +71,7 @@ def test_fifty_epochs_hold_no_more_than_two(settings, photos, tmp_path):
 
 
 def test_a_run_that_fails_or_stops_or_ends_early_lets_go_of_its_folder_and_its_signals(photos, tmp_path):
-    """Another run may begin in the same process: nothing is still open or locked, and no handler is left."""
+    """Another run may start in the same process: nothing is open or locked any more, and no handler is left."""
     file = tmp_path / "after"
 
     def prepare():

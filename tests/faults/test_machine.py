@@ -22,7 +22,7 @@ NEW_MOUNTS, PRIVATE, AGAIN = 0x20000, (1 << 14) | (1 << 18), 1 << 5  # of <sched
 
 
 def disk(folder, size, flags=0):
-    """Puts a disk of some bytes in the place of a folder, for this process and its children."""
+    """Mount a small disk over a folder, for this process and its children."""
     text = f"size={size}".encode()
     if LIBC.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", flags, text):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
@@ -50,7 +50,7 @@ needs_mounts = pytest.mark.skipif(not may_mount(), reason="mounting needs a root
 @needs_mounts
 @pytest.mark.parametrize("kib", [4, 12, 24, 48, 80, 120, 160])
 def test_a_full_disk_ends_the_run_with_a_message_and_it_resumes_when_there_is_space(kib, photos, whole, tmp_path):
-    """Wherever it is that the disk is full: settings, curves, predictions, checkpoints, summary."""
+    """The disk may fill up while writing settings, curves, predictions, checkpoints or the summary."""
     root, found = tmp_path / "disk", tmp_path / "found"
     root.mkdir()
 
@@ -72,7 +72,7 @@ def test_a_full_disk_ends_the_run_with_a_message_and_it_resumes_when_there_is_sp
 
 @needs_mounts
 def test_a_shared_memory_that_is_too_small_is_named_and_is_not_needed_for_pictures(photos, tmp_path):
-    """Docker gives 64 MiB; pictures go through pipes, locks take some kilobytes there."""
+    """Docker provides 64 MiB. Pictures go through pipes; locks need a few kilobytes there."""
     source = many_sizes(tmp_path / "pictures")
     line = forked.words(source, tmp_path / "runs", data__workers=2)
 
@@ -91,7 +91,7 @@ def test_a_shared_memory_that_is_too_small_is_named_and_is_not_needed_for_pictur
 
 
 def many_sizes(root):
-    """Pictures of several sizes, which are read anew in each epoch."""
+    """Pictures of several sizes, which are read again in each epoch."""
     generator = np.random.default_rng(0)
     for split, count in (("train", 32), ("val", 6)):
         for index in range(count):
@@ -186,7 +186,7 @@ def test_runs_that_are_moved_aside_in_the_same_second_are_all_kept(photos, tmp_p
 
 
 def stopped(line, log, step=10):
-    """A training that was told to stop in the middle of an epoch."""
+    """A training that was stopped in the middle of an epoch."""
 
     def prepare():
         real = forked.xnorlit.commands.fit.Classifier.training_step

@@ -92,7 +92,7 @@ def test_the_schedule_ends_with_the_run_however_gradients_are_accumulated(accumu
 
 
 def test_a_measurement_on_some_images_is_labelled(photos, tmp_path):
-    # A share, not 1: where some import made Union[float, int] first, typing gives Lightning's option that order,
+    # A share, not 1: if some import created Union[float, int] first, typing gives Lightning's option that order,
     # and 1 is read as 1.0, all of them.
     run = trained(photos, tmp_path, trainer__limit_val_batches=0.5)
     assert run.predictions.index.tolist() == [0, 1, 2, 3]

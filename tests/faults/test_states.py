@@ -87,7 +87,7 @@ def test_two_damaged_checkpoints_are_an_error_that_names_both(photos, tmp_path):
 
 
 def _flipped(content):
-    """One bit of a tensor is another one."""
+    """Flip one bit of a tensor."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         tensor = archive.read(max(archive.infolist(), key=lambda entry: entry.file_size))
     middle = content.index(tensor) + len(tensor) // 2
@@ -245,7 +245,7 @@ def test_a_nan_loss_stops_the_run_and_keeps_the_last_good_checkpoint(photos, tmp
 
 @pytest.mark.parametrize(("device", "looked"), [("cpu", [*range(4, 60)]), ("cuda", [25, 50])])
 def test_losses_are_looked_at_in_each_step_on_a_cpu_and_in_each_25th_on_a_gpu(device, looked, tmp_path):
-    """Each look waits for the GPU."""
+    """Each check waits for the GPU."""
     found = {}
     for step in range(4, 60):
         module = forked.torch.nn.Linear(1, 1)
@@ -269,7 +269,7 @@ def test_losses_are_looked_at_in_each_step_on_a_cpu_and_in_each_25th_on_a_gpu(de
 
 
 def test_weights_that_are_not_numbers_are_never_saved(photos, tmp_path):
-    """A sign makes a finite number of a NaN: the loss need not tell."""
+    """The sign of a NaN is finite, so the loss need not be NaN."""
     line = forked.words(photos, tmp_path, run__checkpoint_minutes=0)
 
     def spoilt():
@@ -317,7 +317,7 @@ def test_the_best_checkpoint_is_the_one_of_the_highest_accuracy(falls, photos, t
 
 
 def test_frequent_saving_saves_within_an_epoch(photos, tmp_path):
-    # At each step: how many fall within an epoch would otherwise depend on the machine's speed.
+    # Save at each step. Otherwise the number of saves in an epoch would depend on the machine's speed.
     line = forked.words(photos, tmp_path, run__checkpoint_minutes=0.0)
     killed(line, tmp_path, "a file has just got its name", 8)
     assert (forked.folder(tmp_path) / "checkpoints" / "last.ckpt").is_file()
@@ -361,7 +361,7 @@ def test_a_checkpoint_is_saved_as_soon_as_the_last_is_so_old(seconds, minutes, s
     [
         ([0, 0], True, [0, 0], False, None),
         ([1, 0], True, [0, 0], True, signal.SIGUSR1),
-        ([0, 0], True, [1, 0], True, signal.SIGTERM),  # another process was told
+        ([0, 0], True, [1, 0], True, signal.SIGTERM),  # another process received the signal
         ([0, 1], True, [0, 0], True, None),
         ([0, 1], False, [0, 0], False, None),  # the first process's clock is the one that counts
         ([0, 0], False, [0, 1], True, None),
@@ -416,7 +416,7 @@ def test_a_signal_before_the_first_step_says_that_nothing_was_saved(photos, whol
 
 
 def test_the_generators_of_torch_numpy_and_python_go_on_where_they_were(photos, tmp_path):
-    """A user's own code may draw from any of them; both normal distributions keep every second number for later."""
+    """A user's own code may use any of them. Both normal distributions keep every second number for later."""
 
     def drawing(file, killed_in=None):
         def prepare():

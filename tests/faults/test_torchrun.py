@@ -32,7 +32,7 @@ def words(photos, root, backend, processes):
 
 
 def start(line, log, *launcher, program="xnorlit"):
-    """The command, whose processes can be found by a mark: torchrun gives each a session of its own."""
+    """The command, with a mark by which its processes are found: torchrun starts each in its own session."""
     mark = f"XNORLIT_MARK={time.monotonic_ns()}"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **dict([mark.split("=")])}
     with log.open("ab") as output:
@@ -45,7 +45,7 @@ def start(line, log, *launcher, program="xnorlit"):
 
 
 def living(process):
-    """The command's processes that are alive, with their ranks if they have one."""
+    """The command's live processes, with their ranks if they have one."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -59,7 +59,7 @@ def living(process):
 
 
 def steps_saved(root):
-    """Steps of the newest checkpoint; 0 where there is none."""
+    """Steps of the newest checkpoint; 0 without one."""
     for file in root.glob("*/*/*/seed-0/checkpoints/last.ckpt"):
         try:
             return torch.load(file, weights_only=True)["global_step"]
@@ -77,7 +77,7 @@ def wait_for_step(process, root, step, log):
 
 
 def wait_for_end(process, log):
-    """Its status; no process of it is left a while after."""
+    """The exit status. Soon after, no process of the command may be left."""
     try:
         status = process.wait(LIMIT)
         until = time.monotonic() + LIMIT
@@ -98,7 +98,7 @@ def test_killed_under_torchrun_then_under_lightning_then_finished_alone(backend,
         pytest.importorskip("ffcv")
 
     def begin(processes, root, log, *launcher):
-        """In fp64, where the rounding of sums in another order cannot be taken for a fault."""
+        """In fp64, in which the rounding of reordered sums is distinguishable from a fault."""
         line = [*words(photos, root, backend, processes), "--trainer.precision=64-true"]
         return start(line, log, *launcher, program="tests.training.exact")
 
@@ -136,7 +136,7 @@ def test_killed_under_torchrun_then_under_lightning_then_finished_alone(backend,
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("rank", [0, 1])
 def test_two_processes_resume_to_the_same_bits_after_one_is_killed(rank, photos, tmp_path):
-    """With weights that are drawn: each process has a generator of its own."""
+    """With stochastic weights: each process has its own generator."""
     drawn = "--model.binarizer={class_path: BinaryConnect, init_args: {weights: stochastic}}"
 
     def line(root):

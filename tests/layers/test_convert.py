@@ -23,7 +23,7 @@ from xnorlit.layers.pinned import AdaptiveAvgPool2d, Conv2d, Linear
 
 
 def dead_signs(net, x):
-    """Names of the binary layers that ran, and of those whose inputs are all of one sign, in either mode."""
+    """Names of the binary layers that ran, and of those whose inputs all have one sign, in either mode."""
     ran, dead = set(), set()
 
     def look(name):
@@ -45,7 +45,7 @@ def dead_signs(net, x):
 
 
 def shares(net, x):
-    """For each binary layer, the share of +1 among the signs that it takes in training."""
+    """The share of +1 among the input signs of each binary layer, in training."""
     found = {}
 
     def look(name):
@@ -63,7 +63,7 @@ def shares(net, x):
 
 
 def chain(*between, norm=True):
-    """A real convolution, what lies between, and a convolution to be made binary."""
+    """A real convolution, some modules, and a convolution to convert."""
     norms = [nn.BatchNorm2d(8)] if norm else []
     return nn.Sequential(nn.Conv2d(3, 8, 3), *norms, *between, nn.Conv2d(8, 8, 3))
 
@@ -323,7 +323,7 @@ def test_modules_that_clip_like_a_relu_are_replaced_too(clip):
 
 
 class Calls(nn.Module):
-    """A function between a norm and a convolution to be made binary."""
+    """A function between a norm and a convolution to convert."""
 
     def __init__(self, between):
         super().__init__()
@@ -469,7 +469,7 @@ def test_layers_whose_weights_torch_reads_itself_are_left():
 
 
 class ReadsWeights(nn.Module):
-    """As the attention of torchvision's Swin: a linear layer that is never called, but read."""
+    """Like the attention of torchvision's Swin: a linear layer whose weights are read but which is never called."""
 
     def __init__(self):
         super().__init__()

@@ -93,7 +93,7 @@ def test_dropout_acts_on_the_quantised_input_in_training_alone():
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize(("norm", "shape"), [(BatchNorm2d, (8, 2, 3, 3)), (BatchNorm1d, (8, 2))])
 def test_a_dead_channel_keeps_its_sign_between_training_and_evaluation(norm, shape, affine):
-    """The channel lived once, then a ReLU died in front of it; a plain batch norm flips the sign here."""
+    """The channel varied once; then the ReLU in front of it died. A plain batch norm flips the sign here."""
     batch_norm = norm(2, eps=1e-4, affine=affine)
     plain = type(batch_norm).__mro__[2](2, eps=1e-4, affine=affine)
     for layer in (batch_norm, plain):

@@ -37,7 +37,7 @@ def test_moved_and_unmoved_norms_keep_their_epsilon():
 
 
 def test_the_largest_sign_is_the_sign_of_the_largest():
-    """Why a pool behind the sign needs no step of its own."""
+    """This is why a pool behind the sign needs no extra step."""
     x = torch.randn(4, 3, 8, 8)
     x[0, 0, :2, :2] = torch.tensor([[-0.0, -1.0], [-2.0, -3.0]])
     pool = torch.nn.MaxPool2d(2)

@@ -29,7 +29,7 @@ def network(table, stage):
 
 
 def trained(table, steps=3):
-    """A coupled network whose norms have lived, with betas that spread over all three levels."""
+    """A coupled network with trained norms, whose betas spread over all three levels."""
     net = network(table, "coupled")
     for module in net.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):

@@ -18,7 +18,7 @@ SIZES = {name: 64 if "quicknet" in name else 32 for name in DESIGNS}
 
 
 def stirred(net):
-    """Weights, norms and what else there is, so that no number is where it started."""
+    """Randomise all weights, norms and other numbers."""
     torch.manual_seed(1)
     with torch.no_grad():
         for key, values in net.state_dict().items():
@@ -52,7 +52,7 @@ def test_counts_by_hand(name):
 
 @pytest.mark.parametrize(("size", "published"), [("small", 12_655_688), ("medium", 13_234_088), ("large", 23_342_248)])
 def test_larqs_published_counts_of_quicknets(size, published):
-    """They count the fixed blurs, and the moving statistics of the one norm that has nothing else."""
+    """larq counts the fixed blurs, and the moving statistics of the one norm without parameters."""
     net = on_meta(f"quicknet-{size}", xl.BNN(), 1000)
     fixed = {key: each.numel() for key, each in net.named_buffers() if "blur" in key or "depthwise_norm.r" in key}
     assert summarize(net).parameters + sum(fixed.values()) == published
@@ -83,7 +83,7 @@ def test_the_twin_starts_alike_and_no_two_of_its_layers_are_linear(name):
     twin = made("Float")
     bent = [part for part in twin.modules() if isinstance(part, torch.nn.Hardtanh | RPReLU | QuickUnit)]
     rectified = [layer for _, layer in twin.layers() if layer.binarizer.rectify]
-    # The layer behind the stem reads what nothing has bent, unless the stem ends in an activation.
+    # The layer behind the stem reads linear values, unless the stem ends in an activation.
     assert len(rectified) in ((0, 1) if bent else (len(list(twin.layers())),))
 
 

@@ -35,7 +35,7 @@ def test_every_network_has_its_shapes_stated_here():
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_layer_shapes_and_macs(name):
-    """A weight meets each position of its output once."""
+    """Each weight is used once per output position."""
     summary = summary_of(name, classes=10 if name in SMALL else 1000)
     assert {layer.name: (layer.weight, layer.output) for layer in summary.layers} == SHAPES[name]
     for layer in summary.layers:
@@ -128,7 +128,7 @@ def test_float_gets_a_relu_only_where_a_block_has_none():
 
 
 def test_the_float_twin_is_not_linear_between_any_two_layers():
-    """Without the ReLU a block of norm and convolution is linear, and so is their whole stack."""
+    """Without the ReLU a block of norm and convolution is linear, and so is a stack of them."""
     model = build(network_named("alexnet-small"), Float(), classes=10, image_size=32).double()
     tail = torch.nn.Sequential(model.conv3, model.conv4).eval()
     x = torch.randn(1, 96, 8, 8, dtype=torch.float64)

@@ -95,7 +95,7 @@ class Network:
 
 
 def refusal(content):
-    """What is said of a file that is no packed network; `None` of one that is."""
+    """The error for a file that is not a packed network; `None` for a valid one."""
     try:
         Network(content)
     except RefusedError as refused:
@@ -106,5 +106,5 @@ def refusal(content):
 
 
 def place(message):
-    """The place in the file that a refusal begins with, or the problem without what was found."""
+    """The place in the file at the start of an error message, or the problem without the found value."""
     return re.split(r": | \(|, found| '|\. The file is damaged", message)[0]

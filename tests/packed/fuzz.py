@@ -34,7 +34,7 @@ EVERY = 1000  # files between two lines of progress
 
 
 def main() -> int:
-    """Runs the fuzzer in a process of its own, whose death is a finding too."""
+    """Run the fuzzer in a separate process, whose death is a finding too."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=100_000, help="how many mutated files (default: 100,000)")
     parser.add_argument("--seed", type=int, default=0, help="every file follows from it and its number (default: 0)")
@@ -63,7 +63,7 @@ def main() -> int:
 
 
 def number_of(finding: Path) -> str:
-    """The number of the file that was at hand when the process ended."""
+    """The number of the current file when the process ended."""
     note = finding.with_suffix(".number")
     return note.read_text() if note.exists() else "?"
 
@@ -93,7 +93,7 @@ def copied(folder: Path, kernels: Path) -> None:
 
 
 def sanitizers() -> dict[str, str]:
-    """What a Python that was built without them needs: their libraries first, and C++'s for its exceptions."""
+    """Environment for a Python without sanitizers: preload their libraries, and C++'s for its exceptions."""
     libraries = [
         subprocess.run(
             ["g++", f"-print-file-name={name}.so"], capture_output=True, text=True, check=True
@@ -143,7 +143,7 @@ def fuzz(files: int, seed: int, first: int, finding: Path) -> int:
 
 
 def tried(path: Path) -> int:
-    """0 where the file was refused, 1 where it loaded, 2 where it ran too."""
+    """0 if the file was refused, 1 if it loaded, 2 if it also ran."""
     import numpy as np
 
     from tests.packed import door
@@ -172,7 +172,7 @@ def tried(path: Path) -> int:
 
 
 def products_of(graph) -> int:
-    """Roughly what one image of a network takes: multiply-adds, and values that are moved."""
+    """Rough cost of one image: multiply-adds and moved values."""
     from xnorlit.packed.graph import POOLS
     from xnorlit.packed.layer import Layer
 

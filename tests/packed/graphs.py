@@ -29,7 +29,7 @@ ONE = Window((1, 1))
 
 
 def layer(name, reads, outputs, operand=SIGNS, weights=PLANE, ending=SUMS, window=THREE, **more):
-    """A node of a layer; its sums are left as they are unless told otherwise."""
+    """A node of a layer; by default its sums stay unchanged."""
     if weights is FLOAT:
         more = {"accumulate": "fp64"} | more
     return Node(name, (reads,), Layer(name, outputs, operand, weights, ending, window, **more))

@@ -21,7 +21,7 @@ PATTERNS = [0x7FC00000, 0x7F800001, 0x7F800000, 0xFF800000, 0x7F7FFFFF, 1, 0x800
 
 
 class Corpus:
-    """The good files of a folder, and what becomes of them.
+    """The valid files of a folder, and mutations of them.
 
     Args:
         folder: Holds them, `*.safetensors`.
@@ -61,7 +61,7 @@ class Corpus:
             return bytes(data)
 
     def _bytes(self, content: bytes, chance: random.Random) -> bytes:
-        """Bytes of a file flipped, replaced, cut out, put in or doubled, or its end cut off."""
+        """Flip, replace, remove, insert or double bytes of a file, or cut off its end."""
         found, length = bytearray(content), 8 + struct.unpack("<Q", content[:8])[0]
         for _ in range(chance.randint(1, 4)):
             # Mostly in the header: the tensors' bytes may be anything.
@@ -100,7 +100,7 @@ def places(document: Any) -> list[tuple[Any, Any]]:
 
 
 def changed(document: Any, chance: random.Random) -> None:
-    """A field of a document becomes another number or value, leaves, comes twice, or takes the place of another one."""
+    """Change, remove, duplicate or move a field of a document."""
     every = places(document)
     if not every:
         return
@@ -130,7 +130,7 @@ def changed(document: Any, chance: random.Random) -> None:
 
 
 def foreign(graph: Any, other: Any, chance: random.Random) -> None:
-    """A field takes the value that a field of the same name has in another graph."""
+    """Give a field the value of a field of the same name in another graph."""
     within, key = chance.choice(places(graph) or [({}, "")])
     same = [w[k] for w, k in places(other) if k == key]
     if same:
@@ -138,7 +138,7 @@ def foreign(graph: Any, other: Any, chance: random.Random) -> None:
 
 
 def overwritten(data: bytearray, chance: random.Random) -> None:
-    """One to eight numbers of the tensors become what numbers seldom are, or the data end elsewhere."""
+    """Replace one to eight numbers of the tensors with unusual ones, or move the end of the data."""
     for _ in range(chance.randint(1, 8)):
         at = chance.randrange(max(1, len(data) // 4)) * 4
         data[at : at + 4] = struct.pack("<I", chance.choice(PATTERNS))[: max(0, len(data) - at)]
@@ -149,7 +149,7 @@ def overwritten(data: bytearray, chance: random.Random) -> None:
 
 
 def spliced(one: bytes, other: bytes, chance: random.Random) -> bytes:
-    """The beginning of a file before the end of another one, or its header before the other's tensors."""
+    """Join the start of a file to the end of another, or its header to the other's tensors."""
     if chance.random() < 0.5:
         first, second = (8 + struct.unpack("<Q", content[:8])[0] for content in (one, other))
     else:

@@ -24,7 +24,7 @@ def network(name, *blocks):
 
 CONV1 = Block("conv1", "conv norm relu pool", 24, kernel=5, stride=2, padding=2, pool=(2, 1), binary=False)
 FC8 = Block("fc8", "norm relu linear", binary=False)
-# Every order of norm, ReLU, pool and flattening that a table can say, strides, groups and odd channel counts.
+# Every order of norm, ReLU, pool and flattening that a table can express, strides, groups and odd channel counts.
 NETWORKS = {
     "pool-before-norm": network(
         "pool-before-norm",
@@ -100,7 +100,7 @@ def unkind(table, *, image_size=None, classes=7, seed=0, binarizer=None, layers=
 
 
 def unsettle(norm):
-    """Gives a norm statistics as unkind as training could leave them."""
+    """Give a norm statistics as extreme as training can produce."""
     count = norm.num_features
     kind = torch.randint(0, 6, (count,))
     norm.running_mean.normal_(std=2)
@@ -135,7 +135,7 @@ def settle(model, images, *, variances=False):
 
 
 def layers_of(model):
-    """The layers of a built network by their blocks' names, those of any other module by their own."""
+    """The layers of a built network by block name, those of any other module by their own names."""
     if isinstance(model, AlexNet):
         return list(model.layers())
     return [(name, module) for name, module in model.named_modules() if isinstance(module, BinaryLayer)]
@@ -169,7 +169,7 @@ def integers_of_module(model, images):
 
 
 def integers_of_engine(graph, tensors, pixels, threads=1):
-    """The same from the engine: one that ends in the sums of each binary layer in turn."""
+    """The same from the engine, run once for each binary layer, ending in its sums."""
     found = {}
     for last, layer in enumerate(graph.layers):
         if not layer.binary:

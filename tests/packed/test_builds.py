@@ -39,7 +39,7 @@ SIGNS, SCALED, CODES, REALS = range(4)  # what a layer reads, see standalone.cpp
 
 
 def random_layer(random):
-    """A layer, what it reads, and of how many bits."""
+    """A layer, its input, and the bits of its input."""
     groups = random.choice([1, 1, 2])
     kernel = random.integers(1, 5, 2)
     padding = [int(random.integers(0, side)) for side in kernel]

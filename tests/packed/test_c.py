@@ -58,7 +58,7 @@ def test_trained_networks_give_the_same_bits(name):
 
 
 def test_mutated_files_are_judged_alike(tmp_path):
-    """Both refuse a file, at the same place, or both give the same logits."""
+    """Both refuse a file at the same place, or both give the same logits."""
     corpus, path, loaded = Corpus(fuzz.CORPUS), tmp_path / "file", 0
     for index in range(400):
         content = corpus.mutated(random.Random(f"c {index}"))

@@ -278,7 +278,7 @@ def test_metadata_that_is_no_graph_is_refused(whole, tmp_path, graph):
 
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 def test_deeply_nested_values_are_refused(whole, tmp_path, opening):
-    """JSON of nearly as many levels as Python goes is read, and then has to be shown."""
+    """JSON nested almost to Python's limit is read, and must still be printable."""
     header, graph, data = parts(whole)
     closing = {"[": "]", '{"a":': "}"}[opening]
     for depth in range(sys.getrecursionlimit() - 150, sys.getrecursionlimit()):
@@ -299,7 +299,7 @@ def test_text_that_cannot_be_encoded_is_refused(whole, tmp_path, field):
 
 @pytest.mark.parametrize("shape", [[0], [2**62, 0], [2**62, 2**62, 0]])
 def test_a_tensor_without_values_is_refused(whole, tmp_path, shape):
-    """Beside a 0 the other extents may be anything, more than numpy takes."""
+    """Beside a 0 the other extents may have any value, even more than numpy accepts."""
     header, graph, data = parts(whole)
     header["none"] = {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}
     assert "tensor 'none': its shape" in refusal(tmp_path, together(header, graph, data))
@@ -361,7 +361,7 @@ def load_or_refuse(content, path):
 
 
 def survive(content, path, count, seed):
-    """Loads that many mutated files with memory limited; some have to pass the reader, or it tests nothing."""
+    """Load mutated files with limited memory. Some must load, or the test is void."""
     resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30, 4 * 2**30))
     passed = sum(load_or_refuse(mutated, path) for mutated in mutations(content, count, seed))
     assert 0 < passed < count

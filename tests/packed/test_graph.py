@@ -150,7 +150,7 @@ class Drawn:
             self.add(g.Sign(), x)
 
     def finished(self):
-        """The nodes, every value read: those that nobody has read end in a mean of their own, and those are added."""
+        """The nodes, with every value read: each unread value ends in a mean, and the means are added."""
         read = {name for node in self.nodes for name in node.inputs}
         means = []
         for name in [name for name in self.flows if name not in read]:
@@ -203,7 +203,7 @@ def test_a_residual_block_is_one_pass_behind_each_convolution():
 
 
 def test_an_affine_node_goes_on_with_the_maps_of_a_real_layer():
-    """Unless another node reads what the layer gives: an ending leaves only the last value."""
+    """Unless another node reads the layer's output, because an ending keeps only the last value."""
     assert ["down", "norm3"] in passes(GRAPHS["residual"])
     nodes = [
         layer("stem", "pixels", 70, tiny.PIXELS, tiny.FLOAT, ending=Ending("reals", slopes=(None,))),
@@ -276,7 +276,7 @@ def test_maps_that_are_not_needed_any_more_make_room():
 
 
 def test_values_of_any_size_at_the_ends_of_what_floats_hold():
-    """Zeros of both kinds, numbers without a normal exponent, and sums beyond the largest float."""
+    """Zeros of both signs, subnormal numbers, and sums beyond the largest float."""
     whole = graph(GRAPHS["slopes"])
     tensors = tensors_of(whole)
     for name, values in tensors.items():

@@ -125,7 +125,7 @@ def test_reals_are_affine_maps_of_the_sums(isa, layer, data):
 
 @every_isa
 def test_long_sums_do_not_overflow(isa):
-    """More products than 16 bits count, all of one sign: the largest sums of every counter on the way."""
+    """More products than 16 bits can count, all of one sign: the largest sums of every intermediate counter."""
     channels = 70_001
     for images in (1, 2, 5):
         values = np.ones((images, 1, 1, channels), np.float32)

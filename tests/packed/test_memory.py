@@ -80,7 +80,7 @@ def test_the_computed_bound_covers_the_kernels_memory(layers, isa):
 
 
 def refusal(tmp_path, layers, size=8):
-    """What `load` says of a file with tensors of zeros."""
+    """The message of `load` for a file with tensors of zeros."""
     whole = graph(layers, size, layers[-1].outputs)
     tensors = {name: np.zeros_like(values) for name, values in tensors_of(whole).items()}
     path = tmp_path / "bad.xnor"

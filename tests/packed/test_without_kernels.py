@@ -43,7 +43,7 @@ def test_it_is_also_an_import_error():
 
 
 def test_a_command_that_needs_them_prints_that_alone_and_training_does_without(tmp_path):
-    """In one process, since each would import torch and Lightning again."""
+    """In one process, because each would import torch and Lightning again."""
     commands = [["classify", "a", "b"], ["pack", "--random-weights"], ["bench", "--quick"], ["fit", "--help"]]
     done = python(
         "import os, xnorlit.commands.train, xnorlit.commands.compare, xnorlit.data.prepare\n"

@@ -11,7 +11,7 @@ from xnorlit.runs.lock import is_under_way
 
 
 def _printed(code: str, folder: Path) -> str:
-    """By another process: a lock does not keep out the one that holds it."""
+    """Check from another process, because a lock does not exclude its own holder."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder)
     return done.stdout
 

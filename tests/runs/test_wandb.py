@@ -37,7 +37,7 @@ def write(folder: Path, steps: list, status: int) -> None:
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory) -> Path:
-    """A run that stopped after step 199, logged behind its last checkpoint at 149, and was gone on with."""
+    """A run that stopped after step 199, past its last checkpoint at 149, and was resumed."""
     root = tmp_path_factory.mktemp("offline")
     write(root / "seed-1", [(99, 0, 0.3), (149, 1, 0.4), (199, 1, 0.45)], 1)
     write(root / "seed-1", [(199, 1, 0.5), (299, 2, 0.6)], 0)
@@ -52,7 +52,7 @@ def test_the_parts_of_a_resumed_run_are_one_record(parts):
     top1 = run.curves["val/top1"]
     assert top1.step.tolist() == [99, 149, 199, 299]
     assert top1.epoch.tolist() == [0, 1, 1, 2]
-    assert top1.value.tolist() == [0.3, 0.4, 0.5, 0.6]  # at 199 the weights that went on
+    assert top1.value.tolist() == [0.3, 0.4, 0.5, 0.6]  # at 199, the value of the resumed weights
     assert run.config == CONFIG
     assert set(run.curves.series) == {"val/top1"}
 

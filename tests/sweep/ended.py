@@ -2,7 +2,7 @@
 
 
 class Ended:
-    """A process that has ended before it is asked."""
+    """A process that has already ended."""
 
     def __init__(self, status):
         self.status = status

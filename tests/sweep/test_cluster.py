@@ -15,7 +15,7 @@ from xnorlit.sweep import work
 from xnorlit.sweep.cluster import Submitted, Training, executor_for
 
 pytestmark = pytest.mark.skipif(not find_spec("submitit"), reason="needs the extra slurm")
-# A training that saves when it is told to end, and finishes when it is begun again.
+# A training that saves when it is stopped, and finishes when it is started again.
 SAVING = """
 import pathlib, signal, sys, time
 saved = pathlib.Path(sys.argv[1] + ".saved")

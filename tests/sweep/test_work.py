@@ -108,7 +108,7 @@ def test_a_run_that_another_process_trains_is_waited_for(tmp_path, capsys):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_child_is_interrupted_once_and_waited_for(tmp_path, number):
-    """Whether the whole group gets Ctrl-C or the parent alone is asked to end."""
+    """Either the whole group gets Ctrl-C, or only the parent gets a request to end."""
     child = (
         "import signal, time\ncount = 0\ndef note(*_):\n  global count; count += 1\n"
         "signal.signal(signal.SIGINT, note); print('on', flush=True)\nwhile not count: time.sleep(.05)\n"
@@ -124,7 +124,7 @@ def test_a_child_is_interrupted_once_and_waited_for(tmp_path, number):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        # What starts in the background of a shell inherits that Ctrl-C is ignored.
+        # A process started in the background of a shell ignores Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     log = tmp_path / "runs" / "e" / "pair-0" / "a" / "seed-0.log"

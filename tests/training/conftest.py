@@ -7,7 +7,7 @@ CLASSES, TRAIN, VAL = ("ant", "bee", "cat"), 32, 7
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory):
-    """A folder tree of 3 classes whose mean brightness tells them apart; 32 training, 7 validation images of 32 px."""
+    """A folder tree of 3 classes that differ in brightness, with 32 training and 7 validation images of 32 px."""
     root = tmp_path_factory.mktemp("photos")
     generator = np.random.default_rng(0)
     for split, count in (("train", TRAIN), ("val", VAL)):
@@ -35,5 +35,5 @@ def big_photo(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_account(monkeypatch):
-    """Tests never log in, and W&B's own tests are W&B's; one test turns the offline mode on."""
+    """Tests never log in. One test turns on W&B's offline mode."""
     monkeypatch.setenv("WANDB_MODE", "disabled")

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 
 
 class StopAfter(pl.Callback):
-    """Interrupts after the optimizer step that the environment variable STOP_AFTER names; never without it."""
+    """Interrupt after the optimizer step in the environment variable STOP_AFTER; never without it."""
 
     def on_train_batch_end(self, trainer, *_):
         if trainer.global_step == int(os.environ.get("STOP_AFTER", "-1")):

@@ -18,7 +18,7 @@ WEIGHT = "net.conv3.conv.weight"
 
 
 class Watch(pl.Callback):
-    """Keeps a layer's weights after each step, and as they are validated."""
+    """Record a layer's weights after each step and in validation."""
 
     def __init__(self):
         self.trained, self.validated = [], []
@@ -67,7 +67,7 @@ def test_the_averages_own_statistics_are_recalibrated_in_either_order(order, pho
 
 
 class Remembered(Loss):
-    """Holds the network that it was readied for, as a teacher or a hook would."""
+    """Keep the network for which it was prepared, as a teacher or a hook would."""
 
     def prepare(self, net, data, run):
         self.net = net

@@ -15,7 +15,7 @@ OVERRIDES = {
 
 @pytest.fixture
 def fit(photos, tmp_path, capsys):
-    """Rehearses two steps with further words, and gives the status, output and messages."""
+    """Try two steps with further arguments; return the status, output and messages."""
 
     def run(*words):
         status = main(

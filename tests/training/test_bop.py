@@ -24,7 +24,7 @@ def test_by_hand():
     bop = Bop(groups, gamma=0.5, threshold=0.3)
     binary.grad = torch.tensor([[1.0, 0.4], [-1.0, 1.0]])
     bop.step()
-    # m = g / 2: w m = 0.5, 0.2, 0.5, -0.5, of which the first and the third are beyond 0.3
+    # m = g / 2: w m = 0.5, 0.2, 0.5, -0.5; the first and the third exceed 0.3
     assert binary.tolist() == [[-1, 1], [1, -1]]
     binary.grad = torch.tensor([[1.0, 0.4], [0.0, 0.0]])
     bop.step()

@@ -23,7 +23,7 @@ def fit(photos, root, arm, precision, backend, processes=1, *options, stop_after
         *("-c", f"experiments/cifar10/{arm}.yaml", f"--data.source={photos}"),
         *(f"--data.backend={backend}", f"--data.root={root.parent / 'data'}"),
         *(f"--data.global_batch={GLOBAL_BATCH}", "--trainer.max_epochs=3", f"--run.root={root}", "--run.wandb=off"),
-        # Adam would make steps of a full rate of the rounding that is left of a bias in front of a batch norm.
+        # A bias in front of a batch norm has only rounding errors as gradient, which Adam would turn into full steps.
         *("--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=0.0005", f"--trainer.precision={precision}"),
         *("--trainer.sync_batchnorm=true", "--trainer.accelerator=cpu", f"--data.batch_size={12 // processes}"),
         *("--trainer.callbacks+=tests.training.stopping.StopAfter", *options),

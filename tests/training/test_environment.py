@@ -24,7 +24,7 @@ def test_the_processor_the_versions_and_the_backend_are_those_of_here():
 
 
 def recorded(folder, **changed):
-    """An environment.json of here, with some values changed."""
+    """This machine's environment.json, with some values changed."""
     file = folder / "environment.json"
     file.write_text(json.dumps({**environment("folder"), **changed}))
     return file

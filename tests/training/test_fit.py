@@ -37,7 +37,7 @@ def command(photos, root, arm="xnor", **more):
 
 
 def program(*words, **environment):
-    """The command as a user starts it, in a process of its own; a child that imports nothing again says the same."""
+    """Run the command in a new process, as a user does. A forked child, without new imports, acts the same."""
     return subprocess.run(
         [sys.executable, "-m", "xnorlit.commands.main", *words],
         capture_output=True,
@@ -49,7 +49,7 @@ def program(*words, **environment):
 
 @pytest.fixture
 def xnorlit(tmp_path):
-    """Runs a command line in a child and gives its exit status and what it said."""
+    """Run a command line in a child; return its exit status and output."""
 
     def call(*words, prepare=None):
         training = forked.Training(list(words), tmp_path / "log", prepare)
@@ -183,7 +183,7 @@ def test_the_checkpoint_of_another_network_is_refused_with_a_message(xnorlit, tr
 
 
 def test_a_run_that_is_interrupted_resumes_with_the_very_next_sample(xnorlit, trained, photos, tmp_path):
-    """Ctrl-C in an epoch, at its end and in the next, each followed by --run.resume: what an undisturbed run has."""
+    """Ctrl-C in an epoch, at its end and in the next, each followed by --run.resume, gives the uninterrupted run."""
     whole, _ = trained
     begin = command(photos, tmp_path, run__wandb="off")
     folder = tmp_path / "cifar10" / "pair-0" / "xnor" / "seed-0"
@@ -207,7 +207,7 @@ def test_a_run_that_is_interrupted_resumes_with_the_very_next_sample(xnorlit, tr
 
 
 def interrupted_at(stop_at):
-    """Has Ctrl-C pressed in the step of that number."""
+    """Send Ctrl-C in the step with that number."""
 
     def prepare():
         step = Classifier.training_step

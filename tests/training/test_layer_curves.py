@@ -63,7 +63,7 @@ def test_the_last_step_of_each_epoch_is_reported(photos):
 
 
 def test_flips_count_from_the_previous_report(photos):
-    """Over one epoch they are the signs that differ from the initial ones, whatever flipped back in between."""
+    """Over one epoch they count signs that differ from the initial ones, even if they flipped in between."""
     start = {}
 
     class Start(pl.Callback):

@@ -22,7 +22,7 @@ from xnorlit.training.schedule import Schedule, Steps
 
 
 class _Recorder(Binarizer):
-    """`sign`-free: counts how its hooks are called."""
+    """A real binarizer that counts the calls of its hooks."""
 
     weight_bits = 1
     steps, epochs = 0, ()
@@ -44,7 +44,7 @@ class Half(Schedule):
 
 
 class Constant(Loss):
-    """A term of no gradient that notes how it is called."""
+    """A term without gradient that records its calls."""
 
     def __init__(self, value):
         self.value, self.calls = value, []
@@ -215,7 +215,7 @@ def test_terms_are_not_prepared_for_a_validation(photos):
 
 @pytest.mark.parametrize("copies", [1, 2])
 def test_two_processes_sum_up_an_epoch_as_one_does(copies, photos):
-    """Each with its half of a step; or, in a last step that is too small to divide, each with all of it."""
+    """Each process has half of a step or, in a last step too small to divide, all of it."""
     data = ImageData(str(photos), backend="folder", batch_size=8)
     data.setup()
     whole = Batch(torch.randint(256, (6, 3, 32, 32), dtype=torch.uint8), torch.arange(6) % 3, torch.arange(6))

@@ -11,7 +11,7 @@ from xnorlit.training.options import CALLBACKS, CHECKED, INSTEAD, WORK, refuse_o
 
 
 def test_every_option_of_this_lightning_is_handled():
-    """A new Lightning cannot add one unseen."""
+    """A new Lightning cannot add an option unnoticed."""
     known = [*WORK, *CHECKED, *INSTEAD]
     assert sorted(known) == sorted(inspect.signature(pl.Trainer).parameters)
 

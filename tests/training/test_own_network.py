@@ -18,7 +18,7 @@ from xnorlit.training.own_network import Conversion, OwnSpec
 
 
 class Net(nn.Module):
-    """Four layers with a ReLU ahead of one that will take signs."""
+    """Four layers, with a ReLU in front of one that will be binary."""
 
     def __init__(self, classes: int, width: int = 8):
         super().__init__()
@@ -34,7 +34,7 @@ class Net(nn.Module):
 
 
 class Held(nn.Module):
-    """Has a layer of this package, and one that it keeps real."""
+    """A network with a binary layer and a real one."""
 
     def __init__(self):
         super().__init__()
@@ -46,7 +46,7 @@ class Held(nn.Module):
 
 
 def made(classes: int = 3) -> nn.Module:
-    """A function may make the network, too."""
+    """A function may also create the network."""
     return Net(classes)
 
 

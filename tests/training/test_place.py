@@ -112,7 +112,7 @@ def test_an_arm_name_means_its_finished_runs_last_checkpoint_with_the_same_seed(
 
 
 def test_the_home_folder_is_expanded_in_a_configuration_too(tmp_path, monkeypatch):
-    """Lightning reads `~` in the folders that it is told, so half of a run would lie in a folder called `~`."""
+    """Lightning expands `~` in its folders, so half of a run would be in a folder called `~`."""
     monkeypatch.setenv("HOME", str(tmp_path))
     assert RunPlace(root=Path("~/runs")).at(0).is_relative_to(tmp_path / "runs")
     assert checkpoint_of("~/a/last.ckpt", tmp_path / "arm" / "seed-0", role="the teacher") == tmp_path / "a/last.ckpt"

@@ -30,13 +30,13 @@ def options(overlay):
 
 
 def beside(overlay, name):
-    """The recipe's own file of that name; a folder of candidates shares those of the folder above."""
+    """The recipe's own file of that name; a folder of candidates uses those of the folder above."""
     return next(file for folder in overlay.parents if (file := folder / f"{name}.yaml").is_file())
 
 
 @functools.cache
 def resolved(overlay):
-    """The configuration that a run of the overlay has; read it only, for tests share it."""
+    """The configuration of a run of the overlay. Tests share it, so do not change it."""
     printed = io.StringIO()
     with pytest.raises(SystemExit) as stop, redirect_stdout(printed):
         main(["fit", *options(overlay), "--print_config"])
@@ -70,7 +70,7 @@ def test_it_starts_with_the_main_results(base):
 
 @pytest.mark.parametrize("base", BASES, ids=lambda base: base.parent.name)
 def test_the_float_twin_of_the_arm_that_its_command_trains_is_matched(base):
-    """Or says in `run.pair_differs` what else is different."""
+    """Or it declares further differences in `run.pair_differs`."""
     (arm,) = re.findall(r"^# Command: +(?:make train-|xnorlit train )([\w-]+)", base.read_text(), re.M)
     binary, twin = (flat(resolved(base.with_name(f"{each}.yaml"))) for each in (arm, "float"))
     kind = difference(binary, twin).kind
@@ -120,7 +120,7 @@ def test_a_candidate_has_the_twins_network_and_only_declared_differences(overlay
 
 
 def of_pictures(overlay, photos, big_photo):
-    """The words that have a recipe read a few pictures; of ImageNet's recipes the paper's twin trains at full size."""
+    """Arguments to read a few pictures. Of ImageNet's recipes, only the paper's twin trains at full size."""
     large = overlay.parent.name.startswith("imagenet")
     words = ["--data.source", str(big_photo if large else photos), "--data.backend", "folder"]
     words += ["--data.workers", "0", "--data.batch_size", "2"]
@@ -129,7 +129,7 @@ def of_pictures(overlay, photos, big_photo):
 
 
 def teachers(overlay):
-    """The arms that a recipe's losses learn from, or that it begins from, each behind those that it needs itself."""
+    """The arms that a recipe uses as teachers or initial weights, each after those that it needs itself."""
     model = yaml.safe_load(overlay.read_text()).get("model") or {}
     settings = [model, *(loss.get("init_args", {}) for loss in model.get("losses") or [])]
     needed = dict.fromkeys(each[key] for each in settings for key in ("init_from", "teacher") if key in each)

@@ -11,7 +11,7 @@ from xnorlit.training.record import MIB, describe, weigh
 
 
 def layer(name, weight_bits, mib):
-    """A layer whose latent weights take so many MiB in fp32."""
+    """A layer whose latent weights take the given MiB in fp32."""
     return SimpleNamespace(name=name, weight_bits=weight_bits, weights=int(mib * MIB) // 32)
 
 
@@ -35,7 +35,7 @@ def test_a_network_without_real_layers_names_none_and_a_real_one_has_one_size():
 
 @pytest.fixture(scope="module")
 def said(photos, tmp_path_factory):
-    """A run of both arms of a pair, and what the first of them printed."""
+    """A run of each arm of a pair, and the output of the first."""
     root = tmp_path_factory.mktemp("said")
     arm = forked.words(photos, root, run__arm="bc", data__batch_size=5)
     first = forked.train(arm, root / "first.log").said

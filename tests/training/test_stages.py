@@ -14,7 +14,7 @@ STEPS = 4  # of one epoch: 32 images in batches of 8
 
 
 class Watch(pl.Callback):
-    """Notes at each step whether the weights and the inputs of conv3 are signs times a scale in the forward."""
+    """Record at each step whether the weights and inputs of conv3 are signs times a scale in the forward."""
 
     def __init__(self):
         self.binary = []

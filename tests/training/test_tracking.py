@@ -27,7 +27,7 @@ from xnorlit.training.tracking import tracked, tracking_mode
 
 @pytest.fixture
 def account(monkeypatch):
-    """A login at an address that the test names; patience is short."""
+    """A login at an address from the test, with short time limits."""
     for name, seconds in (("ANSWER_SECONDS", 1), ("BEGIN_SECONDS", 4), ("FINISH_SECONDS", 3)):
         monkeypatch.setattr(tracking, name, seconds)
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
@@ -39,7 +39,7 @@ def account(monkeypatch):
         wandb.teardown()
 
     yield at
-    if wandb.run:  # A test that failed leaves one open; no run can be finished after the service is gone.
+    if wandb.run:  # A failed test leaves a run open; no run can be finished after the service has gone.
         wandb.finish()
     wandb.teardown()
 
@@ -69,7 +69,7 @@ def dead():
 
 @pytest.fixture
 def answering():
-    """Makes a server that accepts every connection and answers with these bytes, or with none."""
+    """Start a server that accepts every connection and answers with these bytes, or not at all."""
     servers = []
 
     def serve(answer):

@@ -45,7 +45,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def home(trained, tmp_path, monkeypatch):
-    """The current folder: a copy of the run and its images, to be changed."""
+    """The current folder, with a copy of the run and its images that a test may change."""
     shutil.copytree(trained, tmp_path / "home")
     monkeypatch.chdir(tmp_path / "home")
     monkeypatch.setattr(sys, "argv", ["xnorlit"])
@@ -82,7 +82,7 @@ def test_other_classes_are_refused_when_a_checkpoint_is_measured(home, capsys, c
 
 
 def test_initial_weights_must_have_the_same_classes(home, capsys):
-    rename(home, "ant", "zebra")  # and so every label is another one's
+    rename(home, "ant", "zebra")  # so every label belongs to another class
     said = refused(capsys, *FIT, "--run.pair=p", f"--model.init_from={RUN}/checkpoints/last.ckpt")
     assert "was trained on 3 classes" in said
     assert "only there: ant; only here: zebra" in said

@@ -14,7 +14,7 @@ from xnorlit.training.predictions import write
 
 
 def failing(monkeypatch, name):
-    """A method of files that writes half and then meets a disk that is broken."""
+    """A file method that writes half of the data and then fails."""
 
     def method(self, content, *_, **__):
         with open(self, "wb") as file:  # noqa: PTH123 - Path's own methods are what fails

@@ -43,7 +43,7 @@ def test_onnxruntime_computes_the_twin(files, images, expected):
 
 
 def test_every_convolution_of_the_8_bit_twin_reads_levels(files):
-    """A layer that stays in fp32 would flatter us."""
+    """A layer that stayed in fp32 would make our engine look better."""
     onnx = pytest.importorskip("onnx")
     graph = onnx.load_from_string(files.int8).graph
     made_by = {name: node.op_type for node in graph.node for name in node.output}

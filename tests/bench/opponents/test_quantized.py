@@ -51,7 +51,7 @@ def images():
 
 
 def test_the_fp32_opponent_is_the_float_twin(twin, images):
-    """To rounding: the twin fixes the order of its sums, and the opponent is torch as it is."""
+    """Up to rounding: the twin fixes the order of its sums, while the opponent is plain torch."""
     torch.testing.assert_close(plain(twin)(images), twin(images), atol=1e-5, rtol=1e-5)
 
 

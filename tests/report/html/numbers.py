@@ -10,7 +10,7 @@ UNREAD = {"data", "code", "pre", "svg", "script", "style"}
 
 @dataclass
 class Page(HTMLParser):
-    """What a page holds, gathered while it is parsed."""
+    """The content of a page, collected while it is parsed."""
 
     numbers: list[tuple[str, str, str]] = field(default_factory=list)
     """(place in the record, machine-readable value, printed text) of each `data` element."""
@@ -18,7 +18,7 @@ class Page(HTMLParser):
     """The text that goes before each of them, up to a tag."""
     elements: list[tuple[str, dict[str, str | None], int]] = field(default_factory=list)
     stray: list[str] = field(default_factory=list)
-    """Text with digits, anywhere in the body, that neither cites a place nor is code, and is in no picture."""
+    """Text with digits in the body that cites no place, outside of code and pictures."""
     pictures: list[str] = field(default_factory=list)
     """Each SVG, as it stands in the page."""
     record: dict = field(default_factory=dict)

@@ -64,7 +64,7 @@ def test_the_first_screen_decides_before_any_prose(pair):
 
 
 def test_two_seeds_are_not_proof_of_no_difference(tmp_path, monkeypatch):
-    """Each seed's gap is sure, but two so different ones say little of a third: Student's t with one degree."""
+    """Each seed's gap is certain, but two such different gaps say little about a third (Student's t, one degree)."""
     monkeypatch.chdir(tmp_path)
     for seed, right in enumerate((600, 700)):
         write_run(Path("runs"), "xnor", seed, right=right)

@@ -39,7 +39,7 @@ def same(a, b) -> bool:
 
 
 def wrong_numbers(page: Page, truth: dict) -> list[str]:
-    """The printed numbers that are not what the files say: their value for programs, their text for people."""
+    """The printed numbers that differ from the files, in their machine-readable value or in their text."""
     found = []
     for (place, value, text), before in zip(page.numbers, page.before, strict=True):
         try:
@@ -54,7 +54,7 @@ def wrong_numbers(page: Page, truth: dict) -> list[str]:
 
 
 def wrong_leaves(record, truth, place: str = "") -> list[str]:
-    """Where the record that the page holds, and shows under the pointer, is not what the files say."""
+    """Places where the record inside the page differs from the files."""
     if isinstance(truth, dict):
         return [bad for key, of in truth.items() for bad in wrong_leaves(record[key], of, f"{place}/{key}")]
     if isinstance(truth, list):
@@ -94,7 +94,7 @@ def expected_lines(truth: dict) -> list[dict]:
 
 
 def wrong_pictures(page: Page, truth: dict) -> list[str]:
-    """The lines that are drawn elsewhere than where the files say."""
+    """The lines whose drawn positions differ from the files."""
     drawn = [svg for svg in page.pictures if "data-chart" in svg]
     expected, found = expected_lines(truth), []
     if len(drawn) != len(expected):
@@ -110,7 +110,7 @@ def wrong_pictures(page: Page, truth: dict) -> list[str]:
 
 
 def wrong_networks(page: Page, truth: dict) -> list[str]:
-    """The points that are drawn elsewhere than where the files say: sizes, and times where a bench has some."""
+    """The points whose drawn positions differ from the files: sizes, and times if a bench has them."""
     arms = {arm["label"]: arm for arm in truth["comparison"]["arms"]}
     places = {
         f"{name}, packed" if arm["packed_bits"] != arm["float_bits"] else name: (arm["packed_bits"] / 2**23, name)
@@ -136,7 +136,7 @@ def wrong_networks(page: Page, truth: dict) -> list[str]:
 
 
 def wrong_estimates(page: Page, truth: dict) -> list[str]:
-    """The accuracies, seeds and intervals that are drawn elsewhere than where the files say."""
+    """The accuracies, seeds and intervals whose drawn positions differ from the files."""
     shown = estimates(next(svg for svg in page.pictures if "Accuracy with intervals" in svg))
     gaps, found = {gap["arm"]: gap["top1"] for gap in truth["comparison"]["gaps"]}, []
     for arm in truth["comparison"]["arms"]:
@@ -162,7 +162,7 @@ def wrong_estimates(page: Page, truth: dict) -> list[str]:
 
 
 def unexplained(page: Page, truth: dict) -> list[str]:
-    """Words with digits that cite no place: names apart, and constants of the method, there must be none."""
+    """Words with digits that cite no place, other than names and constants of the method. There must be none."""
     record, comparison = page.record, truth["comparison"]
     shown = record["comparison"]
     names = [
@@ -206,7 +206,7 @@ def everything_wrong(html: str, truth: dict) -> list[str]:
 
 
 def log_layers(path: Path, rng: np.random.Generator) -> None:
-    """Five epochs of what training logs, a hole and a repeated step among them."""
+    """Five epochs of logs, with a gap and a repeated step."""
     with (path / "metrics.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(

@@ -21,7 +21,7 @@ def figure(median: float) -> dict:
 
 
 def row(part: str, ends: str, ratio: float, batch: int = 1) -> dict:
-    """torch takes 12 ms; the slower of two kernels is never the one shown."""
+    """torch takes 12 ms; the slower of two kernels is never shown."""
     sides = {f"packed {path}{ends}": figure(0.012 / ratio * slower) for path, slower in (("avx512", 1), ("avx2", 2))}
     return {
         "part": part, "batch": batch, "threads": 1, "best_fp32": "fp32",
@@ -71,7 +71,7 @@ def test_times_of_a_bench_are_on_the_page_with_their_quartiles(pair):
     assert (network["seconds"]["median"], network["fp32_seconds"]["median"]) == (0.002, 0.012)
     assert (conv2["ratio"]["median"], many["ratio"]["median"]) == (15, 40)
     at = {place for place, *_ in page.numbers}
-    # The verdict and the claim cite one image on one thread, not the best figure that was ever seen.
+    # The verdict and the claim cite one image on one thread, not the best figure.
     assert "/bench/rows/2/ratio/median" in at
     claim = html[html.index("faster convolution on a CPU") :].split("</tr>")[0]
     assert "/bench/rows/0/ratio/median" in claim

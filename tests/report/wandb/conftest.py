@@ -16,7 +16,7 @@ IDS = {(arm, seed): f"{arm}{seed}" for arm in ("xnor", "float") for seed in (0, 
 
 @contextmanager
 def logged_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
-    """A server that somebody is logged in to, with no run yet."""
+    """A server with a login and without runs."""
     with serving() as backend:
         monkeypatch.delenv("WANDB_MODE", raising=False)
         monkeypatch.setenv("WANDB_BASE_URL", backend.address)

@@ -14,7 +14,7 @@ from xnorlit.report.wandb.offline import log_offline
 
 @pytest.fixture
 def busy() -> Iterator[None]:
-    """Every processor has two more to serve."""
+    """Load every core with two more processes."""
     hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
     yield
     for hog in hogs:

@@ -45,7 +45,7 @@ def run_ids(runset: dict[str, Any]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory) -> Iterator[Backend]:
-    """The server after one call, which the tests only look at."""
+    """The server after one call; tests only read it."""
     with pytest.MonkeyPatch.context() as monkeypatch, logged_in(monkeypatch) as backend:
         write_pair(tmp_path_factory.mktemp("saved"), monkeypatch)
         receive_pair(backend)
@@ -141,7 +141,7 @@ def test_a_second_call_updates_in_place_and_uploads_nothing_twice(uploaded):
     assert uploaded.workspaces()[0]["name"] in before.values()
     assert not [path for path, _ in uploaded.asked if "file_stream" in path]
 
-    # A pair that has changed takes the place of its former figures.
+    # The figures of a changed pair replace the former ones.
     summary = Path("runs/synthetic/pair-0/xnor/seed-0/summary.json")
     summary.write_text(json.dumps({**json.loads(summary.read_text()), "step_seconds": 0.041}))
     published()

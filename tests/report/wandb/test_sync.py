@@ -16,7 +16,7 @@ from xnorlit.report.wandb.upload import parts, upload, waiting
 
 RUNS = Path("runs/synthetic/pair-0")
 
-# As training does: xnor stopped behind its last checkpoint at step 149 and was gone on with; float in one piece.
+# As in training: xnor stopped after its last checkpoint at step 149 and was resumed; float ran in one piece.
 WRITER = """
 import sys, time
 import wandb
@@ -70,7 +70,7 @@ def test_the_parts_of_a_resumed_run_become_one_run_uploaded_once(server, runs, c
     assert [f"{n}/3  {RUNS}/{arm}/seed-0" in said for n, arm in ((1, "float"), (2, "xnor"), (3, "xnor"))] == [True] * 3
     assert "2 runs uploaded" in said
     assert rows(server, "float0") == [(0, 99, 0.5), (1, 199, 0.7)]
-    # At step 199 both values stand, the one of the weights that went on behind.
+    # At step 199 there are both values; that of the resumed weights comes last.
     assert rows(server, "xnor0") == [(0, 99, 0.3), (1, 149, 0.4), (2, 199, 0.45), (3, 199, 0.5), (4, 299, 0.6)]
     assert [note.stat().st_size for note in Path("runs").rglob("*.synced") if "latest-run" not in str(note)] == [0] * 3
     server.asked.clear()

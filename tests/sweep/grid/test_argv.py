@@ -92,7 +92,7 @@ def test_a_grid_is_a_valid_wandb_sweep(file):
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_run_of_a_grid_is_accepted_and_stored_where_expected(file):
-    """By the real parser; and its configuration says what the grid says."""
+    """Parsed by the real parser; the configuration has the grid's values."""
     grid = Grid.load(file)
     trials = planned(grid, Base())
     values = [

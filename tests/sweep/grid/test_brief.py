@@ -10,7 +10,7 @@ FILE = "smallest"
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What was asked of `read` and of `trained`, which find and train nothing here."""
+    """The calls of `read` and `trained`, which find and train nothing here."""
     calls, stored = [], []
     monkeypatch.setattr(brief, "read", lambda grid, root: calls.append(("read", grid, root)) or list(stored))
     monkeypatch.setattr(brief, "trained", lambda grid, root, jobs: calls.append(("trained", grid, root)) or ["new"])

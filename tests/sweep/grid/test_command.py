@@ -21,11 +21,11 @@ RUNS = Path("runs/tiny/pair-0")
 
 
 ANSWERS = {}
-"""What the real parser makes of a command line; every test has the same recipes."""
+"""The real parser's result for a command line; all tests share the recipes."""
 
 
 def asked(grid, lines):
-    """The parser's answers, each asked for once; refusals raise, as they do behind the process."""
+    """The parser's answers, each computed once. A refusal raises, as in the real process."""
     new = [words for words in lines if words not in ANSWERS]
     ANSWERS.update(zip(new, resolved(new) if new else [], strict=True))
     for words in lines:
@@ -36,7 +36,7 @@ def asked(grid, lines):
 
 @pytest.fixture
 def trained(small, monkeypatch):
-    """Trainings are written by the test, with what the real parser makes of their words; the words of each."""
+    """The arguments of each training. The test writes the runs, with the real parser's configuration."""
     began = []
 
     def answer(grid, trials):
@@ -179,7 +179,7 @@ def test_invalid_grids_are_refused_before_anything_is_trained(trained, small, ca
 
 
 def test_the_parsers_process_answers_for_every_run(small):
-    """The one test of the process itself; the others ask the same function in their own."""
+    """Only this test starts the process; the others call the same function directly."""
     grid = ablation.Grid.load("tiny.yaml")
     trials = plan.checked(grid, plan.planned(grid, plan.Base()))
     assert [trial.config["run.arm"] for trial in trials] == ["Float", "Float", "XNOR", "XNOR"]

@@ -20,7 +20,7 @@ TWO = {"model.binarizer": {"values": ["Float", "XNOR"]}}
 
 
 def environment():
-    # Threads that wait actively for each other would take a busy machine for themselves.
+    # Threads that wait actively would occupy a busy machine.
     threads = {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}
     return {**os.environ, **threads, "PYTHONPATH": str(Path(__file__).parents[3]), "NO_COLOR": "1"}
 

@@ -11,7 +11,7 @@ CODES = {"conv1": [32, 32], "conv2": [1, 1], "fc8": [32, 32]}
 
 @pytest.fixture
 def trained(monkeypatch, tmp_path):
-    """The command lines of what was trained; a run of each is there then, but for arms that are to fail."""
+    """The command lines of the trained runs. Each leaves a run, except for arms that are to fail."""
     monkeypatch.chdir(tmp_path)
     for name in ("base", "float", "xnor", "bwn"):
         file = tmp_path / "experiments" / brief.RECIPE / f"{name}.yaml"

@@ -21,7 +21,7 @@ CODES = {"conv1": [32, 32], "conv2": [1, 1], "fc8": [32, 32]}
 
 
 def measured(words):
-    """Writes what `xnorlit steps RUN ... --json FILE` writes."""
+    """Write the same as `xnorlit steps RUN ... --json FILE`."""
     arms = [Path(word).parent.name for word in words[4:-2]]
     figures = {"float": 1.0, "xnor": 1.05, "bwn": 1.3}
     Path(words[-1]).write_text(json.dumps({"arms": {arm: {"ratio": {"median": figures[arm]}} for arm in arms}}))
@@ -30,7 +30,7 @@ def measured(words):
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    """A recipe of three arms, whose trainings are written by the test; the arms that were trained, in order."""
+    """A recipe of three arms whose runs the test writes, and the list of trained arms, in order."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "experiments" / "small"
     folder.mkdir(parents=True)

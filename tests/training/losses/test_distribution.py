@@ -31,7 +31,7 @@ def test_by_hand():
 
 
 def test_gamma_and_beta_are_the_moments_that_the_released_code_measures():
-    """Value and gradient, through a batch norm almost without eps; and its input receives no gradient at all."""
+    """Value and gradient, through a batch norm with a tiny eps; its input receives no gradient."""
     torch.manual_seed(0)
     norm = BatchNorm1d(6, eps=1e-12).double().train()
     nn.init.normal_(norm.weight, std=3)
