@@ -156,6 +156,23 @@ def test_two_processes_resume_to_the_same_bits_after_one_is_killed(rank, photos,
     assert differences(runs_folder(tmp_path / "whole"), runs_folder(root)) == []
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_to_one_of_two_processes_saves_and_ends_both(rank, photos, tmp_path):
+    root, log = tmp_path / "runs", tmp_path / "log"
+    line = [*words(photos, root, "folder", 2), "--trainer.max_epochs=1000", "--run.checkpoint_minutes=60"]
+    process = start(line, log)
+    wait_for_step(process, root, 3, log)  # the first epoch's
+    (other,) = (pid for pid in living(process) if pid != process.pid)
+    os.kill(other if rank else process.pid, signal.SIGTERM)
+    assert wait_for_end(process, log) == 75, log.read_text()
+    assert state_of(runs_folder(root)) == "unfinished"
+    saved = steps_saved(root)
+    assert f"SIGTERM: saved at step {saved:,} (epoch" in log.read_text()
+    assert log.read_text().count("A second signal ends it at once") == 1, "one of them was told"
+
+
 def runs_folder(root):
     (found,) = root.glob("*/*/*/seed-0")
     return found
