@@ -205,6 +205,22 @@ def test_non_monotonic_functions_cannot_precede_a_max_pool():
         pack(model, image_size=table.image_size, classes=CLASSES)
 
 
+def test_a_turn_between_two_whole_sums_of_reals_is_found():
+    """The values are `min(|1000 s - 300|, 250)` of a sum s: 250 at every whole s, and less around 0.3."""
+    table = NETWORKS["norm-before-pool"]
+    model = unkind(table, binarizer=ALL["BWN"]())
+    conv, norm, pool = model.conv2
+    with torch.no_grad():
+        scale = conv.binarizer.weight_codes(conv.weight).scale.flatten()
+        norm.weight.copy_(1000 / scale * (norm.running_var + norm.eps).sqrt())
+        norm.running_mean.zero_()
+        norm.bias.fill_(-300)
+        conv.bias.zero_()
+    model.conv2 = nn.Sequential(conv, norm, nn.PReLU(init=-1.0), nn.Hardtanh(0.0, 250.0), pool)
+    with pytest.raises(UserError, match="conv2 cannot be packed: what precedes its max pool is not monotonic"):
+        pack(model, image_size=table.image_size, classes=CLASSES)
+
+
 def test_codes_of_reals_that_fall_and_rise_are_refused_by_name():
     model = unkind(KIND, binarizer=ALL["DoReFa"](), layers={"conv3": _TurningReals()})
     with pytest.raises(UserError, match="conv3 cannot be packed: what follows it makes its codes rise and fall"):

@@ -15,6 +15,7 @@ from xnorlit.binarize.ttq import TTQ
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.errors import UserError
 from xnorlit.export.pack import pack, write
+from xnorlit.export.random_weights import random_network
 from xnorlit.models import Block, Network, build, network_named
 from xnorlit.packed import PackedNetwork, load
 
@@ -227,3 +228,10 @@ def test_a_binarizer_whose_layer_is_fully_connected_to_a_map_of_several_position
     pixels = pixels_for(8)
     expected, _ = integers_of_module(model, to_torch(pixels))
     np.testing.assert_array_equal(integers_of_engine(graph, tensors, pixels)["fc6"], expected["fc6"])
+
+
+@pytest.mark.parametrize(("size", "crop"), [(64, 1.0), (65, 0.875)])
+def test_random_weights_are_measured_on_the_crop_of_their_image_size(size, crop):
+    packed = random_network("alexnet-small", "float", classes=3, image_size=size)
+    assert (packed.graph.image_size, packed.graph.crop, packed.graph.source.weights) == (size, crop, "random")
+    assert packed.graph.classes == ("class 0", "class 1", "class 2")

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tests.export.runtimes import RUNTIMES, same_top5
 from tests.export.test_binarizers import ALL, CLASSES, EVERY, pixels_for, to_torch
@@ -15,6 +16,7 @@ from xnorlit.binarize.lsq import LSQ
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.errors import UserError
 from xnorlit.export.pack import pack
+from xnorlit.layers import BinaryConv2d
 from xnorlit.models import create, list_networks
 from xnorlit.packed import PackedNetwork
 
@@ -116,6 +118,31 @@ def test_every_operation_of_a_graph_computes_what_the_engine_does(format, name):
     np.testing.assert_allclose(
         RUNTIMES[format](given, tensors, pixels), expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max()
     )
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("width", [16, 12], ids=["whole bytes", "parts of bytes"])  # two ways of OpenVINO
+@pytest.mark.parametrize("binarizer", ["BNN", "XNOR"])
+def test_signs_padded_with_ones_give_the_engines_answers(format, width, binarizer):
+    torch.manual_seed(0)
+    ones = {"padding_mode": "ones", "binarizer": binarizer}
+    model = nn.Sequential(
+        nn.Conv2d(3, width, 3, stride=2, padding=1),
+        nn.BatchNorm2d(width),
+        BinaryConv2d(width, width, 3, padding=1, **ones),
+        nn.BatchNorm2d(width),
+        BinaryConv2d(width, 24, (3, 5), stride=2, padding=(1, 2), **ones),
+        nn.Flatten(),
+        nn.Linear(24 * 2 * 2, 5),
+    )
+    packed = pack(model, image_size=8, classes=[*"abcde"], mean=(120,) * 3, std=(60,) * 3)
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8)
+    if format == "finn":  # whose first layer is real here, and which pads with zeros
+        refused(format, packed, pixels)
+        return
+    expected = PackedNetwork(*packed)(pixels)
+    assert np.ptp(expected, axis=0).min() > 0.01, "the images give different answers"
+    np.testing.assert_allclose(RUNTIMES[format](*packed, pixels), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -1,0 +1,25 @@
+"""Which windows are left to OpenVINO's binary kernels, and which are computed in another way."""
+
+import numpy as np
+import pytest
+
+from xnorlit.export.lower import Window
+from xnorlit.export.openvino import _counts
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "padding", "stride", "counts"),
+    [
+        (16, 3, 1, 1, True),
+        (12, 3, 1, 1, False),  # sums over a number of channels that is no multiple of 8
+        (16, 3, 3, 1, False),  # more padding than columns at once
+        (16, 7, 2, 2, True),
+        (16, 9, 2, 2, False),  # too large a window, unless there is no padding or no stride
+        (16, 9, 0, 2, True),
+        (16, 9, 2, 1, True),
+    ],
+)
+def test_the_binary_kernels_get_the_windows_that_they_count_correctly(channels, kernel, padding, stride, counts):
+    positive = np.ones((8, channels, kernel, kernel), bool)
+    window = Window((stride, stride), (padding, padding))
+    assert _counts((1, channels, 20, 20), positive, window) is counts
