@@ -41,7 +41,7 @@ SETTINGS = {
     "SiMaN": [{}],
     "SwishSign": [{}, {"beta": 2.0}],
     "TTQ": [{}],
-    "TWN": [{}, {"scope": "layer"}, {"inputs": "signs"}],
+    "TWN": [{}, {"scope": "layer"}, {"inputs": "sign"}],
     "XNOR": [{}, {"input_scale": "K"}, {"gradient": "paper"}, {"gradient": "ste"}],
     "XNORPlusPlus": [{}, {"scale": "rank-1"}],
 }

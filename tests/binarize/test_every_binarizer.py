@@ -311,11 +311,9 @@ def test_numbers_and_flags_of_another_type_are_refused_and_signatures_stay():
     assert list(inspect.signature(ALL["XNOR"]).parameters)[:2] == ["gradient", "center"]
 
 
-@pytest.mark.parametrize("mode", [True, False])
 @pytest.mark.parametrize("name", ALL)
-def test_an_empty_batch_has_an_empty_output_as_torchs_has(name, mode):
+def test_an_empty_batch_has_an_empty_output_as_torchs_has(name):
     x = torch.empty(0, 4, 5, 5, dtype=torch.float64, requires_grad=True)
-    y = conv(name).train(mode)(x)
-    assert y.shape == (0, 6, 5, 5)
-    if mode:
-        y.sum().backward()
+    trained, evaluated = (conv(name).train(mode)(x) for mode in (True, False))
+    assert trained.shape == evaluated.shape == (0, 6, 5, 5)
+    trained.sum().backward()

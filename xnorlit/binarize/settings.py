@@ -36,13 +36,14 @@ def held_to_annotations(init: Callable[..., None]) -> Callable[..., None]:
             NameError,
         ):  # The call below says it, or a name is not imported.
             given, hints = {}, {}
-        for name, value in given.items():
-            if name in hints and not _fits(value, hints[name]):
-                words = [each for hint in _members(hints[name]) for each in get_args(hint) if isinstance(each, str)]
-                near = did_you_mean(value, words) if isinstance(value, str) else ""
-                kinds = " or ".join(map(_words, _members(hints[name])))
-                raise UserError(f"{type(self).__name__}'s {name} is {value!r}. Expected {kinds}.{near}")
-        init(self, *args, **kwargs)
+        wrong = [name for name, value in given.items() if name in hints and not _fits(value, hints[name])]
+        try:
+            init(self, *args, **kwargs)  # Its own check, if it has one, says more.
+        except (TypeError, KeyError):
+            if not wrong:
+                raise
+        for name in wrong:
+            raise UserError(f"{type(self).__name__}'s {name} is {given[name]!r}. {_expected(given[name], hints[name])}")
 
     return checked
 
@@ -65,3 +66,9 @@ def _is(value: Any, hint: Any) -> bool:
 
 def _words(hint: Any) -> str:
     return " or ".join(map(repr, get_args(hint))) if get_origin(hint) is Literal else _PLAIN[hint][1]
+
+
+def _expected(value: Any, hint: Any) -> str:
+    words = [each for part in _members(hint) for each in get_args(part) if isinstance(each, str)]
+    near = did_you_mean(value, words) if isinstance(value, str) else ""
+    return f"Expected {' or '.join(map(_words, _members(hint)))}.{near}"
