@@ -179,6 +179,21 @@ def test_fifty_photographs_get_the_engines_five_classes(folder, name):
 
 @pytest.mark.slow
 @needs_browser
+def test_every_kind_of_layer_and_node_computes_in_the_browser():
+    for path in sorted((ROOT / "tests/packed/corpus").glob("*.safetensors")):
+        images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
+        expected = load(path)(images)
+        with Network(path.read_bytes()) as network:
+            found = network(images)
+        # Reals that are summed in fp32 are added in another order there; those of the corpus's graphs have fp64.
+        exact = path.stem.startswith("graph-")
+        np.testing.assert_allclose(
+            found, expected, rtol=0 if exact else 1e-4, atol=0 if exact else 1e-4, err_msg=path.name
+        )
+
+
+@pytest.mark.slow
+@needs_browser
 def test_the_check_of_an_export_has_a_row_of_the_browser():
     packed = opened_file(located("cifar10-best"))
     images = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), np.uint8)

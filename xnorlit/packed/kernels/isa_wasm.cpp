@@ -103,18 +103,18 @@ uint32_t at_least(const int32_t* values, const int32_t* thresholds) {
   return bits;
 }
 
-uint32_t at_least_float(const float* values, const float* thresholds) {
-  uint32_t bits = 0;
-  for (int c = 0; c < 32; c += 4)
-    bits |= uint32_t{wasm_i32x4_bitmask(wasm_f32x4_ge(wasm_v128_load(values + c), wasm_v128_load(thresholds + c)))}
-            << c;
-  return bits;
+// Bit c: values[c] >= thresholds[c], of one vector.
+XNORLIT_INLINE uint32_t lanes_at_least(Vector values, Vector thresholds) {
+  return wasm_i32x4_bitmask(wasm_f32x4_ge(reinterpret_cast<v128_t>(values), reinterpret_cast<v128_t>(thresholds)));
 }
 
 void pack_signs(const float* values, int count, uint32_t* words) {
-  static const float zeros[32] = {};
   int start = 0;
-  for (; start + 32 <= count; start += 32) words[start / 32] = at_least_float(values + start, zeros);
+  for (; start + 32 <= count; start += 32) {
+    uint32_t bits = 0;
+    for (int c = 0; c < 32; c += kLanes) bits |= lanes_at_least(load(values + start + c), Vector{}) << c;
+    words[start / 32] = bits;
+  }
   if (start < count) {
     uint32_t bits = 0;
     for (int c = start; c < count; ++c) bits |= uint32_t{values[c] >= 0} << (c - start);
