@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from xnorlit.export.lower import Window
-from xnorlit.export.openvino import _counts
+from xnorlit.export.openvino_nodes import _counts
+from xnorlit.export.operations import Window
 
 
 @pytest.mark.parametrize(
