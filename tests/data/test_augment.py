@@ -51,7 +51,7 @@ def test_boxes_lie_within_their_images_down_to_one_pixel(crop):
     [
         (lambda: CentreCrop(0), "ratio of more than 0 and at most 1"),
         (lambda: RandomCrop(0), "ratio of more than 0 and at most 1"),
-        (lambda: RandomCrop(1.1), "does not lie within the image"),
+        (lambda: RandomCrop(1.1), "is not within the image"),
         (lambda: PadCrop(-1), "has a negative padding"),
         (lambda: ResizedCrop(area=(0.5, 0.1)), "allows no box"),
         (lambda: ResizedCrop(area=(0, 1)), "allows no box"),

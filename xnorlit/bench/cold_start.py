@@ -34,7 +34,7 @@ class ColdStart:
 
 
 def measure_cold_start(subject: Subject, rounds: int) -> ColdStart:
-    """Runs the two processes in turns, with files in the system's cache and as many threads as each chooses.
+    """Run the two processes in turns, with files in the system's cache and as many threads as each chooses.
 
     Args:
         subject: The network and its twin; the photo is generated.

@@ -1,4 +1,4 @@
-"""Finds the figure of each key among the measurements."""
+"""Find the figure of each key among the measurements."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Measures single binary layers, from real numbers to the bits that the next layer reads."""
+"""Measure single binary layers, from real numbers to the bits that the next layer reads."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Measures the whole network, from uint8 pixels to logits, with both kinds of ends."""
+"""Measure the whole network, from uint8 pixels to logits, with both kinds of ends."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Measures a training step of each arm, from finished runs or with fresh weights."""
+"""Measure a training step of each arm, from finished runs or with fresh weights."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from xnorlit.training.step import module_step, training_step
 
 @dataclass(frozen=True)
 class FreshImages:
-    """Replaces a data module that has no images: only the properties that a network needs.
+    """A stand-in for a data module without images, with only the properties that a network needs.
 
     Attributes:
         classes: Names of the classes.

@@ -1,4 +1,4 @@
-"""Classifies one picture with a float network in torch, as a whole process: the opponent of `xnorlit classify`.
+"""Classify one picture with a float network in torch, as a whole process: the opponent of `xnorlit classify`.
 
     python -m xnorlit.bench.twin CHECKPOINT PICTURE [--network alexnet-xnor] --image-size 224 [--crop 0.875] [--top 5]
 

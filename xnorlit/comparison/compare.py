@@ -72,7 +72,9 @@ def _pair(what: Run | Path | str, root: Path) -> tuple[Path, str | None, str | N
         full = path.resolve()
         return full.parent.parent, full.parent.name, full.name
     if not root.is_dir():
-        raise UserError(f"{what} is no folder of a pair, and there is no folder of runs at {root} to find a pair in.")
+        raise UserError(
+            f"{what} is not a pair's folder, and there is no folder of runs at {root}."
+        )
     experiment, _, pair = str(what).rpartition("/")
     return root, experiment or None, pair or None
 

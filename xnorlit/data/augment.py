@@ -56,14 +56,14 @@ class Draws(NamedTuple):
 
 
 class Crop(ABC):
-    """Fills the box and shift of placements; a new crop is one subclass."""
+    """Fill the box and shift of placements; a new crop is one subclass."""
 
     reflect: bool = False
     """Whether the outside of a shifted image is filled with its mirror image instead of zeros."""
 
     @abstractmethod
     def place(self, rows: NDArray[np.void], draws: Draws, sizes: Sizes) -> None:
-        """Writes top, left, height and width, and also down and right if the window moves.
+        """Write top, left, height and width, and also down and right if the window moves.
 
         Args:
             rows: `PLACEMENT` [N], zero except `index`.
@@ -88,7 +88,7 @@ class CentreCrop(Crop):
         _check_ratio(self, self.ratio)
 
     def place(self, rows: NDArray[np.void], draws: Draws, sizes: Sizes) -> None:
-        """Writes the central box."""
+        """Write the central box."""
         box = central(sizes.heights, sizes.widths, self.ratio, self.squash)
         rows["top"], rows["left"], rows["height"], rows["width"] = box
 
@@ -109,7 +109,7 @@ class RandomCrop(Crop):
         _check_ratio(self, self.ratio)
 
     def place(self, rows: NDArray[np.void], draws: Draws, sizes: Sizes) -> None:
-        """Writes a box at a random place."""
+        """Write a box at a random place."""
         rows["height"], rows["width"] = part(sizes.heights, sizes.widths, self.ratio, self.squash)
         _anywhere(rows, draws, sizes, _CROP_DRAW)
 
@@ -131,7 +131,7 @@ class PadCrop(Crop):
             raise UserError(f"{self} has a negative padding. Expected the largest shift in pixels, 0 or more.")
 
     def place(self, rows: NDArray[np.void], draws: Draws, sizes: Sizes) -> None:
-        """Writes the central square and a shift of [-padding, padding] each way."""
+        """Write the central square and a shift of [-padding, padding] each way."""
         CentreCrop().place(rows, draws, sizes)
         rows["down"] = draws.integer(_CROP_DRAW, 2 * self.padding + 1) - self.padding
         rows["right"] = draws.integer(_CROP_DRAW + 1, 2 * self.padding + 1) - self.padding
@@ -224,7 +224,7 @@ class View:
 
 def _check_ratio(crop: Crop, ratio: float) -> None:
     if not 0 < ratio <= 1:
-        raise UserError(f"{crop} does not lie within the image. Expected a ratio of more than 0 and at most 1.")
+        raise UserError(f"{crop} is not within the image. Expected a ratio of more than 0 and at most 1.")
 
 
 def _anywhere(rows: NDArray[np.void], draws: Draws, sizes: Sizes, draw: int) -> None:

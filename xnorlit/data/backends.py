@@ -40,7 +40,7 @@ class Choice:
 def choose(
     source: Source, requested: Name, views: dict[str, View], batch_size: int, workers: int, cache: Path
 ) -> Choice:
-    """Opens each split of `views` with the requested or a suitable backend.
+    """Open each split of `views` with the requested or a suitable backend.
 
     Args:
         source: The data set.
@@ -167,7 +167,7 @@ def _ffcv(parts: dict[str, Split], views: dict[str, View], batch_size: int, work
 
 
 def _refuse_unreadable(trees: list[ImageFiles], cache: Path, threads: int) -> None:
-    """Decodes each picture once, so that unreadable ones are reported before training, and remembers the result.
+    """Decode each picture once, so that unreadable ones are reported before training, and remember the result.
 
     Raises:
         UserError: Some pictures are unreadable.
@@ -217,7 +217,7 @@ def _key(parts: dict[str, Split], storage: Storage) -> str:
 
 
 def _add_files(digest: Any, files: ImageFiles) -> None:
-    """Adds sizes and times of a split's files, because names alone would not reveal replaced files."""
+    """Add sizes and times of a split's files, because names alone would not reveal replaced files."""
     for index in range(len(files.listing)):
         path = files.path(index)
         try:

@@ -69,7 +69,7 @@ class Beton:
 
 
 def open_beton(path: Path) -> Beton:
-    """Reads a .beton file's tables and checks that they describe this file.
+    """Read a .beton file's tables and check that they describe this file.
 
     Does not read the pixels: `sidecar.verify` compares the whole file with its hash.
 

@@ -1,4 +1,4 @@
-"""Writes .beton files in one process; equal inputs give equal bytes.
+"""Write .beton files in one process; equal inputs give equal bytes.
 
 FFCV's own writer hangs when a worker raises, leaves processes and shared memory behind when interrupted, and orders its
 pages at random. Here threads encode (Pillow releases the interpreter's lock) and one loop writes.
@@ -27,7 +27,7 @@ class Encoded(NamedTuple):
 
 
 def write(path: Path, samples: Iterable[Encoded], limit: int) -> int:
-    """Writes a .beton file of at most `limit` samples and returns how many there were.
+    """Write a .beton file of at most `limit` samples and return how many there were.
 
     Args:
         path: New file; the header is written last, so an interrupted file is not mistaken for a complete one.

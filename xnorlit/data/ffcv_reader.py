@@ -114,7 +114,7 @@ class FfcvReader:
         self._refuse_changed()
 
     def _refuse_changed(self) -> None:
-        """Refuses a file that changed since it was opened: its tables are in memory, but its pixels are not."""
+        """Refuse a file that changed since it was opened: its tables are in memory, but its pixels are not."""
         now = stamp(self.beton.path)
         if now != self._stamp:
             what = "was removed" if now is None else "has changed"
@@ -138,7 +138,7 @@ class _Pass(EpochIterator):
         super().__init__(loader, rows)
 
     def run(self) -> None:
-        """Decodes until the rows are used up."""
+        """Decode until the rows are used up."""
         try:
             super().run()
         except BaseException as error:

@@ -21,7 +21,7 @@ _LOOKED_AT = 32  # files whose headers decide whether to try reading everything 
 
 
 class FolderReader:
-    """Reads image files, which are decoded in each epoch.
+    """Read image files, which are decoded in each epoch.
 
     Worker processes live for the whole run. They have no state, because a request contains its epoch and its samples.
 

@@ -145,7 +145,7 @@ class ImageData(pl.LightningDataModule):
         self._resume_at = state_dict
 
     def recount(self, checkpoint: dict[str, Any]) -> None:
-        """Converts the batch counts of the current epoch to those of this process.
+        """Convert the batch counts of the current epoch to those of this process.
 
         Lightning counts batches of one process, which depend on the devices and on batch_size.
 

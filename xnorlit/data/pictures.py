@@ -1,4 +1,4 @@
-"""Turns a picture's file into the pixels of validation: upright 8-bit RGB, cut to the central box, resized.
+"""Turn a picture's file into the pixels of validation: upright 8-bit RGB, cut to the central box, resized.
 
 The data module, the page and `xnorlit classify` share this code, which needs only Pillow and numpy.
 """

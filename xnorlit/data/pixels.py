@@ -22,7 +22,7 @@ def render(image: Image.Image, row: np.void, size: int, reflect: bool) -> NDArra
 
 
 def shift(pictures: NDArray[np.uint8], rows: NDArray[np.void], reflect: bool) -> NDArray[np.uint8]:
-    """Moves the window over each padded picture and mirrors it; uint8 [N, size, size, 3] before and after.
+    """Move the window over each padded picture and mirror it; uint8 [N, size, size, 3] before and after.
 
     Args:
         pictures: The boxes, already resized.

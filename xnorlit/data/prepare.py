@@ -1,4 +1,4 @@
-"""Converts image files to .beton files that load fast: decodes once, stores at the size that training needs."""
+"""Convert image files to .beton files that load fast: decode once, and store at the size that training needs."""
 
 import errno
 import shlex
@@ -65,9 +65,9 @@ def prepare(
     workers: int = 0,
     overwrite: bool = False,
 ) -> dict[str, Prepared]:
-    """Writes train.beton and val.beton, each with a sidecar, from an image folder tree or an ImageNet directory.
+    """Write train.beton and val.beton, each with a sidecar, from an image folder tree or an ImageNet directory.
 
-    SRC holds train/ and val/ (or test/), each with a folder per class; ImageNet's validation images may also lie flat
+    SRC holds train/ and val/ (or test/), each with a folder per class; ImageNet's validation images may also be flat
     in val/ beside the devkit's ground truth or a mapping file. An interrupted run leaves nothing that looks finished.
 
     Args:
@@ -117,7 +117,7 @@ def write_splits(
     workers: int = 0,
     overwrite: bool = False,
 ) -> dict[str, Prepared]:
-    """Writes `<split>.beton` and its sidecar for each split into `dst`: all of them, or nothing.
+    """Write `<split>.beton` and its sidecar for each split into `dst`: all of them, or nothing.
 
     Args:
         images: The splits.

@@ -46,7 +46,7 @@ def path_of(beton: Path) -> Path:
 
 
 def save(path: Path, sidecar: Sidecar) -> None:
-    """Writes a sidecar's JSON to `path`."""
+    """Write a sidecar's JSON to `path`."""
     path.write_text(json.dumps(asdict(sidecar), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -96,7 +96,7 @@ def file_sha256(path: Path) -> str:
 
 
 def verify(path: Path, *, pixels: bool = True) -> tuple[Beton, Sidecar]:
-    """Opens a .beton and checks it against its sidecar.
+    """Open a .beton and check it against its sidecar.
 
     The whole file is hashed once. The result is stored beside it and stays valid while size and modification time are
     unchanged.

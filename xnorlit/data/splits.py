@@ -1,4 +1,4 @@
-"""Finds the splits of a folder: which subfolders are train, val and test."""
+"""Find the splits of a folder: which subfolders are train, val and test."""
 
 from pathlib import Path
 

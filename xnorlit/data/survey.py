@@ -33,7 +33,7 @@ class Probe:
 
 
 def probe(source: str, root: Path = Path("data")) -> Probe:
-    """Reads the names of an image set and the headers of some images; downloads nothing.
+    """Read the names of an image set and the headers of some images; download nothing.
 
     Args:
         source: A named set, a folder tree or .beton files.

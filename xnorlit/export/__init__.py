@@ -1,4 +1,4 @@
-"""Exports a trained network: weights become bits, and everything between two signs becomes thresholds.
+"""Export a trained network: weights become bits, and everything between two signs becomes thresholds.
 
 Calling this package calls `xnorlit.export.formats.export`, so `xl.export` is both the package and the function.
 

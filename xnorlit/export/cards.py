@@ -1,4 +1,4 @@
-"""Writes the card of a trained network, as JSON for programs and as Markdown for people."""
+"""Write the card of a trained network, as JSON for programs and as Markdown for people."""
 
 import hashlib
 import json
@@ -60,7 +60,7 @@ def sha256(file: Path) -> str:
 
 
 def write_card(card: Card, name: str, folder: Path) -> None:
-    """Writes `NAME.json` and `NAME.md`.
+    """Write `NAME.json` and `NAME.md`.
 
     Args:
         card: The card.

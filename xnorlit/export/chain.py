@@ -248,7 +248,7 @@ def _check_binary(name: str, layer: BinaryLayer) -> None:
 
 
 def check_finite(module: nn.Module, name: str) -> None:
-    """Refuses parameters and statistics that are not finite."""
+    """Refuse parameters and statistics that are not finite."""
     for key, values in [*module.named_parameters(), *module.named_buffers()]:
         wrong = values.is_floating_point() and not bool(torch.isfinite(values).all())
         refuse(wrong, name, f"{key} of its {type(module).__name__} is not finite; check the checkpoint")

@@ -1,4 +1,4 @@
-"""Runs one network on every installed runtime and compares predictions, size and time."""
+"""Run one network on every installed runtime, and compare predictions, size and time."""
 
 import json
 import tempfile

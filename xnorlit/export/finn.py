@@ -42,7 +42,7 @@ def build(graph: Graph, tensors: Tensors, *, batch: int = 1, normalized_input: b
 
 
 def _refuse(node: Node, *, first: bool) -> None:
-    """Refuses what FINN does not build."""
+    """Refuse what FINN does not build."""
     layer, name = node.op, node.name
     if not isinstance(layer, Layer):
         what = f"{type(layer).__name__} between layers computes with reals, which FINN does not build"
@@ -131,7 +131,7 @@ class Nodes(qonnx.Nodes):
         return super()._weight(weight)
 
     def _bypass_relu(self, x: str) -> None:
-        """Removes a ReLU before thresholds above zero, where it has no effect."""
+        """Remove a ReLU before thresholds above zero, where it has no effect."""
         maker = {node.output[0]: node for node in self._nodes}
         flat = maker[x]
         relu = maker.get(flat.input[0]) if flat.op_type == "Reshape" else None

@@ -98,7 +98,7 @@ def export(
     normalized_input: bool = False,
     **packing: Any,
 ) -> Exported:
-    """Exports a trained network to OpenVINO, ONNX, QONNX or FINN.
+    """Export a trained network to OpenVINO, ONNX, QONNX or FINN.
 
     It computes what the packed network computes: the integers of its binary layers are those of the module's
     evaluation.

@@ -1,4 +1,4 @@
-"""Calls a packed network through the C interface, `xnorlit.h`, of the compiled kernels."""
+"""Call a packed network through the C interface, `xnorlit.h`, of the compiled kernels."""
 
 import ctypes
 from typing import Any

@@ -96,7 +96,7 @@ def _warn_of_rounding(trace: Trace, ops: Sequence[Op]) -> None:
 
 
 class _Writer:
-    """Writes the nodes that the logits depend on, in order.
+    """Write the nodes that the logits depend on, in order.
 
     Args:
         ops: All operations.

@@ -64,7 +64,7 @@ class _Value(Generic[V]):
 
 
 def lower(graph: Graph, tensors: Tensors, ops: Operations[V]) -> V:
-    """Builds a graph's logits, `(N, classes)`, from a format's operations.
+    """Build a graph's logits, `(N, classes)`, from a format's operations.
 
     A layer's sums before its pool are named `LAYER/sums`; for a layer that counts bits they are the module's integers.
     Other values have their node's name.
@@ -264,7 +264,7 @@ class _Walk(Generic[V]):
         return ops.add(both, np.ascontiguousarray(constant))
 
     def _reals(self, layer: Layer, sums: V, own: Tensors) -> V:
-        """Applies affine maps, each with a kink at zero."""
+        """Apply affine maps, each with a kink at zero."""
         ops = self._ops
         for i, slope in enumerate(layer.ending.slopes):
             sums = ops.multiply(sums, _each(own[f"scale{i}"]))

@@ -15,7 +15,7 @@ FAR = (1e4, 2e4)  # where a module after a layer is assumed to be beyond its kin
 
 
 class Halves(nn.Module):
-    """Applies a module to each of the two copies that `DuplicateChannels` made."""
+    """Apply a module to each of the two copies that `DuplicateChannels` made."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()

@@ -166,7 +166,7 @@ _REGISTERED: dict[type[nn.Module], Form] = {}
 
 
 def register_node(kind: type[nn.Module], form: Form) -> None:
-    """Registers the nodes of the packed graph that compute what your own layer class computes.
+    """Register the nodes of the packed graph that compute what your own layer class computes.
 
     `pack` compares the nodes with the layer on random values and refuses the layer unless they agree bit for bit.
     Registering a class again replaces its nodes. A subclass needs its own registration.

@@ -54,7 +54,7 @@ def build(graph: Graph, tensors: Tensors, *, normalized_input: bool = False, qdq
 
 
 def save(model: Any, folder: Path, name: str) -> list[Path]:
-    """Writes an `onnx.ModelProto` as `NAME.onnx` into a folder."""
+    """Write an `onnx.ModelProto` as `NAME.onnx` into a folder."""
     file = folder / f"{name}.onnx"
     file.write_bytes(model.SerializeToString())
     return [file]
@@ -247,7 +247,7 @@ class Nodes(Operations[str]):
         return name
 
     def refuse_wide(self, weight: np.ndarray) -> None:
-        """Refuses weights `(O, ...)` of pixels whose sums fp32 does not hold."""
+        """Refuse weights `(O, ...)` of pixels whose sums fp32 does not hold."""
         most = 255 * int(np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(axis=1).max())
         refuse(most > EXACT, self._first, "its sums of bytes exceed what fp32 holds; keep the ends in float")
 

@@ -58,7 +58,7 @@ def build(graph: Graph, tensors: Tensors, *, batch: int = 1, normalized_input: b
 
 
 def save(model: Any, folder: Path, name: str) -> list[Path]:
-    """Writes `NAME.xml` and `NAME.bin` into a folder; returns both paths, the `.xml` last.
+    """Write `NAME.xml` and `NAME.bin` into a folder; return both paths, the `.xml` last.
 
     Args:
         model: The model.

@@ -1,4 +1,4 @@
-"""Packs a trained module into a file: weights become bits, and everything between two signs becomes thresholds."""
+"""Pack a trained module into a file: weights become bits, and everything between two signs becomes thresholds."""
 
 import builtins
 import copy
@@ -93,7 +93,7 @@ def pack(
     squash: bool = False,
     source: Source | None = None,
 ) -> Packed:
-    """Packs a network into bits, for an engine that needs neither PyTorch nor the network's classes.
+    """Pack a network into bits, for an engine that needs neither PyTorch nor the network's classes.
 
     `packed(pixels) = model((pixels - mean) / std)` in evaluation: the integers of each binary layer are equal for equal
     inputs, and reals agree up to fp32 rounding.
@@ -248,7 +248,7 @@ def _read(trace: Trace, name: str, layer: BinaryLayer, images: np.ndarray | None
 
 
 def opened(file: Path) -> Packed:
-    """Reads a packed file back as the result of `pack`.
+    """Read a packed file back as the result of `pack`.
 
     Args:
         file: The file.
@@ -264,7 +264,7 @@ def opened(file: Path) -> Packed:
 
 
 def write(file: Path | str, graph: Graph, tensors: Mapping[str, np.ndarray]) -> None:
-    """Writes a packed network as one safetensors file, first under a temporary name.
+    """Write a packed network as one safetensors file, first under a temporary name.
 
     Args:
         file: Output file; an existing file is replaced, missing folders are created.

@@ -235,7 +235,7 @@ class Nodes(onnx.Nodes):
         return self._whole_add(y, filled.astype(np.float32))
 
     def _whole_add(self, x: str, summand: np.ndarray) -> str:
-        """Adds integers, with an integer type."""
+        """Add integers, with an integer type."""
         found = self.add(x, summand)
         self._types[self._nodes[-1].input[1]] = "INT32"
         return found

@@ -19,7 +19,7 @@ def random_network(
     classes: int | None = None,
     image_size: int | None = None,
 ) -> Packed:
-    """Packs a network with its seed's initial weights and the XNOR binarizer.
+    """Pack a network with its seed's initial weights and the XNOR binarizer.
 
     Args:
         name: Name of the network.

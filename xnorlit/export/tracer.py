@@ -93,7 +93,7 @@ def _check_known(module: nn.Module, node: fx.Node, leaves: tuple[type[nn.Module]
 
 
 class Values(fx.Interpreter):
-    """Runs a graph once and records the value of each node.
+    """Run a graph once and record the value of each node.
 
     A tensor that depends on the images is recorded as `Moving`. Other tensors and plain Python values are recorded
     themselves, anything else as `...`.

@@ -42,7 +42,7 @@ class PackedClassifier(Evaluation):
         return on_engine(self.network, images).to(images.device)
 
     def say_what_the_file_says(self) -> None:
-        """Prints the accuracy that the file recorded when it was packed, for comparison with the new one."""
+        """Print the accuracy that the file recorded when it was packed, for comparison with the new one."""
         graph = self.network.graph
         origin, accuracy = graph.source.words, graph.accuracy
         if accuracy is None:
@@ -68,7 +68,7 @@ def on_engine(network: PackedNetwork, images: Tensor) -> Tensor:
 
 
 def refuse_other_data(graph: Graph, data: ImageData, file: Path) -> None:
-    """Refuses a packed network whose classes or image preparation differ from the data module's.
+    """Refuse a packed network whose classes or image preparation differ from the data module's.
 
     Args:
         graph: The network.

@@ -41,7 +41,7 @@ class Attachment:
             layer.binarizer.on_epoch(epoch, epochs)
 
     def remove(self) -> None:
-        """Removes the hook from the optimizer."""
+        """Remove the hook from the optimizer."""
         self._handle.remove()
         self._tended -= set(self.layers)
 
@@ -94,7 +94,7 @@ def _stepped(optimizer: Optimizer, layers: "list[BinaryLayer]") -> "list[BinaryL
 
 
 def _warn_of_untended(optimizer: Optimizer, *_: Any) -> None:
-    """Runs at the first step of any optimizer, so that a forgotten `attach` is noticed."""
+    """Run at the first step of any optimizer, so that a forgotten `attach` is noticed."""
     if optimizer in _SEEN:
         return
     _SEEN.add(optimizer)

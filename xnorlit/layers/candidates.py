@@ -34,7 +34,7 @@ class Change:
 
 
 def refuse_whole(model: nn.Module) -> None:
-    """Refuses what `binarize_` cannot change as a whole: a single layer, a wrapper, a quantised network."""
+    """Refuse what `binarize_` cannot change as a whole: a single layer, a wrapper, a quantised network."""
     expect_module("binarize_", model)
     if isinstance(model, nn.Conv2d | nn.Linear):
         raise UserError(
@@ -111,7 +111,7 @@ class Candidates:
         return chosen
 
     def leave_uncalled(self, chosen: dict[str, Binarizer], called: set[str], layers: Iterable[str]) -> None:
-        """Removes the layers that no forward calls; their owner reads the weights directly, or nothing does."""
+        """Remove the layers that no forward calls; their owner reads the weights directly, or nothing does."""
         note = "stays real: no forward calls it, so its weights are read directly or not at all"
         for name in [name for name in chosen if name not in called]:
             kind = type(self.modules.pop(name)).__name__

@@ -65,7 +65,7 @@ def binarize_(
     activation: Activation = "prelu",
     norm: Norm = "pooled",
 ) -> Conversion:
-    """Replaces every `nn.Conv2d` and `nn.Linear` of a module with a binary layer, in place.
+    """Replace every `nn.Conv2d` and `nn.Linear` of a module with a binary layer, in place.
 
     Weights and biases stay the same parameters with the same names. A binarizer's own parameters are initialised from
     these weights. Every `nn.BatchNorm1d` and `nn.BatchNorm2d` becomes the steady norm of this package. In a network
@@ -230,7 +230,7 @@ def _steady(model: nn.Module) -> Iterator[Change]:
 
 
 def _pinned(model: nn.Module, changes: list[Change]) -> list[Change]:
-    """Makes the layers that stay real round once in evaluation; returns the rows with these changes."""
+    """Make the layers that stay real round once in evaluation; return the rows with these changes."""
     said, done = "sums in fp64 in evaluation", {}
     for name, module in model.named_modules():
         if kind := PINNED.get(type(module)):

@@ -111,7 +111,7 @@ class View:
         )
 
     def refuse_repeated(self, names: Iterable[str]) -> None:
-        """Refuses a layer that is called more than once."""
+        """Refuse a layer that is called more than once."""
         for name in names:
             if len(self.calls.get(name, ())) > 1:
                 raise UserError(

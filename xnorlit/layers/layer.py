@@ -69,7 +69,7 @@ class BinaryLayer(nn.Module):
         rectify: bool = False,
         extent: tuple[int, ...] | None = None,
     ) -> None:
-        """Attaches a private copy of a binarizer. Call it again after setting the weights by hand.
+        """Attach a private copy of a binarizer. Call it again after setting the weights by hand.
 
         Args:
             binarizer: An instance, a class or a name; its learned parameters are initialised for this layer.
@@ -83,7 +83,7 @@ class BinaryLayer(nn.Module):
         self.post_layer = None if post is None else post.to(self.weight.device, self.weight.dtype)
 
     def keep_real(self, operand: Operand | None) -> None:
-        """Keeps one operand real in training from now on; None quantises both again.
+        """Keep one operand real in training from now on; None quantises both again.
 
         Evaluation always uses the codes, so the few-bit network is what is validated and saved as best.
         """
@@ -108,7 +108,7 @@ class BinaryLayer(nn.Module):
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Lets the binarizer adjust the latent weights and the bias after an optimizer step; `attach` calls it."""
+        """Let the binarizer adjust the latent weights and the bias after an optimizer step; `attach` calls it."""
         self.tended = True
         self.binarizer.after_step(self.filters)
         if self.bias is not None:
@@ -190,7 +190,7 @@ class BinaryLayer(nn.Module):
         return (self.operate(ones, values.sum(1, keepdim=True)) * inputs.centre.to(wide)).to(x.dtype)
 
     def _check(self, x: Tensor) -> None:
-        """Refuses inputs of the wrong type, shape or dtype; the comparison costs next to nothing."""
+        """Refuse inputs of the wrong type, shape or dtype; the comparison costs next to nothing."""
         if not isinstance(x, Tensor):
             raise UserError(f"{type(self).__name__} received a {type(x).__name__}. Expected a torch.Tensor.")
         if not x.is_floating_point():

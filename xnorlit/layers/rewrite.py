@@ -27,7 +27,7 @@ class Forward:
     names: dict[int, str] = field(default_factory=dict)
 
     def install(self, module: nn.Module) -> None:
-        """Gives a module this forward, by changing its class to a new subclass."""
+        """Give a module this forward, by changing its class to a new subclass."""
         kind = type(module)
         module.__class__ = _with_forward(getattr(kind, "_rewritten_from", kind), self.source, self.globals)
 

@@ -60,7 +60,7 @@ def create(
     std: Sequence[float] = (127.5, 127.5, 127.5),
     layers: Mapping[str, Binarizer | type[Binarizer] | str] | None = None,
 ) -> BuiltNetwork:
-    """Creates a network by name, with fresh weights: uint8 pixels `(N, 3, S, S)` to logits `(N, classes)`.
+    """Create a network by name, with fresh weights: uint8 pixels `(N, 3, S, S)` to logits `(N, classes)`.
 
     The weights do not depend on the binarizer, so two networks of the same seed start from the same latent weights.
 

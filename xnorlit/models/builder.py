@@ -1,4 +1,4 @@
-"""Builds a module from a table of blocks."""
+"""Build a module from a table of blocks."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,7 +47,7 @@ def build(
     std: Sequence[float] = (127.5, 127.5, 127.5),
     layers: Mapping[str, Binarizer] | None = None,
 ) -> BuiltNetwork:
-    """Builds the module of a table or a design, with fresh weights from torch's global generator.
+    """Build the module of a table or a design, with fresh weights from torch's global generator.
 
     The weights do not depend on the binarizer, so two networks of the same seed start from the same latent weights.
 
@@ -120,7 +120,7 @@ class NetworkSpec:
             choose(self.table, self.binarizer, self.layers)
 
     def build(self, *, classes: int, image_size: int | None = None, **normalisation: Sequence[float]) -> BuiltNetwork:
-        """Builds the network; see `build`.
+        """Build the network; see `build`.
 
         Args:
             classes: Number of classes.
@@ -194,7 +194,7 @@ def _build(block: Block, network: Network, flow: _Flow, binarizer: Binarizer, cl
 
 
 def _add_behind(body: nn.Sequential, module: nn.Module, flow: _Flow) -> None:
-    """Adds the module that a binarizer puts after its layer."""
+    """Add the module that a binarizer puts after its layer."""
     body.add_module("behind", module)
     flow.rectified = True
 

@@ -18,7 +18,7 @@ from xnorlit.models.choice import overridden
 
 
 class Parts:
-    """Makes the parts of a design that depend on the binarizer: binary layers and the activations between them.
+    """Make the parts of a design that depend on the binarizer: binary layers and the activations between them.
 
     Args:
         binarizer: Binarizer of the network.

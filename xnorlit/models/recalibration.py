@@ -11,7 +11,7 @@ from xnorlit.errors import UserError
 
 @torch.no_grad()
 def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Sets the running mean and variance of every batch norm to their plain averages over some batches, in fp32.
+    """Set the running mean and variance of every batch norm to their plain averages over some batches, in fp32.
 
     Training leaves an exponential average over its last steps, which no longer fits weights that moved or were
     binarised. During recalibration each norm uses the statistics of its batch, as in training. Everything else is in

@@ -1,4 +1,4 @@
-"""Builds the engine's layers and nodes from a graph."""
+"""Build the engine's layers and nodes from a graph."""
 
 from collections.abc import Mapping, Sequence
 
@@ -34,7 +34,7 @@ def add_layer(
     tensors: Mapping[str, np.ndarray],
     ending: _kernels.Ending | None = None,
 ) -> None:
-    """Adds one layer of a graph to the engine.
+    """Add one layer of a graph to the engine.
 
     Args:
         engine: The engine, which already has the layers before this one.
@@ -116,7 +116,7 @@ def _bits(octets: np.ndarray, features: int) -> np.ndarray:
 def add_graph(
     engine: _kernels.GraphEngine, graph: Graph, tensors: Mapping[str, np.ndarray], *, fuse: bool = True
 ) -> tuple[int, tuple[str, ...]]:
-    """Adds all nodes of a graph to an engine; returns the number of the value that holds the logits, and step names.
+    """Add all nodes of a graph to an engine; return the number of the value that holds the logits, and step names.
 
     The name of a step is that of the node that runs by itself in it, or of the first node of its tail. A copy of bits
     into another border is named after its value, with `border`.

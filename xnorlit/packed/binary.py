@@ -10,7 +10,7 @@ from xnorlit.packed.threads import checked_threads
 
 
 def pack_signs(values: np.ndarray) -> np.ndarray:
-    """Packs signs along the last axis into bits, uint8 `[..., ceil(C / 8)]`: 1 where `values >= 0`, lowest bit first.
+    """Pack signs along the last axis into bits, uint8 `[..., ceil(C / 8)]`: 1 where `values >= 0`, lowest bit first.
 
     Args:
         values: Real numbers, `[..., C]`.

@@ -1,4 +1,4 @@
-"""Checks that a graph's layers or nodes fit each other and their tensors, before trusting any length.
+"""Check that a graph's layers or nodes fit each other and their tensors, before trusting any length.
 
 The memory that a file makes this process allocate is bounded by its length:
 
@@ -52,7 +52,7 @@ LARGEST_SUM = 2**30 - 1  # magnitude of the sums of a layer that counts bits
 
 
 def check(graph: Graph, tensors: Mapping[str, np.ndarray]) -> None:
-    """Checks that every layer can read its input, fits its map and has its tensors, and that no tensor is unused.
+    """Check that every layer can read its input, fits its map and has its tensors, and that no tensor is unused.
 
     Args:
         graph: A graph whose fields have the right types and ranges.
@@ -133,7 +133,7 @@ def _check_nodes(graph: Graph, tensors: Mapping[str, np.ndarray]) -> tuple[Flow,
 
 
 def _check_inputs(op: Operation, inputs: Sequence[Flow], place: str) -> None:
-    """Refuses an operation that does not fit its inputs."""
+    """Refuse an operation that does not fit its inputs."""
     least, most, expected = 1, 1, "one value"
     if isinstance(op, Add):
         least, most, expected = 2, 2, "two values"
@@ -163,7 +163,7 @@ def _check_layer(layer: Layer, given: Flow, place: str, giver: str) -> None:
 
 
 def _check_options(layer: Layer, place: str) -> None:
-    """Refuses options that the layer's operand and weights do not support."""
+    """Refuse options that the layer's operand and weights do not support."""
     signs = layer.binary and layer.operand.form == "signs" and layer.operand.scale == "none"
     if layer.border == "ones" and not signs:
         raise FieldError(f"{place}.border: ones requires signs, weights of planes and no scale")

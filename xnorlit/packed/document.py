@@ -1,4 +1,4 @@
-"""Converts a graph to the JSON of a file and back, checking the type and range of every field."""
+"""Convert a graph to the JSON of a file and back, checking the type and range of every field."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""Runs a packed network: pixels in, logits out."""
+"""Run a packed network: pixels in, logits out."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ METADATA = "xnorlit.packed"
 
 
 def load(path: Path | str) -> "PackedNetwork":
-    """Loads a packed network; needs only numpy and the kernels.
+    """Load a packed network; needs only numpy and the kernels.
 
     Args:
         path: The file, or the name of a trained network from `xnorlit.list_trained()`.

@@ -40,7 +40,7 @@ class Source:
 
     @staticmethod
     def of(found: Any) -> "Source":
-        """Reads the source from a file's JSON.
+        """Read the source from a file's JSON.
 
         Raises:
             FieldError: A field is missing, unknown, of the wrong type, or contradicts another.
@@ -78,7 +78,7 @@ class Accuracy:
 
     @staticmethod
     def of(found: Any) -> "Accuracy | None":
-        """Reads the accuracy from a file's JSON; `null` means that it was not measured.
+        """Read the accuracy from a file's JSON; `null` means that it was not measured.
 
         Raises:
             FieldError: A field is missing, unknown, of the wrong type, or contradicts another.

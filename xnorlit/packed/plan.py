@@ -132,7 +132,7 @@ def _gathered(nodes: Sequence[Node], fuse: bool) -> tuple[list[Stage], list[set[
         return len(stages) - 1
 
     def join(at: int, reads: Sequence[str]) -> None:
-        """Makes stage `at`, and all that wait for it, wait for the stages that make these values."""
+        """Make stage `at`, and all that wait for it, wait for the stages that make these values."""
         more = before(reads) & ~(1 << at)
         direct[at] |= {made_in[name] for name in reads if name in made_in} - {at}
         if more | waits[at] == waits[at]:

@@ -1,4 +1,4 @@
-"""Reads an untrusted safetensors file with numpy and json only."""
+"""Read an untrusted safetensors file with numpy and json only."""
 
 import json
 import math
@@ -95,9 +95,7 @@ def _span(name: str, entry: Any, size: int, path: Path) -> tuple[int, int, str, 
         raise damaged(path, f"tensor {name!r}: its shape {shape} holds no values")
     first, last = offsets
     if not first <= last <= size or last - first != math.prod(shape) * dtype.itemsize:
-        raise damaged(
-            path, f"tensor {name!r}: {dtype} of shape {shape} cannot lie at {first} to {last} of {size} bytes"
-        )
+        raise damaged(path, f"tensor {name!r}: {dtype} of shape {shape} cannot lie at {first} to {last} of {size} bytes")
     return first, last, name, dtype, tuple(shape)
 
 

@@ -1,4 +1,4 @@
-"""Checks the number of threads of a call."""
+"""Check the number of threads of a call."""
 
 from xnorlit.edge.processes import cores
 

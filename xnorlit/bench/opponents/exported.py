@@ -46,7 +46,7 @@ def missing() -> str:
 
 
 def exported(twin: nn.Module, images: np.ndarray) -> Exported:
-    """Exports a twin.
+    """Export a twin.
 
     Args:
         twin: A network from uint8 `(N, 3, S, S)` to logits, in evaluation mode.

@@ -55,7 +55,7 @@ def _session(model: bytes, threads: int) -> Any:
 
 
 class _Graph:
-    """Writes the two nodes of a layer; `self.at` is the name of the last output."""
+    """Write the two nodes of a layer; `self.at` is the name of the last output."""
 
     def __init__(self, product: Product, shape: tuple[int, ...], reads: Scale) -> None:
         from onnx import TensorProto, helper

@@ -275,7 +275,7 @@ def _bound(build: Callable[[], Any], given: np.ndarray, threads: int) -> tuple[C
 
 
 class _Builder:
-    """Builds models of single layers that read reals `[N, H, W, C]`."""
+    """Build models of single layers that read reals `[N, H, W, C]`."""
 
     def __init__(self, shape: Sequence[int]) -> None:
         self._ov = import_module("openvino")
