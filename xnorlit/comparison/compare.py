@@ -72,9 +72,7 @@ def _pair(what: Run | Path | str, root: Path) -> tuple[Path, str | None, str | N
         full = path.resolve()
         return full.parent.parent, full.parent.name, full.name
     if not root.is_dir():
-        raise UserError(
-            f"{what} is not a pair's folder, and there is no folder of runs at {root}."
-        )
+        raise UserError(f"{what} is not a pair's folder, and there is no folder of runs at {root}.")
     experiment, _, pair = str(what).rpartition("/")
     return root, experiment or None, pair or None
 

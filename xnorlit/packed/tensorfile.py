@@ -95,7 +95,9 @@ def _span(name: str, entry: Any, size: int, path: Path) -> tuple[int, int, str, 
         raise damaged(path, f"tensor {name!r}: its shape {shape} holds no values")
     first, last = offsets
     if not first <= last <= size or last - first != math.prod(shape) * dtype.itemsize:
-        raise damaged(path, f"tensor {name!r}: {dtype} of shape {shape} cannot lie at {first} to {last} of {size} bytes")
+        raise damaged(
+            path, f"tensor {name!r}: {dtype} of shape {shape} cannot lie at {first} to {last} of {size} bytes"
+        )
     return first, last, name, dtype, tuple(shape)
 
 
