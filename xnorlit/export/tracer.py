@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from typing_extensions import override
@@ -28,7 +29,9 @@ class _Tracer(fx.Tracer):
     record_stack_traces = True
 
     def __init__(self, leaves: tuple[type[nn.Module], ...]) -> None:
-        super().__init__()
+        # In torch 2.7 `F.avg_pool2d(x, x.size(3))` refuses the traced size before it asks the traced `x`.
+        super().__init__(autowrap_functions=(F.avg_pool2d,))
+        self._autowrap_search.append(F)
         self.leaves = leaves
 
     @override
