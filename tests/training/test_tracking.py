@@ -105,7 +105,7 @@ def test_without_a_real_server_the_run_is_logged_offline(account, dead, answerin
     account(dead if answer is None else answering(answer))
     tracker = begin(tmp_path)
     assert tracker.record == {"id": "abc", "offline": True}
-    assert "logged offline: the server cannot be reached" in capsys.readouterr().out
+    assert "logging offline: the server cannot be reached" in capsys.readouterr().out
     log(tracker, range(5))
     tracker.finalize("success")
     assert rows_of(tmp_path) == list(range(5))
