@@ -14,6 +14,7 @@ from tests.faults import forked
 from tests.faults.test_kills import OFTEN, killed_at
 from xnorlit import XNOR, BinaryConv2d, Float, UserError, compare, load, runs
 from xnorlit.layers import BinaryLayer
+from xnorlit.training.module import Classifier
 from xnorlit.training.own_network import Conversion, OwnSpec
 
 
@@ -114,6 +115,16 @@ def test_layers_of_this_package_get_the_arms_binarizer_and_real_ones_stay_real()
         OwnSpec(Held, XNOR(), {"fwe": Float()}).build(classes=4)
 
 
+def test_a_constructor_that_fails_and_a_class_path_as_a_name_are_reported():
+    def broken():
+        raise IndexError("no such layer")
+
+    with pytest.raises(UserError, match=r"model\.network could not be created: IndexError: no such layer\."):
+        OwnSpec(broken, XNOR()).build(classes=3)
+    with pytest.raises(UserError, match=r"--model\.network\.class_path mine\.Net"):
+        Classifier("mine.Net", XNOR())
+
+
 def test_a_relu_in_front_of_a_sign_is_replaced_only_in_the_binary_arm():
     settings = Conversion(skip=["stem", "head"])
     binary, twin = (OwnSpec(lambda: Net(3), arm, {}, settings).build(classes=3).body for arm in (XNOR(), Float()))
@@ -127,8 +138,10 @@ def test_a_relu_in_front_of_a_sign_is_replaced_only_in_the_binary_arm():
     [
         ({"init_args": {"classes": 5}}, r"Net returns \(2, 5\) for two images and 3 classes\. Expected \(2, 3\)"),
         ({"init_args": {"classes": 3, "wdth": 4}}, r"Net has no setting wdth .*Did you mean width"),
-        ({"class_path": f"{__name__}.Nett"}, r"model\.network.*Nett"),
+        ({"class_path": f"{__name__}.Nett"}, r"model\.network: .*Nett is no network \(.*\)\. Did you mean Net\?"),
         ({"class_path": "json.dumps"}, r"model\.network"),
+        ({"class_path": "json.JSONEncoder"}, r"model\.network: json\.JSONEncoder is no network"),
+        ({"class_path": "jsonn.Net"}, r"jsonn\.Net is no network \(No module named 'jsonn'\)"),
         ({"image_size": 64}, r"Net does not accept fp32 images \(N, 3, 64, 64\)"),
     ],
 )

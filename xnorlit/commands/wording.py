@@ -7,6 +7,7 @@ import importlib
 import inspect
 import logging
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -97,7 +98,8 @@ def explain(message: str, command: str, options: Iterable[str], files: Iterable[
     if found := re.search(r"Unable to load config ['\"](.+)['\"]", message):
         near = " Did you mean --data.source?" if key == "data" else ""
         return f"--{key} is {found[1]}. Expected a YAML file of {key} settings, or --{key}.NAME for one.{near} {help_}"
-    return _mistyped_class(key, message, command) or _setting(key, message, command) or f"{message}\n{help_}"
+    found = _mistyped_class(key, message, command) or _own_class(key, message) or _setting(key, message, command)
+    return found or f"{message}\n{help_}"
 
 
 def _unknown_word(word: str, command: str, options: list[str]) -> str:
@@ -135,6 +137,19 @@ def _mistyped_class(key: str, message: str, command: str) -> str | None:
     return (
         f"no {what} named {found[1]}.{near} Known: {', '.join(names)} (or a class path). "
         f"See xnorlit {command} --{'model.binarizer' if what == 'binarizer' else kind}.help"
+    )
+
+
+def _own_class(key: str, message: str) -> str | None:
+    """The message for a class path that cannot be imported, or that is no class of a network."""
+    found = re.search(r"a function or a callable class: (.+?)\.* Got value: .*class_path\W+([\w.]+)", message)
+    if key != "model.network" or not found or "is not accepted" in message:
+        return None
+    module, _, name = found[2].rpartition(".")
+    near = did_you_mean(name, [each for each in dir(sys.modules.get(module)) if each[0] != "_" and each != name])
+    return (
+        f"model.network: {found[2]} is no network ({found[1]}).{near} Expected the class path of a torch.nn.Module, "
+        "such as mine.Net for the class Net in mine.py."
     )
 
 

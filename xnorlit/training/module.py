@@ -88,6 +88,11 @@ class Classifier(Evaluation):
         # Refuse unknown layer names here, before any image is read.
         self.spec: NetworkSpec | OwnSpec
         if isinstance(network, str):
+            if "." in network:
+                raise UserError(
+                    f"model.network is {network}, the form of a class path. Give one as --model.network.class_path "
+                    f"{network}, or the name of a network."
+                )
             self.spec = NetworkSpec(network_named(network), binarizer, layers or {})
         else:
             self.spec = OwnSpec(network, binarizer, layers or {}, conversion or Conversion())

@@ -117,7 +117,13 @@ class OwnSpec:
         Raises:
             UserError: `make` gives no module, or a layer of the module cannot be binary.
         """
-        body = self.make if isinstance(self.make, nn.Module) else self.make()
+        try:
+            body = self.make if isinstance(self.make, nn.Module) else self.make()
+        except Exception as error:  # A user's own constructor may raise anything.
+            raise UserError(
+                f"model.network could not be created: {type(error).__name__}: {error}. Check its __init__ and "
+                "model.network.init_args; --debug shows the traceback."
+            ) from error
         if not isinstance(body, nn.Module):
             raise UserError(f"model.network is a {type(body).__name__}. Expected a torch.nn.Module.")
         held = {name: part for name, part in body.named_modules() if isinstance(part, BinaryLayer)}
