@@ -21,7 +21,7 @@ def test_every_option_of_this_lightning_is_handled():
     [
         ("max_epochs", None), ("max_epochs", 0), ("max_epochs", -1), ("max_steps", 100), ("min_steps", 3),
         ("max_time", "00:01:00:00"), ("limit_train_batches", 0), ("limit_val_batches", 0), ("overfit_batches", 2),
-        ("val_check_interval", 0.5), ("val_check_interval", 10), ("val_check_interval", 1),
+        ("val_check_interval", 0.5), ("val_check_interval", 10), ("val_check_interval", 1), ("val_check_interval", 2.0),
         ("check_val_every_n_epoch", None), ("check_val_every_n_epoch", 0), ("check_val_every_n_epoch", 4),
         ("accumulate_grad_batches", 0), ("strategy", "fsdp"), ("strategy", "ddp_spawn"), ("precision", "bf16-true"),
         ("precision", "64-true"), ("logger", True), ("default_root_dir", "runs"), ("enable_checkpointing", False),
@@ -40,6 +40,7 @@ def test_lightnings_defaults_are_accepted():
     usual = {name: option.default for name, option in inspect.signature(pl.Trainer).parameters.items()}
     refuse_options({**usual, "max_epochs": 3})
     refuse_options({"max_epochs": 3, "check_val_every_n_epoch": 3, "limit_train_batches": 0.5, "precision": "16-mixed"})
+    refuse_options({"max_epochs": 3, "val_check_interval": 1.0})
 
 
 def test_every_refused_callback_says_why():

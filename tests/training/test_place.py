@@ -87,6 +87,12 @@ def test_resuming_with_another_configuration_names_the_keys(tmp_path):
         refuse_other_config({**begun, "trainer.max_epochs": 30}, begun, tmp_path)
 
 
+def test_a_folder_that_was_never_made_is_nothing_to_remove(tmp_path):
+    (tmp_path / "runs").mkdir()
+    discard_if_empty(tmp_path / "runs" / "e" / "p" / "a" / "seed-0")
+    assert [each.name for each in tmp_path.iterdir()] == ["runs"]
+
+
 @pytest.mark.parametrize("count", [8, 9])
 def test_eight_keys_are_named_and_more_are_counted(count, tmp_path):
     begun = {f"model.key{number}": 0 for number in range(count)}

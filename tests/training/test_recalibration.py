@@ -1,5 +1,7 @@
 """Recalibration changes the validated network but not the training."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from xnorlit.binarize.xnor import XNOR
 from xnorlit.errors import UserError
 from xnorlit.models import recalibrate
 from xnorlit.training.module import Classifier
-from xnorlit.training.recalibration import Recalibration
+from xnorlit.training.recalibration import Recalibration, estimate
 
 
 def trained(photos, *callbacks):
@@ -36,3 +38,21 @@ def test_the_weights_are_those_of_a_training_without_it(photos):
 def test_one_image_is_refused():
     with pytest.raises(UserError, match="images is 1"):
         Recalibration(images=1)
+
+
+def test_processes_with_a_share_of_the_images_each_agree_on_the_mean():
+    net = torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.BatchNorm1d(3, affine=False))
+    module = SimpleNamespace(net=net, device="cpu")
+    batches = [torch.randn(8, 3) for _ in range(2)]
+
+    def with_others(statistic, *, reduce_op):
+        assert reduce_op == "mean"
+        return (statistic + 3) / 2  # of one other process, whose statistics are all 3
+
+    estimate(SimpleNamespace(world_size=1), module, batches)
+    alone = [value.clone() for name, value in net.named_buffers() if "running" in name]
+    estimate(SimpleNamespace(world_size=2, strategy=SimpleNamespace(reduce=with_others)), module, batches)
+    found = [value for name, value in net.named_buffers() if "running" in name]
+    assert len(found) == 4
+    for mine, agreed in zip(alone, found, strict=True):
+        torch.testing.assert_close(agreed, (mine + 3) / 2)
