@@ -140,7 +140,7 @@ def test_the_announcement_lists_what_was_found(tmp_path, small_synthetic, capsys
     data("synthetic", tmp_path).setup()
     printed = capsys.readouterr().out
     assert printed.startswith("[data]    synthetic: 60 train / 20 val, 16 x 16, 10 classes, generated in ")
-    assert "(not photographs: DATA=cifar10 for real ones); backend folder: " in printed
+    assert "(not photographs: --data cifar10 for real ones); backend folder: " in printed
     assert printed.count("\n") == 1
     assert "\x1b" not in printed
 

@@ -142,3 +142,7 @@ def test_torch_is_not_loaded_for_a_first_answer():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+
+
+def test_a_loaded_network_shows_what_it_is():
+    assert repr(xl.load("cifar10-xnor")) == "<PackedNetwork alexnet-small: 10 classes, 32 x 32 pixels>"

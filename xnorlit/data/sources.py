@@ -257,7 +257,7 @@ NAMED = {
         std=synthetic.STD,
         recipe="synthetic",
         licence="Apache-2.0: xnorlit generates them",
-        note="not photographs: DATA=cifar10 for real ones",
+        note="not photographs: --data cifar10 for real ones",
     ),
     "cifar10": Named(
         load=_cifar10,

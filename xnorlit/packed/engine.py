@@ -128,6 +128,10 @@ class PackedNetwork:
     def __reduce__(self) -> tuple[Callable[..., "PackedNetwork"], tuple[Any, ...]]:
         return self._again
 
+    def __repr__(self) -> str:
+        side, classes = self.graph.image_size, len(self.classes)
+        return f"<{type(self).__name__} {self.graph.network}: {classes} classes, {side} x {side} pixels>"
+
     @property
     def isa(self) -> str:
         """Name of the instruction set whose kernels compute: `avx512`, `avx2`, `neon` or `portable`."""
