@@ -151,7 +151,7 @@ def test_five_classes_of_each_side_are_named(count, end):
     with pytest.raises(UserError) as refusal:
         refuse_other_classes([*"fedcba"[-count:], "same"], ["same", "x"], "it", "Do.")
     names = f"only there: a, b, c, d, {end}; only here: x"
-    assert str(refusal.value) == f"it was trained on {count + 1} classes, and the images have 2 ({names}). Do."
+    assert str(refusal.value) == f"it was trained on {count + 1} classes, but the images have 2 ({names}). Do."
 
 
 def test_decomposed_class_names_are_equal_and_another_order_is_not():
