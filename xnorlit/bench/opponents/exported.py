@@ -77,7 +77,6 @@ def _fp32(twin: nn.Module, images: np.ndarray) -> bytes:
 
 
 def _int8(model: bytes, images: np.ndarray) -> bytes:
-    import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Images(CalibrationDataReader):
@@ -88,9 +87,10 @@ def _int8(model: bytes, images: np.ndarray) -> bytes:
             return self.left.pop() if self.left else None
 
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "int8.onnx"
+        given, file = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
+        given.write_bytes(model)
         quantize_static(
-            onnx.load_from_string(model),
+            given,
             file,
             Images(),
             quant_format=QuantFormat.QDQ,
