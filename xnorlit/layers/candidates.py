@@ -1,7 +1,7 @@
 """Which layers of a module can be binary, which stay real, and why."""
 
 import fnmatch
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,7 +90,7 @@ class Candidates:
         return ""
 
     def choose(
-        self, binarizer: Binarizer, skip: list[str], layers: Mapping[str, Binarizer | type[Binarizer] | str]
+        self, binarizer: Binarizer, skip: Sequence[str], layers: Mapping[str, Binarizer | type[Binarizer] | str]
     ) -> dict[str, Binarizer]:
         """A binarizer for each layer that becomes binary; adds rows for the layers that stay real."""
         if not self.modules:
