@@ -84,9 +84,7 @@ def _with_inside(row: Row, inside: Mapping[str, Mapping[str, list[float]]], why:
 
 def binary_engine(isa: str, graph: Graph, layer: Layer, at: Map, weight: np.ndarray) -> _kernels.Engine:
     """An engine of one layer: from real numbers to the bits after a threshold of 0, before any pool."""
-    alone = replace(
-        layer, operand=Operand("signs"), ending=Ending("signs"), pool=None, border="absent", window_sum=False
-    )
+    alone = _alone(layer)
     tensors = {
         f"{layer.name}.weight": weight,
         f"{layer.name}.threshold": np.zeros(layer.outputs, np.int32),
@@ -98,9 +96,16 @@ def binary_engine(isa: str, graph: Graph, layer: Layer, at: Map, weight: np.ndar
     return engine
 
 
+def _alone(layer: Layer) -> Layer:
+    """The layer as one that needs no graph: signs in, one threshold a channel, padding that counts 0."""
+    return replace(
+        layer, operand=Operand("signs"), ending=Ending("signs"), pool=None, border="absent", window_sum=False
+    )
+
+
 def integers(layer: Layer, at: Map, bits: np.ndarray, x: np.ndarray) -> np.ndarray:
     """A layer's sums of the signs of reals, int32 `[N, H', W', O]`."""
-    plain = replace(layer, operand=Operand("signs"), ending=Ending("signs"), pool=None)
+    plain = _alone(layer)
     engine = _kernels.Engine()
     engine.add_sign(list(at))
     none = Graph("", 1, (0.0,) * 3, (1.0,) * 3, 1.0, False, ())
