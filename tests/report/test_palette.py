@@ -23,7 +23,7 @@ def test_the_style_sheet_names_each_colour_for_both_schemes():
         assert dict(re.findall(r"--([\w-]+): (#\w{6});", text)) == scheme
     assert LIGHT.keys() == DARK.keys()
     used = set(re.findall(r"var\(--([\w-]+)\)", (Path(html.__file__).parent / "style.css").read_text()))
-    assert used - {"c", "heat"} <= LIGHT.keys()
+    assert used - {"c", "heat", "share"} <= LIGHT.keys()
 
 
 def test_the_notebooks_cycle_is_the_same():

@@ -252,7 +252,7 @@ def test_a_checkpoint_of_another_network_names_five_of_its_tensors(photos):
     wrong = {f"net.z{number}": torch.ones(number) for number in range(6)}
     content = {"state_dict": fits | wrong, "xnorlit": {"network": "resnet20"}}
     with pytest.raises(
-        UserError, match=r"holds resnet20 and does not fit alexnet-small \(6 tensors differ\)"
+        UserError, match=r"contains resnet20 and does not fit alexnet-small \(6 tensors differ\)"
     ) as refusal:
         module.on_load_checkpoint(content)
     lines = [line for line in str(refusal.value).splitlines() if line.startswith("  ")]

@@ -23,7 +23,7 @@ def size(layers=LAYERS, packed=5):
 
 
 def test_the_line_of_an_arm_counts_its_layers_by_their_bits_and_names_the_largest_real_one():
-    weights = "32 MiB latent fp32 -> 5 MiB packed, of which float fc5 2"
+    weights = "32 MiB latent fp32 -> 5 MiB packed (float fc5: 2 MiB)"
     assert weigh(size()) == weights
     assert describe(size(), "xnor") == (f"xnor: 2 binary layers, 1 of 2 bits, 2 float; 8,388,608 parameters, {weights}")
 
@@ -77,7 +77,7 @@ def test_the_last_lines_say_what_the_summary_says_and_what_comes_next(said):
         f"{100 * found['best_top1']:.2f} at epoch {found['best_epoch']}), {found['train_seconds']:.0f} s of training\n"
     ) in text
     assert f"run: {run}" in text
-    assert "train the other arm of the pair (make train-float)" in text
+    assert "xnorlit train float   (the pair's other arm, with the same options), then xnorlit compare" in text
     assert f"xnorlit pack {run}" in text
     assert "W&B" not in text
     assert "xnorlit compare --experiment unnamed --pair pair-0   (make compare)" in second

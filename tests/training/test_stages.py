@@ -40,8 +40,8 @@ def test_one_operand_is_real_up_to_the_share_of_the_steps(real, held, photos, ca
     watch, _ = watched(photos, TwoStages(real, share=0.4))
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[stage]")]
     assert [line.partition("]")[2].strip() for line in lines] == [
-        f"the {real} stay real in training, from step 0",
-        "weights and inputs in few bits, from step 4",
+        f"real {real} in training, from step 0",
+        "few-bit weights and inputs, from step 4",
     ]
     assert watch.binary == [held] * 4 + [(True, True)] * 4, "step 4 is the first at or beyond 0.4 * 8"
 

@@ -192,7 +192,7 @@ def test_a_pair_without_runs_on_the_server_is_not_shown(server, pair):
 def test_a_refused_key_and_a_lost_connection_are_reported(uploaded):
     uploaded.refuses = lambda path, body: 401
     with pytest.raises(
-        UserError, match=r"Nothing was sent to W&B: the server refuses the key, .* Run wandb login --relogin"
+        UserError, match=r"Nothing was sent to W&B: the server refuses the key: .* Run wandb login --relogin"
     ):
         published()
     uploaded.refuses = lambda path, body: 401 if "upsertView" in body else None

@@ -105,7 +105,7 @@ def test_a_connection_lost_during_an_upload_is_reported_and_the_next_call_contin
 def test_a_key_that_expires_during_an_upload_is_reported(server, runs):
     server.refuses = lambda path, body: 401 if "float0" in server.runs and "xnor0" in body else None
     with pytest.raises(
-        UserError, match=r"(?s)1 of 3 uploaded; .*Why: the server refuses the key, .*wandb login --relogin"
+        UserError, match=r"(?s)1 of 3 uploaded\. .*Reason: the server refuses the key: .*wandb login --relogin"
     ):
         sync()
     assert [part.note.exists() for part in parts(RUNS / "xnor" / "seed-0")] == [False, False]
@@ -113,10 +113,10 @@ def test_a_key_that_expires_during_an_upload_is_reported(server, runs):
 
 def test_an_expired_key_and_a_missing_connection_are_reported_before_any_upload(server, runs, monkeypatch):
     server.refuses = lambda path, body: 401
-    with pytest.raises(UserError, match=r"refuses the key, .*\nNothing was uploaded; 2 runs in runs are waiting"):
+    with pytest.raises(UserError, match=r"refuses the key: .*\nNothing was uploaded\. Waiting in runs: 2 runs"):
         sync()
     server.refuses = lambda path, body: 0
-    with pytest.raises(UserError, match=r"cannot be reached\. .*\nNothing was uploaded; 2 runs in runs are waiting"):
+    with pytest.raises(UserError, match=r"cannot be reached\. .*\nNothing was uploaded\. Waiting in runs: 2 runs"):
         sync()
     assert server.runs == {}
 
@@ -149,7 +149,7 @@ def test_running_and_abandoned_runs_are_not_uploaded(runs, capsys):
 def test_a_damaged_log_is_named_and_the_others_are_uploaded(server, runs, kept):
     first, _ = parts(RUNS / "xnor" / "seed-0")
     first.log.write_bytes(kept)
-    with pytest.raises(UserError, match=r"(?s)1 of 3 uploaded; .*xnor/seed-0 .*Why: ") as told:
+    with pytest.raises(UserError, match=r"(?s)1 of 3 uploaded\. .*xnor/seed-0 .*Reason: ") as told:
         sync()
     assert "cannot be reached" not in str(told.value)
     assert list(server.runs) == ["float0"]

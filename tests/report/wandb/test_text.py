@@ -39,7 +39,7 @@ def test_the_table_is_the_one_that_compare_prints(comparison, capsys):
     for name, values in rows.items():
         if name in ("---", ""):
             continue
-        (line,) = [line for line in printed.splitlines() if re.match(rf"\s+{re.escape(name)}\s", line)]
+        (line,) = [line for line in printed.splitlines() if re.match(rf"\s+{re.escape(name)}\s\s", line)]
         assert re.sub(r"\s+", " ", line).strip() == " ".join([name, *filter(None, values)])
 
 
