@@ -213,9 +213,21 @@ def test_an_affine_node_goes_on_with_the_maps_of_a_real_layer():
         layer("one", "slope", 8, REALS, tiny.FLOAT),
         step("norm", g.Affine(), "one"),
         step("both", g.Add(), "one", "norm"),
-        layer("fc", "both", 5, REALS, tiny.FLOAT, tiny.LINEAR, None),
+        layer("two", "both", 8, REALS, tiny.FLOAT),
+        step("read", g.Affine(), "two"),
+        step("again", g.Affine(), "read"),
+        step("sum", g.Add(), "read", "again"),
+        layer("fc", "sum", 5, REALS, tiny.FLOAT, tiny.LINEAR, None),
     ]
-    assert passes(nodes) == [["stem", "first", "second"], ["slope"], ["one"], ["norm", "both"], ["fc"]]
+    assert passes(nodes) == [
+        ["stem", "first", "second"],
+        ["slope"],
+        ["one"],
+        ["norm", "both"],
+        ["two", "read"],
+        ["again", "sum"],
+        ["fc"],
+    ]
     whole = graph(nodes)
     check(whole, tensors_of(whole), images_of(2))
 

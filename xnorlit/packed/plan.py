@@ -75,14 +75,7 @@ class Plan:
 def hosts(layer: Layer) -> bool:
     """Whether any tail may follow a layer directly; not with groups, because each group has its own words of bits."""
     aligned = layer.groups == 1 or layer.outputs // layer.groups % 32 == 0
-    return (
-        layer.binary
-        and layer.operand.scale == "none"
-        and layer.pool is None
-        and layer.ending.form == "reals"
-        and not layer.ending.per_position
-        and aligned
-    )
+    return layer.binary and layer.operand.scale == "none" and maps(layer) and aligned
 
 
 def maps(layer: Layer) -> bool:
@@ -155,6 +148,8 @@ def _gathered(nodes: Sequence[Node], fuse: bool) -> tuple[list[Stage], list[set[
                 here = made_in.get(source, -1)
                 if not fuse or here < 0 or end[here] != source or not isinstance(node.op, takes[here]):
                     continue
+                if takes[here] != ANY and readers[source] > 1:  # an ending leaves only the last value
+                    continue
                 if made_in.get(other) != here and before([other]) >> here & 1:  # it follows from this stage
                     continue
                 # A convolution's sums are in a register; of two convolutions, the later one's are.
@@ -168,16 +163,16 @@ def _gathered(nodes: Sequence[Node], fuse: bool) -> tuple[list[Stage], list[set[
             end[at] = node.name
             join(at, node.inputs)
         else:
-            at = begin(node, node.inputs, _tail_of(node.op, readers[node.name]), node.name)
+            at = begin(node, node.inputs, _tail_of(node.op), node.name)
         made_in[node.name] = at
     return stages, direct
 
 
-def _tail_of(op: Operation, readers: int) -> tuple[type, ...]:
-    """The operations that may follow a node in its pass; those of an ending leave only the last value."""
+def _tail_of(op: Operation) -> tuple[type, ...]:
+    """The operations that may follow a node in its pass."""
     if isinstance(op, Layer) and hosts(op):
         return ANY
-    return (Affine,) if isinstance(op, Layer) and maps(op) and readers == 1 else ()
+    return (Affine,) if isinstance(op, Layer) and maps(op) else ()
 
 
 def _ordered(stages: list[Stage], direct: list[set[int]]) -> tuple[list[Stage], dict[str, int]]:

@@ -23,10 +23,10 @@ void set(Bits& bits, int at) { bits[at / 64] |= uint64_t{1} << (at % 64); }
 // What the tail of a stage may have.
 enum class Takes { kNothing, kAffine, kAny };
 
-Takes tail_of(const Node& node, int readers) {
+Takes tail_of(const Node& node) {
   if (node.kind != Node::kLayer) return Takes::kNothing;
   if (hosts(node.layer)) return Takes::kAny;
-  return maps(node.layer) && readers == 1 ? Takes::kAffine : Takes::kNothing;
+  return maps(node.layer) ? Takes::kAffine : Takes::kNothing;
 }
 
 class Planner {
@@ -102,7 +102,8 @@ class Planner {
     for (size_t i = 0; i < count && fuse_; ++i) {
       const int source = node.reads[i], other = node.reads[count - 1 - i], here = made_in_[source];
       if (here == kNobody || end_[here] != source) continue;
-      if (takes_[here] == Takes::kAffine && node.kind != Node::kAffine) continue;
+      // An ending leaves only the last value.
+      if (takes_[here] == Takes::kAffine && (node.kind != Node::kAffine || readers_[source] > 1)) continue;
       if (made_in_[other] != here && bit(before({other}), here)) continue;  // it follows from this stage
       // A convolution's sums are in a register; of two, those that are made last.
       if (at == kNobody || std::pair(stages_[here].head >= 0, here) > std::pair(stages_[at].head >= 0, at)) {
@@ -119,9 +120,9 @@ class Planner {
 
   void gather() {
     words_ = nodes_.size() / 64 + 1;
-    Numbers readers(nodes_.size() + 1);
+    readers_.resize(nodes_.size() + 1);
     for (const Node& node : nodes_)
-      for (const int value : node.reads) ++readers[value];
+      for (const int value : node.reads) ++readers_[value];
     for (int i = 0; i < static_cast<int>(nodes_.size()); ++i) {
       const Node& node = nodes_[i];
       int at = kNobody;
@@ -138,7 +139,7 @@ class Planner {
         end_[at] = value_of(i);
         join(at, node.reads);
       } else {
-        at = begin(i, node.reads, tail_of(node, readers[value_of(i)]), value_of(i));
+        at = begin(i, node.reads, tail_of(node), value_of(i));
       }
       made_in_[value_of(i)] = at;
     }
@@ -333,6 +334,7 @@ class Planner {
   std::vector<Stage> stages_;
   std::vector<Numbers> direct_;  // the stages whose values each one reads
   std::vector<Bits> waits_;      // the stages that each one waits for, through others too
+  Numbers readers_;              // how often each value is read
   std::vector<Takes> takes_;     // of each stage
   Numbers end_;                  // of a stage with a tail, the value that the next node would work on
   Numbers made_in_;              // of each value, the stage; of the image, nobody
