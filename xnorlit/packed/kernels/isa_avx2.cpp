@@ -298,19 +298,7 @@ inline uint32_t lanes_at_least(Vector values, Vector thresholds) {
   return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(values, thresholds, _CMP_GE_OQ)));
 }
 
-void pack_signs(const float* values, int count, uint32_t* words) {
-  int start = 0;
-  for (; start + 32 <= count; start += 32) {
-    uint32_t bits = 0;
-    for (int c = 0; c < 32; c += kLanes) bits |= lanes_at_least(load(values + start + c), Vector{}) << c;
-    words[start / 32] = bits;
-  }
-  if (start < count) {
-    uint32_t bits = 0;
-    for (int c = start; c < count; ++c) bits |= uint32_t{values[c] >= 0} << (c - start);
-    words[start / 32] = bits;
-  }
-}
+#include "pack_signs.inc"
 
 // Look-ups and additions of three tables in registers, and their share of `take`.
 int64_t spin_bits(int64_t rounds) {

@@ -108,19 +108,7 @@ XNORLIT_INLINE uint32_t lanes_at_least(Vector values, Vector thresholds) {
   return wasm_i32x4_bitmask(wasm_f32x4_ge(reinterpret_cast<v128_t>(values), reinterpret_cast<v128_t>(thresholds)));
 }
 
-void pack_signs(const float* values, int count, uint32_t* words) {
-  int start = 0;
-  for (; start + 32 <= count; start += 32) {
-    uint32_t bits = 0;
-    for (int c = 0; c < 32; c += kLanes) bits |= lanes_at_least(load(values + start + c), Vector{}) << c;
-    words[start / 32] = bits;
-  }
-  if (start < count) {
-    uint32_t bits = 0;
-    for (int c = start; c < count; ++c) bits |= uint32_t{values[c] >= 0} << (c - start);
-    words[start / 32] = bits;
-  }
-}
+#include "pack_signs.inc"
 
 int64_t spin_bits(int64_t rounds) {
   v128_t sums[8], weight = wasm_i32x4_splat(0), input = weight;
