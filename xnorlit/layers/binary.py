@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
-from xnorlit.binarize import Binarizer, Window, binarizer_of
+from xnorlit.binarize import Binarizer, Window
 from xnorlit.errors import UserError
 from xnorlit.layers.layer import BinaryLayer, as_torch, spelled, whole
 
@@ -130,21 +130,13 @@ class BinaryConv2d(BinaryLayer):
         return F.pad(x, (0, right, 0, below)) if below or right else x
 
     @override
-    def bind(
-        self,
-        binarizer: Binarizer | type[Binarizer] | str,
-        *,
-        rectify: bool = False,
-        extent: tuple[int, ...] | None = None,
-    ) -> None:
-        chosen = binarizer_of(binarizer)
-        signs = chosen.signed_input and chosen.input_bits == 1 and not chosen.two_valued
-        if self.padding_mode == "ones" and chosen.input_bits < 32 and not signs:
+    def _check_binarizer(self, binarizer: Binarizer) -> None:
+        signs = binarizer.signed_input and binarizer.input_bits == 1 and not binarizer.two_valued
+        if self.padding_mode == "ones" and binarizer.input_bits < 32 and not signs:
             raise UserError(
-                f"BinaryConv2d: padding_mode is 'ones', but {type(chosen).__name__} does not turn inputs into -1 and "
-                "+1. Choose a binarizer that does, such as BNN or XNOR."
+                f"BinaryConv2d: padding_mode is 'ones', but {type(binarizer).__name__} does not turn inputs into -1 "
+                "and +1. Choose a binarizer that does, such as BNN or XNOR."
             )
-        super().bind(chosen, rectify=rectify, extent=extent)
 
     @override
     def operate(self, x: Tensor, weight: Tensor) -> Tensor:

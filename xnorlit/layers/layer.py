@@ -78,9 +78,13 @@ class BinaryLayer(nn.Module):
             extent: Height and width of a convolution's output, required by XNOR-Net++'s rank-1 scale.
         """
         chosen = binarizer_of(binarizer)
+        self._check_binarizer(chosen)
         self.binarizer = chosen.for_layer(self.weight, rectify=rectify, extent=extent, channels=self.channels)
         post = self.binarizer.post_layer(len(self.weight)) if self.has_post_layer else None
         self.post_layer = None if post is None else post.to(self.weight.device, self.weight.dtype)
+
+    def _check_binarizer(self, binarizer: Binarizer) -> None:
+        """Raise `UserError` if the layer cannot compute with a binarizer."""
 
     def keep_real(self, operand: Operand | None) -> None:
         """Keep one operand real in training from now on; None quantises both again.
