@@ -46,7 +46,8 @@ def measure_network(subject: Subject, settings: Settings, done: Callable[[str], 
     rows = []
     for batch in settings.batches:
         images = pixels(batch, size)
-        twin, why = _exported(subject, images)
+        planar = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+        twin, why = _exported(subject, planar)
         for threads in settings.threads:
             done(f"whole network, batch {batch}, {threads} thread{'s' if threads > 1 else ''}")
             torch.set_num_threads(threads)
@@ -54,8 +55,8 @@ def measure_network(subject: Subject, settings: Settings, done: Callable[[str], 
             calls, absent, compile_seconds = _opponents(subject, steps, given, threads, settings)
             absent = {**dict.fromkeys((ONNX_INT8, OV_FP32, OV_INT8), why), **absent} if why else absent
             if twin and ONNX_INT8 not in absent:
-                calls[ONNX_INT8] = onnx_int8.network_call(twin.int8, given.contiguous().numpy(), threads)
-            _add_openvino(calls, absent, subject, twin, images, threads, engines)
+                calls[ONNX_INT8] = onnx_int8.network_call(twin.int8, planar, threads)
+            _add_openvino(calls, absent, subject, twin, images, planar, threads, engines)
             for (ends, isa), engine in engines.items():
                 calls[packed(isa, ends=ends)] = lambda engine=engine, n=threads, x=images: engine(x, threads=n)
                 if threads > 1:
@@ -89,10 +90,10 @@ def _held_to_avx2(
     return held, absent
 
 
-def _exported(subject: Subject, images: np.ndarray) -> tuple[Exported | None, str]:
+def _exported(subject: Subject, planar: np.ndarray) -> tuple[Exported | None, str]:
     """The twin as ONNX, or why there is none."""
     try:
-        return exported(subject.twin, np.ascontiguousarray(images.transpose(0, 3, 1, 2))), ""
+        return exported(subject.twin, planar), ""
     except ExportError as error:
         return None, str(error)
 
@@ -136,10 +137,11 @@ def _add_openvino(
     subject: Subject,
     twin: Exported | None,
     images: np.ndarray,
+    planar: np.ndarray,
     threads: int,
     engines: Mapping[tuple[str, str], PackedNetwork],
 ) -> None:
-    """OpenVINO's sides, each with its call or the reason why it is missing."""
+    """OpenVINO's sides, each with its call or the reason why it is missing; the twin reads `planar` images."""
 
     def binary(ends: str) -> Call:
         if ends not in subject.packed:
@@ -149,10 +151,10 @@ def _add_openvino(
 
     sides: dict[str, Callable[[], Call]] = {OV_BINARY: lambda: binary("float"), OV_BYTE_ENDS: lambda: binary("int8")}
     if twin:
-        given = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-        logits = subject.twin(torch.from_numpy(given)).numpy()
-        sides[OV_FP32] = lambda: openvino.fp32_network(twin.fp32, given, threads, logits)
-        sides[OV_INT8] = lambda: openvino.int8_network(twin.int8, given, threads)
+        sides[OV_FP32] = lambda: openvino.fp32_network(
+            twin.fp32, planar, threads, subject.twin(torch.from_numpy(planar)).numpy()
+        )
+        sides[OV_INT8] = lambda: openvino.int8_network(twin.int8, planar, threads)
     for side, call in sides.items():
         if side in absent:
             continue

@@ -41,7 +41,12 @@ class Exported:
 
 def missing() -> str:
     """Why nothing can be exported here; empty if it can."""
-    absent = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
+    return lacking("onnx", "onnxruntime", "onnxscript")
+
+
+def lacking(*packages: str) -> str:
+    """Which of these packages are not installed, and what to type; empty if all are."""
+    absent = [name for name in packages if importlib.util.find_spec(name) is None]
     return f"{' and '.join(absent)} not installed: pip install 'xnorlit[bench]'" if absent else ""
 
 

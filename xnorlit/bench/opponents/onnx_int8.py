@@ -1,11 +1,10 @@
 """onnxruntime in 8 bits: a layer of its own quantised operator, and the exported twin."""
 
-import importlib.util
 from typing import Any
 
 import numpy as np
 
-from xnorlit.bench.opponents.exported import INPUT
+from xnorlit.bench.opponents.exported import INPUT, lacking
 from xnorlit.bench.opponents.quantized import Product, Scale
 from xnorlit.bench.turns import Call
 
@@ -15,8 +14,7 @@ OPSET, IR = 17, 8
 
 def missing() -> str:
     """Why onnxruntime cannot be measured; empty if it can."""
-    absent = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
-    return f"{' and '.join(absent)} not installed: pip install 'xnorlit[bench]'" if absent else ""
+    return lacking("onnx", "onnxruntime")
 
 
 def network_call(model: bytes, pixels: np.ndarray, threads: int) -> Call:
