@@ -12,7 +12,10 @@ from xnorlit.export.operations import Window
     [
         (16, 3, 1, 1, True),
         (12, 3, 1, 1, False),  # sums over a number of channels that is no multiple of 8
+        (16, 3, 2, 1, True),
         (16, 3, 3, 1, False),  # more padding than columns at once
+        (16, 21, 1, 1, True),  # two columns
+        (16, 24, 2, 1, False),  # one column, and more padding
         (16, 7, 2, 2, True),
         (16, 9, 2, 2, False),  # too large a window, unless there is no padding or no stride
         (16, 9, 0, 2, True),

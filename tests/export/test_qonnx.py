@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.export.runtimes import with_qonnx
 from tests.export.test_binarizers import CLASSES, pixels_for, to_torch
 from tests.export.test_formats import KIND, packed_of
+from tests.packed.graphs import GRAPHS, graph, tensors_of
 from xnorlit.errors import UserError
 from xnorlit.export import finn, qonnx
 from xnorlit.export.pack import pack
@@ -151,3 +153,18 @@ def test_a_missing_package_is_named_with_what_to_type(form, monkeypatch):
     monkeypatch.setitem(sys.modules, "qonnx", None)
     with pytest.raises(UserError, match=r"qonnx is not installed. Install it: pip install 'xnorlit\[qonnx\]'"):
         FORMS[form](*packed)
+
+
+def test_codes_that_are_all_zero_still_have_a_type_of_one_bit():
+    from onnx.numpy_helper import to_array
+
+    given = graph(GRAPHS["bytes"])
+    tensors, pixels = tensors_of(given), np.random.default_rng(1).integers(0, 256, (1, 8, 8, 3), np.uint8)
+    tensors |= {name: np.zeros_like(tensors[name]) for name in ("codes.flip", "codes.change")}
+    built = qonnx.build(given, tensors)
+    constants = {each.name: to_array(each) for each in built.graph.initializer}
+    widths = [int(constants[node.input[3]]) for node in built.graph.node if node.op_type == "Quant"]
+    assert min(widths, default=0) >= 1
+    expected = PackedNetwork(given, tensors)(pixels)
+    found = with_qonnx(given, tensors, pixels)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
