@@ -47,6 +47,12 @@ def test_a_run_is_exported_and_answers_as_the_engine(xnorlit, run, tmp_path):
     assert [path.suffix for path in sorted((run / "openvino").iterdir())] == [".bin", ".xml"]
 
 
+def test_a_mistyped_trained_network_is_asked_back(xnorlit):
+    status, _, err = xnorlit("export", "cifar10-bst")
+    assert status == 2
+    assert "Did you mean cifar10-best? A run is a folder" in err
+
+
 def test_networks_share_one_core_so_that_no_signal_meets_a_freed_stack(packed, tmp_path):
     file = xl.export(packed, tmp_path / "small").files[-1]
     counted = weakref.ref(core())

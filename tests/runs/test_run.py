@@ -98,6 +98,13 @@ def test_a_mistyped_path_names_the_nearest_that_exists(tmp_path):
         read(path.parent / "seed-1")
 
 
+def test_a_path_like_no_other_names_what_lies_there(tmp_path):
+    for name in (".git", "runs", "data"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=re.escape(f"Found in {tmp_path}: {tmp_path}/data, {tmp_path}/runs. A run is")):
+        read(tmp_path / "cifar10-best")
+
+
 def test_a_folder_of_runs_lists_them(tmp_path):
     path = write_run(tmp_path, "xnor")
     with pytest.raises(UserError, match=re.escape(f"is not a run but a folder of runs (1). Give one of them: {path}.")):

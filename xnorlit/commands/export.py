@@ -16,7 +16,7 @@ from xnorlit.data import CentreCrop, ImageData
 from xnorlit.data.sources import readable
 from xnorlit.edge.console import say
 from xnorlit.edge.processes import cores
-from xnorlit.errors import UserError
+from xnorlit.errors import UserError, did_you_mean
 from xnorlit.export.doors import Door, document, doors, markdown
 from xnorlit.export.formats import FORMATS, Exported, format_named, packed_form, placed
 from xnorlit.export.formats import export as export_network
@@ -110,6 +110,12 @@ def _packed(run: Path | None, checkpoint: str, ends: Ends, root: Path) -> tuple[
         packed = packed_form(run)
         say("export", f"{run}, {packed.graph.source.words}")
         return packed, None, run.parent
+    if run is not None and not run.exists() and run.name == str(run):
+        known = list_trained()
+        raise UserError(
+            f"there is no run, packed file or trained network named {run}.{did_you_mean(run.name, known)} A run is a "
+            f"folder RUNS/EXPERIMENT/PAIR/ARM/seed-N. Trained networks: {', '.join(known)}."
+        )
     found = newest(root, with_codes=True) if run is None else read(run)
     if not found.summary.has_codes:
         raise UserError(f"{found.path} has no binary layer. Give a run of a binary arm, as of xnorlit train xnor.")

@@ -131,12 +131,15 @@ def _check_is_run(path: Path) -> None:
 
 
 def _nearest(path: Path) -> str:
-    """The existing names beside the first missing part of a path, and the nearest one as a question."""
+    """The nearest name beside the first missing part of a path as a question, or some names beside it."""
     while not path.parent.is_dir():
         path = path.parent
-    known = sorted(str(child) for child in path.parent.iterdir() if child.is_dir())
+    beside = [child for child in path.parent.iterdir() if child.is_dir() and not child.name.startswith(".")]
+    known = sorted(map(str, beside))
+    if asked := did_you_mean(str(path), known):
+        return asked
     listed = ", ".join([*known[:5], *(["..."] if len(known) > 5 else [])]) or "no folder"
-    return did_you_mean(str(path), known) or f" There is {listed}."
+    return f" Found in {path.parent.resolve()}: {listed}. A run is a folder RUNS/EXPERIMENT/PAIR/ARM/seed-N."
 
 
 def _place(path: Path, config: dict[str, Any]) -> Place:
