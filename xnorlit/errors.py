@@ -31,6 +31,17 @@ class Stopped(Exception):  # noqa: N818 - nothing went wrong
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """`" Did you mean XNOR?"` for the nearest known name; empty if none is near.
 
+    Args:
+        given: The name that was not found.
+        known: The names that exist.
+    """
+    near = nearest(given, known)
+    return f" Did you mean {near}?" if near else ""
+
+
+def nearest(given: str, known: Iterable[str]) -> str | None:
+    """The known name that is nearest to a name that was not found, or None if none is near.
+
     Of dotted names, such as the options `--trainer.max_epochs` and `--data.seed`, one with the same last part is the
     nearest, then one with the same parents; `--max_epochs` and `--trainer.max_epocs` both find the first.
 
@@ -38,8 +49,7 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
         given: The name that was not found.
         known: The names that exist; letter case is ignored in the search.
     """
-    near = _nearest(given.casefold(), {name.casefold(): name for name in known})
-    return f" Did you mean {near}?" if near else ""
+    return _nearest(given.casefold(), {name.casefold(): name for name in known})
 
 
 def _nearest(given: str, known: dict[str, str]) -> str | None:

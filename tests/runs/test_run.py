@@ -101,7 +101,7 @@ def test_a_mistyped_path_names_the_nearest_that_exists(tmp_path):
 def test_a_path_like_no_other_names_what_lies_there(tmp_path):
     for name in (".git", "runs", "data"):
         (tmp_path / name).mkdir()
-    with pytest.raises(UserError, match=re.escape(f"Found in {tmp_path}: {tmp_path}/data, {tmp_path}/runs. A run is")):
+    with pytest.raises(UserError, match=re.escape(f"Found in {tmp_path}: data, runs. A run is")):
         read(tmp_path / "cifar10-best")
 
 

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from xnorlit.errors import UserError, did_you_mean
+from xnorlit.errors import UserError, nearest
 from xnorlit.runs.config import flatten, load_config
 from xnorlit.runs.curves import Curves
 from xnorlit.runs.place import Place
@@ -134,11 +134,10 @@ def _nearest(path: Path) -> str:
     """The nearest name beside the first missing part of a path as a question, or some names beside it."""
     while not path.parent.is_dir():
         path = path.parent
-    beside = [child for child in path.parent.iterdir() if child.is_dir() and not child.name.startswith(".")]
-    known = sorted(map(str, beside))
-    if asked := did_you_mean(str(path), known):
-        return asked
-    listed = ", ".join([*known[:5], *(["..."] if len(known) > 5 else [])]) or "no folder"
+    beside = sorted(each.name for each in path.parent.iterdir() if each.is_dir() and not each.name.startswith("."))
+    if near := nearest(path.name, beside):
+        return f" Did you mean {path.parent / near}?"
+    listed = ", ".join([*beside[:5], *(["..."] if len(beside) > 5 else [])]) or "no folder"
     return f" Found in {path.parent.resolve()}: {listed}. A run is a folder RUNS/EXPERIMENT/PAIR/ARM/seed-N."
 
 
