@@ -1,5 +1,6 @@
 """No test contacts W&B's servers, even with a login. Each test has a time limit."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,17 @@ def no_run_of_wandb_is_left_open() -> Iterator[None]:
     yield
     if (wandb := sys.modules.get("wandb")) and getattr(wandb, "run", None):
         wandb.finish()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """The collector would look at the million objects of the imports and tests again and again, also in each fork."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 SLOW_LIMIT = 1800  # Seconds; pyproject.toml has the limit of the other tests.

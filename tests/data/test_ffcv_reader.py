@@ -1,6 +1,7 @@
 import gc
 import os
 import threading
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from xnorlit.data.loader import BatchLoader, Samples
 from xnorlit.data.memory import MemoryReader
 from xnorlit.errors import UserError
 
-pytest.importorskip("ffcv")
-pytestmark = pytest.mark.ffcv
+# Importing FFCV takes a second, so no process does it that runs none of these tests.
+pytestmark = [pytest.mark.ffcv, pytest.mark.skipif(find_spec("ffcv") is None, reason="FFCV is not installed")]
 
 BATCHES = [np.arange(start, min(start + 8, COUNT)) for start in range(0, COUNT, 8)]
 

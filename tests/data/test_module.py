@@ -53,7 +53,7 @@ def test_batches_are_uint8_channels_last_with_labels_and_indices(tree, tmp_path)
 
 @pytest.mark.ffcv
 def test_both_backends_give_the_same_batches(tree, tmp_path):
-    pytest.importorskip("ffcv")
+    pytest.importorskip("xnorlit.data.ffcv_reader")
     batches, hashes = [], []
     for backend in ("folder", "ffcv"):
         module = data(tree, tmp_path, backend=backend, seed=3, global_batch=20)  # in parts of 7, 7 and 6
@@ -70,7 +70,7 @@ def test_both_backends_give_the_same_batches(tree, tmp_path):
 
 @pytest.mark.ffcv
 def test_a_tree_is_prepared_once_and_reused(tree, tmp_path, capsys):
-    pytest.importorskip("ffcv")
+    pytest.importorskip("xnorlit.data.ffcv_reader")
     Image.new("RGB", (40, 20)).save(tree / "train/a/000.png")
     for expected in ("preparing tree once for FFCV, in", "FFCV reads what was prepared in"):
         module = data(tree, tmp_path, backend="auto")
@@ -85,7 +85,7 @@ def test_a_tree_is_prepared_once_and_reused(tree, tmp_path, capsys):
 
 @pytest.mark.ffcv
 def test_backend_ffcv_reads_the_synthetic_set(tmp_path, small_synthetic):
-    pytest.importorskip("ffcv")
+    pytest.importorskip("xnorlit.data.ffcv_reader")
     folder, ffcv = (data("synthetic", tmp_path, backend=backend) for backend in ("folder", "ffcv"))
     for left, right in zip(folder.val_dataloader(), ffcv.val_dataloader(), strict=True):
         assert left.images.equal(right.images)
@@ -93,7 +93,7 @@ def test_backend_ffcv_reads_the_synthetic_set(tmp_path, small_synthetic):
 
 @pytest.mark.ffcv
 def test_betons_are_read_from_a_folder(tree, tmp_path):
-    pytest.importorskip("ffcv")
+    pytest.importorskip("xnorlit.data.ffcv_reader")
     prepare(tree, tmp_path / "out", jpeg=0)
     module, original = data(tmp_path / "out", tmp_path, backend="auto"), data(tree, tmp_path)
     assert module.listing_hash("val") == original.listing_hash("val")
@@ -284,7 +284,7 @@ def trainer(tmp_path, **options):
 )
 def test_a_run_resumed_in_lightning_continues_with_the_same_pictures(tree, tmp_path, backend, within, stop_at):
     if backend == "ffcv":
-        pytest.importorskip("ffcv")
+        pytest.importorskip("xnorlit.data.ffcv_reader")
     whole = Recorder()
     trainer(tmp_path).fit(whole, data(tree, tmp_path, backend=backend))
     assert len(whole.seen) == 24

@@ -121,7 +121,7 @@ def test_a_run_does_not_resume_with_other_classes(home, capsys, change):
 @pytest.mark.ffcv
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_run_does_not_resume_with_another_beton_of_the_same_names(home, capsys, split):
-    pytest.importorskip("ffcv")
+    pytest.importorskip("xnorlit.data.ffcv_reader")
     line = [*FIT, "--run.pair=b", "--run.resume=auto", "--data.source=betons", "--data.backend=ffcv"]
     run = home / "runs/e/b/xnor/seed-0"
     assert main(["prepare", "photos", "betons"]) == 0

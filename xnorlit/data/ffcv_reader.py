@@ -8,7 +8,7 @@ Importing this module imports FFCV.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from queue import Empty
@@ -29,15 +29,24 @@ from xnorlit.errors import UserError
 
 
 @contextmanager
-def _torch_threads_kept() -> Iterator[None]:
+def _quickly() -> Iterator[None]:
+    """Import FFCV without its side effect on torch, and without seconds of compilation.
+
+    The import sets torch's thread count to 1. It also stores two numbers in a typed dictionary, whose code numba
+    compiles in each process; only Python reads the numbers, so a plain dictionary serves.
+    """
     threads = torch.get_num_threads()
-    try:
+    with ExitStack() as stack:
+        stack.callback(torch.set_num_threads, threads)
+        with suppress(ImportError):  # FFCV installs numba: if both are missing, the error below names FFCV
+            from numba import typed
+
+            stack.callback(setattr, typed, "Dict", typed.Dict)
+            typed.Dict = dict
         yield
-    finally:
-        torch.set_num_threads(threads)
 
 
-with _torch_threads_kept():  # importing ffcv sets torch's thread count to 1
+with _quickly():
     from ffcv.fields.rgb_image import SimpleRGBImageDecoder
     from ffcv.libffcv import imdecode
     from ffcv.loader import Loader
@@ -46,7 +55,7 @@ with _torch_threads_kept():  # importing ffcv sets torch's thread count to 1
     from ffcv.pipeline.compiler import Compiler
     from ffcv.pipeline.state import State
 
-import numba  # noqa: E402, after FFCV, which installs it: if both are missing, the error names FFCV
+import numba  # noqa: E402, after FFCV, for the same reason
 
 
 def _set_numba_threads(cls: type[Compiler], threads: int) -> None:
