@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 
 import xnorlit as xl
 from xnorlit.commands.arguments import Count, Range
@@ -23,7 +22,7 @@ from xnorlit.packed.engine import PackedNetwork
 from xnorlit.packed.threads import MOST_THREADS
 from xnorlit.packed.trained import located
 
-AHEAD = 4  # pictures that each reading thread may read ahead
+AHEAD = 4  # pictures that each thread may be ahead of the output
 
 
 @dataclass(frozen=True)
@@ -91,64 +90,62 @@ def classify(
 def classified(network: PackedNetwork, paths: Sequence[Path], top: int, threads: int) -> Iterator[Answer | Failure]:
     """The result for each picture, in order.
 
-    With several pictures, `threads` threads read, crop and resize them while the caller's thread runs the network. At
-    most `AHEAD` pictures per thread wait for the network.
+    Of several pictures, each of `threads` threads reads, crops, resizes and classifies one at a time. So there are no
+    more busy threads than processors, and at most `AHEAD` answers per thread wait for an earlier one.
 
     Args:
         network: The network.
         paths: Pictures, and folders to search for pictures at any depth.
         top: Number of classes in each answer.
-        threads: Number of threads that read, and that compute.
+        threads: Number of threads.
     """
-    graph = network.graph
-
-    def read(picture: Path) -> NDArray[np.uint8] | Failure:
-        if picture.is_dir():
-            return Failure(picture, f"a folder without pictures ({', '.join(sorted(SUFFIXES))})")
-        try:
-            return as_validated(picture, graph.image_size, graph.crop, graph.squash)
-        except UnreadableImageError as error:
-            return Failure(picture, error.reason)
-
     every = pictures_of(paths)
     first = list(itertools.islice(every, 2))
-    readers = 0 if len(first) < 2 else threads if threads > 1 else 0
-    for picture, pixels in _in_order(read, itertools.chain(first, every), readers):
-        if isinstance(pixels, Failure):
-            yield pixels
-            continue
-        started = time.perf_counter()
-        logits = network(pixels[None], threads=1 if readers else threads)[0].astype(np.float64)
-        milliseconds = 1000 * (time.perf_counter() - started)
-        if not np.isfinite(logits).all():
-            yield Failure(picture, "the network's outputs are NaN or infinite")
-            continue
-        odds = np.exp(logits - logits.max())
-        likeliest = np.argsort(-logits, kind="stable")[:top]
-        probabilities = (odds / odds.sum())[likeliest]
-        yield Answer(picture, tuple(likeliest.tolist()), tuple(probabilities.tolist()), milliseconds)
+    several = len(first) > 1 and threads > 1
+
+    def answer(picture: Path) -> Answer | Failure:
+        return _answer(network, picture, top, 1 if several else threads)
+
+    return _in_order(answer, itertools.chain(first, every), threads if several else 0)
+
+
+def _answer(network: PackedNetwork, picture: Path, top: int, threads: int) -> Answer | Failure:
+    graph = network.graph
+    if picture.is_dir():
+        return Failure(picture, f"a folder without pictures ({', '.join(sorted(SUFFIXES))})")
+    try:
+        pixels = as_validated(picture, graph.image_size, graph.crop, graph.squash)
+    except UnreadableImageError as error:
+        return Failure(picture, error.reason)
+    started = time.perf_counter()
+    logits = network(pixels[None], threads=threads)[0].astype(np.float64)
+    milliseconds = 1000 * (time.perf_counter() - started)
+    if not np.isfinite(logits).all():
+        return Failure(picture, "the network's outputs are NaN or infinite")
+    odds = np.exp(logits - logits.max())
+    likeliest = np.argsort(-logits, kind="stable")[:top]
+    probabilities = (odds / odds.sum())[likeliest]
+    return Answer(picture, tuple(likeliest.tolist()), tuple(probabilities.tolist()), milliseconds)
 
 
 def _in_order(
-    read: Callable[[Path], NDArray[np.uint8] | Failure], pictures: Iterable[Path], readers: int
-) -> Iterator[tuple[Path, NDArray[np.uint8] | Failure]]:
-    """Each picture with its pixels or its failure, in order. `readers` threads read ahead, `AHEAD` pictures each."""
-    if not readers:
-        yield from ((picture, read(picture)) for picture in pictures)
+    answer: Callable[[Path], Answer | Failure], pictures: Iterable[Path], threads: int
+) -> Iterator[Answer | Failure]:
+    """The answer to each picture, in order. `threads` threads find them, `AHEAD` pictures each ahead of the reader."""
+    if not threads:
+        yield from map(answer, pictures)
         return
     from concurrent.futures import Future, ThreadPoolExecutor  # a single picture needs none
 
-    waiting: deque[tuple[Path, Future[NDArray[np.uint8] | Failure]]] = deque()
-    pool = ThreadPoolExecutor(readers)
+    waiting: deque[Future[Answer | Failure]] = deque()
+    pool = ThreadPoolExecutor(threads)
     try:
         for picture in pictures:
-            waiting.append((picture, pool.submit(read, picture)))
-            if len(waiting) > AHEAD * readers:
-                done, pixels = waiting.popleft()
-                yield done, pixels.result()
+            waiting.append(pool.submit(answer, picture))
+            if len(waiting) > AHEAD * threads:
+                yield waiting.popleft().result()
         while waiting:
-            done, pixels = waiting.popleft()
-            yield done, pixels.result()
+            yield waiting.popleft().result()
     finally:  # after Ctrl-C, or when the reader of the output stops
         pool.shutdown(cancel_futures=True)
 
