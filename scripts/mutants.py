@@ -1,9 +1,9 @@
-"""Puts one small fault at a time into the parts that compute, and counts those that no test notices: `make mutants`.
+"""Mutation testing: injects one fault at a time into the rooms that compute and lists undetected ones (`make mutants`).
 
-The faults are those of cosmic-ray (another operator, number, comparison, branch). Each is tried in a fork of a process
-that has imported torch, and nothing on disk changes: the fork imports the changed module from memory. First every test
-of a room runs once, and the lines of the room that it runs are noted. A fault is then shown to the tests that run its
-line, a short one of each kind first, until one fails or their time is over.
+The faults are those of cosmic-ray: a different operator, number, comparison or branch. Each mutant runs in a fork of a
+process that has imported torch. The fork imports the mutated module from memory, so nothing on disk changes. First,
+every test of a room runs once, which records the lines that it covers. The tests that cover a fault's line then run,
+the shortest of each function first, until one fails or the time is up.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-DEFAULTS = "tests/test_defaults.py"  # a test for each module, named by it, of what runs when it is imported
+DEFAULTS = "tests/test_defaults.py"  # one test for each module, with its name, of the code that runs on import
 KNOWN = ROOT / "scripts" / "equivalent.json"
 CACHE = ROOT / ".pytest_cache" / "mutants"
 OPERATORS = {
@@ -38,16 +38,16 @@ OPERATORS = {
     *("ReplaceBreakWithContinue", "ReplaceContinueWithBreak", "ExceptionReplacer", "RemoveDecorator"),
     "ZeroIterationForLoop",
 }
-HANGS = 900  # seconds, of waiting; a busy machine may need many for a few of its processor
+HANGS = 900  # seconds of wall time; on a busy machine, a few seconds of processor time take many
 HEAVY = ("torchvision", "pytorch_lightning", "torchmetrics", "jsonargparse", "hypothesis", "pytest", "scipy.stats")
 
 
 class Room(NamedTuple):
-    """What is changed, and who is to notice.
+    """The code to mutate and the tests that should detect the faults.
 
     Attributes:
-        modules: Globs of the files; those after a minus are left out.
-        tests: Globs of the tests' files, likewise.
+        modules: Globs of the files; a minus excludes.
+        tests: Globs of the test files, likewise.
     """
 
     modules: str
@@ -64,7 +64,7 @@ ROOMS = {
     "binarize": Room("xnorlit/binarize/[a-z]*.py", "tests/binarize/test_*.py tests/test_bounds.py"),
     "layers": Room("xnorlit/layers/[a-z]*.py", "tests/layers/test_*.py tests/test_processes.py tests/test_bounds.py"),
     "training": Room(
-        # Whole runs in processes of their own notice much and are slow; so are W&B's, whose modules are left out.
+        # Excluded: tests that train in separate processes, which are slow, and W&B's modules, whose tests are slow too.
         "xnorlit/training/[a-z]*.py xnorlit/training/losses/[a-z]*.py -xnorlit/training/tracking.py "
         "-xnorlit/training/loggers.py",
         "tests/training/test_*.py tests/training/losses/test_*.py tests/test_bounds.py tests/faults/test_states.py "
@@ -88,18 +88,18 @@ class Mutant(NamedTuple):
 
     @property
     def name(self) -> str:
-        """`xnorlit/edge/atomic.py: old line -> new line`, whose place may move."""
+        """`xnorlit/edge/atomic.py: old line -> new line`, without the line number, which may change."""
         return f"{self.file.relative_to(ROOT)}: {self.before} -> {self.after}"
 
 
 class Test(NamedTuple):
-    """A test, and what it runs of a room.
+    """A test and the lines of a room that it covers.
 
     Attributes:
-        name: As pytest calls it.
-        seconds: Of the processor, its first fixtures included.
-        lines: `file:line` of each line that it or one of its fixtures runs.
-        own: Those of them that it runs itself.
+        name: The test's node id.
+        seconds: Processor time, including fixtures that it is the first to use.
+        lines: `file:line` of each line that the test or one of its fixtures covers.
+        own: The lines that the test itself covers.
     """
 
     name: str
@@ -110,7 +110,7 @@ class Test(NamedTuple):
 
 # --- faults ----------------------------------------------------------------------------------------------------------
 def places(file: Path) -> list[tuple[Path, str, int]]:
-    """All places of one file, as (file, operator, occurrence)."""
+    """All possible faults of a file, as (file, operator, occurrence)."""
     from cosmic_ray.ast import ast_nodes, get_ast
     from cosmic_ray.plugins import get_operator, operator_names
 
@@ -124,7 +124,7 @@ def places(file: Path) -> list[tuple[Path, str, int]]:
 
 
 def draw(files: list[Path], most: int, seed: int) -> Iterator[Mutant]:
-    """Up to `most` faults that change what a file does, in random order."""
+    """Up to `most` mutants whose behaviour may differ, in random order."""
     from cosmic_ray.mutating import mutate_code
     from cosmic_ray.plugins import get_operator
 
@@ -136,7 +136,7 @@ def draw(files: list[Path], most: int, seed: int) -> Iterator[Mutant]:
         try:
             changed = mutate_code(source, get_operator(name)(), occurrence)
             meaning = _meaning(changed or source)
-        except (AttributeError, SyntaxError):  # Of cosmic-ray, at an exception with a dot in its name; of the fault.
+        except (AttributeError, SyntaxError):  # cosmic-ray fails on dotted exception names.
             continue
         if meaning in known[file]:
             continue
@@ -148,17 +148,17 @@ def draw(files: list[Path], most: int, seed: int) -> Iterator[Mutant]:
 
 
 def _meaning(source: str) -> str:
-    """The syntax tree without what does nothing when it runs: annotations and some decorators."""
+    """The syntax tree without parts that have no effect at run time: annotations and some decorators."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             nothing = {"override", "abstractmethod"}
-            if node.name in ("forward", "backward"):  # torch asks the class of a Function for them.
+            if node.name in ("forward", "backward"):  # torch reads them from the class of a Function.
                 nothing.add("staticmethod")
             node.decorator_list = [each for each in node.decorator_list if ast.unparse(each) not in nothing]
         if isinstance(node, ast.FunctionDef):
             node.returns = None
-            given = node.args  # `*` and `/` decide how a caller may write an argument.
+            given = node.args  # `*` and `/` only restrict how a caller passes an argument.
             given.args, given.posonlyargs, given.kwonlyargs = (
                 [*given.posonlyargs, *given.args, *given.kwonlyargs],
                 [],
@@ -185,33 +185,33 @@ def _difference(before: str, after: str) -> tuple[int, str, str]:
 
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports one module from a text."""
+    """Imports the mutated module from memory."""
 
     def __init__(self, mutant: Mutant) -> None:
         self.name = ".".join(mutant.file.relative_to(ROOT).with_suffix("").parts)
         self.mutant = mutant
 
     def find_spec(self, name, path=None, target=None):
-        """Python's."""
+        """See importlib."""
         return importlib.util.spec_from_loader(name, self) if name == self.name else None
 
     def get_source(self, name):
-        """Python's, and inspect's."""
+        """See importlib; inspect calls it too."""
         return self.mutant.source
 
     def exec_module(self, module):
-        """Python's."""
+        """See importlib."""
         module.__file__ = str(self.mutant.file)
         exec(compile(self.mutant.source, module.__file__, "exec"), module.__dict__)
 
 
-# --- who runs what ---------------------------------------------------------------------------------------------------
+# --- coverage --------------------------------------------------------------------------------------------------------
 class Recorder:
-    """A plug-in of pytest that writes which test runs which line of some files, in forked children too.
+    """A pytest plug-in that records which test covers which line, in forked children too.
 
     Args:
         files: The files.
-        output: Gets a JSON array per line.
+        output: Receives one JSON array per line.
     """
 
     def __init__(self, files: list[Path], output: Path) -> None:
@@ -221,11 +221,11 @@ class Recorder:
         self.who = ""
 
     def write(self, *row: Any) -> None:
-        """Appends a row."""
+        """Append a row."""
         os.write(self.handle, (json.dumps(row) + "\n").encode())
 
     def start(self) -> None:
-        """Watches every thread from now on."""
+        """Trace all threads from now on."""
         threading.settrace(self._call)
         sys.settrace(self._call)
 
@@ -247,19 +247,19 @@ class Recorder:
             self.who, self.seen = former
 
     def pytest_runtest_protocol(self, item):
-        """Pytest's, wrapped below."""
+        """See pytest; a wrapper, as registered in `_pytest`."""
         began = sum(os.times()[:4])
         with self._as(item.nodeid):
             yield
         self.write("test", item.nodeid, sum(os.times()[:4]) - began, list(item.fixturenames))
 
     def pytest_fixture_setup(self, fixturedef, request):
-        """Pytest's, wrapped below: what several tests share belongs to each that names it."""
+        """See pytest; lines covered by a shared fixture count for each test that uses it."""
         with self._as(self.who if fixturedef.scope == "function" else f"fixture {fixturedef.argname}"):
             return (yield)
 
     def pytest_runtest_logreport(self, report):
-        """Pytest's."""
+        """See pytest."""
         if report.outcome != "passed":
             self.write("out", report.nodeid)
 
@@ -272,7 +272,7 @@ def _files(globs: str) -> list[Path]:
 
 
 def tests_of(room: Room, files: list[Path]) -> list[Test]:
-    """Every test of a room with the lines that it runs; kept between two calls while nothing has changed."""
+    """Every test of a room with the lines that it covers; cached until the code or the test changes."""
     code = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     found: list[Test] = []
     for file in _files(f"{room.tests} {DEFAULTS}"):
@@ -280,7 +280,7 @@ def tests_of(room: Room, files: list[Path]) -> list[Test]:
         key = hashlib.sha256(f"{code}{words}".encode() + file.read_bytes()).hexdigest()
         kept = CACHE / f"{key}.jsonl"
         if not kept.is_file():
-            print(f"\rwho runs what: {words}", end="\033[K", file=sys.stderr)
+            print(f"\rcoverage: {words}", end="\033[K", file=sys.stderr)
             CACHE.mkdir(parents=True, exist_ok=True)
             scratch = CACHE / f"{key}.partial"
             scratch.unlink(missing_ok=True)
@@ -307,10 +307,10 @@ def _read(file: Path) -> list[Test]:
 
 
 def choose(mutant: Mutant, tests: list[Test], seconds: float) -> list[str]:
-    """Tests that run the line of a fault: one of each function first, short ones first; empty where none does.
+    """Tests that cover a fault's line: one of each function first, shortest first; empty if none does.
 
-    A test that leaves the line to a fixture which others share comes after those that run it themselves: it may look at
-    something else of what the fixture made.
+    A test that covers the line only through a shared fixture comes last, because it may check a different part of the
+    fixture's result.
     """
     path = mutant.file.relative_to(ROOT)
     module = f"[{'.'.join(path.with_suffix('').parts)}]"
@@ -337,7 +337,7 @@ def choose(mutant: Mutant, tests: list[Test], seconds: float) -> list[str]:
 
 
 def _statements(mutant: Mutant) -> Iterator[tuple[int, int]]:
-    """First and last lines of what a line stands in: its statement, without a body; where that runs at import, all."""
+    """Line ranges to try in turn: the fault's statement without its body; for code that runs on import, larger ones."""
     inside = [
         node
         for node in ast.walk(ast.parse(mutant.source))
@@ -359,27 +359,27 @@ def _first(node: ast.stmt) -> int:
     return min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
 
 
-# --- trying ----------------------------------------------------------------------------------------------------------
+# --- execution -------------------------------------------------------------------------------------------------------
 class Ended(NamedTuple):
-    """How pytest ended: its status, and the first test that failed."""
+    """Pytest's exit status and the first failed test."""
 
     status: int
     failed: str
 
 
 class Chosen:
-    """A plug-in of pytest that runs some tests in their order, and says which failed.
+    """A pytest plug-in that runs given tests in order and records which fail.
 
     Args:
-        tests: Their names. Where a fault has changed the parameters of one, all of its function run.
-        output: Gets a name per line.
+        tests: Node ids. If a fault changes the parameters of a test, all tests of its function run.
+        output: Receives the id of each failed test, one per line.
     """
 
     def __init__(self, tests: list[str], output: Path) -> None:
         self.tests, self.output = tests, output
 
     def pytest_collection_modifyitems(self, items):
-        """Pytest's."""
+        """See pytest."""
         named = {item.nodeid: item for item in items}
         changed = {name.partition("[")[0] for name in self.tests if name not in named}
         others = [item for name, item in named.items() if name.partition("[")[0] in changed]
@@ -394,7 +394,7 @@ class Chosen:
 
 
 def _pytest(tests: list[str], limit: float, recorder: Recorder | None = None, mutant: Mutant | None = None) -> Ended:
-    """Pytest in a fork, up to the first failure; one that takes `limit` seconds of the processor has failed."""
+    """Run pytest in a fork, up to the first failure. Exceeding `limit` seconds of processor time is a failure."""
     sys.stdout.flush()
     with tempfile.TemporaryDirectory() as folder:
         failed = Path(folder) / "failed"
@@ -414,7 +414,7 @@ def _pytest(tests: list[str], limit: float, recorder: Recorder | None = None, mu
                 recorder.start()
             plugin = recorder or Chosen(tests, failed)
             quiet = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
-            quiet += ["-m", "not gpu and not slow", "-k", "not compil"]  # A compilation takes ten seconds.
+            quiet += ["-m", "not gpu and not slow", "-k", "not compil"]  # One compilation takes ten seconds.
             files = dict.fromkeys(name.partition("::")[0] for name in tests)
             words = [*([] if recorder else ["-x"]), *quiet, f"--basetemp={folder}/tmp", *files]
             os._exit(min(int(pytest.main(words, plugins=[plugin])), 9))
@@ -434,16 +434,16 @@ def _pytest(tests: list[str], limit: float, recorder: Recorder | None = None, mu
 
 
 def survey(name: str, most: int, seed: int, seconds: float, known: dict[str, str]) -> tuple[int, int, int]:
-    """Tries the faults of one room; how many were noticed, are listed as equivalent, and were tried."""
+    """Test the mutants of a room; return the numbers of detected, equivalent and tested mutants."""
     room = ROOMS[name]
     files = _files(room.modules)
     tests = tests_of(room, files)
     cost = {test.name: test.seconds for test in tests}
     good: set[str] = set()
-    noticed = same = tried = 0
+    detected = same = tried = 0
     for mutant in draw(files, most, seed):
         tried += 1
-        print(f"\r{name}: {noticed} of {tried}", end="\033[K", file=sys.stderr)
+        print(f"\r{name}: {detected} of {tried}", end="\033[K", file=sys.stderr)
         chosen = choose(mutant, tests, seconds)
         while chosen:
             limit = 20 + 5 * sum(cost[test] for test in chosen)
@@ -453,31 +453,31 @@ def survey(name: str, most: int, seed: int, seconds: float, known: dict[str, str
             if ended.failed not in cost or _pytest([ended.failed], limit).status == 0:
                 good.add(ended.failed)
                 break
-            print(f"fails without a fault, left out: {ended.failed}", flush=True)
+            print(f"fails without a fault, excluded: {ended.failed}", flush=True)
             tests = [test for test in tests if test.name != ended.failed]
             chosen = [test for test in chosen if test != ended.failed]
         if chosen and ended.status != 0:
-            noticed += 1
+            detected += 1
             continue
         why = known.get(mutant.name)
         same += why is not None
         place = f"{mutant.file.relative_to(ROOT)}:{mutant.line}"
-        what = f"equivalent, {why}" if why else "unnoticed" if chosen else "run by no test"
+        what = f"equivalent, {why}" if why else "undetected" if chosen else "covered by no test"
         print(f"{what}: {place}\n  - {mutant.before}\n  + {mutant.after}", flush=True)
         if chosen and not why:
             print(f"    {len(chosen)} tests, such as {', '.join(chosen[:3])}", flush=True)
     total = sum(len(places(file)) for file in files)
-    print(f"{name}: {noticed} of {tried} noticed, {same} equivalent; drawn from {total} places", flush=True)
-    return noticed, same, tried
+    print(f"{name}: {detected} of {tried} detected, {same} equivalent; sampled from {total} places", flush=True)
+    return detected, same, tried
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("rooms", nargs="*", default=list(ROOMS), help=", ".join(ROOMS))
-    parser.add_argument("--most", type=int, default=10**9, help="faults of a room, drawn at random; default: all")
-    parser.add_argument("--seed", type=int, default=0, help="of that draw")
-    parser.add_argument("--seconds", type=float, default=20.0, help="processor time of the tests that are asked")
+    parser.add_argument("--most", type=int, default=10**9, help="faults per room, sampled at random (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sampling")
+    parser.add_argument("--seconds", type=float, default=20.0, help="processor time of the tests for one fault")
     given = parser.parse_args()
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
@@ -486,8 +486,8 @@ def main() -> None:
         importlib.import_module(name)
     known = json.loads(KNOWN.read_text()) if KNOWN.is_file() else {}
     rows = [survey(name, given.most, given.seed, given.seconds, known) for name in given.rooms]
-    noticed, same, tried = (sum(column) for column in zip(*rows, strict=True))
-    print(f"score: {noticed} of {tried}, {noticed / max(1, tried):.1%}; {same} of the others are equivalent")
+    detected, same, tried = (sum(column) for column in zip(*rows, strict=True))
+    print(f"score: {detected} of {tried}, {detected / max(1, tried):.1%}; {same} of the others are equivalent")
 
 
 if __name__ == "__main__":

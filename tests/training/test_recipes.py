@@ -189,7 +189,7 @@ def test_the_image_sizes_choose_the_recipe(photos, big_photo, tmp_path, capsys, 
     assert started[2][1][-2:] == ["--trainer.max_epochs", "1"]
     told = capsys.readouterr().out
     assert "[recipe]  cifar10, for images of 32 pixels; others: cifar10-adabin, " in told
-    assert "EXPERIMENT=NAME" in told
+    assert "--experiment NAME" in told
 
 
 @pytest.mark.parametrize("size", [32, 128])

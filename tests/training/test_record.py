@@ -80,5 +80,5 @@ def test_the_last_lines_say_what_the_summary_says_and_what_comes_next(said):
     assert "xnorlit train float   (the pair's other arm, with the same options), then xnorlit compare" in text
     assert f"xnorlit pack {run}" in text
     assert "W&B" not in text
-    assert "xnorlit compare --experiment unnamed --pair pair-0   (make compare)" in second
+    assert "xnorlit compare --experiment unnamed --pair pair-0" in second
     assert "xnorlit pack" not in second, "a real network has nothing to pack"

@@ -140,4 +140,4 @@ def difference(ours: Answers, theirs: Answers, name: str) -> str:
 
 
 def _say_next(file: Path) -> None:
-    say("next", f"xnorlit classify {file} PHOTO.jpg\nxnorlit bench {file}   (make bench)")
+    say("next", f"xnorlit classify {file} PHOTO.jpg\nxnorlit bench {file}")

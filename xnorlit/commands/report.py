@@ -37,8 +37,8 @@ def report(
         bench: Output of xnorlit bench --json, for CPU times.
         data: Folder of the images (default: the folder that the runs used).
         root: Folder of all runs.
-        live: Add a section in which the pair's packed network runs: drop a photo on the page (make web builds the
-            engine).
+        live: Add a section in which the pair's packed network runs: drop a photo on the page (in a checkout, make
+            web builds the engine).
         wandb: Build the dashboard on W&B. auto does so for a whole pair with a login, and never fails.
         settings: The dashboard's settings.
 

@@ -44,10 +44,7 @@ def train(
             argv += ["--run.experiment", f"{recipe.base.parent.name}@{Path(data).resolve().stem}"]
     argv += further
     others = ", ".join(name for name in names(experiments) if name != chosen)
-    say(
-        "recipe",
-        f"{chosen}, {why}; others: {others} (--experiment NAME, make EXPERIMENT=NAME)\nxnorlit fit {shlex.join(argv)}",
-    )
+    say("recipe", f"{chosen}, {why}; others: {others} (--experiment NAME)\nxnorlit fit {shlex.join(argv)}")
     from xnorlit.commands.fit import run
 
     run("fit", argv)

@@ -21,7 +21,8 @@ def web(file: Path, *, out: Path | None = None) -> Path:
         The page's file.
 
     Raises:
-        UserError: The file is not a packed network, or the engine was not built for browsers (make web builds it).
+        UserError: The file is not a packed network, or the engine was not built for browsers (in a checkout, make web
+            builds it).
     """
     found = located(file)
     xl.load(found)

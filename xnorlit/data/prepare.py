@@ -101,9 +101,7 @@ def prepare(
     counts = " and ".join(f"{part.samples:,} {split}" for split, part in done.items())
     skipped = sum(len(part.skipped) for part in done.values())
     console.say("done", f"{dst}: {counts} images; {skipped:,} unreadable files skipped")
-    console.say(
-        "next", f"make train-xnor DATA={shlex.quote(str(dst))}   (xnorlit train xnor --data {shlex.quote(str(dst))})"
-    )
+    console.say("next", f"xnorlit train xnor --data {shlex.quote(str(dst))}")
     return done
 
 

@@ -108,7 +108,7 @@ def claim(folder: Path, *, resume: bool, fresh: bool, again: bool = False) -> IO
     raise UserError(
         f"{folder} already holds {held}, which is not overwritten. You can "
         f"{remedy}move it aside and start afresh: --run.fresh true; or train another one: another seed "
-        "(--seed_everything N, make SEED=N) or another pair (--run.pair NAME)."
+        "(--seed N; of xnorlit fit, --seed_everything N) or another pair (--run.pair NAME)."
     )
 
 
@@ -192,7 +192,7 @@ def _lock(folder: Path) -> IO[str]:
     except BlockingIOError as owner:
         raise UserError(
             f"another run is writing to {folder} ({owner}). Wait for it, or train another seed "
-            "(--seed_everything N, make SEED=N) or pair (--run.pair NAME)."
+            "(--seed N; of xnorlit fit, --seed_everything N) or pair (--run.pair NAME)."
         ) from None
 
 

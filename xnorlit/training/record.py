@@ -171,12 +171,12 @@ class RunRecord(pl.Callback):
         pair = self.folder.parents[1]
         arms = sorted(other.parents[0].name for other in pair.glob(f"*/{self.folder.name}/summary.json"))
         if len(arms) > 1:
-            say("next", f"xnorlit compare --experiment {pair.parent.name} --pair {pair.name}   (make compare)")
+            say("next", f"xnorlit compare --experiment {pair.parent.name} --pair {pair.name}")
         else:
             other = "float" if size.binary_weights else "xnor"
             say("next", f"xnorlit train {other}   (the pair's other arm, with the same options), then xnorlit compare")
         if found["bits"]["packed"] < found["bits"]["float"]:
-            say("", f"xnorlit pack {self.folder}   (make pack)")
+            say("", f"xnorlit pack {self.folder}")
 
     @override
     def state_dict(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def refuse(command: str, config: Any) -> None:
     if isinstance(seed, bool) or not 0 <= seed <= _LARGEST_SEED:
         raise UserError(
             f"the seed is {str(seed).lower()}. Expected a whole number from 0 to {_LARGEST_SEED} "
-            "(--seed_everything N, make SEED=N); it is part of the run's name."
+            "(--seed N; of xnorlit fit, --seed_everything N); it is part of the run's name."
         )
     if config.ckpt_path is not None and not Path(config.ckpt_path).is_file():
         raise UserError(f"there is no checkpoint {config.ckpt_path}. Expected RUN/checkpoints/best.ckpt or last.ckpt.")

@@ -76,7 +76,7 @@ class Tracked(WandbLogger):
         if self.offline or not self._unsent.exists():
             return
         if why:
-            say("wandb", f"the upload is incomplete: {why} Upload the rest with xnorlit sync   (make sync)")
+            say("wandb", f"the upload is incomplete: {why} Upload the rest with xnorlit sync.")
         else:
             self._unsent.unlink()
 
