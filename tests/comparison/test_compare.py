@@ -136,6 +136,14 @@ def test_fewer_than_two_runs_are_refused(tmp_path):
     refused("one run was given: .* Expected two or more, or a pair", write_run(tmp_path, "xnor"))
 
 
+def test_one_pair_need_not_be_in_a_list(tmp_path):
+    paths = pair_of(tmp_path)
+    pair = paths[0].parents[1]
+    assert compare(pair) == compare(str(pair)) == compare(runs(*paths))
+    with pytest.raises(UserError, match=r"only one run was given"):
+        compare(paths[0])
+
+
 def test_one_run_twice_is_refused(tmp_path):
     path = write_run(tmp_path, "xnor")
     refused("was given twice", path, path.parent / "../xnor/seed-0")

@@ -14,6 +14,7 @@ import torchvision
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from tests.packed.networks import integers_of_engine, integers_of_module, settle, turns, unsettle
 from xnorlit.binarize.reactnet import ReActNet
@@ -268,7 +269,7 @@ def test_torchs_own_norm_folds_constant_channels_as_it_evaluates_them():
 
 def test_compiled_and_data_parallel_modules_act_as_the_module_that_they_wrap():
     plain, expected = chain(), pack(chain(), **OPTIONS)
-    for wrapped in (torch.compile(plain), nn.DataParallel(plain)):
+    for wrapped in (torch.compile(plain), nn.DataParallel(torch.compile(plain)), AveragedModel(plain)):
         assert pack(wrapped, **OPTIONS).content == expected.content
 
 

@@ -237,6 +237,34 @@ def test_functional_relus_are_replaced_and_the_module_still_copies_pickles_and_c
     assert all(slope.weight.grad.abs().max() > 0 for slope in slopes)
 
 
+def test_networks_alike_have_one_class_as_ensembles_expect():
+    nets = [Functional() for _ in range(2)]
+    for net in nets:
+        binarize_(net, "XNOR", skip="conv1")
+    copies = [copy.deepcopy(nets[0]), pickle.loads(pickle.dumps(nets[0]))]
+    assert len({type(net) for net in (*nets, *copies)}) == 1
+    stacked, _ = torch.func.stack_module_state(nets)
+    assert stacked["conv1.weight"].shape[0] == 2
+    assert type(nets[0]) is not type(Functional())
+
+
+def test_a_traced_module_stays_one_and_computes_what_its_original_would():
+    class Net(Functional):
+        def forward(self, x):
+            return super().forward(x)
+
+    torch.manual_seed(0)
+    net = Net()
+    traced = torch.fx.symbolic_trace(copy.deepcopy(net))
+    for each in (net, traced):
+        binarize_(each, "XNOR", skip="conv1")
+    traced.load_state_dict(net.state_dict())
+    x = torch.randn(2, 3, 8, 8)
+    for other in (traced, copy.deepcopy(traced), pickle.loads(pickle.dumps(traced))):
+        assert isinstance(other, torch.fx.GraphModule)
+        assert torch.equal(other.eval()(x), net.eval()(x))
+
+
 def test_real_layers_can_become_binary_later():
     torch.manual_seed(0)
     net, x = Functional(), torch.randn(2, 3, 8, 8)
@@ -554,7 +582,9 @@ def quantised():
         (chain, {"binarizer": "XNORR"}, r"no binarizer named 'XNORR'\. Did you mean XNOR\?"),
         (lambda: nn.Conv2d(3, 8, 3), {}, r"was given one layer, Conv2d\. Wrap it in nn\.Sequential"),
         (lambda: nn.Sequential(nn.ReLU()), {}, r"no nn\.Conv2d or nn\.Linear"),
-        (lambda: nn.DataParallel(chain()), {}, r"Binarize the module before you wrap it"),
+        (lambda: nn.DataParallel(chain()), {}, r"was given a DataParallel\. Binarize the module before you wrap it"),
+        (lambda: nn.Sequential(nn.DataParallel(chain())), {}, r"0 is a DataParallel\. Binarize the module before"),
+        (lambda: torch.compile(chain()), {}, r"Binarize the module before you compile it"),
     ],
 )  # fmt: skip
 def test_impossible_conversions_are_refused_and_change_nothing(make, arguments, message):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from xnorlit.binarize import binarizers
 from xnorlit.binarize.bireal import BiReal
@@ -282,12 +283,14 @@ def test_the_default_compiler_gives_the_same(mode):
     torch.testing.assert_close(torch.compile(net, fullgraph=True)(x4()), plain(x4()), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_exporting_gives_the_same(name):
+@pytest.mark.parametrize(("name", "mode"), [*((name, False) for name in ALL), ("ReActNet", True), ("AdaBin", True)])
+def test_exporting_gives_the_same_for_any_number_of_images(name, mode):
     layer = conv(name)
     layer.train()(x4())
-    exported = torch.export.export(layer.eval(), (x4(),)).module()
-    torch.testing.assert_close(exported(x4()), layer(x4()))
+    batch = torch.export.Dim("batch", min=2)
+    exported = torch.export.export(layer.train(mode), (x4(),), dynamic_shapes=({0: batch},)).module()
+    x = torch.randn(3, 4, 5, 5)
+    torch.testing.assert_close(exported(x), layer(x))
 
 
 def test_functional_call_uses_the_parameters_that_it_is_given():
@@ -478,3 +481,11 @@ def test_an_attachment_without_effect_is_refused():
     attach(optimizer, net)
     with pytest.raises(UserError, match="already attached to the model"):
         attach(optimizer, net)
+
+
+@pytest.mark.parametrize("change", [nn.utils.parametrizations.weight_norm, prune.identity])
+def test_a_weight_that_no_optimizer_steps_itself_is_refused_by_name(change):
+    net = nn.Sequential(BinaryLinear(4, 4, binarizer="XNOR"), BinaryLinear(4, 4, binarizer="XNOR"))
+    change(net[1], "weight")
+    with pytest.raises(UserError, match=r"the weight of 1 is computed from other parameters"):
+        attach(torch.optim.SGD(net.parameters(), 0.1), net)

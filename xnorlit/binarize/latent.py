@@ -33,9 +33,12 @@ def by_filters(formula: Callable[..., Tensor], dtype: torch.dtype, weight: Tenso
         weight: Latent weights `(O, I, kh, kw)` or `(O, I)`; the result has their memory format.
         operands: Further tensors of `O` filters each.
     """
+    # On a GPU allocations are cheap and launches are not. A compiler fuses the steps by itself, and comparing sizes
+    # would tie an exported network to a batch size.
+    if torch.compiler.is_compiling() or weight.device.type != "cpu":
+        return formula(weight, *operands).to(dtype)
     filters = max(1, BLOCK // max(1, weight.shape[1:].numel()))
-    # On a GPU allocations are cheap and launches are not. A compiler fuses the steps by itself.
-    if len(weight) <= filters or weight.device.type != "cpu" or torch.compiler.is_compiling():
+    if len(weight) <= filters:
         return formula(weight, *operands).to(dtype)
     result = torch.empty_like(weight, dtype=dtype)
     for target, *parts in zip(*(tensor.split(filters) for tensor in (result, weight, *operands)), strict=True):

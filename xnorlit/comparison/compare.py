@@ -19,7 +19,7 @@ from xnorlit.runs import Run, newest_pair, read
 
 
 def compare(
-    runs: Sequence[Run | Path | str] = (),
+    runs: Sequence[Run | Path | str] | Run | Path | str = (),
     *,
     root: Path | str = Path("runs"),
     experiment: str | None = None,
@@ -49,6 +49,7 @@ def compare(
         >>> pair.matched
         True
     """
+    runs = [runs] if isinstance(runs, Run | Path | str) else list(runs)
     if runs and (experiment or pair):
         raise UserError(
             "runs or a pair were given together with --experiment or --pair, which search for runs. Expected one or "

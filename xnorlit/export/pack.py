@@ -14,6 +14,7 @@ import torch
 from safetensors.numpy import save
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.optim.swa_utils import AveragedModel
 from typing_extensions import override
 
 from xnorlit.edge import atomic
@@ -36,6 +37,7 @@ from xnorlit.packed.layer import Layer, Map
 from xnorlit.packed.origin import Source
 
 AT_ONCE = 32  # calibration images per forward
+WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 
 
 class Packed(NamedTuple):
@@ -193,13 +195,14 @@ def pack(
 def _ready(model: nn.Module) -> nn.Module:
     """A copy of the network for tracing: in fp32 on the CPU, in evaluation mode."""
     expect_module("pack", model)
-    model = getattr(model, "_orig_mod", model)  # of torch.compile
-    model = model.module if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel) else model
+    model = _unwrapped(model)
     for name, module in model.named_modules():
         kind, name = type(module).__name__, name or type(module).__name__
         for values in [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
             refuse(is_lazy(values), name, f"{kind} has no weights yet; call the network once on a batch of images")
             refuse(values.is_meta, name, f"{kind} is on the meta device and has no values; load its weights")
+        scripted = isinstance(module, torch.jit.ScriptModule)
+        refuse(scripted, name, f"{kind} is TorchScript, which torch.fx cannot trace; give the module itself")
         hooked = bool(module._forward_hooks or module._forward_pre_hooks)
         how = "remove it (register_forward_hook returns what has .remove(); prune.remove, remove_weight_norm)"
         refuse(hooked, name, f"{kind} has a forward hook, which may change its values; {how}")
@@ -207,6 +210,17 @@ def _ready(model: nn.Module) -> nn.Module:
         quantised = "quantized" in home or "torchao" in home
         refuse(quantised, name, f"{kind} is quantised by PyTorch; give the float module")
     return copy.deepcopy(model).cpu().float().eval()
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The module inside wrappers of torch.compile, of parallel training and of averaged weights."""
+    while True:
+        if "_orig_mod" in model._modules:  # of torch.compile
+            model = model._orig_mod
+        elif isinstance(model, WRAPPERS):
+            model = model.module
+        else:
+            return model
 
 
 def _packed(

@@ -224,9 +224,11 @@ class _Steps:
             return nn.Sequential(*nodes_of(module, name, given))
         if isinstance(module, nn.AdaptiveAvgPool2d):
             sides = (" x ".join(map(str, shape[-2:])) for shape in (given, found))
-            whole = found[-2:] == (1, 1)
+            remedy = "give larger images" if found[-2:] > given[-2:] else "use a max pool"
             refuse(
-                not whole, name, f"an average pool of {' to '.join(sides)}{place} has no packed form; use a max pool"
+                found[-2:] != (1, 1),
+                name,
+                f"an average pool of {' to '.join(sides)}{place} has no packed form; {remedy}",
             )
             return module
         if isinstance(module, nn.AvgPool2d):

@@ -56,7 +56,8 @@ def attach(optimizer: Optimizer, model: nn.Module) -> Attachment:
         model: A module with binary layers. Attach each of several optimizers; each updates the weights that it steps.
 
     Raises:
-        UserError: The model has no binary layers, or the optimizer steps none of them.
+        UserError: The model has no binary layers, the optimizer steps none of them, or the weight of one is computed
+            from other parameters.
 
     Examples:
         >>> import torch
@@ -73,6 +74,13 @@ def attach(optimizer: Optimizer, model: nn.Module) -> Attachment:
     layers = [module for module in model.modules() if isinstance(module, BinaryLayer)]
     if not layers:
         raise UserError(f"attach: {type(model).__name__} has no binary layers. Call binarize_(model, ...) first.")
+    for name, layer in model.named_modules():
+        if isinstance(layer, BinaryLayer) and layer.binarizer.tends and "weight" not in layer._parameters:
+            raise UserError(
+                f"attach: the weight of {name or type(layer).__name__} is computed from other parameters (a "
+                "parametrisation, weight norm or pruning), so it cannot be centred and clamped. Remove that first "
+                "(parametrize.remove_parametrizations, remove_weight_norm, prune.remove)."
+            )
     stepped = _stepped(optimizer, layers)
     if not stepped:
         raise UserError(

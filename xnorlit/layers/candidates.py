@@ -41,11 +41,14 @@ def refuse_whole(model: nn.Module) -> None:
             f"binarize_ replaces the layers inside a module, but was given one layer, {type(model).__name__}. Wrap "
             "it in nn.Sequential, or create a BinaryConv2d or BinaryLinear."
         )
-    kinds = (nn.parallel.DistributedDataParallel, nn.DataParallel, torch.jit.ScriptModule)
-    if isinstance(model, kinds):
-        raise UserError(f"binarize_ was given a {type(model).__name__}. Binarize the module before you wrap it.")
+    wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel, torch.jit.ScriptModule)
     for name, module in model.named_modules():
         kind = type(module)
+        given = f"binarize_: {name} is a {kind.__name__}" if name else f"binarize_ was given a {kind.__name__}"
+        if isinstance(module, wrappers):
+            raise UserError(f"{given}. Binarize the module before you wrap it.")
+        if "_orig_mod" in module._modules:  # of torch.compile
+            raise UserError(f"{given}. Binarize the module before you compile it.")
         if ".quantized." in kind.__module__ or kind.__module__.startswith(("torch.ao.", "torchao.")):
             raise UserError(f"binarize_: {name} is already quantised ({kind.__name__}). Give the float network.")
 

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,11 @@ from torch import fx, nn
 from xnorlit.errors import UserError
 from xnorlit.layers.flow import Key, View, first_input, trace, unchanged, word_of
 
+Names = dict[str, tuple[bool, Any]]
+
+# Networks alike share their classes, as torch.func and the compiler's cache expect.
+_MADE: "weakref.WeakKeyDictionary[type[nn.Module], weakref.WeakSet[type[nn.Module]]]" = weakref.WeakKeyDictionary()
+
 
 @dataclass
 class Forward:
@@ -19,20 +25,30 @@ class Forward:
     Attributes:
         source: Source of a function `forward`.
         globals: Objects that it refers to, as (True, module name) or (False, object).
+        graph: Its graph.
         names: Names of the submodules, by the number of the call among the forward's rectifiers.
     """
 
     source: str
-    globals: dict[str, tuple[bool, Any]]
+    globals: Names
+    graph: fx.Graph
     names: dict[int, str] = field(default_factory=dict)
 
     def install(self, module: nn.Module) -> None:
-        """Give a module this forward, by changing its class to a new subclass."""
+        """Give a module this forward, by changing its class to a subclass, or its graph if it has one."""
+        if isinstance(module, fx.GraphModule):
+            module.graph = self.graph
+            return
         kind = type(module)
         module.__class__ = _with_forward(getattr(kind, "_rewritten_from", kind), self.source, self.globals)
 
 
-def _with_forward(kind: type[nn.Module], source: str, names: dict[str, tuple[bool, Any]]) -> type[nn.Module]:
+def _with_forward(kind: type[nn.Module], source: str, names: Names) -> type[nn.Module]:
+    """The subclass of a module's class with this forward."""
+    alike = _MADE.setdefault(kind, weakref.WeakSet())
+    for made in alike:
+        if made._rewritten[0] == source and _same(made._rewritten[1], names):
+            return made
     space = {key: importlib.import_module(value) if is_module else value for key, (is_module, value) in names.items()}
     exec(source, space)  # torch.fx wrote the source; its own GraphModule executes it likewise.
 
@@ -44,11 +60,25 @@ def _with_forward(kind: type[nn.Module], source: str, names: dict[str, tuple[boo
         "__reduce_ex__": reduce,
         "__module__": kind.__module__,
         "_rewritten_from": kind,
+        "_rewritten": (source, names),
     }
-    return type(kind.__name__, (kind,), body)
+    made = type(kind.__name__, (kind,), body)
+    alike.add(made)
+    return made
 
 
-def revived(kind: type[nn.Module], source: str, names: dict[str, tuple[bool, Any]]) -> nn.Module:
+def _same(ours: Names, theirs: Names) -> bool:
+    """Whether the same names mean the same modules and objects; a pickle has its own infinity."""
+
+    def alike(one: Any, other: Any) -> bool:
+        return one is other or (isinstance(one, str | float) and repr(one) == repr(other))
+
+    return ours.keys() == theirs.keys() and all(
+        is_module == theirs[key][0] and alike(value, theirs[key][1]) for key, (is_module, value) in ours.items()
+    )
+
+
+def revived(kind: type[nn.Module], source: str, names: Names) -> nn.Module:
     """An empty module of a class that `_with_forward` makes, for unpickling and copying."""
     made = _with_forward(kind, source, names)
     return made.__new__(made)
@@ -90,7 +120,7 @@ def _rewrite(owner: nn.Module, name: str, places: list[int]) -> Forward:
             key: (True, each.__name__) if inspect.ismodule(each) else (False, each)
             for key, each in code.globals.items()
         }
-        sources.append(Forward(code.src, found, names))
+        sources.append(Forward(code.src, found, graph, names))
     if sources[0].source != sources[1].source:
         raise UserError(
             f"binarize_: the forward of {name or type(owner).__name__} calls a ReLU as a function before a binary "
