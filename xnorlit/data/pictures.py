@@ -206,7 +206,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy, and keep other threads waiting
 
 
 def central(heights: NDArray[np.int64], widths: NDArray[np.int64], ratio: float, squash: bool) -> NDArray[np.int64]:
