@@ -73,6 +73,8 @@ def test_both_arms_of_a_pair_start_with_the_same_weights_and_compare(pair):
     assert other.summary.codes == dict.fromkeys(one.summary.codes, (32, 32))
     assert one.flat_config["model.network.init_args.classes"] == 3
     assert {"layer/mid/flips", "layer/last/alpha"} <= one.curves.series.keys()
+    said = (pair[0].parents[3] / "log").read_text()
+    assert "the same command with --model.binarizer Float --run.arm float" in said
     found = compare([one, other])
     assert not [note for note in found.notes if "differ" in note and "network" in note]
 

@@ -29,6 +29,13 @@ def test_a_configuration_of_another_version_is_refused():
         images({"data": {"source": "synthetic", "of_the_next_version": 1}}, Path("config.yaml"))
 
 
+@pytest.mark.parametrize("key", ["network", "binarizer"])
+def test_a_class_of_a_folder_that_python_does_not_know_is_named_with_its_remedy(key):
+    model = {**MODEL, key: {"class_path": "elsewhere.Mine", "init_args": {"classes": 7}}}
+    with pytest.raises(UserError, match=r"config\.yaml names elsewhere\.Mine.*folder with the file elsewhere\.py"):
+        untrained({"model": model}, Path("config.yaml"), classes=7)
+
+
 def test_a_run_goes_on_with_the_teachers_that_it_began_with():
     losses = [CrossEntropy(), Distillation("float")]
     losses[1].learnt_from = "a"

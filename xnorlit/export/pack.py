@@ -71,8 +71,9 @@ class Packed(NamedTuple):
         few = self.weight
         if not few.layers:
             return f"{self.bytes / 2**20:.3g} MiB; no layer of few-bit weights"
+        layers = f"{few.layers} {few.kind} layer{'s' if few.layers > 1 else ''}"
         return (
-            f"{self.bytes / 2**20:.3g} MiB; its {few.layers} {few.kind} layers {few.packed / 2**20:.3g} MiB, "
+            f"{self.bytes / 2**20:.3g} MiB; its {layers} {few.packed / 2**20:.3g} MiB, "
             f"{few.ratio:.1f} times smaller than in fp32 ({few.float32 / 2**20:.3g} MiB)"
         )
 

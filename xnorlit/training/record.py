@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from torch import nn
 from typing_extensions import override
 
 from xnorlit.edge import atomic
@@ -149,9 +150,9 @@ class RunRecord(pl.Callback):
             return
         refuse_vanished(self.folder)
         _write_text(self.folder / "summary.json", json.dumps(found, indent=2))
-        self._tell(found, size)
+        self._tell(found, size, pl_module.net)
 
-    def _tell(self, found: dict[str, Any], size: Summary) -> None:
+    def _tell(self, found: dict[str, Any], size: Summary, net: nn.Module) -> None:
         best = f"best {100 * found['best_top1']:.2f} at epoch {found['best_epoch']}"
         say(
             "done",
@@ -173,8 +174,7 @@ class RunRecord(pl.Callback):
         if len(arms) > 1:
             say("next", f"xnorlit compare --experiment {pair.parent.name} --pair {pair.name}")
         else:
-            other = "float" if size.binary_weights else "xnor"
-            say("next", f"xnorlit train {other}   (the pair's other arm, with the same options), then xnorlit compare")
+            say("next", f"{_other_arm(size, own=not isinstance(net, BuiltNetwork))}, then xnorlit compare")
         if found["bits"]["packed"] < found["bits"]["float"]:
             say("", f"xnorlit pack {self.folder}")
 
@@ -202,11 +202,19 @@ class RunRecord(pl.Callback):
         return self.seconds + (0.0 if self._clock is None else time.perf_counter() - self._clock)
 
 
+def _other_arm(size: Summary, *, own: bool) -> str:
+    """How to train the pair's other arm; no recipe names a user's own network."""
+    other = ("Float", "float") if size.binary_weights else ("XNOR", "xnor")
+    if own:
+        return f"the same command with --model.binarizer {other[0]} --run.arm {other[1]}   (the pair's other arm)"
+    return f"xnorlit train {other[1]}   (the pair's other arm, with the same options)"
+
+
 def describe(size: Summary, arm: str) -> str:
     """One line that describes the network: `xnor: 6 binary layers, 2 float; ...`."""
     bits = Counter(layer.weight_bits for layer in size.layers)
     few = [f"{count} of {width} bits" for width, count in sorted(bits.items()) if width not in (1, 32)]
-    kinds = ", ".join([f"{bits[1]} binary layers", *few, f"{bits[32]} float"])
+    kinds = ", ".join([f"{bits[1]} binary layer{'s' if bits[1] != 1 else ''}", *few, f"{bits[32]} float"])
     return f"{arm}: {kinds}; {size.parameters:,} parameters, {weigh(size)}"
 
 

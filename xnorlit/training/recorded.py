@@ -1,5 +1,7 @@
 """Rebuild the module, the network and the data of a run from its config.yaml."""
 
+import importlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ def classifier(config: dict[str, Any], file: Path) -> Any:
         file: The configuration's file, for the message.
 
     Raises:
-        UserError: The configuration has settings that this version does not know.
+        UserError: The configuration has settings that this version does not know, or names a class that cannot be
+            imported.
     """
     from xnorlit.training.module import Classifier  # Not at the top: some of its losses import this module.
 
@@ -66,7 +69,30 @@ def _made(kind: type, key: str, config: dict[str, Any], file: Path) -> Any:
     try:
         return getattr(parser.instantiate(parser.parse_object(settings)), key)
     except ArgumentError as error:
+        for path in _class_paths(settings):
+            _refuse_missing(path, file)
         raise UserError(
             f"{file} has settings that this version does not know: {error} Use the version that trained the run, or "
             "train the run again."
+        ) from error
+
+
+def _class_paths(settings: Any) -> Iterator[str]:
+    """Every class path in a configuration."""
+    if isinstance(settings, dict):
+        yield from (str(value) for key, value in settings.items() if key == "class_path")
+    parts = settings.values() if isinstance(settings, dict) else settings if isinstance(settings, list) else ()
+    for part in parts:
+        yield from _class_paths(part)
+
+
+def _refuse_missing(path: str, file: Path) -> None:
+    """Refuse a class whose module is not on Python's path, such as a network of the folder in which it was trained."""
+    module = path.rpartition(".")[0]
+    try:
+        importlib.import_module(module or path)
+    except Exception as error:  # A user's own file may raise anything.
+        raise UserError(
+            f"{file} names {path}, which cannot be imported ({error}). Run the command in the folder with the file "
+            f"{module.partition('.')[0]}.py, or add that folder to PYTHONPATH."
         ) from error
