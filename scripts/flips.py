@@ -11,7 +11,6 @@ import argparse
 import itertools
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,11 +21,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize
 
 import xnorlit as xl
-from xnorlit.export.pack import Packed
-from xnorlit.packed import PackedNetwork, _kernels
-from xnorlit.packed.assembly import add_graph
-from xnorlit.packed.isa import chosen_isa
-from xnorlit.packed.layer import Ending, Layer
+from xnorlit.packed import PackedNetwork
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.packed.networks import integers_of_engine, integers_of_module
@@ -86,25 +81,6 @@ def train(net: nn.Module, pixels: torch.Tensor, labels: torch.Tensor, seconds: f
                 return
 
 
-def sums_of_engine(packed: Packed, pixels: np.ndarray) -> dict[str, np.ndarray]:
-    """The sums of each layer that counts bits, `{name: (N, H, W, O)}`, from engines that end in that layer."""
-    graph = packed.graph
-    if graph.layers:
-        return integers_of_engine(graph, packed.tensors, pixels)
-    found, flows = {}, graph.flows()
-    for place, node in enumerate(graph.nodes):
-        if not (isinstance(node.op, Layer) and node.op.binary):
-            continue
-        bare = replace(node.op, ending=Ending("reals"), pool=None, window_sum=False)
-        until = replace(graph, nodes=(*graph.nodes[:place], replace(node, op=bare)))
-        engine = _kernels.GraphEngine(chosen_isa())
-        last, _ = add_graph(engine, until, packed.tensors)
-        out = np.empty((len(pixels), *bare.sums(flows[node.inputs[0]].map)), np.float32)
-        engine.run(pixels, last, out, 1)
-        found[node.name] = out.astype(np.int32)
-    return found
-
-
 @torch.no_grad()
 def flips(net: nn.Module, pixels: torch.Tensor, labels: torch.Tensor, classes: list[str]) -> Flips:
     """Pack a trained network and count the differences."""
@@ -120,7 +96,7 @@ def flips(net: nn.Module, pixels: torch.Tensor, labels: torch.Tensor, classes: l
         logits += int((found != expected).sum())
         first, second = (np.argsort(-values, axis=1, kind="stable")[:, :5] for values in (found, expected))
         orders += int((first != second).any(1).sum())
-        for name, values in sums_of_engine(packed, ours).items():
+        for name, values in integers_of_engine(*packed, ours).items():
             names.add(name)
             # If a max pool needs a filter's smallest sum, packing negates the filter.
             same = np.where((values == theirs[name]).all((0, 1, 2)), values, -values) == theirs[name]

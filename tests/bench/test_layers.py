@@ -7,7 +7,6 @@ import pytest
 
 from tests.packed import oracle
 from xnorlit.bench.layers import binary_engine, integers
-from xnorlit.packed.graph import Graph
 from xnorlit.packed.layer import Ending, Layer, Map, Operand, Weights, Window
 
 PLAIN = Layer("conv", 24, Operand("signs"), Weights("planes", (1,)), Ending("signs"), Window((3, 3), (1, 1), (1, 1)))
@@ -27,8 +26,7 @@ def test_sums_and_bits_are_those_of_signs_whose_padding_counts_nothing(layer):
     expected = oracle.convolve(oracle.sign(x), weights, (1, 1), (1, 1))
     np.testing.assert_array_equal(integers(layer, AT, bits, x), expected)
 
-    graph = Graph("", 1, (0.0,) * 3, (1.0,) * 3, 1.0, False, ())
-    engine = binary_engine("portable", graph, layer, AT, bits)
+    engine = binary_engine("portable", layer, AT, bits)
     out = np.empty((2, engine.output_elements), np.uint32)
     engine.run(x, out, 1)
     found = oracle.unpack(out.reshape(2, 5, 4, -1), 24)

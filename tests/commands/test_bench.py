@@ -201,7 +201,7 @@ def test_a_layer_alone_gives_the_signs_of_its_sums(small):
     weights = weights.reshape(layer.outputs, *layer.window.kernel, at.channels).permute(0, 3, 1, 2)
     expected = (torch.nn.functional.conv2d(signs, weights, padding=1) >= 0).permute(0, 2, 3, 1)
     for path in _kernels.isas():
-        engine = binary_engine(path, small.graph, layer, at, weight)
+        engine = binary_engine(path, layer, at, weight)
         out = np.empty((1, engine.output_elements), np.uint32)
         engine.run(x, out, 1)
         bits = np.unpackbits(out.view(np.uint8), bitorder="little").reshape(expected.shape)

@@ -29,7 +29,6 @@ from xnorlit.errors import UserError
         (lambda f: f.objects("list"), "a.list[0]: expected an object, found 1"),
         (lambda f: f.object("list"), "a.list: expected an object, found [1, None]"),
         (lambda f: f.integers("list", 3), "a.list: expected a list of 3, found [1, None]"),
-        (lambda f: f.optional_numbers("list", 2, 2, 3), "a.list[0]: expected a number of 2 to 3, found 1"),
         (lambda f: f.moment("text"), "a.text: expected a date and time such as 2026-01-31T12:00:00+00:00, found 'x'"),
     ],
 )

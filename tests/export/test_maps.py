@@ -8,7 +8,7 @@ from tests.packed.networks import unsettle
 from xnorlit.binarize.reactnet import RPReLU
 from xnorlit.errors import UserError
 from xnorlit.export.maps import affine_maps
-from xnorlit.packed.check import MOST_MAPS
+from xnorlit.packed._kernels import MOST_MAPS
 
 CHANNELS = 6
 

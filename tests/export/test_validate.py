@@ -16,7 +16,7 @@ from xnorlit.export.measure import answers
 from xnorlit.export.pack import pack, write
 from xnorlit.export.rebuild import rebuild
 from xnorlit.export.validation import on_engine
-from xnorlit.packed import load, tensorfile
+from xnorlit.packed import load
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -49,9 +49,8 @@ def refused(xnorlit, run):
 
 def rewritten(file, **changes):
     """The file with another graph."""
-    graph = load(file).graph
-    _, tensors = tensorfile.read(file)
-    write(file, replace(graph, **changes), tensors)
+    network = load(file)
+    write(file, replace(network.graph, **changes), network.tensors)
     return file
 
 
@@ -76,7 +75,7 @@ def test_the_accuracy_is_the_packed_networks_beside_what_its_file_says(xnorlit, 
 def test_it_is_the_engine_that_is_measured(xnorlit, run, packed):
     """A file whose last layer always predicts one class reaches that class's share."""
     graph = load(packed).graph
-    _, tensors = tensorfile.read(packed)
+    tensors = load(packed).tensors
     bias = np.where(np.arange(len(graph.classes)) == 2, np.float32(1e6), np.float32(0))
     write(packed, graph, {**tensors, "fc8.shift0": bias})
     status, out, _ = xnorlit("validate", "-c", run / "config.yaml", "--packed", packed)

@@ -1,7 +1,6 @@
 """The door for C (xnorlit.h) of the compiled kernels, called from Python without anything in between."""
 
 import ctypes
-import re
 
 import numpy as np
 
@@ -103,8 +102,3 @@ def refusal(content):
             raise
         return refused.message
     return None
-
-
-def place(message):
-    """The place in the file at the start of an error message, or the problem without the found value."""
-    return re.split(r": | \(|, found| '|\. The file is damaged", message)[0]

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from tests.packed.shapes import node_tensors
 from tests.packed.tiny import BITS, FLOAT, INT8, LINEAR, PIXELS, PLANE, REALS, SIGNS, TERNARY, THREE, codes, levels
-from xnorlit.packed.check import node_tensors
 from xnorlit.packed.graph import (
     Add,
     Affine,

@@ -1,21 +1,20 @@
 """Networks with weights and statistics as extreme as training can produce, and the integers of their layers."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import nn
 
-from tests.packed.layers import run
 from xnorlit.binarize import Binarizer
 from xnorlit.binarize.reactnet import RPReLU
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.layers import BinaryLayer
 from xnorlit.models import AlexNet, Block, Network, build
-from xnorlit.packed import _kernels
-from xnorlit.packed.assembly import add_layer
-from xnorlit.packed.isa import chosen_isa
-from xnorlit.packed.layer import Operand
+from xnorlit.packed import PackedNetwork
+from xnorlit.packed.graph import PIXELS, Flatten, Node, Sign
+from xnorlit.packed.layer import Ending, Layer, Operand
 
 
 def network(name, *blocks):
@@ -168,21 +167,39 @@ def integers_of_module(model, images):
     return found, logits.numpy()
 
 
+def ending_in(graph, tensors, name):
+    """The network that ends in the sums of a layer, flattened, its tensors, and the extents of the sums."""
+    nodes, flows = {node.name: node for node in graph.steps}, graph.flows()
+    layer, (reads,) = nodes[name].op, nodes[name].inputs
+    kept, left = set(), [reads]
+    while left:
+        value = left.pop()
+        if value != PIXELS and value not in kept:
+            kept.add(value)
+            left += nodes[value].inputs
+    found = {each: values for each, values in tensors.items() if each.rpartition(".")[0] in kept}
+    found[f"{name}.weight"] = tensors[f"{name}.weight"]
+    chosen, at = [node for node in graph.steps if node.name in kept], flows[reads].map
+    if layer.operand.scale == "K":  # the integers before it multiplies them
+        found["signs.threshold"] = np.zeros(at.channels, np.float32)
+        found["signs.flip"] = np.zeros((at.channels + 7) // 8, np.uint8)
+        chosen.append(Node("signs", (reads,), Sign()))
+        layer, reads = replace(layer, operand=Operand("signs")), "signs"
+    bare = replace(layer, ending=Ending("reals"), pool=None, window_sum=False)
+    chosen += [Node(name, (reads,), bare), Node("flat", (name,), Flatten())]
+    sums = layer.sums(at)
+    classes = tuple(map(str, range(math.prod(sums))))
+    return replace(graph, layers=(), nodes=tuple(chosen), classes=classes), found, sums
+
+
 def integers_of_engine(graph, tensors, pixels, threads=1):
-    """The same from the engine, run once for each binary layer, ending in its sums."""
+    """The same from the engine, run once for each layer that counts bits, as a network that ends in its sums."""
     found = {}
-    for last, layer in enumerate(graph.layers):
-        if not layer.binary:
-            continue
-        engine, at = _kernels.Engine(chosen_isa()), graph.input
-        for before in graph.layers[:last]:
-            add_layer(engine, before, at, graph, tensors)
-            at = before.output(at)
-        if layer.operand.scale == "K":  # the integers before it multiplies them
-            engine.add_sign(list(at))
-            layer = replace(layer, operand=Operand("signs"))
-        add_layer(engine, layer, at, graph, tensors, _kernels.Ending.sums())
-        found[layer.name] = run(engine, pixels, np.int32, threads).reshape(len(pixels), *engine.output_shape)
+    for node in graph.steps:
+        if isinstance(node.op, Layer) and node.op.binary:
+            until, some, sums = ending_in(graph, tensors, node.name)
+            logits = PackedNetwork(until, some)(pixels, threads=threads)
+            found[node.name] = logits.astype(np.int32).reshape(len(pixels), *sums)
     return found
 
 

@@ -1,4 +1,4 @@
-"""C loads what Python loads, refuses what it refuses, naming the same place, and computes the same bits."""
+"""C loads what Python loads, refuses what it refuses, and computes the same bits."""
 
 import ctypes
 import random
@@ -6,22 +6,18 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from tests.packed import door, fuzz, graphs, tiny
+from tests.packed import door, fuzz, tiny
 from tests.packed.mutation import Corpus
-from tests.packed.test_graph import random_graphs
 from xnorlit.errors import UserError
-from xnorlit.packed import PackedNetwork, _kernels, load
+from xnorlit.packed import _kernels, load
 from xnorlit.packed.trained import list_trained, located
 
 FILES = sorted(fuzz.CORPUS.glob("*.safetensors"))
-FEW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def check(content, network, images, isa=""):
-    """C gives the bits that Python gives, and plans the same memory."""
+    """C gives the bits that Python gives, in the same memory."""
     found = door.Network(content, isa, threads=2)
     assert found.resident_bytes == network.resident_bytes
     assert found.arena_bytes == network._engine.arena_bytes
@@ -34,14 +30,6 @@ def test_the_corpus_gives_the_same_bits(path, isa, monkeypatch):
     monkeypatch.setenv("XNORLIT_KERNEL", isa)
     images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
     check(path.read_bytes(), load(path), images, isa)
-
-
-@FEW
-@given(whole=random_graphs(), seed=st.integers(0, 2**20))
-def test_random_graphs_are_planned_and_computed_alike(whole, seed):
-    tensors = graphs.tensors_of(whole, seed)
-    images = np.random.default_rng(seed).integers(0, 256, (2, 6, 6, 3), np.uint8)
-    check(tiny.packed(whole, tensors), PackedNetwork(whole, tensors), images)
 
 
 @pytest.mark.parametrize("name", list_trained())
@@ -58,22 +46,20 @@ def test_trained_networks_give_the_same_bits(name):
 
 
 def test_mutated_files_are_judged_alike(tmp_path):
-    """Both refuse a file at the same place, or both give the same logits."""
+    """Both refuse a file for the same reason, or both load it."""
     corpus, path, loaded = Corpus(fuzz.CORPUS), tmp_path / "file", 0
-    for index in range(400):
+    for index in range(100):
         content = corpus.mutated(random.Random(f"c {index}"))
         path.write_bytes(content)
-        try:
-            network = load(path)
-        except UserError as error:
-            theirs, ours = str(error).removeprefix(f"{path}: "), door.refusal(content)
-            assert ours is not None, f"{index}: {theirs}"
-            assert door.place(ours) == door.place(theirs), index
-        else:
-            assert door.refusal(content) is None, index
-            assert door.Network(content).resident_bytes == network.resident_bytes, index
+        refused = door.refusal(content)
+        if refused is None:
+            assert door.Network(content).resident_bytes == load(path).resident_bytes, index
             loaded += 1
-    assert 0 < loaded < 400
+        else:
+            with pytest.raises(UserError) as caught:
+                load(path)
+            assert str(caught.value).startswith(f"{path}: {refused}"), index
+    assert 0 < loaded < 100
 
 
 @pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 100, -1, -1000])

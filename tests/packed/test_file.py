@@ -24,9 +24,10 @@ from xnorlit.binarize.weights_only import WeightsOnly
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.errors import UserError
 from xnorlit.export.pack import pack, write
-from xnorlit.packed import load, tensorfile
-from xnorlit.packed.engine import METADATA, PackedNetwork
+from xnorlit.packed import load
+from xnorlit.packed.engine import PackedNetwork
 from xnorlit.packed.origin import Accuracy, Source
+from xnorlit.packed.tensorfile import METADATA
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +129,7 @@ ACCURACY = {"top1": 0.5, "top5": 0.75, "images": 8, "data": "photos", "split": "
         ("fc8.shift0", {"data_offsets": [0, 28]}, "its bytes begin at"),
         ("fc8.shift0", {"data_offsets": [HUGE, HUGE + 28]}, "cannot lie at"),
         ("fc8.shift0", {"data_offsets": [28, 0]}, "cannot lie at"),
-        ("fc8.shift0", {"shape": [1, 7]}, "expected float32 (7,)"),
+        ("fc8.shift0", {"shape": [1, 7]}, "float32 [1, 7], expected float32 [7]"),
         ("fc8.shift0", {"more": 1}, "expected dtype, shape and data_offsets"),
     ],
 )
@@ -423,7 +424,7 @@ def test_a_loaded_network_pickles_as_the_path_of_its_file(whole, tmp_path, proto
 def test_a_network_built_in_memory_pickles_with_its_tensors(whole, tmp_path):
     path = tmp_path / "packed"
     path.write_bytes(whole)
-    graph, tensors = load(path).graph, tensorfile.read(path)[1]
+    graph, tensors = load(path).graph, load(path).tensors
     network = PackedNetwork(graph, tensors)
     path.unlink()
     for again in (pickle.loads(pickle.dumps(network)), copy.deepcopy(network)):

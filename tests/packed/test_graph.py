@@ -1,5 +1,7 @@
 """Graphs give the reference's bits on all kernels, fused or not, for any number of threads and any batch."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -8,12 +10,12 @@ from hypothesis import strategies as st
 from tests.packed import reference, tiny
 from tests.packed.graphs import GRAPHS, graph, layer, step, tensors_of
 from tests.packed.layers import EVERY_ISA
+from xnorlit.packed import _kernels
 from xnorlit.packed import graph as g
-from xnorlit.packed.document import document, parse
+from xnorlit.packed.document import parse, written
 from xnorlit.packed.engine import PackedNetwork
 from xnorlit.packed.isa import VARIABLE
 from xnorlit.packed.layer import BORDERS, Ending, Map, Window
-from xnorlit.packed.plan import plan
 
 REALS, ONE = tiny.REALS, Window((1, 1))
 
@@ -178,7 +180,7 @@ def random_graphs(draw):
 @given(whole=random_graphs(), seed=st.integers(0, 2**20), threads=st.integers(1, 3))
 def test_random_graphs(isa, whole, seed, threads):
     tensors = tensors_of(whole, seed)
-    assert parse(document(whole), tensors) == whole
+    assert parse(json.loads(written(whole))) == whole
     check(whole, tensors, images_of(2, 6, seed), threads)
 
 
@@ -190,10 +192,13 @@ def test_the_planned_bound_covers_the_kernels_memory(whole):
         assert network._engine.arena_bytes <= plan(whole, fuse=fuse).arena_bytes
 
 
+def plan(whole, fuse=True):
+    return _kernels.Plan(written(whole), tensors_of(whole), fuse=fuse)
+
+
 def passes(nodes):
-    """For each stage of the plan, the names of its nodes."""
-    stages = plan(graph(nodes)).stages
-    return [[each.name for each in ([stage.head] if stage.head else []) + stage.tail] for stage in stages]
+    """The names of the nodes of each pass."""
+    return plan(graph(nodes)).passes
 
 
 def test_a_residual_block_is_one_pass_behind_each_convolution():
@@ -233,10 +238,9 @@ def test_an_affine_node_goes_on_with_the_maps_of_a_real_layer():
 
 
 def test_values_between_the_nodes_of_a_pass_stay_in_registers():
-    stages = plan(graph(GRAPHS["residual"])).stages
-    written = {place.name for stage in stages for place in stage.stored}
-    assert {"conv1", "norm1", "conv2", "norm2"}.isdisjoint(written)
-    assert {"pool", "add1", "sign2"} <= written
+    stored = set(plan(graph(GRAPHS["residual"])).stored)
+    assert {"conv1", "norm1", "conv2", "norm2"}.isdisjoint(stored)
+    assert {"pool", "add1", "sign2"} <= stored
 
 
 def test_a_residual_sum_is_not_a_cycle():
@@ -284,7 +288,7 @@ def test_maps_that_are_not_needed_any_more_make_room():
     nodes = [layer("stem", "pixels", 8, tiny.PIXELS, tiny.FLOAT)]
     nodes += [layer(f"conv{i}", nodes[-1].name if not i else f"conv{i - 1}", 8, REALS, tiny.FLOAT) for i in range(9)]
     nodes += [layer("fc", "conv8", 5, REALS, tiny.FLOAT, tiny.LINEAR, None)]
-    assert len(set(plan(graph(nodes)).slots.values())) == 2
+    assert len(set(plan(graph(nodes)).slots)) == 2
 
 
 def test_values_of_any_size_at_the_ends_of_what_floats_hold():

@@ -1,6 +1,7 @@
 """Format version 3: a graph reads back; a mistake is refused by the name of its field."""
 
 import copy
+import json
 
 import pytest
 
@@ -8,7 +9,8 @@ from tests.packed import tiny
 from tests.packed.graphs import GRAPHS, graph, layer, step, tensors_of
 from tests.packed.test_file import at
 from xnorlit.edge.fields import FieldError
-from xnorlit.packed.document import document, parse
+from xnorlit.packed import _kernels
+from xnorlit.packed.document import check, document, parse, written
 from xnorlit.packed.graph import Add, Affine, Flatten, GlobalAverage, MaxPool, Sign, Subsample
 
 
@@ -16,7 +18,8 @@ from xnorlit.packed.graph import Add, Affine, Flatten, GlobalAverage, MaxPool, S
 def test_written_values_read_back(nodes):
     whole = graph(nodes)
     assert document(whole)["version"] == 3
-    assert parse(document(whole), tensors_of(whole)) == whole
+    check(whole, tensors_of(whole))
+    assert parse(json.loads(written(whole))) == whole
 
 
 def test_a_chain_is_written_as_version_2_without_the_fields_of_graphs():
@@ -36,7 +39,7 @@ def refusal(whole, place=None, value=None, tensors=None):
     if place:
         at(found, place, value)
     with pytest.raises(FieldError) as caught:
-        parse(found, tensors_of(whole) if tensors is None else tensors)
+        _kernels.Plan(json.dumps(found), tensors_of(whole) if tensors is None else tensors)
     return str(caught.value)
 
 
@@ -89,7 +92,7 @@ def test_a_residual_graph_that_does_not_fit_is_refused_by_name(place, value, mes
         ("slopes", "nodes.4.op.above", 1e9, "nodes[4].op.above: expected a number of -1e+06 to 1e+06"),
         ("slopes", "nodes.4.op.above", None, "nodes[4]: tensor 'slope.above' is missing"),
         ("slopes", "nodes.4.op.below", ..., "nodes[4].op.below: missing"),
-        ("slopes", "nodes.14.op.low", 2, "nodes[14].op.low: 2.0 is above high, 1.0"),
+        ("slopes", "nodes.14.op.low", 2, "nodes[14].op.low: 2 is above high, 1"),
         ("slopes", "nodes.14.op.high", float("inf"), "nodes[14].op.high: expected a number"),
         ("slopes", "nodes.12.inputs", ["left.add"], "nodes[12].inputs: expected two or more values, found 1"),
         ("slopes", "nodes.12.inputs", ["left.add", "stem"], "tensor 'maxout.above'"),

@@ -1,8 +1,11 @@
 """The engine allocates no more than a file's length justifies, and the stated bound holds for all kernels."""
 
+import json
+import struct
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from tests.packed import tiny
 from tests.packed.tiny import (
     BITS,
+    FC,
     FLOAT,
     INT8,
     LINEAR,
@@ -24,11 +28,10 @@ from tests.packed.tiny import (
     tensors_of,
 )
 from xnorlit.errors import UserError
-from xnorlit.packed import _kernels, check, load
-from xnorlit.packed.assembly import add_layer
-from xnorlit.packed.document import parse
-from xnorlit.packed.layer import Ending, Layer, Map, Operand, Weights, Window
-from xnorlit.packed.memory import input_bytes, loaded_bytes, scratch_bytes
+from xnorlit.packed import _kernels, load
+from xnorlit.packed.document import check, parse, written
+from xnorlit.packed.layer import Ending, Layer, Operand, Weights, Window
+from xnorlit.packed.tensorfile import METADATA
 
 EIGHT_BITS = Ending("codes", 8, 1)
 # Small in the file and large in memory: one output in each group, borders wider than the map, bits of one channel.
@@ -40,21 +43,25 @@ ODD = {
         Layer("d", 64, K, PLANE, LINEAR, THREE, groups=64),
         Layer("e", 64, REALS, FLOAT, LINEAR, THREE, groups=64),
         Layer("f", 64, REALS, PLANE, LINEAR, THREE, groups=64),
+        FC,
     ),
     "a border wider than the map": (
         Layer("a", 1, PIXELS, FLOAT, BITS, Window((30, 30), (1, 1), (29, 29))),
         Layer("b", 1, SIGNS, PLANE, BITS, Window((40, 40), (1, 1), (39, 39))),
         Layer("c", 33, SIGNS, PLANE, LINEAR, Window((9, 9), (2, 3), (8, 8))),
+        FC,
     ),
     "bytes of reals": (
         Layer("a", 3, PIXELS, FLOAT, LINEAR, THREE),
         Layer("b", 33, Operand("reals", step=0.5), INT8, LINEAR, Window((3, 2), (1, 2))),
         Layer("c", 1, Operand("reals", step=0.5), INT8, LINEAR, Window((1, 1))),
+        FC,
     ),
     "codes of one channel": (
         Layer("a", 1, PIXELS, FLOAT, replace(EIGHT_BITS, per_position=True), THREE),
         Layer("b", 1, Operand("codes", 8), PLANE, EIGHT_BITS, Window((3, 5), (1, 1), (2, 4))),
         Layer("c", 1, Operand("codes", 8), FLOAT, LINEAR, THREE),
+        FC,
     ),
 }
 
@@ -63,20 +70,16 @@ ODD = {
 @pytest.mark.parametrize("layers", [*NETWORKS.values(), *ODD.values()], ids=[*NETWORKS, *ODD])
 def test_the_computed_bound_covers_the_kernels_memory(layers, isa):
     whole = graph(layers)
-    tensors, at, engine = tensors_of(whole), whole.input, _kernels.Engine(isa)
-    maps = scratch = 0
-    for i, layer in enumerate(layers):
-        before = engine.resident_bytes
-        add_layer(engine, layer, at, whole, tensors)
+    tensors = tensors_of(whole)
+    planned = _kernels.Plan(written(whole), tensors)
+    network = _kernels.Network(written(whole), tensors, isa)
+    assert network.arena_bytes <= planned.arena_bytes
+    for layer, taken, most in zip(layers, network.step_bytes, planned.loaded_bytes, strict=True):
         endings = sum(
             t.nbytes for name, t in tensors.items() if name.split(".")[0] == layer.name and "weight" not in name
         )
         levels = 3 * 256 * 4 if layer.operand.form == "pixels" else 0
-        assert engine.resident_bytes - before <= loaded_bytes(layer, at) + 16 * endings + levels + 256
-        maps += input_bytes(layer, at) if i else 0
-        scratch = max(scratch, scratch_bytes(layer, at))
-        assert engine.arena_bytes <= maps + scratch
-        at = layer.output(at)
+        assert taken <= most + 16 * endings + levels + 256
 
 
 def refusal(tmp_path, layers, size=8):
@@ -134,30 +137,62 @@ def test_the_kernels_refuse_invalid_arguments_from_any_caller():
 
 def test_a_border_overlapped_in_200_000_ways_is_prepared_quickly():
     """Its table takes one step for each way, not one for each way and weight, which are 30 billion."""
-    layer, at = Layer("a", 1, SIGNS, PLANE, LINEAR, Window((400, 400), (1, 1), (399, 399))), Map(32, 32, 1)
-    whole = graph((layer,))
+    weights = _kernels.Planes(np.ones((1, 1, 400, 400, 1), np.uint8), factors=[1], divisor=1)
+    frame = _kernels.Frame(shape=[32, 32, 1], window=[400, 400, 1, 1, 399, 399], outputs=1)
     engine = _kernels.Engine("")
-    names = {"a.weight": np.ones((1, 1, 400, 400, 1), np.uint8), "a.scale0": np.ones(1, np.float32)}
-    add_layer(engine, layer, at, whole, {**names, "a.shift0": np.zeros(1, np.float32)})
+    engine.add_binary(frame, _kernels.Operand("signs"), weights, _kernels.Ending.sums())
     assert engine.output_shape == (431, 431, 1)
 
 
-# Prints how much memory the process took at most while it loaded a file, and then while it ran one image.
-MEASURED = """
-import resource, sys
+# The most memory of this process, not of the one that started it, which getrusage counts too.
+MOST = """
+import sys
 import numpy as np
+from xnorlit.errors import UserError
 from xnorlit.packed import load
 def most():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    with open("/proc/self/status") as status:
+        return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 before = most()
+"""
+# Prints how much it took while it refused a file.
+REFUSED = """
+try:
+    load(sys.argv[1])
+except UserError:
+    print(most() - before)
+"""
+# Prints how much it took while it loaded a file, and then while it ran one image.
+MEASURED = """
 network = load(sys.argv[1])
 loaded = most()
 size = network.graph.image_size
 network(np.zeros((1, size, size, 3), np.uint8), threads=1)
 print(loaded - before, most() - loaded)
 """
+on_linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system reports no process's memory")
 
 
+def measured(code, path):
+    """The numbers that the code prints of a file, in a process of its own."""
+    command = [sys.executable, "-c", f"import sys\nsys.path[:] = {sys.path!r}{MOST}{code}", path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [int(number) for number in done.stdout.split()]
+
+
+@on_linux
+@pytest.mark.parametrize("value", ["0,", "[0],", '"",', '["a"],', '{"a":0},', '"a\\u00e9",', "-1e9,"], ids=str)
+def test_a_header_of_nothing_but_values_takes_no_more_than_is_stated(tmp_path, value):
+    """The smallest values of JSON make the largest tree for their length, most of all when a list has just grown."""
+    path = tmp_path / "file.xnor"
+    lists = '{"a":[' + value * (2**20 + 1)
+    metadata = json.dumps({"__metadata__": {METADATA: "[" + value * (2**19 + 1)}})
+    for text in (lists, metadata):
+        path.write_bytes(struct.pack("<Q", len(text)) + text.encode())
+        assert measured(REFUSED, path)[0] <= 64 * path.stat().st_size
+
+
+@on_linux
 @pytest.mark.parametrize(
     "layers",
     [
@@ -178,14 +213,13 @@ def test_the_bound_is_kept(tmp_path, layers):
     whole = graph(layers, size, layers[-1].outputs)
     path = tmp_path / "file.xnor"
     path.write_bytes(tiny.packed(whole, tensors_of(whole)))
-    command = [sys.executable, "-c", f"import sys\nsys.path[:] = {sys.path!r}{MEASURED}", path]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    loaded, ran = (int(number) for number in done.stdout.split())
-    assert loaded <= 64 * path.stat().st_size + check.SPARE_BYTES
-    assert ran <= check.LARGEST_ARENA + 2**24
+    loaded, ran = measured(MEASURED, path)
+    assert loaded <= 64 * path.stat().st_size + _kernels.SPARE_BYTES
+    assert ran <= _kernels.LARGEST_ARENA + 2**24
 
 
 def test_the_tiny_networks_load():
     for layers in NETWORKS.values():
         whole = graph(layers)
-        assert parse(tiny.document(whole), tensors_of(whole)) == whole
+        check(whole, tensors_of(whole))
+        assert parse(tiny.document(whole)) == whole

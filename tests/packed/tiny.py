@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from xnorlit.packed.check import expected_tensors
+from tests.packed.shapes import expected_tensors
 from xnorlit.packed.document import document
-from xnorlit.packed.engine import METADATA
 from xnorlit.packed.graph import Graph
 from xnorlit.packed.layer import Ending, Layer, Operand, Weights, Window
+from xnorlit.packed.tensorfile import METADATA
 
 PIXELS, SIGNS, REALS, K = Operand("pixels"), Operand("signs"), Operand("reals"), Operand("signs", scale="K")
 FLOAT, INT8, PLANE = Weights("float"), Weights("int8"), Weights("planes", (1,), 1)

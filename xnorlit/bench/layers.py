@@ -15,9 +15,7 @@ from xnorlit.bench.settings import Settings
 from xnorlit.bench.subject import Subject, pixels
 from xnorlit.bench.turns import Call, Turns, by_turns
 from xnorlit.packed import PackedNetwork, _kernels
-from xnorlit.packed.assembly import add_layer
-from xnorlit.packed.graph import Graph
-from xnorlit.packed.layer import Ending, Layer, Map, Operand
+from xnorlit.packed.layer import Layer, Map
 
 
 def measure_layers(subject: Subject, settings: Settings, done: Callable[[str], None]) -> list[Row]:
@@ -37,7 +35,7 @@ def measure_layers(subject: Subject, settings: Settings, done: Callable[[str], N
     }
     for layer, at in subject.binary_layers():
         weight = subject.tensors[f"{layer.name}.weight"]
-        engines = {isa: binary_engine(isa, subject.graph, layer, at, weight) for isa in settings.isas}
+        engines = {isa: binary_engine(isa, layer, at, weight) for isa in settings.isas}
         for batch in settings.batches:
             for threads in settings.threads:
                 done(f"{layer.name}, batch {batch}, {threads} thread{'s' if threads > 1 else ''}")
@@ -82,37 +80,30 @@ def _with_inside(row: Row, inside: Mapping[str, Mapping[str, list[float]]], why:
     return replace(row, absent=absent, turns=Turns(*({**samples, **times} for samples in row.turns)))
 
 
-def binary_engine(isa: str, graph: Graph, layer: Layer, at: Map, weight: np.ndarray) -> _kernels.Engine:
+def binary_engine(isa: str, layer: Layer, at: Map, weight: np.ndarray) -> _kernels.Engine:
     """An engine of one layer: from real numbers to the bits after a threshold of 0, before any pool."""
-    alone = _alone(layer)
-    tensors = {
-        f"{layer.name}.weight": weight,
-        f"{layer.name}.threshold": np.zeros(layer.outputs, np.int32),
-        f"{layer.name}.flip": np.zeros((layer.outputs + 7) // 8, np.uint8),
-    }
-    engine = _kernels.Engine(isa)
-    engine.add_sign(list(at))
-    add_layer(engine, alone, at, graph, tensors)
-    return engine
-
-
-def _alone(layer: Layer) -> Layer:
-    """The layer as one that needs no graph: signs in, one threshold a channel, padding that counts 0."""
-    return replace(
-        layer, operand=Operand("signs"), ending=Ending("signs"), pool=None, border="absent", window_sum=False
-    )
+    zeros, none = np.zeros(layer.outputs, np.int32), np.empty(0, np.uint8)
+    ending = _kernels.Ending.bits(thresholds=zeros, flips=zeros.astype(np.uint8), changes=none, planes=1, levels=1)
+    return _engine(isa, layer, at, weight, ending)
 
 
 def integers(layer: Layer, at: Map, bits: np.ndarray, x: np.ndarray) -> np.ndarray:
     """A layer's sums of the signs of reals, int32 `[N, H', W', O]`."""
-    plain = _alone(layer)
-    engine = _kernels.Engine()
-    engine.add_sign(list(at))
-    none = Graph("", 1, (0.0,) * 3, (1.0,) * 3, 1.0, False, ())
-    add_layer(engine, plain, at, none, {f"{layer.name}.weight": bits}, _kernels.Ending.sums())
+    engine = _engine("", layer, at, bits, _kernels.Ending.sums())
     out = np.empty((len(x), engine.output_elements), np.int32)
     engine.run(x, out, 1)
     return out.reshape(len(x), *engine.output_shape)
+
+
+def _engine(isa: str, layer: Layer, at: Map, weight: np.ndarray, ending: _kernels.Ending) -> _kernels.Engine:
+    """The layer as one that needs no graph: signs of reals in, padding that counts 0."""
+    engine, looks = _kernels.Engine(isa), layer.looks(at)
+    engine.add_sign(list(at))
+    window = [*looks.kernel, *looks.stride, *looks.padding]
+    frame = _kernels.Frame(shape=at, window=window, groups=layer.groups, outputs=layer.outputs)
+    planes = _kernels.Planes(weight, factors=layer.weights.factors, divisor=layer.weights.divisor)
+    engine.add_binary(frame, _kernels.Operand("signs"), planes, ending)
+    return engine
 
 
 def macs_of(layer: Layer, at: Map) -> int:

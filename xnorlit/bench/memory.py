@@ -9,8 +9,6 @@ from pathlib import Path
 from xnorlit.bench.layers import binary_engine, macs_of
 from xnorlit.bench.subject import Subject
 from xnorlit.export.pack import write
-from xnorlit.packed import _kernels
-from xnorlit.packed.assembly import add_layer
 
 FLOAT_BYTES = 4
 
@@ -50,18 +48,14 @@ def measure_memory(subject: Subject, isa: str) -> Memory:
             process[ends] = _growth(file)
             resident[ends] = subject.engine(ends, isa).resident_bytes
     disk = fp32 = kept = 0
-    engine = _kernels.Engine(isa)
+    steps = subject.engine(next(iter(subject.packed)), isa).step_bytes
     for layer, at in subject.layers():
-        before = engine.resident_bytes
-        if subject.graph.layers:
-            add_layer(engine, layer, at, subject.graph, subject.tensors)
         if layer.weights.form != "planes":
             continue
         if subject.graph.layers:
-            kept += engine.resident_bytes - before
-        else:
-            weight = subject.tensors[f"{layer.name}.weight"]
-            kept += binary_engine(isa, subject.graph, layer, at, weight).resident_bytes
+            kept += steps[layer.name]
+        else:  # a pass over a map may hold more than the layer
+            kept += binary_engine(isa, layer, at, subject.tensors[f"{layer.name}.weight"]).resident_bytes
         disk += sum(values.nbytes for name, values in subject.tensors.items() if name.startswith(f"{layer.name}."))
         fp32 += FLOAT_BYTES * macs_of(layer, at) // (layer.sums(at).height * layer.sums(at).width)
     whole = FLOAT_BYTES * sum(parameter.numel() for parameter in subject.twin.parameters())

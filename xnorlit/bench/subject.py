@@ -1,6 +1,5 @@
 """The subject of a bench: a packed file or a network with random weights, and its float twin."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,9 +13,7 @@ import torch
 from xnorlit.export.random_weights import random_network
 from xnorlit.models import AlexNet, BuiltNetwork, Network, Normalize, create, list_networks, network_named
 from xnorlit.models.plain import plain
-from xnorlit.packed import PackedNetwork, load, tensorfile
-from xnorlit.packed.document import parse
-from xnorlit.packed.engine import METADATA
+from xnorlit.packed import PackedNetwork, load
 from xnorlit.packed.graph import (
     PIXELS,
     Add,
@@ -87,9 +84,8 @@ def of_file(path: Path) -> Subject:
     Raises:
         UserError: It is not a packed network.
     """
-    load(path)
-    metadata, tensors = tensorfile.read(path)
-    graph = parse(json.loads(metadata[METADATA]), tensors)
+    network = load(path)
+    graph, tensors = network.graph, network.tensors
     first = "int8" if any(layer.weights.form == "int8" for layer, _ in layers_of(graph)) else "float"
     both = {first: (graph, tensors)}
     for ends in ENDS if is_named(graph) else ():

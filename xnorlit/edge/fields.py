@@ -74,11 +74,6 @@ class Fields:
         items = self._list(name, count, count)
         return tuple(_integer(f"{self.at(name)}[{i}]", item, least, most) for i, item in enumerate(items))
 
-    def some_integers(self, name: str, count: int, least: int, most: int) -> tuple[int, ...]:
-        """A list of 1 to `count` whole numbers within bounds."""
-        items = self._list(name, 1, count)
-        return tuple(_integer(f"{self.at(name)}[{i}]", item, least, most) for i, item in enumerate(items))
-
     def number(self, name: str, least: float = -math.inf, most: float = math.inf) -> float:
         """A finite number within bounds."""
         return _number(self.at(name), self.take(name), least, most)
@@ -92,15 +87,6 @@ class Fields:
         """A list of `count` numbers within bounds."""
         items = self._list(name, count, count)
         return tuple(_number(f"{self.at(name)}[{i}]", item, least, most) for i, item in enumerate(items))
-
-    def optional_numbers(
-        self, name: str, count: int, least: float, most: float, *, fewest: int = 1
-    ) -> tuple[float | None, ...]:
-        """A list of `fewest` to `count` numbers within bounds; some may be `null`."""
-        return tuple(
-            None if item is None else _number(f"{self.at(name)}[{i}]", item, least, most)
-            for i, item in enumerate(self._list(name, fewest, count))
-        )
 
     def flag(self, name: str) -> bool:
         """`true` or `false`."""

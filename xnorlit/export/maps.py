@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from xnorlit.export.operands import refuse
-from xnorlit.packed.check import MOST_MAPS
+from xnorlit.packed._kernels import MOST_MAPS
 
 FAR = (1e4, 2e4)  # where a module after a layer is assumed to be beyond its kink
 

@@ -2,7 +2,6 @@
 
 import builtins
 import copy
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -29,12 +28,12 @@ from xnorlit.export.trace import Step, Trace, traced
 from xnorlit.export.weight import Weight, weigh
 from xnorlit.layers import BinaryLayer
 from xnorlit.layers.layer import expect_module
-from xnorlit.packed import tensorfile
-from xnorlit.packed.document import document, parse
-from xnorlit.packed.engine import METADATA
+from xnorlit.packed.document import check, document, parse, written
+from xnorlit.packed.engine import load
 from xnorlit.packed.graph import Graph, Node
 from xnorlit.packed.layer import Layer, Map
 from xnorlit.packed.origin import Source
+from xnorlit.packed.tensorfile import METADATA
 
 AT_ONCE = 32  # calibration images per forward
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
@@ -64,7 +63,7 @@ class Packed(NamedTuple):
     @property
     def content(self) -> "builtins.bytes":
         """The bytes of its file."""
-        return save(self.tensors, {METADATA: json.dumps(document(self.graph))})
+        return save(self.tensors, {METADATA: written(self.graph)})
 
     @override
     def __str__(self) -> str:
@@ -183,11 +182,12 @@ def pack(
         nodes=nodes,
     )
     try:
-        packed = Packed(parse(document(graph), tensors), tensors)
+        check(graph, tensors)
     except FieldError as error:
         # The owner of the module knows its layers by name, not by their place in the file, nodes[3].
         told = re.sub(r"(layers|nodes)\[(\d+)\]", lambda found: graph.steps[int(found[2])].name, str(error))
         raise UserError(f"{name} cannot be packed: {told}. Check the checkpoint.") from None
+    packed = Packed(parse(document(graph)), tensors)
     if file is not None:
         write(file, *packed)
     return packed
@@ -271,11 +271,8 @@ def opened(file: Path) -> Packed:
     Raises:
         UserError: The file is not a packed network.
     """
-    metadata, tensors = tensorfile.read(file)
-    try:
-        return Packed(parse(json.loads(metadata.get(METADATA, "null")), tensors), tensors)
-    except ValueError as error:
-        raise tensorfile.damaged(file, str(error)) from None
+    network = load(file)
+    return Packed(network.graph, network.tensors)
 
 
 def write(file: Path | str, graph: Graph, tensors: Mapping[str, np.ndarray]) -> None:
@@ -285,7 +282,11 @@ def write(file: Path | str, graph: Graph, tensors: Mapping[str, np.ndarray]) -> 
         file: Output file; an existing file is replaced, missing folders are created.
         graph: Stored in the metadata as JSON.
         tensors: Tensors by name.
+
+    Raises:
+        FieldError: The graph does not fit the tensors; nothing is written.
     """
+    check(graph, tensors)
     with atomic.path(file) as unfinished:
         # Not with save_file: only the owner could read that file, and a full disk would not raise an OSError.
         unfinished.write_bytes(Packed(graph, dict(tensors)).content)

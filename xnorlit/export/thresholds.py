@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from xnorlit.errors import UserError
-from xnorlit.packed.check import MOST_LEVELS
+from xnorlit.packed._kernels import MOST_LEVELS
 
 # Maps rows of sums, (M, F) for F features or (M, 1) for one sum in all of them, to codes (M, F), int64.
 Codes = Callable[[Tensor], Tensor]

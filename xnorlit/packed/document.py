@@ -1,13 +1,13 @@
-"""Convert a graph to the JSON of a file and back, checking the type and range of every field."""
+"""Convert a graph to the JSON of a file and back; the kernels check the type and range of every field."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from xnorlit.edge.fields import FieldError, Fields
-from xnorlit.packed.check import LARGEST_SIDE, MOST_CLASSES, MOST_LEVELS, MOST_MAPS, MOST_PLANES, check
+from xnorlit.packed import _kernels
 from xnorlit.packed.graph import (
     Add,
     Affine,
@@ -25,17 +25,11 @@ from xnorlit.packed.graph import (
     Subsample,
     TwoSlope,
 )
-from xnorlit.packed.layer import BORDERS, ENDINGS, OPERANDS, SUMS, WEIGHTS, Ending, Layer, Operand, Weights, Window
-from xnorlit.packed.origin import Accuracy, Source, described
+from xnorlit.packed.layer import Ending, Layer, Operand, Weights, Window
+from xnorlit.packed.origin import Accuracy, Source
 
 VERSION = 2  # version of a chain
 GRAPH_VERSION = 3
-MOST_LAYERS = 1000
-MOST_NODES = 4096
-MOST_INPUTS = 64  # inputs of a concatenation
-LARGEST_FACTOR = 2**24
-STEEPEST = 1e6
-FARTHEST = 1e30
 LAYER = "layer"
 # The operations of nodes other than layers, by their names in the file.
 OPERATIONS = {
@@ -54,40 +48,42 @@ OPERATIONS = {
 }
 
 
-def parse(document: Any, tensors: Mapping[str, np.ndarray]) -> Graph:
-    """The graph of a file's JSON; all fields fit each other and the tensors.
+def check(graph: Graph, tensors: Mapping[str, np.ndarray]) -> None:
+    """Refuse a graph whose fields fit neither each other nor the tensors, as loading does.
+
+    Args:
+        graph: The graph.
+        tensors: Tensors by name.
 
     Raises:
         FieldError: Something does not fit; the message begins with the field's place.
     """
-    fields = Fields(document, "")
-    version = fields.take("version")
-    if version not in (VERSION, GRAPH_VERSION) or type(version) is not int:
-        raise FieldError(f"version: this xnorlit reads versions {VERSION} and {GRAPH_VERSION}, found {version!r}")
-    image = fields.object("image")
-    size = image.integer("size", 1, LARGEST_SIDE)
-    kind, most = ("layers", MOST_LAYERS) if version == VERSION else ("nodes", MOST_NODES)
-    parts = fields.take(kind)
-    if not isinstance(parts, list) or not 1 <= len(parts) <= most:
-        raise FieldError(f"{kind}: expected a list of 1 to {most}")
-    inside = [Fields(part, f"{kind}[{i}]") for i, part in enumerate(parts)]
-    graph = Graph(
-        network=fields.text("network"),
-        image_size=size,
-        mean=image.numbers("mean", 3, -1e6, 1e6),
-        std=image.numbers("std", 3, 1e-6, 1e6),
-        crop=image.number("crop", 1e-6, 1),
-        squash=image.flag("squash"),
-        classes=fields.texts("classes", MOST_CLASSES),
-        layers=tuple(_layer(each, each.text("name"), within_graph=False) for each in inside if kind == "layers"),
-        source=Source.of(fields.take("source")),
-        accuracy=Accuracy.of(fields.take("accuracy")),
-        nodes=tuple(_node(each) for each in inside if kind == "nodes"),
+    _kernels.Plan(written(graph), dict(tensors))
+
+
+def written(graph: Graph) -> str:
+    """The text of a graph in the metadata of a file."""
+    return json.dumps(document(graph))
+
+
+def parse(document: Mapping[str, Any]) -> Graph:
+    """The graph of a file's JSON, which the kernels have accepted."""
+    image, accuracy = document["image"], document["accuracy"]
+    if accuracy is not None:
+        accuracy = Accuracy(**{**accuracy, "top1": float(accuracy["top1"]), "top5": float(accuracy["top5"])})
+    return Graph(
+        network=document["network"],
+        image_size=image["size"],
+        mean=tuple(map(float, image["mean"])),
+        std=tuple(map(float, image["std"])),
+        crop=float(image["crop"]),
+        squash=image["squash"],
+        classes=tuple(document["classes"]),
+        layers=tuple(_layer(each["name"], each) for each in document.get("layers", ())),
+        source=Source(**document["source"]),
+        accuracy=accuracy,
+        nodes=tuple(map(_node, document.get("nodes", ()))),
     )
-    image.done()
-    fields.done()
-    check(graph, tensors)
-    return graph
 
 
 def document(graph: Graph) -> dict[str, Any]:
@@ -107,8 +103,8 @@ def document(graph: Graph) -> dict[str, Any]:
         },
         "classes": list(graph.classes),
         **parts,
-        "source": described(graph.source),
-        "accuracy": described(graph.accuracy),
+        "source": asdict(graph.source),
+        "accuracy": graph.accuracy and asdict(graph.accuracy),
     }
 
 
@@ -151,106 +147,34 @@ def _node_described(node: Node) -> dict[str, Any]:
     return {"name": node.name, "inputs": list(node.inputs), "op": described}
 
 
-def _node(fields: Fields) -> Node:
-    name = fields.text("name")
-    node = Node(name, fields.texts("inputs", MOST_INPUTS), _operation(fields.object("op"), name))
-    fields.done()
-    return node
+def _node(found: Mapping[str, Any]) -> Node:
+    return Node(found["name"], tuple(found["inputs"]), _operation(found["name"], found["op"]))
 
 
-def _operation(fields: Fields, name: str) -> Operation:
-    kind = fields.choice("kind", (LAYER, *OPERATIONS))
-    if kind == LAYER:
-        return _layer(fields, name, within_graph=True)
-    given: dict[str, Any] = {}
-    if kind == "two-slope":
-        given = {side: _slope(fields, side) for side in ("above", "below")}
-    if kind == "clip":
-        given = {side: fields.number(side, -FARTHEST, FARTHEST) for side in ("low", "high")}
-        if given["low"] > given["high"]:
-            raise FieldError(f"{fields.place}.low: {given['low']} is above high, {given['high']}")
-    if kind in ("max-pool", "average-pool"):
-        given = {side: fields.integer(side, 1, LARGEST_SIDE) for side in ("kernel", "stride")}
-        given["padding"] = fields.integer("padding", 0, LARGEST_SIDE)
-    if kind == "subsample":
-        given = {"stride": fields.integer("stride", 1, LARGEST_SIDE)}
-        given |= {side: fields.integer(side, 0, MOST_CLASSES) for side in ("before", "after")}
-    fields.done()
-    return OPERATIONS[kind](**given)
+def _operation(name: str, found: Mapping[str, Any]) -> Operation:
+    if found["kind"] == LAYER:
+        return _layer(name, found)
+    given = {key: value for key, value in found.items() if key != "kind"}
+    if found["kind"] in ("two-slope", "clip"):
+        given = {key: _real(value) for key, value in given.items()}
+    return OPERATIONS[found["kind"]](**given)
 
 
-def _slope(fields: Fields, name: str) -> float | None:
-    if fields.has(name):
-        return fields.number(name, -STEEPEST, STEEPEST)
-    fields.take(name)
-    return None
-
-
-def _layer(fields: Fields, name: str, *, within_graph: bool) -> Layer:
-    pool, window = fields.take("pool"), fields.take("window")
-    weights = _weights(fields.object("weights"))
-    more: dict[str, Any] = {}
-    if within_graph:
-        more = {"border": fields.choice("border", BORDERS), "accumulate": fields.choice("accumulate", SUMS)}
-        more["window_sum"] = fields.flag("window_sum")
-    layer = Layer(
+def _layer(name: str, found: Mapping[str, Any]) -> Layer:
+    operand, weights, ending, window = (found[part] for part in ("operand", "weights", "ending", "window"))
+    within_graph = {key: found[key] for key in ("border", "accumulate", "window_sum") if key in found}
+    return Layer(
         name=name,
-        outputs=fields.integer("outputs", 1, MOST_CLASSES),
-        operand=_operand(fields.object("operand"), weights),
-        weights=weights,
-        ending=_ending(fields.object("ending"), within_graph),
-        window=None if window is None else _window(Fields(window, f"{fields.place}.window")),
-        groups=fields.integer("groups", 1, MOST_CLASSES),
-        pool=None if pool is None else _pool(Fields({"pool": pool}, fields.place)),
-        **more,
+        outputs=found["outputs"],
+        operand=Operand(**{**operand, "step": float(operand.get("step", 0))}),
+        weights=Weights(**{**weights, "factors": tuple(weights.get("factors", ()))}),
+        ending=Ending(**{**ending, "slopes": tuple(map(_real, ending.get("slopes", ())))}),
+        window=window and Window(*(tuple(window[key]) for key in ("kernel", "stride", "padding"))),
+        groups=found["groups"],
+        pool=found["pool"] and tuple(found["pool"]),
+        **within_graph,
     )
-    fields.done()
-    return layer
 
 
-def _operand(fields: Fields, weights: Weights) -> Operand:
-    given: dict[str, Any] = {"form": fields.choice("form", OPERANDS)}
-    if given["form"] == "codes":
-        given["bits"] = fields.integer("bits", 1, 8)
-    if given["form"] == "signs":
-        given["scale"] = fields.choice("scale", ("none", "K"))
-    if given["form"] == "reals" and weights.form == "int8":
-        given["step"] = fields.number("step", 1e-30, 1e30)
-    fields.done()
-    return Operand(**given)
-
-
-def _weights(fields: Fields) -> Weights:
-    given: dict[str, Any] = {"form": fields.choice("form", WEIGHTS)}
-    if given["form"] == "planes":
-        given["factors"] = fields.some_integers("factors", MOST_PLANES, -LARGEST_FACTOR, LARGEST_FACTOR)
-        given["divisor"] = fields.integer("divisor", 1, 2)
-    fields.done()
-    return Weights(**given)
-
-
-def _ending(fields: Fields, within_graph: bool) -> Ending:
-    given: dict[str, Any] = {"form": fields.choice("form", ENDINGS), "per_position": fields.flag("per_position")}
-    if given["form"] == "reals":
-        fewest = 0 if within_graph else 1
-        given["slopes"] = fields.optional_numbers("slopes", MOST_MAPS, -STEEPEST, STEEPEST, fewest=fewest)
-    else:
-        given["levels"] = fields.integer("levels", 1, MOST_LEVELS)
-    if given["form"] == "codes":
-        given["bits"] = fields.integer("bits", 1, 8)
-    fields.done()
-    return Ending(**given)
-
-
-def _pool(fields: Fields) -> tuple[int, int, int]:
-    return fields.integers("pool", 3, 0, LARGEST_SIDE)  # type: ignore[return-value]
-
-
-def _window(fields: Fields) -> Window:
-    window = Window(
-        fields.integers("kernel", 2, 1, LARGEST_SIDE),  # type: ignore[arg-type]
-        fields.integers("stride", 2, 1, LARGEST_SIDE),  # type: ignore[arg-type]
-        fields.integers("padding", 2, 0, LARGEST_SIDE),  # type: ignore[arg-type]
-    )
-    fields.done()
-    return window
+def _real(value: float | None) -> float | None:
+    return None if value is None else float(value)

@@ -1,23 +1,18 @@
 """Run a packed network: pixels in, logits out."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xnorlit.edge.fields import distinct
 from xnorlit.errors import UserError
 from xnorlit.packed import _kernels, tensorfile
-from xnorlit.packed.assembly import add_graph, add_layer
-from xnorlit.packed.document import parse
+from xnorlit.packed.document import parse, written
 from xnorlit.packed.graph import Graph
 from xnorlit.packed.isa import chosen_isa
 from xnorlit.packed.threads import checked_threads
 from xnorlit.packed.trained import located
-
-METADATA = "xnorlit.packed"
 
 
 def load(path: Path | str) -> "PackedNetwork":
@@ -46,20 +41,15 @@ def load(path: Path | str) -> "PackedNetwork":
         >>> names = [packed.classes[number] for number in packed.predict(images)]
     """
     path = located(path)
-    metadata, tensors = tensorfile.read(path)
+    content, isa = tensorfile.content(path), chosen_isa()
     try:
-        found = json.loads(metadata.get(METADATA, "null"), object_pairs_hook=distinct)
-    except (ValueError, RecursionError) as error:
-        raise tensorfile.damaged(path, f"metadata {METADATA}: not JSON ({error})") from None
-    try:
-        network = PackedNetwork(parse(found, tensors), tensors)
-        # The file represents the tensors, which would otherwise be in memory twice.
-        network._again = _load_again, (path.resolve(), _stamp(path))
-        return network
+        engine = _kernels.Network(content, isa)
     except ValueError as error:
         raise tensorfile.damaged(path, str(error)) from None
-    except RecursionError:  # JSON can parse such depth, but a message cannot show it
-        raise tensorfile.damaged(path, f"metadata {METADATA}: a value is nested too deeply") from None
+    network = PackedNetwork.__new__(PackedNetwork)
+    # The file represents the tensors, which would otherwise be in memory twice.
+    network._begin(parse(tensorfile.parts(content)[0]), engine, (_load_again, (path.resolve(), _stamp(path))))
+    return network
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -88,10 +78,10 @@ def _read_again(path: Path, stamp: tuple[int, int]) -> dict[str, np.ndarray]:
     Raises:
         UserError: The file is missing or has changed since.
     """
-    _, tensors = tensorfile.read(path)
+    content = tensorfile.content(path)
     if _stamp(path) != stamp:
         raise UserError(f"{path} has changed since the network was loaded from it. Load it again.")
-    return tensors
+    return tensorfile.parts(content)[1]
 
 
 class PackedNetwork:
@@ -103,27 +93,26 @@ class PackedNetwork:
     the file was packed that way.
 
     Args:
-        graph: A graph that fits the tensors (`xnorlit.packed.document.parse`).
+        graph: Preprocessing, class names, layers or nodes, source.
         tensors: Tensors by name, as in the file.
         fuse: Whether the nodes of a graph share passes over a map; results are the same bit for bit.
 
     Attributes:
-        graph: Preprocessing, class names, layers or nodes, source.
+        graph: The graph.
+
+    Raises:
+        FieldError: A field of the graph does not fit the others or the tensors; the message begins with its place.
     """
 
     def __init__(self, graph: Graph, tensors: Mapping[str, np.ndarray], *, fuse: bool = True) -> None:
-        self.graph = graph
-        self._again: tuple[Callable[..., PackedNetwork], tuple[Any, ...]] = PackedNetwork, (graph, dict(tensors))
-        if graph.nodes:
-            self._engine = _kernels.GraphEngine(chosen_isa())
-            self._logits, self._steps = add_graph(self._engine, graph, tensors, fuse=fuse)
-            return
-        self._engine = _kernels.Engine(chosen_isa())
-        self._steps = tuple(layer.name for layer in graph.layers)
-        at = graph.input
-        for layer in graph.layers:
-            add_layer(self._engine, layer, at, graph, tensors)
-            at = layer.output(at)
+        engine = _kernels.Network(written(graph), dict(tensors), chosen_isa(), fuse=fuse)
+        self._begin(graph, engine, (PackedNetwork, (graph, dict(tensors))))
+
+    def _begin(
+        self, graph: Graph, engine: _kernels.Network, again: tuple[Callable[..., "PackedNetwork"], tuple[Any, ...]]
+    ) -> None:
+        """Takes over a loaded engine; `again` makes the same network in another process."""
+        self.graph, self._engine, self._again = graph, engine, again
 
     def __reduce__(self) -> tuple[Callable[..., "PackedNetwork"], tuple[Any, ...]]:
         return self._again
@@ -141,6 +130,11 @@ class PackedNetwork:
     def resident_bytes(self) -> int:
         """Bytes of weights, thresholds and tables in memory."""
         return self._engine.resident_bytes
+
+    @property
+    def step_bytes(self) -> dict[str, int]:
+        """The same bytes by the parts of a call, which have the names of a profile's."""
+        return dict(zip(self._engine.steps, self._engine.step_bytes, strict=True))
 
     @property
     def tensors(self) -> dict[str, np.ndarray]:
@@ -178,10 +172,7 @@ class PackedNetwork:
             ValueError: The images have the wrong shape, or threads is out of range.
         """
         images, logits, threads = self._checked(images, threads)
-        if isinstance(self._engine, _kernels.GraphEngine):
-            self._engine.run(images, self._logits, logits, threads)
-        else:
-            self._engine.run(images, logits, threads)
+        self._engine.run(images, logits, threads)
         return logits
 
     def profile(self, images: np.ndarray, *, threads: int | None = None) -> dict[str, float]:
@@ -198,11 +189,7 @@ class PackedNetwork:
             ValueError: As for a call.
         """
         images, logits, threads = self._checked(images, threads)
-        if isinstance(self._engine, _kernels.GraphEngine):
-            seconds = self._engine.profile(images, self._logits, logits, threads)
-        else:
-            seconds = self._engine.profile(images, logits, threads)
-        return dict(zip(self._steps, seconds, strict=True))
+        return dict(zip(self._engine.steps, self._engine.profile(images, logits, threads), strict=True))
 
     def _checked(self, images: np.ndarray, threads: int | None) -> tuple[np.ndarray, np.ndarray, int]:
         """The images as the engine reads them, room for their logits, and the number of threads."""

@@ -1,12 +1,7 @@
 """The origin of a packed network, and its accuracy when it was packed."""
 
-import math
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
-
-from xnorlit.edge.fields import FieldError, Fields
-
-MOST = 2**53  # the largest integer that every JSON reader keeps exactly
+from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -38,23 +33,6 @@ class Source:
             return "random weights"
         return f"{self.run}, {self.checkpoint} of epoch {self.epoch}" if self.run else "a network packed from Python"
 
-    @staticmethod
-    def of(found: Any) -> "Source":
-        """Read the source from a file's JSON.
-
-        Raises:
-            FieldError: A field is missing, unknown, of the wrong type, or contradicts another.
-        """
-        fields = Fields(found, "source")
-        weights = fields.choice("weights", ("trained", "random"))
-        source = fields.record(Source, weights=weights, epoch=fields.integer("epoch", 0, MOST))
-        fields.done()
-        if source.commit and not (len(source.commit) in (40, 64) and set(source.commit) <= set("0123456789abcdef")):
-            raise FieldError("source.commit: expected 40 or 64 hexadecimal digits, or none")
-        if source.weights == "random" and (source.run or source.checkpoint or source.epoch or source.commit):
-            raise FieldError("source.weights: random weights cannot come from a run")
-        return source
-
 
 @dataclass(frozen=True)
 class Accuracy:
@@ -75,29 +53,3 @@ class Accuracy:
     data: str
     split: str
     listing_sha256: str
-
-    @staticmethod
-    def of(found: Any) -> "Accuracy | None":
-        """Read the accuracy from a file's JSON; `null` means that it was not measured.
-
-        Raises:
-            FieldError: A field is missing, unknown, of the wrong type, or contradicts another.
-        """
-        if found is None:
-            return None
-        fields = Fields(found, "accuracy")
-        top1, top5 = (fields.number(name, 0, 1) for name in ("top1", "top5"))
-        accuracy = fields.record(Accuracy, top1=top1, top5=top5, images=fields.integer("images", 1, MOST))
-        fields.done()
-        for name in ("top1", "top5"):
-            right = getattr(accuracy, name) * accuracy.images
-            if not math.isclose(right, round(right), rel_tol=1e-9, abs_tol=1e-6):
-                raise FieldError(f"accuracy.{name}: no whole number of {accuracy.images} images is right")
-        if accuracy.top5 < accuracy.top1:
-            raise FieldError(f"accuracy.top5: {accuracy.top5:g} is below top1, {accuracy.top1:g}")
-        return accuracy
-
-
-def described(origin: Source | Accuracy | None) -> dict[str, Any] | None:
-    """The JSON that `of` reads back."""
-    return None if origin is None else asdict(origin)

@@ -73,7 +73,8 @@ class Assembly {
     const Isa& isa = engine_.isa();
     const Tensor& weight = tensor(node, "weight");
     if (layer.weights == LayerPart::kInt8) {
-      const auto weights = weight.values<int8_t>();
+      const Aligned<int8_t> held(weight);
+      const auto weights = held.values();
       engine_.add(layer.reads == Form::kPixels
                       ? byte_conv(isa, frame, weights, tensor(node, "fill").bytes, ending)
                       : byte_linear(isa, frame, static_cast<float>(layer.step), weights, ending));
@@ -88,10 +89,9 @@ class Assembly {
                                  : real_layer(isa, frame, operand, planes, ending));
       return;
     }
-    const auto weights = weight.values<float>();
-    const std::span<const float> view = weights;
-    engine_.add(layer.fp64 ? double_layer(isa, frame, operand, view, ending)
-                           : real_layer(isa, frame, operand, view, ending));
+    const Aligned<float> held(weight);
+    engine_.add(layer.fp64 ? double_layer(isa, frame, operand, held.values(), ending)
+                           : real_layer(isa, frame, operand, held.values(), ending));
   }
 
   AnyEngine& engine_;
@@ -105,9 +105,14 @@ class ChainAssembly final : public Assembly {
  public:
   using Assembly::Assembly;
 
-  void run() {
-    for (size_t i = 0; i < document_.nodes.size(); ++i)
-      add_layer(document_.nodes[i], flows_[i].map, ending(document_.nodes[i], flows_[i].map));
+  Names run() {
+    Names names;
+    for (size_t i = 0; i < document_.nodes.size(); ++i) {
+      const Node& node = document_.nodes[i];
+      add_layer(node, flows_[i].map, ending(node, flows_[i].map));
+      names.push_back(node.name);
+    }
+    return names;
   }
 };
 
@@ -116,7 +121,8 @@ class GraphAssembly final : public Assembly {
   GraphAssembly(GraphEngine& engine, const Document& document, const Tensors& tensors, const Checked& checked)
       : Assembly(engine, document, tensors, checked), graph_(engine) {}
 
-  int run() {
+  Names run(int& logits) {
+    Names names;
     numbers_[{}] = graph_.add_value({Value::kPixels, document_.input()}, 0, 0, false, -1);
     for (const auto& [place, slot] : plan_.slots) {
       const Flow& flow = flows_[place.value];
@@ -125,9 +131,16 @@ class GraphAssembly final : public Assembly {
     }
     for (const Stage& stage : plan_.stages) {
       add_stage(stage);
-      for (const auto& [from, to] : stage.copies) graph_.add_copy(numbers_.at(from), numbers_.at(to));
+      const std::string& name = document_.nodes[stage.head < 0 ? stage.tail[0] : stage.head].name;
+      // To flatten is to look at the same memory.
+      if (graph_.steps() > static_cast<int>(names.size())) names.push_back(name);
+      for (const auto& [from, to] : stage.copies) {
+        graph_.add_copy(numbers_.at(from), numbers_.at(to));
+        names.push_back(document_.nodes[from.value - 1].name + " border");
+      }
     }
-    return numbers_.at({static_cast<int>(document_.nodes.size())});
+    logits = numbers_.at({static_cast<int>(document_.nodes.size())});
+    return names;
   }
 
  private:
@@ -231,12 +244,13 @@ class GraphAssembly final : public Assembly {
 
 }  // namespace
 
-void assemble_chain(Engine& engine, const Document& document, const Tensors& tensors, const Checked& checked) {
-  ChainAssembly(engine, document, tensors, checked).run();
+Names assemble_chain(Engine& engine, const Document& document, const Tensors& tensors, const Checked& checked) {
+  return ChainAssembly(engine, document, tensors, checked).run();
 }
 
-int assemble_graph(GraphEngine& engine, const Document& document, const Tensors& tensors, const Checked& checked) {
-  return GraphAssembly(engine, document, tensors, checked).run();
+Names assemble_graph(GraphEngine& engine, const Document& document, const Tensors& tensors, const Checked& checked,
+                     int& logits) {
+  return GraphAssembly(engine, document, tensors, checked).run(logits);
 }
 
 }  // namespace xnorlit

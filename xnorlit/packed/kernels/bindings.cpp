@@ -1,13 +1,14 @@
-// The extension module xnorlit.packed._kernels: an Engine that Python fills layer by layer.
+// The extension module xnorlit.packed._kernels: packed networks, and an Engine that Python fills layer by layer.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <cmath>
-
+#include "check.h"
 #include "engine.h"
-#include "graph.h"
+#include "json.h"
+#include "limits.h"
+#include "network.h"
 #include "settings.h"
 #include "sign_layer.h"
 
@@ -121,62 +122,139 @@ void run_words(const Engine& engine, const Words& in, const Out& out, int thread
   engine.run(in.data(), out.data(), images, threads);
 }
 
-std::unique_ptr<Tail> moved(Tail& tail) {
-  auto taken = std::make_unique<Tail>(std::move(tail));
-  tail = Tail({0, 0, 0});
-  return taken;
-}
-
-int add_value(GraphEngine& engine, const std::string& form, const Extents& shape, int planes, const Extents& padding,
-              bool ones, int slot) {
-  const Frame frame(shape);
-  require(form == "pixels" || form == "reals" || form == "bits", "form: pixels, reals or bits");
-  require(planes >= 1 && planes <= 8 && (planes == 1 || form == "bits"), "planes: 1 to 8");
-  require(padding.size() == 2 && padding[0] >= 0 && padding[1] >= 0 && padding[0] <= kLargest && padding[1] <= kLargest,
-          "padding: (vertical, horizontal), 0 or more");
-  require(!ones || planes == 1, "ones: of signs");
-  const Value::Kind kind = form == "pixels" ? Value::kPixels : form == "reals" ? Value::kReals : Value::kBits;
-  require(kind == Value::kBits || (!ones && !padding[0] && !padding[1]), "padding: of bits");
-  const int64_t rows = int64_t{shape[0]} + 2 * padding[0], columns = int64_t{shape[1]} + 2 * padding[1];
-  require(rows * columns <= kMostBytes / (4 * planes) / (shape[2] / 32 + 1), "padding: too large a map");
-  return engine.add_value({kind, frame.input, planes}, padding[0], padding[1], ones, slot);
-}
-
 using Reals = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
+using Array = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
 
-// Checks the images of a graph's call and what it writes to; how many images there are.
-int64_t checked(const GraphEngine& engine, const Bytes& in, int output, const Reals& out, int threads) {
-  const Shape& reads = engine.value(0).shape;
+// Arrays by name as the tensors of a file, which refer to them.
+struct HeldTensors {
+  explicit HeldTensors(const nb::dict& given) {
+    for (const auto& [key, value] : given) {
+      std::string name;
+      if (!nb::try_cast(key, name)) throw FileError("a tensor's name: expected text");
+      const std::string place = "tensor " + quoted(name) + ": ";
+      Array& array = held.emplace_back();
+      if (!nb::try_cast(value, array)) throw FileError(place + "expected an array");
+      Tensor tensor;
+      if (array.dtype() == nb::dtype<uint8_t>()) {
+        tensor.type = Tensor::kU8;
+      } else if (array.dtype() == nb::dtype<int8_t>()) {
+        tensor.type = Tensor::kI8;
+      } else if (array.dtype() == nb::dtype<int32_t>()) {
+        tensor.type = Tensor::kI32;
+      } else if (array.dtype() == nb::dtype<float>()) {
+        tensor.type = Tensor::kF32;
+      } else {
+        throw FileError(place + "expected an array of uint8, int8, int32 or float32");
+      }
+      for (size_t i = 0; i < array.ndim(); ++i) tensor.shape.push_back(static_cast<int64_t>(array.shape(i)));
+      tensor.bytes = {static_cast<const uint8_t*>(array.data()), array.nbytes()};
+      tensors.emplace(std::move(name), std::move(tensor));
+    }
+  }
+
+  std::vector<Array> held;
+  Tensors tensors;
+};
+
+void network_of_file(Network* network, const Bytes& file, const std::string& isa) {
+  nb::gil_scoped_release released;
+  new (network) Network(view(file), isa);
+}
+
+void network_of_tensors(Network* network, const std::string& description, const nb::dict& tensors,
+                        const std::string& isa, bool fuse) {
+  const HeldTensors given(tensors);
+  nb::gil_scoped_release released;
+  new (network) Network(description, given.tensors, isa, fuse);
+}
+
+// Checks the images of a network's call and what it writes to; how many images there are.
+int64_t checked(const Network& network, const Bytes& in, const Reals& out, int threads) {
+  const Shape reads = network.document().input();
   require(in.ndim() == 4 && static_cast<int64_t>(in.shape(1)) == reads.height &&
               static_cast<int64_t>(in.shape(2)) == reads.width && static_cast<int64_t>(in.shape(3)) == reads.channels,
-          "images: not [N, height, width, channels] of the first value");
-  require(engine.written(output), "output: reals that a step writes");
+          "images: not [N, height, width, channels] of the network");
   const auto images = static_cast<int64_t>(in.shape(0));
-  require(static_cast<int64_t>(out.size()) == images * engine.value(output).shape.values(),
-          "out: not the size of the output");
+  require(out.size() == images * network.document().classes.size(), "out: not the size of the logits");
   require(threads > 0, "threads: 1 or more");
   return images;
 }
 
-void run_graph(const GraphEngine& engine, const Bytes& in, int output, const Reals& out, int threads) {
-  const int64_t images = checked(engine, in, output, out, threads);
+void run_network(const Network& network, const Bytes& in, const Reals& out, int threads) {
+  const int64_t images = checked(network, in, out, threads);
   nb::gil_scoped_release released;
-  engine.run(in.data(), output, out.data(), images, threads);
+  network.run(in.data(), out.data(), images, threads);
 }
 
 // The same; the seconds of each step.
-std::vector<double> profile_graph(const GraphEngine& engine, const Bytes& in, int output, const Reals& out,
-                                  int threads) {
-  const int64_t images = checked(engine, in, output, out, threads);
-  std::vector<double> seconds(engine.steps());
+std::vector<double> profile_network(const Network& network, const Bytes& in, const Reals& out, int threads) {
+  const int64_t images = checked(network, in, out, threads);
+  std::vector<double> seconds(network.steps().size());
   nb::gil_scoped_release released;
-  engine.run(in.data(), output, out.data(), images, threads, seconds.data());
+  network.run(in.data(), out.data(), images, threads, seconds.data());
   return seconds;
+}
+
+std::vector<int64_t> step_bytes(const Network& network) {
+  std::vector<int64_t> bytes;
+  for (int step = 0; step < network.engine().steps(); ++step) bytes.push_back(network.engine().step_bytes(step));
+  return bytes;
+}
+
+// What is known of a network before anything is allocated.
+struct Plans {
+  Plans(const std::string& description, const nb::dict& tensors, bool fuse)
+      : document(Document::parse(description)), checked(check(document, HeldTensors(tensors).tensors, fuse)) {}
+
+  std::vector<std::string> names(const std::vector<int>& nodes) const {
+    std::vector<std::string> found;
+    for (const int node : nodes) found.push_back(document.nodes[node].name);
+    return found;
+  }
+
+  Document document;
+  Checked checked;
+};
+
+std::vector<std::vector<std::string>> passes(const Plans& plans) {
+  std::vector<std::vector<std::string>> found;
+  for (const Stage& stage : plans.checked.plan.stages) {
+    std::vector<int> nodes = stage.tail;
+    if (stage.head >= 0) nodes.insert(nodes.begin(), stage.head);
+    found.push_back(plans.names(nodes));
+  }
+  return found;
+}
+
+std::vector<std::string> stored(const Plans& plans) {
+  std::vector<int> nodes;
+  for (const Stage& stage : plans.checked.plan.stages)
+    for (const Place& place : stage.stored) nodes.push_back(place.value - 1);
+  return plans.names(nodes);
+}
+
+std::vector<int> slots(const Plans& plans) {
+  std::vector<int> found;
+  for (const auto& [place, slot] : plans.checked.plan.slots) found.push_back(slot);
+  return found;
 }
 
 }  // namespace
 
 NB_MODULE(_kernels, module) {
+  nb::register_exception_translator(
+      [](const std::exception_ptr& error, void* type) {
+        try {
+          std::rethrow_exception(error);
+        } catch (const FileError& found) {
+          PyErr_SetString(static_cast<PyObject*>(type), found.what());
+        }
+      },
+      nb::object(nb::module_::import_("xnorlit.edge.fields").attr("FieldError")).release().ptr());
+  module.attr("MOST_MAPS") = kMostMaps;
+  module.attr("MOST_LEVELS") = kMostLevels;
+  module.attr("SPARE_BYTES") = kSpareBytes;
+  module.attr("LARGEST_ARENA") = kLargestArena;
   // The instruction sets that this processor runs, fastest first.
   module.def("isas", [] {
     std::vector<std::string> names;
@@ -293,68 +371,31 @@ NB_MODULE(_kernels, module) {
       .def("run", &run<Floats, Value::kReals>, "images"_a.noconvert(), "out"_a.noconvert(), "threads"_a)
       .def("profile", &profile, "images"_a.noconvert(), "out"_a.noconvert(), "threads"_a)
       .def("run", &run_words, "images"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
-  nb::class_<Tail>(module, "Tail")
-      .def(
-          "__init__", [](Tail* tail, const Extents& shape) { new (tail) Tail(Frame(shape).input); }, "shape"_a)
-      .def(
-          "affine",
-          [](Tail& tail, const Floats& scale, const Floats& shift) {
-            tail.affine(all<float>(scale), all<float>(shift));
-          },
-          "scale"_a.noconvert(), "shift"_a.noconvert())
-      .def(
-          "shift", [](Tail& tail, const Floats& shift) { tail.shift(all<float>(shift)); }, "shift"_a.noconvert())
-      .def(
-          "slopes",
-          [](Tail& tail, const Floats& above, const Floats& below) {
-            tail.slopes(all<float>(above), all<float>(below));
-          },
-          "above"_a.noconvert(), "below"_a.noconvert())
-      .def("clip", &Tail::clip, "low"_a, "high"_a)
-      .def("add", &Tail::add, "value"_a)
-      .def("store", &Tail::store, "value"_a)
-      .def(
-          "sign",
-          [](Tail& tail, const Floats& thresholds, const Bytes& flips, int value) {
-            tail.sign(all<float>(thresholds), all<uint8_t>(flips), value);
-          },
-          "thresholds"_a.noconvert(), "flips"_a.noconvert(), "value"_a)
-      .def(
-          "window",
-          [](Tail& tail, const Floats& scale, const Floats& window_scale, const Floats& constant,
-             const std::vector<int>& row_ways, const std::vector<int>& column_ways) {
-            tail.window(all<float>(scale), all<float>(window_scale), all<float>(constant), row_ways, column_ways);
-          },
-          "scale"_a.noconvert(), "window_scale"_a.noconvert(), "constant"_a.noconvert(), "row_ways"_a, "column_ways"_a);
-  nb::class_<GraphEngine, AnyEngine>(module, "GraphEngine")
-      .def(nb::init<const std::string&>(), "isa"_a = "")
-      .def("add_value", &add_value, nb::kw_only(), "form"_a, "shape"_a, "planes"_a = 1, "padding"_a = Extents{0, 0},
-           "ones"_a = false, "slot"_a)
-      .def("wire", nb::overload_cast<int, int>(&GraphEngine::wire), "reads"_a, "writes"_a)
-      .def(
-          "wire", [](GraphEngine& engine, int reads, Tail& tail) { engine.wire(reads, moved(tail)); }, "reads"_a,
-          "tail"_a)
-      .def(
-          "add_tail", [](GraphEngine& engine, int reads, Tail& tail) { engine.add_tail(reads, moved(tail)); },
-          "reads"_a, "tail"_a)
-      .def(
-          "add_max_pool",
-          [](GraphEngine& engine, int reads, int writes, const Extents& pool) {
-            engine.add_max_pool(reads, writes, pool_of(pool));
-          },
-          "reads"_a, "writes"_a, "pool"_a)
-      .def(
-          "add_average_pool",
-          [](GraphEngine& engine, int reads, int writes, const Extents& pool) {
-            engine.add_average_pool(reads, writes, pool_of(pool));
-          },
-          "reads"_a, "writes"_a, "pool"_a)
-      .def("add_global_average", &GraphEngine::add_global_average, "reads"_a, "writes"_a)
-      .def("add_subsample", &GraphEngine::add_subsample, "reads"_a, "writes"_a, "stride"_a, "before"_a)
-      .def("add_concat", &GraphEngine::add_concat, "reads"_a, "writes"_a)
-      .def("add_copy", &GraphEngine::add_copy, "reads"_a, "writes"_a)
-      .def("add_flat", &GraphEngine::add_flat, "reads"_a)
-      .def_prop_ro("steps", &GraphEngine::steps)
-      .def("profile", &profile_graph, "images"_a.noconvert(), "output"_a, "out"_a.noconvert(), "threads"_a)
-      .def("run", &run_graph, "images"_a.noconvert(), "output"_a, "out"_a.noconvert(), "threads"_a);
+  // The length of the header of a packed file of `size` bytes, from the first 8 of them.
+  module.def(
+      "header_bytes",
+      [](const nb::bytes& first, uint64_t size) {
+        return TensorFile::header_bytes({reinterpret_cast<const uint8_t*>(first.data()), first.size()}, size);
+      },
+      "first"_a, "size"_a);
+  nb::class_<Network>(module, "Network")
+      .def("__init__", &network_of_file, "file"_a.noconvert(), "isa"_a = "")
+      .def("__init__", &network_of_tensors, "description"_a, "tensors"_a, "isa"_a = "", nb::kw_only(), "fuse"_a = true)
+      .def_prop_ro("isa", [](const Network& network) { return std::string(network.engine().isa().name); })
+      .def_prop_ro("resident_bytes", [](const Network& network) { return network.engine().resident_bytes(); })
+      .def_prop_ro("arena_bytes", [](const Network& network) { return network.engine().arena_bytes(); })
+      .def_prop_ro("steps", &Network::steps)
+      .def_prop_ro("step_bytes", &step_bytes)
+      .def("profile", &profile_network, "images"_a.noconvert(), "out"_a.noconvert(), "threads"_a)
+      .def("run", &run_network, "images"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
+  // Refuses a description and tensors that are no packed network. `passes`: the nodes of each pass over a map;
+  // `stored`: the values that a pass writes to memory; `slots`: the memory of each.
+  nb::class_<Plans>(module, "Plan")
+      .def(nb::init<const std::string&, const nb::dict&, bool>(), "description"_a, "tensors"_a, nb::kw_only(),
+           "fuse"_a = true)
+      .def_prop_ro("passes", &passes)
+      .def_prop_ro("stored", &stored)
+      .def_prop_ro("slots", &slots)
+      .def_prop_ro("loaded_bytes", [](const Plans& plans) { return plans.checked.loaded_bytes; })
+      .def_prop_ro("arena_bytes", [](const Plans& plans) { return plans.checked.arena_bytes; });
 }

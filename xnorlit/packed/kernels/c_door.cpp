@@ -26,24 +26,16 @@ constexpr int kMostThreads = 64;
 xnorlit_code said(xnorlit_error* error, xnorlit_code code, const char* message) {
   if (!error) return code;
   error->code = code;
-  const auto byte = [&](size_t at) { return static_cast<unsigned char>(message[at]); };
   const size_t all = std::strlen(message);
-  size_t from = 0, to = 0;
-  while (from < all) {
-    // Whole characters; half of one, which JSON may hold, is shown as a question mark.
-    size_t length = 1;
-    while (from + length < all && (byte(from + length) & 0xC0) == 0x80) ++length;
-    const bool half = byte(from) == 0xED && length == 3 && byte(from + 1) >= 0xA0;
-    if (to + (half ? 1 : length) >= sizeof(error->message)) break;
-    if (half) {
-      error->message[to++] = '?';
-    } else {
-      std::memcpy(error->message + to, message + from, length);
-      to += length;
-    }
-    from += length;
+  size_t at = 0;
+  while (at < all) {
+    size_t length = 1;  // of a whole character
+    while (at + length < all && (static_cast<unsigned char>(message[at + length]) & 0xC0) == 0x80) ++length;
+    if (at + length >= sizeof(error->message)) break;
+    at += length;
   }
-  error->message[to] = '\0';
+  std::memcpy(error->message, message, at);
+  error->message[at] = '\0';
   return code;
 }
 
@@ -127,18 +119,20 @@ const char* xnorlit_network_name(const xnorlit_network* network) {
   return network ? network->network.document().network.c_str() : nullptr;
 }
 
-const char* xnorlit_isa(const xnorlit_network* network) { return network ? network->network.isa().name : nullptr; }
+const char* xnorlit_isa(const xnorlit_network* network) {
+  return network ? network->network.engine().isa().name : nullptr;
+}
 
 double xnorlit_crop(const xnorlit_network* network) { return network ? network->network.document().crop : 0; }
 
 int xnorlit_squash(const xnorlit_network* network) { return network && network->network.document().squash; }
 
 size_t xnorlit_resident_bytes(const xnorlit_network* network) {
-  return network ? static_cast<size_t>(network->network.resident_bytes()) : 0;
+  return network ? static_cast<size_t>(network->network.engine().resident_bytes()) : 0;
 }
 
 size_t xnorlit_arena_bytes(const xnorlit_network* network) {
-  return network ? static_cast<size_t>(network->network.arena_bytes()) : 0;
+  return network ? static_cast<size_t>(network->network.engine().arena_bytes()) : 0;
 }
 
 }  // extern "C"

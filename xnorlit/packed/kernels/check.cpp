@@ -6,23 +6,17 @@
 #include <set>
 
 #include "json.h"
+#include "limits.h"
 #include "memory.h"
 
 namespace xnorlit {
 namespace {
-
-constexpr int kMostClasses = 1 << 20;
-constexpr int64_t kLargestMap = 1 << 24;
-constexpr int64_t kMostGrowth = 16, kSpareBytes = int64_t{1} << 26, kLargestArena = int64_t{1} << 29;
-constexpr int64_t kMostInt8Products = ((int64_t{1} << 31) - 1) / (255 * 128);
-constexpr int64_t kLargestSum = (int64_t{1} << 30) - 1;
 
 constexpr const char* kForms[] = {"pixels", "signs", "codes", "reals"};
 const char* name_of(Form form) { return kForms[static_cast<int>(form)]; }
 
 [[noreturn]] void refuse(const std::string& place, const std::string& what) { throw FileError(place + ": " + what); }
 std::string shown(int64_t number) { return std::to_string(number); }
-std::string quoted(const std::string& name) { return "'" + name + "'"; }
 
 std::string shown(const Shape& map) {
   return std::string("(") + shown(map.height) + ", " + shown(map.width) + ", " + shown(map.channels) + ")";
@@ -102,9 +96,11 @@ Expectations node_tensors(const Node& node, const Shape& at) {
 
 class Checker {
  public:
-  Checker(Document& document, const Tensors& tensors) : document_(document), tensors_(tensors) {}
+  Checker(Document& document, const Tensors& tensors, bool fuse)
+      : document_(document), tensors_(tensors), fuse_(fuse) {}
 
   Checked run() {
+    Checked checked;
     flows_.push_back({Form::kPixels, 1, document_.input()});
     for (size_t i = 0; i < document_.nodes.size(); ++i) numbers_.emplace(document_.nodes[i].name, i);
     int64_t maps = 0, scratch = 0;
@@ -120,11 +116,12 @@ class Checker {
       }
       check_inputs(node, inputs, place);
       check_tensors(node, inputs[0].map, place);
-      if (node.kind == Node::kLayer) check_growth(node, inputs[0].map, place);
+      checked.loaded_bytes.push_back(node.kind == Node::kLayer ? check_growth(node, inputs[0].map, place) : 0);
       if (document_.chain) {
         maps += i ? input_bytes(node.layer, inputs[0].map) : 0;
         scratch = std::max(scratch, scratch_bytes(node.layer, inputs[0].map));
-        if (maps + scratch > kLargestArena)
+        checked.arena_bytes = maps + scratch;
+        if (checked.arena_bytes > kLargestArena)
           refuse(place, "the maps up to here take more than " + shown(kLargestArena) + " bytes for one image");
       }
       flows_.push_back(flow(node, inputs));
@@ -133,11 +130,11 @@ class Checker {
         refuse(place, "a map of " + shown(made) + " has more than " + shown(kMostClasses) + " channels or " +
                           shown(kLargestMap) + " values for one image");
     }
-    Checked checked;
     if (!document_.chain) {
       check_read(read);
-      checked.plan = plan(document_, flows_);
-      if (checked.plan.arena_bytes > kLargestArena)
+      checked.plan = plan(document_, flows_, fuse_);
+      checked.arena_bytes = checked.plan.arena_bytes;
+      if (checked.arena_bytes > kLargestArena)
         refuse("nodes",
                "the maps that are needed at once take more than " + shown(kLargestArena) + " bytes for one image");
     }
@@ -253,8 +250,8 @@ class Checker {
     if (layer.weights == LayerPart::kInt8) {
       if (layer.reads != Form::kPixels && layer.reads != Form::kReals)
         refuse(place + ".weights", std::string("int8 takes pixels or reals, found ") + name_of(layer.reads));
-      if (products > kMostInt8Products)
-        refuse(place, "more than " + shown(kMostInt8Products) + " products of bytes in a sum");
+      if (products > kMostByteProducts)
+        refuse(place, "more than " + shown(kMostByteProducts) + " products of bytes in a sum");
       const bool pixels = layer.reads == Form::kPixels;
       if (layer.groups > 1 || (pixels && !layer.windowed))
         refuse(place + ".weights", "int8 takes a convolution or a linear layer of reals, without groups");
@@ -277,17 +274,11 @@ class Checker {
       if (found == tensors_.end()) refuse(place, "tensor " + quoted(name) + " is missing");
       const Tensor& tensor = found->second;
       if (tensor.type != expected.type || tensor.shape != expected.shape)
-        refuse("tensor " + quoted(name), "another dtype or shape than its layer needs: expected " +
-                                             listed(expected.shape) + ", found " + listed(tensor.shape));
+        refuse("tensor " + quoted(name), Tensor::described(tensor.type, tensor.shape) + ", expected " +
+                                             Tensor::described(expected.type, expected.shape));
       if (tensor.type == Tensor::kF32) check_finite(name, tensor, end == "threshold");
       used_.insert(name);
     }
-  }
-
-  static std::string listed(const std::vector<int64_t>& shape) {
-    std::string all = "[";
-    for (const int64_t extent : shape) all += (all.size() > 1 ? ", " : "") + std::to_string(extent);
-    return all + "]";
   }
 
   // Infinity is a threshold that is always, or never, reached.
@@ -300,15 +291,18 @@ class Checker {
     }
   }
 
-  void check_growth(const Node& node, const Shape& at, const std::string& place) {
+  // The bytes that the weights take at most.
+  int64_t check_growth(const Node& node, const Shape& at, const std::string& place) {
     int64_t given = static_cast<int64_t>(tensors_.find(node.name + ".weight")->second.bytes.size());
     if (node.layer.window_sum)
       given += static_cast<int64_t>(tensors_.find(node.name + ".constant")->second.bytes.size());
-    spare_ -= std::max<int64_t>(0, loaded_bytes(node.layer, at) - kMostGrowth * given);
+    const int64_t bytes = loaded_bytes(node.layer, at);
+    spare_ -= std::max<int64_t>(0, bytes - kMostGrowth * given);
     if (spare_ < 0)
       refuse(place, "weights for " + std::to_string(node.layer.groups) +
                         " groups and this window take more memory than " + shown(kMostGrowth) +
                         " times their bytes and " + shown(kSpareBytes) + " for all layers");
+    return bytes;
   }
 
   void check_read(const std::vector<bool>& read) const {
@@ -327,12 +321,12 @@ class Checker {
                          shown(classes) + " classes need as many reals");
     for (const auto& [name, tensor] : tensors_)
       if (!used_.contains(name))
-        refuse("tensor " + quoted(name.substr(0, 200)),
-               std::string("belongs to no ") + (document_.chain ? "layer" : "node"));
+        refuse("tensor " + quoted(name), std::string("belongs to no ") + (document_.chain ? "layer" : "node"));
   }
 
   Document& document_;
   const Tensors& tensors_;
+  const bool fuse_;
   std::vector<Flow> flows_;
   std::map<std::string, size_t> numbers_;  // of nodes by name
   std::set<std::string, std::less<>> used_;
@@ -341,6 +335,6 @@ class Checker {
 
 }  // namespace
 
-Checked check(Document& document, const Tensors& tensors) { return Checker(document, tensors).run(); }
+Checked check(Document& document, const Tensors& tensors, bool fuse) { return Checker(document, tensors, fuse).run(); }
 
 }  // namespace xnorlit

@@ -1,5 +1,5 @@
-// Whether a file's parts fit each other and their tensors, before any length is trusted: the rules of
-// xnorlit/packed/check.py, which says why. tests/packed/test_c.py holds the two to the same verdicts.
+// Whether a file's parts fit each other and their tensors, before any length is trusted: limits.h says how much memory
+// a file may take.
 #pragma once
 
 #include <vector>
@@ -11,11 +11,14 @@
 namespace xnorlit {
 
 struct Checked {
-  std::vector<Flow> flows;  // of the image and of every node
-  Plan plan;                // of a graph
+  std::vector<Flow> flows;            // of the image and of every node
+  Plan plan;                          // of a graph
+  std::vector<int64_t> loaded_bytes;  // of each node, at most: its weights in memory
+  int64_t arena_bytes = 0;            // at most: what a call with one image allocates
 };
 
-// Numbers what the nodes read. Throws FileError, whose message begins with the place in the file.
-Checked check(Document& document, const Tensors& tensors);
+// Numbers what the nodes read. `fuse`: whether the nodes of a graph share passes. Throws FileError, whose message
+// begins with the place in the file.
+Checked check(Document& document, const Tensors& tensors, bool fuse = true);
 
 }  // namespace xnorlit

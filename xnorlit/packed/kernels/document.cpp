@@ -4,17 +4,12 @@
 #include <map>
 
 #include "fields.h"
+#include "limits.h"
 
 namespace xnorlit {
 namespace {
 
 constexpr int kVersion = 2, kGraphVersion = 3;
-constexpr int kMostLayers = 1000, kMostNodes = 4096;
-constexpr int kMostInputs = 64;  // of a concatenation
-constexpr int kLargestFactor = 1 << 24;
-constexpr double kSteepest = 1e6, kFarthest = 1e30;
-constexpr int kMostClasses = 1 << 20, kLargestSide = 4096;
-constexpr int kMostPlanes = 16, kMostLevels = 510, kMostMaps = 8;
 constexpr int64_t kMostExact = int64_t{1} << 53;
 
 MaxPool pool_of(Fields& fields) {
@@ -106,7 +101,8 @@ Node node_of(Fields fields) {
     case Node::kClip:
       node.low = op.number("low", -kFarthest, kFarthest);
       node.high = op.number("high", -kFarthest, kFarthest);
-      if (node.low > node.high) throw FileError(op.at("low") + ": it is above high");
+      if (node.low > node.high)
+        throw FileError(op.at("low") + ": " + plain(node.low) + " is above high, " + plain(node.high));
       break;
     case Node::kMaxPool:
     case Node::kAveragePool: node.pool = pool_of(op); break;
@@ -141,15 +137,17 @@ void check_accuracy(const Json& found) {
   if (found.kind == Json::kNull) return;
   Fields fields(found, "accuracy");
   const double shares[] = {fields.number("top1", 0, 1), fields.number("top5", 0, 1)};
-  const auto images = static_cast<double>(fields.long_integer("images", 1, kMostExact));
+  const int64_t images = fields.long_integer("images", 1, kMostExact);
   for (const char* name : {"data", "split", "listing_sha256"}) fields.text(name);
   fields.done();
   for (int i = 0; i < 2; ++i) {
-    const double right = shares[i] * images, whole = std::nearbyint(right);
+    const double right = shares[i] * static_cast<double>(images), whole = std::nearbyint(right);
     if (std::abs(right - whole) > std::max(1e-9 * std::max(std::abs(right), std::abs(whole)), 1e-6))
-      throw FileError(std::string("accuracy.top") + (i ? "5" : "1") + ": no whole number of images is right");
+      throw FileError(std::string("accuracy.top") + (i ? "5" : "1") + ": no whole number of " + std::to_string(images) +
+                      " images is right");
   }
-  if (shares[1] < shares[0]) throw FileError("accuracy.top5: it is below top1");
+  if (shares[1] < shares[0])
+    throw FileError("accuracy.top5: " + plain(shares[1]) + " is below top1, " + plain(shares[0]));
 }
 
 }  // namespace
@@ -175,28 +173,29 @@ std::pair<std::vector<int>, std::vector<int>> LayerPart::overlaps(const Shape& a
 }
 
 Document Document::parse(std::string_view text) {
-  Json found;
-  try {
-    found = Json::parse(text);
-  } catch (const std::invalid_argument& error) {
-    throw FileError(std::string("metadata xnorlit.packed: not JSON (") + error.what() + ")");
-  }
+  const Json found = [&] {
+    try {
+      return Json::parse(text);
+    } catch (const std::invalid_argument& error) {
+      throw FileError(std::string("metadata xnorlit.packed: not JSON (") + error.what() + ")");
+    }
+  }();
   Fields fields(found, "");
   const Json& version = fields.take("version");
   const bool whole = version.kind == Json::kInteger && !version.huge;
-  if (!whole || (version.integer != kVersion && version.integer != kGraphVersion))
+  if (!whole || (version.integer() != kVersion && version.integer() != kGraphVersion))
     throw FileError("version: this xnorlit reads versions 2 and 3, found " + shown(version));
   Document document;
-  document.chain = version.integer == kVersion;
+  document.chain = version.integer() == kVersion;
   Fields image = fields.object("image");
   document.image_size = image.integer("size", 1, kLargestSide);
   const std::string kind = document.chain ? "layers" : "nodes";
   const Json& parts = fields.take(kind);
   const size_t most = document.chain ? kMostLayers : kMostNodes;
-  if (parts.kind != Json::kList || parts.list.empty() || parts.list.size() > most)
+  if (parts.kind != Json::kList || parts.list().empty() || parts.list().size() > most)
     throw FileError(kind + ": expected a list of 1 to " + std::to_string(most));
   std::vector<Fields> inside;
-  for (const Json& part : parts.list) inside.emplace_back(part, document.place(inside.size()));
+  for (const Json& part : parts.list()) inside.emplace_back(part, document.place(inside.size()));
   document.network = fields.text("network");
   for (const double each : image.numbers("mean", 3, -1e6, 1e6)) document.mean.push_back(static_cast<float>(each));
   for (const double each : image.numbers("std", 3, 1e-6, 1e6)) document.std.push_back(static_cast<float>(each));

@@ -1,4 +1,4 @@
-// A packed network as its file describes it, without its tensors: xnorlit/packed/graph.py says what the parts mean.
+// A packed network as its file describes it, without its tensors: docs/packed-format.md says what the parts mean.
 #pragma once
 
 #include <optional>

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "clock.h"
+#include "limits.h"
 
 namespace xnorlit {
 namespace {
@@ -14,8 +15,6 @@ namespace {
 // enough for what lies between two layers to stay in a cache.
 constexpr int kImages = 32;
 constexpr int kAlignment = 64;
-// Bytes that one image may take: a few numbers in a file must not take all memory.
-constexpr int64_t kLargestArena = int64_t{1} << 29;
 
 uint8_t* aligned(uint8_t* memory) {
   return memory + (kAlignment - reinterpret_cast<uintptr_t>(memory) % kAlignment) % kAlignment;
@@ -44,12 +43,6 @@ void Engine::add(std::unique_ptr<Layer> layer) {
     throw std::invalid_argument("maps: more than 512 MiB for one image");
   }
   idle_.clear();  // they fit the shorter chain
-}
-
-int64_t Engine::resident_bytes() const {
-  int64_t bytes = 0;
-  for (const auto& layer : layers_) bytes += layer->resident_bytes();
-  return bytes;
 }
 
 BitMap Engine::map_behind(size_t layer) const {

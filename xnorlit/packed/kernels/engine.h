@@ -19,7 +19,8 @@ class Engine final : public AnyEngine {
   bool empty() const { return layers_.empty(); }
   Value input() const { return layers_.front()->input(); }
   Value output() const { return layers_.back()->output(); }
-  int64_t resident_bytes() const override;
+  int steps() const override { return static_cast<int>(layers_.size()); }
+  int64_t step_bytes(int step) const override { return layers_[step]->resident_bytes(); }
   int64_t arena_bytes() const override;
   void prepare() const override { give_back(lend(1)); }
   // Words of one image's input, where that is bits.
@@ -27,7 +28,6 @@ class Engine final : public AnyEngine {
   // Elements of one image's output: values, or 32-bit words of bits.
   int64_t output_elements() const;
 
-  int steps() const { return static_cast<int>(layers_.size()); }
   // Runs all layers on `images` images. From several threads at once, if need be. Adds what each layer takes to
   // `seconds`, unless null.
   void run(const void* in, void* out, int64_t images, int threads, double* seconds = nullptr) const;

@@ -8,15 +8,10 @@ namespace {
 // Whether a text can be encoded: JSON may hold lone surrogates.
 bool writable(const Json& value) {
   if (value.kind != Json::kText) return false;
-  for (size_t i = 0; i + 1 < value.text.size(); ++i)
-    if (value.text[i] == '\xED' && static_cast<unsigned char>(value.text[i + 1]) >= 0xA0) return false;
+  const std::string& text = value.text();
+  for (size_t i = 0; i + 1 < text.size(); ++i)
+    if (text[i] == '\xED' && static_cast<unsigned char>(text[i + 1]) >= 0xA0) return false;
   return true;
-}
-
-std::string plain(double number) {
-  char text[32];
-  snprintf(text, sizeof text, "%g", number);
-  return text;
 }
 
 [[noreturn]] void refuse(const std::string& place, const std::string& expected, const Json& found) {
@@ -24,24 +19,31 @@ std::string plain(double number) {
 }
 
 int64_t whole(const std::string& place, const Json& value, int64_t least, int64_t most) {
-  if (value.kind != Json::kInteger || value.huge || value.integer < least || value.integer > most)
+  if (value.kind != Json::kInteger || value.huge || value.integer() < least || value.integer() > most)
     refuse(place, "a whole number of " + std::to_string(least) + " to " + std::to_string(most), value);
-  return value.integer;
+  return value.integer();
 }
 
 double real(const std::string& place, const Json& value, double least, double most) {
   const bool is = value.kind == Json::kInteger || value.kind == Json::kReal;
-  if (!is || !std::isfinite(value.real) || value.real < least || value.real > most)
+  if (!is || !std::isfinite(value.real()) || value.real() < least || value.real() > most)
     refuse(place, "a number of " + plain(least) + " to " + plain(most), value);
-  return value.real;
+  return value.real();
 }
 
 std::string numbered(const std::string& place, size_t i) { return place + "[" + std::to_string(i) + "]"; }
 
 }  // namespace
 
+std::string plain(double number) {
+  char text[32];
+  snprintf(text, sizeof text, "%g", number);
+  return text;
+}
+
 std::string shown(const Json& value) {
   constexpr size_t kMost = 60;
+  if (value.kind == Json::kText) return quoted(value.text(), kMost);
   if (value.written.size() <= kMost) return std::string(value.written);
   size_t end = kMost - 3;
   while (end > 0 && (static_cast<unsigned char>(value.written[end]) & 0xC0) == 0x80) --end;  // not inside a character
@@ -55,14 +57,14 @@ Fields::Fields(const Json& found, std::string place) : found_(&found), place_(st
 
 bool Fields::has(const std::string& name) {
   known_.insert(name);
-  const auto found = found_->object->find(name);
-  return found != found_->object->end() && found->second.kind != Json::kNull;
+  const auto found = found_->object().find(name);
+  return found != found_->object().end() && found->second.kind != Json::kNull;
 }
 
 const Json& Fields::take(const std::string& name) {
   known_.insert(name);
-  const auto found = found_->object->find(name);
-  if (found == found_->object->end()) throw FileError(at(name) + ": missing");
+  const auto found = found_->object().find(name);
+  if (found == found_->object().end()) throw FileError(at(name) + ": missing");
   return found->second;
 }
 
@@ -79,9 +81,9 @@ int64_t Fields::long_integer(const std::string& name, int64_t least, int64_t mos
 const std::vector<Json>& Fields::list(const std::string& name, size_t least, size_t most) {
   const Json& found = take(name);
   const std::string length = std::to_string(least) + (least == most ? "" : " to " + std::to_string(most));
-  if (found.kind != Json::kList || found.list.size() < least || found.list.size() > most)
+  if (found.kind != Json::kList || found.list().size() < least || found.list().size() > most)
     refuse(at(name), "a list of " + length, found);
-  return found.list;
+  return found.list();
 }
 
 std::vector<int> Fields::integers(const std::string& name, size_t fewest, size_t most_count, int64_t least,
@@ -125,14 +127,14 @@ bool Fields::flag(const std::string& name) {
 std::string Fields::text(const std::string& name) {
   const Json& found = take(name);
   if (!writable(found)) refuse(at(name), "text", found);
-  return found.text;
+  return found.text();
 }
 
 std::vector<std::string> Fields::texts(const std::string& name, size_t most) {
   std::vector<std::string> found;
   for (const Json& each : list(name, 1, most)) {
-    if (!writable(each)) refuse(at(name), "a list of texts", take(name));
-    found.push_back(each.text);
+    if (!writable(each)) refuse(at(name), "a list of strings", take(name));
+    found.push_back(each.text());
   }
   return found;
 }
@@ -141,16 +143,16 @@ int Fields::choice(const std::string& name, const std::vector<const char*>& know
   const Json& found = take(name);
   std::string all;
   for (size_t i = 0; i < known.size(); ++i) {
-    if (found.kind == Json::kText && found.text == known[i]) return static_cast<int>(i);
+    if (found.kind == Json::kText && found.text() == known[i]) return static_cast<int>(i);
     all += (i ? ", " : "") + std::string(known[i]);
   }
   refuse(at(name), "one of " + all, found);
 }
 
 void Fields::done() const {
-  for (const auto& [name, value] : *found_->object)
+  for (const auto& [name, value] : found_->object())
     if (!known_.contains(name))
-      throw FileError((place_.empty() ? "" : place_ + ": ") + "unknown key '" + name.substr(0, 60) + "'");
+      throw FileError((place_.empty() ? "" : place_ + ": ") + "unknown key " + quoted(name, 60));
 }
 
 }  // namespace xnorlit

@@ -1,4 +1,4 @@
-// The values of a JSON object, by type and range: the rules of xnorlit/edge/fields.py.
+// The values of a JSON object, by type and range.
 #pragma once
 
 #include <optional>
@@ -47,5 +47,7 @@ class Fields {
 
 // A value as it stands in the file, in short.
 std::string shown(const Json& value);
+// A number in short, such as 0.25.
+std::string plain(double number);
 
 }  // namespace xnorlit

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "clock.h"
+#include "limits.h"
 #include "steps.h"
 
 namespace xnorlit {
@@ -14,7 +15,6 @@ namespace {
 // Images that pass a step before the next one runs: few, for maps of reals are large.
 constexpr int kImages = 8;
 constexpr int kAlignment = 64;
-constexpr int64_t kLargestArena = int64_t{1} << 29;
 constexpr int64_t kSlack = 64;  // bytes behind each slot
 
 uint8_t* aligned(uint8_t* memory) {
@@ -247,12 +247,6 @@ void GraphEngine::push(std::unique_ptr<Step> step) {
     throw std::invalid_argument("maps: more than 512 MiB for one image");
   }
   idle_.clear();
-}
-
-int64_t GraphEngine::resident_bytes() const {
-  int64_t bytes = 0;
-  for (const auto& step : steps_) bytes += step->resident_bytes();
-  return bytes;
 }
 
 int64_t GraphEngine::slot_bytes() const {

@@ -57,14 +57,14 @@ class GraphEngine final : public AnyEngine {
 
   const Value& value(int number) const;
   bool written(int number) const { return value(number).kind == Value::kReals && values_[number].written; }
-  int64_t resident_bytes() const override;
+  int steps() const override { return static_cast<int>(steps_.size()); }
+  int64_t step_bytes(int step) const override { return steps_[step]->resident_bytes(); }
   int64_t arena_bytes() const override { return slot_bytes() + scratch_bytes(1); }
   void prepare() const override { give_back(lend(1)); }
 
   // Reals of the value `output`, `[images][values]`. From several threads at once, if need be.
   // Adds what each step takes to `seconds`, unless null.
   void run(const uint8_t* pixels, int output, float* out, int64_t images, int threads, double* seconds = nullptr) const;
-  int steps() const { return static_cast<int>(steps_.size()); }
 
  private:
   struct Spot {

@@ -8,6 +8,30 @@
 #include <limits>
 
 namespace xnorlit {
+
+template <typename Content>
+struct Json::Holds final : Json::Inside {
+  Content content;
+};
+
+template <typename Content>
+const Content& Json::inside() const {
+  static const Content empty;
+  return inside_ ? static_cast<const Holds<Content>&>(*inside_).content : empty;
+}
+
+template <typename Content>
+Content& Json::make() {
+  auto held = std::make_unique<Holds<Content>>();
+  Content& content = held->content;
+  inside_ = std::move(held);
+  return content;
+}
+
+const std::string& Json::text() const { return inside<std::string>(); }
+const Json::List& Json::list() const { return inside<List>(); }
+const Json::Object& Json::object() const { return inside<Object>(); }
+
 namespace {
 
 // Deeper than any document of ours; what is deeper is refused before it takes the stack.
@@ -19,7 +43,9 @@ double real_of(const std::string& written) {
   return strtod_l(written.c_str(), nullptr, plain);
 }
 
-class Parser {
+}  // namespace
+
+class Json::Parser {
  public:
   explicit Parser(std::string_view text) : text_(text) {}
 
@@ -81,7 +107,7 @@ class Parser {
       case '[': list(found, depth); break;
       case '"':
         found.kind = Json::kText;
-        found.text = string();
+        if (std::string text = string(); !text.empty()) found.make<std::string>() = std::move(text);
         break;
       default:
         if (taken("null")) break;
@@ -98,17 +124,17 @@ class Parser {
 
   void object(Json& found, int depth) {
     found.kind = Json::kObject;
-    found.object = std::make_unique<Json::Object>();
     ++at_;
     blanks();
     if (taken('}')) return;
+    Json::Object& object = found.make<Json::Object>();
     do {
       blanks();
       if (peek() != '"') fail("a name was expected");
       std::string name = string();
       blanks();
       if (!taken(':')) fail("a colon was expected");
-      if (!found.object->emplace(std::move(name), value(depth + 1)).second) fail("an object has a name twice");
+      if (!object.emplace(std::move(name), value(depth + 1)).second) fail("an object has a duplicate name");
       blanks();
     } while (taken(','));
     if (!taken('}')) fail("a comma or the object's end was expected");
@@ -119,8 +145,9 @@ class Parser {
     ++at_;
     blanks();
     if (taken(']')) return;
+    Json::List& list = found.make<Json::List>();
     do {
-      found.list.push_back(value(depth + 1));
+      list.push_back(value(depth + 1));
       blanks();
     } while (taken(','));
     if (!taken(']')) fail("a comma or the list's end was expected");
@@ -138,7 +165,7 @@ class Parser {
     // As Python's json writes them; no field takes them.
     if (taken("Infinity") || (!below && taken("NaN"))) {
       found.kind = Json::kReal;
-      found.real = text_[at_ - 1] == 'N' ? NAN : below ? -INFINITY : INFINITY;
+      found.number_.real = text_[at_ - 1] == 'N' ? NAN : below ? -INFINITY : INFINITY;
       return;
     }
     const bool zero = peek() == '0';
@@ -158,16 +185,19 @@ class Parser {
       part();
     }
     const std::string written(text_.substr(first, at_ - first));
-    found.real = real_of(written);
     found.kind = real ? Json::kReal : Json::kInteger;
-    if (real) return;
     const bool negative = written[0] == '-';
     uint64_t size = 0;
-    for (size_t i = negative; i < written.size() && !found.huge; ++i) {
-      size = size * 10 + static_cast<uint64_t>(written[i] - '0');
-      found.huge = size > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()) / 16;
+    for (size_t i = negative; i < written.size() && !real && !found.huge; ++i) {
+      const auto digit = static_cast<uint64_t>(written[i] - '0');
+      found.huge = size > (static_cast<uint64_t>(std::numeric_limits<int64_t>::max()) - digit) / 10;
+      size = size * 10 + digit;
     }
-    if (!found.huge) found.integer = negative ? -static_cast<int64_t>(size) : static_cast<int64_t>(size);
+    if (real || found.huge) {
+      found.number_.real = real_of(written);
+    } else {
+      found.number_.integer = negative ? -static_cast<int64_t>(size) : static_cast<int64_t>(size);
+    }
   }
 
   unsigned code() {
@@ -255,7 +285,27 @@ class Parser {
   size_t at_ = 0;
 };
 
-}  // namespace
+std::string quoted(std::string_view text, size_t most) {
+  const auto byte = [&](size_t at) { return static_cast<unsigned char>(text[at]); };
+  std::string shown = "'";
+  size_t at = 0;
+  while (at < text.size() && shown.size() < most) {
+    size_t length = 1;
+    while (at + length < text.size() && (byte(at + length) & 0xC0) == 0x80) ++length;
+    char escaped[8] = "";
+    if (byte(at) == 0xED && length == 3 && byte(at + 1) >= 0xA0)
+      snprintf(escaped, sizeof escaped, "\\u%04x", 0xD000u | (byte(at + 1) & 0x3Fu) << 6 | (byte(at + 2) & 0x3Fu));
+    else if (byte(at) < 0x20 || byte(at) == 0x7F)
+      snprintf(escaped, sizeof escaped, "\\x%02x", byte(at));
+    if (*escaped) {
+      shown += escaped;
+    } else {
+      shown += text.substr(at, length);
+    }
+    at += length;
+  }
+  return shown + (at < text.size() ? "...'" : "'");
+}
 
 Json Json::parse(std::string_view text) { return Parser(text).document(); }
 

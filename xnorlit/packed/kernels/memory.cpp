@@ -5,6 +5,8 @@
 namespace xnorlit {
 namespace {
 
+// Maxima over all kernels: output channels of a block of weights, by operand; bytes per word of bits; bytes per byte;
+// overhead of a group in the engine.
 constexpr int64_t kBitLanes = 32, kRealLanes = 16, kOperandBytes = 16, kByteWidth = 2, kGroupBytes = 512,
                   kTailChannels = 64;
 
@@ -34,6 +36,7 @@ int64_t loaded_bytes(const LayerPart& layer, const Shape& at) {
       int64_t{std::min(sums.height, 2 * look.pad_y + 1)} * std::min(sums.width, 2 * look.pad_x + 1);
   const int64_t tables = (4 * up(outputs, 16) + 16) * overlaps + 4 * (int64_t{sums.height} + sums.width);
   const int64_t blocks = planes * up(outputs, kBitLanes) * row;
+  // For one group at a time: its planes while they are copied into blocks, and the ones of one output's weights.
   const int64_t passing = planes * outputs * row + 4 * (int64_t{look.kernel_y} + 1) * (look.kernel_x + 1);
   const int64_t windows = layer.window_sum ? 4 * up(layer.outputs, kTailChannels) * overlaps : 0;
   return groups * (blocks + tables + kGroupBytes) + passing + windows;

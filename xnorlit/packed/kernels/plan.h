@@ -1,5 +1,8 @@
-// How the engine runs a graph: nodes gathered into stages, values laid into slots of memory. The same plan as that of
-// xnorlit/packed/plan.py, which says why; tests/packed/test_c.py holds the two equal.
+// How the engine runs a graph: nodes gathered into stages, values laid into slots of memory.
+//
+// A stage is one pass over a map. It consists of at most one node that must run by itself (a convolution, a pool) and a
+// tail of elementwise nodes and signs. Values inside a stage are written to memory only if another stage reads them.
+// Values that are never needed at the same time share a slot.
 #pragma once
 
 #include <compare>
@@ -19,7 +22,8 @@ struct Place {
   auto operator<=>(const Place&) const = default;
 };
 
-// One pass: a node that runs by itself or none, and a tail of elementwise nodes and signs behind it.
+// One pass. Each elementwise node of its tail works on the value of the one before it, a sign on the value that it
+// reads.
 struct Stage {
   int head = -1;                                // number of a node
   std::vector<Place> reads;                     // of the head, or of the tail alone
@@ -32,7 +36,7 @@ struct Stage {
 struct Plan {
   std::vector<Stage> stages;
   std::vector<std::pair<Place, int>> slots;  // in the order in which the slots are made
-  int64_t arena_bytes = 0;
+  int64_t arena_bytes = 0;                   // for one image: all slots, and the scratch of one stage at a time
 };
 
 // Whether any tail may follow a layer where its sums arise: bits of a group have words of their own.
@@ -41,6 +45,6 @@ bool hosts(const LayerPart& layer);
 bool maps(const LayerPart& layer);
 
 // `flows`: of the image and of every node. `fuse`: whether nodes share passes.
-Plan plan(const Document& document, const std::vector<Flow>& flows, bool fuse = true);
+Plan plan(const Document& document, const std::vector<Flow>& flows, bool fuse);
 
 }  // namespace xnorlit

@@ -37,7 +37,6 @@ Window window_of(const std::vector<int>& values, const Shape& input) {
 // The most of any instruction set: output channels of a block of weights, by what they are multiplied with.
 constexpr int kBitLanes = 32, kRealLanes = 16;
 constexpr int64_t kGroupBytes = 512;
-constexpr int64_t kMostGrowth = 16, kSpareBytes = int64_t{1} << 26;
 
 int64_t whole(int64_t count, int64_t step) { return (count + step - 1) / step * step; }
 

@@ -1,7 +1,6 @@
 // From a layer's description, whoever gives it, to the layer: checked for what memory safety needs.
 //
-// Readers of files (xnorlit/packed/check.py, check.cpp) have validated a file before anything comes here, and their
-// messages name the file's fields.
+// What comes of a file was validated before (check.h), with messages that name its fields.
 #pragma once
 
 #include <limits>
@@ -13,16 +12,14 @@
 
 #include "binary_layer.h"
 #include "byte_layers.h"
+#include "limits.h"
 #include "real_layer.h"
 
 namespace xnorlit {
 
 // Every product of three extents fits 64 bits, and every window's length 31.
 constexpr int kLargest = 1 << 20;
-// Sums of products of bytes stay within 31 bits.
-constexpr int64_t kMostByteProducts = std::numeric_limits<int32_t>::max() / (255 * 128);
 constexpr int64_t kMostBytes = int64_t{1} << 34;
-constexpr int64_t kLargestSum = (int64_t{1} << 30) - 1;  // doubled, it fits 31 bits
 
 void require(bool condition, const char* message);
 
@@ -37,8 +34,7 @@ struct Frame {
   int64_t octets() const { return (input.channels / groups + 7) / 8; }
   int64_t products() const { return taps() * (input.channels / groups); }
 
-  // At most so many bytes become of weights while a layer loads, with whichever instruction set:
-  // xnorlit/packed/memory.py says why.
+  // At most so many bytes become of weights while a layer loads, with whichever instruction set, as memory.h has it.
   int64_t float_bytes() const;
   int64_t double_bytes() const;
   int64_t sign_bytes(int planes) const;
