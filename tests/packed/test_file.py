@@ -22,6 +22,7 @@ from xnorlit.binarize.dorefa import DoReFa
 from xnorlit.binarize.twn import TWN
 from xnorlit.binarize.weights_only import WeightsOnly
 from xnorlit.binarize.xnor import XNOR
+from xnorlit.edge.fields import FieldError
 from xnorlit.errors import UserError
 from xnorlit.export.pack import pack, write
 from xnorlit.packed import load
@@ -91,6 +92,13 @@ def test_origin_and_accuracy_read_back(tmp_path):
     assert load(tmp_path / "file").graph == graph
 
 
+def test_what_does_not_fit_is_not_written(tmp_path):
+    graph, tensors = pack(unkind(NETWORKS["binary-to-the-end"]), image_size=20, classes=list("abcdefg"))
+    with pytest.raises(FieldError, match="6 classes need as many reals"):
+        write(tmp_path / "file", replace(graph, classes=graph.classes[1:]), tensors)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"none\.xnor: cannot be read \(No such file"):
         load(tmp_path / "none.xnor")
@@ -101,12 +109,30 @@ def test_a_truncated_file_is_refused(whole, tmp_path, length):
     refusal(tmp_path, whole[:length])
 
 
+def headed(header):
+    return struct.pack("<Q", len(header)) + header
+
+
 @pytest.mark.parametrize(
-    "content",
-    [b"\0" * 64, b"\xff" * 64, b"PK\3\4" * 20, struct.pack("<Q", 2) + b"[]", struct.pack("<Q", 10**6) + b"[" * 10**6],
+    ("content", "message"),
+    [
+        (b"1234567", "7 bytes are too few for a packed network"),
+        (b"\0" * 64, "its header is not JSON"),
+        (b"\xff" * 64, "its header claims 18446744073709551615 bytes, the file has 64"),
+        (b"PK\3\4" * 20, "its header claims"),
+        (struct.pack("<Q", 2**24 + 1) + bytes(2**24 + 1), "its header claims 16777217 bytes"),
+        (headed(b"[]"), "its header is not a JSON object"),
+        (headed(b"[" * 10**6), "nested too deeply"),
+        (headed(b'{"\xff": 1}'), "no UTF-8"),
+        (headed(b"{} {}"), "its header is not JSON"),
+        (headed(b'{"__metadata__": 1}'), "__metadata__ is not an object of strings"),
+        (headed(b'{"__metadata__": {"a": 1}}'), "__metadata__ is not an object of strings"),
+        (headed(b"{}"), f"metadata {METADATA}: missing"),
+        (headed(b'{"__metadata__": {"xnorlit.packed": "{"}}'), f"metadata {METADATA}: not JSON"),
+    ],
 )
-def test_another_kind_of_file_is_refused(tmp_path, content):
-    refusal(tmp_path, content)
+def test_another_kind_of_file_is_refused(tmp_path, content, message):
+    assert message in refusal(tmp_path, content)
 
 
 def test_bytes_of_no_tensor_are_refused(whole, tmp_path):

@@ -3,13 +3,14 @@
 import copy
 import json
 
+import numpy as np
 import pytest
 
 from tests.packed import tiny
 from tests.packed.graphs import GRAPHS, graph, layer, step, tensors_of
 from tests.packed.test_file import at
 from xnorlit.edge.fields import FieldError
-from xnorlit.packed import _kernels
+from xnorlit.packed import PackedNetwork, _kernels
 from xnorlit.packed.document import check, document, parse, written
 from xnorlit.packed.graph import Add, Affine, Flatten, GlobalAverage, MaxPool, Sign, Subsample
 
@@ -119,6 +120,28 @@ def test_no_tensor_is_missing_or_extra():
     assert "nodes[1]: tensor 'norm.scale' is missing" in refusal(whole, tensors=tensors)
     tensors["norm.scale"] = tensors["norm.shift"] * float("nan")
     assert "tensor 'norm.scale': holds a number that is not finite" in refusal(whole, tensors=tensors)
+
+
+def test_tensors_in_memory_are_arrays_of_the_formats_numbers():
+    whole = graph(GRAPHS["residual"])
+    tensors = tensors_of(whole)
+    scale = tensors["norm.scale"]
+    for wrong in (scale.astype(np.float64), scale.astype(">f4"), scale.astype(bool), scale.tolist(), None):
+        with pytest.raises(FieldError, match=r"tensor 'norm\.scale': expected an array"):
+            PackedNetwork(whole, {**tensors, "norm.scale": wrong})
+    with pytest.raises(FieldError, match="a tensor's name: expected text"):
+        PackedNetwork(whole, {**tensors, 1: scale})
+
+
+def test_tensors_in_memory_may_have_any_layout():
+    whole = graph(GRAPHS["residual"])
+    tensors = tensors_of(whole)
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
+    expected = PackedNetwork(whole, tensors)(images)
+    turned = {name: np.asfortranarray(values) for name, values in tensors.items()}
+    spaced = {name: np.repeat(values, 2, axis=-1)[..., ::2] for name, values in tensors.items()}
+    for found in (turned, spaced):
+        np.testing.assert_array_equal(PackedNetwork(whole, found)(images), expected)
 
 
 def test_a_map_that_grows_without_end_is_refused():

@@ -123,6 +123,16 @@ def test_many_groups_are_refused(tmp_path):
     assert "layers[1]: weights for 262144 groups" in refusal(tmp_path, layers, 1)
 
 
+def test_a_map_that_is_too_large_is_refused(tmp_path):
+    layers = (Layer("a", 1, PIXELS, FLOAT, LINEAR, Window((1, 1))),)
+    assert "layers[0]: a map of more than 16777216 values for one image" in refusal(tmp_path, layers, 4096)
+
+
+def test_sums_of_bytes_that_exceed_31_bits_are_refused(tmp_path):
+    layers = (Layer("a", 1, PIXELS, INT8, LINEAR, Window((150, 150))),)
+    assert "layers[0]: more than 65793 products of bytes in a sum" in refusal(tmp_path, layers, 150)
+
+
 def test_the_kernels_refuse_invalid_arguments_from_any_caller():
     engine = _kernels.Engine("")
     weights = _kernels.Planes(np.zeros((1, 256, 128, 128, 1), np.uint8), factors=[1], divisor=1)
