@@ -100,9 +100,8 @@ def test_a_module_packed_from_python_is_measured_against_a_twin_of_its_layers(tm
     )
     pack(model, tmp_path / "net", image_size=8, classes=["ant", "bee"], mean=[127] * 3, std=[64] * 3)
     out = str(tmp_path / "bench.json")
-    COMMANDS["bench"].run(
-        "bench", [str(tmp_path / "net"), "--quick", "--repeats", "1", "--threads", "1", "--json", out]
-    )
+    words = ["--quick", "--repeats", "1", "--batches", "1", "--threads", "1", "--json", out]
+    COMMANDS["bench"].run("bench", [str(tmp_path / "net"), *words])
     found = json.loads((tmp_path / "bench.json").read_text())
     assert {row["part"] for row in found["rows"]} == {"2", "6", "network"}
     network = next(row for row in found["rows"] if row["part"] == "network")

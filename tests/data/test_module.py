@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from tests.data.pictures import HOSTILE
+from tests.processes import forget, status_of
 from xnorlit.data import ImageData, PadCrop, ResizedCrop, backends, sources
 from xnorlit.data.prepare import prepare
 from xnorlit.errors import UserError
@@ -213,19 +214,14 @@ def test_more_processes_than_samples_is_a_clear_error(tree, tmp_path, monkeypatc
 
 
 def imported_without(missing, *modules):
-    """Whether our modules can be imported where others cannot, tried in a fork, which has torch and Lightning."""
-    if child := os.fork():
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    status = 1
-    try:
-        for name in [name for name in sys.modules if name.partition(".")[0] in missing or name.startswith("xnorlit.")]:
-            del sys.modules[name]
-        sys.modules.update(dict.fromkeys(missing))
+    """Whether our modules can be imported where others cannot."""
+
+    def work():
+        forget(missing)
         for name in modules:
             importlib.import_module(name)
-        status = 0
-    finally:
-        os._exit(status)
+
+    return status_of(work) == 0
 
 
 def test_importing_the_module_does_not_import_ffcv():

@@ -1,5 +1,6 @@
 """Without a C++ compiler xnorlit installs and trains; anything that needs the kernels says how to get them."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -7,6 +8,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.processes import forget, status_of
 
 ROOT = Path(__file__).parents[2]
 WITHOUT = f"import sys\nsys.path[:] = {sys.path!r}\nsys.modules['xnorlit.packed._kernels'] = None\n"
@@ -42,20 +45,25 @@ def test_it_is_also_an_import_error():
     assert done.stdout == "caught\n", done.stderr
 
 
-def test_a_command_that_needs_them_prints_that_alone_and_training_does_without(tmp_path):
-    """In one process, because each would import torch and Lightning again."""
-    commands = [["classify", "a", "b"], ["pack", "--random-weights"], ["bench", "--quick"], ["fit", "--help"]]
-    done = python(
-        "import os, xnorlit.commands.train, xnorlit.commands.compare, xnorlit.data.prepare\n"
-        f"os.chdir({str(tmp_path)!r})\nfrom xnorlit.commands.main import main\n"
-        f"for words in {commands[:3]!r}:\n    print(main(words), flush=True)\n"
-        f"sys.exit(main({commands[3]!r}))"
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    *statuses, help = done.stdout.split("\n", 3)
-    assert statuses == ["2", "2", "2"]
-    assert "usage: xnorlit fit" in help
-    said = done.stderr.splitlines()
+def test_a_command_that_needs_them_prints_that_alone_and_training_does_without(tmp_path, capfd):
+    """In a fork, because a new process would import torch and Lightning again."""
+
+    def work():
+        forget(["xnorlit.packed._kernels"])
+        importlib.import_module("xnorlit.commands.train")
+        importlib.import_module("xnorlit.commands.compare")
+        importlib.import_module("xnorlit.data.prepare")
+        os.chdir(tmp_path)
+        main = importlib.import_module("xnorlit.commands.main").main
+        for words in (["classify", "a", "b"], ["pack", "--random-weights"], ["bench", "--quick"]):
+            assert main(words) == 2
+        sys.exit(main(["fit", "--help"]))
+
+    status = status_of(work)
+    out, err = capfd.readouterr()
+    assert status == 0, err[-2000:]
+    assert "usage: xnorlit fit" in out
+    said = err.splitlines()
     assert len(said) == 3
     assert all(line.startswith("error: the packed engine's compiled kernels are missing") for line in said)
 

@@ -4,16 +4,18 @@ No test asserts a time: a server that hangs does so forever, so a run that waits
 """
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 import wandb
 
+from tests.processes import status_of
 from tests.report.wandb.backend import serving
 from xnorlit.commands.sync import sync
 from xnorlit.errors import UserError
@@ -166,12 +168,13 @@ def test_a_server_that_dies_during_a_run_is_not_waited_for_and_the_rest_is_uploa
 def test_a_run_that_was_killed_is_uploaded_later(account, tmp_path):
     with serving() as backend:
         account(backend.address)
-        code = (
-            "import os, sys, time; from pathlib import Path; from tests.training.test_tracking import begin, log\n"
-            "log(begin(Path(sys.argv[1])), range(5)); time.sleep(1); os.kill(os.getpid(), 9)"
-        )
-        done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[2])
-        assert done.returncode == -9
+
+        def killed():
+            log(begin(tmp_path), range(5))
+            time.sleep(1)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        assert status_of(killed) == -signal.SIGKILL
         assert [part.id for part in waiting(tmp_path)[0]] == ["abc"]
 
 
