@@ -2,6 +2,8 @@
 
 import copy
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,6 +133,12 @@ def test_tensors_in_memory_are_arrays_of_the_formats_numbers():
             PackedNetwork(whole, {**tensors, "norm.scale": wrong})
     with pytest.raises(FieldError, match="a tensor's name: expected text"):
         PackedNetwork(whole, {**tensors, 1: scale})
+
+
+@pytest.mark.parametrize("change", [{"classes": (Path("a"),)}, {"crop": np.float32(1)}], ids=str)
+def test_a_value_that_json_lacks_is_refused(change):
+    with pytest.raises(FieldError, match="is neither text nor a number"):
+        written(replace(graph(GRAPHS["residual"]), **change))
 
 
 def test_tensors_in_memory_may_have_any_layout():

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
+from xnorlit.edge.fields import FieldError
 from xnorlit.packed import _kernels
 from xnorlit.packed.graph import (
     Add,
@@ -62,8 +63,16 @@ def check(graph: Graph, tensors: Mapping[str, np.ndarray]) -> None:
 
 
 def written(graph: Graph) -> str:
-    """The text of a graph in the metadata of a file."""
-    return json.dumps(document(graph))
+    """The text of a graph in the metadata of a file.
+
+    Raises:
+        FieldError: A value is not one that JSON has.
+    """
+    return json.dumps(document(graph), default=_refuse)
+
+
+def _refuse(value: object) -> NoReturn:
+    raise FieldError(f"{value!r} is neither text nor a number")
 
 
 def parse(document: Mapping[str, Any]) -> Graph:
