@@ -2,15 +2,12 @@
 
 #include <algorithm>
 
+#include "weight_shape.h"
+
 namespace xnorlit {
 namespace {
 
-// Maxima over all kernels: output channels of a block of weights, by operand; bytes per word of bits; bytes per byte;
-// overhead of a group in the engine.
-constexpr int64_t kBitLanes = 32, kRealLanes = 16, kOperandBytes = 16, kByteWidth = 2, kGroupBytes = 512,
-                  kTailChannels = 64;
-
-int64_t up(int64_t count, int64_t step) { return (count + step - 1) / step * step; }
+constexpr int64_t kOperandBytes = 16;  // per word of bits
 
 int64_t border(const LayerPart& layer, const Shape& at) {
   const Window look = layer.looks(at);
@@ -20,26 +17,12 @@ int64_t border(const LayerPart& layer, const Shape& at) {
 }  // namespace
 
 int64_t loaded_bytes(const LayerPart& layer, const Shape& at) {
-  const Window look = layer.looks(at);
-  const int64_t depth = at.channels / layer.groups, outputs = layer.outputs / layer.groups, groups = layer.groups;
-  const int64_t taps = int64_t{look.kernel_y} * look.kernel_x, planes = static_cast<int64_t>(layer.factors.size());
-  if (layer.weights == LayerPart::kInt8)
-    return up(outputs, kRealLanes) * look.kernel_y * up(kByteWidth * look.kernel_x * depth, 4);
-  if (layer.weights == LayerPart::kFloat) {
-    if (layer.fp64 && depth == 1 && outputs == 1) return 8 * up(groups, kRealLanes) * taps + kGroupBytes;
-    return groups * ((layer.fp64 ? 8 : 4) * up(outputs, kRealLanes) * taps * depth + kGroupBytes);
-  }
-  if (!layer.binary()) return groups * (planes * up(outputs, kBitLanes) / 8 * taps * depth + kGroupBytes);
-  const Shape sums = layer.sums(at);
-  const int64_t row = 4 * taps * words_of(static_cast<int>(depth));
-  const int64_t overlaps =
-      int64_t{std::min(sums.height, 2 * look.pad_y + 1)} * std::min(sums.width, 2 * look.pad_x + 1);
-  const int64_t tables = (4 * up(outputs, 16) + 16) * overlaps + 4 * (int64_t{sums.height} + sums.width);
-  const int64_t blocks = planes * up(outputs, kBitLanes) * row;
-  // For one group at a time: its planes while they are copied into blocks, and the ones of one output's weights.
-  const int64_t passing = planes * outputs * row + 4 * (int64_t{look.kernel_y} + 1) * (look.kernel_x + 1);
-  const int64_t windows = layer.window_sum ? 4 * up(layer.outputs, kTailChannels) * overlaps : 0;
-  return groups * (blocks + tables + kGroupBytes) + passing + windows;
+  const WeightShape shape = {at, layer.looks(at), layer.groups, layer.outputs};
+  const auto planes = static_cast<int64_t>(layer.factors.size());
+  if (layer.weights == LayerPart::kInt8) return shape.byte_bytes();
+  if (layer.weights == LayerPart::kFloat) return layer.fp64 ? shape.double_bytes() : shape.float_bytes();
+  if (!layer.binary()) return shape.sign_bytes(planes);
+  return shape.bit_bytes(planes) + (layer.window_sum ? shape.window_bytes() : 0);
 }
 
 int64_t input_bytes(const LayerPart& layer, const Shape& at) {

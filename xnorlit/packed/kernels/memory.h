@@ -7,9 +7,7 @@ namespace xnorlit {
 
 constexpr int64_t kAlignmentBytes = 64;
 
-// At most so many bytes become of a layer's weights while it loads: blocks of lanes, and tables for its border. With
-// many groups of few outputs, each group takes whole lanes. A wide border needs a row of sums for every overlap of the
-// window with it.
+// At most so many bytes become of a layer's weights while it loads.
 int64_t loaded_bytes(const LayerPart& layer, const Shape& at);
 // One image's map in front of a layer, with the border that it wants around bits.
 int64_t input_bytes(const LayerPart& layer, const Shape& at);

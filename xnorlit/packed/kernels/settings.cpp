@@ -34,12 +34,6 @@ Window window_of(const std::vector<int>& values, const Shape& input) {
   return window;
 }
 
-// The most of any instruction set: output channels of a block of weights, by what they are multiplied with.
-constexpr int kBitLanes = 32, kRealLanes = 16;
-constexpr int64_t kGroupBytes = 512;
-
-int64_t whole(int64_t count, int64_t step) { return (count + step - 1) / step * step; }
-
 }  // namespace
 
 void require(bool condition, const char* message) {
@@ -47,33 +41,11 @@ void require(bool condition, const char* message) {
 }
 
 Frame::Frame(const std::vector<int>& extents, const std::vector<int>& window_values, int groups, int outputs)
-    : input(shape_of(extents)), window(window_of(window_values, input)), groups(groups), outputs(outputs) {
+    : WeightShape{shape_of(extents), window_of(window_values, shape_of(extents)), groups, outputs} {
   require(outputs > 0 && outputs <= kLargest, "outputs: 1 to 2^20");
   require(groups > 0 && input.channels % groups == 0 && outputs % groups == 0,
           "groups: must divide the input and the output channels");
   require(window.over(input, outputs).positions() <= kMostBytes / outputs, "outputs: too large a map");
-}
-
-int64_t Frame::float_bytes() const {
-  return groups * (4 * whole(outputs / groups, kRealLanes) * products() + kGroupBytes);
-}
-
-int64_t Frame::double_bytes() const {
-  return groups * (8 * whole(outputs / groups, kRealLanes) * products() + kGroupBytes);
-}
-
-int64_t Frame::sign_bytes(int planes) const {
-  return groups * (planes * whole(outputs / groups, kBitLanes) / 8 * products() + kGroupBytes);
-}
-
-int64_t Frame::bit_bytes(int planes) const {
-  const int64_t here = outputs / groups, row = 4 * taps() * words_of(input.channels / groups);
-  const Shape sums = window.over(input, outputs);
-  const int64_t overlaps =
-      int64_t{std::min(sums.height, 2 * window.pad_y + 1)} * std::min(sums.width, 2 * window.pad_x + 1);
-  const int64_t tables = (4 * whole(here, 16) + 16) * overlaps + 4 * (int64_t{sums.height} + sums.width);
-  const int64_t passing = planes * here * row + 4 * (int64_t{window.kernel_y} + 1) * (window.kernel_x + 1);
-  return groups * (planes * whole(here, kBitLanes) * row + tables + kGroupBytes) + passing;
 }
 
 void Frame::check_growth(int64_t bytes, int64_t given) const {
@@ -250,8 +222,7 @@ LayerPointer double_layer(const Isa& isa, const Frame& frame, const Operand& ope
                           const EndingSettings& ending) {
   RealSettings settings = real_settings(frame, operand, ending);
   check_weights(frame, weights);
-  if (frame.products() != frame.taps() || frame.groups != frame.outputs)
-    frame.check_growth(frame.double_bytes(), static_cast<int64_t>(weights.size_bytes()));
+  frame.check_growth(frame.double_bytes(), static_cast<int64_t>(weights.size_bytes()));
   settings.weights = weights.data();
   return std::make_unique<DoubleLayer>(isa, settings);
 }

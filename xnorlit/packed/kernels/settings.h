@@ -14,6 +14,7 @@
 #include "byte_layers.h"
 #include "limits.h"
 #include "real_layer.h"
+#include "weight_shape.h"
 
 namespace xnorlit {
 
@@ -24,27 +25,14 @@ constexpr int64_t kMostBytes = int64_t{1} << 34;
 void require(bool condition, const char* message);
 
 // What a layer is whatever its operands: the map that it reads, where it looks, and what it makes.
-struct Frame {
+struct Frame : WeightShape {
   // `window_values`: kernel, stride and padding, each (vertical, horizontal).
   Frame(const std::vector<int>& extents, const std::vector<int>& window_values, int groups, int outputs);
   // Of a map alone.
   explicit Frame(const std::vector<int>& extents) : Frame(extents, {1, 1, 1, 1, 0, 0}, 1, 1) {}
 
-  int64_t taps() const { return int64_t{window.kernel_y} * window.kernel_x; }
-  int64_t octets() const { return (input.channels / groups + 7) / 8; }
-  int64_t products() const { return taps() * (input.channels / groups); }
-
-  // At most so many bytes become of weights while a layer loads, with whichever instruction set, as memory.h has it.
-  int64_t float_bytes() const;
-  int64_t double_bytes() const;
-  int64_t sign_bytes(int planes) const;
-  int64_t bit_bytes(int planes) const;
   // Refuses weights that take far more in memory than what was given for them.
   void check_growth(int64_t bytes, int64_t given) const;
-
-  Shape input;
-  Window window;
-  int groups, outputs;
 };
 
 // What a layer's sums are over.
