@@ -217,7 +217,7 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     """The module inside wrappers of torch.compile, of parallel training and of averaged weights."""
     while True:
         if "_orig_mod" in model._modules:  # of torch.compile
-            model = model._orig_mod
+            model = model.get_submodule("_orig_mod")
         elif isinstance(model, WRAPPERS):
             model = model.module
         else:

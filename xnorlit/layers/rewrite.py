@@ -10,12 +10,14 @@ from typing import Any
 from torch import fx, nn
 
 from xnorlit.errors import UserError
-from xnorlit.layers.flow import Key, View, first_input, trace, unchanged, word_of
+from xnorlit.layers.flow import Key, View
+from xnorlit.layers.tracing import first_input, trace, unchanged, word_of
 
 Names = dict[str, tuple[bool, Any]]
 
 # Networks alike share their classes, as torch.func and the compiler's cache expect.
-_MADE: "weakref.WeakKeyDictionary[type[nn.Module], weakref.WeakSet[type[nn.Module]]]" = weakref.WeakKeyDictionary()
+Alike = weakref.WeakKeyDictionary[type[nn.Module], tuple[str, Names]]
+_MADE: weakref.WeakKeyDictionary[type[nn.Module], Alike] = weakref.WeakKeyDictionary()
 
 
 @dataclass
@@ -45,9 +47,9 @@ class Forward:
 
 def _with_forward(kind: type[nn.Module], source: str, names: Names) -> type[nn.Module]:
     """The subclass of a module's class with this forward."""
-    alike = _MADE.setdefault(kind, weakref.WeakSet())
-    for made in alike:
-        if made._rewritten[0] == source and _same(made._rewritten[1], names):
+    alike = _MADE.setdefault(kind, weakref.WeakKeyDictionary())
+    for made, (its_source, its_names) in alike.items():
+        if its_source == source and _same(its_names, names):
             return made
     space = {key: importlib.import_module(value) if is_module else value for key, (is_module, value) in names.items()}
     exec(source, space)  # torch.fx wrote the source; its own GraphModule executes it likewise.
@@ -60,10 +62,9 @@ def _with_forward(kind: type[nn.Module], source: str, names: Names) -> type[nn.M
         "__reduce_ex__": reduce,
         "__module__": kind.__module__,
         "_rewritten_from": kind,
-        "_rewritten": (source, names),
     }
     made = type(kind.__name__, (kind,), body)
-    alike.add(made)
+    alike[made] = source, names
     return made
 
 

@@ -20,8 +20,8 @@ from xnorlit.errors import UserError
 from xnorlit.layers import attach
 from xnorlit.models import BuiltNetwork, NetworkSpec, Summary, matching, network_named
 from xnorlit.models.summary import summary
-from xnorlit.training.bop import refuse_other_weights
 from xnorlit.training.evaluation import Evaluation
+from xnorlit.training.groups import grouped
 from xnorlit.training.losses import Loss
 from xnorlit.training.losses.base import refuse_other_teachers
 from xnorlit.training.losses.cross_entropy import CrossEntropy
@@ -215,34 +215,12 @@ class Classifier(Evaluation):
         Raises:
             UserError: The optimizer lacks one of the given settings.
         """
-        layers = [layer for _, layer in self.net.layers()]
-        own = {
-            "latent": [b.weight for b in layers if b.binarizer.weight_bits < 32 and not b.binarizer.flips],
-            "learned": [parameter for layer in layers for parameter in layer.binarizer.parameters()],
-        }
-        flipped = [layer.weight for layer in layers if layer.binarizer.flips]
-        named = {id(parameter) for group in (*own.values(), flipped) for parameter in group}
-        groups: list[dict[str, Any]] = [{"params": [p for p in self.parameters() if id(p) not in named]}]
-        for name, parameters in own.items():
-            given = {key: value for key, value in self.own_settings[name].items() if value is not None}
-            groups.append({"params": parameters, "latent": name == "latent", **given})
+        decayed = None
         if self.decayed_layers:
             by_name = dict(self.net.layers())
-            weights = {id(by_name[name].weight) for name in self._decayed(list(by_name), self.net.name)}
-            groups = [part for group in groups for part in _split_by_decay(group, weights)]
-        groups.append({"params": flipped, "flips": True})
-        optimizer = self.make_optimizer([group for group in groups if group["params"]])
-        refuse_other_weights(optimizer, flipped)
-        for name, settings in self.own_settings.items():
-            for key in settings:
-                if settings[key] is not None and key not in optimizer.defaults:
-                    raise UserError(
-                        f"model.{name}_{key} was given, but {type(optimizer).__name__} has no {key}. "
-                        "Leave it out, or choose an optimizer such as torch.optim.Adam."
-                    )
-        for group in optimizer.param_groups:
-            group["initial_weight_decay"] = group.get("weight_decay", 0.0)
-        return optimizer
+            decayed = [by_name[name].weight for name in self._decayed(list(by_name), self.net.name)]
+        layers = [layer for _, layer in self.net.layers()]
+        return grouped(self.make_optimizer, self.parameters(), layers, self.own_settings, decayed)
 
     @override
     def configure_optimizers(self) -> Any:
@@ -334,13 +312,6 @@ def _refuse_single_samples(net: nn.Module, data: ImageData) -> None:
             "data.batch_size is 1, but a batch norm cannot compute a variance from one sample. Expected 2 or more, or "
             "a network without batch norms."
         )
-
-
-def _split_by_decay(group: dict[str, Any], decayed: set[int]) -> list[dict[str, Any]]:
-    """Split a group into decayed parameters and others, whose weight decay is 0."""
-    kept = [parameter for parameter in group["params"] if id(parameter) in decayed]
-    others = [parameter for parameter in group["params"] if id(parameter) not in decayed]
-    return [{**group, "params": kept}, {**group, "params": others, "weight_decay": 0.0}]
 
 
 def _shape(state: dict[str, Tensor], key: str) -> str:
