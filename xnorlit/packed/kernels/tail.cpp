@@ -82,7 +82,7 @@ void Tail::window(const Numbers& scale, const Numbers& window_scale, const Numbe
   const auto [least_row, most_row] = std::minmax_element(row_ways.begin(), row_ways.end());
   const auto [least_column, most_column] = std::minmax_element(column_ways.begin(), column_ways.end());
   if (*least_row < 0 || *most_row >= map_.height || *least_column < 0 || *most_column >= map_.width)
-    throw std::invalid_argument("tail: a way that is none");
+    throw std::invalid_argument("tail: an unknown way");
   const int ways = *most_column + 1;
   check_count(constant, static_cast<size_t>(*most_row + 1) * ways * map_.channels);
   Entry& made = entry(TailOp::kWindow, scale, window_scale);

@@ -53,7 +53,7 @@ std::pair<int64_t, int64_t> span_of(const std::string& name, const Json& entry, 
   const auto known = std::find_if(std::begin(kTypes), std::end(kTypes), [&](const Type& type) {
     return dtype.kind == Json::kText && dtype.text() == type.name;
   });
-  if (known == std::end(kTypes)) refuse("dtype " + shown(dtype) + " is none of U8, I8, I32, F32");
+  if (known == std::end(kTypes)) refuse("dtype " + shown(dtype) + ", expected U8, I8, I32 or F32");
   tensor.type = static_cast<Tensor::Type>(known - std::begin(kTypes));
   if (!counts(shape) || !counts(offsets) || offsets.list().size() != 2 || shape.list().size() > kMostDimensions)
     refuse("shape or data_offsets are not lists of counts");
@@ -69,7 +69,7 @@ std::pair<int64_t, int64_t> span_of(const std::string& name, const Json& entry, 
   }
   const int64_t first = offsets.list()[0].integer(), last = offsets.list()[1].integer();
   if (first > last || last > size || bytes > size || last - first != bytes)
-    refuse(std::string(known->shown) + " of shape " + shown(shape) + " cannot lie at " + std::to_string(first) +
+    refuse(std::string(known->shown) + " of shape " + shown(shape) + " does not fill bytes " + std::to_string(first) +
            " to " + std::to_string(last) + " of " + std::to_string(size) + " bytes");
   return {first, last};
 }
