@@ -1,18 +1,24 @@
 """Every notebook runs with and without stored runs, draws its figures, and is committed without output."""
 
 import json
+import os
 import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import numpy as np
 import pytest
 import yaml
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 from PIL import Image
 
 from scripts import notebooks as script
+from tests.faults import forked  # noqa: F401 - computes a gradient before any fork
+from tests.processes import status_of
 from tests.runs.factory import FLOAT_BITS, write_run
 from xnorlit.commands import main as cli
 from xnorlit.commands.resolve import resolved
@@ -81,18 +87,57 @@ def checkout(tmp_path_factory):
     return root
 
 
+def copied(notebook: Path, root: Path) -> Path:
+    ignored = shutil.ignore_patterns("results")
+    shutil.copytree(ROOT / "notebooks", root / "notebooks", dirs_exist_ok=True, ignore=ignored)
+    return root / "notebooks" / notebook.name
+
+
+def shown_by(outputs: list[dict[str, Any]], printed: list[str]) -> tuple[list[str], str]:
+    """The pictures among some outputs, and all text without rich's colours."""
+    pictures = [output["image/png"] for output in outputs if "image/png" in output]
+    plain = re.sub(r"\x1b\[[\d;]*m", "", " ".join([*printed, *(output.get("text/plain", "") for output in outputs)]))
+    return pictures, " ".join(plain.split())
+
+
 def executed(notebook: Path, root: Path) -> tuple[list[str], str]:
     """The pictures and the printed text of a notebook, executed as by `make notebooks`."""
-    shutil.copytree(
-        ROOT / "notebooks", root / "notebooks", dirs_exist_ok=True, ignore=shutil.ignore_patterns("results")
-    )
-    content, problem = script.run(root / "notebooks" / notebook.name)
+    content, problem = script.run(copied(notebook, root))
     assert not problem, problem
     outputs = [output for cell in content.cells for output in cell.get("outputs", [])]
-    pictures = [output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})]
-    text = [output.get("text", "") + output.get("data", {}).get("text/plain", "") for output in outputs]
-    plain = re.sub(r"\x1b\[[\d;]*m", "", " ".join(text))  # without rich's colours
-    return pictures, " ".join(plain.split())
+    return shown_by([output.get("data", {}) for output in outputs], [output.get("text", "") for output in outputs])
+
+
+class Shell(InteractiveShell):
+    """IPython without a terminal or a kernel."""
+
+    def enable_gui(self, gui: str | None = None) -> None:
+        """Do nothing: figures are pictures."""
+
+
+def executed_in_a_fork(notebook: Path, root: Path) -> tuple[list[str], str]:
+    """The same by IPython in a fork: a kernel would import torch, Lightning and matplotlib for many seconds."""
+    file, found = copied(notebook, root), root / "shown.json"
+
+    def work() -> None:
+        os.chdir(file.parent)
+        shell = Shell.instance()
+        shell.run_line_magic("matplotlib", "inline")
+        outputs, printed = [], []
+        for cell in nbformat.read(file, as_version=4).cells:
+            if cell.cell_type == "code":
+                with capture_output() as captured:
+                    ended = shell.run_cell(cell.source)
+                if not ended.success:
+                    print(captured.stdout, captured.stderr)  # noqa: T201
+                    ended.raise_error()
+                printed += [captured.stdout, captured.stderr]
+                outputs += [output.data for output in captured.outputs]
+        found.write_text(json.dumps(shown_by(outputs, printed)))
+
+    assert status_of(work) == 0
+    pictures, text = json.loads(found.read_text())
+    return pictures, text
 
 
 # Of two grids, the combinations that have finished: the third of the scales lacks one.
@@ -130,7 +175,9 @@ def test_it_draws_stored_runs(notebook, checkout, grids, tmp_path):
     for stored in ("runs", "notebooks/results/runs"):
         shutil.copytree(checkout / "brief", tmp_path / stored)
     shutil.copytree(grids, tmp_path / "runs", dirs_exist_ok=True)
-    pictures, text = executed(notebook, tmp_path)
+    # One notebook shows that a kernel does the same; the slow test below executes each by one.
+    execute = executed if notebook == NOTEBOOKS[0] else executed_in_a_fork
+    pictures, text = execute(notebook, tmp_path)
     count, words = SHOWN[notebook.stem]
     assert len(pictures) == count
     assert [word for word in words if word not in text] == []

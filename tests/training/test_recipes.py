@@ -125,7 +125,7 @@ def of_pictures(overlay, photos, big_photo):
     words = ["--data.source", str(big_photo if large else photos), "--data.backend", "folder"]
     words += ["--data.workers", "0", "--data.batch_size", "2"]
     whole = overlay.parent.name == "imagenette" or overlay == EXPERIMENTS / "imagenet" / "float.yaml"
-    return [*words, "--data.image_size", "64"] if large and not whole else words
+    return [*words, "--data.image_size", "96"] if large and not whole else words
 
 
 def teachers(overlay):
