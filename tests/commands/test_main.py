@@ -248,7 +248,7 @@ def test_prepare_prints_what_it_wrote_what_it_skipped_and_the_next_command(xnorl
         status, out, _ = xnorlit(f"prepare photos betons {option} --skip-bad")
         assert status == 0
         assert re.search(r"\[done\] +betons: 4 train and 4 val images; 1 unreadable files skipped\n", out)
-        assert re.search(r"\[next\] +make train-xnor DATA=betons ", out)
+        assert re.search(r"\[next\] +xnorlit train xnor --data betons\n", out)
     assert "nothing to do" in out
 
 

@@ -298,7 +298,7 @@ def test_the_file_is_written_and_runs_where_torch_cannot_be_imported(tmp_path):
 
 def test_a_packed_network_prints_its_size_and_that_of_its_binary_layers():
     packed = pack(chain(), **OPTIONS)
-    assert f"{packed.bytes / 2**20:.3g} MiB; its 1 binary layers" in str(packed)
+    assert f"{packed.bytes / 2**20:.3g} MiB; its 1 binary layer" in str(packed)
     assert repr(packed).startswith("<Packed Sequential: ")
     floats = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(512, 5))
     assert "no layer of few-bit weights" in str(pack(floats, **OPTIONS))
