@@ -271,7 +271,8 @@ void BitConv::run(const uint32_t* bits, int images, uint8_t* operand, int thread
 void BitConv::sum_units(const uint8_t* operand, const Layout& layout, int group, int64_t first, int64_t last,
                         const Sink& sink) const {
   const int channel = group * isa_.blocks * isa_.lanes, channels = channels_of(group), sums = whole_steps(channels);
-  alignas(64) int32_t mismatches[kMaxUnits * 2 * kTileChannels], weighted[kMaxUnits * 2 * kTileChannels];
+  // A tail takes whole words of channels: those that are not counted are 0.
+  alignas(64) int32_t mismatches[kMaxUnits * 2 * kTileChannels] = {}, weighted[kMaxUnits * 2 * kTileChannels];
   const bool one_product = products_.size() == 1 && products_[0].factor == 1;
   int32_t* const totals = one_product ? mismatches : weighted;
   BitTile tile = tile_of(layout, group);
