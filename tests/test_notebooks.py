@@ -22,7 +22,7 @@ from tests.processes import status_of
 from tests.runs.factory import FLOAT_BITS, write_run
 from xnorlit.commands import main as cli
 from xnorlit.commands.resolve import resolved
-from xnorlit.sweep.grid import Grid
+from xnorlit.sweep.grid import Grid, plan
 from xnorlit.sweep.grid.argv import Base
 from xnorlit.sweep.grid.plan import planned
 from xnorlit.sweep.table import brief
@@ -119,8 +119,12 @@ def executed_in_a_fork(notebook: Path, root: Path) -> tuple[list[str], str]:
     """The same by IPython in a fork: a kernel would import torch, Lightning and matplotlib for many seconds."""
     file, found = copied(notebook, root), root / "shown.json"
 
+    def answers(_: Grid, trials: list[plan.Trial]) -> list[dict[str, Any]]:
+        return [answer["config"] for answer in resolved([trial.job.argv for trial in trials])]
+
     def work() -> None:
         os.chdir(file.parent)
+        plan._resolved = answers  # no process; tests/sweep/grid/test_command.py starts it
         shell = Shell.instance()
         shell.run_line_magic("matplotlib", "inline")
         outputs, printed = [], []
