@@ -7,7 +7,7 @@
 #include "check.h"
 #include "engine.h"
 #include "json.h"
-#include "limits.h"
+#include "bounds.h"
 #include "network.h"
 #include "settings.h"
 #include "sign_layer.h"

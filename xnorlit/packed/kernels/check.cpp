@@ -6,7 +6,7 @@
 #include <set>
 
 #include "json.h"
-#include "limits.h"
+#include "bounds.h"
 #include "memory.h"
 
 namespace xnorlit {

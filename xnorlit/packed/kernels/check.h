@@ -1,4 +1,4 @@
-// Whether a file's parts fit each other and their tensors, before any length is trusted: limits.h says how much memory
+// Whether a file's parts fit each other and their tensors, before any length is trusted: bounds.h says how much memory
 // a file may take.
 #pragma once
 

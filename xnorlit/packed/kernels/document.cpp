@@ -4,7 +4,7 @@
 #include <map>
 
 #include "fields.h"
-#include "limits.h"
+#include "bounds.h"
 
 namespace xnorlit {
 namespace {

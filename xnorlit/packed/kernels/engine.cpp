@@ -6,7 +6,7 @@
 #include <stdexcept>
 
 #include "clock.h"
-#include "limits.h"
+#include "bounds.h"
 
 namespace xnorlit {
 namespace {

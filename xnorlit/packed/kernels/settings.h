@@ -12,7 +12,7 @@
 
 #include "binary_layer.h"
 #include "byte_layers.h"
-#include "limits.h"
+#include "bounds.h"
 #include "real_layer.h"
 #include "weight_shape.h"
 
