@@ -47,7 +47,8 @@ def held(model, **options):
     assert found.keys() == expected.keys()
     for name, turn in turns(model, *packed).items():
         np.testing.assert_array_equal(found[name] * turn, expected[name], err_msg=name)
-    np.testing.assert_allclose(PackedNetwork(*packed)(pixels_for()), logits, rtol=1e-4, atol=1e-4)
+    most = max(1, float(np.abs(logits).max()))  # a logit may be a small difference of large terms
+    np.testing.assert_allclose(PackedNetwork(*packed)(pixels_for()), logits, rtol=1e-4, atol=1e-4 * most)
     return packed
 
 
@@ -160,6 +161,7 @@ def chains(draw):
     names = ["XNOR", "DoReFa", "BNN", "IRNet", "HWGQ", "BinaryDuo"]
     binarizers = st.sampled_from([*names, ReActNet(shortcut=False)])  # which puts an RPReLU behind its layer
     channels, side = draw(st.sampled_from([6, 33])), (SIDE, SIDE)
+    torch.manual_seed(0)
     first, side = conv(nn.Conv2d, 3, side, channels, groups=draw(st.sampled_from([1, 3])))
     modules = [first]
     for _ in range(draw(st.integers(0, 2))):
