@@ -69,8 +69,9 @@ notebooks: $(STAMP) ## render the result notebooks as HTML in notebooks/results/
 docs: $(STAMP) ## build the documentation site into site/; a broken link or reference is an error
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet $(ARGS)
 
+# Python may write bytecode, whatever the environment says: else each command that a test starts compiles the package again.
 test: $(STAMP) ## run all but the slow tests (ARGS='-m slow' for those), in one process more than there are cores
-	OMP_NUM_THREADS=1 $(RUN) pytest -m "not slow and not gpu" -n $(WORKERS) --dist worksteal $(ARGS)
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(RUN) pytest -m "not slow and not gpu" -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-wheel: $(STAMP) ## build the wheel and the sdist, install each outside the checkout, and use it there
 	$(RUN) pytest -m slow tests/test_wheel.py $(ARGS)
