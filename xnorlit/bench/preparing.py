@@ -54,9 +54,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     found = []
-    for entries in options.entries:
-        with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
-            found.append({"entries": entries, **scaled(options.folder, entries, Path(scratch))})
+    try:
+        for entries in options.entries:
+            with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
+                found.append({"entries": entries, **scaled(options.folder, entries, Path(scratch))})
+    except UserError as error:
+        parser.error(str(error))
     sys.stdout.write(markdown(found))
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
