@@ -288,7 +288,9 @@ def test_exporting_gives_the_same_for_any_number_of_images(name, mode):
     layer = conv(name)
     layer.train()(x4())
     batch = torch.export.Dim("batch", min=2)
-    exported = torch.export.export(layer.train(mode), (x4(),), dynamic_shapes=({0: batch},)).module()
+    # Newer versions are not strict by default. Strict, torch 2.7 loses the size of a batch in a gradient's formula.
+    shapes = {"dynamic_shapes": ({0: batch},), "strict": False}
+    exported = torch.export.export(layer.train(mode), (x4(),), **shapes).module()
     x = torch.randn(3, 4, 5, 5)
     torch.testing.assert_close(exported(x), layer(x))
 
