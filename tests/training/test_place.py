@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 from xnorlit.errors import UserError
-from xnorlit.training.place import RunPlace, checkpoint_of, claim, discard_if_empty, refuse_other_config
+from xnorlit.training import place
+from xnorlit.training.place import (
+    RunPlace,
+    checkpoint_of,
+    claim,
+    discard_if_empty,
+    refuse_other_config,
+    refuse_vanished,
+    top1,
+)
 
 
 def place_run(folder, finished=False, checkpoint=False):
@@ -55,6 +64,57 @@ def test_a_fresh_start_keeps_the_former_run_aside(tmp_path):
     (aside,) = tmp_path.glob("seed-0.until-*")
     assert (aside / "summary.json").exists()
     assert not (tmp_path / "seed-0" / "summary.json").exists()
+
+
+def test_a_second_run_of_the_same_second_is_moved_to_another_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(place.time, "strftime", lambda _: "20261126-120000")
+    for number in range(3):
+        (tmp_path / "seed-0").mkdir(exist_ok=True)
+        (tmp_path / "seed-0" / "config.yaml").write_text(str(number))
+        claim(tmp_path / "seed-0", resume=False, fresh=True).close()
+    aside = {each.name: (each / "config.yaml").read_text() for each in tmp_path.glob("seed-0.*")}
+    name = "seed-0.until-20261126-120000"
+    assert aside == {name: "0", f"{name}-2": "1", f"{name}-3": "2"}
+
+
+def test_a_run_that_has_saved_nothing_starts_again_only_if_that_is_wanted(tmp_path):
+    folder = tmp_path / "seed-0"
+    place_run(folder)
+    with pytest.raises(UserError, match=r"holds an unfinished run, .* You can move it aside") as refusal:
+        claim(folder, resume=False, fresh=False)
+    assert "resume" not in str(refusal.value), "there is nothing to resume"
+    claim(folder, resume=False, fresh=False, again=True).close()
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "last.ckpt").touch()
+    with pytest.raises(UserError, match="resume it"):
+        claim(folder, resume=False, fresh=False, again=True)
+
+
+def test_a_refused_folder_is_not_left_locked(tmp_path):
+    place_run(tmp_path / "seed-0", finished=True)
+    for _ in range(2):
+        with pytest.raises(UserError, match="holds a finished run"):
+            claim(tmp_path / "seed-0", resume=False, fresh=False)
+
+
+def test_the_accuracy_of_a_run_is_in_percent(tmp_path):
+    place_run(tmp_path / "seed-0", finished=True)
+    assert top1(tmp_path / "seed-0") == "top-1 43.11 %"
+
+
+def test_a_run_whose_folder_has_vanished_ends(tmp_path):
+    place_run(tmp_path / "seed-0")
+    refuse_vanished(tmp_path / "seed-0")
+    with pytest.raises(UserError, match="gone was moved or removed while its run was training"):
+        refuse_vanished(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("key", ["experiment", "arm", "pair"])
+def test_each_name_of_a_run_is_one_folder(key):
+    with pytest.raises(UserError, match=rf"run\.{key} is '\.'\. Expected a single folder name"):
+        RunPlace(**{key: "."}).at(0)
+    with pytest.raises(UserError, match=rf"run\.{key} is"):
+        RunPlace(**{key: "a\\b"}).at(0)
 
 
 def test_resume_and_fresh_exclude_each_other(tmp_path):

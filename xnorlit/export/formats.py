@@ -197,7 +197,8 @@ def placed(file: Path, format: str) -> Path:
     """
     suffix = FORMATS[format].suffix
     if file.suffix not in ("", suffix) or not file.name:
-        raise UserError(f"{file}: {format} files end in {suffix}. Give {file.with_suffix(suffix).name or 'a name'}.")
+        right = file.with_suffix(suffix).name if file.name else f"a name, such as net{suffix}"
+        raise UserError(f"{file}: {format} files end in {suffix}. Give {right}.")
     if not file.parent.is_dir():
         raise UserError(f"{file.parent} is not a folder. Create it (mkdir -p {file.parent}), or give another file.")
     if file.with_suffix(suffix).is_dir():

@@ -68,7 +68,7 @@ def graph_of(model: nn.Module) -> fx.Graph:
     try:
         graph = _Tracer(leaves).trace(model, plain or None)
     except Exception as error:  # a user's forward may do anything with proxy values
-        place = _users_line([(f.filename, f.lineno or 0) for f in traceback.extract_tb(error.__traceback__)])
+        place = _users_line([(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)])
         raise UserError(
             f"{type(model).__name__} cannot be packed: its forward cannot be traced{place} ({error}). Control flow "
             "must not depend on the values of a tensor; it may depend on the mode and on settings."
@@ -149,7 +149,7 @@ def place_of(stack: str | None) -> str:
     return _users_line([(file, int(line)) for file, line in _FRAME.findall(stack or "")])
 
 
-def _users_line(frames: Sequence[tuple[str, int]]) -> str:
+def _users_line(frames: Sequence[tuple[str, int | None]]) -> str:
     begin = max((i + 1 for i, (file, _) in enumerate(frames) if file == __file__), default=0)
     users = [f"{file}:{line}" for file, line in frames[begin:] if not file.startswith(_FOREIGN) and Path(file).exists()]
     return f" ({users[-1]})" if users else ""

@@ -149,7 +149,7 @@ class Classifier(Evaluation):
         # Only the seed determines the initial weights, even if loading data advanced a generator. Both arms therefore
         # start alike.
         with torch.random.fork_rng():
-            torch.manual_seed(torch.initial_seed() % 2**63)
+            torch.manual_seed(torch.initial_seed())
             self.net = self.spec.build(
                 classes=data.num_classes, image_size=data.image_size, mean=data.mean, std=data.std
             )
