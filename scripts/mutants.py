@@ -9,6 +9,8 @@ the shortest of each function first, until one fails or the time is up.
 import argparse
 import ast
 import contextlib
+import difflib
+import functools
 import hashlib
 import importlib
 import importlib.abc
@@ -38,6 +40,7 @@ OPERATORS = {
     *("ReplaceBreakWithContinue", "ReplaceContinueWithBreak", "ExceptionReplacer", "RemoveDecorator"),
     "ZeroIterationForLoop",
 }
+ALIKE = 0.9  # share of equal lines above which recorded lines are moved instead of recorded again
 HANGS = 900  # seconds of wall time; on a busy machine, a few seconds of processor time take many
 HEAVY = ("torchvision", "pytorch_lightning", "torchmetrics", "jsonargparse", "hypothesis", "pytest", "scipy.stats")
 
@@ -274,37 +277,72 @@ def _files(globs: str) -> list[Path]:
 
 
 def tests_of(room: Room, files: list[Path]) -> list[Test]:
-    """Every test of a room with the lines that it covers; cached until the test or a file that it covers changes."""
-    code = {str(file.relative_to(ROOT)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    """Every test of a room with the lines that it covers.
+
+    A recording is kept until its test changes. Where the code has changed a little, the recorded lines move with it.
+    """
+    code = {str(file.relative_to(ROOT)): _stored(file) for file in files}
     found: list[Test] = []
     for file in _files(f"{room.tests} {DEFAULTS}"):
         words = str(file.relative_to(ROOT))
         key = hashlib.sha256(f"{room.modules}{words}".encode() + file.read_bytes()).hexdigest()
         kept = CACHE / f"{key}.jsonl"
-        if not kept.is_file() or not _holds(kept, code):
+        rows = _moved(kept, code) if kept.is_file() else None
+        if rows is None:
             print(f"\rcoverage: {words}", end="\033[K", file=sys.stderr)
-            CACHE.mkdir(parents=True, exist_ok=True)
             scratch = CACHE / f"{key}.partial"
             scratch.write_text(json.dumps(["code", code]) + "\n")
             _pytest([words], 3600, Recorder(files, scratch))
             scratch.replace(kept)
-        found += _read(kept)
+            rows = _moved(kept, code)
+        found += _read(rows or [])
     return found
 
 
-def _holds(recording: Path, code: dict[str, str]) -> bool:
-    """Whether the files that the recorded tests cover are as they were."""
-    (_, then), *rows = _rows(recording)
-    covered = {row[2].rpartition(":")[0] for row in rows if row[0] == "line" and row[1]}
-    return all(then.get(file) == code.get(file) for file in covered)
+def _stored(file: Path) -> str:
+    """The hash of a file, whose content is kept under that name."""
+    name = hashlib.sha256(file.read_bytes()).hexdigest()
+    kept = CACHE / "sources" / name
+    if not kept.is_file():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_bytes(file.read_bytes())
+    return name
 
 
-def _rows(recording: Path) -> list[list[Any]]:
-    return [json.loads(row) for row in recording.read_text().splitlines()]
+def _moved(recording: Path, code: dict[str, str]) -> list[list[Any]] | None:
+    """The rows of a recording with the lines of today's code; None if the code has changed too much."""
+    (_, then), *rows = (json.loads(row) for row in recording.read_text().splitlines())
+    found = []
+    for row in rows:
+        if row[0] != "line":
+            found.append(row)
+            continue
+        file, _, line = row[2].rpartition(":")
+        if file not in code or (lines := _new_lines(then[file], code[file])) is None:
+            return None
+        found += [["line", row[1], f"{file}:{new}"] for new in lines.get(int(line), ())]
+    return found
 
 
-def _read(file: Path) -> list[Test]:
-    rows = _rows(file)
+@functools.cache
+def _new_lines(then: str, now: str) -> dict[int, list[int]] | None:
+    """Where each line of a file is now; changed and added lines stand for those that they replace or follow."""
+    old, new = ((CACHE / "sources" / name).read_text().splitlines() for name in (then, now))
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+    if matcher.ratio() < ALIKE:
+        return None
+    found: dict[int, list[int]] = {}
+    for kind, i, end, j, stop in matcher.get_opcodes():
+        pairs = zip(range(i, end), range(j, stop), strict=True) if kind == "equal" else ()
+        found |= {before + 1: [after + 1] for before, after in pairs}
+        if kind == "replace":
+            found |= {line + 1: list(range(j + 1, stop + 1)) for line in range(i, end)}
+        elif kind == "insert" and i:
+            found.setdefault(i, []).extend(range(j + 1, stop + 1))
+    return found
+
+
+def _read(rows: list[list[Any]]) -> list[Test]:
     lines: dict[str, set[str]] = {}
     for row in rows:
         if row[0] == "line":

@@ -191,7 +191,7 @@ def test_ends_in_8_bits_compute_the_engines_integers(format, padding):
     logits, sums = RUNTIMES[format](*packed, pixels, sums=True)
     for name, values in expected.items():
         np.testing.assert_array_equal(sums[name], values)
-    np.testing.assert_allclose(logits, PackedNetwork(*packed)(pixels), rtol=1e-2, atol=2e-2)
+    np.testing.assert_allclose(logits, PackedNetwork(*packed)(pixels), rtol=1e-4, atol=1e-4)
     with pytest.raises(UserError, match=r"conv1 cannot be exported: .*pixels"):
         RUNTIMES[format](*packed, pixels, normalized_input=True)
 

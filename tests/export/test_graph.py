@@ -16,6 +16,7 @@ from xnorlit.export.nodes import Add, Affine, Concat, Shift, TwoSlope
 from xnorlit.export.pack import pack
 from xnorlit.packed import PackedNetwork
 from xnorlit.packed.document import document, parse
+from xnorlit.packed.graph import TwoSlope as TwoSlopeNode
 from xnorlit.packed.layer import Weights
 
 MEAN, STD = (125.0, 123.0, 114.0), (63.0, 62.0, 67.0)
@@ -272,6 +273,73 @@ def test_branches_constants_and_flattened_maps():
     packed = held(unkind(Dense()))
     kinds = {type(node.op).__name__ for node in packed.graph.nodes}
     assert {"Concat", "Flatten", "MaxPool", "Clip", "Affine", "Shift"} <= kinds
+
+
+class Flat(nn.Module):
+    """Flattened maps that are joined, by a function of the test."""
+
+    def __init__(self, join, features=4 * 25, pixels=False):
+        super().__init__()
+        self.stem, self.left, self.right = xl.Conv2d(3, 4, 4, 4), xl.Conv2d(4, 4, 1), xl.Conv2d(4, 4, 1)
+        if pixels:  # the name of the image among the values of a graph
+            self.pixels = xl.BatchNorm2d(4)
+        self.norm, self.fc, self.join = xl.BatchNorm1d(4 * 25), xl.Linear(features, 5), join
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = self.pixels(x) if hasattr(self, "pixels") else x
+        return self.join(self, self.left(x).flatten(1), self.right(x).flatten(1))
+
+
+@pytest.mark.parametrize(
+    "join",
+    [
+        lambda net, a, b: net.fc(a + b),
+        lambda net, a, b: net.fc(F.relu(a + b)),
+        lambda net, a, b: net.fc(net.norm(a) + b),  # one is flattened in the packed network, too
+        lambda net, a, b: net.fc(a + net.norm(b)),
+        lambda net, a, b: net.fc(net.norm(a) + net.norm(b)),
+        lambda net, a, b: net.fc(net.norm(a + b) + b),
+    ],
+)
+def test_sums_of_flattened_maps_are_evaluations(join):
+    packed = held(unkind(Flat(join)))
+    assert "Add" in {type(node.op).__name__ for node in packed.graph.nodes}
+
+
+def test_a_module_may_be_called_as_the_image_is():
+    packed = held(unkind(Flat(lambda net, a, b: net.fc(a + b), pixels=True)))
+    assert "pixels_" in {node.name for node in packed.graph.nodes}
+
+
+@pytest.mark.parametrize(
+    ("join", "classes", "message"),
+    [
+        (
+            lambda net, a, b: net.fc(torch.cat([a, b], 1)),
+            5,
+            r"cat cannot be packed: it reads a flattened map",
+        ),
+        (lambda net, a, b: a + b, 100, "add cannot be packed: a flattened map gives the logits; put a linear layer"),
+        (
+            lambda net, a, b: net.norm(a + b),
+            100,
+            "norm cannot be packed: a flattened map gives the logits; put a",
+        ),
+    ],
+)
+def test_flattened_maps_that_are_joined_otherwise_are_refused(join, classes, message):
+    with pytest.raises(xl.UserError, match=message):
+        packed_of(unkind(Flat(join, 200)), classes=classes)
+
+
+def test_a_real_layer_that_rectifies_its_inputs_does_so_in_a_graph():
+    model = Net(Block(8, 8))
+    model.blocks[0].conv2.bind(xl.Float())
+    model.blocks[0].conv2.binarizer.rectify = True
+    packed = held(unkind(model), exact=False, telling=False)
+    made = {node.name: node.op for node in packed.graph.nodes}
+    assert made["blocks.0.conv2.rectified"] == TwoSlopeNode(1.0, 0.0)
 
 
 def test_a_max_pool_in_front_of_a_sign_is_one_of_bits():

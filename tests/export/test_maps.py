@@ -7,7 +7,8 @@ from torch import nn
 from tests.packed.networks import unsettle
 from xnorlit.binarize.reactnet import RPReLU
 from xnorlit.errors import UserError
-from xnorlit.export.maps import affine_maps
+from xnorlit.export.maps import Halves, affine_maps
+from xnorlit.layers import BatchNorm1d
 from xnorlit.packed._kernels import MOST_MAPS
 
 CHANNELS = 6
@@ -71,3 +72,82 @@ def test_more_maps_than_the_engine_has_are_refused():
 def test_what_is_not_two_straight_lines_is_refused():
     with pytest.raises(UserError, match="GELU follows it and is not two straight lines; use a PReLU"):
         affine_maps(torch.ones(CHANNELS), None, [nn.GELU()], flat=False, name="conv1")
+
+
+class Bent(nn.Module):
+    """Two straight lines that meet where their slopes change, at a height of its own in each channel."""
+
+    def __init__(self, below, above):
+        super().__init__()
+        self.below, self.above = below, above
+        self.at, self.height = (torch.linspace(*ends, CHANNELS).view(-1, 1, 1) for ends in ((-2, 3), (1, -1)))
+
+    def forward(self, x):
+        x = x - self.at
+        return torch.where(x > 0, self.above * x, self.below * x) + self.height
+
+
+@pytest.mark.parametrize(
+    ("below", "above"),
+    [(0.5, 2.0), (2.0, 0.5), (-1.0, 0.5), (0.5, -1.0), (-0.5, -2.0), (-2.0, -0.5), (0.0, 1.0), (1.0, 0.0), (0.0, -1.0),
+     (0.0, 0.0), (1.5, 1.5), (-1.0, -1.0), (-1.0, 1.0)],
+)  # fmt: skip
+@torch.no_grad()
+def test_two_lines_of_any_slopes_are_found(below, above):
+    maps = affine_maps(torch.ones(CHANNELS), None, [Bent(below, above)], flat=False, name="conv1")
+    sums = torch.linspace(-40, 40, 321).double()[:, None].expand(-1, CHANNELS)
+    expected = Bent(below, above)(sums[:, :, None, None])[:, :, 0, 0]
+    torch.testing.assert_close(of_maps(maps, sums), expected.double(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [norm, prelu, lambda: nn.Hardtanh(-1.5, 2.0), lambda: Bent(0.25, 2.0)])
+@torch.no_grad()
+def test_a_module_of_copied_channels_serves_each_half(make):
+    torch.manual_seed(0)
+    module = make().eval().double()
+    scale = torch.rand(2 * CHANNELS) + 0.1
+    maps = affine_maps(scale, None, [Halves(module)], flat=False, name="conv1")
+    sums = torch.linspace(-40, 40, 321).double()[:, None].expand(-1, 2 * CHANNELS)
+    given = (sums * scale.double())[:, :, None, None]
+    expected = torch.cat([module.double()(half) for half in given.chunk(2, 1)], 1)
+    torch.testing.assert_close(of_maps(maps, sums), expected[:, :, 0, 0].double(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("steady", [True, False])
+@pytest.mark.parametrize("affine", [True, False])
+@torch.no_grad()
+def test_a_norm_of_features_and_of_constant_channels_is_that_of_evaluation(steady, affine):
+    """A constant channel of a steady norm gives beta."""
+    torch.manual_seed(0)
+    made = (BatchNorm1d if steady else nn.BatchNorm1d)(CHANNELS, affine=affine).eval()
+    made.running_mean.normal_()
+    made.running_var.uniform_(0.5, 2)
+    made.running_var[2] = 0
+    if affine:
+        nn.init.normal_(made.weight)
+        nn.init.normal_(made.bias)
+    maps = affine_maps(torch.ones(CHANNELS), None, [made], flat=True, name="fc")
+    sums = torch.linspace(-4, 4, 33)[:, None].expand(-1, CHANNELS)
+    torch.testing.assert_close(of_maps(maps, sums.double()), made(sums).double(), rtol=1e-4, atol=1e-3)
+    if steady:
+        assert of_maps(maps, sums.double())[:, 2].unique().tolist() == [
+            pytest.approx(made.bias[2].item() if affine else 0)
+        ]
+
+
+def test_features_of_several_positions_have_numbers_of_their_own():
+    """Of 2 outputs and 3 positions."""
+    made = nn.BatchNorm1d(6).eval()
+    with torch.no_grad():
+        made.running_mean.copy_(torch.arange(6.0))
+    before, after = affine_maps(
+        torch.tensor([2.0, 3.0]), torch.tensor([1.0, -1.0]), [nn.ReLU(), made], flat=True, name="f"
+    )
+    assert before.scale.tolist() == [2, 3]
+    assert before.slope == 0
+    assert after.shift.shape == (2, 3)
+    torch.testing.assert_close(after.shift, -torch.arange(6.0).view(2, 3).double(), rtol=1e-4, atol=1e-4)
+    (merged,) = affine_maps(torch.tensor([2.0, 3.0]), torch.tensor([1.0, -1.0]), [made], flat=True, name="f")
+    expected = torch.tensor([[1.0, 0, -1], [-4, -5, -6]]).double()
+    torch.testing.assert_close(merged.shift, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(merged.scale, torch.tensor([[2.0] * 3, [3.0] * 3]).double(), rtol=1e-4, atol=1e-4)

@@ -137,6 +137,11 @@ def test_ends_in_8_bits_are_few_bits_for_finn():
     found = cost(finn.build(*packed))
     assert {key for key in found if key.startswith("mem_w")} == {"mem_w_BIPOLAR", "mem_w_INT8"}
     assert not [key for key in found if key.startswith("op_mac") and "FLOAT" in key]
+    built = finn.build(*packed)
+    makers = {node.output[0]: node.op_type for node in built.graph.node}
+    read = {name for node in built.graph.node for name in node.input if makers.get(name) == "Relu"}
+    assert not read, "a ReLU before thresholds above zero has no effect"
+    assert "Relu" not in makers.values()
 
 
 def test_real_ends_are_refused_with_the_setting_that_trains_them():

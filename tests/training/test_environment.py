@@ -1,16 +1,21 @@
 """The environment that a run records."""
 
 import json
+import os
 import platform
 import re
+import shlex
 import subprocess
+import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import torch
 
-from xnorlit.training.environment import changes_since, environment
+from xnorlit.training import environment as room
+from xnorlit.training.environment import changes_since, environment, git_state
 
 
 def test_the_processor_the_versions_and_the_backend_are_those_of_here():
@@ -57,3 +62,77 @@ def test_outside_of_a_checkout_there_is_no_commit(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", without)
     assert environment("folder")["git"] == {"commit": None, "dirty": False}
+
+
+def test_it_says_what_was_typed_and_on_which_hardware(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/xnorlit", "fit", "--data.source", "my photos"])
+    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    before = time.time()
+    found = environment("ffcv")
+    assert shlex.split(found["command"]) == ["xnorlit", "fit", "--data.source", "my photos"]
+    assert found["cores"] == 12
+    assert found["gpu"] is None or torch.cuda.is_available()
+    assert found["platform"] == platform.platform()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}", found["started"])
+    began = time.mktime(time.strptime(found["started"][:19], "%Y-%m-%dT%H:%M:%S"))
+    assert -1 <= began - before <= 60
+    assert all(found["packages"].values())
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    found = environment("ffcv")
+    assert (found["cores"], found["gpu"]) == (0, "a GPU")
+
+
+def git(folder, *words):
+    who = ("-c", "user.name=a", "-c", "user.email=a@b")
+    return subprocess.run(["git", "-C", str(folder), *who, *words], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_commit_is_that_of_the_checkout_and_dirty_when_something_has_changed(tmp_path, monkeypatch):
+    (tmp_path / "file.py").touch()
+    monkeypatch.setattr(room, "__file__", str(tmp_path / "file.py"))
+    assert git_state() == {"commit": None, "dirty": False}, "no checkout"
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "First")
+    commit = git(tmp_path, "rev-parse", "HEAD").strip()
+    assert git_state() == {"commit": commit, "dirty": False}
+    (tmp_path / "file.py").write_text("x = 1")
+    assert git_state() == {"commit": commit, "dirty": True}
+
+
+def test_a_commit_is_compared_only_where_both_are_known(tmp_path, monkeypatch):
+    for then, now, said in (
+        ("0123456789", None, ""),
+        (None, "0123456789", ""),
+        ("a" * 40, "a" * 40, ""),
+        ("a" * 40, "b" * 40, "git aaaaaaa -> bbbbbbb"),
+    ):
+        monkeypatch.setattr(room, "git_state", lambda now=now: {"commit": now, "dirty": False})
+        assert changes_since(recorded(tmp_path, git={"commit": then, "dirty": True})) == said
+
+
+def test_a_package_that_is_gone_is_absent(tmp_path, monkeypatch):
+    file = recorded(tmp_path)
+    monkeypatch.setattr(room, "PACKAGES", (*room.PACKAGES, "gone"))
+    content = json.loads(file.read_text())
+    content["packages"]["gone"] = "1.0"
+    file.write_text(json.dumps(content))
+    assert changes_since(file) == "gone 1.0 -> absent"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("processor\t: 0\nmodel name\t: A: fast one\n\nprocessor\t: 1\nmodel name\t: B\n", "A: fast one"),
+        ("processor\t: 0\nno colon\n\nmodel name\t: B\n", "of python"),
+        (None, "of python"),
+    ],
+)
+def test_the_processor_is_the_first_that_linux_names(text, name, tmp_path, monkeypatch):
+    if text is not None:
+        (tmp_path / "cpuinfo").write_text(text)
+    monkeypatch.setattr(room, "Path", lambda _: tmp_path / "cpuinfo")
+    monkeypatch.setattr(platform, "processor", lambda: "of python")
+    assert room._cpu() == name

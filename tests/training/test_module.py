@@ -1,6 +1,7 @@
 """The module applies a recipe's settings to the right weights, for any binarizer."""
 
 import inspect
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +15,7 @@ from xnorlit.binarize.lsq import LSQ
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.data import Batch, ImageData
 from xnorlit.errors import UserError
+from xnorlit.layers import BatchNorm1d, BatchNorm2d
 from xnorlit.training.evaluation import Evaluation
 from xnorlit.training.losses import Loss
 from xnorlit.training.losses.cross_entropy import CrossEntropy
@@ -240,6 +242,78 @@ def test_two_processes_sum_up_an_epoch_as_one_does(copies, photos):
         torch.testing.assert_close(
             parts[0][key] + parts[1][key], expected, rtol=1e-5, atol=1e-5, msg=lambda text, key=key: f"{key} {text}"
         )
+
+
+def loaded(photos, **more):
+    """A module with its network, and a list of what it logs."""
+    data = ImageData(str(photos), backend="folder", batch_size=8)
+    data.setup()
+    module, logged = Classifier("alexnet-small", Float(), **more), {}
+    module.build_for(data)
+    module.log = lambda name, value, **how: logged.update({name: (value, how)})
+    return module, logged
+
+
+def test_a_step_logs_its_loss_and_an_epoch_the_terms_if_there_are_several(photos):
+    batch = Batch(torch.randint(256, (6, 3, 32, 32), dtype=torch.uint8), torch.arange(6) % 3, torch.arange(6))
+    for count in (1, 2):
+        module, logged = loaded(photos, losses=[CrossEntropy() for _ in range(count)])
+        module._trainer = SimpleNamespace(is_global_zero=True)
+        loss = module.training_step(batch, 0)
+        assert torch.equal(logged["train/loss_step"][0], loss)
+        assert logged.pop("train/loss_step")[1] == {"prog_bar": True, "on_step": True, "on_epoch": False}
+        module.on_train_epoch_end()
+        terms = {f"train/loss/{number}-CrossEntropy" for number in range(count)} if count > 1 else set()
+        assert logged.keys() == {"train/loss_epoch", "train/top1"} | terms
+
+
+@pytest.mark.parametrize("seed", [0, 3, 2**32 - 1, 2**63 + 5])
+def test_the_initial_weights_are_the_seeds_whatever_was_drawn_before(seed, photos):
+    torch.manual_seed(seed)
+    first, _ = loaded(photos)
+    torch.rand(7)
+    state = torch.get_rng_state()
+    second, _ = loaded(photos)
+    assert torch.equal(state, torch.get_rng_state())
+    torch.manual_seed(seed)
+    expected = first.spec.build(classes=3, image_size=32)
+    for name, weight in expected.named_parameters():
+        assert torch.equal(weight, first.net.get_parameter(name)), name
+        assert torch.equal(weight, second.net.get_parameter(name)), name
+
+
+@pytest.mark.parametrize(("step", "measured"), [(0, True), (1, False)])
+@pytest.mark.parametrize("given", [True, False])
+def test_initial_weights_are_measured_before_the_first_step_alone(step, measured, given, photos, monkeypatch):
+    module, _ = loaded(photos, init_from=Path("float.ckpt") if given else None)
+    begun = []
+    module._trainer = SimpleNamespace(global_step=step, default_root_dir="runs/e/p/xnor/seed-0")
+    monkeypatch.setattr(module, "_begin_epoch", lambda: begun.append(True))
+    monkeypatch.setattr(xnorlit.training.module, "accuracy", lambda *given: {"top1": 0.5, "file": given[2]})
+    module.on_train_start()
+    expected = {"from": "float.ckpt", "top1": 0.5, "file": Path("float.ckpt")}
+    assert module.before_training == (expected if measured and given else None)
+    assert begun == [True]
+
+
+@pytest.mark.parametrize(("size", "norms", "refused"), [(1, True, True), (1, False, False), (2, True, False)])
+def test_a_batch_norm_needs_two_samples(size, norms, refused):
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), *[torch.nn.BatchNorm1d(2)] * norms)
+    check = xnorlit.training.module._refuse_single_samples
+    if not refused:
+        check(net, SimpleNamespace(batch_size=size))
+        return
+    with pytest.raises(UserError, match=r"data\.batch_size is 1, .* Expected 2 or more, or a network without"):
+        check(net, SimpleNamespace(batch_size=size))
+
+
+@pytest.mark.parametrize(("world", "copies"), [(1, 1), (2, 2)])
+def test_norms_know_of_copies_where_there_are_several_processes(world, copies, photos):
+    module, _ = loaded(photos)
+    module._trainer = SimpleNamespace(world_size=world)
+    module.on_train_batch_start(Batch(None, None, None, copies=copies), 0)
+    norms = [part.copies for part in module.net.modules() if isinstance(part, BatchNorm1d | BatchNorm2d)]
+    assert set(norms) == {copies}
 
 
 def test_a_checkpoint_of_another_network_names_five_of_its_tensors(photos):

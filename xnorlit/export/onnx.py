@@ -147,7 +147,8 @@ class Nodes(Operations[str]):
 
     @override
     def linear(self, x: str, weight: np.ndarray) -> str:
-        return self._node("MatMul", x, self._weight(np.ascontiguousarray(weight.T)))
+        make = self._weight if self._reads_codes(x) else self._weight_of_reals
+        return self._node("MatMul", x, make(np.ascontiguousarray(weight.T)))
 
     @override
     def byte_convolution(self, x: str, weight: np.ndarray, fill: np.ndarray, window: Window) -> str:
@@ -251,10 +252,29 @@ class Nodes(Operations[str]):
         most = 255 * int(np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(axis=1).max())
         refuse(most > EXACT, self._first, "its sums of bytes exceed what fp32 holds; keep the ends in float")
 
+    def _reads_codes(self, x: str) -> bool:
+        """Whether a value is codes in 8 bits, perhaps flattened."""
+        maker = {node.output[0]: node for node in self._nodes}
+        while x in maker and maker[x].op_type == "Reshape":
+            x = maker[x].input[0]
+        return x in maker and maker[x].op_type == "DequantizeLinear"
+
+    def _small(self, weight: np.ndarray) -> bool:
+        whole = self._qdq and np.array_equal(weight, np.rint(weight)) and np.abs(weight).max() < 128
+        return bool(whole) or weight.dtype == np.int8
+
+    def _weight_of_reals(self, weight: np.ndarray) -> str:
+        """The weights of a product with reals.
+
+        Behind a `DequantizeLinear`, onnxruntime would round the reals to 8 bits too (`MatMulNBits`).
+        """
+        if not self._small(weight):
+            return self._weight(weight)
+        return self._node("Cast", self._constant(weight.astype(np.int8)), to=self._type(np.float32))
+
     def _weight(self, weight: np.ndarray) -> str:
         """The weights; in 8 bits if requested and they are small integers."""
-        whole = self._qdq and np.array_equal(weight, np.rint(weight)) and np.abs(weight).max() < 128
-        if not whole and weight.dtype != np.int8:
+        if not self._small(weight):
             return self._constant(np.ascontiguousarray(weight, np.float32))
         one, zero = self._constant(np.array(1, np.float32)), self._constant(np.array(0, np.int8))
         return self._node("DequantizeLinear", self._constant(np.ascontiguousarray(weight, np.int8)), one, zero)

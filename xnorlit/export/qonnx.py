@@ -245,6 +245,10 @@ class Nodes(onnx.Nodes):
         return self._quant(self._node("Div", x, self._constant(np.array(step, np.float32))), 8, signed=False)
 
     @override
+    def _weight_of_reals(self, weight: np.ndarray) -> str:
+        return self._weight(weight)
+
+    @override
     def _weight(self, weight: np.ndarray) -> str:
         values = self._constant(np.ascontiguousarray(weight, np.float32))
         low, high = float(weight.min()), float(weight.max())
