@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.data.interpreted import interpret
 from tests.data.pictures import COUNT, SIZE, photographs, write_beton
 from xnorlit.data import beton
 from xnorlit.data.augment import CentreCrop, PadCrop, RandomCrop, ResizedCrop, View
@@ -183,17 +184,18 @@ def test_two_passes_over_one_reader_do_not_mix(serial):
 @pytest.mark.parametrize(
     "name", ["white space.beton", "caf\u00e9 \u2603.beton", os.fsdecode(b"latin-\xe9.beton"), "a'b\"$(c).beton"]
 )
-def test_a_beton_is_read_whatever_it_is_called(name, serial, stored, tmp_path):
+def test_a_beton_is_read_whatever_it_is_called(name, stored, tmp_path, monkeypatch):
+    interpret(monkeypatch)
     path = tmp_path / name
     path.write_bytes(stored.path.read_bytes())
     view = View(CentreCrop(), False, SIZE)
-    assert shown(reader(beton.open_beton(path)).pictures(BATCHES, view, 0)).equal(
-        shown(serial.pictures(BATCHES, view, 0))
-    )
+    expected = shown(MemoryReader(photographs()).pictures(BATCHES, view, 0))
+    assert shown(reader(beton.open_beton(path)).pictures(BATCHES, view, 0)).equal(expected)
 
 
-def test_a_beton_that_changes_while_it_is_read_is_reported(stored, tmp_path):
+def test_a_beton_that_changes_while_it_is_read_is_reported(stored, tmp_path, monkeypatch):
     """Overwriting in place would put other pictures under the labels of the first ones."""
+    interpret(monkeypatch)
     path, view = tmp_path / "train.beton", View(CentreCrop(), False, SIZE)
     path.write_bytes(stored.path.read_bytes())
     changing = reader(beton.open_beton(path))

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from PIL import Image
 
+from tests.data.interpreted import interpret
 from tests.data.pictures import HOSTILE
 from tests.processes import forget, status_of
 from xnorlit.data import ImageData, PadCrop, ResizedCrop, backends, sources
@@ -70,8 +71,8 @@ def test_both_backends_give_the_same_batches(tree, tmp_path):
 
 
 @pytest.mark.ffcv
-def test_a_tree_is_prepared_once_and_reused(tree, tmp_path, capsys):
-    pytest.importorskip("xnorlit.data.ffcv_reader")
+def test_a_tree_is_prepared_once_and_reused(tree, tmp_path, capsys, monkeypatch):
+    interpret(monkeypatch)
     Image.new("RGB", (40, 20)).save(tree / "train/a/000.png")
     for expected in ("preparing tree once for FFCV, in", "FFCV reads what was prepared in"):
         module = data(tree, tmp_path, backend="auto")
@@ -85,16 +86,16 @@ def test_a_tree_is_prepared_once_and_reused(tree, tmp_path, capsys):
 
 
 @pytest.mark.ffcv
-def test_backend_ffcv_reads_the_synthetic_set(tmp_path, small_synthetic):
-    pytest.importorskip("xnorlit.data.ffcv_reader")
+def test_backend_ffcv_reads_the_synthetic_set(tmp_path, small_synthetic, monkeypatch):
+    interpret(monkeypatch)
     folder, ffcv = (data("synthetic", tmp_path, backend=backend) for backend in ("folder", "ffcv"))
     for left, right in zip(folder.val_dataloader(), ffcv.val_dataloader(), strict=True):
         assert left.images.equal(right.images)
 
 
 @pytest.mark.ffcv
-def test_betons_are_read_from_a_folder(tree, tmp_path):
-    pytest.importorskip("xnorlit.data.ffcv_reader")
+def test_betons_are_read_from_a_folder(tree, tmp_path, monkeypatch):
+    interpret(monkeypatch)
     prepare(tree, tmp_path / "out", jpeg=0)
     module, original = data(tmp_path / "out", tmp_path, backend="auto"), data(tree, tmp_path)
     assert module.listing_hash("val") == original.listing_hash("val")
@@ -278,9 +279,11 @@ def trainer(tmp_path, **options):
         pytest.param("ffcv", True, 8, marks=[pytest.mark.ffcv, pytest.mark.slow]),
     ],
 )
-def test_a_run_resumed_in_lightning_continues_with_the_same_pictures(tree, tmp_path, backend, within, stop_at):
+def test_a_run_resumed_in_lightning_continues_with_the_same_pictures(
+    tree, tmp_path, backend, within, stop_at, monkeypatch
+):
     if backend == "ffcv":
-        pytest.importorskip("xnorlit.data.ffcv_reader")
+        interpret(monkeypatch)
     whole = Recorder()
     trainer(tmp_path).fit(whole, data(tree, tmp_path, backend=backend))
     assert len(whole.seen) == 24

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.compat import tiny
+from tests.data.interpreted import interpret
 from xnorlit.commands.main import main
 from xnorlit.errors import UserError
 from xnorlit.training.trained_on import refuse_other_classes
@@ -120,8 +121,8 @@ def test_a_run_does_not_resume_with_other_classes(home, capsys, change):
 
 @pytest.mark.ffcv
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_a_run_does_not_resume_with_another_beton_of_the_same_names(home, capsys, split):
-    pytest.importorskip("xnorlit.data.ffcv_reader")
+def test_a_run_does_not_resume_with_another_beton_of_the_same_names(home, capsys, split, monkeypatch):
+    interpret(monkeypatch)
     line = [*FIT, "--run.pair=b", "--run.resume=auto", "--data.source=betons", "--data.backend=ffcv"]
     run = home / "runs/e/b/xnor/seed-0"
     assert main(["prepare", "photos", "betons"]) == 0
