@@ -17,6 +17,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from tests.packed.networks import integers_of_engine, integers_of_module, settle, turns, unsettle
+from tests.processes import status_of
 from xnorlit.binarize.reactnet import ReActNet
 from xnorlit.errors import UserError
 from xnorlit.export.pack import pack
@@ -296,6 +297,18 @@ def test_the_file_is_written_and_runs_where_torch_cannot_be_imported(tmp_path):
         logits = model(normalised(pixels_for()))
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), logits.numpy(), rtol=1e-4, atol=1e-4)
     assert ran.stdout.strip() == f"{tuple(CLASSES)} {logits.argmax(dim=1).tolist()}"
+
+
+def test_packing_does_not_import_torchs_compiler():
+    """Its import takes longer than packing does."""
+
+    def work():
+        for name in ("_dynamo", "_inductor"):
+            vars(torch).pop(name, None)
+            sys.modules[f"torch.{name}"] = None
+        pack(chain(), **OPTIONS)
+
+    assert status_of(work) == 0
 
 
 def test_a_packed_network_prints_its_size_and_that_of_its_binary_layers():

@@ -3,6 +3,7 @@
 import inspect
 import os
 import re
+import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,8 +27,6 @@ _FRAME = re.compile(r'File "(.+?)", line (\d+)')
 
 
 class _Tracer(fx.Tracer):
-    record_stack_traces = True
-
     def __init__(self, leaves: tuple[type[nn.Module], ...]) -> None:
         # In torch 2.7 `F.avg_pool2d(x, x.size(3))` refuses the traced size before it asks the traced `x`.
         super().__init__(autowrap_functions=(F.avg_pool2d,))
@@ -39,6 +38,16 @@ class _Tracer(fx.Tracer):
         return (
             isinstance(m, BinaryLayer) or is_one_of(m, self.leaves) or super().is_leaf_module(m, module_qualified_name)
         )
+
+    @override
+    def create_node(self, *given: Any, **named: Any) -> fx.Node:
+        """A node that knows the lines that led to it; torch's own record of them first imports its compiler."""
+        node = super().create_node(*given, **named)
+        lines = [
+            f'File "{frame.f_code.co_filename}", line {line}' for frame, line in traceback.walk_stack(sys._getframe(1))
+        ]
+        node.stack_trace = "\n".join(reversed(lines))
+        return node
 
 
 def _leaves(model: nn.Module) -> tuple[type[nn.Module], ...]:
