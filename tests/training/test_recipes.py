@@ -10,6 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from tests.models.narrow import narrow
 from tests.training.conftest import CLASSES
 from xnorlit.binarize import binarizers
 from xnorlit.commands.main import COMMANDS, main
@@ -119,13 +120,23 @@ def test_a_candidate_has_the_twins_network_and_only_declared_differences(overlay
     assert kind_beside_the_twin(overlay) in ("matched", "declared")
 
 
-def of_pictures(overlay, photos, big_photo):
-    """Arguments to read a few pictures. Of ImageNet's recipes, only the paper's twin trains at full size."""
+def whole(overlay):
+    """Whether a recipe trains at full size in these tests: those of the small AlexNet, and the paper's twin."""
+    return overlay.parent.name == "cifar10" or overlay == EXPERIMENTS / "imagenet" / "float.yaml"
+
+
+def of_pictures(overlay, photos, big_photo, monkeypatch):
+    """Arguments to read a few pictures; with small ones and an eighth of the channels unless the recipe trains whole.
+
+    `tests/models` holds the layers of each network at its own width.
+    """
+    if not whole(overlay):
+        narrow(monkeypatch)
     large = overlay.parent.name.startswith("imagenet")
     words = ["--data.source", str(big_photo if large else photos), "--data.backend", "folder"]
     words += ["--data.workers", "0", "--data.batch_size", "2"]
-    whole = overlay.parent.name == "imagenette" or overlay == EXPERIMENTS / "imagenet" / "float.yaml"
-    return [*words, "--data.image_size", "96"] if large and not whole else words
+    small = large and not whole(overlay) and overlay.parent.name != "imagenette"
+    return [*words, "--data.image_size", "96"] if small else words
 
 
 def teachers(overlay):
@@ -137,11 +148,11 @@ def teachers(overlay):
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda file: f"{file.parent.name}/{file.stem}")
-def test_a_variant_of_a_base_trains_the_arm_that_it_names(variant, photos, big_photo, tmp_path, capsys):
+def test_a_variant_of_a_base_trains_the_arm_that_it_names(variant, photos, big_photo, tmp_path, capsys, monkeypatch):
     (arm,) = re.findall(r"^# Command: +xnorlit train ([\w-]+) .*-c experiments/", variant.read_text(), re.M)
     assert "not run here" in variant.read_text()
     overlay = variant.with_name(f"{arm}.yaml")
-    words = [*options(overlay), "-c", str(variant), *of_pictures(overlay, photos, big_photo)]
+    words = [*options(overlay), "-c", str(variant), *of_pictures(overlay, photos, big_photo, monkeypatch)]
     words += ["--run.root", str(tmp_path / "runs"), "--debug"]
     for each in teachers(overlay):
         teacher = (*options(overlay.with_name(f"{each}.yaml")), *words[4:])
@@ -158,8 +169,10 @@ def taught():
 
 
 @pytest.mark.parametrize("overlay", taught(), ids=lambda file: f"{file.parent.name}/{file.stem}")
-def test_it_trains_two_steps_after_the_arms_that_it_learns_from(overlay, photos, big_photo, tmp_path, capsys):
-    common = (*of_pictures(overlay, photos, big_photo), "--run.root", str(tmp_path / "runs"), "--debug")
+def test_it_trains_two_steps_after_the_arms_that_it_learns_from(
+    overlay, photos, big_photo, tmp_path, capsys, monkeypatch
+):
+    common = (*of_pictures(overlay, photos, big_photo, monkeypatch), "--run.root", str(tmp_path / "runs"), "--debug")
     for arm in teachers(overlay):
         teacher = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--run.wandb", "off")
         assert main(["fit", *options(overlay.with_name(f"{arm}.yaml")), *common, *teacher]) == 0

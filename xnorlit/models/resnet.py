@@ -115,8 +115,11 @@ def _steps(widths: tuple[int, ...], each: int) -> Iterator[tuple[str, int, int, 
             before = width
 
 
-def _stem(activation: nn.Module | None = None, *, pool: bool = False, outputs: int = 64, large: bool = True) -> Stem:
-    """7 x 7 with stride 2, or 3 x 3 for small images; norm; activation; pool."""
+def _stem(
+    activation: nn.Module | None = None, *, pool: bool = False, outputs: int | None = None, large: bool = True
+) -> Stem:
+    """7 x 7 with stride 2, or 3 x 3 for small images; norm; activation; pool. By default as wide as stage 1 of 18."""
+    outputs = outputs or STAGES_18[0]
     window = (7, 2, 3) if large else (3, 1, 1)
     others: dict[str, nn.Module] = {} if activation is None else {"activation": activation}
     if pool:
@@ -175,7 +178,7 @@ def _of_20(parts: Parts, *, change: Change = sampled) -> Mapping[str, nn.Module]
 
 
 def _of_18(parts: Parts, *, change: Change) -> Mapping[str, nn.Module]:
-    stem = _stem(parts.activation(64, nn.Hardtanh), large=False)
+    stem = _stem(parts.activation(STAGES_18[0], nn.Hardtanh), large=False)
     return _each(parts, STAGES_18, 4, _hardtanh, change, stem, norm=True, activated=True)
 
 
@@ -199,7 +202,7 @@ def _pairs(parts: Parts, stem: Stem, own: Activation | None, change: Change) -> 
 
 def _irnet_18(parts: Parts) -> Mapping[str, nn.Module]:
     found = _pairs(parts, _stem(large=False), _hardtanh, strided)
-    return found | head(512, parts.classes, norm=BatchNorm1d(512))
+    return found | head(STAGES_18[-1], parts.classes, norm=BatchNorm1d(STAGES_18[-1]))
 
 
 def _xnor_18(parts: Parts, *, shortcut: Literal["real", "binary"] = "real") -> Mapping[str, nn.Module]:
@@ -208,7 +211,7 @@ def _xnor_18(parts: Parts, *, shortcut: Literal["real", "binary"] = "real") -> M
         return _named(conv=conv, norm=BatchNorm2d(outputs))
 
     found = _pairs(parts, _stem(pool=True), None, strided if shortcut == "real" else binary)
-    return {**found, "relu": nn.ReLU(), **head(512, parts.classes)}
+    return {**found, "relu": nn.ReLU(), **head(STAGES_18[-1], parts.classes)}
 
 
 # XNOR-Net's authors released no ResNet. Others put sign, convolution and norm twice into torchvision's block. We omit

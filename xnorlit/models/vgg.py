@@ -12,7 +12,7 @@ WIDTHS = ((128, True), (256, False), (256, True), (512, False), (512, True))  # 
 
 
 def _compose(parts: Parts) -> Mapping[str, nn.Module]:
-    before = 128
+    before = WIDTHS[0][0]
     stem = Stem(
         Conv2d(3, before, 3, 1, 1, bias=False), BatchNorm2d(before), activation=parts.activation(before, nn.Hardtanh)
     )
