@@ -139,8 +139,8 @@ def draw(files: list[Path], most: int, seed: int) -> Iterator[Mutant]:
     for file, name, occurrence in found:
         source = file.read_text()
         try:
-            changed = mutate_code(source, get_operator(name)(), occurrence)
-            meaning = _meaning(changed or source)
+            changed = _aligned(source, mutate_code(source, get_operator(name)(), occurrence) or source)
+            meaning = _meaning(changed)
         except (AttributeError, SyntaxError):  # cosmic-ray fails on dotted exception names.
             continue
         if meaning in known[file]:
@@ -150,6 +150,14 @@ def draw(files: list[Path], most: int, seed: int) -> Iterator[Mutant]:
         most -= 1
         if not most:
             return
+
+
+def _aligned(before: str, after: str) -> str:
+    """A changed source with as many lines as before, so that recorded lines stay right."""
+    missing = before.count("\n") - after.count("\n")
+    rows = after.splitlines(keepends=True)
+    at = _difference(before, after)[0] - 1
+    return "".join([*rows[:at], "\n" * missing, *rows[at:]]) if missing > 0 else after
 
 
 def _meaning(source: str) -> str:

@@ -91,7 +91,7 @@ def _warn_of_rounding(trace: Trace, ops: Sequence[Op]) -> None:
             f"pack: {', '.join(names[:3])}{more} round as torch's kernels do. The packed network matches them up to "
             "the last bit, so a sign may differ in one image of fifty. Use xl.Conv2d and xl.BatchNorm2d, or call "
             "binarize_, for equal signs.",
-            stacklevel=4,
+            stacklevel=5,  # the caller of `pack`; torch.no_grad is a frame of its own
         )
 
 

@@ -1,0 +1,164 @@
+"""What `pack` takes, unwraps, warns of and explains."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+import xnorlit as xl
+from xnorlit.edge.fields import FieldError
+from xnorlit.errors import UserError
+from xnorlit.export import pack as room
+from xnorlit.export.pack import AT_ONCE, _range, _read, _ready, _unwrapped, pack
+from xnorlit.export.trace import traced
+
+OPTIONS = {"image_size": 6, "classes": ["a", "b"], "mean": (128,) * 3, "std": (64,) * 3}
+
+
+def chain():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
+
+
+# --- wrappers and copies ----------------------------------------------------------------------------------------------
+def test_wrappers_are_taken_off_in_any_order():
+    inner, lazy = chain(), nn.Module()
+    lazy.add_module("_orig_mod", nn.DataParallel(inner))  # as torch.compile keeps it
+    assert _unwrapped(lazy) is inner
+    assert _unwrapped(nn.DataParallel(lazy)) is inner
+    assert _unwrapped(inner) is inner
+    assert isinstance(_unwrapped(AveragedModel(inner)), nn.Sequential)
+
+
+def test_the_traced_network_is_a_copy_in_evaluation_mode_and_fp32():
+    given = chain().double().train()
+    found = _ready(given)
+    assert not any(part.training for part in found.modules())
+    assert given.training
+    assert {values.dtype for values in found.parameters()} == {torch.float32}
+    assert {values.dtype for values in given.parameters()} == {torch.float64}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda net: net.append(nn.LazyLinear(2)),
+            "4 cannot be packed: LazyLinear has no weights yet; call the network",
+        ),
+        (
+            lambda net: net[3].to("meta"),
+            "3 cannot be packed: Linear is on the meta device and has no values; load its w",
+        ),
+        (lambda net: net.append(nn.BatchNorm1d(2, device="meta")), "4 cannot be packed: BatchNorm1d is on the meta"),
+        (
+            lambda net: net.append(torch.jit.script(nn.ReLU())),
+            "4 cannot be packed: RecursiveScriptModule is TorchScript",
+        ),
+        (lambda net: net.register_forward_hook(print), "Sequential cannot be packed: Sequential has a forward hook, w"),
+        (
+            lambda net: net[0].register_forward_pre_hook(print),
+            "0 cannot be packed: Conv2d has a forward hook, which may",
+        ),
+        (lambda net: net.append(torch.ao.nn.quantized.ReLU6()), "4 cannot be packed: ReLU6 is quantised by PyTorch; g"),
+    ],
+)
+def test_modules_without_plain_values_are_refused(change, message):
+    net = chain()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's about TorchScript
+        change(net)
+    with pytest.raises(UserError, match=f"^{message}"):
+        _ready(net)
+
+
+# --- what is checked --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_fault_of_the_file_is_told_by_the_name_of_its_layer(binary, monkeypatch):
+    """The owner of the module does not know its layers by number."""
+    net, key = chain(), "layers"
+    if binary:
+        net, key = nn.Sequential(xl.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), xl.Linear(64, 2)), "nodes"
+    names = [node.name for node in pack(net, **OPTIONS).graph.steps]
+
+    def wrong(graph, tensors):
+        raise FieldError(f"{key}[0].weight and {key}[1].weight: odd")
+
+    monkeypatch.setattr(room, "check", wrong)
+    with pytest.raises(
+        UserError, match=rf"^Sequential cannot be packed: {names[0]}\.weight and {names[1]}\.weight: odd\. C"
+    ):
+        pack(net, **OPTIONS)
+
+
+@pytest.mark.parametrize("size", [1, 6])
+def test_images_of_one_pixel_are_images(size):
+    net = nn.Sequential(nn.Conv2d(3, 2, size), nn.Flatten())
+    assert pack(net, **(OPTIONS | {"image_size": size})).graph.image_size == size
+    for wrong in (0, -1, True, 2.0):
+        with pytest.raises(UserError, match=f"image_size is {wrong}. Expected the side of the images in pixels"):
+            pack(net, **(OPTIONS | {"image_size": wrong}))
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 6), (2, 6, 6, 1), (2, 3, 6, 6), (2, 5, 6, 3), (2, 6, 5, 3)])
+def test_calibration_images_are_like_those_that_are_classified(shape):
+    with pytest.raises(UserError, match=r"of uint8 of shape .*\. Expected uint8 images, \[N, 6, 6, 3\]\."):
+        pack(chain(), **OPTIONS, ends="int8", calibration=np.zeros(shape, np.uint8))
+
+
+# --- calibration ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("count", [1, AT_ONCE, AT_ONCE + 1])
+def test_a_layer_reads_every_calibration_image_once(count):
+    trace = traced(chain().eval(), 6, (128,) * 3, (64,) * 3)
+    images = np.random.default_rng(0).integers(0, 256, (count, 6, 6, 3), np.uint8)
+    step = trace.steps[-1]
+    parts = list(_read(trace, step.name, room.as_ours(step), images))
+    assert [len(part) for part in parts] == [min(count, AT_ONCE)] + [1] * (count > AT_ONCE)
+    found = torch.cat(parts)
+    expected = trace.until(torch.from_numpy(images).permute(0, 3, 1, 2), step.name)
+    torch.testing.assert_close(found, expected)
+    assert _range(trace, step, images) == (float(expected.min()), float(expected.max()))
+    for none in (None, images[:0]):
+        with pytest.raises(UserError, match="3 needs calibration images to be packed in int8"):
+            list(_read(trace, "3", room.as_ours(step), none))
+
+
+# --- rounding ---------------------------------------------------------------------------------------------------------
+def graph_of(norm, count):
+    """A network with a shortcut whose signs depend on some norms."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = xl.Conv2d(3, 4, 3, padding=1)
+            self.norms = nn.Sequential(*(norm(4) for _ in range(count)))
+            self.few = xl.BinaryConv2d(4, 4, 3, padding=1, binarizer="XNOR")
+            self.fc = xl.Linear(144, 2)
+
+        def forward(self, x):
+            x = self.norms(self.stem(x))
+            return self.fc((x + self.few(x)).flatten(1))
+
+    return Net().eval()
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5])
+def test_norms_that_round_as_torchs_kernels_are_named_up_to_three(count):
+    more = {4: " and 1 more", 5: " and 2 more"}.get(count, "")
+    names = ", ".join(f"norms.{i}" for i in range(min(count, 3)))
+    with pytest.warns(
+        UserWarning, match=rf"^pack: {names}{more} round as torch's kernels do\..*one image of fifty"
+    ) as told:
+        pack(graph_of(nn.BatchNorm2d, count), **OPTIONS)
+    assert told[0].filename == __file__, "where the user calls it"
+
+
+def test_steady_norms_and_networks_without_signs_warn_of_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pack(graph_of(xl.BatchNorm2d, 1), **OPTIONS)
+        net = graph_of(nn.BatchNorm2d, 1)
+        net.few.bind(xl.Float())
+        pack(net, **OPTIONS)
