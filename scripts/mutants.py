@@ -374,9 +374,9 @@ def choose(mutant: Mutant, tests: list[Test], seconds: float) -> list[str]:
     module = f"[{'.'.join(path.with_suffix('').parts)}]"
     concerned: list[Test] = []
     wanted: set[str] = set()
-    for first, last in _statements(mutant):
+    for first, last, defines in _statements(mutant):
         wanted = {f"{path}:{line}" for line in range(first, last + 1)}
-        if concerned := [test for test in tests if test.lines & wanted or (last > first and module in test.name)]:
+        if concerned := [test for test in tests if test.lines & wanted or (defines and module in test.name)]:
             break
     own = f"test_{mutant.file.stem}.py"
     turns: dict[str, int] = {}
@@ -394,8 +394,11 @@ def choose(mutant: Mutant, tests: list[Test], seconds: float) -> list[str]:
     return chosen
 
 
-def _statements(mutant: Mutant) -> Iterator[tuple[int, int]]:
-    """Line ranges to try in turn: the fault's statement without its body; for code that runs on import, larger ones."""
+def _statements(mutant: Mutant) -> Iterator[tuple[int, int, bool]]:
+    """Line ranges to try in turn: the fault's statement without its body; for code that runs on import, larger ones.
+
+    The last value says whether the statement runs on import, so that a test of the module's defaults may see the fault.
+    """
     inside = [
         node
         for node in ast.walk(ast.parse(mutant.source))
@@ -404,13 +407,13 @@ def _statements(mutant: Mutant) -> Iterator[tuple[int, int]]:
     inside.sort(key=lambda node: (node.end_lineno or 0) - _first(node))
     inner = inside[0]
     if isinstance(inner, ast.FunctionDef | ast.ClassDef):
-        yield inner.body[0].lineno, inner.end_lineno or 0
+        yield inner.body[0].lineno, inner.end_lineno or 0, True
     elif any(isinstance(node, ast.FunctionDef) for node in inside):
         body = getattr(inner, "body", None)
-        yield inner.lineno, max(inner.lineno, body[0].lineno - 1) if body else inner.end_lineno or 0
+        yield inner.lineno, max(inner.lineno, body[0].lineno - 1) if body else inner.end_lineno or 0, False
         return
-    yield from ((_first(node), node.end_lineno or 0) for node in inside if isinstance(node, ast.ClassDef))
-    yield 1, 10**6
+    yield from ((_first(node), node.end_lineno or 0, True) for node in inside if isinstance(node, ast.ClassDef))
+    yield 1, 10**6, True
 
 
 def _first(node: ast.stmt) -> int:

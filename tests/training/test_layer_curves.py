@@ -48,6 +48,12 @@ def test_values_by_hand():
     assert flips(signs(before), signs(after), 5) == pytest.approx(2 / 5), "zero and minus zero are both +1"
 
 
+def test_a_sign_is_one_bit_and_that_of_zero_is_positive():
+    packed = signs(torch.tensor([[0.1, -0.1, 0.0], [-0.0, -3.0, torch.inf]], requires_grad=True))
+    assert packed.dtype == torch.uint8
+    assert packed.tolist() == [0b10110100]
+
+
 def test_the_last_step_of_each_epoch_is_reported(photos):
     found, module = rows(photos, XNOR(), LayerCurves())
     assert [step for step, _ in found] == [STEPS - 1, 2 * STEPS - 1]

@@ -127,6 +127,32 @@ def test_a_constructor_that_fails_and_a_class_path_as_a_name_are_reported():
         Classifier("mine.Net", XNOR())
 
 
+def test_a_check_keeps_no_gradients_and_leaves_the_network_in_training_mode():
+    seen = []
+
+    class Watched(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.few = BinaryConv2d(3, 3, 1, binarizer="BNN")
+
+        def forward(self, x):
+            seen.append((torch.is_grad_enabled(), self.training, x.dtype, tuple(x.shape), x.max().item()))
+            return x.mean((2, 3))
+
+    net = OwnSpec(Watched, XNOR()).build(classes=3)
+    net.check(3, 8)
+    assert seen == [(False, False, torch.float32, (2, 3, 8, 8), -1.0)], "two black images"
+    assert net.training
+    with pytest.raises(UserError, match=r"returns \(2, 3\) for two images and 4 classes\. Expected \(2, 4\)"):
+        net.check(4, 8)
+
+
+@pytest.mark.parametrize("made", [3, "Net", None])
+def test_what_is_no_module_is_refused(made):
+    with pytest.raises(UserError, match=rf"model\.network is a {type(made).__name__}\. Expected a torch\.nn\.Module"):
+        OwnSpec(lambda: made, XNOR()).build(classes=3)
+
+
 def test_a_relu_in_front_of_a_sign_is_replaced_only_in_the_binary_arm():
     settings = Conversion(skip=["stem", "head"])
     binary, twin = (OwnSpec(lambda: Net(3), arm, {}, settings).build(classes=3).body for arm in (XNOR(), Float()))

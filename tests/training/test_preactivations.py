@@ -42,6 +42,17 @@ def test_values_by_hand(network):
     assert not network.fc2.linear._forward_pre_hooks
 
 
+def test_no_gradients_are_kept_and_hooks_go_even_if_the_network_fails(network):
+    seen = []
+    handle = network.conv1.register_forward_hook(lambda *_: seen.append((torch.is_grad_enabled(), network.training)))
+    preactivations(network.train(), [images((0, 0, 0))])
+    assert seen == [(False, False)]
+    handle.remove()
+    with pytest.raises(RuntimeError):
+        preactivations(network, [torch.zeros(1, 2, 1, 1, dtype=torch.uint8)])
+    assert not network.fc2.linear._forward_pre_hooks
+
+
 def test_a_network_without_few_bit_inputs_is_refused():
     model = build(Network("tiny", 1, "ours", BLOCKS), BWN(), classes=2, image_size=1)
     with pytest.raises(UserError, match="no layer of this network"):

@@ -9,6 +9,7 @@ from tests.training.test_module import fit
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.errors import UserError
 from xnorlit.models import recalibrate
+from xnorlit.training import recalibration
 from xnorlit.training.module import Classifier
 from xnorlit.training.recalibration import Recalibration, estimate
 
@@ -33,6 +34,19 @@ def test_the_weights_are_those_of_a_training_without_it(photos):
     for (name, one), (_, other) in zip(with_it.named_parameters(), without.named_parameters(), strict=True):
         assert torch.equal(one, other), name
     assert not torch.equal(with_it.net.conv3.norm.running_var, without.net.conv3.norm.running_var)
+
+
+def test_it_comes_before_the_first_batch_of_a_validation_alone(monkeypatch):
+    asked = []
+    monkeypatch.setattr(recalibration, "estimate", lambda *given: asked.append(given))
+    callback = Recalibration(images=4)
+    callback.on_validation_batch_start("trainer", "module", None, 0)
+    assert asked == [], "a look at two batches before the training has no images yet"
+    data = SimpleNamespace(training_sample=lambda count: iter(range(count)))
+    callback.on_train_start(SimpleNamespace(datamodule=data), "module")
+    for batch in range(3):
+        callback.on_validation_batch_start("trainer", "module", None, batch)
+    assert asked == [("trainer", "module", [0, 1, 2, 3])]
 
 
 def test_one_image_is_refused():

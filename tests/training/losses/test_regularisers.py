@@ -87,3 +87,11 @@ def test_a_network_without_such_weights_is_refused():
 def test_settings_out_of_range_are_refused(make, match):
     with pytest.raises(UserError, match=match):
         make()
+
+
+@pytest.mark.parametrize(("weight", "target"), [(1.0, 1.8), (0.5, 2.5), (2.0, 3.0)])
+def test_kurtosis_is_the_weighted_mean_of_squared_distances_to_its_target(weight, target):
+    net = network(BWN())
+    found = [kurtosis(layer.weight) for name, layer in net.layers() if name not in ("conv1", "fc8")]
+    expected = weight * sum((each - target) ** 2 for each in found) / len(found)
+    assert WeightKurtosis(weight, target)(net, None, None).item() == pytest.approx(expected.item())
