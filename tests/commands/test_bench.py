@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.bench.operators import read_operators_once
 from xnorlit.bench import turns
 from xnorlit.bench.keys import KEYS, keys_of
 from xnorlit.bench.layers import binary_engine
@@ -29,6 +30,8 @@ def each_side_is_called_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(turns, "_repeats", lambda call: 0)
         patch.setattr(turns, "SETTLE_SECONDS", 0)
+        if not exported.missing():
+            read_operators_once(patch)
         yield
 
 

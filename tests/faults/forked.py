@@ -15,14 +15,16 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-import xnorlit.commands.fit
+import xnorlit.commands.fit  # as `forked.xnorlit` to the tests
 import xnorlit.models.alexnet
+from tests.one_parser import built, share_parser
 from xnorlit.commands.main import main
 from xnorlit.models.network import Block, Network
 
 # If the first backward of a process comes after a torch.compile, autograd keeps threads, and refuses to compute in a
 # forked child, which lacks them. This one comes before any test.
 torch.zeros((), requires_grad=True).backward()
+built()
 
 TINY = Network(
     name="tiny",
@@ -93,6 +95,7 @@ class Training:
             sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
             torch.set_num_threads(1)
             xnorlit.models.alexnet.TINY = TINY  # where `networks()` finds it
+            share_parser()
             if prepare:
                 prepare()
             status = main(line)

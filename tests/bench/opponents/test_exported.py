@@ -4,11 +4,19 @@ import numpy as np
 import pytest
 import torch
 
+from tests.bench.operators import read_operators_once
 from xnorlit.bench.opponents import exported, onnx_int8, openvino
 from xnorlit.bench.subject import of_random_weights, pixels
 
 pytestmark = pytest.mark.skipif(bool(exported.missing()), reason=exported.missing())
 EIGHT_BITS = 0.1  # of the norm of the logits
+
+
+@pytest.fixture(scope="module", autouse=True)
+def operators():
+    with pytest.MonkeyPatch.context() as patch:
+        read_operators_once(patch)
+        yield
 
 
 @pytest.fixture(scope="module", params=["alexnet-small", "resnet20"])

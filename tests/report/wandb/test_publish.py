@@ -53,6 +53,14 @@ def saved(tmp_path_factory) -> Iterator[Backend]:
         yield backend
 
 
+@pytest.fixture
+def figured(uploaded: Backend) -> Backend:
+    """The server has the pair's own run, too, so that a call uploads nothing."""
+    contents = figures(record(compare())).contents
+    uploaded.runs[OWN] = {"history": [], "summary": {}, "config": json.dumps({"contents": {"value": contents}})}
+    return uploaded
+
+
 def test_the_report_has_the_sections_of_the_settings(saved):
     (report,) = saved.reports()
     assert report["description"] == "Written by xnorlit dashboard for synthetic/pair-0. The next call replaces it."
@@ -151,32 +159,32 @@ def test_a_second_call_updates_in_place_and_uploads_nothing_twice(uploaded):
     assert "31.0 ms" in json.dumps(uploaded.reports()[0]["spec"])
 
 
-def test_a_report_that_an_earlier_version_wrote_is_found_again(uploaded):
+def test_a_report_that_an_earlier_version_wrote_is_found_again(figured):
     published()
-    uploaded.reports()[0]["description"] = (
+    figured.reports()[0]["description"] = (
         "Written by xnorlit dashboard for synthetic/pair-0. The next call writes over it."
     )
     published()
-    assert len(uploaded.reports()) == 1
+    assert len(figured.reports()) == 1
     assert not is_marked(mark("synthetic/pair-0.1"), "synthetic/pair-0")
     assert not is_marked(None, "synthetic/pair-0")
 
 
-def test_other_reports_stay_unchanged_and_the_addresses_are_ours(uploaded):
+def test_other_reports_stay_unchanged_and_the_addresses_are_ours(figured):
     other = {"type": "runs", "name": "a", "displayName": "Mine", "description": "By hand.", "spec": "{}", "id": "Mine"}
-    uploaded.views["Mine"] = dict(other)
+    figured.views["Mine"] = dict(other)
     done = published()
-    assert uploaded.views["Mine"] == other
+    assert figured.views["Mine"] == other
     assert done.missing == ()
-    (_, report), (view,) = uploaded.reports(), uploaded.workspaces()
-    assert re.fullmatch(rf"{uploaded.address}/me/xnorlit/reports/[A-Za-z0-9-]+--{report['id']}", done.report)
-    assert done.view == f"{uploaded.address}/me/xnorlit?nw={view['name'].removeprefix('nw-').removesuffix('-v')}"
+    (_, report), (view,) = figured.reports(), figured.workspaces()
+    assert re.fullmatch(rf"{figured.address}/me/xnorlit/reports/[A-Za-z0-9-]+--{report['id']}", done.report)
+    assert done.view == f"{figured.address}/me/xnorlit?nw={view['name'].removeprefix('nw-').removesuffix('-v')}"
 
 
-def test_runs_that_the_server_lacks_are_named_and_the_others_shown(uploaded):
-    del uploaded.runs["xnor1"]
+def test_runs_that_the_server_lacks_are_named_and_the_others_shown(figured):
+    del figured.runs["xnor1"]
     assert published().missing == ("xnor/seed-1",)
-    grid = next(b["metadata"] for b in uploaded.reports()[0]["spec"]["blocks"] if b["type"] == "panel-grid")
+    grid = next(b["metadata"] for b in figured.reports()[0]["spec"]["blocks"] if b["type"] == "panel-grid")
     assert sorted(run_ids(grid["runSets"][0])) == ["float0", "float1", "xnor0"]
 
 
@@ -189,16 +197,16 @@ def test_a_pair_without_runs_on_the_server_is_not_shown(server, pair):
     assert (server.views, list(server.runs)) == ({}, ["other"])
 
 
-def test_a_refused_key_and_a_lost_connection_are_reported(uploaded):
-    uploaded.refuses = lambda path, body: 401
+def test_a_refused_key_and_a_lost_connection_are_reported(figured):
+    figured.refuses = lambda path, body: 401
     with pytest.raises(
         UserError, match=r"Nothing was sent to W&B: the server refuses the key: .* Run wandb login --relogin"
     ):
         published()
-    uploaded.refuses = lambda path, body: 401 if "upsertView" in body else None
+    figured.refuses = lambda path, body: 401 if "upsertView" in body else None
     with pytest.raises(UserError, match=r"dashboard was not written: the server refuses the key"):
         published()
-    assert uploaded.views == {}
+    assert figured.views == {}
 
 
 def test_no_file_of_the_runs_is_changed_or_added(uploaded):
