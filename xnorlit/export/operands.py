@@ -93,9 +93,9 @@ def weight_planes(codes: Tensor, name: str) -> Planes:
     """
     finite = bool(torch.isfinite(codes).all()) and torch.equal(codes, codes.round())
     refuse(not finite, name, "its weight codes are not integers; check the checkpoint, or use another method")
-    codes = codes.to(torch.int64)
     most = int(codes.abs().max())
     refuse(most >= 2**MOST_BITS, name, f"its weight codes reach {most}; use {MOST_BITS} bits or fewer")
+    codes = codes.to(torch.int16)
     if (codes % 2 == 1).all():
         bits = most.bit_length()
         return Planes(_bits((codes + 2**bits - 1) // 2, bits), Weights("planes", tuple(2**j for j in range(bits))))

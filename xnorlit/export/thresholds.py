@@ -18,7 +18,7 @@ from xnorlit.packed._kernels import MOST_LEVELS
 # Maps rows of sums, (M, F) for F features or (M, 1) for one sum in all of them, to codes (M, F), int64.
 Codes = Callable[[Tensor], Tensor]
 
-AT_ONCE = 2**22  # values per chunk, to limit memory
+AT_ONCE = 2**18  # values per chunk, so that what is computed from them stays in the cache
 ALL = 2**28  # up to so many values every integer is evaluated, in seconds
 GRID = 1025  # points at which bisected codes are checked for monotonicity
 FAR = 1e30  # beyond any sum of reals, but small enough not to overflow in a batch norm
