@@ -1,13 +1,11 @@
 """A complete bench: the subject, all measurements, the document."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from xnorlit.bench.cold_start import measure_cold_start
 from xnorlit.bench.document import document
@@ -19,7 +17,7 @@ from xnorlit.bench.memory import measure_memory
 from xnorlit.bench.network import measure_network
 from xnorlit.bench.settings import Settings
 from xnorlit.bench.subject import Subject, of_file, of_random_weights
-from xnorlit.edge.console import say, terminal
+from xnorlit.edge.console import parts, say
 
 DEFAULT_NETWORK = "alexnet-xnor"
 SPINS_PER_ROUND = 20
@@ -56,7 +54,7 @@ def measure(
     subject = _subject(file, network, root)
     say("subject", f"{subject.graph.network}, {subject.weights}")
     try:
-        with torch.no_grad(), _progress(subject, settings) as done:
+        with torch.no_grad(), parts(_number_of_parts(subject, settings), "bench") as done:
             done("limits of the machine")
             limits = measure_limits(list(settings.isas), (SPINS_PER_ROUND if not quick else 1) * rounds)
             rows = [*measure_layers(subject, settings, done), *measure_network(subject, settings, done)]
@@ -83,11 +81,6 @@ def _newest_packed(root: Path) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
-@contextmanager
-def _progress(subject: Subject, settings: Settings) -> Iterator[Callable[[str], None]]:
-    """A progress bar on stderr that names the current row."""
-    rows = (len(list(subject.binary_layers())) + 1) * len(settings.batches) * len(settings.threads) + 3
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=terminal(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=rows, completed=-1)
-        yield lambda what: bar.update(task, description=what, advance=1, refresh=True)
+def _number_of_parts(subject: Subject, settings: Settings) -> int:
+    """The rows of layers and of the network, and the limits, memory and cold start."""
+    return (len(list(subject.binary_layers())) + 1) * len(settings.batches) * len(settings.threads) + 3
