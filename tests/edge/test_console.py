@@ -31,6 +31,12 @@ def test_a_short_job_leaves_no_line_in_a_log(clock, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_job_of_unknown_length_says_how_much_is_done(clock, capsys):
+    for _ in console.progress("abc", None, "steps", "turns"):
+        clock[0] += 20
+    assert capsys.readouterr().out == "[steps]   turns: 2\n"
+
+
 def test_parts_are_named_in_a_log_as_they_begin(capsys):
     with console.parts(2, "bench") as begin:
         begin("conv2")

@@ -1,15 +1,16 @@
 """Measure a training step of each arm, from finished runs or with fresh weights."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
-from rich.progress import Progress
 
 from xnorlit.bench.turns import Call, Samples, by_turns
 from xnorlit.binarize import Binarizer
-from xnorlit.edge.console import terminal
+from xnorlit.edge.console import progress
 from xnorlit.errors import UserError
 from xnorlit.runs import Run
 from xnorlit.training.bop import Bop
@@ -86,21 +87,20 @@ def steps_of_network(
 
 
 def seconds_of(arms: Mapping[str, Call], rounds: int, steps: int) -> Samples:
-    """Seconds per step of each arm, one figure per round; shows a progress bar.
+    """Seconds per step of each arm, one figure per round; shows its progress.
 
     Args:
         arms: Functions that take one training step.
         rounds: Number of turns of each arm, after one for warming up.
         steps: Number of steps per turn.
     """
-    with Progress(console=terminal(), transient=True) as progress:
-        task = progress.add_task(f"{len(arms)} arms in turns", total=None)
+    with closing(progress(count(), None, "steps", f"turns of {len(arms)} arms", stderr=True)) as turns:
 
         def several(step: Call) -> Callable[[], None]:
             def turn() -> None:
+                next(turns)
                 for _ in range(steps):
                     step()
-                progress.advance(task)
 
             return turn
 

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from typing import Any, TypeVar
@@ -49,12 +49,14 @@ def say(tag: str, text: str, *, stderr: bool = False) -> None:
     terminal(soft_wrap=True, stderr=stderr).print(f"[bold]{label}[/bold]{lines}")
 
 
-def progress(items: Iterable[_Item], total: int, tag: str, label: str, *, stderr: bool = False) -> Iterator[_Item]:
+def progress(
+    items: Iterable[_Item], total: int | None, tag: str, label: str, *, stderr: bool = False
+) -> Generator[_Item]:
     """Yield the items and show a progress bar, or a line every half minute if the output is no terminal.
 
     Args:
         items: The items.
-        total: Their number.
+        total: Their number, if it is known.
         tag: See `say`.
         label: Text beside the bar.
         stderr: Show the bar on standard error, so that it does not mix with output.
@@ -73,11 +75,11 @@ def progress(items: Iterable[_Item], total: int, tag: str, label: str, *, stderr
         yield from bar.track(items, total=total, description=label)
 
 
-def _in_lines(items: Iterable[_Item], total: int, tag: str, label: str, *, stderr: bool) -> Iterator[_Item]:
-    told = time.monotonic()
+def _in_lines(items: Iterable[_Item], total: int | None, tag: str, label: str, *, stderr: bool) -> Iterator[_Item]:
+    told, of = time.monotonic(), "" if total is None else f" of {total:,}"
     for done, item in enumerate(items):
         if time.monotonic() - told >= SECONDS_PER_LINE:
-            say(tag, f"{label}: {done:,} of {total:,}", stderr=stderr)
+            say(tag, f"{label}: {done:,}{of}", stderr=stderr)
             told = time.monotonic()
         yield item
 
