@@ -95,6 +95,15 @@ def test_every_runtime_has_a_row_of_its_answers(count, packed, others):
     assert others == [("network.xml", batch, 1) for batch in (min(count, BATCH), 1) * 2]
 
 
+def test_every_runtime_is_timed_with_the_first_image(packed, others, monkeypatch):
+    given, pixels = [], images(3)
+    monkeypatch.setattr(room, "_milliseconds", lambda network, image: given.append(image) or network(image)[0, 0])
+    found = doors(packed, pixels, np.zeros(3, int))
+    assert len(given) == 4, "the engine, the C interface and two formats"
+    assert all(np.array_equal(image, pixels[:1]) for image in given)
+    assert {row.milliseconds for row in found if row.images} == {PackedNetwork(*packed)(pixels)[0, 0]}
+
+
 def test_kernels_without_the_c_interface_have_a_row_that_says_so(packed, others, monkeypatch):
     monkeypatch.setattr(room, "FromC", lambda _: (_ for _ in ()).throw(UserError("no C interface")))
     assert doors(packed, images(2), np.zeros(2, int))[1] == Door(C, remark="no C interface")
