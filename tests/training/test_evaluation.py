@@ -44,6 +44,12 @@ def test_each_value_is_logged_once_an_epoch_over_the_samples_of_all_processes(st
     assert module.top5.compute() == (ranks < 5).float().mean()
 
 
+def test_accuracies_do_not_wait_for_a_gpu():
+    """torchmetrics' check of its arguments reads every batch on the CPU."""
+    module = Given(torch.randn(2, 3))
+    assert (module.top1.validate_args, module.top5.validate_args) == (False, False)
+
+
 def test_a_prediction_is_of_the_images_at_these_positions():
     module = Given(torch.randn(2, 3))
     found = module.predict_step(Batch(torch.zeros(2, 3, 1, 1), torch.tensor([2, 0]), torch.tensor([5, 4])), 0)
