@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.one_parser import share_parser
 from tests.runs.factory import write_run
 from xnorlit.binarize import binarizers
 from xnorlit.commands import main as cli
@@ -47,6 +48,7 @@ def place_to_work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["xnorlit"])
     monkeypatch.setenv("WANDB_MODE", "disabled")
+    share_parser(monkeypatch.setattr)
     tree(tmp_path / "photos", {"train": "ant bee", "val": "ant bee"})
 
 

@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from tests.compat import tiny
+from tests.one_parser import share_parser
 from xnorlit import binarize, models, runs
 from xnorlit.commands import resolve
 from xnorlit.commands.main import main
@@ -43,6 +44,7 @@ def home(unpacked, tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", ["xnorlit"])
     tiny.register(monkeypatch.setattr)
+    share_parser(monkeypatch.setattr)
     return folder
 
 

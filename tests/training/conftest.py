@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.one_parser import share_parser
+
 CLASSES, TRAIN, VAL = ("ant", "bee", "cat"), 32, 7
 
 
@@ -37,3 +39,9 @@ def big_photo(tmp_path_factory):
 def no_account(monkeypatch):
     """Tests never log in. One test turns on W&B's offline mode."""
     monkeypatch.setenv("WANDB_MODE", "disabled")
+
+
+@pytest.fixture(autouse=True)
+def one_parser(monkeypatch):
+    """The commands of a process share a parser; tests of other folders, and new processes, build their own."""
+    share_parser(monkeypatch.setattr)

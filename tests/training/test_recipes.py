@@ -11,7 +11,6 @@ import yaml
 from PIL import Image
 
 from tests.models.narrow import narrow
-from tests.one_parser import share_parser
 from tests.training.conftest import CLASSES
 from xnorlit.binarize import binarizers
 from xnorlit.commands.main import COMMANDS, main
@@ -25,11 +24,6 @@ VARIANTS = sorted(file for base in BASES for file in base.parent.glob("base-*.ya
 OVERLAYS = sorted(file for base in BASES for file in base.parent.glob("*.yaml") if not is_base(file))
 NAMES = [f"{file.parent.name}/{file.stem}" for file in OVERLAYS]
 CANDIDATES = sorted(EXPERIMENTS.glob("*/search/*.yaml"))
-
-
-@pytest.fixture(autouse=True)
-def one_parser(monkeypatch):
-    share_parser(monkeypatch.setattr)
 
 
 def options(overlay):
