@@ -37,6 +37,10 @@ SLOW_LIMIT = 1800  # Seconds; pyproject.toml has the limit of the other tests.
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if room := sys.modules.get("xnorlit.binarize"):  # Every test of all binarizers would meet a test's own one.
+        known = room.binarizers().values()
+        if strange := [f"{each.__module__}.{each.__name__}" for each in known if each.__module__.startswith("tests.")]:
+            raise pytest.UsageError(f"{', '.join(strange)}: begin the name of a test's binarizer with an underscore")
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_LIMIT))

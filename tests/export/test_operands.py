@@ -18,17 +18,17 @@ def conv(binarizer, changed=None, **more):
 RECTIFIED, WIDE = {"rectify": True}, {"input_bits": 9}
 
 
-class ByTwo(xl.XNOR):
+class _ByTwo(xl.XNOR):
     def rescale(self, y, x, window):
         return 2 * y
 
 
-class Kept(xl.DoReFa):
+class _Kept(xl.DoReFa):
     def rescale(self, y, x, window):
         return xl.XNOR(input_scale="K").rescale(y, x, window)
 
 
-class KeptReals(xl.BWN):
+class _KeptReals(xl.BWN):
     def rescale(self, y, x, window):
         return xl.XNOR(input_scale="K").rescale(y, x, window)
 
@@ -47,9 +47,9 @@ class KeptReals(xl.BWN):
         (xl.DoReFa(1, 1, 32), {}, False, Operand("codes", bits=1)),
         (xl.DoReFa(1, 8, 32), {}, False, Operand("codes", bits=8)),
         (xl.DoReFa(1, 8, 32), WIDE, False, "DoReFa has 9-bit inputs; use 8 bits or fewer"),
-        (Kept(1, 2, 32), {}, False, r"Kept multiplies sums of codes by a scale of their inputs \(K\); train without"),
-        (KeptReals(), {}, False, "KeptReals multiplies its sums by a scale of real inputs; use inputs of one bit"),
-        (ByTwo(), {}, False, "ByTwo multiplies its sums by a scale per position other than K; train without it"),
+        (_Kept(1, 2, 32), {}, False, r"_Kept multiplies sums of codes by a scale of their inputs \(K\); train without"),
+        (_KeptReals(), {}, False, "_KeptReals multiplies its sums by a scale of real inputs; use inputs of one bit"),
+        (_ByTwo(), {}, False, "_ByTwo multiplies its sums by a scale per position other than K; train without it"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -120,13 +120,13 @@ def test_the_first_channel_is_the_lowest_bit():
 
 
 # --- what a reader makes of reals -------------------------------------------------------------------------------------
-class Shifted(xl.Float):
+class _Shifted(xl.Float):
     def input_codes(self, x):
         codes = super().input_codes(x)
         return codes._replace(values=codes.values + 0.5)
 
 
-class Scaled(xl.Float):
+class _Scaled(xl.Float):
     def input_codes(self, x):
         codes = super().input_codes(x)
         return codes._replace(scale=2 * codes.scale)
@@ -140,8 +140,8 @@ class Scaled(xl.Float):
         (xl.BWN(), {}, True),
         (xl.XNOR(), {}, True),
         (xl.ReActNet(), {}, True),
-        (Shifted(), {}, False),
-        (Scaled(), {}, False),
+        (_Shifted(), {}, False),
+        (_Scaled(), {}, False),
     ],
 )
 @pytest.mark.parametrize("flat", [True, False])
