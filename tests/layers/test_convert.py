@@ -406,6 +406,12 @@ def test_a_missing_norm_is_put_in_front_and_keeps_the_relu_alive():
     assert (len(ran), dead) == (6, set())
 
 
+def test_a_layer_that_reads_the_images_gets_a_norm_too():
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Hardtanh(), nn.Conv2d(8, 4, 3))
+    binarize_(net, "XNOR", norm="missing")
+    assert [type(net[place].norm) for place in (0, 2)] == [BatchNorm2d, BatchNorm2d]
+
+
 @pytest.mark.parametrize("shape", [(6, 8), (6, 3, 8), (6, 2, 3, 8)])
 def test_a_missing_norm_before_a_linear_layer_takes_the_features_of_any_map(shape):
     net = nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 4))

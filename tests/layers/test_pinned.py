@@ -135,6 +135,7 @@ def test_a_real_linear_layer_and_an_average_do_too():
     layer, x = xl.Linear(300, 7).eval(), torch.randn(9, 300)
     sums = (x.numpy().astype(np.longdouble) @ layer.weight.numpy().T.astype(np.longdouble)).astype(np.float32)
     np.testing.assert_array_equal(layer(x).numpy(), sums + layer.bias.numpy())
+    np.testing.assert_array_equal(layer(x.view(3, 1, 3, 300)).numpy(), layer(x).view(3, 1, 3, 7).numpy())
     maps = torch.randn(3, 5, 7, 7)
     means = (maps.numpy().astype(np.longdouble).sum((2, 3), keepdims=True) / 49).astype(np.float32)
     for size in (1, (1, 1), [1, 1]):
