@@ -95,6 +95,16 @@ def test_what_is_no_checkpoint_is_refused_with_its_size(read, tmp_path):
         read(file)
 
 
+def test_too_little_memory_is_not_blamed_on_the_file(tmp_path, monkeypatch):
+    def exhausted(*given, **options):
+        raise MemoryError
+
+    file = saved(tmp_path / "net.ckpt")
+    monkeypatch.setattr(torch, "load", exhausted)
+    with pytest.raises(MemoryError):
+        load(file)
+
+
 @pytest.mark.parametrize("missing", ["state_dict", "pytorch-lightning_version"])
 def test_a_checkpoint_has_a_state_and_lightnings_version(missing, tmp_path):
     made = content()

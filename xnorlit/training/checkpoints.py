@@ -165,6 +165,8 @@ def _content(path: Path, weights_only: bool, remedy: str) -> Any:
         if error.errno != errno.EINVAL:  # raised by zipfile for a truncated file
             raise
         raise _no_checkpoint(path) from error
+    except MemoryError:
+        raise
     except Exception as error:  # torch's reader may raise anything for bytes that it did not write.
         raise _no_checkpoint(path) from error
 
