@@ -5,10 +5,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.packed.tiny import NETWORKS, graph, tensors_of
 from xnorlit.commands import main as cli
+from xnorlit.export.pack import Packed
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 CLASSES, TRAIN, VAL = ("ant", "bee", "cat", "dog", "elk", "fox"), 48, 20
+
+
+@pytest.fixture(scope="module")
+def packed():
+    """A tiny network of random weights, as `pack` gives it."""
+    given = graph(NETWORKS["signs"], classes=5)
+    return Packed(given, tensors_of(given))
 
 
 @pytest.fixture(scope="session")

@@ -7,23 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.packed.tiny import NETWORKS, graph, tensors_of
+from tests.packed.tiny import images
 from xnorlit.errors import UserError
 from xnorlit.export import doors as room
 from xnorlit.export.doors import BATCH, SLOW, TURNS, C, Door, document, doors, markdown
 from xnorlit.export.from_c import Network as FromC
-from xnorlit.export.pack import Packed
 from xnorlit.packed import PackedNetwork, _kernels
-
-
-@pytest.fixture(scope="module")
-def packed():
-    given = graph(NETWORKS["signs"], classes=5)
-    return Packed(given, tensors_of(given))
-
-
-def images(count):
-    return np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), np.uint8)
 
 
 def runtime(seen, change=lambda logits: logits, network=None):

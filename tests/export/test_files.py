@@ -10,22 +10,12 @@ import numpy as np
 import pytest
 from torch import nn
 
-from tests.packed.tiny import NETWORKS, graph, tensors_of
+from tests.packed.tiny import images
 from xnorlit.errors import UserError
 from xnorlit.export import formats, onnx, openvino, qonnx
 from xnorlit.export.formats import FORMATS, Exported, export, format_named, packed_form, placed
-from xnorlit.export.pack import Packed, opened, write
+from xnorlit.export.pack import opened, write
 from xnorlit.packed import PackedNetwork
-
-
-@pytest.fixture(scope="module")
-def packed():
-    given = graph(NETWORKS["signs"], classes=5)
-    return Packed(given, tensors_of(given))
-
-
-def images(count):
-    return np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), np.uint8)
 
 
 @pytest.fixture

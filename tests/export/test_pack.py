@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 import xnorlit as xl
+from tests.packed import tiny
 from xnorlit.edge.fields import FieldError
 from xnorlit.errors import UserError
 from xnorlit.export import pack as room
@@ -112,7 +113,7 @@ def test_calibration_images_are_like_those_that_are_classified(shape):
 @pytest.mark.parametrize("count", [1, AT_ONCE, AT_ONCE + 1])
 def test_a_layer_reads_every_calibration_image_once(count):
     trace = traced(chain().eval(), 6, (128,) * 3, (64,) * 3)
-    images = np.random.default_rng(0).integers(0, 256, (count, 6, 6, 3), np.uint8)
+    images = tiny.images(count, 6)
     step = trace.steps[-1]
     parts = list(_read(trace, step.name, room.as_ours(step), images))
     assert [len(part) for part in parts] == [min(count, AT_ONCE)] + [1] * (count > AT_ONCE)

@@ -87,6 +87,11 @@ def tensors_of(graph, seed=0):
     return found
 
 
+def images(count, size=8):
+    """Random pixels."""
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
+
+
 def packed(graph, tensors):
     """The bytes of a file, as safetensors says."""
     header, data = {}, b""

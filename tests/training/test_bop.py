@@ -161,19 +161,3 @@ def test_training_flips_weights_and_leaves_them_signs(photos):
     weight = module.net.fc7.linear.weight
     assert (weight.abs() == 1).all()
     assert 0 < (weight != started[0]).float().mean() < 0.9
-
-
-def test_a_closure_computes_the_loss_of_the_step():
-    weight = torch.nn.Parameter(torch.tensor([2.0]))
-    optimizer = Bop([{"params": [weight]}])
-
-    def closure():
-        assert torch.is_grad_enabled()
-        optimizer.zero_grad()
-        loss = weight.square().sum()
-        loss.backward()
-        return loss
-
-    assert optimizer.step(closure).item() == 4
-    assert weight.item() < 2
-    assert optimizer.step() is None

@@ -70,19 +70,3 @@ def test_a_saved_state_continues():
 def test_an_invalid_rate_is_refused():
     with pytest.raises(UserError, match="latent_lr is 0"):
         LatentAdam([torch.nn.Parameter(torch.ones(1))], latent_lr=0)
-
-
-def test_a_closure_computes_the_loss_of_the_step():
-    weight = torch.nn.Parameter(torch.tensor([2.0]))
-    optimizer = LatentAdam([weight])
-
-    def closure():
-        assert torch.is_grad_enabled()
-        optimizer.zero_grad()
-        loss = weight.square().sum()
-        loss.backward()
-        return loss
-
-    assert optimizer.step(closure).item() == 4
-    assert weight.item() < 2
-    assert optimizer.step() is None
