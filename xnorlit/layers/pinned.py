@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from xnorlit.layers.layout import in_format
+
 
 def summed(x: Tensor) -> bool:
     """Whether sums of `x` can be computed in fp64, which Apple's GPUs lack."""
@@ -76,7 +78,7 @@ class AdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
     def forward(self, input: Tensor) -> Tensor:
         whole = self.output_size in (1, (1, 1), [1, 1])
         if self.training or not whole or not summed(input):
-            return super().forward(input)
+            return super().forward(in_format(input))
         return input.double().mean(dim=(-2, -1), keepdim=True).to(input.dtype)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from xnorlit.binarize.reactnet import RPReLU
 from xnorlit.layers import BatchNorm1d, BatchNorm2d, Conv2d
+from xnorlit.layers.layout import in_format
 from xnorlit.models.design import Design, Parts, Stem, Unit, head
 from xnorlit.models.initial import he_binary, he_everywhere
 
@@ -34,6 +35,7 @@ class ZeroChannels(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(N, C, H, W)` to `(N, C + 2 side, H / stride, W / stride)`."""
+        x = in_format(x) if self.training else x
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.side, self.side))
 
 
