@@ -31,6 +31,7 @@ def status_of(work: Callable[[], object]) -> int:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     status = 1
     try:
+        torch.set_num_threads(1)  # The fork has none of the parent's threads and would wait for them for ever.
         work()
         status = 0
     except SystemExit as end:

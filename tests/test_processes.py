@@ -1,13 +1,14 @@
 """Several processes on one machine (gloo) compute the same results as one."""
 
 import copy
+import signal
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
 
-from tests.processes import found_by
+from tests.processes import found_by, status_of
 from xnorlit.binarize.low_precision import LowPrecision
 from xnorlit.binarize.lsq import LSQ
 from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d
@@ -168,3 +169,20 @@ def test_only_steady_norms_are_left_to_be_steady_and_the_others_are_torchs():
     assert model[2].synced
     assert model.state_dict().keys() == before.keys()
     torch.testing.assert_close(model[0](batch((8, 3, 4, 4)).float()), BatchNorm2d(3)(batch((8, 3, 4, 4)).float()))
+
+
+def test_a_fork_computes_although_its_parent_has_computed_with_several_threads():
+    x = torch.randn(1000, 1000)
+
+    def work():
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # Not the test's own handler: a fork that waits runs no Python.
+        signal.alarm(30)
+        x.exp().sum()
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        x.exp().sum()
+        assert status_of(work) == 0
+    finally:
+        torch.set_num_threads(before)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.faults import forked  # noqa: F401 - computes a gradient before any fork
 
@@ -75,6 +76,7 @@ def in_a_child(folder, log):
         os.dup2(output, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
         os.environ["COLUMNS"] = "200"
+        torch.set_num_threads(1)  # The fork has none of the parent's threads and would wait for them for ever.
         os.chdir(SUITE.parents[2])
         sys.path.insert(0, str(folder))
         for name in [name for name in sys.modules if name.startswith("tests.binarize")]:
