@@ -1,7 +1,10 @@
 """Networks written as modules: hand-computed counts, the forward of the published code, and float twins."""
 
+from collections import Counter
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import xnorlit as xl
 from tests.models.references import REFERENCES
@@ -142,3 +145,27 @@ def test_every_layer_is_one_of_ours_or_real():
         held = [part for part in net.modules() if isinstance(part, BinaryLayer)]
         assert [layer for _, layer in net.layers()] == held
         assert all(layer.binarizer.weight_bits == 1 for layer in held)
+
+
+class Precisions(TorchDispatchMode):
+    """Count convolutions by the dtype of their input."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if "convolution" in str(func):
+            self.found[args[0].dtype] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("binarizer", "expected"),
+    [("Float", {torch.float32: 18, torch.float64: 1}), ("BWN", {torch.float64: 19})],
+)
+def test_only_a_network_with_few_bits_evaluates_its_layers_in_fp64(binarizer, expected):
+    net = xl.create("resnet20", binarizer=binarizer, classes=3).eval()
+    with torch.no_grad(), Precisions() as precisions:
+        net(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+    assert precisions.found == expected

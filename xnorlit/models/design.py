@@ -116,12 +116,14 @@ def composed(
     if design.initialise is not None:
         with torch.no_grad():
             design.initialise(model)
+    # A float twin has no signs that the last bit could decide, and fp64 would take most of a validation's time.
+    real = all(own.weight_bits == own.input_bits == 32 for own in chosen.values())
     for name, layer in model.layers():
         own = chosen[name]
         if own.shortcut:
             own = copy.deepcopy(own)
             own.shortcut = False
-        layer.rounds_once = True
+        layer.rounds_once = not real
         layer.bind(own, rectify=layer.binarizer.rectify, extent=outputs[name][1:])
     return model
 
