@@ -49,10 +49,12 @@ def test_each_arm_is_timed_and_the_file_says_where(pair, tmp_path, capsys):
     assert written["arms"]["float"]["ratio"]["median"] == 1
     assert written["arms"]["best"]["ratio"]["rounds"] == 2
     assert written["steps_per_round"] == 1
+    assert all(0 < arm["image_seconds"]["median"] < 1 for arm in written["arms"].values())
     assert written["machine"]["threads"] == torch.get_num_threads()
     printed = capsys.readouterr().out
     assert f"{written['arms']['best']['ratio']['median']:.3f}" in printed
     assert "x float" in printed
+    assert f"{1000 * written['arms']['best']['image_seconds']['median']:.3g}" in printed
 
 
 def test_a_step_is_the_runs_own(pair, monkeypatch):
@@ -91,7 +93,9 @@ def test_fresh_weights_of_any_binarizers_are_timed(tmp_path, capsys):
     written = json.loads(out.read_text())
     assert list(written["arms"]) == ["Float", "IRNet", "LatentFree", ste]
     assert written["arms"]["Float"]["ratio"]["median"] == 1
-    assert "x Float" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "x Float" in printed
+    assert "image" not in printed, "fresh weights are no run to pack"
 
 
 @pytest.mark.parametrize("words", [[], ["RUN", "--network", "alexnet-small"]])

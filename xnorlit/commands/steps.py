@@ -1,7 +1,7 @@
 """The command `xnorlit steps`: measure the cost of a training step of each arm."""
 
 import json as json_format
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +9,7 @@ import torch
 from rich.table import Table
 
 from xnorlit.bench.figures import Figure, ratio
+from xnorlit.bench.one_image import one_image
 from xnorlit.bench.steps import seconds_of, steps_of_network, steps_of_runs
 from xnorlit.bench.turns import Samples
 from xnorlit.commands.arguments import Count
@@ -32,10 +33,11 @@ def steps(
     steps: Count = 4,
     json: Path | None = None,
 ) -> None:
-    """Measure the time of a training step of each arm, relative to the first arm.
+    """Measure the time of a training step of each arm, relative to the first arm, and of one image after training.
 
     A step is forward, losses, backward and optimizer, on random images. The arms take turns, so that other load on the
-    machine slows all of them alike.
+    machine slows all of them alike. The image is measured for finished runs, on one thread: a float arm in torch, the
+    others on the packed engine.
 
     Args:
         runs: A finished run of each arm on the same images, the float twin first.
@@ -57,10 +59,13 @@ def steps(
     if network:
         arms = {name: binarizers_of(name, {})[0] for name in ("Float", *binarizers)}
         calls = steps_of_network(network, arms, batch=batch, classes=classes, precision=precision, device=device)
+        images: dict[str, Figure] = {}
     else:
-        calls = steps_of_runs([read(path) for path in runs], device)
+        known = [read(path) for path in runs]
+        calls = steps_of_runs(known, device)
+        images = one_image({run.place.arm: run for run in known}, rounds)
     seconds = seconds_of(calls, rounds, steps)
-    terminal().print(_table(seconds, f"{rounds} rounds of {steps} steps"))
+    terminal().print(_table(seconds, images, f"{rounds} rounds of {steps} steps"))
     if json:
         twin = next(iter(seconds.values()))
         content = {
@@ -68,6 +73,7 @@ def steps(
             "steps_per_round": steps,
             "arms": {
                 arm: {"seconds": Figure.of(times).to_json(), "ratio": ratio(times, twin).to_json()}
+                | ({"image_seconds": images[arm].to_json()} if arm in images else {})
                 for arm, times in seconds.items()
             },
         }
@@ -76,13 +82,20 @@ def steps(
         say("steps", str(json))
 
 
-def _table(seconds: Samples, how: str) -> Table:
+def _table(seconds: Samples, images: Mapping[str, Figure], how: str) -> Table:
     name, twin = next(iter(seconds.items()))
     table = Table(title=f"A training step, relative to {name}: {how}")
-    for heading in ("arm", "ms", f"x {name}", "quartiles"):
+    for heading in ("arm", "ms", f"x {name}", "quartiles", *(["ms an image"] if images else [])):
         table.add_column(heading, justify="left" if heading == "arm" else "right")
     for arm, times in seconds.items():
         cost = ratio(times, twin)
-        milliseconds = f"{1e3 * Figure.of(times).median:.1f}"
-        table.add_row(arm, milliseconds, f"{cost.median:.3f}", f"{cost.lower:.3f} - {cost.upper:.3f}")
+        cells = [
+            arm,
+            f"{1e3 * Figure.of(times).median:.1f}",
+            f"{cost.median:.3f}",
+            f"{cost.lower:.3f} - {cost.upper:.3f}",
+        ]
+        if images:
+            cells.append(f"{1e3 * images[arm].median:.3g}" if arm in images else "no packed form")
+        table.add_row(*cells)
     return table

@@ -14,7 +14,7 @@ from xnorlit.sweep.process import Process
 from xnorlit.sweep.table.markdown import put, rendered
 from xnorlit.sweep.table.plan import jobs
 from xnorlit.sweep.table.rows import Row, row
-from xnorlit.sweep.table.steps import measurement, ratios
+from xnorlit.sweep.table.steps import Times, measurement, times
 from xnorlit.sweep.work import run_jobs, threads
 
 
@@ -68,7 +68,7 @@ def table(
     by_arm = _finished(todo)
     if not by_arm:
         raise UserError(f"no run in {root / name / pair} has finished, so there is no table. Omit --no-training.")
-    rows = _rows(by_arm, _steps(by_arm, root / name / pair / "steps.json", measured=no_training))
+    rows = _rows(by_arm, _times(by_arm, root / name / pair / "steps.json", measured=no_training))
     readme = (recipe.folder if recipe.own else root / name / pair) / "README.md"
     files = {arm: os.path.relpath(recipe.overlays[arm], readme.parent) for arm in counts}
     put(rendered(rows, files, {arm: recipe.remark(arm) for arm in counts}), readme)
@@ -96,12 +96,12 @@ def _finished(todo: Sequence[Job]) -> dict[str, list[Run]]:
     return by_arm
 
 
-def _steps(by_arm: Mapping[str, Sequence[Run]], file: Path, *, measured: bool) -> dict[str, float]:
-    """The time of a training step of each arm, relative to the twin. It is measured unless `measured` or stored."""
+def _times(by_arm: Mapping[str, Sequence[Run]], file: Path, *, measured: bool) -> dict[str, Times]:
+    """The times of each arm. They are measured unless `measured` or stored."""
     firsts = [runs[0] for runs in by_arm.values()]
-    if not measured and not ratios(firsts, file):
+    if not measured and not times(firsts, file):
         log = file.with_suffix(".log")
-        say("table", f"measuring a training step of {len(firsts)} arms, in turns; log: {log}")
+        say("table", f"measuring a training step and an image of {len(firsts)} arms, in turns; log: {log}")
         process = Process(measurement(firsts, file), folder=Path(), log=log, threads=threads(1))
         try:
             status = process.wait()
@@ -109,12 +109,12 @@ def _steps(by_arm: Mapping[str, Sequence[Run]], file: Path, *, measured: bool) -
             process.interrupt()
             raise
         if status != 0:
-            say("", f"note: the steps could not be measured: {process.last_line()}")
-    return ratios(firsts, file)
+            say("", f"note: the times could not be measured: {process.last_line()}")
+    return times(firsts, file)
 
 
-def _rows(by_arm: Mapping[str, Sequence[Run]], steps: Mapping[str, float]) -> list[Row]:
-    rows = [row(runs, by_arm[TWIN], steps.get(arm)) for arm, runs in by_arm.items()]
+def _rows(by_arm: Mapping[str, Sequence[Run]], found: Mapping[str, Times]) -> list[Row]:
+    rows = [row(runs, by_arm[TWIN], found.get(arm)) for arm, runs in by_arm.items()]
     return sorted(rows, key=lambda row: (row.arm != TWIN, -row.mean))
 
 

@@ -23,8 +23,12 @@ CODES = {"conv1": [32, 32], "conv2": [1, 1], "fc8": [32, 32]}
 def measured(words):
     """Write the same as `xnorlit steps RUN ... --json FILE`."""
     arms = [Path(word).parent.name for word in words[4:-2]]
-    figures = {"float": 1.0, "xnor": 1.05, "bwn": 1.3}
-    Path(words[-1]).write_text(json.dumps({"arms": {arm: {"ratio": {"median": figures[arm]}} for arm in arms}}))
+    figures = {"float": (1.0, 0.002), "xnor": (1.05, 0.00012345), "bwn": (1.3, None)}
+    found = {arm: {"ratio": {"median": figures[arm][0]}} for arm in arms}
+    for arm, (_, seconds) in figures.items():
+        if arm in found and seconds:
+            found[arm]["image_seconds"] = {"median": seconds}
+    Path(words[-1]).write_text(json.dumps({"arms": found}))
     return Ended(0)
 
 
@@ -89,12 +93,15 @@ def test_the_table_is_of_the_run_records(small):
     assert found["seeds"] == "0: 68.00, 1: 67.00"
     assert found["gap to the twin"] == "9.00"
     assert found["step"] == "1.05"
+    assert found["ms an image"] == "0.123"
     assert found["remark"] == ""
     found = dict(zip(head, other, strict=True))
     assert found["top-1 %"] == "72.00", "one seed has no spread"
     assert found["gap to the twin"] == "4.00", "to the twin of the same seed"
     assert found["remark"] == "learns from float; differs in `model.losses`"
-    assert dict(zip(head, twin, strict=True))["gap to the twin"] == ""
+    assert found["ms an image"] == "not measured", "a file of older steps has no such time"
+    found = dict(zip(head, twin, strict=True))
+    assert (found["gap to the twin"], found["ms an image"]) == ("", "2")
     text = (folder / "README.md").read_text()
     assert text.startswith("# Small\n\nBefore.\n\n")
     assert text.endswith("\n\nAfter.\n")
@@ -207,4 +214,5 @@ def test_the_twin_is_trained_and_then_the_arm_that_learns_from_it(tmp_path, monk
     assert list(found) == ["[`float`](float.yaml)", "[`best`](best.yaml)"]
     assert found["[`best`](best.yaml)"][2] == "1 / 1"
     assert "`model.losses`" in found["[`best`](best.yaml)"][-1]
-    assert float(found["[`best`](best.yaml)"][-2]) < float(found["[`float`](float.yaml)"][-2]) / 20, "packed, in MiB"
+    assert float(found["[`best`](best.yaml)"][-3]) < float(found["[`float`](float.yaml)"][-3]) / 20, "packed, in MiB"
+    assert all(float(cells[-2]) > 0 for cells in found.values()), "ms an image, measured"

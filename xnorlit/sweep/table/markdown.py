@@ -9,7 +9,10 @@ from xnorlit.sweep.table.rows import Row
 
 BEGIN, END = "<!-- table: written by xnorlit table -->", "<!-- end of the table -->"
 
-_HEAD = ("arm", "method", "W / A bits", "top-1 %", "seeds", "gap to the twin", "step", "packed, MiB", "remark")
+_HEAD = (
+    *("arm", "method", "W / A bits", "top-1 %", "seeds", "gap to the twin", "step", "packed, MiB", "ms an image"),
+    "remark",
+)
 
 
 def rendered(rows: Sequence[Row], files: Mapping[str, str], remarks: Mapping[str, str]) -> str:
@@ -36,8 +39,15 @@ def _cells(row: Row, file: str, remark: str) -> tuple[str, ...]:
         "" if row.gap is None else f"{row.gap:.2f}",
         "not measured" if row.step is None else f"{row.step:.2f}",
         "none" if row.packed is None else f"{row.packed:.3g}",
+        _milliseconds(row),
         "; ".join(filter(None, (remark, differs))),
     )
+
+
+def _milliseconds(row: Row) -> str:
+    if row.milliseconds is None:
+        return "none" if row.packed is None else "not measured"
+    return f"{row.milliseconds:.3g}"
 
 
 def put(table: str, readme: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from xnorlit.comparison.difference import binarizer, difference
 from xnorlit.runs import Run
+from xnorlit.sweep.table.steps import Times
 
 MIB = 8 * 2**20
 
@@ -23,6 +24,7 @@ class Row:
         seconds: Median time of a training step, in seconds. It comes from separate runs, so its ratios are unreliable.
         step: Time of a training step relative to the twin's, measured in turns; None if not measured.
         packed: Packed size; None without a packed form.
+        milliseconds: Time of one image on one thread; None if not measured.
         differs: The keys, besides the binarizer, in which the arm's configuration differs from the twin's.
     """
 
@@ -34,6 +36,7 @@ class Row:
     seconds: float
     step: float | None
     packed: float | None
+    milliseconds: float | None
     differs: tuple[str, ...]
 
     @property
@@ -47,13 +50,13 @@ class Row:
         return statistics.stdev(self.top1.values()) if len(self.top1) > 1 else None
 
 
-def row(runs: Sequence[Run], twins: Sequence[Run], step: float | None = None) -> Row:
+def row(runs: Sequence[Run], twins: Sequence[Run], times: Times | None = None) -> Row:
     """The row of one arm.
 
     Args:
         runs: The arm's finished runs, one for each seed; at least one.
         twins: The float twin's runs; the same as `runs` for the twin itself, and empty without a twin.
-        step: The time of a step relative to the twin's; None if not measured.
+        times: The arm's times; None if not measured.
     """
     first = runs[0]
     top1 = {run.place.seed: 100 * run.summary.top1 for run in runs}
@@ -67,8 +70,9 @@ def row(runs: Sequence[Run], twins: Sequence[Run], step: float | None = None) ->
         top1=dict(sorted(top1.items())),
         gap=statistics.fmean(theirs[seed] - top1[seed] for seed in shared) if shared and not itself else None,
         seconds=_seconds(runs),
-        step=step,
+        step=times.step if times else None,
         packed=None if first.summary.cannot_pack else first.summary.packed_bits / MIB,
+        milliseconds=1000 * times.image if times and times.image else None,
         differs=_differs(first, twins[0]) if twins and not itself else (),
     )
 
