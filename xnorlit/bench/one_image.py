@@ -6,10 +6,11 @@ import torch
 
 from xnorlit.bench.figures import Figure
 from xnorlit.bench.opponents.fp32 import fp32_networks
-from xnorlit.bench.subject import pixels
+from xnorlit.bench.subject import pixels, twin_of
 from xnorlit.bench.turns import Call, by_turns
 from xnorlit.errors import UserError
 from xnorlit.export.pack import pack
+from xnorlit.models import AlexNet
 from xnorlit.models.plain import plain
 from xnorlit.packed import PackedNetwork
 from xnorlit.runs import Run
@@ -28,18 +29,10 @@ def one_image(runs: Mapping[str, Run], rounds: int = 15) -> dict[str, Figure]:
     """
     calls: dict[str, dict[str, Call]] = {}
     for name, run in runs.items():
-        classes = run.summary.classes
-        network, size = untrained(run.config, run.path / "config.yaml", classes=classes)
-        images = pixels(1, size)
-        if all(layer.binarizer.weight_bits == layer.binarizer.input_bits == 32 for _, layer in network.layers()):
-            given = torch.from_numpy(images).permute(0, 3, 1, 2)
-            calls[name] = fp32_networks(plain(network), given)
-            continue
         try:
-            engine = PackedNetwork(*pack(network, image_size=size, classes=[str(i) for i in range(classes)]))
-        except UserError:  # The run's summary says why.
+            calls[name] = _calls(run)
+        except UserError:  # It has no packed form; the run's summary says why.
             continue
-        calls[name] = {"": lambda engine=engine, images=images: engine(images, threads=1)}
     flat = {(name, side): call for name, sides in calls.items() for side, call in sides.items()}
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -50,3 +43,23 @@ def one_image(runs: Mapping[str, Run], rounds: int = 15) -> dict[str, Figure]:
         torch.set_num_threads(before)
     figures = {name: [Figure.of(turns[name, side]) for side in sides] for name, sides in calls.items()}  # type: ignore[index]
     return {name: min(of_sides, key=lambda figure: figure.median) for name, of_sides in figures.items()}
+
+
+def _calls(run: Run) -> dict[str, Call]:
+    """The engine, or the float network in each memory format.
+
+    Raises:
+        UserError: The network has no packed form.
+    """
+    classes = run.summary.classes
+    network, size = untrained(run.config, run.path / "config.yaml", classes=classes)
+    images = pixels(1, size)
+    planar = torch.from_numpy(images).permute(0, 3, 1, 2)
+    real = all(layer.binarizer.weight_bits == layer.binarizer.input_bits == 32 for _, layer in network.layers())
+    if real and isinstance(network, AlexNet):
+        return fp32_networks(plain(network), planar)
+    packed = pack(network, image_size=size, classes=[str(number) for number in range(classes)])
+    if real:
+        return fp32_networks(twin_of(packed.graph), planar)
+    engine = PackedNetwork(*packed)
+    return {"": lambda: engine(images, threads=1)}

@@ -97,9 +97,9 @@ def _finished(todo: Sequence[Job]) -> dict[str, list[Run]]:
 
 
 def _times(by_arm: Mapping[str, Sequence[Run]], file: Path, *, measured: bool) -> dict[str, Times]:
-    """The times of each arm. They are measured unless `measured` or stored."""
+    """The times of each arm. They are measured unless `measured` or stored; older files lack the times of an image."""
     firsts = [runs[0] for runs in by_arm.values()]
-    if not measured and not times(firsts, file):
+    if not measured and not any(found.image for found in times(firsts, file).values()):
         log = file.with_suffix(".log")
         say("table", f"measuring a training step and an image of {len(firsts)} arms, in turns; log: {log}")
         process = Process(measurement(firsts, file), folder=Path(), log=log, threads=threads(1))

@@ -7,6 +7,7 @@ from torch import nn
 
 from xnorlit.layers import BinaryConv2d, BinaryLayer
 from xnorlit.models.builder import AlexNet
+from xnorlit.models.built import WholeNorm
 
 
 @torch.no_grad()
@@ -22,6 +23,8 @@ def plain(twin: AlexNet) -> nn.Sequential:
             if isinstance(module, BinaryLayer):
                 modules += [nn.ReLU()] if module.binarizer.rectify else []
                 modules.append(_layer(module))
+            elif isinstance(module, WholeNorm):
+                modules += [nn.Unflatten(1, (1, -1)), _norm(module), nn.Flatten()]  # (N, F) as one channel
             elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
                 modules.append(_norm(module))
             elif not isinstance(module, nn.Dropout | nn.Dropout2d):

@@ -141,6 +141,20 @@ def test_steps_are_measured_again_when_a_run_is_newer_or_another_arm_is_there(sm
     assert count("--arms", "float,xnor,bwn") == 1
 
 
+def test_a_file_without_times_of_an_image_is_measured_again(small):
+    folder, _ = small
+    main(["table", "small", "--arms", "float,xnor"])
+    file = Path("runs/small/pair-0/steps.json")
+    content = json.loads(file.read_text())
+    for arm in content["arms"].values():
+        del arm["image_seconds"]
+    file.write_text(json.dumps(content))
+    assert main(["table", "small", "--arms", "float,xnor", "--no-training"]) == 0
+    assert [row[8] for row in cells(folder)[2:]] == ["not measured", "not measured"]
+    assert main(["table", "small", "--arms", "float,xnor"]) == 0
+    assert [row[8] for row in cells(folder)[2:]] == ["2", "0.123"]
+
+
 @pytest.mark.usefixtures("small")
 def test_a_damaged_file_of_steps_is_named(capsys):
     main(["table", "small", "--arms", "float,xnor"])
