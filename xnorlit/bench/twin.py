@@ -9,6 +9,7 @@ checkpoint is a whole module saved with `torch.save`.
 
 import argparse
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def classify(
             key.removeprefix("net."): value for key, value in model["state_dict"].items() if key.startswith("net.")
         }
         with _SkipInit():
-            model = create(network, binarizer="Float", classes=len(list(state.values())[-1]), image_size=size)
+            model = create(network, binarizer="Float", classes=_classes(state), image_size=size)
         model.load_state_dict(state, assign=True)
     model.eval()
     pixels = torch.from_numpy(as_validated(picture, size, crop, squash).copy()).permute(2, 0, 1)[None]
@@ -52,6 +53,11 @@ def classify(
         f"{number} {100 * p:.1f} %" for number, p in zip(*map(torch.Tensor.tolist, likeliest[::-1]), strict=True)
     ]
     return f"{picture}   {'   '.join(answers)}     ({milliseconds:.1f} ms)"
+
+
+def _classes(state: Mapping[str, torch.Tensor]) -> int:
+    """Outputs of the last layer; a norm may follow it."""
+    return next(len(values) for values in reversed(state.values()) if values.ndim > 1)
 
 
 class _SkipInit(TorchFunctionMode):
