@@ -1,4 +1,4 @@
-"""Several processes on one machine (gloo) compute the same results as one."""
+"""Several processes on one machine (gloo) compute the same results as one; a test's fork computes at all."""
 
 import copy
 import signal

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.faults import forked  # noqa: F401 - computes a gradient before any fork
+from tests.processes import status_of
 
 SUITE = Path(__file__).with_name("test_every_binarizer.py")
 ONE_FILE = '''
@@ -65,18 +65,13 @@ class Forgetful(Thrown):
 
 def in_a_child(folder, log):
     """Run the suite over those classes in a fork of this process, which has imported torch."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if child := os.fork():
-        os.waitpid(child, 0)
-        return log.read_text()
-    try:
+
+    def work():
         output = os.open(log, os.O_WRONLY | os.O_CREAT)
         os.dup2(output, 1)
         os.dup2(output, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
         os.environ["COLUMNS"] = "200"
-        torch.set_num_threads(1)  # The fork has none of the parent's threads and would wait for them for ever.
         os.chdir(SUITE.parents[2])
         sys.path.insert(0, str(folder))
         for name in [name for name in sys.modules if name.startswith("tests.binarize")]:
@@ -84,9 +79,9 @@ def in_a_child(folder, log):
         classes = " or ".join(re.findall(r"^class (\w+)", ONE_FILE, re.M))
         words = ["-p", "thrown_away", "-p", "no:cacheprovider", "-k", classes, "-v", "--color=no"]
         pytest.main([str(SUITE), *words])
-    finally:
-        sys.stdout.flush()
-        os._exit(0)
+
+    assert status_of(work) == 0
+    return log.read_text()
 
 
 @pytest.fixture(scope="module")

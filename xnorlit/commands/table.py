@@ -99,17 +99,19 @@ def _finished(todo: Sequence[Job]) -> dict[str, list[Run]]:
 def _times(by_arm: Mapping[str, Sequence[Run]], file: Path, *, measured: bool) -> dict[str, Times]:
     """The times of each arm. They are measured unless `measured` or stored; older files lack the times of an image."""
     firsts = [runs[0] for runs in by_arm.values()]
-    if not measured and not any(found.image for found in times(firsts, file).values()):
-        log = file.with_suffix(".log")
-        say("table", f"measuring a training step and an image of {len(firsts)} arms, in turns; log: {log}")
-        process = Process(measurement(firsts, file), folder=Path(), log=log, threads=threads(1))
-        try:
-            status = process.wait()
-        except KeyboardInterrupt:
-            process.interrupt()
-            raise
-        if status != 0:
-            say("", f"note: the times could not be measured: {process.last_line()}")
+    found = times(firsts, file)
+    if measured or any(each.image for each in found.values()):
+        return found
+    log = file.with_suffix(".log")
+    say("table", f"measuring a training step and an image of {len(firsts)} arms, in turns; log: {log}")
+    process = Process(measurement(firsts, file), folder=Path(), log=log, threads=threads(1))
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        process.interrupt()
+        raise
+    if status != 0:
+        say("", f"note: the times could not be measured: {process.last_line()}")
     return times(firsts, file)
 
 

@@ -10,7 +10,15 @@ from xnorlit.sweep.table.rows import Row
 BEGIN, END = "<!-- table: written by xnorlit table -->", "<!-- end of the table -->"
 
 _HEAD = (
-    *("arm", "method", "W / A bits", "top-1 %", "seeds", "gap to the twin", "step", "packed, MiB", "ms an image"),
+    "arm",
+    "method",
+    "W / A bits",
+    "top-1 %",
+    "seeds",
+    "gap to the twin",
+    "step",
+    "packed, MiB",
+    "ms an image",
     "remark",
 )
 
