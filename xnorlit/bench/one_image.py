@@ -55,7 +55,7 @@ def _calls(run: Run) -> dict[str, Call]:
     network, size = untrained(run.config, run.path / "config.yaml", classes=classes)
     images = pixels(1, size)
     planar = torch.from_numpy(images).permute(0, 3, 1, 2)
-    real = all(layer.binarizer.weight_bits == layer.binarizer.input_bits == 32 for _, layer in network.layers())
+    real = all(layer.binarizer.real for _, layer in network.layers())
     if real and isinstance(network, AlexNet):
         return fp32_networks(plain(network), planar)
     packed = pack(network, image_size=size, classes=[str(number) for number in range(classes)])

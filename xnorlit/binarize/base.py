@@ -205,6 +205,11 @@ class Binarizer(nn.Module):
         """Whether both operands are integer codes, so that every sum in evaluation is an integer."""
         return self.weight_bits < 32 and self.input_bits < 32
 
+    @property
+    def real(self) -> bool:
+        """Whether weights and inputs stay reals, as in a float twin."""
+        return self.weight_bits == self.input_bits == 32
+
     # --- hooks ------------------------------------------------------------------------------------------------------
     @property
     def tends(self) -> bool:

@@ -117,7 +117,7 @@ def composed(
         with torch.no_grad():
             design.initialise(model)
     # A float twin has no signs that the last bit could decide, and fp64 would take most of a validation's time.
-    real = all(own.weight_bits == own.input_bits == 32 for own in chosen.values())
+    real = all(own.real for own in chosen.values())
     for name, layer in model.layers():
         own = chosen[name]
         if own.shortcut:
