@@ -1,8 +1,9 @@
 """Flips of trained networks: compare packed networks with their evaluation on photographs.
 
-    python scripts/flips.py DIR --seconds 90
+    python scripts/flips.py DIR --seconds 90                # the networks for 32 pixels
+    python scripts/flips.py DIR --seconds 120 --size 224    # the networks for 224
 
-It trains each arm on DIR/train for a while with one thread, packs it, and compares both over the first images of
+It trains each arm on DIR/train for a while with one thread, packs it, and compares both over images of DIR/val, or of
 DIR/test: the sums of each layer that counts bits, the order of the five likeliest classes, and the logits bit for bit.
 It prints a table. The exit status is 1 if a sum or an order differs.
 """
@@ -26,13 +27,30 @@ from xnorlit.packed import PackedNetwork
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.packed.networks import integers_of_engine, integers_of_module
 
-SIDE, BATCH, AT_ONCE = 32, 64, 50
-ARMS = (
-    *(("resnet20", method) for method in ("BiReal", "XNOR", "ReActNet", "AdaBin", "IRNet")),
-    ("vgg-small", "XNOR"),
-    ("resnet18-cifar", "IRNet"),
-    ("cnv", "BNN"),
-)
+ARMS = {
+    32: (
+        *(("resnet20", method) for method in ("BiReal", "XNOR", "ReActNet", "AdaBin", "IRNet")),
+        ("resnet20-recu", "ReCU"),
+        ("vgg-small", "XNOR"),
+        ("resnet18-cifar", "IRNet"),
+        ("resnet18-cifar-recu", "ReCU"),
+        ("resnet18-cifar-adabin", "AdaBin"),
+        ("cnv", "BNN"),
+    ),
+    224: (
+        ("resnet18-bireal", "BiReal"),
+        ("resnet18-reactnet", "ReActNet"),
+        ("resnet18-xnor", "XNOR"),
+        ("resnet18-xnor-binary", "XNOR"),
+        ("reactnet-a", "ReActNet"),
+        ("quicknet-small", "BNN"),
+        ("quicknet-medium", "BNN"),
+        ("quicknet-large", "BNN"),
+    ),
+}
+BATCH = {32: 64, 224: 16}
+AT_ONCE = {32: 50, 224: 10}  # every sum of every layer is in memory at once
+TRAIN = {32: None, 224: 2000}  # training photographs held in memory
 
 
 class Flips(NamedTuple):
@@ -55,14 +73,15 @@ class Flips(NamedTuple):
     top1: float
 
 
-def images(folder: Path, count: int | None = None) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+def images(folder: Path, side: int, count: int | None = None) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
     """uint8 pixels `(N, 3, S, S)` of photographs in class folders, their labels, the names of the classes.
 
     Args:
         folder: Folder with a folder for each class.
+        side: S; the photographs are resized and cropped.
         count: Number of images, taken evenly from all classes (default: all).
     """
-    found = ImageFolder(str(folder), Compose([Resize(SIDE), CenterCrop(SIDE), PILToTensor()]))
+    found = ImageFolder(str(folder), Compose([Resize(side), CenterCrop(side), PILToTensor()]))
     chosen = range(len(found)) if count is None else np.linspace(0, len(found) - 1, count).astype(int)
     pixels, labels = zip(*(found[i] for i in chosen), strict=True)
     return torch.stack(pixels), torch.tensor(labels), found.classes
@@ -73,7 +92,7 @@ def train(net: nn.Module, pixels: torch.Tensor, labels: torch.Tensor, seconds: f
     xl.attach(optimizer := torch.optim.Adam(net.train().parameters(), lr=3e-3), net)
     end = time.process_time() + seconds
     for _ in itertools.count():
-        for batch in torch.randperm(len(pixels)).split(BATCH):
+        for batch in torch.randperm(len(pixels)).split(BATCH[pixels.shape[-1]]):
             optimizer.zero_grad()
             nn.functional.cross_entropy(net(pixels[batch]), labels[batch]).backward()
             optimizer.step()
@@ -84,11 +103,12 @@ def train(net: nn.Module, pixels: torch.Tensor, labels: torch.Tensor, seconds: f
 @torch.no_grad()
 def flips(net: nn.Module, pixels: torch.Tensor, labels: torch.Tensor, classes: list[str]) -> Flips:
     """Pack a trained network and count the differences."""
-    packed = xl.pack(net.eval(), image_size=SIDE, classes=classes)
+    side = pixels.shape[-1]
+    packed = xl.pack(net.eval(), image_size=side, classes=classes)
     engine = PackedNetwork(*packed)
     sums = wrong = orders = logits = right = 0
     names: set[str] = set()
-    for some, truth in zip(pixels.split(AT_ONCE), labels.split(AT_ONCE), strict=True):
+    for some, truth in zip(pixels.split(AT_ONCE[side]), labels.split(AT_ONCE[side]), strict=True):
         ours = np.ascontiguousarray(some.permute(0, 2, 3, 1).numpy())
         theirs, expected = integers_of_module(net, some)
         found = engine(ours)
@@ -107,22 +127,24 @@ def flips(net: nn.Module, pixels: torch.Tensor, labels: torch.Tensor, classes: l
 def main() -> int:
     """Train and compare each arm; return exit status 1 if one flips."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("data", type=Path, help="folder of train/ and test/, each with class folders")
+    parser.add_argument("data", type=Path, help="folder of train/ and val/ or test/, each with class folders")
+    parser.add_argument("--size", type=int, choices=ARMS, default=32, help="side of the images, pixels")
     parser.add_argument("--seconds", type=float, default=90, help="CPU time of each training, seconds")
     parser.add_argument("--images", type=int, default=1000, help="number of images to compare")
     parser.add_argument("--only", nargs="*", default=[], help="networks, such as resnet20 or resnet20:AdaBin")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    train_pixels, train_labels, classes = images(given.data / "train")
-    pixels, labels, _ = images(given.data / "test", given.images)
+    held_out = next((given.data / name for name in ("val", "test") if (given.data / name).is_dir()), given.data / "val")
+    train_pixels, train_labels, classes = images(given.data / "train", given.size, TRAIN[given.size])
+    pixels, labels, _ = images(held_out, given.size, given.images)
     head = "| network | binarizer | top-1, % | binary layers | sums | flipped | orders of five | logits |\n"
     sys.stdout.write(head + "|---" * 8 + "|\n")
     failed = False
-    for network, method in ARMS:
+    for network, method in ARMS[given.size]:
         if given.only and network not in given.only and f"{network}:{method}" not in given.only:
             continue
         torch.manual_seed(0)
-        net = xl.create(network, binarizer=method, classes=len(classes), image_size=SIDE)
+        net = xl.create(network, binarizer=method, classes=len(classes), image_size=given.size)
         train(net, train_pixels, train_labels, given.seconds)
         found = flips(net, pixels, labels, classes)
         numbers = f"{found.layers} | {found.sums:,} | {found.flips} | {found.orders} | {found.logits}"

@@ -55,9 +55,13 @@ def test_resnet18s_script_ends_in_equal_logits(tmp_path):
 @pytest.mark.slow
 def test_the_script_that_counts_flips_finds_none(tmp_path):
     photos = pictures(tmp_path / "photos", {"train": 40, "test": 6}, (32, 32))
-    script = [EXAMPLES.parent / "scripts" / "flips.py", photos, "--seconds", "2", "--images", "12"]
-    for arm, layers in (("resnet20:AdaBin", 18), ("cnv", 8)):
-        row = ran([*script, "--only", arm], tmp_path).splitlines()[-1].split(" | ")
+    script = [EXAMPLES.parent / "scripts" / "flips.py", photos, "--seconds", "2"]
+    for arm, layers, size, images in (
+        ("resnet20:AdaBin", 18, 32, 12),
+        ("cnv", 8, 32, 12),
+        ("resnet18-bireal", 16, 224, 2),
+    ):
+        row = ran([*script, "--only", arm, "--size", size, "--images", images], tmp_path).splitlines()[-1].split(" | ")
         assert int(row[3]) == layers
         assert int(row[4].replace(",", "")) > 1e5  # sums
         assert row[5:7] == ["0", "0"]
