@@ -1,11 +1,12 @@
-"""Smoke runs: train the binary arm of each published ImageNet recipe for some minutes on local photographs.
+"""Smoke runs: train the binary arms of the published ImageNet recipes for some minutes on local photographs.
 
-    python scripts/smoke.py DIR --minutes 8 --steps 600
+    python scripts/smoke.py DIR --minutes 8
 
-A recipe keeps its hyper-parameters and its whole schedule, scaled to ten epochs. Epochs are shortened so that a run has
-`--steps` steps in all. Images have 128 pixels and batches 64 images, which suits a machine without a GPU. A run shows
-that a recipe works, not how accurate it becomes: the loss falls, the accuracy is above chance, no layer is dead, and
-nothing is NaN. A run that needs more minutes is stopped and saved. The same command resumes it and skips finished runs.
+A recipe keeps its hyper-parameters and its whole schedule, scaled to ten short epochs. Images have 128 pixels and
+batches 64 images, which suits a machine without a GPU. A trial of 8 steps measures how many steps the minutes allow,
+`--steps` at most. A run shows that a recipe works, not how accurate it becomes: the loss falls, the accuracy is above
+chance, no layer is dead, and nothing is NaN. Ctrl-C saves the current run; the same command continues it and skips
+finished runs. The exit status is 1 if a run fails, does not finish or does not learn.
 """
 
 import argparse
@@ -13,94 +14,130 @@ import json
 import math
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from xnorlit.edge import atomic
 from xnorlit.errors import UserError
 from xnorlit.runs import Run, read
 from xnorlit.runs.recipes import TWIN, Recipe, names
 from xnorlit.runs.settings import read_config
 
-SIZE, BATCH, EPOCHS = 128, 64, 10
+SIZE, BATCH, EPOCHS, TRIAL = 128, 64, 10, 8
+MARGIN = 0.9  # of the minutes; the rest is for a machine that becomes slower
+COLUMNS = ("recipe", "arm", "steps", "loss, first -> last tenth", "top-1 % (chance)", "dead, most of a layer", "alive")
 
 
 def main() -> int:
-    """Train the missing runs, then print the table; return exit status 1 if a recipe fails."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    """Train the missing runs, then print the table; return exit status 1 unless every run is alive."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("data", type=Path, help="folder of class folders")
     parser.add_argument("--minutes", type=float, default=8, help="minutes after which a run is stopped")
-    parser.add_argument("--steps", type=int, default=600, help="approximate number of steps of a run")
-    parser.add_argument("--recipes", nargs="*", default=[name for name in names() if name.startswith("imagenet")])
-    parser.add_argument("--root", type=Path, default=Path("runs/smoke"))
+    parser.add_argument("--steps", type=int, default=600, help="greatest number of steps of a run")
+    published = [name for name in names() if name == "imagenet" or name.startswith("imagenet-")]
+    parser.add_argument("--recipes", nargs="*", default=published, help="recipes, such as imagenet-larq")
+    parser.add_argument("--root", type=Path, default=Path("runs/smoke"), help="folder of the runs")
     parser.add_argument("--no-training", action="store_true", help="only print the table of the finished runs")
     given = parser.parse_args()
-    rows = []
-    for name in given.recipes:
-        if name == "imagenette":
-            continue  # trained in full elsewhere
-        recipe = Recipe.find(name)
-        # A stage that starts from another arm's weights needs that arm first.
-        for arm in [each for each in recipe.overlays if each != TWIN and not _needs_another(recipe, each)]:
-            run = given.root / name / "smoke" / arm / "seed-0"
-            if _binary(recipe, arm) and not (run / "summary.json").is_file() and not given.no_training:
-                _for_some_minutes(_words(recipe, arm, given), given.minutes)
-            if (run / "summary.json").is_file():
-                rows.append((name, arm, *_alive(read(run))))
-    sys.stdout.write(
-        "| recipe | arm | steps | loss, first -> last tenth | top-1 % (chance) | dead, most of a layer | alive |\n"
-    )
-    sys.stdout.write("|---|---|---|---|---|---|---|\n")
-    for row in rows:
-        sys.stdout.write(f"| {' | '.join(map(str, row))} |\n")
-    return int(not all(row[-1] == "yes" for row in rows))
+    rows, omitted = [], []
+    for recipe in map(Recipe.find, given.recipes):
+        for arm in binary_arms(recipe):
+            # A smoke run of the arm that another one learns from would teach nothing.
+            if needed := learns_from(recipe, arm):
+                omitted.append(f"{recipe.name}: {arm} learns from {needed}")
+                continue
+            run = given.root / recipe.name / "smoke" / arm / "seed-0"
+            failure = "not run" if given.no_training else train(recipe, arm, given)
+            finished = (run / "summary.json").is_file()
+            rows.append((recipe.name, arm, *(alive(read(run)) if finished else ("-", "-", "-", "-", failure))))
+    for cells in (COLUMNS, ["---"] * len(COLUMNS), *rows):
+        sys.stdout.write(f"| {' | '.join(cells)} |\n")
+    sys.stdout.writelines(f"Omitted: {each}.\n" for each in omitted)
+    return int(not rows or any(row[-1] != "yes" for row in rows))
 
 
-def _for_some_minutes(words: list[str], minutes: float) -> None:
-    with subprocess.Popen(words) as process:
+def binary_arms(recipe: Recipe) -> list[str]:
+    """The arms whose weights and inputs both have few bits."""
+    return [arm for arm in recipe.overlays if arm != TWIN and _binarizer(recipe, arm) not in ("Float", "BWN")]
+
+
+def _binarizer(recipe: Recipe, arm: str) -> str:
+    found = read_config(recipe.overlay(arm)).get("model", {}).get("binarizer", "Float")
+    return found if isinstance(found, str) else found["class_path"]
+
+
+def learns_from(recipe: Recipe, arm: str) -> str:
+    """The arm from whose weights or outputs another one learns; empty if there is none."""
+    model = read_config(recipe.overlay(arm))["model"]
+    teachers = (loss.get("init_args", {}).get("teacher") for loss in model.get("losses") or [])
+    return next((str(each) for each in (model.get("init_from"), *teachers) if each), "")
+
+
+def train(recipe: Recipe, arm: str, given: argparse.Namespace) -> str:
+    """Train an arm unless its run is finished; what went wrong, or an empty text."""
+    if (given.root / recipe.name / "smoke" / arm / "seed-0" / "summary.json").is_file():
+        return ""
+    plan = given.root / recipe.name / f"{arm}.plan.json"
+    if not plan.is_file():
+        started = time.perf_counter()
+        short = {"trainer.max_epochs": 1, "trainer.limit_train_batches": TRIAL, "run.pair": "trial"}
+        if status := subprocess.call(words(recipe, arm, {**settings(recipe, arm, given, TRIAL), **short})):
+            return f"the trial failed, exit status {status}"
+        trial = read(given.root / recipe.name / "trial" / arm / "seed-0").summary.step_seconds
+        around = time.perf_counter() - started - TRIAL * trial
+        fit = int((MARGIN * 60 * given.minutes - around) / trial)
+        if fit < EPOCHS:
+            return f"a step takes {trial:.1f} s and the rest {around:.0f} s: {given.minutes:g} minutes are too few"
+        with atomic.path(plan) as unfinished:
+            unfinished.write_text(json.dumps({"steps": min(fit, given.steps)}))
+    steps = json.loads(plan.read_text())["steps"]
+    with subprocess.Popen(words(recipe, arm, settings(recipe, arm, given, steps))) as process:
         try:
-            process.wait(60 * minutes)
+            status = process.wait(60 * given.minutes)
         except subprocess.TimeoutExpired:
             process.terminate()  # the run saves before its next step
+            return f"stopped after {given.minutes:g} minutes; the same command continues it"
+    return f"failed, exit status {status}" if status else ""
 
 
-def _binary(recipe: Recipe, arm: str) -> bool:
-    found = read_config(recipe.overlay(arm)).get("model", {}).get("binarizer", {})
-    name = found if isinstance(found, str) else found.get("class_path", "Float")
-    return name not in ("Float", "BWN")
-
-
-def _needs_another(recipe: Recipe, arm: str) -> bool:
-    return "init_from" in (read_config(recipe.overlay(arm)).get("model") or {})
-
-
-def _words(recipe: Recipe, arm: str, given: argparse.Namespace) -> list[str]:
-    base = read_config(recipe.base)
-    scale = EPOCHS / int(base["trainer"]["max_epochs"])
-    settings = {
+def settings(recipe: Recipe, arm: str, given: argparse.Namespace, steps: int) -> dict[str, Any]:
+    """The settings of a run of some steps, by their dotted names; epochs in the schedule are scaled."""
+    files = [read_config(recipe.base), read_config(recipe.overlay(arm))]
+    epochs = next(each["trainer"]["max_epochs"] for each in files[::-1] if "max_epochs" in each.get("trainer", {}))
+    schedule = next(each["model"]["schedule"] for each in files[::-1] if "schedule" in each.get("model", {}))
+    scale, arguments, scaled = EPOCHS / epochs, schedule.get("init_args", {}), {}
+    if "factors" in arguments:
+        scaled["factors"] = json.dumps({round(scale * int(at)): factor for at, factor in arguments["factors"].items()})
+    if "every" in arguments:
+        scaled["every"] = max(1, round(scale * arguments["every"]))
+    if "warmup" in arguments:
+        scaled["warmup"] = scale * arguments["warmup"]
+    return {
         "trainer.max_epochs": EPOCHS,
         "data.source": given.data,
         "data.image_size": SIZE,
         "data.batch_size": BATCH,
-        "trainer.limit_train_batches": max(1, given.steps // EPOCHS),
+        "trainer.limit_train_batches": max(1, steps // EPOCHS),
         "trainer.check_val_every_n_epoch": EPOCHS,
+        **{f"model.schedule.init_args.{name}": value for name, value in scaled.items()},
         "run.root": given.root,
         "run.experiment": recipe.name,
         "run.pair": "smoke",
         "run.wandb": "off",
         "run.resume": "auto",
     }
-    schedule = base["model"]["schedule"].get("init_args", {})
-    if "factors" in schedule:
-        factors = {round(scale * int(epoch)): factor for epoch, factor in schedule["factors"].items()}
-        settings["model.schedule.init_args.factors"] = json.dumps(factors)
-    if "every" in schedule:
-        settings["model.schedule.init_args.every"] = max(1, round(scale * schedule["every"]))
+
+
+def words(recipe: Recipe, arm: str, chosen: dict[str, Any]) -> list[str]:
+    """The command of a run."""
     files = ("-c", str(recipe.base), "-c", str(recipe.overlay(arm)))
-    return [sys.executable, "-m", "xnorlit", "fit", *files, *(f"--{key}={value}" for key, value in settings.items())]
+    return [sys.executable, "-m", "xnorlit", "fit", *files, *(f"--{key}={value}" for key, value in chosen.items())]
 
 
-def _alive(run: Run) -> tuple[str, str, str, str, str]:
+def alive(run: Run) -> tuple[str, str, str, str, str]:
     """Steps, loss, accuracy, dead channels, and the verdict."""
     loss = run.curves["train/loss_epoch"].value
     tenth = max(1, len(loss) // 10)
@@ -111,8 +148,8 @@ def _alive(run: Run) -> tuple[str, str, str, str, str]:
     dead = {layer: float(series.value[-1]) for layer, series in run.curves.of_layers("dead").items()}
     worst = max(dead, key=lambda layer: dead[layer], default="")
     checks = {
-        "the loss does not fall": last < first,
         "NaN": bool(np.isfinite(loss).all()),
+        "the loss does not fall": not last >= first,
         "not above chance": over,
         "a dead layer": max(dead.values(), default=0.0) < 1,
     }
