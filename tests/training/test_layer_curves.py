@@ -7,7 +7,9 @@ from pytorch_lightning.loggers.logger import DummyLogger
 
 from tests.training.test_module import fit
 from xnorlit.binarize.bwn import BWN
+from xnorlit.binarize.dorefa import DoReFa
 from xnorlit.binarize.float import Float
+from xnorlit.binarize.straight_through import sign
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.errors import UserError
 from xnorlit.training.layer_curves import LayerCurves, dead, flips, saturated, signs
@@ -42,8 +44,9 @@ def rows(photos, binarizer, *callbacks, **trainer):
 def test_values_by_hand():
     x = torch.tensor([[[1.5, 1.0], [-1.0, 0.0], [-2.0, -3.0]], [[0.5, 0.0], [0.0, 0.0], [-0.1, -0.2]]])
     assert saturated(x).item() == pytest.approx(3 / 12)
-    assert dead(x).item() == pytest.approx(2 / 3), "the first channel is never negative, the last always"
+    assert dead(sign(x)).item() == pytest.approx(2 / 3), "the first channel is never negative, the last always"
     assert dead(torch.tensor([[1.0, -1.0], [1.0, 1.0]])).item() == 0.5
+    assert dead(torch.tensor([[0.0, 3.0], [0.0, 2.0]])).item() == 0.5, "codes of two bits"
     before, after = torch.tensor([0.1, -0.1, 0.0, -3.0, 2.0]), torch.tensor([-0.1, -5.0, -0.0, 3.0, 0.1])
     assert flips(signs(before), signs(after), 5) == pytest.approx(2 / 5), "zero and minus zero are both +1"
 
@@ -93,6 +96,18 @@ def test_a_layer_reports_what_it_has(photos):
     (_, metrics), *_ = rows(photos, BWN(), LayerCurves(), epochs=1)[0]
     assert "layer/conv3/flips" in metrics
     assert "layer/conv3/dead" not in metrics
+
+
+def test_a_layer_is_dead_when_its_codes_are_constant_whatever_its_signs(photos):
+    class Small(pl.Callback):
+        def on_train_batch_start(self, trainer, pl_module, *_):
+            if trainer.global_step == STEPS - 1:
+                pl_module.net.conv3.norm.weight.data.fill_(1e-3)  # of either sign, and below DoReFa's threshold of 0.5
+                pl_module.net.conv3.norm.bias.data.zero_()
+
+    (_, metrics), *_ = rows(photos, DoReFa(), Small(), LayerCurves(), epochs=1)[0]
+    assert metrics["layer/conv3/dead"] == 1
+    assert metrics["layer/conv2/dead"] < 1
 
 
 def test_the_signs_survive_a_checkpoint():

@@ -189,7 +189,7 @@ def pack(
         raise UserError(f"{name} cannot be packed: {told}. Check the checkpoint.") from None
     packed = Packed(parse(document(graph)), tensors)
     if file is not None:
-        write(file, *packed)
+        _save(file, packed)
     return packed
 
 
@@ -287,6 +287,10 @@ def write(file: Path | str, graph: Graph, tensors: Mapping[str, np.ndarray]) -> 
         FieldError: The graph does not fit the tensors; nothing is written.
     """
     check(graph, tensors)
+    _save(file, Packed(graph, dict(tensors)))
+
+
+def _save(file: Path | str, packed: Packed) -> None:
     with atomic.path(file) as unfinished:
         # Not with save_file: only the owner could read that file, and a full disk would not raise an OSError.
-        unfinished.write_bytes(Packed(graph, dict(tensors)).content)
+        unfinished.write_bytes(packed.content)

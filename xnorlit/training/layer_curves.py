@@ -17,10 +17,14 @@ def saturated(x: Tensor) -> Tensor:
     return (x.abs() > 1).float().mean()
 
 
-def dead(x: Tensor) -> Tensor:
-    """Share of the channels of `(N, C, ...)` whose sign is the same at every position of every sample."""
-    positive = (x >= 0).transpose(0, 1).flatten(1)
-    return (positive.all(1) | ~positive.any(1)).float().mean()
+def dead(codes: Tensor) -> Tensor:
+    """Share of the channels of `(N, C, ...)` whose code is the same at every position of every sample.
+
+    Args:
+        codes: What a binarizer makes of a layer's input, such as signs.
+    """
+    by_channel = codes.transpose(0, 1).flatten(1)
+    return (by_channel == by_channel[:, :1]).all(1).float().mean()
 
 
 def signs(weight: Tensor) -> Tensor:
@@ -39,7 +43,7 @@ class LayerCurves(pl.Callback):
     - `gradient`: L2 norm of the weights' gradient, of every layer;
     - `alpha`: mean scale of the weight codes, and `flips`: share of the weights whose sign changed since the last
       report (or the start), of layers with few-bit weights;
-    - `saturated`: share of the inputs beyond [-1, 1], and `dead`: share of the input channels whose sign is constant,
+    - `saturated`: share of the inputs beyond [-1, 1], and `dead`: share of the input channels whose code is constant,
       over the step's batch, of layers with few-bit inputs. A compiled network (model.compile) hides its inputs, so
       these two are not logged.
 
@@ -110,10 +114,11 @@ class LayerCurves(pl.Callback):
 
     def _watch(self, name: str) -> Any:
         @torch.no_grad()
-        def note(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        def note(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            assert isinstance(layer, BinaryLayer)
             (x,) = arguments
             self._values[f"layer/{name}/saturated"] = saturated(x)
-            self._values[f"layer/{name}/dead"] = dead(x)
+            self._values[f"layer/{name}/dead"] = dead(layer.binarizer.input_codes(x).values)
 
         return note
 

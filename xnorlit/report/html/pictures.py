@@ -13,7 +13,7 @@ LAYER_AXES = {"flips": "% of weights", "saturated": "% of inputs", "dead": "% of
 LAYER_TITLES = {
     "flips": "Share of the weights whose sign changed since the previous report",
     "saturated": "Share of the inputs outside −1 to 1, where a clipped estimator passes no gradient",
-    "dead": "Share of the input channels whose sign is constant",
+    "dead": "Share of the input channels whose sign or code is constant",
 }
 
 
