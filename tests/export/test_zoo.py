@@ -1,9 +1,11 @@
 """`xnorlit zoo RUN`: a run becomes a trained network with a card, from its own records."""
 
 import json
+import shutil
 
 import pytest
 
+from xnorlit.errors import UserError
 from xnorlit.packed import trained
 from xnorlit.packed.trained import Card
 
@@ -33,6 +35,46 @@ def test_eight_bit_ends_are_asked_for_or_taken_above_4_mb(xnorlit, run, tmp_path
     monkeypatch.setattr("xnorlit.commands.zoo.LARGEST", 1000)
     assert xnorlit("zoo", run, "--into", tmp_path)[0] == 0
     assert json.loads((tmp_path / "cifar10-xnor.json").read_text())["ends"] == "int8"
+
+
+@pytest.fixture
+def second(run):
+    """The same run with the next seed."""
+    folder = run.with_name("seed-1")
+    shutil.copytree(run, folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_the_lowest_seed_is_packed_and_no_other(xnorlit, run, second, tmp_path):
+    status, _, err = xnorlit("zoo", second, "--into", tmp_path)
+    assert status == 2
+    assert f"give {run}" in err
+    assert not list(tmp_path.iterdir())
+    assert xnorlit("zoo", run, "--name", "mine", "--into", tmp_path)[0] == 0
+    card = json.loads((tmp_path / "mine.json").read_text())
+    assert sorted(card["seeds"]) == ["0", "1"]
+    assert card["seed"] == 0
+
+
+def test_the_licence_of_unknown_images_is_asked_for(xnorlit, run, tmp_path, monkeypatch):
+    monkeypatch.setattr("xnorlit.commands.zoo.NAMED", {})
+    status, _, err = xnorlit("zoo", run, "--into", tmp_path)
+    assert status == 2
+    assert "licence" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_card_of_a_run_without_a_recipe_has_the_command_that_was_given(xnorlit, run, tmp_path, monkeypatch):
+    monkeypatch.setattr("xnorlit.commands.zoo.Recipe.find", refused)
+    assert xnorlit("zoo", run, "--name", "mine", "--into", tmp_path)[0] == 0
+    card = json.loads((tmp_path / "mine.json").read_text())
+    assert card["command"] == json.loads((run / "environment.json").read_text())["command"]
+    assert card["recipe"] == "the settings of that command"
+
+
+def refused(name):
+    raise UserError(f"no recipe named {name}")
 
 
 def test_a_run_that_has_not_finished_is_refused(xnorlit, run, tmp_path):

@@ -15,7 +15,7 @@ from xnorlit.data.pictures import as_validated, class_folders, listing_sha256, n
 from xnorlit.export.cards import page
 from xnorlit.packed import trained
 
-SHARED = next((folder / "shared" / "data" for folder in Path(__file__).parents if (folder / "shared").is_dir()), None)
+SHARED = next((data for folder in Path(__file__).parents if (data := folder / "shared" / "data").is_dir()), None)
 NAMES = xl.list_trained()
 
 
@@ -28,8 +28,8 @@ def zoo(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_there_are_some():
-    assert "cifar10-best" in NAMES
+def test_those_that_are_promised_are_there():
+    assert {"cifar10-xnor", "cifar10-best", "imagenette-xnor", "imagenette-best"} <= set(NAMES)
     assert all((trained.FOLDER / f"{name}{suffix}").is_file() for name in NAMES for suffix in (".json", ".md"))
 
 
@@ -53,23 +53,24 @@ def test_the_page_of_its_card_is_made_of_the_record(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_reaches_what_its_card_says_on_the_images_that_it_names(name):
     card, network = trained.card(name), xl.load(name)
+    if SHARED is None:
+        pytest.skip("there is no ../shared/data")
     split = found(card.listing_sha256, network.classes)
-    if split is None:
-        pytest.skip(f"the images of {card.data} are not in ../shared/data")
+    assert split, f"the images of {card.data} are not in {SHARED}, or are others"
     right = 0
     for label, name_of in enumerate(network.classes):
         pictures = [split / file for file in sorted(names_below(split / name_of, name_of))]
         graph = network.graph
         pixels = np.stack([as_validated(picture, graph.image_size, graph.crop, graph.squash) for picture in pictures])
         right += int((network.predict(pixels, threads=1) == label).sum())
-    # FFCV stores small pictures as they are and others as JPEG: there a few answers may differ.
-    tolerance = 0.01 if card.image_size <= 64 else 0.5
+    # FFCV stores small pictures as they are and others as JPEG: there up to three answers may differ.
+    tolerance = 0.01 if card.image_size <= 64 else 0.16
     assert 100 * right / card.val_images == pytest.approx(card.top1, abs=tolerance)
 
 
 def found(digest: str, classes: tuple[str, ...]) -> Path | None:
     """The split of shared images with that listing."""
-    for split in sorted((SHARED or Path("nowhere")).glob("*/*")):
+    for split in sorted(SHARED.glob("*/*")):
         if split.name in ("val", "test") and set(class_folders(split)) == set(classes):
             names = [sorted(names_below(split / name, name)) for name in classes]
             labels = [label for label, listed in enumerate(names) for _ in listed]

@@ -44,7 +44,7 @@ def zoo(
         into: Folder of trained networks (default: xnorlit/zoo of the package).
 
     Raises:
-        UserError: The run has not finished, or its network cannot be packed.
+        UserError: The run has not finished, another run of its arm has a lower seed, or its network cannot be packed.
     """
     if run is None:
         names = list_trained()
@@ -53,10 +53,21 @@ def zoo(
         return
     chosen = read(run)
     experiment = chosen.place.experiment.partition("@")[0]
+    _refuse_picked(chosen)
     licence = licence or (NAMED[experiment].licence if experiment in NAMED else None)
     if not licence:
         raise UserError(f"the licence of the images of {chosen.place.experiment} is unknown. Give it: --licence TEXT.")
     _make(chosen, name or f"{experiment}-{chosen.place.arm}", ends, licence, into or FOLDER)
+
+
+def _refuse_picked(run: Run) -> None:
+    """A card packs the lowest seed, so that nobody picks a network by its accuracy."""
+    lowest = _siblings(run)[run.place.arm][0]
+    if lowest.place.seed != run.place.seed:
+        raise UserError(
+            f"{run.path} has seed {run.place.seed}, but seed {lowest.place.seed} of the same arm has finished too. A "
+            f"card packs the lowest seed, so that nothing is picked by its accuracy: give {lowest.path}."
+        )
 
 
 def _make(run: Run, name: str, ends: Ends | None, licence: str, into: Path) -> None:
@@ -70,7 +81,7 @@ def _make(run: Run, name: str, ends: Ends | None, licence: str, into: Path) -> N
     write(file, replace(packed.graph, accuracy=accuracy), packed.tensors)
     interval = wilson_interval(round(accuracy.top1 * accuracy.images), accuracy.images)
     milliseconds, load_milliseconds = times(file)
-    environment, siblings = run.environment, _siblings(run)
+    environment, siblings, recipe = run.environment, _siblings(run), _recipe(run)
     where = f"{environment.gpu or environment.cpu}, {environment.cores} cores, {environment.threads} threads"
     classes = ", ".join(packed.graph.classes)
     trained = rebuilt.data.count("train")
@@ -84,9 +95,9 @@ def _make(run: Run, name: str, ends: Ends | None, licence: str, into: Path) -> N
             val_images=accuracy.images,
             listing_sha256=accuracy.listing_sha256,
             licence=licence,
-            recipe=f"experiments/{run.place.experiment.partition('@')[0]}/{run.place.arm}.yaml",
-            remark=_remark(run),
-            command=_command(run),
+            recipe=f"experiments/{recipe.name}/{run.place.arm}.yaml" if recipe else "the settings of that command",
+            remark=recipe.remark(run.place.arm) if recipe else "",
+            command=_command(run) if recipe else environment.command,
             commit=environment.commit or "",
             changed=environment.dirty,
             epochs=run.summary.epochs,
@@ -151,11 +162,14 @@ def _method(run: Run) -> str:
     )
 
 
-def _remark(run: Run) -> str:
+def _recipe(run: Run) -> Recipe | None:
+    """The recipe that has the run's arm. A variant such as base-224.yaml names an experiment that is none."""
     try:
-        return Recipe.find(run.place.experiment.partition("@")[0]).remark(run.place.arm)
-    except (UserError, KeyError):
-        return ""  # a user's own recipe that is not here
+        recipe = Recipe.find(run.place.experiment.partition("@")[0])
+        recipe.overlay(run.place.arm)
+    except UserError:
+        return None
+    return recipe
 
 
 def _command(run: Run) -> str:

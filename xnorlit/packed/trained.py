@@ -33,7 +33,7 @@ class Card:
         train_seconds: Duration of the training in seconds.
         trained_on: Processor and threads.
         seeds: Top-1 in percent of each finished seed of the arm, from training's own evaluation.
-        seed: The packed seed, always the lowest.
+        seed: The packed seed, the lowest of these.
         twin: Top-1 in percent of the float twin of that seed, if there is one.
         top1: Top-1 in percent of the packed network on its engine.
         top5: Top-5, likewise.
