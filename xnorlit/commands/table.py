@@ -11,7 +11,7 @@ from xnorlit.runs.place import Place
 from xnorlit.runs.recipes import TWIN, Recipe
 from xnorlit.sweep import Job
 from xnorlit.sweep.process import Process
-from xnorlit.sweep.table.markdown import put, rendered
+from xnorlit.sweep.table.markdown import around, put, rendered
 from xnorlit.sweep.table.plan import jobs
 from xnorlit.sweep.table.rows import Row, row
 from xnorlit.sweep.table.steps import Times, measurement, times
@@ -51,7 +51,8 @@ def table(
         no_training: Only write the table of the finished runs.
 
     Raises:
-        UserError: There is no such recipe or arm, or a run failed. The other runs are in the table.
+        UserError: There is no such recipe or arm, the twin is not among the arms, the README has no place for the
+            table, or a run failed. The other runs are in the table.
     """
     recipe = Recipe.find(experiment, experiments)
     for option, count in (("seeds", seeds), ("thorough-seeds", thorough_seeds)):
@@ -59,17 +60,20 @@ def table(
             raise UserError(f"--{option} is {count}. Expected a number of seeds, 1 or more.")
     more = recipe.chosen(thorough) if thorough else []
     counts = {arm: thorough_seeds if arm in more else seeds for arm in recipe.chosen(arms)}
+    if TWIN not in counts:
+        raise UserError(f"--arms is {arms}. The table shows gaps to the float twin; name it too: --arms {TWIN},{arms}")
     name = recipe.base.parent.name
     if data and Path(data).exists():
         name = f"{name}@{Path(data).resolve().stem}"
     options = (*(("--data.source", data) if data else ()), *(("--data.holdout", str(holdout)) if holdout else ()))
+    readme = (recipe.folder if recipe.own else root / name / pair) / "README.md"
+    around(readme)  # Refuses one without a place for the table, before hours of training.
     todo = list(jobs(recipe, counts, Place(root, name, pair, TWIN, 0), options))
     failed = [] if no_training else run_jobs(todo, at_once=1, tag="table")
     by_arm = _finished(todo)
     if not by_arm:
         raise UserError(f"no run in {root / name / pair} has finished, so there is no table. Omit --no-training.")
     rows = _rows(by_arm, _times(by_arm, root / name / pair / "steps.json", measured=no_training))
-    readme = (recipe.folder if recipe.own else root / name / pair) / "README.md"
     files = {arm: os.path.relpath(recipe.overlays[arm], readme.parent) for arm in counts}
     put(rendered(rows, files, {arm: recipe.remark(arm) for arm in counts}), readme)
     say("table", f"{len(rows)} of {len(counts)} arms: {readme}")

@@ -12,11 +12,13 @@ from tests.runs.factory import write_run
 from tests.sweep.ended import Ended
 from xnorlit.commands import table as command
 from xnorlit.commands.main import main
+from xnorlit.runs.recipes import is_base
 from xnorlit.sweep import work
-from xnorlit.sweep.table.markdown import BEGIN, END
+from xnorlit.sweep.table.markdown import BEGIN, END, around
 
 RIGHT = {("float", 0): 760, ("float", 1): 770, ("xnor", 0): 680, ("xnor", 1): 670, ("bwn", 0): 720}
-RECIPES = Path(__file__).parents[3] / "experiments" / "cifar10"
+EXPERIMENTS = Path(__file__).parents[3] / "experiments"
+RECIPES = EXPERIMENTS / "cifar10"
 CODES = {"conv1": [32, 32], "conv2": [1, 1], "fc8": [32, 32]}
 
 
@@ -190,12 +192,25 @@ def test_a_table_needs_a_twin_runs_and_marks(small, capsys):
     assert main(["table", "small", "--no-training"]) == 2
     assert "so there is no table" in capsys.readouterr().err
     assert main(["table", "small", "--arms", "xnor"]) == 2
-    assert "float twin, which has not finished" in capsys.readouterr().err
+    assert "name it too: --arms float,xnor" in capsys.readouterr().err
     assert main(["table", "small", "--seeds", "0"]) == 2
     assert "--seeds is 0. Expected" in capsys.readouterr().err
     (folder / "README.md").write_text("# Small\n")
     assert main(["table", "small", "--arms", "float"]) == 2
     assert "has no marks for the table" in capsys.readouterr().err
+    assert not Path("runs").exists(), "nothing is trained for a table that has no place"
+
+
+def test_every_recipe_with_a_page_has_a_place_for_its_table():
+    recipes = [file for file in EXPERIMENTS.rglob("README.md") if any(is_base(each) for each in beside(file))]
+    assert len(recipes) > 5
+    for readme in recipes:
+        around(readme)
+
+
+def beside(readme):
+    """The recipe's files, and those of the recipe to which a folder of candidates adds."""
+    return [each for folder in (readme.parent, readme.parent.parent) for each in folder.glob("*.yaml")]
 
 
 def test_runs_on_other_images_make_no_table(small, tmp_path, capsys):

@@ -68,10 +68,23 @@ def put(table: str, readme: Path) -> None:
     Raises:
         UserError: The file exists without the marks.
     """
+    before, after = around(readme)
+    with atomic.path(readme) as scratch:
+        scratch.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
+
+
+def around(readme: Path) -> tuple[str, str]:
+    """The text before and after the table; of a README that is still to be written, a heading and nothing.
+
+    Args:
+        readme: The file. If it exists, it must contain the marks.
+
+    Raises:
+        UserError: The file exists without the marks.
+    """
     text = readme.read_text(encoding="utf-8") if readme.is_file() else f"# {readme.parent.name}\n\n{BEGIN}\n{END}\n"
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise UserError(f"{readme} has no marks for the table. Expected these two lines in it:\n{BEGIN}\n{END}")
-    with atomic.path(readme) as scratch:
-        scratch.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
+    return before, after
