@@ -32,7 +32,7 @@ def row(**samples):
     return Row("conv3", batch=1, threads=2, turns=Turns(named, named))
 
 
-def test_torchs_best_is_the_memory_format_with_the_smaller_median():
+def test_torchs_best_is_the_side_with_the_smallest_median():
     times = {"fp32": [9, 9, 1], "fp32 channels_last": [4, 5, 6], packed("avx2"): [1, 1, 2]}
     first = {"fp32": [60] * 3, "fp32 channels_last": [50] * 3, packed("avx2"): [10] * 3}
     found = Row("conv3", 1, 1, Turns(times, first))
@@ -40,6 +40,17 @@ def test_torchs_best_is_the_memory_format_with_the_smaller_median():
     assert found.over(BEST_FP32, packed("avx2")).median == 4
     assert found.over("fp32", packed("avx2")).median == 9
     assert found.first_over(BEST_FP32, packed("avx2")).median == 5
+
+
+def test_torchs_best_is_the_compiled_network_where_that_is_faster():
+    times = {"fp32": [9, 9, 1], "fp32 channels_last": [4, 5, 6], "torch.compile": [3, 3, 9], packed("avx2"): [1, 1, 2]}
+    first = {"fp32": [60] * 3, "fp32 channels_last": [50] * 3, "torch.compile": [40] * 3, packed("avx2"): [10] * 3}
+    found = Row("network", 1, 1, Turns(times, first))
+    written = found.to_json()
+    ratios = {each["over"]: each["median"] for each in written["ratios"]}
+    assert found.best_fp32 == written["best_fp32"] == "torch.compile"
+    assert ratios[BEST_FP32] == ratios["torch.compile"] == 3
+    assert found.first_over(BEST_FP32, packed("avx2")).median == 4
 
 
 def test_a_side_that_was_not_measured_has_no_ratio():

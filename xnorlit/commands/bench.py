@@ -43,7 +43,8 @@ def bench(
         threads: Numbers of threads (default: 1, 2 and all).
         batches: Batch sizes.
         repeats: Rounds of each measurement (default: 15).
-        quick: Only check that everything runs: 2 rounds, batches of 1 and 2, no torch.compile.
+        quick: Only check that everything runs: 2 rounds, batches of 1 and 2; without torch.compile, which
+            otherwise counts among torch's best fp32.
         root: Folder to search for the newest run.
         show: Only print the file of an earlier --json.
         markdown: Print Markdown, as in docs/benchmarks.md.

@@ -106,6 +106,16 @@ def test_without_measurements_the_page_says_which_commands_make_them(pair):
     assert "xnorlit report --bench bench.json" in html
 
 
+@pytest.mark.parametrize("best", ["fp32", "fp32 channels_last", "torch.compile"])
+def test_any_of_torchs_fp32_sides_may_be_its_best(tmp_path, best):
+    given = bench()
+    for row in given["rows"]:
+        row["best_fp32"] = best
+        row["seconds"][best] = figure(0.011)
+    (tmp_path / "bench.json").write_text(json.dumps(given))
+    assert {row["fp32_seconds"]["median"] for row in read_bench(tmp_path / "bench.json")["rows"]} == {0.011}
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "{}", "[1]", '{"format": 1}', json.dumps(bench() | {"rows": [{}]}), json.dumps(bench() | {"memory": 3}),
