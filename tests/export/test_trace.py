@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+import xnorlit as xl
 from tests.packed.networks import integers_of_engine, integers_of_module, settle, turns, unsettle
 from tests.processes import status_of
 from xnorlit.binarize.reactnet import ReActNet
@@ -366,6 +367,27 @@ def test_a_function_without_a_packed_form_is_refused_by_its_line(behind, message
     line = behind.__code__.co_firstlineno
     with pytest.raises(UserError, match=message.replace("HERE", rf"\({__file__}:{line}\)")):
         pack(Refused(behind, bare=True), **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("behind", "message"),
+    [
+        (lambda m, x, y: torch.sigmoid(y), r"1\.0\.sigmoid cannot be packed: it HERE has no packed form; use"),
+        (lambda m, x, y: y.max(1, keepdim=True)[0], r"1\.0\.max cannot be packed: it HERE has no packed form"),
+        (lambda m, x, y: F.adaptive_avg_pool2d(y, 5), r"1\.0\.adaptive_avg_pool2d cannot .*18 x 18 to 5 x 5 HERE"),
+        (lambda m, x, y: x + y[..., 1:], r"1\.0\.add cannot be packed: an image of 18 .*through it HERE \("),
+    ],
+)
+def test_a_function_is_refused_by_the_submodule_that_calls_it(behind, message):
+    line, inner = behind.__code__.co_firstlineno, Refused(behind, bare=True)
+    with pytest.raises(UserError, match="^" + message.replace("HERE", rf"\({__file__}:{line}\)")):
+        pack(nn.Sequential(nn.Identity(), nn.Sequential(inner)), **OPTIONS)
+
+
+def test_an_image_that_a_network_of_the_package_does_not_take_is_refused_by_its_unit():
+    net = xl.create("resnet20-recu", binarizer="BiReal", classes=5).eval()
+    with pytest.raises(UserError, match=r"^unit7\.add cannot be packed: an image of 33 x 33 .* Give the image_size"):
+        pack(net, image_size=33, classes=CLASSES)
 
 
 @pytest.mark.parametrize(

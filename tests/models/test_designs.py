@@ -32,10 +32,10 @@ def stirred(net):
     return net
 
 
-def on_meta(name, binarizer, classes=10):
+def on_meta(name, binarizer, classes=10, size=None):
     network = network_named(name)
     with torch.device("meta"):
-        return build(network, binarizer, classes=classes, image_size=network.image_size)
+        return build(network, binarizer, classes=classes, image_size=size or network.image_size)
 
 
 @pytest.mark.parametrize("name", DESIGNS)
@@ -129,9 +129,20 @@ def test_layers_are_named_and_overridden_by_pattern():
         xl.create("resnet20", binarizer="BiReal", classes=4, layers={"unit19.conv": "Float"})
 
 
-def test_images_that_do_not_fit_are_refused():
-    with pytest.raises(UserError, match="resnet20-recu does not take images of 33 pixels"):
-        xl.create("resnet20-recu", binarizer="BiReal", classes=4, image_size=33)
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("resnet20-recu", 33, r"through unit7 \(.*\)\. Give images of 32 or 36 pixels \(.*designed for 32\."),
+        ("resnet18-bireal", 33, r"through unit5 \(.*\)\. Give images of 32 or 45 pixels \(.*designed for 224\."),
+        ("vgg-small", 200, r"through fc \(.*\)\. Give images of 32 pixels"),
+        ("quicknet-small", 1, r"through transition1\.pool \(.*too small\)\. Give images of 29 pixels"),
+    ],
+)
+def test_images_that_do_not_fit_are_refused_by_the_module_and_the_nearest_sizes_that_do(name, size, message):
+    with pytest.raises(UserError, match=f"^{name} does not take images of {size} pixels: .* {message}"):
+        xl.create(name, binarizer="BiReal", classes=4, image_size=size)
+    for fits in map(int, message.partition("images of ")[2].partition(" pixels")[0].split(" or ")):
+        on_meta(name, xl.BiReal(), size=fits)
 
 
 def test_a_rank_one_scale_knows_its_layers_extent():

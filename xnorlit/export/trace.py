@@ -16,7 +16,7 @@ from xnorlit.export.functions import Call, Form, Moving, average_pool, form_of, 
 from xnorlit.export.known import JOINS, LAYERS, WITHOUT_EFFECT, no_form, remedy_for
 from xnorlit.export.nodes import nodes_of, registered
 from xnorlit.export.operands import refuse
-from xnorlit.export.tracer import Values, graph_of, place_of
+from xnorlit.export.tracer import Values, function_of, graph_of, name_of, place_of
 from xnorlit.layers import BinaryLinear
 from xnorlit.models.builder import AlexNet
 from xnorlit.models.built import Normalize
@@ -116,14 +116,10 @@ def traced(
     return trace
 
 
-def _kind(node: fx.Node) -> str:
-    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", node.name)
-
-
 def _called(node: fx.Node) -> str:
     """How a message that begins with the node's name mentions its function."""
-    kind = _kind(node)
-    return f"{'it' if kind == node.name else kind}{place_of(node.stack_trace)}"
+    kind = function_of(node)
+    return f"{'it' if name_of(node).rpartition('.')[2] == kind else kind}{place_of(node.stack_trace)}"
 
 
 class _Steps:
@@ -162,7 +158,7 @@ class _Steps:
             )
         assert isinstance(last, fx.Node)
         if not isinstance(result, Moving):
-            refuse(True, last.name, f"it does not depend on the images{place_of(last.stack_trace)}")
+            refuse(True, name_of(last), f"it does not depend on the images{place_of(last.stack_trace)}")
         needed = self._leading_to(last)
         for node in self.graph.nodes:
             if node in needed:
@@ -250,18 +246,19 @@ class _Steps:
         return module
 
     def _function_called(self, node: fx.Node) -> Form:
-        kind, what, call = _kind(node), _called(node), self._call(node)
+        kind, what, call = function_of(node), _called(node), self._call(node)
+        name = name_of(node)
         form = form_of(node.target, call) if isinstance(self.found[node], Moving) else None
         if form is None:
             inputs = [one for one in node.all_input_nodes if isinstance(self.found[one], Tensor)]
             own = [str(one.target) for one in inputs if one.op == "get_attr"]
-            refuse(bool(own), node.name, f"{what} reads {' and '.join(own)}, which no layer owns; {remedy_for(kind)}")
-            refuse(not known(node.target), node.name, no_form(kind, what))
-            refuse(True, node.name, f"{what} has no packed form with these arguments; {remedy_for(kind)}")
+            refuse(bool(own), name, f"{what} reads {' and '.join(own)}, which no layer owns; {remedy_for(kind)}")
+            refuse(not known(node.target), name, no_form(kind, what))
+            refuse(True, name, f"{what} has no packed form with these arguments; {remedy_for(kind)}")
         assert form is not None
         place = place_of(node.stack_trace)
         given = form.inputs[0].shape
-        return Form(self._fitting(form.module, node.name, given, call.found, place), form.inputs)
+        return Form(self._fitting(form.module, name, given, call.found, place), form.inputs)
 
 
 def _own_normalization(graph: fx.Graph, modules: dict[str, nn.Module]) -> Normalize | None:

@@ -129,7 +129,7 @@ class Values(fx.Interpreter):
         except Exception as error:  # a layer may raise anything for a map that does not fit it
             side = self.image_size
             raise UserError(
-                f"{n.target if n.op == 'call_module' else n.name} cannot be packed: an image of {side} x {side} pixels "
+                f"{name_of(n)} cannot be packed: an image of {side} x {side} pixels "
                 f"and 3 channels does not get through it{place_of(n.stack_trace)} ({_first_line(error)}). Give the "
                 "image_size that the network was trained with."
             ) from error
@@ -151,6 +151,22 @@ class Values(fx.Interpreter):
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def function_of(node: fx.Node) -> str:
+    """The name of the function or method that a node calls."""
+    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", node.name)
+
+
+def name_of(node: fx.Node) -> str:
+    """How an error names a node: the module that it calls, or the submodule that calls its function (`unit7.add`).
+
+    The line of a call alone does not tell one submodule from another of its class.
+    """
+    if node.op in ("call_module", "get_attr"):
+        return str(node.target)
+    callers = [name for name, _ in node.meta.get("nn_module_stack", {}).values()]
+    return f"{callers[-1]}.{function_of(node)}" if callers else node.name
 
 
 def place_of(stack: str | None) -> str:

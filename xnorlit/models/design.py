@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from xnorlit.binarize import Binarizer
 from xnorlit.binarize.float import Float
 from xnorlit.errors import UserError
-from xnorlit.layers import AdaptiveAvgPool2d, BinaryConv2d, Linear
+from xnorlit.layers import AdaptiveAvgPool2d, BinaryConv2d, BinaryLayer, Linear
 from xnorlit.models.built import BuiltNetwork, Normalize
 from xnorlit.models.choice import overridden
+
+REACH = 32  # how far from a refused image size another is looked for, pixels: the networks halve a map five times
 
 
 class Parts:
@@ -143,23 +145,50 @@ def _composed(
 def _outputs(design: Design, image_size: int) -> dict[str, tuple[int, ...]]:
     """Shape of each binary layer's output for one image, by name, found on the meta device."""
     found: dict[str, tuple[int, ...]] = {}
+    running: list[str] = []  # names of the modules whose forward has begun and not ended
     with torch.device("meta"), torch.no_grad():
         model = _composed(design, Float(), 2, (0.0,) * 3, (1.0,) * 3).eval()
-        names: dict[nn.Module, str] = {layer: name for name, layer in model.layers()}
 
-        def note(layer: nn.Module, _: Any, y: Tensor) -> None:
-            found[names[layer]] = tuple(y.shape[1:])
+        def enter(name: str, _: nn.Module, __: Any) -> None:
+            running.append(name)
 
-        for layer in names:
-            layer.register_forward_hook(note)
+        def leave(name: str, module: nn.Module, _: Any, y: Tensor) -> None:
+            running.pop()
+            if isinstance(module, BinaryLayer):
+                found[name] = tuple(y.shape[1:])
+
+        for name, module in model.named_modules():
+            module.register_forward_pre_hook(partial(enter, name))
+            module.register_forward_hook(partial(leave, name))
         try:
-            model(torch.zeros(1, 3, image_size, image_size, dtype=torch.uint8))
+            model(_blank(image_size))
         except RuntimeError as error:
+            at, why = running[-1], str(error).splitlines()[0].rstrip(".")
+            sizes = " or ".join(map(str, _taken(model, image_size) or [design.image_size]))
             raise UserError(
-                f"{design.name} does not take images of {image_size} pixels ({str(error).splitlines()[0]}). Give "
-                f"larger ones, or a multiple of 32, such as {design.image_size} (data.image_size)."
+                f"{design.name} does not take images of {image_size} pixels: they do not get through {at} ({why}). "
+                f"Give images of {sizes} pixels (data.image_size); it was designed for {design.image_size}."
             ) from error
     return found
+
+
+def _blank(image_size: int) -> Tensor:
+    return torch.zeros(1, 3, image_size, image_size, dtype=torch.uint8)
+
+
+def _taken(model: nn.Module, image_size: int) -> list[int]:
+    """The nearest smaller size and the nearest larger one that a network on the meta device takes, if any is near."""
+
+    def fits(size: int) -> bool:
+        try:
+            model(_blank(size))
+        except RuntimeError:
+            return False
+        return True
+
+    near = range(1, REACH + 1)
+    sides = ([image_size - step for step in near if image_size > step], [image_size + step for step in near])
+    return [size for side in sides if (size := next(filter(fits, side), None))]
 
 
 # --- modules that several families share ------------------------------------------------------------------------------
