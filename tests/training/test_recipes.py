@@ -66,7 +66,15 @@ def test_it_starts_with_the_main_results(base):
     header = "".join(line for line in base.read_text().splitlines(keepends=True) if line.startswith("#"))
     for word in ("# Source:", "# Hardware:", "# Expect:", "# Command:"):
         assert word in header
-    assert ("(run here: " in header) != ("not run here" in header), "whether its accuracy was measured here"
+    refuse_stale_header(base)
+    page = base.with_name("README.md")
+    if page.is_file() and "| [`float`]" in page.read_text():
+        assert "(run here: " in header, "its page has a table"
+
+
+def refuse_stale_header(file):
+    """A header says either where the accuracy that was measured here is, or that it was not."""
+    assert ("(run here: " in file.read_text()) != ("not run here" in file.read_text())
 
 
 @pytest.mark.parametrize("base", BASES, ids=lambda base: base.parent.name)
@@ -125,6 +133,11 @@ def whole(overlay):
     return overlay.parent.name == "cifar10" or overlay == EXPERIMENTS / "imagenet" / "float.yaml"
 
 
+def recipe_of(overlay):
+    """Name of the recipe, also for a candidate, which is in a folder below it."""
+    return beside(overlay, "base").parent.name
+
+
 def of_pictures(overlay, photos, big_photo, monkeypatch):
     """Arguments to read a few pictures; with small ones and an eighth of the channels unless the recipe trains whole.
 
@@ -132,10 +145,10 @@ def of_pictures(overlay, photos, big_photo, monkeypatch):
     """
     if not whole(overlay):
         narrow(monkeypatch)
-    large = overlay.parent.name.startswith("imagenet")
+    large = recipe_of(overlay).startswith("imagenet")
     words = ["--data.source", str(big_photo if large else photos), "--data.backend", "folder"]
     words += ["--data.workers", "0", "--data.batch_size", "2"]
-    small = large and not whole(overlay) and overlay.parent.name != "imagenette"
+    small = large and not whole(overlay) and recipe_of(overlay) != "imagenette"
     return [*words, "--data.image_size", "96"] if small else words
 
 
@@ -144,18 +157,18 @@ def teachers(overlay):
     model = yaml.safe_load(overlay.read_text()).get("model") or {}
     settings = [model, *(loss.get("init_args", {}) for loss in model.get("losses") or [])]
     needed = dict.fromkeys(each[key] for each in settings for key in ("init_from", "teacher") if key in each)
-    return dict.fromkeys(arm for each in needed for arm in (*teachers(overlay.with_name(f"{each}.yaml")), each))
+    return dict.fromkeys(arm for each in needed for arm in (*teachers(beside(overlay, each)), each))
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda file: f"{file.parent.name}/{file.stem}")
 def test_a_variant_of_a_base_trains_the_arm_that_it_names(variant, photos, big_photo, tmp_path, capsys, monkeypatch):
     (arm,) = re.findall(r"^# Command: +xnorlit train ([\w-]+) .*-c experiments/", variant.read_text(), re.M)
-    assert "not run here" in variant.read_text()
+    refuse_stale_header(variant)
     overlay = variant.with_name(f"{arm}.yaml")
     words = [*options(overlay), "-c", str(variant), *of_pictures(overlay, photos, big_photo, monkeypatch)]
     words += ["--run.root", str(tmp_path / "runs"), "--debug"]
     for each in teachers(overlay):
-        teacher = (*options(overlay.with_name(f"{each}.yaml")), *words[4:])
+        teacher = (*options(beside(overlay, each)), *words[4:])
         brief = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--run.wandb", "off")
         assert main(["fit", *teacher, *brief]) == 0
     assert main(["fit", *words, "--trainer.fast_dev_run", "2"]) == 0
@@ -163,9 +176,10 @@ def test_a_variant_of_a_base_trains_the_arm_that_it_names(variant, photos, big_p
 
 
 def taught():
-    """The recipes from which no other learns: with their teachers, these are all."""
-    teaching = {file.with_name(f"{arm}.yaml") for file in OVERLAYS for arm in teachers(file)}
-    return [file for file in OVERLAYS if file not in teaching]
+    """The arms and candidates from which no other learns: with their teachers, these are all."""
+    every = [*OVERLAYS, *CANDIDATES]
+    teaching = {beside(file, arm) for file in every for arm in teachers(file)}
+    return [file for file in every if file not in teaching]
 
 
 @pytest.mark.parametrize("overlay", taught(), ids=lambda file: f"{file.parent.name}/{file.stem}")
@@ -175,7 +189,7 @@ def test_it_trains_two_steps_after_the_arms_that_it_learns_from(
     common = (*of_pictures(overlay, photos, big_photo, monkeypatch), "--run.root", str(tmp_path / "runs"), "--debug")
     for arm in teachers(overlay):
         teacher = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--run.wandb", "off")
-        assert main(["fit", *options(overlay.with_name(f"{arm}.yaml")), *common, *teacher]) == 0
+        assert main(["fit", *options(beside(overlay, arm)), *common, *teacher]) == 0
         told = capsys.readouterr().out
         assert "[done]" in told
         assert f"{arm}: " in told

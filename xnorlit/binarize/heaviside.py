@@ -28,6 +28,7 @@ class Heaviside(BWN):
     Source: larq, larq/quantizers.py, SteHeaviside.
 
     Args:
+        scale: `alpha`, or `none` for the plain sign, see `BWN`.
         gradient: Gradient of the latent weights, see `BWN`.
         center: Subtract from the latent weights, after each step, their mean over the input channels.
         clip: Clamp the latent weights to [-1, 1] after each step.

@@ -108,7 +108,7 @@ def _summed(x: Tensor) -> Tensor:
 
 
 class BatchNorm1d(_SteadyBatchNorm, nn.BatchNorm1d):
-    """Batch norm over `(N, C)`, steady for constant channels.
+    """Batch norm over `(N, C)`, steady for constant channels; see `BatchNorm2d`.
 
     Examples:
         >>> import torch
@@ -128,6 +128,9 @@ class RowNorm(BatchNorm1d):
 
 class BatchNorm2d(_SteadyBatchNorm, nn.BatchNorm2d):
     """Batch norm over `(N, C, H, W)`, steady for constant channels.
+
+    In training it is torch's. In evaluation a channel that never varied gives exactly `beta`, as in training, so the
+    sign after it does not flip; and every step is rounded as the packed network rounds it.
 
     Examples:
         >>> import torch
