@@ -44,15 +44,6 @@ def test_alexnets_script_ends_in_equal_predictions(tmp_path):
 
 
 @pytest.mark.slow
-def test_resnet18s_script_ends_in_equal_logits(tmp_path):
-    photos = pictures(tmp_path / "photos", {"train": 4, "test": 3}, (34, 40))
-    told = ran([EXAMPLES / "resnet18.py", photos], tmp_path)
-    assert "its 16 binary layers" in told
-    assert "logits equal bit for bit: True\n" in told
-    assert told.endswith("6 of 6 predictions are equal without torch\n")
-
-
-@pytest.mark.slow
 def test_the_script_that_counts_flips_finds_none(tmp_path):
     photos = pictures(tmp_path / "photos", {"train": 40, "test": 6}, (32, 32))
     script = [EXAMPLES.parent / "scripts" / "flips.py", photos, "--seconds", "2"]

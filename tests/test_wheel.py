@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.test_shown import pictures
+
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
 
@@ -89,6 +91,14 @@ def test_the_example_of_the_readme_runs(installed):
     assert example, "README has no example that imports xnorlit as xl"
     (installed.work / "example.py").write_text(example[1])
     installed.run(installed.python, "example.py")
+
+
+def test_torchvisions_resnet18_is_binarised_trained_packed_and_run_without_torch(installed):
+    photos = pictures(installed.work / "photos", {"train": 4, "test": 3}, (34, 40))
+    told = installed.run(installed.python, ROOT / "examples" / "resnet18.py", photos)
+    assert "its 16 binary layers" in told
+    assert "logits equal bit for bit: True\n" in told
+    assert told.endswith("6 of 6 predictions are equal without torch\n")
 
 
 def test_a_pair_is_trained_packed_classified_and_reported_with_the_packaged_recipes(installed):

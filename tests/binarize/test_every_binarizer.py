@@ -2,13 +2,15 @@
 
 import copy
 import inspect
+import re
+from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import torch
 from torch import nn
 
-from xnorlit.binarize import binarizers
+from xnorlit.binarize import Binarizer, binarizers
 from xnorlit.errors import UserError
 from xnorlit.layers import BinaryConv2d, BinaryLayer, BinaryLinear, attach
 from xnorlit.models import Block, Network, build
@@ -272,6 +274,13 @@ def test_the_docstring_states_formula_and_source(name):
     text = ALL[name].__doc__
     assert "`" in text.split("\n\n")[0], "the first paragraph states the formula"
     assert "Source:" in text or ALL[name].weight_bits == 32 == ALL[name].input_bits
+
+
+def test_the_page_names_every_binarizer_that_follows_the_epochs():
+    page = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
+    named = re.search(r"`on_epoch` advances the schedules of ([^;]*);", page)
+    own = {name for name, kind in ALL.items() if kind.on_epoch is not Binarizer.on_epoch}
+    assert set(re.findall(r"`(\w+)`", named[1])) == own - {"WeightsOnly"}, "which only passes the epoch on"
 
 
 def test_integer_sums_are_exact_for_long_dot_products():
