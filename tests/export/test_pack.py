@@ -1,10 +1,12 @@
 """What `pack` takes, unwraps, warns of and explains."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -15,6 +17,10 @@ from xnorlit.errors import UserError
 from xnorlit.export import pack as room
 from xnorlit.export.pack import AT_ONCE, _range, _read, _ready, _unwrapped, pack
 from xnorlit.export.trace import traced
+from xnorlit.packed.document import check
+from xnorlit.packed.graph import AveragePool
+from xnorlit.packed.layer import LARGEST_SIDE
+from xnorlit.packed.origin import Source
 
 OPTIONS = {"image_size": 6, "classes": ["a", "b"], "mean": (128,) * 3, "std": (64,) * 3}
 
@@ -92,6 +98,119 @@ def test_a_fault_of_the_file_is_told_by_the_name_of_its_layer(binary, monkeypatc
         UserError, match=rf"^Sequential cannot be packed: {names[0]}\.weight and {names[1]}\.weight: odd\. C"
     ):
         pack(net, **OPTIONS)
+
+
+class Between(nn.Module):
+    """A graph whose map, `(4, 6, 6)`, passes through a function or a module of the test."""
+
+    def __init__(self, between):
+        super().__init__()
+        self.stem, self.between = xl.Conv2d(3, 4, 1), between
+        with torch.no_grad():
+            self.last = xl.Linear(between(torch.zeros(1, 4, 6, 6)).numel(), 2)
+
+    def forward(self, x):
+        return self.last(torch.flatten(self.between(self.stem(x)), 1))
+
+
+def in_chain(*between):
+    """A chain whose map, `(4, 6, 6)`, passes through modules of the test."""
+    body = nn.Sequential(nn.Conv2d(3, 4, 1), *between, nn.Flatten())
+    with torch.no_grad():
+        return body.append(nn.Linear(body(torch.zeros(1, 3, 6, 6)).numel(), 2))
+
+
+@pytest.mark.parametrize("of", [in_chain, Between])
+@pytest.mark.parametrize(
+    ("between", "fault"),
+    [
+        (nn.Conv2d(4, 4, 3, 5000), "a stride of 5000"),
+        (nn.Conv2d(4, 4, 3, (1, 4097)), "a stride of 4097"),
+        (nn.Conv2d(4, 4, (1, 4097), 1, (0, 2048), groups=4), "a kernel of 4097"),
+        (xl.BinaryConv2d(4, 4, 3, 5000, binarizer="XNOR"), "a stride of 5000"),
+        (nn.MaxPool2d(2, 5000), "a stride of 5000"),
+        (nn.AvgPool2d(2, 5000), "a stride of 5000"),
+    ],
+    ids=lambda given: type(given).__name__ if isinstance(given, nn.Module) else "",
+)
+def test_a_size_beyond_the_format_is_refused_by_the_name_of_its_layer(between, fault, of):
+    network = of(between)
+    name = next(name for name, module in network.named_modules() if module is between)
+    kept_by = "0" if of is in_chain and isinstance(between, nn.MaxPool2d) else name  # a chain's pool is its layer's
+    place = rf" \({__file__}:\d+\)" if of is Between else ""
+    with pytest.raises(UserError, match=rf"^{kept_by} cannot .* {fault}{place}, where .* 4096 pixels; use a smaller "):
+        pack(network, **OPTIONS)
+
+
+def test_a_slice_beyond_the_format_is_refused_by_its_line():
+    line = test_a_slice_beyond_the_format_is_refused_by_its_line.__code__.co_firstlineno + 2
+    network = Between(lambda x: x[:, :, ::5000, ::5000])
+    with pytest.raises(
+        UserError, match=rf"^getitem cannot .* a stride of 5000 \({__file__}:{line}\), where .* smaller"
+    ):
+        pack(network, **OPTIONS)
+
+
+def test_the_largest_side_is_that_of_the_kernels():
+    """So that what `pack` lets through, the file holds."""
+    packed = pack(Between(nn.AvgPool2d(2, LARGEST_SIDE)), **OPTIONS)
+    pool = next(i for i, node in enumerate(packed.graph.nodes) if isinstance(node.op, AveragePool))
+    nodes = list(packed.graph.nodes)
+    nodes[pool] = replace(nodes[pool], op=AveragePool(2, LARGEST_SIDE + 1))
+    with pytest.raises(FieldError, match=f"expected a whole number of 1 to {LARGEST_SIDE}, found"):
+        check(replace(packed.graph, nodes=tuple(nodes)), packed.tensors)
+
+
+def steep():
+    norm = xl.BatchNorm2d(4)
+    norm.weight.data.fill_(1e38)
+    norm.running_var.fill_(1e-10)
+    return norm
+
+
+@pytest.mark.parametrize(
+    ("between", "message"),
+    [
+        (
+            lambda x: F.leaky_relu(x, 1e7),
+            r"leaky_relu\.op\.below: .*found 1.*HERE\. Check the checkpoint, and the settings",
+        ),
+        (lambda x: torch.cat([x + i for i in range(65)], 1), r"cat\.inputs: .* 1 to 64.*HERE\. Join fewer values"),
+        (
+            nn.Conv2d(4, 4, 1023, 1023, 1022, groups=4),
+            r"between\.op: a map of more than \d+ values for one imageHERE\. Give a smaller image_size, or use",
+        ),
+        (steep(), r"tensor 'between\.scale': holds a number that is not finite\. Check the checkpoint\."),
+    ],
+)
+def test_a_fault_that_the_whole_file_shows_has_its_own_remedy(between, message):
+    with pytest.raises(UserError, match=message.replace("HERE", rf" \({__file__}:\d+\)")):
+        pack(Between(between), **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"image_size": 4097}, r"image_size is 4097\. Expected .* of 1 to 4096"),
+        ({"crop": 2}, r"crop is 2\. Expected a share"),
+        ({"crop": True}, r"crop is True\. Expected a share"),
+        ({"squash": "no"}, r"squash is 'no'\. Expected True or False"),
+        ({"classes": ["a", 2]}, r"classes: 2 is not text\. Expected the name of each"),
+        ({"mean": (1e7,) * 3}, "Expected the unit of the pixels, 0 to 255"),
+        ({"std": (1e-7, 60, 60)}, "Expected the unit of the pixels, 0 to 255"),
+        ({"source": Source("trained", commit="zz")}, r"source\.commit: expected .*\. Correct the source"),
+    ],
+)
+def test_a_fault_of_an_argument_is_not_the_checkpoints(given, message):
+    with pytest.raises(UserError, match=message) as caught:
+        pack(chain(), **(OPTIONS | given))
+    assert "checkpoint" not in str(caught.value)
+
+
+def test_a_name_that_is_not_text_is_not_the_networks():
+    net = chain()
+    net.name = net.modules
+    assert pack(net, **OPTIONS).graph.network == "Sequential"
 
 
 @pytest.mark.parametrize("size", [1, 6])

@@ -514,7 +514,11 @@ class _Asks(nn.Module):
             r"it returns a tensor of shape \(3, 5, 16, 16\). Expected one tensor of logits",
         ),
         (nn.Sequential(nn.Conv2d(1, 5, 3)), {}, "0 cannot be packed: an image of 18 x 18 pixels and 3 channels"),
-        (nn.Sequential(nn.Flatten()), {"classes": list(range(972))}, "it has no convolution and no linear layer"),
+        (
+            nn.Sequential(nn.Flatten()),
+            {"classes": list(map(str, range(972)))},
+            "it has no convolution and no linear layer",
+        ),
         (_Asks(), {}, "_Asks cannot be packed: its forward takes mask besides the images"),
         (chain().state_dict(), {}, "pack: the model is OrderedDict. Expected an nn.Module."),
     ],

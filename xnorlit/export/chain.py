@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from xnorlit.errors import UserError
 from xnorlit.export.known import AVERAGES, LAYERS, SMALL
 from xnorlit.export.maps import Halves
-from xnorlit.export.operands import operand_of, reads_plainly, refuse
+from xnorlit.export.operands import operand_of, reads_plainly, refuse, refuse_beyond
 from xnorlit.export.trace import Step, Trace
 from xnorlit.layers import BinaryConv2d, BinaryLayer, BinaryLinear, Conv2d, Linear
 from xnorlit.models.built import DuplicateChannels
@@ -187,7 +187,8 @@ def as_ours(step: Step) -> BinaryLayer:
     if isinstance(layer, BinaryConv2d):
         uneven = f"padding 'same' is uneven for its kernel{step.place}; use an odd kernel"
         refuse(layer.trailing != (0, 0), name, uneven)
-        kernel, _, padding = layer.window
+        kernel, stride, padding = layer.window
+        refuse_beyond(name, "it", step.place, kernel=kernel, stride=stride, padding=padding)
         wide = any(zeros >= side for zeros, side in zip(padding, kernel, strict=True))
         refuse(wide, name, f"padding {padding} is not smaller than kernel {kernel}{step.place}; use less padding")
     return layer
@@ -238,7 +239,9 @@ def square_pool(pool: nn.MaxPool2d, name: str, place: str) -> tuple[int, int, in
     refuse(
         not plain, name, f"its max pool {pool}{place} is not square, or has dilation, ceil_mode or indices; use none"
     )
-    return tuple(int(pair[0]) for pair in pairs)  # type: ignore[return-value]
+    kernel, stride, padding = (int(pair[0]) for pair in pairs)
+    refuse_beyond(name, "its max pool", place, kernel=[kernel], stride=[stride], padding=[padding])
+    return kernel, stride, padding
 
 
 def _check_binary(name: str, layer: BinaryLayer) -> None:

@@ -11,7 +11,7 @@ from xnorlit.binarize.reactnet import RPReLU
 from xnorlit.export import nodes
 from xnorlit.export.chain import as_ours, check_finite, square_pool
 from xnorlit.export.known import LAYERS
-from xnorlit.export.operands import refuse
+from xnorlit.export.operands import refuse, refuse_beyond
 from xnorlit.export.trace import IMAGES, Trace
 from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryLayer
 from xnorlit.models.built import DuplicateChannels
@@ -134,6 +134,11 @@ def _parts(module: nn.Module, name: str, place: str, shape: Sequence[int]) -> It
         known = isinstance(module, nn.Flatten) or type(module).__module__ == nodes.__name__
         why = f"{type(module).__name__} follows it{place} and has no packed form; register it with register_node"
         refuse(not known, name, why)
+        if isinstance(module, nodes.AveragePool):
+            sizes = {"kernel": [module.kernel], "stride": [module.stride], "padding": [module.padding]}
+            refuse_beyond(name, "its average pool", place, **sizes)
+        if isinstance(module, nodes.Subsample):
+            refuse_beyond(name, "its slice", place, stride=[module.stride])
         yield module
 
 

@@ -1,5 +1,6 @@
 """The two operands of a packed layer: its input and its weights, as floats or planes of signs."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 from xnorlit.binarize import Binarizer
 from xnorlit.errors import UserError
 from xnorlit.layers import BinaryLayer
-from xnorlit.packed.layer import Operand, Weights
+from xnorlit.packed.layer import LARGEST_SIDE, Operand, Weights
 
 MOST_BITS = 8
 PROBES = torch.linspace(-3, 3, 61)
@@ -129,6 +130,25 @@ def refuse(condition: bool, name: str, why: str) -> None:
     """Raises an error if a layer has no packed form."""
     if condition:
         raise UserError(f"{name} cannot be packed: {why}.")
+
+
+def refuse_beyond(name: str, what: str, place: str, **sizes: Sequence[int]) -> None:
+    """Raises an error if a size is larger than a packed file holds.
+
+    Args:
+        name: Name of the layer or the pool.
+        what: How the message calls it.
+        place: Where the user's code calls it.
+        sizes: Its kernel, stride and padding, in pixels.
+    """
+    for size, pixels in sizes.items():
+        most = max(pixels)
+        refuse(
+            most > LARGEST_SIDE,
+            name,
+            f"{what} has a {size} of {most}{place}, where a packed network has at most {LARGEST_SIDE} pixels; use a "
+            f"smaller {size}",
+        )
 
 
 def _bits(codes: Tensor, count: int) -> Tensor:

@@ -31,11 +31,25 @@ from xnorlit.layers.layer import expect_module
 from xnorlit.packed.document import check, document, parse, written
 from xnorlit.packed.engine import load
 from xnorlit.packed.graph import Graph, Node
-from xnorlit.packed.layer import Layer, Map
+from xnorlit.packed.layer import LARGEST_SIDE, Layer, Map
 from xnorlit.packed.origin import Source
 from xnorlit.packed.tensorfile import METADATA
 
 AT_ONCE = 32  # calibration images per forward
+LEAST_CROP = 1e-6
+# What to do about a fault that only the whole file shows, by the words of its message.
+REMEDIES = (
+    ("not finite", "Check the checkpoint."),
+    ("slope|above|below", "Check the checkpoint, and the settings of the activation there."),
+    ("values for one image|bytes for one image", "Give a smaller image_size, or use fewer channels."),
+    ("take more memory", "Use fewer groups, or a smaller kernel."),
+    ("products of bytes", "Use ends='float', or fewer inputs."),
+    ("products may exceed", "Use fewer bits, or fewer inputs."),
+    ("inputs: ", "Join fewer values at a time."),
+    ("expected a list of 1 to", "Use fewer layers."),
+    ("^image", "Correct the network's own normalisation of the pixels."),
+    ("^source", "Correct the source given to pack."),
+)
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 
 
@@ -142,8 +156,15 @@ def pack(
         (1, True)
     """
     model = _ready(model)
-    if type(image_size) is not int or image_size < 1:
-        raise UserError(f"image_size is {image_size!r}. Expected the side of the images in pixels, a whole number.")
+    if type(image_size) is not int or not 1 <= image_size <= LARGEST_SIDE:
+        raise UserError(
+            f"image_size is {image_size!r}. Expected the side of the images in pixels, a whole number of 1 to "
+            f"{LARGEST_SIDE}."
+        )
+    if isinstance(crop, bool) or not isinstance(crop, int | float) or not LEAST_CROP <= crop <= 1:
+        raise UserError(f"crop is {crop!r}. Expected a share of the image's side, above 0 and at most 1.")
+    if not isinstance(squash, bool):
+        raise UserError(f"squash is {squash!r}. Expected True or False.")
     if ends not in ("float", "int8"):
         raise UserError(f"ends is {ends!r}. Expected 'float' or 'int8'.{did_you_mean(str(ends), ('float', 'int8'))}")
     if calibration is not None:
@@ -155,7 +176,8 @@ def pack(
             )
     if not isinstance(source, Source | None):
         raise UserError(f"source is {source!r}. Expected a xnorlit.packed.origin.Source, or nothing.")
-    name = getattr(model, "name", type(model).__name__)
+    own = getattr(model, "name", None)
+    name = own if isinstance(own, str) and own else type(model).__name__
     trace = traced(model, image_size, mean, std)
     names = list(classes) if isinstance(classes, Iterable) and not isinstance(classes, str) else None
     if names is None or len(names) != trace.outputs:
@@ -163,6 +185,8 @@ def pack(
         raise UserError(
             f"classes: {given} for {trace.outputs} outputs of the network. Expected a list with a name for each."
         )
+    if odd := [each for each in names if not isinstance(each, str)]:
+        raise UserError(f"classes: {odd[0]!r} is not text. Expected the name of each class.")
     nodes: tuple[Node, ...] = ()
     layers: tuple[Layer, ...] = ()
     if is_chain(trace):
@@ -184,13 +208,22 @@ def pack(
     try:
         check(graph, tensors)
     except FieldError as error:
-        # The owner of the module knows its layers by name, not by their place in the file, nodes[3].
-        told = re.sub(r"(layers|nodes)\[(\d+)\]", lambda found: graph.steps[int(found[2])].name, str(error))
-        raise UserError(f"{name} cannot be packed: {told}. Check the checkpoint.") from None
+        raise UserError(f"{name} cannot be packed: {_told(str(error), graph, trace)}") from None
     packed = Packed(parse(document(graph)), tensors)
     if file is not None:
         _save(file, packed)
     return packed
+
+
+def _told(fault: str, graph: Graph, trace: Trace) -> str:
+    """A fault of the whole file with the names and lines that the network's owner knows, and a remedy."""
+    places = {step.name: step.place for step in trace.steps}
+    found = re.match(r"(?:layers|nodes)\[(\d+)\]", fault)
+    place = places.get(graph.steps[int(found[1])].name, "") if found else ""
+    remedies = (remedy for words, remedy in REMEDIES if re.search(words, fault))
+    remedy = next(remedies, "Change this part of the network.")
+    named = re.sub(r"(layers|nodes)\[(\d+)\]", lambda each: graph.steps[int(each[2])].name, fault)
+    return f"{named}{place}. {remedy}"
 
 
 def _ready(model: nn.Module) -> nn.Module:

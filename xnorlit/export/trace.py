@@ -23,6 +23,7 @@ from xnorlit.models.built import Normalize
 
 BATCH = 3  # images of the forward pass; more than one, so that the batch shows in the shapes
 PIXELS = 256  # values of a pixel
+LEAST = 1e-6  # of a standard deviation; its inverse is the most of a mean
 
 IMAGES = "pixels"  # the name of the normalised images among the values
 
@@ -274,7 +275,8 @@ def _normalization(mean: Sequence[float] | None, std: Sequence[float] | None, ow
             raise UserError("mean and std were given, but the network itself normalises the pixels. Omit them.")
         return own
     centre, width = _three("mean", mean), _three("std", std)
-    if min(width) <= 0 or (max(width) < 1 and max(centre) <= 1):
+    extreme = min(width) < LEAST or max(map(abs, (*centre, *width))) > 1 / LEAST
+    if extreme or (max(width) < 1 and max(centre) <= 1):
         raise UserError(
             f"mean is {centre} and std is {width}. Expected the unit of the pixels, 0 to 255, and std above 0: "
             "multiply values for images from 0 to 1 by 255."

@@ -8,6 +8,7 @@ WEIGHTS = ("float", "int8", "planes")
 ENDINGS = ("signs", "codes", "reals")
 BORDERS = ("absent", "ones")
 SUMS = ("fp32", "fp64")
+LARGEST_SIDE = 4096  # of an image, a kernel, a stride or a padding; kLargestSide of bounds.h
 
 
 class Map(NamedTuple):
