@@ -83,7 +83,8 @@ def train(recipe: Recipe, arm: str, given: argparse.Namespace) -> str:
     plan = given.root / recipe.name / f"{arm}.plan.json"
     if not plan.is_file():
         started = time.perf_counter()
-        short = {"trainer.max_epochs": 1, "trainer.limit_train_batches": TRIAL, "run.pair": "trial"}
+        short = {"trainer.max_epochs": 1, "trainer.check_val_every_n_epoch": 1, "run.pair": "trial"}
+        short |= {"trainer.limit_train_batches": TRIAL}
         if status := subprocess.call(words(recipe, arm, {**settings(recipe, arm, given, TRIAL), **short})):
             return f"the trial failed, exit status {status}"
         trial = read(given.root / recipe.name / "trial" / arm / "seed-0").summary.step_seconds

@@ -88,4 +88,5 @@ def test_a_run_that_fails_has_a_row_and_the_status_says_so(tmp_path):
     words = [sys.executable, SCRIPT, tmp_path / "missing", "--recipes", "imagenet-larq", "--root", tmp_path / "runs"]
     done = subprocess.run([*map(str, words)], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
+    assert f"{tmp_path / 'missing'}" in done.stderr
     assert "| imagenet-larq | xnor | - | - | - | - | the trial failed, exit status 2 |" in done.stdout
