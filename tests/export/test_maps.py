@@ -7,8 +7,10 @@ from torch import nn
 from tests.packed.networks import unsettle
 from xnorlit.binarize.reactnet import RPReLU
 from xnorlit.errors import UserError
+from xnorlit.export.dataflow import _parts
 from xnorlit.export.maps import Halves, affine_maps
-from xnorlit.layers import BatchNorm1d
+from xnorlit.layers import BatchNorm1d, BatchNorm2d
+from xnorlit.layers.norms import scale_and_shift
 from xnorlit.packed._kernels import MOST_MAPS
 
 CHANNELS = 6
@@ -59,6 +61,31 @@ def test_the_maps_of_modules_compute_their_values(make, count, biased):
     expected = (sums * scale.double() + (0 if bias is None else bias.double()))[:, :, None, None]
     expected = nn.Sequential(*(module.double() for module in modules))(expected)[:, :, 0, 0]
     torch.testing.assert_close(of_maps(maps, sums), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "found"), [(nn.BatchNorm2d, [4, 2, 40]), (BatchNorm2d, [4, 2, 0])])
+@torch.no_grad()
+def test_a_norm_folds_as_it_evaluates(kind, found):
+    """By hand: `gamma / sqrt(var + eps)`; a steady norm takes the last channel for constant, torch's own does not."""
+    module = kind(3, eps=1e-2).eval()
+    module.running_var.copy_(torch.tensor([0.24, 0.99, 1e-20]))
+    module.weight.copy_(torch.tensor([2.0, 2.0, 4.0]))
+    module.running_mean.fill_(0.5)
+    module.bias.fill_(1.0)
+    scale, shift = scale_and_shift(module)
+    torch.testing.assert_close(scale, torch.tensor(found).double(), rtol=1e-7, atol=0)
+    torch.testing.assert_close(shift, 1 - 0.5 * scale, rtol=0, atol=0)
+    (of_chain,) = affine_maps(torch.ones(3), None, [module], flat=False, name="conv1")
+    (of_graph,) = _parts(module, "norm", "", (3, 1, 1))
+    assert torch.equal(of_chain.scale.float(), of_graph.scale)
+    assert torch.equal(of_chain.shift.float(), of_graph.shift)
+
+
+@pytest.mark.parametrize("make", [nn.BatchNorm1d, nn.BatchNorm2d])
+def test_a_norm_without_eps_keeps_its_gamma(make):
+    module = make(CHANNELS, eps=0.0).eval()
+    (found,) = affine_maps(torch.ones(CHANNELS), None, [module], flat=make is nn.BatchNorm1d, name="conv1")
+    assert found.scale.tolist() == [1] * CHANNELS
 
 
 def test_more_maps_than_the_engine_has_are_refused():

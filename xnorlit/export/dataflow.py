@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from xnorlit.binarize.adabin import Maxout
@@ -13,7 +13,8 @@ from xnorlit.export.chain import as_ours, check_finite, square_pool
 from xnorlit.export.known import LAYERS
 from xnorlit.export.operands import refuse, refuse_beyond
 from xnorlit.export.trace import IMAGES, Trace
-from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryLayer
+from xnorlit.layers import BinaryLayer
+from xnorlit.layers.norms import scale_and_shift
 from xnorlit.models.built import DuplicateChannels
 from xnorlit.packed.graph import PIXELS
 from xnorlit.packed.layer import Map
@@ -110,7 +111,7 @@ def _parts(module: nn.Module, name: str, place: str, shape: Sequence[int]) -> It
         for part in module:
             yield from _parts(part, name, place, shape)
     elif isinstance(module, _BatchNorm):
-        yield nodes.Affine(*_scale_and_shift(module))
+        yield nodes.Affine(*scale_and_shift(module))
     elif isinstance(module, nn.ReLU):
         yield nodes.TwoSlope(1.0, 0.0)
     elif isinstance(module, nn.PReLU):
@@ -140,17 +141,6 @@ def _parts(module: nn.Module, name: str, place: str, shape: Sequence[int]) -> It
         if isinstance(module, nodes.Subsample):
             refuse_beyond(name, "its slice", place, stride=[module.stride])
         yield module
-
-
-def _scale_and_shift(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
-    if isinstance(norm, BatchNorm1d | BatchNorm2d):
-        return norm.scale_and_shift()
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = (norm.running_var.double() + norm.eps).rsqrt()
-    scale = scale if norm.weight is None else scale * norm.weight.double()
-    shift = -norm.running_mean.double() * scale
-    return scale, shift if norm.bias is None else shift + norm.bias.double()
 
 
 def map_of(shape: Sequence[int]) -> Map:

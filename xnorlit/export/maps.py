@@ -1,6 +1,5 @@
 """The path from sums to real numbers, as affine maps that each end in a kink at zero."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from xnorlit.export.operands import refuse
+from xnorlit.layers.norms import scale_and_shift
 from xnorlit.packed._kernels import MOST_MAPS
 
 FAR = (1e4, 2e4)  # where a module after a layer is assumed to be beyond its kink
@@ -79,15 +79,7 @@ def _parts(module: nn.Module, outputs: int, flat: bool, name: str) -> list[Affin
             AffineMap(-one, zero + module.max_val),
         ]
     if isinstance(module, _BatchNorm):
-        assert module.running_mean is not None
-        assert module.running_var is not None
-        # For a constant channel a steady norm gives beta; torch's own does not.
-        varies = module.running_var > getattr(module, "constant_below", -math.inf) * module.eps
-        gamma = varies.double() if module.weight is None else module.weight.double() * varies
-        scale = gamma / (module.running_var.double() + module.eps).sqrt()
-        shift = -module.running_mean.double() * scale
-        shift = shift if module.bias is None else shift + module.bias.double()
-        scale, shift = (v.expand(outputs) if v.numel() == 1 else v for v in (scale, shift))
+        scale, shift = (v.expand(outputs) if v.numel() == 1 else v for v in scale_and_shift(module))
         return [AffineMap(_features(scale, outputs), _features(shift, outputs))]
     return _kinked(module, outputs, flat, name)
 

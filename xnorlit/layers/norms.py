@@ -5,12 +5,33 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from typing_extensions import override
 
 from xnorlit.errors import UserError
 
 
-class _SteadyBatchNorm(nn.modules.batchnorm._BatchNorm):
+def scale_and_shift(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """`s = gamma / sqrt(var + eps)` and `h = beta - mean * s` of a norm's evaluation `x * s + h`, `(C,)` each, in fp64.
+
+    Args:
+        norm: With running statistics. If it is torch's own, gamma counts for constant channels too.
+    """
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    # Apple's GPUs have no fp64.
+    mean, var = (values.cpu() if values.is_mps else values for values in (norm.running_mean, norm.running_var))
+    scale = torch.ones_like(var, dtype=torch.float64)
+    if isinstance(norm, _SteadyBatchNorm):
+        scale = (var > norm.constant_below * norm.eps).double()
+    if norm.weight is not None:
+        scale = scale * norm.weight.to(var.device).double()
+    scale = scale / (var.double() + norm.eps).sqrt()
+    shift = -mean.double() * scale
+    return scale, shift if norm.bias is None else shift + norm.bias.to(var.device).double()
+
+
+class _SteadyBatchNorm(_BatchNorm):
     """Batch norm whose output for a constant channel is `beta` in evaluation, as in training.
 
     A dead ReLU before the norm leaves a channel at 0. In training its batch mean is 0 and the output is exactly `beta`.
@@ -39,19 +60,6 @@ class _SteadyBatchNorm(nn.modules.batchnorm._BatchNorm):
             return super().forward(input)
         return self._evaluated(input)
 
-    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """Factor and summand of evaluation, each `(C,)`, in fp64."""
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        # Apple's GPUs have no fp64.
-        mean, var = (values.cpu() if values.is_mps else values for values in (self.running_mean, self.running_var))
-        scale = (var > self.constant_below * self.eps).double()
-        if self.weight is not None:
-            scale = scale * self.weight.to(var.device).double()
-        scale = scale / (var.double() + self.eps).sqrt()
-        shift = -mean.double() * scale
-        return scale, shift if self.bias is None else shift + self.bias.to(var.device).double()
-
     def _evaluated(self, x: Tensor) -> Tensor:
         self._check_input_dim(x)
         if x.shape[1] != self.num_features:
@@ -61,7 +69,7 @@ class _SteadyBatchNorm(nn.modules.batchnorm._BatchNorm):
             )
         wide = torch.float64 if x.dtype == torch.float64 else torch.float32
         shape = (-1, *(1,) * (x.ndim - 2))
-        scale, shift = (values.to(wide).to(x.device).view(shape) for values in self.scale_and_shift())
+        scale, shift = (values.to(wide).to(x.device).view(shape) for values in scale_and_shift(self))
         # Separate operations, so that a compiler cannot fuse them into a multiply-add that rounds differently.
         return torch.mul(x.to(wide), scale).add_(shift).to(x.dtype)
 
