@@ -6,11 +6,10 @@ import torch
 
 from xnorlit.bench.figures import Figure
 from xnorlit.bench.opponents.fp32 import fp32_networks
-from xnorlit.bench.subject import pixels, twin_of
+from xnorlit.bench.subject import pixels
 from xnorlit.bench.turns import Call, by_turns
 from xnorlit.errors import UserError
 from xnorlit.export.pack import pack
-from xnorlit.models import AlexNet
 from xnorlit.models.plain import plain
 from xnorlit.packed import PackedNetwork
 from xnorlit.runs import Run
@@ -55,11 +54,7 @@ def _calls(run: Run) -> dict[str, Call]:
     network, size = untrained(run.config, run.path / "config.yaml", classes=classes)
     images = pixels(1, size)
     planar = torch.from_numpy(images).permute(0, 3, 1, 2)
-    real = all(layer.binarizer.real for _, layer in network.layers())
-    if real and isinstance(network, AlexNet):
+    if all(layer.binarizer.real for _, layer in network.layers()):
         return fp32_networks(plain(network), planar)
-    packed = pack(network, image_size=size, classes=[str(number) for number in range(classes)])
-    if real:
-        return fp32_networks(twin_of(packed.graph), planar)
-    engine = PackedNetwork(*packed)
+    engine = PackedNetwork(*pack(network, image_size=size, classes=[str(number) for number in range(classes)]))
     return {"": lambda: engine(images, threads=1)}

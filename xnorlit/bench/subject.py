@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from xnorlit.export.random_weights import random_network
-from xnorlit.models import AlexNet, BuiltNetwork, Network, Normalize, create, list_networks, network_named
+from xnorlit.models import BuiltNetwork, Normalize, create, list_networks
 from xnorlit.models.plain import plain
 from xnorlit.packed import PackedNetwork, load
 from xnorlit.packed.graph import (
@@ -129,12 +129,11 @@ def named_twin(graph: Graph) -> BuiltNetwork:
 def twin_of(graph: Graph) -> torch.nn.Module:
     """The float twin of a packed network: torch's own modules with fresh weights, in evaluation mode.
 
-    A network that is not a table of blocks is rebuilt from its packed operations; see `GraphTwin`.
+    All libraries get the same one. A network that has a name has the package's own twin, as `plain` makes it. A module
+    packed from Python has no float network: its packed operations stand for it, see `GraphTwin`.
     """
-    if is_named(graph) and isinstance(network_named(graph.network), Network):
-        twin = named_twin(graph)
-        assert isinstance(twin, AlexNet)
-        return plain(twin)
+    if is_named(graph):
+        return plain(named_twin(graph))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         twin = GraphTwin(graph)
@@ -147,8 +146,8 @@ def twin_of(graph: Graph) -> torch.nn.Module:
 class GraphTwin(torch.nn.Module):
     """A packed graph in fp32 with fresh weights: uint8 `(N, 3, S, S)` to logits.
 
-    Layers have a bias and the ReLU or clipping of their ending. Signs become ReLUs. Batch norms that were folded into
-    thresholds are missing.
+    It stands for the float network of a module that has no name. Layers have a bias and the ReLU or clipping of their
+    ending. Signs become ReLUs. Batch norms that were folded into thresholds are missing.
 
     Args:
         graph: The graph, or a chain.
