@@ -126,10 +126,11 @@ def settle(model, images, *, variances=False):
             living = norm.running_var > 1e-20
             norm.running_var[living] = inputs[0].var(dims)[living] * norm.running_var[living] / 10
 
+    # One pass is enough: a norm takes its statistics just before it runs, so what follows reads settled values.
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        handle = norm.register_forward_pre_hook(take)
-        model(images)
+    handles = [norm.register_forward_pre_hook(take) for norm in norms]
+    model(images)
+    for handle in handles:
         handle.remove()
 
 
