@@ -36,6 +36,7 @@ ARMS = {
         ("resnet18-cifar-recu", "ReCU"),
         ("resnet18-cifar-adabin", "AdaBin"),
         ("cnv", "BNN"),
+        ("alexnet-small", "XNOR"),
     ),
     224: (
         ("resnet18-bireal", "BiReal"),

@@ -50,6 +50,7 @@ def test_the_script_that_counts_flips_finds_none(tmp_path):
     for arm, layers, size, images in (
         ("resnet20:AdaBin", 18, 32, 12),
         ("cnv", 8, 32, 12),
+        ("alexnet-small", 6, 32, 12),
         ("resnet18-bireal", 16, 224, 2),
     ):
         row = ran([*script, "--only", arm, "--size", size, "--images", images], tmp_path).splitlines()[-1].split(" | ")
