@@ -30,6 +30,8 @@ def stirred(net):
                 values.uniform_(0.5, 2)
             elif values.is_floating_point() and values.ndim <= 1:
                 values.add_(0.2 * torch.randn_like(values))
+                if key.endswith("weight"):  # a norm that turns some channels around does not commute with a max pool
+                    values[torch.rand(values.shape) < 0.25] *= -1
     return net
 
 
