@@ -18,6 +18,7 @@ def float_network(name, size=None):
         for key, values in network.state_dict().items():
             if key.endswith("running_var"):
                 values.uniform_(0.5, 2)
+                values[1:2] = 1e-30  # a channel that is constant in training
             elif values.is_floating_point() and values.ndim == 1:
                 values.add_(0.2 * torch.randn_like(values))
     return network.eval()
