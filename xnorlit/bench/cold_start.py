@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from xnorlit.bench.figures import Figure, ratio
-from xnorlit.bench.subject import Subject, is_named, named_twin, pixels
+from xnorlit.bench.subject import Subject, pixels
 from xnorlit.bench.turns import by_turns
 from xnorlit.export.pack import write
 
@@ -48,12 +48,7 @@ def measure_cold_start(subject: Subject, rounds: int) -> ColdStart:
         write(file, graph, subject.tensors)
         shape = ["--image-size", str(graph.image_size), "--crop", str(graph.crop)]
         shape += ["--squash"] if graph.squash else []
-        if is_named(graph):
-            state = named_twin(graph).state_dict()
-            torch.save({"state_dict": {f"net.{name}": value for name, value in state.items()}}, checkpoint)
-            shape += ["--network", graph.network]
-        else:
-            torch.save(subject.twin, checkpoint)
+        torch.save(subject.twin, checkpoint)
         Image.fromarray(pixels(1, PHOTO_SIDE)[0]).save(photo)
         seconds = by_turns(
             {
