@@ -28,8 +28,8 @@ from .binarize.xnorplusplus import XNORPlusPlus as XNORPlusPlus
 from .comparison.compare import compare as compare
 from .errors import UserError as UserError
 from .export.formats import export as export
-from .export.nodes import register_node as register_node
 from .export.pack import pack as pack
+from .export.registry import register_node as register_node
 from .layers import AdaptiveAvgPool2d as AdaptiveAvgPool2d
 from .layers import BatchNorm1d as BatchNorm1d
 from .layers import BatchNorm2d as BatchNorm2d

@@ -566,7 +566,7 @@ def test_a_custom_layer_is_packed_by_registering_its_nodes():
 @pytest.mark.parametrize(
     ("form", "message"),
     [
-        (lambda _: Shift(torch.zeros(8)), "Wrong differs from the nodes .*by up to"),
+        (lambda _: Shift(torch.zeros(8)), "Wrong differs from the modules .*by up to"),
         (lambda _: nn.Sigmoid(), "Wrong is registered as Sigmoid. Expected one or more of Affine, Shift"),
         (lambda _: [], "Wrong is registered as nothing"),
     ],

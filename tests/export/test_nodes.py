@@ -2,23 +2,9 @@
 
 import pytest
 import torch
-from torch import nn
 
 from xnorlit.errors import UserError
-from xnorlit.export import nodes
-from xnorlit.export.nodes import (
-    Affine,
-    AveragePool,
-    Clip,
-    Concat,
-    GlobalAverage,
-    Shift,
-    Subsample,
-    TwoSlope,
-    nodes_of,
-    register_node,
-    registered,
-)
+from xnorlit.export.nodes import Affine, AveragePool, Clip, Concat, GlobalAverage, Shift, Subsample, TwoSlope
 
 
 def column(*values):
@@ -81,58 +67,3 @@ def test_a_node_has_numbers_of_its_own():
     assert node.scale.tolist() == node.shift.tolist() == [1, 1]
     assert node.scale.dtype == torch.float32
     assert not node.scale.requires_grad
-
-
-class Twice(nn.Module):
-    def forward(self, x):
-        return x * 2
-
-
-@pytest.fixture
-def free(monkeypatch):
-    """What a test registers is forgotten."""
-    monkeypatch.setattr(nodes, "_REGISTERED", {})
-
-
-def test_a_registered_class_is_known_and_its_last_form_counts(free):
-    assert Twice not in registered()
-    register_node(Twice, lambda _: Affine(torch.full((3,), 7.0)))
-    register_node(Twice, lambda _: [Affine(torch.full((3,), 2.0))])
-    assert registered() == (Twice,)
-    (node,) = nodes_of(Twice(), "layer", (2, 3, 4, 4))
-    assert type(node) is Affine
-
-
-@pytest.mark.parametrize(
-    ("form", "message"),
-    [
-        (
-            lambda _: Affine(torch.full((3,), 2.5)),
-            r"layer cannot be packed: Twice differs .* with, by up to [\d.]+\. W",
-        ),
-        (lambda _: nn.ReLU(), "layer cannot be packed: Twice is registered as ReLU. Expected one or more of Affine, S"),
-        (lambda _: [Affine(torch.ones(3)), 3], "Twice is registered as int"),
-        (lambda _: (), "Twice is registered as nothing"),
-    ],
-)
-def test_a_form_has_to_compute_the_same(form, message, free):
-    register_node(Twice, form)
-    with pytest.raises(UserError, match=message):
-        nodes_of(Twice(), "layer", (2, 3, 4, 4))
-
-
-def test_a_form_has_to_have_the_same_shape(free):
-    class Half(nn.Module):
-        def forward(self, x):
-            return x[:, :, ::2]
-
-    register_node(Half, lambda _: Shift(torch.zeros(3)))
-    with pytest.raises(UserError, match=r"Half differs from the nodes that it is registered with in shape\. Write"):
-        nodes_of(Half(), "layer", (2, 3, 4, 4))
-
-
-@pytest.mark.parametrize("wrong", [Twice(), dict, "Twice"])
-def test_only_a_module_class_is_registered(wrong, free):
-    with pytest.raises(UserError, match=r"is not a module class\. Give the class of the layer, not a layer"):
-        register_node(wrong, lambda _: Shift(torch.zeros(3)))
-    assert registered() == ()

@@ -10,7 +10,8 @@ from torch import nn
 from xnorlit.errors import UserError
 from xnorlit.export import tracer
 from xnorlit.export.functions import Moving
-from xnorlit.export.tracer import Values, _first_line, _users_line, graph_of, place_of
+from xnorlit.export.operands import first_line
+from xnorlit.export.tracer import Values, _users_line, graph_of, place_of
 from xnorlit.layers import BinaryConv2d
 
 HERE, OURS, TORCHS = __file__, tracer.__file__.replace("tracer", "pack"), nn.__file__
@@ -95,7 +96,7 @@ def test_a_map_that_does_not_fit_is_named_with_the_first_line_of_the_error():
     [(ValueError(" one.\ntwo"), "one"), (ValueError(""), "ValueError"), (KeyError(), "KeyError"), (OSError("a"), "a")],
 )
 def test_the_first_line_of_an_error_or_its_kind(error, said):
-    assert _first_line(error) == said
+    assert first_line(error) == said
 
 
 @pytest.mark.parametrize(

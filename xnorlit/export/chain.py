@@ -135,7 +135,7 @@ def is_chain(trace: Trace) -> bool:
     pools = 0
     for step in trace.steps:
         pools = 0 if isinstance(step.module, LAYERS) else pools + isinstance(step.module, nn.MaxPool2d)
-        if pools > 1 or isinstance(step.module, (*SMALL, *AVERAGES, nn.Sequential)):
+        if pools > 1 or isinstance(step.module, (*SMALL, *AVERAGES)):
             return False
     return True
 

@@ -12,6 +12,7 @@ from xnorlit.export import nodes
 from xnorlit.export.chain import as_ours, check_finite, square_pool
 from xnorlit.export.known import LAYERS
 from xnorlit.export.operands import refuse, refuse_beyond
+from xnorlit.export.registry import parts_of, registered
 from xnorlit.export.trace import IMAGES, Trace
 from xnorlit.layers import BinaryLayer
 from xnorlit.layers.norms import scale_and_shift
@@ -105,8 +106,16 @@ def operations(trace: Trace) -> list[Op]:
 
 def _parts(module: nn.Module, name: str, place: str, shape: Sequence[int]) -> Iterator[nn.Module]:
     """The nodes of a module other than a layer; max pools, averages and flattenings stay modules."""
-    if type(module) in nodes.registered():
-        yield from nodes.nodes_of(module, name, (2, *shape))
+    if type(module) in registered():  # as a binarizer's post layer; the trace replaces others
+        for part in parts_of(module, name, (2, *shape)):
+            kind, several = type(module).__name__, not isinstance(part.module, nodes.NODES)
+            refuse(
+                several,
+                name,
+                f"{kind} follows it and is registered as {type(part.module).__name__}; use an Affine, "
+                "Shift, TwoSlope or Clip",
+            )
+            yield part.module
     elif isinstance(module, nn.Sequential):
         for part in module:
             yield from _parts(part, name, place, shape)

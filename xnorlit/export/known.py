@@ -23,18 +23,20 @@ JOINS = (Add, Concat)
 SMALL = (Affine, Shift, TwoSlope, Clip, Subsample, AveragePool, GlobalAverage, *JOINS)
 KNOWN: tuple[type[nn.Module], ...] = (*LAYERS, *NORMS, *ACTIVATIONS, *WITHOUT_EFFECT, *POOLS, *SHAPING, *SMALL)
 
+REGISTER = "register its class with xl.register_node if modules that have one compute the same"
 REMEDIES = (
     ("softmax", "leave it out: a packed network gives logits"),
     ("avg|average|mean", "use a square average pool (nn.AvgPool2d), nn.AdaptiveAvgPool2d(1), or a max pool"),
     ("batch_?norm", "use nn.BatchNorm2d, or nn.BatchNorm1d after a flattening"),
     ("norm", "use nn.BatchNorm2d"),
-    ("conv|linear|matmul|addmm", "use nn.Conv2d, nn.Linear, or the binary ones"),
+    ("conv|linear|matmul|addmm", f"use nn.Conv2d, nn.Linear, or the binary ones; for a layer of your own, {REGISTER}"),
     ("pad", "pad channels with zeros, or give the layer or the pool a padding"),
     ("getitem|chunk|split|narrow", "slice by a stride alone (x[:, :, ::2, ::2]), or use a convolution"),
     ("add|cat|stack", "combine whole maps of one shape, or add constants of one number per channel"),
     ("sub|mul|div", "leave scales to the layers and the norms, and normalise pixels by the mean and std of pack"),
     ("clamp|clip|threshold", "use nn.ReLU or nn.Hardtanh"),
     ("prelu", "use nn.PReLU"),
+    ("^abs$|^sign$", f"use nn.PReLU or a binary layer; for a layer of your own, {REGISTER}"),
     ("sigmoid|tanh|gelu|elu|silu|mish|swish|soft|abs|sign|exp|square|sqrt|pow", "use nn.ReLU, nn.PReLU or nn.Hardtanh"),
     ("drop", "drop only in training (training=self.training)"),
     ("view|reshape|flatten|squeeze|permute|transpose", "flatten the whole map with torch.flatten(x, 1)"),
@@ -59,4 +61,8 @@ def no_form(kind: str, what: str) -> str:
 def remedy_for(kind: str) -> str:
     """What to use in place of a class or a function of that name."""
     known = (remedy for pattern, remedy in REMEDIES if re.search(pattern, kind, re.IGNORECASE))
-    return next(known, "leave it out, or use a layer, a norm, an activation or a max pool that has one")
+    return next(
+        known,
+        f"leave it out, or use a layer, a norm, an activation or a max pool that has one; "
+        f"for a layer of your own, {REGISTER}",
+    )

@@ -1,10 +1,7 @@
-"""The small operations of a packed graph as modules, and the registry that maps a user's layers to them.
+"""The small operations of a packed graph as modules.
 
 Each module computes what the engine computes for its node, in fp32, and rounds each product and each sum separately.
 """
-
-from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -159,84 +156,7 @@ class GlobalAverage(nn.Module):
         return x.double().mean(dim=(2, 3), keepdim=self.keepdim).to(x.dtype)
 
 
-NODES = (Affine, Shift, TwoSlope, Clip)
-
-Form = Callable[[Any], nn.Module | Sequence[nn.Module]]
-_REGISTERED: dict[type[nn.Module], Form] = {}
-
-
-def register_node(kind: type[nn.Module], form: Form) -> None:
-    """Register the nodes of the packed graph that compute what your own layer class computes.
-
-    `pack` compares the nodes with the layer on random values and refuses the layer unless they agree bit for bit.
-    Registering a class again replaces its nodes. A subclass needs its own registration.
-
-    Args:
-        kind: The class.
-        form: Takes a layer of that class and returns its node, an `Affine`, `Shift`, `TwoSlope` or `Clip` of
-            `xnorlit.export.nodes`, or a list of nodes to apply in order.
-
-    Raises:
-        UserError: `kind` is not a subclass of `nn.Module`.
-
-    Examples:
-        >>> import torch
-        >>> import xnorlit as xl
-        >>> from xnorlit.export.nodes import Shift
-        >>> class Bias(torch.nn.Module):
-        ...     def __init__(self, channels):
-        ...         super().__init__()
-        ...         self.values = torch.nn.Parameter(torch.zeros(channels, 1, 1))
-        ...
-        ...     def forward(self, x):
-        ...         return x + self.values
-        >>> xl.register_node(Bias, lambda layer: Shift(layer.values.flatten()))
-    """
-    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        raise UserError(f"register_node: {kind!r} is not a module class. Give the class of the layer, not a layer.")
-    _REGISTERED[kind] = form
-
-
-def registered() -> tuple[type[nn.Module], ...]:
-    """The registered classes."""
-    return tuple(_REGISTERED)
-
-
-@torch.no_grad()
-def nodes_of(layer: nn.Module, name: str, shape: Sequence[int]) -> list[nn.Module]:
-    """The nodes of a layer of a registered class, checked against the layer.
-
-    Args:
-        layer: The layer, in evaluation mode.
-        name: Its name, for errors.
-        shape: Shape of its input.
-
-    Raises:
-        UserError: The registered function returns something other than nodes, or the nodes differ from the layer.
-    """
-    kind = type(layer).__name__
-    made = _REGISTERED[type(layer)](layer)
-    found = list(made) if isinstance(made, Sequence) else [made]
-    wrong = [each for each in found if type(each) not in NODES]
-    if wrong or not found:
-        given = type(wrong[0]).__name__ if wrong else "nothing"
-        raise UserError(
-            f"{name} cannot be packed: {kind} is registered as {given}. Expected one or more of "
-            f"{', '.join(node.__name__ for node in NODES)} of xnorlit.export.nodes."
-        )
-    x = torch.randn(tuple(shape), generator=torch.Generator().manual_seed(0))
-    y = x
-    for node in found:
-        y = node(y)
-    expected = layer(x.clone())
-    if expected.shape != y.shape or not torch.equal(expected, y):
-        most = f", by up to {(expected - y).abs().max():g}" if expected.shape == y.shape else " in shape"
-        raise UserError(
-            f"{name} cannot be packed: {kind} differs from the nodes that it is registered with{most}. "
-            "Write its evaluation as the same products and sums, each a separate operation, or correct the "
-            "registration."
-        )
-    return found
+NODES = (Affine, Shift, TwoSlope, Clip)  # elementwise
 
 
 def _numbers(kind: str, values: Tensor) -> Tensor:

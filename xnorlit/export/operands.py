@@ -132,6 +132,11 @@ def refuse(condition: bool, name: str, why: str) -> None:
         raise UserError(f"{name} cannot be packed: {why}.")
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its kind if it has none; without the full stop."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def refuse_beyond(name: str, what: str, place: str, **sizes: Sequence[int]) -> None:
     """Raises an error if a size is larger than a packed file holds.
 

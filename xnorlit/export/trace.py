@@ -14,9 +14,9 @@ from torch import Tensor, fx, nn
 from xnorlit.errors import UserError
 from xnorlit.export.functions import Call, Form, Moving, average_pool, form_of, known
 from xnorlit.export.known import JOINS, LAYERS, WITHOUT_EFFECT, no_form, remedy_for
-from xnorlit.export.nodes import nodes_of, registered
 from xnorlit.export.operands import refuse
-from xnorlit.export.tracer import Values, function_of, graph_of, name_of, place_of
+from xnorlit.export.registry import parts_of, registered
+from xnorlit.export.tracer import Values, check_statistics, function_of, graph_of, name_of, place_of
 from xnorlit.layers import BinaryLinear
 from xnorlit.models.builder import AlexNet
 from xnorlit.models.built import Normalize
@@ -180,6 +180,9 @@ class _Steps:
             self.values[node] = IMAGES
             self.shapes[IMAGES] = self.found[node].shape[1:]
             return
+        if node.op == "call_module" and type(self.modules[str(node.target)]) in registered():
+            self._registered_called(node)
+            return
         form = self._module_called(node) if node.op == "call_module" else self._function_called(node)
         inputs = tuple(self.values[each.source] for each in form.inputs)
         if isinstance(form.module, nn.Identity) or form.module is self.own:
@@ -187,15 +190,38 @@ class _Steps:
             return
         name = str(node.target) if node.op == "call_module" else node.name
         refuse(isinstance(form.module, Normalize), name, "it does not read the images; use a batch norm")
-        name = self.names.get(form.module, name)
-        if isinstance(form.module, LAYERS):
+        name = self._unused(self.names.get(form.module, name), node, isinstance(form.module, LAYERS))
+        self.values[node], self.shapes[name] = name, self.found[node].shape[1:]
+        self.steps.append(Step(name, form.module, place_of(node.stack_trace), inputs))
+
+    def _registered_called(self, node: fx.Node) -> None:
+        """Adds a step for each module that a layer of a registered class is registered as."""
+        name, place, call = str(node.target), place_of(node.stack_trace), self._call(node)
+        self._check_inputs(self.modules[name], name, call.moving, place)
+        steps = []
+        for part in parts_of(self.modules[name], name, call.moving[0].shape):
+            check_statistics(part.module, name, place)
+            module = self._fitting(part.module, name, part.given, part.found, place)
+            if not isinstance(module, nn.Identity):
+                steps.append((module, part.found[1:]))
+        value = self.values[call.moving[0].source]
+        name = self._unused(name, node, any(isinstance(module, LAYERS) for module, _ in steps))
+        for i, (module, shape) in enumerate(steps):
+            made = name if i == len(steps) - 1 else f"{name}.{i}"
+            self.steps.append(Step(made, module, place, (value,)))
+            self.shapes[made] = torch.Size(shape)
+            value = made
+        self.values[node] = value
+
+    def _unused(self, name: str, node: fx.Node, has_layer: bool) -> str:
+        """A name that no step has; a layer with weights has only its own."""
+        if has_layer:
             again = f"it is called a second time{place_of(node.stack_trace)}, and its weights would be packed twice"
             refuse(name in self.shapes, name, f"{again}; make a layer for each call")
         name = node.name if name in self.shapes else name
         while name in self.shapes:
             name += "_"
-        self.values[node], self.shapes[name] = name, self.found[node].shape[1:]
-        self.steps.append(Step(name, form.module, place_of(node.stack_trace), inputs))
+        return name
 
     def _call(self, node: fx.Node) -> Call:
         args, kwargs = (fx.map_arg(given, lambda one: self.found[one]) for given in (node.args, node.kwargs))
@@ -206,19 +232,21 @@ class _Steps:
         name, place, call = str(node.target), place_of(node.stack_trace), self._call(node)
         module, kind = self.modules[name], type(self.modules[name]).__name__
         inputs, given = call.moving, call.moving[0].shape if call.moving else ()
-        several = len(inputs) != 1 and not isinstance(module, JOINS)
-        refuse(several, name, f"{kind}{place} reads {len(inputs)} values that depend on the images; let it read one")
+        if not isinstance(module, JOINS):
+            self._check_inputs(module, name, inputs, place)
         if isinstance(module, WITHOUT_EFFECT):
             refuse(module.training, name, f"{kind}{place} is in training mode though the network is not")
             return Form(nn.Identity(), inputs)
         return Form(self._fitting(module, name, given, call.found, place), inputs)
 
+    def _check_inputs(self, module: nn.Module, name: str, inputs: Sequence[Moving], place: str) -> None:
+        kind, count = type(module).__name__, len(inputs)
+        refuse(count != 1, name, f"{kind}{place} reads {count} values that depend on the images; let it read one")
+
     def _fitting(self, module: nn.Module, name: str, given: tuple, found: tuple, place: str) -> nn.Module:
         """The module in a form that the engine knows, for its input and output shapes."""
         if isinstance(module, nn.AdaptiveAvgPool2d | nn.Flatten) and found == given:
             return nn.Identity()
-        if type(module) in registered():
-            return nn.Sequential(*nodes_of(module, name, given))
         if isinstance(module, nn.AdaptiveAvgPool2d):
             sides = (" x ".join(map(str, shape[-2:])) for shape in (given, found))
             remedy = "give larger images" if found[-2:] > given[-2:] else "use a max pool"

@@ -17,9 +17,9 @@ from typing_extensions import override
 
 from xnorlit.errors import UserError
 from xnorlit.export.functions import Moving
-from xnorlit.export.known import KNOWN, is_one_of, no_form
-from xnorlit.export.nodes import registered
-from xnorlit.export.operands import refuse
+from xnorlit.export.known import KNOWN, REGISTER, is_one_of, no_form
+from xnorlit.export.operands import first_line, refuse
+from xnorlit.export.registry import registered
 from xnorlit.layers import BinaryLayer
 
 _FOREIGN = (f"{Path(torch.__file__).parent}{os.sep}", f"{Path(__file__).parents[1]}{os.sep}")
@@ -93,13 +93,22 @@ def _check_known(module: nn.Module, node: fx.Node, leaves: tuple[type[nn.Module]
     name, place, kind = str(node.target), place_of(node.stack_trace), type(module).__name__
     known = is_one_of(module, leaves)
     own = isinstance(module, BinaryLayer) and not known
-    refuse(own, name, f"{kind}{place} has a forward of its own, which the engine does not know; use BinaryConv2d")
+    refuse(
+        own,
+        name,
+        f"{kind}{place} has a forward of its own, which the engine does not know; {REGISTER}, or use BinaryConv2d",
+    )
     refuse(not known, name, no_form(kind, f"{kind}{place}"))
+    check_statistics(module, name, place)
+
+
+def check_statistics(module: nn.Module, name: str, place: str) -> None:
+    """Refuse a norm whose evaluation depends on the batch."""
     if isinstance(module, _BatchNorm):
         refuse(
             module.running_mean is None,
             name,
-            f"{kind}{place} has no running statistics, so an image's result depends on its batch; use "
+            f"{type(module).__name__}{place} has no running statistics, so an image's result depends on its batch; use "
             "track_running_stats=True",
         )
 
@@ -130,7 +139,7 @@ class Values(fx.Interpreter):
             side = self.image_size
             raise UserError(
                 f"{name_of(n)} cannot be packed: an image of {side} x {side} pixels "
-                f"and 3 channels does not get through it{place_of(n.stack_trace)} ({_first_line(error)}). Give the "
+                f"and 3 channels does not get through it{place_of(n.stack_trace)} ({first_line(error)}). Give the "
                 "image_size that the network was trained with."
             ) from error
         self.found[n] = self._noted(n, value)
@@ -147,10 +156,6 @@ class Values(fx.Interpreter):
         numbers = isinstance(value, tuple) and all(isinstance(each, int) for each in value)
         plain = int | float | bool | str | torch.dtype | torch.device | None
         return value if numbers or isinstance(value, plain) else ...
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def function_of(node: fx.Node) -> str:
