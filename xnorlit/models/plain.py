@@ -77,7 +77,7 @@ def _layer(layer: BinaryLayer) -> nn.Conv2d | nn.Linear:
 
 
 def _norm(norm: Any) -> nn.BatchNorm2d | nn.BatchNorm1d:
-    kind = nn.BatchNorm2d if isinstance(norm, nn.BatchNorm2d) else nn.BatchNorm1d
+    kind = next(each for each in NORMS if isinstance(norm, each))
     found = kind(norm.num_features, eps=norm.eps, affine=False)
     found.running_mean, found.running_var = norm.running_mean, norm.running_var
     found.weight, found.bias = norm.weight, norm.bias
