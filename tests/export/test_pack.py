@@ -269,10 +269,18 @@ def test_norms_that_round_as_torchs_kernels_are_named_up_to_three(count):
     more = {4: " and 1 more", 5: " and 2 more"}.get(count, "")
     names = ", ".join(f"norms.{i}" for i in range(min(count, 3)))
     with pytest.warns(
-        UserWarning, match=rf"^pack: {names}{more} round as torch's kernels do\..*one image of fifty"
+        UserWarning, match=rf"^pack: {names}{more} round in an order of their own\..*one image of fifty"
     ) as told:
         pack(graph_of(nn.BatchNorm2d, count), **OPTIONS)
     assert told[0].filename == __file__, "where the user calls it"
+
+
+def test_few_bit_weights_of_reals_are_named_because_the_engine_sums_in_fp32():
+    net = graph_of(xl.BatchNorm2d, 1)
+    net.stem = xl.BinaryConv2d(3, 4, 3, padding=1, binarizer=xl.WeightsOnly(xl.BNN()))
+    net.stem.rounds_once = True
+    with pytest.warns(UserWarning, match=r"^pack: stem round in an order of their own\..*Use xl\.Conv2d"):
+        pack(net.eval(), **OPTIONS)
 
 
 def test_steady_norms_and_networks_without_signs_warn_of_nothing():

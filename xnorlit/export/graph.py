@@ -75,7 +75,7 @@ def packed_nodes(
 
 
 def _warn_of_rounding(trace: Trace, ops: Sequence[Op]) -> None:
-    """Warns of modules that round as torch's kernels do and whose values become signs."""
+    """Warns of modules that round in another order than the engine and whose values become signs."""
     if not any(op.takes_codes for op in ops):
         return
 
@@ -83,13 +83,16 @@ def _warn_of_rounding(trace: Trace, ops: Sequence[Op]) -> None:
         exact = (BatchNorm1d, BatchNorm2d, Conv2d)
         real = isinstance(module, BinaryLayer) and not module.binarizer.exact and not module.binarizer.two_valued
         torchs = isinstance(module, _BatchNorm | nn.Conv2d) and not isinstance(module, exact)
-        return torchs or (real and isinstance(module, BinaryConv2d) and not module.rounds_once)
+        if torchs or not (real and isinstance(module, BinaryConv2d)):
+            return torchs
+        # Planes of weights are summed with reals in fp32, whatever evaluation does.
+        return module.binarizer.weight_bits < 32 or not module.rounds_once
 
     if names := [step.name for step in trace.steps if loose(step.module)]:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         warnings.warn(
-            f"pack: {', '.join(names[:3])}{more} round as torch's kernels do. The packed network matches them up to "
-            "the last bit, so a sign may differ in one image of fifty. Use xl.Conv2d and xl.BatchNorm2d, or call "
+            f"pack: {', '.join(names[:3])}{more} round in an order of their own. The packed network matches them up "
+            "to the last bit, so a sign may differ in one image of fifty. Use xl.Conv2d and xl.BatchNorm2d, or call "
             "binarize_, for equal signs.",
             stacklevel=5,  # the caller of `pack`; torch.no_grad is a frame of its own
         )
