@@ -15,7 +15,7 @@ from xnorlit.layers.tracing import unchanged
 from xnorlit.models.built import WholeNorm
 from xnorlit.models.resnet import ZeroChannels
 
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+PLAIN_NORMS = {BatchNorm1d: nn.BatchNorm1d, WholeNorm: nn.BatchNorm1d, BatchNorm2d: nn.BatchNorm2d}
 FUSE: dict[type[nn.Module], Callable[..., nn.Module]] = {nn.Conv2d: fuse_conv_bn_eval, nn.Linear: fuse_linear_bn_eval}
 
 
@@ -77,8 +77,7 @@ def _layer(layer: BinaryLayer) -> nn.Conv2d | nn.Linear:
 
 
 def _norm(norm: Any) -> nn.BatchNorm2d | nn.BatchNorm1d:
-    kind = next(each for each in NORMS if isinstance(norm, each))
-    found = kind(norm.num_features, eps=norm.eps, affine=False)
+    found = PLAIN_NORMS[type(norm)](norm.num_features, eps=norm.eps, affine=False)
     found.running_mean, found.running_var = norm.running_mean, norm.running_var
     found.weight, found.bias = norm.weight, norm.bias
     varies = norm.running_var > norm.constant_below * norm.eps  # The package's norms take gamma as 0 elsewhere.
@@ -131,8 +130,9 @@ def _fold_norms(network: nn.Module) -> None:
             continue
         parts: list[Any] = [network.get_submodule(str(each.target)) for each in (before, node)]
         layer, norm = parts
-        once = calls[before.target] == calls[node.target] == 1 and getattr(norm, "running_mean", None) is not None
-        if once and type(layer) in FUSE and type(norm) in NORMS and norm.num_features == len(layer.weight):
+        if type(layer) not in FUSE or type(norm) not in PLAIN_NORMS.values() or norm.running_mean is None:
+            continue
+        if calls[before.target] == calls[node.target] == 1 and norm.num_features == len(layer.weight):
             network.set_submodule(str(before.target), FUSE[type(layer)](layer, norm))
             network.set_submodule(str(node.target), nn.Identity())
 
