@@ -315,6 +315,8 @@ def test_numbers_and_flags_of_another_type_are_refused_and_signatures_stay():
             ALL["XNOR"](**wrong)
     with pytest.raises(UserError, match=r"PACT's init is '2'\. Expected a number\."):
         ALL["PACT"](init="2")
+    with pytest.raises(UserError, match=r"WeightsOnly\.method is 'BNN'\. Expected a binarizer, such as BWN\(\)\."):
+        ALL["WeightsOnly"]("BNN")
     with pytest.raises(TypeError, match="unexpected keyword argument 'centre'"):
         ALL["XNOR"](centre=True)
     assert list(inspect.signature(ALL["XNOR"]).parameters)[:2] == ["gradient", "center"]

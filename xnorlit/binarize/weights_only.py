@@ -6,6 +6,7 @@ from typing_extensions import override
 
 from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.bwn import BWN
+from xnorlit.errors import UserError
 
 
 class WeightsOnly(Binarizer):
@@ -28,6 +29,8 @@ class WeightsOnly(Binarizer):
 
     def __init__(self, method: Binarizer | None = None) -> None:
         super().__init__()
+        if not isinstance(method, Binarizer | None):
+            raise UserError(f"WeightsOnly.method is {method!r}. Expected a binarizer, such as BWN().")
         self.method = method or BWN()
         self.weight_bits = self.method.weight_bits
         self.gradient_bits = self.method.gradient_bits
