@@ -77,6 +77,12 @@ def refused(name):
     raise UserError(f"no recipe named {name}")
 
 
+def test_a_run_that_was_copied_elsewhere_is_packed_too(xnorlit, run, tmp_path):
+    shutil.copytree(run, tmp_path / "copied")
+    assert xnorlit("zoo", tmp_path / "copied", "--name", "mine", "--into", tmp_path / "zoo")[0] == 0
+    assert json.loads((tmp_path / "zoo" / "mine.json").read_text())["seed"] == 0
+
+
 def test_a_run_that_has_not_finished_is_refused(xnorlit, run, tmp_path):
     status, _, err = xnorlit("zoo", run.parent / "seed-7", "--into", tmp_path)
     assert status == 2

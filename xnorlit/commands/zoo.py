@@ -2,6 +2,7 @@
 
 import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -52,17 +53,22 @@ def zoo(
         sys.stdout.writelines(f"{each:<{wide}}  {printable(card(each).line)}\n" for each in names)
         return
     chosen = read(run)
-    experiment = chosen.place.experiment.partition("@")[0]
-    _refuse_picked(chosen)
+    experiment, siblings = _experiment(chosen), _siblings(chosen)
+    _refuse_picked(chosen, siblings[chosen.place.arm])
     licence = licence or (NAMED[experiment].licence if experiment in NAMED else None)
     if not licence:
         raise UserError(f"the licence of the images of {chosen.place.experiment} is unknown. Give it: --licence TEXT.")
-    _make(chosen, name or f"{experiment}-{chosen.place.arm}", ends, licence, into or FOLDER)
+    _make(chosen, siblings, name or f"{experiment}-{chosen.place.arm}", ends, licence, into or FOLDER)
 
 
-def _refuse_picked(run: Run) -> None:
+def _experiment(run: Run) -> str:
+    """The run's experiment without the name of its images."""
+    return run.place.experiment.partition("@")[0]
+
+
+def _refuse_picked(run: Run, of_arm: Sequence[Run]) -> None:
     """A card packs the lowest seed, so that nobody picks a network by its accuracy."""
-    lowest = _siblings(run)[run.place.arm][0]
+    lowest = next(iter(of_arm), run)  # A copied run has no siblings.
     if lowest.place.seed != run.place.seed:
         raise UserError(
             f"{run.path} has seed {run.place.seed}, but seed {lowest.place.seed} of the same arm has finished too. A "
@@ -70,7 +76,9 @@ def _refuse_picked(run: Run) -> None:
         )
 
 
-def _make(run: Run, name: str, ends: Ends | None, licence: str, into: Path) -> None:
+def _make(
+    run: Run, siblings: Mapping[str, Sequence[Run]], name: str, ends: Ends | None, licence: str, into: Path
+) -> None:
     rebuilt = rebuild(run, run.checkpoint("last"))
     packed, chosen = _fitting(run, rebuilt, ends)
     engine = PackedNetwork(*packed)
@@ -81,7 +89,7 @@ def _make(run: Run, name: str, ends: Ends | None, licence: str, into: Path) -> N
     write(file, replace(packed.graph, accuracy=accuracy), packed.tensors)
     interval = wilson_interval(round(accuracy.top1 * accuracy.images), accuracy.images)
     milliseconds, load_milliseconds = times(file)
-    environment, siblings, recipe = run.environment, _siblings(run), _recipe(run)
+    environment, recipe = run.environment, _recipe(run)
     where = f"{environment.gpu or environment.cpu}, {environment.cores} cores, {environment.threads} threads"
     classes = ", ".join(packed.graph.classes)
     trained = rebuilt.data.count("train")
@@ -165,7 +173,7 @@ def _method(run: Run) -> str:
 def _recipe(run: Run) -> Recipe | None:
     """The recipe that has the run's arm. A variant such as base-224.yaml names an experiment that is none."""
     try:
-        recipe = Recipe.find(run.place.experiment.partition("@")[0])
+        recipe = Recipe.find(_experiment(run))
         recipe.overlay(run.place.arm)
     except UserError:
         return None
@@ -173,7 +181,7 @@ def _recipe(run: Run) -> Recipe | None:
 
 
 def _command(run: Run) -> str:
-    recipe = run.place.experiment.partition("@")[0]
+    recipe = _experiment(run)
     data = f" --data {run.config['data']['source']}" if "@" not in run.place.experiment else " --data DIR"
     return f"xnorlit train {run.place.arm} --experiment {recipe}{data} --seed {run.place.seed}"
 
