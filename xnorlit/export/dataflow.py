@@ -49,7 +49,7 @@ class Op:
     @property
     def elementwise(self) -> bool:
         """Whether it maps each real independently."""
-        return isinstance(self.module, nodes.NODES)
+        return isinstance(self.module, nodes.ELEMENTWISE)
 
 
 def operations(trace: Trace) -> list[Op]:
@@ -108,7 +108,7 @@ def _parts(module: nn.Module, name: str, place: str, shape: Sequence[int]) -> It
     """The nodes of a module other than a layer; max pools, averages and flattenings stay modules."""
     if type(module) in registered():  # as a binarizer's post layer; the trace replaces others
         for part in parts_of(module, name, (2, *shape)):
-            kind, several = type(module).__name__, not isinstance(part.module, nodes.NODES)
+            kind, several = type(module).__name__, not isinstance(part.module, nodes.ELEMENTWISE)
             refuse(
                 several,
                 name,

@@ -156,7 +156,7 @@ class GlobalAverage(nn.Module):
         return x.double().mean(dim=(2, 3), keepdim=self.keepdim).to(x.dtype)
 
 
-NODES = (Affine, Shift, TwoSlope, Clip)  # elementwise
+ELEMENTWISE = (Affine, Shift, TwoSlope, Clip)
 
 
 def _numbers(kind: str, values: Tensor) -> Tensor:

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from xnorlit.errors import UserError
-from xnorlit.export.known import JOINS, KNOWN, WITHOUT_EFFECT, is_one_of
-from xnorlit.export.nodes import Affine, AveragePool, Clip, GlobalAverage, Shift, Subsample, TwoSlope
+from xnorlit.export.known import JOINS, KNOWN, SMALL, WITHOUT_EFFECT, is_one_of
 from xnorlit.export.operands import first_line
 from xnorlit.models.built import Normalize
 
-NODES = (Affine, Shift, TwoSlope, Clip, Subsample, AveragePool, GlobalAverage)
+NODES = tuple(kind for kind in SMALL if kind not in JOINS)
 PARTS = tuple(kind for kind in KNOWN if kind not in (*JOINS, Normalize))  # what reads one value
 SPREADS = (0.0, 0.1, 1.0, 10.0)  # of the random values that a layer and its parts are compared on
 

@@ -23,7 +23,7 @@ def scale_and_shift(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
     mean, var = (values.cpu() if values.is_mps else values for values in (norm.running_mean, norm.running_var))
     scale = torch.ones_like(var, dtype=torch.float64)
     if isinstance(norm, _SteadyBatchNorm):
-        scale = (var > norm.constant_below * norm.eps).double()
+        scale = norm.varies.to(var.device).double()
     if norm.weight is not None:
         scale = scale * norm.weight.to(var.device).double()
     scale = scale / (var.double() + norm.eps).sqrt()
@@ -59,6 +59,12 @@ class _SteadyBatchNorm(_BatchNorm):
         if self.training or self.running_var is None:
             return super().forward(input)
         return self._evaluated(input)
+
+    @property
+    def varies(self) -> Tensor:
+        """Which channels varied in training, bool `(C,)`; gamma counts as 0 for the others."""
+        assert self.running_var is not None
+        return self.running_var > self.constant_below * self.eps
 
     def _evaluated(self, x: Tensor) -> Tensor:
         self._check_input_dim(x)

@@ -80,9 +80,8 @@ def _norm(norm: Any) -> nn.BatchNorm2d | nn.BatchNorm1d:
     found = PLAIN_NORMS[type(norm)](norm.num_features, eps=norm.eps, affine=False)
     found.running_mean, found.running_var = norm.running_mean, norm.running_var
     found.weight, found.bias = norm.weight, norm.bias
-    varies = norm.running_var > norm.constant_below * norm.eps  # The package's norms take gamma as 0 elsewhere.
-    if not varies.all():
-        found.weight = nn.Parameter(varies * (1.0 if norm.weight is None else norm.weight))
+    if not norm.varies.all():
+        found.weight = nn.Parameter(norm.varies * (1.0 if norm.weight is None else norm.weight))
     if (found.weight is None) != (found.bias is None):  # Tools expect both or neither.
         name, fill = ("weight", torch.ones) if found.weight is None else ("bias", torch.zeros)
         delattr(found, name)
