@@ -23,6 +23,7 @@ import numpy as np
 from xnorlit.edge import atomic
 from xnorlit.errors import UserError
 from xnorlit.runs import Run, read
+from xnorlit.runs.place import Place
 from xnorlit.runs.recipes import TWIN, Recipe, names
 from xnorlit.runs.settings import read_config
 
@@ -49,8 +50,8 @@ def main() -> int:
             if needed := learns_from(recipe, arm):
                 omitted.append(f"{recipe.name}: {arm} learns from {needed}")
                 continue
-            run = given.root / recipe.name / "smoke" / arm / "seed-0"
             failure = "not run" if given.no_training else train(recipe, arm, given)
+            run = folder(recipe, arm, given)
             finished = (run / "summary.json").is_file()
             rows.append((recipe.name, arm, *(alive(read(run)) if finished else ("-", "-", "-", "-", failure))))
     for cells in (COLUMNS, ["---"] * len(COLUMNS), *rows):
@@ -76,9 +77,14 @@ def learns_from(recipe: Recipe, arm: str) -> str:
     return next((str(each) for each in (model.get("init_from"), *teachers) if each), "")
 
 
+def folder(recipe: Recipe, arm: str, given: argparse.Namespace, pair: str = "smoke") -> Path:
+    """The folder of an arm's run."""
+    return Place(given.root, recipe.name, pair, arm, 0).path
+
+
 def train(recipe: Recipe, arm: str, given: argparse.Namespace) -> str:
     """Train an arm unless its run is finished; what went wrong, or an empty text."""
-    if (given.root / recipe.name / "smoke" / arm / "seed-0" / "summary.json").is_file():
+    if (folder(recipe, arm, given) / "summary.json").is_file():
         return ""
     plan = given.root / recipe.name / f"{arm}.plan.json"
     if not plan.is_file():
@@ -87,7 +93,7 @@ def train(recipe: Recipe, arm: str, given: argparse.Namespace) -> str:
         short |= {"trainer.limit_train_batches": TRIAL}
         if status := subprocess.call(words(recipe, arm, {**settings(recipe, arm, given, TRIAL), **short})):
             return f"the trial failed, exit status {status}"
-        trial = read(given.root / recipe.name / "trial" / arm / "seed-0").summary.step_seconds
+        trial = read(folder(recipe, arm, given, "trial")).summary.step_seconds
         around = time.perf_counter() - started - TRIAL * trial
         fit = int((MARGIN * 60 * given.minutes - around) / trial)
         if fit < EPOCHS:
