@@ -23,6 +23,7 @@ import numpy as np
 from xnorlit.edge import atomic
 from xnorlit.errors import UserError
 from xnorlit.runs import Run, read
+from xnorlit.runs.lock import state_of
 from xnorlit.runs.place import Place
 from xnorlit.runs.recipes import TWIN, Recipe, names
 from xnorlit.runs.settings import read_config
@@ -52,7 +53,7 @@ def main() -> int:
                 continue
             failure = "not run" if given.no_training else train(recipe, arm, given)
             run = folder(recipe, arm, given)
-            finished = (run / "summary.json").is_file()
+            finished = state_of(run) == "finished"
             rows.append((recipe.name, arm, *(alive(read(run)) if finished else ("-", "-", "-", "-", failure))))
     for cells in (COLUMNS, ["---"] * len(COLUMNS), *rows):
         sys.stdout.write(f"| {' | '.join(cells)} |\n")
@@ -84,7 +85,7 @@ def folder(recipe: Recipe, arm: str, given: argparse.Namespace, pair: str = "smo
 
 def train(recipe: Recipe, arm: str, given: argparse.Namespace) -> str:
     """Train an arm unless its run is finished; what went wrong, or an empty text."""
-    if (folder(recipe, arm, given) / "summary.json").is_file():
+    if state_of(folder(recipe, arm, given)) == "finished":
         return ""
     plan = given.root / recipe.name / f"{arm}.plan.json"
     if not plan.is_file():
