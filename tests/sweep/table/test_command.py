@@ -30,7 +30,7 @@ def measured(words):
     for arm, (_, seconds) in figures.items():
         if arm in found and seconds:
             found[arm]["image_seconds"] = {"median": seconds}
-    Path(words[-1]).write_text(json.dumps({"arms": found}))
+    Path(words[-1]).write_text(json.dumps({"machine": {"started": "2026-01-01T00:30:00+0000"}, "arms": found}))
     return Ended(0)
 
 
@@ -136,10 +136,10 @@ def test_steps_are_measured_again_when_a_run_is_newer_or_another_arm_is_there(sm
     assert count("--arms", "float,xnor", "--no-training") == 0
     assert count("--arms", "float,xnor,bwn") == 1
     assert [row[6] for row in cells(folder)[2:]] == ["1.00", "1.30", "1.05"]
-    newer = time.time() + 60
-    os.utime("runs/small/pair-0/xnor/seed-0/summary.json", (newer, newer))
+    file = Path("runs/small/pair-0/xnor/seed-0/environment.json")
+    file.write_text(file.read_text().replace("2026-01-01T00:00:00+00:00", "2026-01-01T02:00:00+01:00"))
     assert count("--arms", "float,xnor,bwn", "--no-training") == 0
-    assert {row[6] for row in cells(folder)[2:]} == {"not measured"}
+    assert {row[6] for row in cells(folder)[2:]} == {"not measured"}, "a time zone counts"
     assert count("--arms", "float,xnor,bwn") == 1
 
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,9 @@ class Times(NamedTuple):
 
 
 def times(runs: Sequence[Run], file: Path) -> dict[str, Times]:
-    """The times of each arm; empty if the file is missing or older than a run.
+    """The times of each arm; empty if the file is missing, of other arms, or older than a run.
+
+    Ages are the recorded ones, because a copy or a checkout of the files has other dates.
 
     Args:
         runs: One run of each arm, the twin first.
@@ -33,15 +36,14 @@ def times(runs: Sequence[Run], file: Path) -> dict[str, Times]:
     """
     if not file.is_file():
         return {}
-    arms = read_json(file, _medians, advice="Delete it to measure again.")
-    when = file.stat().st_mtime
+    measured, arms = read_json(file, _measured, advice="Delete it to measure again.")
     same = list(arms) == [run.place.arm for run in runs]
-    return arms if same and all((run.path / "summary.json").stat().st_mtime < when for run in runs) else {}
+    return arms if same and all(run.environment.started <= measured for run in runs) else {}
 
 
-def _medians(fields: Fields) -> dict[str, Times]:
+def _measured(fields: Fields) -> tuple[datetime, dict[str, Times]]:
     arms = fields.object("arms")
-    return {arm: _of_arm(arms.object(arm)) for arm in arms.names()}
+    return fields.object("machine").moment("started"), {arm: _of_arm(arms.object(arm)) for arm in arms.names()}
 
 
 def _of_arm(arm: Fields) -> Times:
