@@ -1,0 +1,78 @@
+"""Keep the small files of finished runs beside their recipe: configuration, environment, curves, predictions, results.
+
+    python scripts/record.py runs/imagenette@photos/pair-0/*/seed-* --into experiments/imagenette/records
+
+`xnorlit compare`, `report` and `table --no-training` read such a record like the run itself. Checkpoints stay where
+they are. A run that names a file by an absolute path is refused, because the record would name a machine.
+"""
+
+import argparse
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from xnorlit.edge import atomic
+from xnorlit.edge.console import say
+from xnorlit.errors import UserError
+from xnorlit.runs import Run, read
+
+FILES = ("config.yaml", "environment.json", "metrics.csv", "predictions.safetensors", "summary.json")
+TIMES = "steps.json"
+ABSOLUTE = re.compile(r"""(?:^|[\s"'=:])(/[\w.@-]+/[\w./@-]*)""", re.MULTILINE)
+
+
+def main() -> None:
+    """Record the runs that the command line names."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("runs", nargs="+", type=Path, help="run directories, such as runs/cifar10/pair-0/xnor/seed-0")
+    parser.add_argument("--into", type=Path, required=True, help="folder of the records, a root as `runs` is")
+    given = parser.parse_args()
+    try:
+        found = [read(path) for path in given.runs]
+        for run in found:
+            refuse_machine(run)
+        for run in found:
+            say("record", str(record(run, given.into)))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+def refuse_machine(run: Run) -> None:
+    """Refuse a run whose text files contain an absolute path.
+
+    Raises:
+        UserError: A file contains one.
+    """
+    for file in (run.path / name for name in FILES if not name.endswith((".csv", ".safetensors"))):
+        if path := ABSOLUTE.search(file.read_text(encoding="utf-8")):
+            raise UserError(
+                f"{file} contains the path {path[1]}, which exists on one machine only. Expected relative paths: train "
+                "with --run.root, --data.root and --data.source relative to the working folder."
+            )
+
+
+def record(run: Run, into: Path) -> Path:
+    """Copy a run's small files, and its pair's times of steps if they were measured; the folder of the copy.
+
+    Args:
+        run: A finished run.
+        into: Root of the records.
+    """
+    place, pair = run.place, run.path.parents[1]
+    target = into / place.experiment / place.pair / place.arm / f"seed-{place.seed}"
+    if target.exists():
+        shutil.rmtree(target)
+    with atomic.path(target) as scratch:
+        scratch.mkdir()
+        for name in FILES:
+            shutil.copyfile(run.path / name, scratch / name)
+    if (pair / TIMES).is_file():
+        shutil.copyfile(pair / TIMES, target.parents[1] / TIMES)
+    return target
+
+
+if __name__ == "__main__":
+    main()

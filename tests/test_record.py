@@ -1,0 +1,88 @@
+"""A record of a run is the run without its weights, and the tables of the READMEs are those of the records."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.runs.factory import write_run
+from xnorlit.commands.main import main
+from xnorlit.runs import read
+from xnorlit.sweep.table.markdown import BEGIN, END
+
+ROOT = Path(__file__).parents[1]
+PAIRS = sorted({run.parents[2] for run in (ROOT / "experiments").glob("*/records/*/*/*/seed-*/summary.json")})
+
+
+def record(*words):
+    command = [sys.executable, ROOT / "scripts" / "record.py", *words]
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True)
+
+
+def test_a_record_reads_like_its_run_and_has_no_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = [write_run(Path("runs"), arm, right=right) for arm, right in (("float", 800), ("xnor", 700))]
+    (runs[0] / "checkpoints" / "last.ckpt").write_bytes(b"weights")
+    (runs[0].parents[1] / "steps.json").write_text("{}")
+    for _ in range(2):  # The second call replaces the records.
+        done = record(*runs, "--into", "records")
+        assert done.returncode == 0, done.stderr
+    kept = Path("records") / "synthetic" / "pair-0"
+    assert sorted(path.name for path in kept.rglob("*") if path.is_file()) == sorted(
+        2 * ["config.yaml", "environment.json", "metrics.csv", "predictions.safetensors", "summary.json"]
+        + ["steps.json"]
+    )
+    for run in map(read, runs):
+        copy = read(kept / run.place.arm / "seed-0")
+        assert (copy.config, copy.summary, copy.environment) == (run.config, run.summary, run.environment)
+        assert (copy.predictions.top5 == run.predictions.top5).all()
+        assert copy.curves.series.keys() == run.curves.series.keys()
+
+
+def test_a_run_whose_files_name_a_machine_is_refused_before_any_copy(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = [
+        write_run(Path("runs"), "float"),
+        write_run(Path("runs"), "xnor", environment={"command": "xnorlit fit --data.source /home/me/photos"}),
+    ]
+    done = record(*runs, "--into", "records")
+    assert done.returncode == 1
+    assert f"{runs[1]}/environment.json contains the path /home/me/photos" in done.stderr
+    assert not Path("records").exists()
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=[f"{pair.parent.name}/{pair.name}" for pair in PAIRS])
+def test_the_table_of_a_readme_is_that_of_the_records(pair, tmp_path, monkeypatch):
+    home = pair.parents[2]
+    shutil.copytree(home, tmp_path / "experiments" / home.name, ignore=shutil.ignore_patterns("records"))
+    folder = home.name if pair.name.startswith("pair-") else f"{home.name}/{pair.name}"
+    readme = tmp_path / "experiments" / folder / "README.md"
+    before = table_of(readme)
+    monkeypatch.chdir(tmp_path)
+    # As `xnorlit table` names an experiment: RECIPE@FOLDER for a folder of photographs.
+    named = ["--data", Path(pair.parent.name.partition("@")[2])] if "@" in pair.parent.name else []
+    for path in named[1:]:
+        path.mkdir()
+    words = ["table", folder, "--no-training", "--seeds", "3", "--root", pair.parents[1], "--pair", pair.name, *named]
+    assert main(list(map(str, words))) == 0
+    assert table_of(readme) == before
+
+
+def table_of(readme: Path) -> str:
+    found = re.search(f"{BEGIN}\n(.*){END}", readme.read_text(), re.DOTALL)
+    assert found
+    return found[1]
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=[f"{pair.parent.name}/{pair.name}" for pair in PAIRS])
+def test_a_record_was_trained_from_a_clean_checkout_and_agrees_with_itself(pair):
+    for file in pair.glob("*/seed-*/summary.json"):
+        run = read(file.parent)
+        assert re.fullmatch("[0-9a-f]{40}", run.environment.commit or "")
+        assert not run.environment.dirty
+        assert run.predictions.correct(1).mean() == pytest.approx(run.summary.top1, abs=1e-6)
+        assert json.loads(file.read_text())["epochs"] == run.config["trainer"]["max_epochs"]
