@@ -10,16 +10,19 @@ import argparse
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from xnorlit.edge import atomic
 from xnorlit.edge.console import say
 from xnorlit.errors import UserError
 from xnorlit.runs import Run, read
+from xnorlit.runs.place import Place
 
 FILES = ("config.yaml", "environment.json", "metrics.csv", "predictions.safetensors", "summary.json")
 TIMES = "steps.json"
-ABSOLUTE = re.compile(r"""(?:^|[\s"'=:])(/[\w.@-]+/[\w./@-]*)""", re.MULTILINE)
+TEXTS = tuple(name for name in (*FILES, TIMES) if name.endswith((".yaml", ".json")))
+ABSOLUTE = re.compile(r"""(?:^|[\s"'=:\[,(])([/~][\w.@/-]+)""", re.MULTILINE)
 
 
 def main() -> None:
@@ -46,8 +49,9 @@ def refuse_machine(run: Run) -> None:
     Raises:
         UserError: A file contains one.
     """
-    for file in (run.path / name for name in FILES if not name.endswith((".csv", ".safetensors"))):
-        if path := ABSOLUTE.search(file.read_text(encoding="utf-8")):
+    found = [(file, file.read_text(encoding="utf-8")) for file in _files(run) if file.name in TEXTS]
+    for file, text in found:
+        if path := ABSOLUTE.search(text):
             raise UserError(
                 f"{file} contains the path {path[1]}, which exists on one machine only. Expected relative paths: train "
                 "with --run.root, --data.root and --data.source relative to the working folder."
@@ -60,18 +64,25 @@ def record(run: Run, into: Path) -> Path:
     Args:
         run: A finished run.
         into: Root of the records.
+
+    Raises:
+        UserError: The copy would replace the run.
     """
-    place, pair = run.place, run.path.parents[1]
-    target = into / place.experiment / place.pair / place.arm / f"seed-{place.seed}"
-    if target.exists():
-        shutil.rmtree(target)
-    with atomic.path(target) as scratch:
-        scratch.mkdir()
-        for name in FILES:
-            shutil.copyfile(run.path / name, scratch / name)
-    if (pair / TIMES).is_file():
-        shutil.copyfile(pair / TIMES, target.parents[1] / TIMES)
+    target = replace(run.place, root=into).path
+    if target.resolve() == run.path.resolve():
+        raise UserError(f"{run.path} is the run itself. Give another folder than its root: --into FOLDER.")
+    for file in _files(run):
+        folder = target.parents[1] if file.name == TIMES else target
+        with atomic.path(folder / file.name) as scratch:
+            shutil.copyfile(file, scratch)
     return target
+
+
+def _files(run: Run) -> list[Path]:
+    """The files of a run's record; among them its pair's times, unless the run was copied out of its pair."""
+    place = Place.of(run.path)
+    times = [place.path.parents[1] / TIMES] if place else []
+    return [*(run.path / name for name in FILES), *filter(Path.is_file, times)]
 
 
 if __name__ == "__main__":

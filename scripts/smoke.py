@@ -4,9 +4,10 @@
 
 A recipe keeps its hyper-parameters and its whole schedule, scaled to ten short epochs. Images have 128 pixels and
 batches 64 images, which suits a machine without a GPU. A trial of 8 steps measures how many steps the minutes allow,
-`--steps` at most. A run shows that a recipe works, not how accurate it becomes: the loss falls, the accuracy is above
-chance, no layer is dead, and nothing is NaN. Ctrl-C saves the current run; the same command continues it and skips
-finished runs. The exit status is 1 if a run fails, does not finish or does not learn.
+`--steps` at most. An arm that starts from another arm's weights starts from the smoke run of that one. A run shows that
+a recipe works, not how accurate it becomes: the loss falls, the accuracy is above chance, no layer is dead, and nothing
+is NaN. Ctrl-C saves the current run; the same command continues it and skips finished runs. The exit status is 1 if a run
+fails, does not finish or does not learn.
 """
 
 import argparse
@@ -30,7 +31,8 @@ from xnorlit.runs.settings import read_config
 
 SIZE, BATCH, EPOCHS, TRIAL = 128, 64, 10, 8
 MARGIN = 0.9  # of the minutes; the rest is for a machine that becomes slower
-COLUMNS = ("recipe", "arm", "steps", "loss, first -> last tenth", "top-1 % (chance)", "dead, most of a layer", "alive")
+FALL = 0.05  # least fall of the loss, as a share of its first value
+COLUMNS = ("recipe", "arm", "steps", "loss, first -> last tenth", "top-1 % (chance)", "dead channels, worst layer", "alive")
 
 
 def main() -> int:
@@ -45,11 +47,14 @@ def main() -> int:
     parser.add_argument("--no-training", action="store_true", help="only print the table of the finished runs")
     given = parser.parse_args()
     rows, omitted = [], []
-    for recipe in map(Recipe.find, given.recipes):
+    recipes = [Recipe.find(name) for name in given.recipes]
+    for recipe, arm in ((recipe, arm) for recipe in recipes for arm in binary_arms(recipe)):
+        refuse_others(recipe, arm, given)
+    for recipe in recipes:
         for arm in binary_arms(recipe):
-            # A smoke run of the arm that another one learns from would teach nothing.
-            if needed := learns_from(recipe, arm):
-                omitted.append(f"{recipe.name}: {arm} learns from {needed}")
+            # A smoke run of a teacher would teach nothing.
+            if needed := taught_by(recipe, arm):
+                omitted.append(f"{recipe.name}: {arm} learns from the outputs of {needed}")
                 continue
             failure = "not run" if given.no_training else train(recipe, arm, given)
             run = folder(recipe, arm, given)
@@ -62,8 +67,9 @@ def main() -> int:
 
 
 def binary_arms(recipe: Recipe) -> list[str]:
-    """The arms whose weights and inputs both have few bits."""
-    return [arm for arm in recipe.overlays if arm != TWIN and _binarizer(recipe, arm) not in ("Float", "BWN")]
+    """The arms whose weights and inputs both have few bits, each behind the one from whose weights it starts."""
+    found = [arm for arm in recipe.overlays if arm != TWIN and _binarizer(recipe, arm) not in ("Float", "BWN")]
+    return sorted(found, key=lambda arm: starts_from(recipe, arm) in found)
 
 
 def _binarizer(recipe: Recipe, arm: str) -> str:
@@ -71,11 +77,17 @@ def _binarizer(recipe: Recipe, arm: str) -> str:
     return found if isinstance(found, str) else found["class_path"]
 
 
-def learns_from(recipe: Recipe, arm: str) -> str:
-    """The arm from whose weights or outputs another one learns; empty if there is none."""
-    model = read_config(recipe.overlay(arm))["model"]
-    teachers = (loss.get("init_args", {}).get("teacher") for loss in model.get("losses") or [])
-    return next((str(each) for each in (model.get("init_from"), *teachers) if each), "")
+def starts_from(recipe: Recipe, arm: str) -> str:
+    """The arm from whose weights another one starts; empty if there is none."""
+    return str(read_config(recipe.overlay(arm))["model"].get("init_from") or "")
+
+
+def taught_by(recipe: Recipe, arm: str) -> str:
+    """The arm from whose outputs an arm learns, or the one that it starts from; empty if there is none."""
+    losses = read_config(recipe.overlay(arm))["model"].get("losses") or []
+    found = next((str(each) for loss in losses if (each := loss.get("init_args", {}).get("teacher"))), "")
+    before = starts_from(recipe, arm)
+    return found or (taught_by(recipe, before) if before else "")
 
 
 def folder(recipe: Recipe, arm: str, given: argparse.Namespace, pair: str = "smoke") -> Path:
@@ -83,11 +95,29 @@ def folder(recipe: Recipe, arm: str, given: argparse.Namespace, pair: str = "smo
     return Place(given.root, recipe.name, pair, arm, 0).path
 
 
+def _inputs(given: argparse.Namespace) -> dict[str, Any]:
+    """What else than the recipe determines a run."""
+    return {"data": str(given.data.resolve()), "minutes": given.minutes, "most": given.steps}
+
+
+def refuse_others(recipe: Recipe, arm: str, given: argparse.Namespace) -> None:
+    """Refuse a folder whose run of an arm had other images, minutes or steps."""
+    plan = given.root / recipe.name / f"{arm}.plan.json"
+    if plan.is_file() and (found := json.loads(plan.read_text())) | _inputs(given) != found:
+        raise UserError(
+            f"{plan} was made for other images, minutes or steps: {found}. Now: {_inputs(given)}. Give the same again, "
+            "or another folder (--root)."
+        )
+
+
 def train(recipe: Recipe, arm: str, given: argparse.Namespace) -> str:
     """Train an arm unless its run is finished; what went wrong, or an empty text."""
+    before = starts_from(recipe, arm)
+    if before and state_of(folder(recipe, before, given)) != "finished":
+        return f"it starts from {before}, which is not finished"
     if state_of(folder(recipe, arm, given)) == "finished":
         return ""
-    plan = given.root / recipe.name / f"{arm}.plan.json"
+    plan, inputs = given.root / recipe.name / f"{arm}.plan.json", _inputs(given)
     if not plan.is_file():
         started = time.perf_counter()
         short = {"trainer.max_epochs": 1, "trainer.check_val_every_n_epoch": 1, "run.pair": "trial"}
@@ -100,7 +130,7 @@ def train(recipe: Recipe, arm: str, given: argparse.Namespace) -> str:
         if fit < EPOCHS:
             return f"a step takes {trial:.1f} s and the rest {around:.0f} s: {given.minutes:g} minutes are too few"
         with atomic.path(plan) as unfinished:
-            unfinished.write_text(json.dumps({"steps": min(fit, given.steps)}))
+            unfinished.write_text(json.dumps({"steps": min(fit, given.steps), **inputs}))
     steps = json.loads(plan.read_text())["steps"]
     with subprocess.Popen(words(recipe, arm, settings(recipe, arm, given, steps))) as process:
         try:
@@ -117,6 +147,7 @@ def settings(recipe: Recipe, arm: str, given: argparse.Namespace, steps: int) ->
     epochs = next(each["trainer"]["max_epochs"] for each in files[::-1] if "max_epochs" in each.get("trainer", {}))
     schedule = next(each["model"]["schedule"] for each in files[::-1] if "schedule" in each.get("model", {}))
     scale, arguments, scaled = EPOCHS / epochs, schedule.get("init_args", {}), {}
+    before = starts_from(recipe, arm)
     if "factors" in arguments:
         scaled["factors"] = json.dumps({round(scale * int(at)): factor for at, factor in arguments["factors"].items()})
     if "every" in arguments:
@@ -136,7 +167,7 @@ def settings(recipe: Recipe, arm: str, given: argparse.Namespace, steps: int) ->
         "run.pair": "smoke",
         "run.wandb": "off",
         "run.resume": "auto",
-    }
+    } | ({"model.init_from": folder(recipe, before, given) / "checkpoints" / "last.ckpt"} if before else {})
 
 
 def words(recipe: Recipe, arm: str, chosen: dict[str, Any]) -> list[str]:
@@ -157,7 +188,7 @@ def alive(run: Run) -> tuple[str, str, str, str, str]:
     worst = max(dead, key=lambda layer: dead[layer], default="")
     checks = {
         "NaN": bool(np.isfinite(loss).all()),
-        "the loss does not fall": not last >= first,
+        "the loss does not fall": not last > (1 - FALL) * first,
         "not above chance": over,
         "a dead layer": max(dead.values(), default=0.0) < 1,
     }

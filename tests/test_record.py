@@ -16,6 +16,8 @@ from xnorlit.sweep.table.markdown import BEGIN, END
 
 ROOT = Path(__file__).parents[1]
 PAIRS = sorted({run.parents[2] for run in (ROOT / "experiments").glob("*/records/*/*/*/seed-*/summary.json")})
+# A variant of a recipe, such as another image size, is an experiment of its own, without a table in the README.
+TABLES = [pair for pair in PAIRS if pair.parent.name.partition("@")[0] == pair.parents[2].name]
 
 
 def record(*words):
@@ -43,19 +45,40 @@ def test_a_record_reads_like_its_run_and_has_no_weights(tmp_path, monkeypatch):
         assert copy.curves.series.keys() == run.curves.series.keys()
 
 
-def test_a_run_whose_files_name_a_machine_is_refused_before_any_copy(tmp_path, monkeypatch):
+@pytest.mark.parametrize("given", ["--data.source /home/me/photos", "--data.source=/photos", "-c [~/photos]"])
+def test_a_run_whose_files_name_a_machine_is_refused_before_any_copy(given, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     runs = [
         write_run(Path("runs"), "float"),
-        write_run(Path("runs"), "xnor", environment={"command": "xnorlit fit --data.source /home/me/photos"}),
+        write_run(Path("runs"), "xnor", environment={"command": f"xnorlit fit {given}"}),
     ]
     done = record(*runs, "--into", "records")
     assert done.returncode == 1
-    assert f"{runs[1]}/environment.json contains the path /home/me/photos" in done.stderr
+    named = re.search(r"[/~][\w/]+", given)[0]
+    assert f"{runs[1]}/environment.json contains the path {named}, " in done.stderr
     assert not Path("records").exists()
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids=[f"{pair.parent.name}/{pair.name}" for pair in PAIRS])
+def test_the_times_of_a_pair_that_name_a_machine_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = write_run(Path("runs"), "float")
+    (run.parents[1] / "steps.json").write_text('{"machine": {"command": "steps /home/me/runs"}}')
+    done = record(run, "--into", "records")
+    assert done.returncode == 1
+    assert "steps.json contains the path /home/me/runs" in done.stderr
+
+
+def test_a_run_is_never_replaced_by_its_record(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = write_run(Path("runs"), "float")
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    done = record(run, "--into", "runs")
+    assert done.returncode == 1
+    assert f"{run} is the run itself" in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+@pytest.mark.parametrize("pair", TABLES, ids=[f"{pair.parent.name}/{pair.name}" for pair in TABLES])
 def test_the_table_of_a_readme_is_that_of_the_records(pair, tmp_path, monkeypatch):
     home = pair.parents[2]
     shutil.copytree(home, tmp_path / "experiments" / home.name, ignore=shutil.ignore_patterns("records"))

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.runs.factory import write_run
+from xnorlit.errors import UserError
 from xnorlit.runs import read
 from xnorlit.runs.recipes import Recipe
 
@@ -46,9 +48,9 @@ def test_the_schedule_is_scaled_to_ten_epochs(smoke, recipe, arm, expected):
     assert scheduled(smoke, recipe, arm) == expected
 
 
-def test_an_arm_that_learns_from_another_is_omitted_by_name(smoke):
+def test_an_arm_with_a_teacher_is_omitted_by_name(smoke):
     needs = {
-        f"{name}/{arm}": smoke.learns_from(recipe, arm)
+        f"{name}/{arm}": smoke.taught_by(recipe, arm)
         for name in ("imagenet", "imagenet-best", "imagenet-duo", "imagenet-reactnet")
         for recipe in [Recipe.find(name)]
         for arm in smoke.binary_arms(recipe)
@@ -57,10 +59,38 @@ def test_an_arm_that_learns_from_another_is_omitted_by_name(smoke):
         "imagenet/xnor": "",
         "imagenet-best/best": "",
         "imagenet-duo/duo": "",
-        "imagenet-duo/duo-decoupled": "duo",
+        "imagenet-duo/duo-decoupled": "",
         "imagenet-reactnet/step1": "float",
-        "imagenet-reactnet/reactnet": "step1",
+        "imagenet-reactnet/reactnet": "float",
     }
+
+
+def test_an_arm_that_starts_from_another_comes_behind_it_and_starts_from_its_smoke_run(smoke):
+    recipe = Recipe.find("imagenet-duo")
+    assert smoke.binary_arms(recipe) == ["duo", "duo-decoupled"]
+    given = argparse.Namespace(data=Path("photos"), root=Path("runs"))
+    found = smoke.settings(recipe, "duo-decoupled", given, 600)
+    assert found["model.init_from"] == Path("runs/imagenet-duo/smoke/duo/seed-0/checkpoints/last.ckpt")
+    assert "model.init_from" not in smoke.settings(recipe, "duo", given, 600)
+    assert smoke.train(recipe, "duo-decoupled", given) == "it starts from duo, which is not finished"
+
+
+@pytest.mark.parametrize("other", [["--minutes", "1"], ["--steps", "20"], ["--root", "runs", "--minutes", "8.5"]])
+def test_a_folder_of_other_images_minutes_or_steps_is_refused(smoke, other, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = argparse.Namespace(data=Path("photos"), minutes=8.0, steps=600)
+    plan = Path("runs/imagenet-larq/xnor.plan.json")
+    plan.parent.mkdir(parents=True)
+    plan.write_text(json.dumps({"steps": 50, **smoke._inputs(given)}))
+    words = ["smoke.py", "photos", "--recipes", "imagenet-larq", "--root", "runs", "--no-training"]
+    monkeypatch.setattr(sys, "argv", words)
+    assert smoke.main() == 1, "the same inputs: a table with an unfinished run"
+    monkeypatch.setattr(sys, "argv", [*words, *other])
+    with pytest.raises(UserError, match="other images, minutes or steps"):
+        smoke.main()
+    monkeypatch.setattr(sys, "argv", [words[0], "more", *words[2:]])
+    with pytest.raises(UserError, match="other images, minutes or steps"):
+        smoke.main()
 
 
 def run_with(tmp_path, losses, dead, right):
@@ -75,6 +105,8 @@ def run_with(tmp_path, losses, dead, right):
     [
         ((2.3, 1.2), (0.1, 0.2), 700, "yes"),
         ((2.3, 2.3), (0.1, 0.2), 700, "the loss does not fall"),
+        ((2.3, 2.2), (0.1, 0.2), 700, "the loss does not fall"),  # by less than 5 %
+        ((2.3, 2.18), (0.1, 0.2), 700, "yes"),
         ((2.3, "nan"), (0.1, 0.2), 700, "NaN"),
         ((2.3, 1.2), (0.1, 0.2), 110, "not above chance"),
         ((2.3, 1.2), (0.1, 1.0), 700, "a dead layer"),

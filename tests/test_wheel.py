@@ -80,6 +80,7 @@ def test_the_package_is_the_installed_one_with_its_kernels_and_recipes(installed
         assert {file.name for file in (packaged / folder).glob("*.yaml")} == {
             file.name for file in (ROOT / "experiments" / folder).glob("*.yaml")
         }
+    assert not list(packaged.glob("*/records")), "records of runs are for readers of the repository"
     zoo = {file.name for file in (ROOT / "xnorlit" / "zoo").iterdir()}
     assert {file.name for file in (installed.site / "xnorlit" / "zoo").iterdir()} == zoo
     assert not (installed.site / "xnorlit" / "packed" / "kernels").exists(), "the sources stay in the sdist"

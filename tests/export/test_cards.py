@@ -60,6 +60,8 @@ def test_a_page_says_what_the_card_records():
     assert "(training's own evaluation); its float twin 93.46 (same seed). The lowest seed, 0, is packed" in more
     assert "`xnorlit train`; from the float arm |" in more
     assert "| commit | `not known`, with uncommitted changes |" in more
+    copied = page(replace(CARD, seeds={}, seed=1), "mine")
+    assert "| seeds, top-1 % | seed 1 is packed; the run was copied, so other seeds are not known |" in copied
 
 
 def test_both_files_are_written_whole(tmp_path):

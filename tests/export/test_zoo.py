@@ -8,6 +8,7 @@ import pytest
 from xnorlit.errors import UserError
 from xnorlit.packed import trained
 from xnorlit.packed.trained import Card
+from xnorlit.training.environment import processor
 
 
 @pytest.fixture
@@ -73,6 +74,46 @@ def test_the_card_of_a_run_without_a_recipe_has_the_command_that_was_given(xnorl
     assert card["recipe"] == "the settings of that command"
 
 
+@pytest.mark.parametrize(
+    ("given", "stated"),
+    [
+        ("xnorlit train xnor --experiment cifar10 --data {photos} --seed 0", None),
+        ("__main__.py fit -c a/cifar10/base.yaml --config=b/cifar10/xnor.yaml --run.pair x --data.source={photos}", None),
+        (
+            "xnorlit train xnor --data {photos} --trainer.max_epochs 5",
+            "xnorlit train xnor --data DIR --trainer.max_epochs 5",
+        ),
+        ("xnorlit fit -c mine.yaml --data.source={photos}", "xnorlit fit -c mine.yaml --data.source=DIR"),
+    ],
+)
+def test_the_command_of_a_card_trains_the_run_again(given, stated, xnorlit, run, photos, tmp_path):
+    copy = tmp_path / "runs" / "cifar10@photos" / "pair-0" / "xnor" / "seed-0"
+    shutil.copytree(run, copy)
+    file = copy / "environment.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"command": given.format(photos=photos)}))
+    assert xnorlit("zoo", copy, "--name", "mine", "--into", tmp_path / "zoo")[0] == 0
+    card = json.loads((tmp_path / "zoo" / "mine.json").read_text())
+    assert card["command"] == (stated or "xnorlit train xnor --experiment cifar10 --data DIR --seed 0")
+    assert card["recipe"] == "experiments/cifar10/xnor.yaml"
+
+
+def test_the_times_are_of_the_machine_that_measures(xnorlit, run, tmp_path):
+    copy = tmp_path / "cifar10" / "pair-0" / "xnor" / "seed-0"
+    shutil.copytree(run, copy)
+    file = copy / "environment.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"cpu": "Elsewhere 9000"}))
+    assert xnorlit("zoo", copy, "--name", "mine", "--into", tmp_path)[0] == 0
+    card = json.loads((tmp_path / "mine.json").read_text())
+    assert card["trained_on"].startswith("Elsewhere 9000, ")
+    assert card["measured_on"].startswith(f"{processor()}, ")
+
+
+def test_a_run_is_named_from_its_own_folder_too(xnorlit, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(run.parent)
+    assert xnorlit("zoo", run.name, "--name", "mine", "--into", tmp_path)[0] == 0
+    assert json.loads((tmp_path / "mine.json").read_text())["twin"] is not None
+
+
 def refused(name):
     raise UserError(f"no recipe named {name}")
 
@@ -80,7 +121,16 @@ def refused(name):
 def test_a_run_that_was_copied_elsewhere_is_packed_too(xnorlit, run, tmp_path):
     shutil.copytree(run, tmp_path / "copied")
     assert xnorlit("zoo", tmp_path / "copied", "--name", "mine", "--into", tmp_path / "zoo")[0] == 0
-    assert json.loads((tmp_path / "zoo" / "mine.json").read_text())["seed"] == 0
+    card = json.loads((tmp_path / "zoo" / "mine.json").read_text())
+    assert (card["seed"], card["seeds"], card["twin"]) == (0, {}, None)
+    assert "other seeds are not known" in (tmp_path / "zoo" / "mine.md").read_text()
+
+
+def test_a_name_with_folders_is_refused(xnorlit, run, tmp_path):
+    status, _, err = xnorlit("zoo", run, "--name", "some/mine", "--into", tmp_path)
+    assert status == 2
+    assert "--name is some/mine. Expected a name without folders" in err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_that_has_not_finished_is_refused(xnorlit, run, tmp_path):

@@ -17,6 +17,7 @@ from xnorlit.commands.main import COMMANDS, main
 from xnorlit.comparison.difference import difference
 from xnorlit.data.sources import NAMED
 from xnorlit.runs.recipes import is_base
+from xnorlit.runs.settings import given
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 BASES = sorted([*EXPERIMENTS.glob("*/base.yaml"), *EXPERIMENTS.glob("*/*/base.yaml")])
@@ -222,10 +223,29 @@ def test_the_image_sizes_choose_the_recipe(photos, big_photo, tmp_path, capsys, 
     assert words[3].endswith("float.yaml")
     assert words[4:6] == ["--seed_everything", "3"]
     assert words[words.index("--run.experiment") + 1] == f"cifar10@{photos.name}"
-    assert started[2][1][-2:] == ["--trainer.max_epochs", "1"]
+    words = started[2][1]
+    assert words[words.index("--trainer.max_epochs") + 1] == "1"
     told = capsys.readouterr().out
     assert "[recipe]  cifar10, for images of 32 pixels; others: cifar10-adabin, " in told
     assert "--experiment NAME" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "further", "filed"),
+    [
+        ("photos.v1", [], "imagenette@photos.v1"),
+        ("photos.v2", [], "imagenette@photos.v2"),
+        ("photos", ["-c", str(EXPERIMENTS / "imagenette" / "base-224.yaml")], "imagenette-224px@photos"),
+        ("photos", [f"--config={EXPERIMENTS / 'imagenette' / 'base-224.yaml'}"], "imagenette-224px@photos"),
+        ("photos", ["--run.experiment", "mine"], "mine"),
+    ],
+)
+def test_runs_of_other_images_or_of_a_variant_are_filed_apart(name, further, filed, tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr("xnorlit.commands.fit.run", lambda command, words: started.append(words))
+    (tmp_path / name).mkdir()
+    train("xnor", "--experiment", "imagenette", "--data", str(tmp_path / name), *further)
+    assert given(started[0], "run.experiment") == filed
 
 
 @pytest.mark.parametrize("size", [32, 128])

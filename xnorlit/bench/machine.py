@@ -2,9 +2,6 @@
 
 import os
 import platform
-import shlex
-import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -32,8 +29,8 @@ def machine() -> dict[str, Any]:
         "python": found["python"],
         "packages": found["packages"] | _versions(),
         "git": found["git"],
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": found["command"],
+        "started": found["started"],
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "unset"),
     }
 

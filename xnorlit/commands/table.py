@@ -7,7 +7,7 @@ from pathlib import Path
 from xnorlit.edge.console import say
 from xnorlit.errors import UserError
 from xnorlit.runs import Run, read
-from xnorlit.runs.place import Place
+from xnorlit.runs.place import Place, name_of_images
 from xnorlit.runs.recipes import TWIN, Recipe
 from xnorlit.sweep import Job
 from xnorlit.sweep.process import Process
@@ -58,13 +58,16 @@ def table(
     for option, count in (("seeds", seeds), ("thorough-seeds", thorough_seeds)):
         if count < 1:
             raise UserError(f"--{option} is {count}. Expected a number of seeds, 1 or more.")
-    more = recipe.chosen(thorough) if thorough else []
-    counts = {arm: thorough_seeds if arm in more else seeds for arm in recipe.chosen(arms)}
-    if TWIN not in counts:
+    chosen, more = recipe.chosen(arms), recipe.chosen(thorough) if thorough else []
+    if TWIN not in chosen:
         raise UserError(f"--arms is {arms}. The table shows gaps to the float twin; name it too: --arms {TWIN},{arms}")
+    if other := [arm for arm in more if arm not in chosen]:
+        raise UserError(f"--thorough names {', '.join(other)}, which --arms {arms} omits. Name an arm in both.")
+    counts = {arm: thorough_seeds if arm in more else seeds for arm in chosen}
+    counts[TWIN] = max(counts.values())  # Each seed has a gap, and some arms learn from the twin of their seed.
     name = recipe.base.parent.name
     if data and Path(data).exists():
-        name = f"{name}@{Path(data).resolve().stem}"
+        name = f"{name}@{name_of_images(data)}"
     options = (*(("--data.source", data) if data else ()), *(("--data.holdout", str(holdout)) if holdout else ()))
     readme = (recipe.folder if recipe.own else root / name / pair) / "README.md"
     around(readme)  # Refuses one without a place for the table, before hours of training.

@@ -6,7 +6,9 @@ from pathlib import Path
 from xnorlit.data import probe
 from xnorlit.data.sources import NAMED, recipe_for
 from xnorlit.edge.console import say
+from xnorlit.runs.place import name_of_images
 from xnorlit.runs.recipes import Recipe, names
+from xnorlit.runs.settings import config_files, given, merged
 
 SMALL_IMAGE = 64  # largest side of the images for alexnet-small, pixels
 
@@ -40,9 +42,11 @@ def train(
     argv += ["--seed_everything", str(seed)]
     if data:
         argv += ["--data.source", data]
-        if Path(data).exists():
-            argv += ["--run.experiment", f"{recipe.base.parent.name}@{Path(data).resolve().stem}"]
     argv += further
+    if data and Path(data).exists() and given(argv, "run.experiment") is None:
+        # A variant of the base, such as another image size, is an experiment of its own.
+        filed = merged(config_files(argv)).get("run") or {}
+        argv += ["--run.experiment", f"{filed.get('experiment', recipe.base.parent.name)}@{name_of_images(data)}"]
     others = ", ".join(name for name in names(experiments) if name != chosen)
     say("recipe", f"{chosen}, {why}; others: {others} (--experiment NAME)\nxnorlit fit {shlex.join(argv)}")
     from xnorlit.commands.fit import run

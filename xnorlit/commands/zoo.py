@@ -1,5 +1,6 @@
 """The command `xnorlit zoo`: list the trained networks, or add one from a run."""
 
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,13 @@ from xnorlit.export.validation import on_engine
 from xnorlit.packed.engine import PackedNetwork
 from xnorlit.packed.trained import FOLDER, Card, card, list_trained
 from xnorlit.runs import Run, read
+from xnorlit.runs.place import Place
 from xnorlit.runs.recipes import TWIN, Recipe
+from xnorlit.training.environment import processor
+
+_PLAIN = {"--seed", "--seed_everything", "--data", "--data.source", "--data.root", "--experiment", "--experiments"}
+_PLAIN |= {f"--run.{key}" for key in ("root", "experiment", "pair", "resume", "fresh", "wandb", "checkpoint_minutes")}
+"""Options that a card states by itself, or that change nothing of what is learned."""
 
 LARGEST = 4_000_000
 """Largest file whose first and last layer stay in fp32, bytes."""
@@ -52,6 +59,8 @@ def zoo(
         wide = max(map(len, names), default=0)
         sys.stdout.writelines(f"{each:<{wide}}  {printable(card(each).line)}\n" for each in names)
         return
+    if name and name != Path(name).name:
+        raise UserError(f"--name is {name}. Expected a name without folders; --into gives the folder.")
     chosen = read(run)
     experiment, siblings = _experiment(chosen), _siblings(chosen)
     _refuse_picked(chosen, siblings[chosen.place.arm])
@@ -90,7 +99,8 @@ def _make(
     interval = wilson_interval(round(accuracy.top1 * accuracy.images), accuracy.images)
     milliseconds, load_milliseconds = times(file)
     environment, recipe = run.environment, _recipe(run)
-    where = f"{environment.gpu or environment.cpu}, {environment.cores} cores, {environment.threads} threads"
+    threads = f"{environment.threads} thread{'s' if environment.threads > 1 else ''}"
+    where = f"{environment.gpu or environment.cpu}, {environment.cores} cores, {threads}"
     classes = ", ".join(packed.graph.classes)
     trained = rebuilt.data.count("train")
     write_card(
@@ -105,7 +115,7 @@ def _make(
             licence=licence,
             recipe=f"experiments/{recipe.name}/{run.place.arm}.yaml" if recipe else "the settings of that command",
             remark=recipe.remark(run.place.arm) if recipe else "",
-            command=_command(run) if recipe else environment.command,
+            command=_command(run, recipe),
             commit=environment.commit or "",
             changed=environment.dirty,
             epochs=run.summary.epochs,
@@ -124,7 +134,7 @@ def _make(
             sha256=sha256(file),
             milliseconds=milliseconds,
             load_milliseconds=load_milliseconds,
-            measured_on=machine(environment.cpu, engine.isa),
+            measured_on=machine(processor(), engine.isa),
             limits=(
                 f"It knows {len(packed.graph.classes)} classes ({classes}). It assigns one of them to any other "
                 "picture too, often with a high probability.",
@@ -147,10 +157,10 @@ def _fitting(run: Run, rebuilt: Rebuilt, ends: Ends | None) -> tuple[Packed, End
 
 
 def _siblings(run: Run) -> dict[str, list[Run]]:
-    """The finished runs of the run's arm and of the float twin in the same pair, by seed."""
-    found = {}
+    """The finished runs of the run's arm and of the float twin in the same pair, by seed; none of a copied run."""
+    found, place = {}, Place.of(run.path)
     for arm in (run.place.arm, TWIN):
-        folders = (run.path.parents[1] / arm).glob("seed-*")
+        folders = (place.path.parents[1] / arm).glob("seed-*") if place else ()
         runs = [read(folder) for folder in folders if (folder / "summary.json").is_file()]
         found[arm] = sorted(runs, key=lambda each: each.place.seed)
     return found
@@ -180,10 +190,31 @@ def _recipe(run: Run) -> Recipe | None:
     return recipe
 
 
-def _command(run: Run) -> str:
-    recipe = _experiment(run)
-    data = f" --data {run.config['data']['source']}" if "@" not in run.place.experiment else " --data DIR"
-    return f"xnorlit train {run.place.arm} --experiment {recipe}{data} --seed {run.place.seed}"
+def _command(run: Run, recipe: Recipe | None) -> str:
+    """The command that trains the run again, with DIR for a folder of images.
+
+    The short form if the recipe and the arm determine everything that the run's own command sets, otherwise that one.
+    """
+    source = "DIR" if "@" in run.place.experiment else run.config["data"]["source"]
+    words = shlex.split(run.environment.command)
+    if recipe and not _further(words[2:], recipe, run.place.arm):
+        return f"xnorlit train {run.place.arm} --experiment {recipe.name} --data {source} --seed {run.place.seed}"
+    there = str(run.config["data"]["source"])
+    return shlex.join(word.replace(there, source) if there in word else word for word in words)
+
+
+def _further(words: Sequence[str], recipe: Recipe, arm: str) -> list[str]:
+    """The arguments of `train` or `fit` that a recipe and an arm do not determine."""
+    known = {arm, *(f"{file.parent.name}/{file.name}" for file in (recipe.base, recipe.overlays[arm]))}
+    found, rest = [], list(words)
+    while rest:
+        option, sign, value = rest.pop(0).partition("=")
+        if option.startswith("-") and not sign and rest and not rest[0].startswith("-"):
+            value = rest.pop(0)
+        plain = option in _PLAIN or (option in ("-c", "--config") and "/".join(Path(value).parts[-2:]) in known)
+        if option not in known and not plain:
+            found.append(option)
+    return found
 
 
 def _percent(share: float) -> float:

@@ -93,7 +93,9 @@ def page(card: Card, name: str) -> str:
         "commit": f"`{card.commit[:12] or 'not known'}`{changed}",
         "top-1 %": f"{card.top1:.2f} [{low:.2f}, {high:.2f}], of the packed network (95 % Wilson interval over images)",
         "top-5 %": f"{card.top5:.2f}",
-        "seeds, top-1 %": f"{seeds} (training's own evaluation){twin}. The lowest seed, {card.seed}, is packed",
+        "seeds, top-1 %": f"{seeds} (training's own evaluation){twin}. The lowest seed, {card.seed}, is packed"
+        if seeds
+        else f"seed {card.seed} is packed; the run was copied, so other seeds are not known",
         "packed and evaluated": f"the five likeliest, in order, differ for {differ}",
         "size": f"{card.bytes:,} bytes, {card.ends} ends; {card.float_bytes:,} in fp32",
         "time": f"{card.milliseconds:g} ms a picture, {card.load_milliseconds:g} ms to load: {card.measured_on}",

@@ -117,7 +117,7 @@ def card(name: str) -> Card:
 def located(file: Path | str) -> Path:
     """The file of a packed network, from its path or from the name of a trained network.
 
-    An existing file takes precedence over a trained network of the same name.
+    An existing file takes precedence over a trained network of the same name; a folder does not.
 
     Args:
         file: A path, or one of `list_trained`.
@@ -126,7 +126,8 @@ def located(file: Path | str) -> Path:
         UserError: There is neither a file nor a trained network of that name, or the trained network's file is damaged.
     """
     path = Path(file)
-    if path.exists() or path.suffix or str(path) != path.name:
+    named = str(path) == path.name and (path.name in list_trained() or not path.suffix)
+    if path.is_file() or not named:
         return path
     _known(path.name)
     found = FOLDER / f"{path.name}.safetensors"

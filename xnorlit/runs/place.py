@@ -8,6 +8,16 @@ from pathlib import Path
 _SEED = re.compile(r"seed-(\d+)")
 
 
+def name_of_images(data: str) -> str:
+    """The part after the `@` in the experiment of runs on some images: `photos` for the folder `my/photos`.
+
+    Args:
+        data: A folder of images, a .beton file, or a named set.
+    """
+    path = Path(data).resolve()
+    return path.stem if path.is_file() else path.name
+
+
 @dataclass(frozen=True, order=True)
 class Place:
     """The names that locate a run, in folder order. Places sort by them, with seeds as numbers."""

@@ -1,5 +1,6 @@
 """The two small JSON files of a run: its outcome (`summary.json`) and where it ran (`environment.json`)."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -127,6 +128,8 @@ def _environment(fields: Fields) -> Environment:
     return fields.record(
         Environment,
         packages={name: packages.text(name) for name in packages.names()},
+        # Earlier versions recorded `python -m xnorlit` by the file that it runs.
+        command=re.sub(r"^__main__\.py ", "xnorlit ", fields.text("command")),
         commit=git.optional_text("commit") if git else None,
         dirty=git.flag("dirty") if git and git.has("dirty") else False,
     )

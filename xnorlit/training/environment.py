@@ -25,16 +25,22 @@ def environment(backend: str) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu": _cpu(),
+        "cpu": processor(),
         "cores": os.cpu_count() or 0,
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "git": git_state(),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "backend": backend,
     }
+
+
+def command() -> str:
+    """The command line of this process; `python -m xnorlit` counts as `xnorlit`."""
+    program = Path(sys.argv[0]).name
+    return shlex.join(["xnorlit" if program == "__main__.py" else program, *sys.argv[1:]])
 
 
 def changes_since(file: Path) -> str:
@@ -73,7 +79,7 @@ def git_state() -> dict[str, Any]:
         return {"commit": None, "dirty": False}
 
 
-def _cpu() -> str:
+def processor() -> str:
     """Name of the processor; on Linux, only /proc has it."""
     info = Path("/proc/cpuinfo")
     if info.is_file():

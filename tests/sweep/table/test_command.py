@@ -1,11 +1,10 @@
 """`xnorlit table` trains the missing runs, and changes only the table in the README."""
 
 import json
-import os
-import time
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 from tests.runs.factory import write_run
@@ -110,6 +109,25 @@ def test_the_table_is_of_the_run_records(small):
     assert "old" not in text
 
 
+def test_seeds_with_other_settings_are_named(small):
+    folder, _ = small
+    main(["table", "small", "--arms", "float,xnor", "--seeds", "2"])
+    assert "seeds differ" not in (folder / "README.md").read_text()
+    file = Path("runs/small/pair-0/xnor/seed-1/config.yaml")
+    config = yaml.safe_load(file.read_text())
+    config["trainer"]["max_epochs"] = 99
+    config["model"]["binarizer"] = {"class_path": "xnorlit.binarize.BWN"}
+    file.write_text(yaml.safe_dump(config))
+    main(["table", "small", "--arms", "float,xnor", "--seeds", "2", "--no-training"])
+    assert [row[9] for row in cells(folder)[2:]] == ["", "its seeds differ in `model.binarizer`, `trainer.max_epochs`"]
+
+
+def test_the_twin_has_the_seeds_of_every_arm(small):
+    _, trained = small
+    assert main(["table", "small", "--arms", "float,xnor", "--thorough", "xnor", "--thorough-seeds", "2"]) == 0
+    assert trained == [("float", 0), ("xnor", 0), ("float", 1), ("xnor", 1)]
+
+
 def test_a_second_call_trains_nothing_and_writes_the_same(small):
     folder, trained = small
     main(["table", "small", "--arms", "float,xnor"])
@@ -193,6 +211,8 @@ def test_a_table_needs_a_twin_runs_and_marks(small, capsys):
     assert "so there is no table" in capsys.readouterr().err
     assert main(["table", "small", "--arms", "xnor"]) == 2
     assert "name it too: --arms float,xnor" in capsys.readouterr().err
+    assert main(["table", "small", "--arms", "float", "--thorough", "float,xnor"]) == 2
+    assert "--thorough names xnor, which --arms float omits." in capsys.readouterr().err
     assert main(["table", "small", "--seeds", "0"]) == 2
     assert "--seeds is 0. Expected" in capsys.readouterr().err
     (folder / "README.md").write_text("# Small\n")

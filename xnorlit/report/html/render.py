@@ -134,10 +134,7 @@ def _commands(record: dict[str, Any]) -> Iterator[str]:
     commits = {run["commit"] for run in record["runs"]}
     if len(commits) == 1 and None not in commits:
         yield f"git checkout {commits.pop()}"
-    for run in record["runs"]:
-        program, _, words = run["command"].partition(" ")
-        # `python -m xnorlit` is recorded by the file that it runs.
-        yield f"xnorlit {words}" if program == "__main__.py" else run["command"]
+    yield from (run["command"] for run in record["runs"])
     for file in record["packed"]:
         ends = ["--ends", file["ends"]] if file["ends"] != "float" else []
         name = (file["checkpoint"] or "last").removesuffix(".ckpt")

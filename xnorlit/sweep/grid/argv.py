@@ -6,7 +6,7 @@ from pathlib import Path
 
 from xnorlit.errors import UserError, did_you_mean
 from xnorlit.runs.arm import named
-from xnorlit.runs.place import Place
+from xnorlit.runs.place import Place, name_of_images
 from xnorlit.runs.recipes import located, packaged
 from xnorlit.runs.settings import config_files, given, merged
 from xnorlit.sweep.grid.grid import SEED, Grid, Value
@@ -64,7 +64,7 @@ def argv_of(grid: Grid, cell: Mapping[str, Value], base: Base, folder: Path) -> 
 
 def _suffix(base: Base) -> str:
     """`@cifar10@photos`: separates runs with other images or another recipe from the grid's own."""
-    data = Path(base.data).resolve().stem if base.data else None
+    data = name_of_images(base.data) if base.data else None
     return "".join(f"@{each}" for each in (base.experiment, data) if each)
 
 

@@ -37,7 +37,6 @@ def rendered(rows: Sequence[Row], files: Mapping[str, str], remarks: Mapping[str
 
 def _cells(row: Row, file: str, remark: str) -> tuple[str, ...]:
     spread = f" ± {row.spread:.2f}" if row.spread is not None else ""
-    differs = f"differs in {', '.join(f'`{key}`' for key in row.differs)}" if row.differs else ""
     return (
         f"[`{row.arm}`]({file})",
         row.method,
@@ -48,8 +47,12 @@ def _cells(row: Row, file: str, remark: str) -> tuple[str, ...]:
         "not measured" if row.step is None else f"{row.step:.2f}",
         "none" if row.packed is None else f"{row.packed:.3g}",
         _milliseconds(row),
-        "; ".join(filter(None, (remark, differs))),
+        "; ".join(filter(None, (remark, _in("differs in", row.differs), _in("its seeds differ in", row.mixed)))),
     )
+
+
+def _in(what: str, keys: Sequence[str]) -> str:
+    return f"{what} {', '.join(f'`{key}`' for key in keys)}" if keys else ""
 
 
 def _milliseconds(row: Row) -> str:

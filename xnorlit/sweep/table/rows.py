@@ -3,8 +3,9 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
-from xnorlit.comparison.difference import binarizer, difference
+from xnorlit.comparison.difference import Role, binarizer, difference
 from xnorlit.runs import Run
 from xnorlit.sweep.table.steps import Times
 
@@ -26,6 +27,7 @@ class Row:
         packed: Packed size; None without a packed form.
         milliseconds: Time of one image on one thread; None if not measured.
         differs: The keys, besides the binarizer, in which the arm's configuration differs from the twin's.
+        mixed: The keys in which the configurations of its seeds differ, for example if the recipe changed in between.
     """
 
     arm: str
@@ -38,6 +40,7 @@ class Row:
     packed: float | None
     milliseconds: float | None
     differs: tuple[str, ...]
+    mixed: tuple[str, ...]
 
     @property
     def mean(self) -> float:
@@ -73,13 +76,14 @@ def row(runs: Sequence[Run], twins: Sequence[Run], times: Times | None = None) -
         step=times.step if times else None,
         packed=None if first.summary.cannot_pack else first.summary.packed_bits / MIB,
         milliseconds=1000 * times.image if times and times.image else None,
-        differs=_differs(first, twins[0]) if twins and not itself else (),
+        differs=_differs(first, twins[0], ("declared", "undeclared")) if twins and not itself else (),
+        mixed=tuple(dict.fromkeys(key for run in runs[1:] for key in _differs(run, first, get_args(Role)))),
     )
 
 
-def _differs(run: Run, twin: Run) -> tuple[str, ...]:
-    compared = difference(run.flat_config, twin.flat_config, same=("seed_everything", "data.seed"))
-    return (*compared.named("declared"), *compared.named("undeclared"))
+def _differs(run: Run, other: Run, roles: Sequence[Role]) -> tuple[str, ...]:
+    compared = difference(run.flat_config, other.flat_config, same=("seed_everything", "data.seed"))
+    return tuple(key for role in roles for key in compared.named(role))
 
 
 def _bits(run: Run) -> str:
