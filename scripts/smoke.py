@@ -4,9 +4,9 @@
 
 A recipe keeps its hyper-parameters and its whole schedule, scaled to ten short epochs. Images have 128 pixels and
 batches 64 images, which suits a machine without a GPU. A trial of 8 steps measures how many steps the minutes allow,
-`--steps` at most. An arm that starts from another arm's weights starts from the smoke run of that one. A run shows that
-a recipe works, not how accurate it becomes: the loss falls, the accuracy is above chance, no layer is dead, and nothing
-is NaN. Ctrl-C saves the current run; the same command continues it and skips finished runs. The exit status is 1 if a run
+`--steps` at most. An arm that starts from another arm's weights starts from that arm's smoke run. A run shows that a
+recipe works, not how accurate it becomes: the loss falls, the accuracy is above chance, no layer is dead, and nothing is
+NaN. Ctrl-C saves the current run; the same command continues it and skips finished runs. The exit status is 1 if a run
 fails, does not finish or does not learn.
 """
 
@@ -32,7 +32,7 @@ from xnorlit.runs.settings import read_config
 SIZE, BATCH, EPOCHS, TRIAL = 128, 64, 10, 8
 MARGIN = 0.9  # of the minutes; the rest is for a machine that becomes slower
 FALL = 0.05  # least fall of the loss, as a share of its first value
-COLUMNS = ("recipe", "arm", "steps", "loss, first -> last tenth", "top-1 % (chance)", "dead channels, worst layer", "alive")
+COLUMNS = ("recipe", "arm", "steps", "loss, first -> last tenth", "top-1 % (chance)", "dead, worst layer", "alive")
 
 
 def main() -> int:
@@ -48,18 +48,18 @@ def main() -> int:
     given = parser.parse_args()
     rows, omitted = [], []
     recipes = [Recipe.find(name) for name in given.recipes]
-    for recipe, arm in ((recipe, arm) for recipe in recipes for arm in binary_arms(recipe)):
-        refuse_others(recipe, arm, given)
-    for recipe in recipes:
-        for arm in binary_arms(recipe):
-            # A smoke run of a teacher would teach nothing.
-            if needed := taught_by(recipe, arm):
-                omitted.append(f"{recipe.name}: {arm} learns from the outputs of {needed}")
-                continue
-            failure = "not run" if given.no_training else train(recipe, arm, given)
-            run = folder(recipe, arm, given)
-            finished = state_of(run) == "finished"
-            rows.append((recipe.name, arm, *(alive(read(run)) if finished else ("-", "-", "-", "-", failure))))
+    planned = [(recipe, arm) for recipe in recipes for arm in binary_arms(recipe)]
+    for pair in planned:
+        refuse_others(*pair, given)
+    for recipe, arm in planned:
+        # A smoke run of a teacher would teach nothing.
+        if needed := taught_by(recipe, arm):
+            omitted.append(f"{recipe.name}: {arm} learns from the outputs of {needed}")
+            continue
+        failure = "not run" if given.no_training else train(recipe, arm, given)
+        run = folder(recipe, arm, given)
+        finished = state_of(run) == "finished"
+        rows.append((recipe.name, arm, *(alive(read(run)) if finished else ("-", "-", "-", "-", failure))))
     for cells in (COLUMNS, ["---"] * len(COLUMNS), *rows):
         sys.stdout.write(f"| {' | '.join(cells)} |\n")
     sys.stdout.writelines(f"Omitted: {each}.\n" for each in omitted)

@@ -78,7 +78,10 @@ def test_the_card_of_a_run_without_a_recipe_has_the_command_that_was_given(xnorl
     ("given", "stated"),
     [
         ("xnorlit train xnor --experiment cifar10 --data {photos} --seed 0", None),
-        ("__main__.py fit -c a/cifar10/base.yaml --config=b/cifar10/xnor.yaml --run.pair x --data.source={photos}", None),
+        (
+            "__main__.py fit -c a/cifar10/base.yaml --config=cifar10/xnor.yaml --run.pair x --data.source={photos}",
+            None,
+        ),
         (
             "xnorlit train xnor --data {photos} --trainer.max_epochs 5",
             "xnorlit train xnor --data DIR --trainer.max_epochs 5",
