@@ -5,7 +5,7 @@
 A recipe keeps its hyper-parameters and its whole schedule, scaled to ten short epochs. Images have 128 pixels and
 batches 64 images, which suits a machine without a GPU. A trial of 8 steps measures how many steps the minutes allow,
 `--steps` at most. An arm that starts from another arm's weights starts from that arm's smoke run. A run shows that a
-recipe works, not how accurate it becomes: the loss falls, the accuracy is above chance, no layer is dead, and nothing is
+recipe works, not how accurate it becomes: the loss falls, the accuracy is above chance, no layer is dead, nothing is
 NaN. Ctrl-C saves the current run; the same command continues it and skips finished runs. The exit status is 1 if a run
 fails, does not finish or does not learn.
 """
