@@ -61,7 +61,7 @@ ablation: $(STAMP) ## train the missing runs of a grid of settings, then print i
 	@$(call ON_DATA,$(XNORLIT) ablate $(call quote,$(GRID))) $(ARGS)
 
 cifar10-table: $(STAMP) ## train the missing arms of experiments/cifar10 and write its README's table (hours; repeat it to continue)
-	@$(XNORLIT) table cifar10 $(if $(DATA),--data $(call quote,$(DATA))) --thorough float,bwn,xnor,dorefa,best $(ARGS)
+	@$(XNORLIT) table cifar10 $(if $(DATA),--data $(call quote,$(DATA))) --thorough float,bwn,xnor,dorefa,best,best-20 $(ARGS)
 
 notebooks: $(STAMP) ## render the result notebooks as HTML in notebooks/results/ (ARGS=04 for one); without runs, it trains brief ones
 	@$(VENV)/bin/python scripts/notebooks.py $(ARGS)
