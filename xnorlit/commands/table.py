@@ -107,7 +107,7 @@ def _times(by_arm: Mapping[str, Sequence[Run]], file: Path, *, measured: bool) -
     """The times of each arm. They are measured unless `measured` or stored; older files lack the times of an image."""
     firsts = [runs[0] for runs in by_arm.values()]
     found = times(firsts, file)
-    if measured or any(each.image for each in found.values()):
+    if measured or (found.keys() == by_arm.keys() and any(each.image for each in found.values())):
         return found
     log = file.with_suffix(".log")
     say("table", f"measuring a training step and an image of {len(firsts)} arms, in turns; log: {log}")

@@ -157,7 +157,11 @@ def test_steps_are_measured_again_when_a_run_is_newer_or_another_arm_is_there(sm
     file = Path("runs/small/pair-0/xnor/seed-0/environment.json")
     file.write_text(file.read_text().replace("2026-01-01T00:00:00+00:00", "2026-01-01T02:00:00+01:00"))
     assert count("--arms", "float,xnor,bwn", "--no-training") == 0
-    assert {row[6] for row in cells(folder)[2:]} == {"not measured"}, "a time zone counts"
+    assert [row[6] for row in cells(folder)[2:]] == ["1.00", "1.30", "not measured"], "a time zone counts"
+    file = Path("runs/small/pair-0/float/seed-0/environment.json")
+    file.write_text(file.read_text().replace("2026-01-01T00:00:00+00:00", "2026-01-01T02:00:00+01:00"))
+    assert count("--arms", "float,xnor,bwn", "--no-training") == 0
+    assert {row[6] for row in cells(folder)[2:]} == {"not measured"}, "ratios to an older twin say nothing"
     assert count("--arms", "float,xnor,bwn") == 1
 
 

@@ -23,7 +23,7 @@ class Times(NamedTuple):
 
 
 def times(runs: Sequence[Run], file: Path) -> dict[str, Times]:
-    """The times of each arm; empty if the file is missing, of other arms, or older than a run.
+    """The times of the arms that were measured since they were trained; empty if the twin was not.
 
     Ages are the recorded ones, because a copy or a checkout of the files has other dates.
 
@@ -37,8 +37,9 @@ def times(runs: Sequence[Run], file: Path) -> dict[str, Times]:
     if not file.is_file():
         return {}
     measured, arms = read_json(file, _measured, advice="Delete it to measure again.")
-    same = list(arms) == [run.place.arm for run in runs]
-    return arms if same and all(run.environment.started <= measured for run in runs) else {}
+    current = [run.place.arm for run in runs if run.place.arm in arms and run.environment.started <= measured]
+    # The ratios of another first arm would be to that one.
+    return {arm: arms[arm] for arm in current} if current[:1] == [*arms][:1] == [runs[0].place.arm] else {}
 
 
 def _measured(fields: Fields) -> tuple[datetime, dict[str, Times]]:
