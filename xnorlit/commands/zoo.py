@@ -22,8 +22,10 @@ from xnorlit.export.validation import on_engine
 from xnorlit.packed.engine import PackedNetwork
 from xnorlit.packed.trained import FOLDER, Card, card, list_trained
 from xnorlit.runs import Run, read
+from xnorlit.runs.lock import state_of
 from xnorlit.runs.place import Place
 from xnorlit.runs.recipes import TWIN, Recipe
+from xnorlit.runs.settings import config_files
 from xnorlit.training.environment import processor
 
 _PLAIN = {"--seed", "--seed_everything", "--data", "--data.source", "--data.root", "--experiment", "--experiments"}
@@ -161,7 +163,7 @@ def _siblings(run: Run) -> dict[str, list[Run]]:
     found, place = {}, Place.of(run.path)
     for arm in (run.place.arm, TWIN):
         folders = (place.path.parents[1] / arm).glob("seed-*") if place else ()
-        runs = [read(folder) for folder in folders if (folder / "summary.json").is_file()]
+        runs = [read(folder) for folder in folders if state_of(folder) == "finished"]
         found[arm] = sorted(runs, key=lambda each: each.place.seed)
     return found
 
@@ -197,24 +199,17 @@ def _command(run: Run, recipe: Recipe | None) -> str:
     """
     source = "DIR" if "@" in run.place.experiment else run.config["data"]["source"]
     words = shlex.split(run.environment.command)
-    if recipe and not _further(words[2:], recipe, run.place.arm):
+    if recipe and _determined(words, recipe, run.place.arm):
         return f"xnorlit train {run.place.arm} --experiment {recipe.name} --data {source} --seed {run.place.seed}"
     there = str(run.config["data"]["source"])
     return shlex.join(word.replace(there, source) if there in word else word for word in words)
 
 
-def _further(words: Sequence[str], recipe: Recipe, arm: str) -> list[str]:
-    """The arguments of `train` or `fit` that a recipe and an arm do not determine."""
-    known = {arm, *(f"{file.parent.name}/{file.name}" for file in (recipe.base, recipe.overlays[arm]))}
-    found, rest = [], list(words)
-    while rest:
-        option, sign, value = rest.pop(0).partition("=")
-        if option.startswith("-") and not sign and rest and not rest[0].startswith("-"):
-            value = rest.pop(0)
-        plain = option in _PLAIN or (option in ("-c", "--config") and "/".join(Path(value).parts[-2:]) in known)
-        if option not in known and not plain:
-            found.append(option)
-    return found
+def _determined(words: Sequence[str], recipe: Recipe, arm: str) -> bool:
+    """Whether a recipe, an arm and what a card states by itself determine all arguments of `train` or `fit`."""
+    options = {word.partition("=")[0] for word in words if word.startswith("--")} - {"--config"}
+    files = {file.parts[-2:] for file in config_files(words)}
+    return options <= _PLAIN and files <= {file.parts[-2:] for file in (recipe.base, recipe.overlays[arm])}
 
 
 def _percent(share: float) -> float:
