@@ -135,4 +135,4 @@ def test_the_processor_is_the_first_that_linux_names(text, name, tmp_path, monke
         (tmp_path / "cpuinfo").write_text(text)
     monkeypatch.setattr(room, "Path", lambda _: tmp_path / "cpuinfo")
     monkeypatch.setattr(platform, "processor", lambda: "of python")
-    assert room._cpu() == name
+    assert room.processor() == name
