@@ -78,6 +78,10 @@ def test_a_run_is_never_replaced_by_its_record(tmp_path, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
+def test_the_tests_below_have_records():
+    assert "imagenette@imagenette-224" in {pair.parent.name for pair in TABLES}
+
+
 @pytest.mark.parametrize("pair", TABLES, ids=[f"{pair.parent.name}/{pair.name}" for pair in TABLES])
 def test_the_table_of_a_readme_is_that_of_the_records(pair, tmp_path, monkeypatch):
     home = pair.parents[2]
