@@ -60,6 +60,10 @@ def test_a_page_says_what_the_card_records():
     assert "(training's own evaluation); its float twin 93.46 (same seed). The lowest seed, 0, is packed" in more
     assert "`xnorlit train`; from the float arm |" in more
     assert "| commit | `not known`, with uncommitted changes |" in more
+    files = page(replace(CARD, top1_of_files=90.456), "mine")
+    assert "| top-1 % of the files | 90.46, as `xnorlit classify` reads the same images |" in files
+    others = page(replace(CARD, top1_of_files=90.0), "mine")
+    assert "| 90.00, as `xnorlit classify` reads the same images, whose pixels differ from " in others
     copied = page(replace(CARD, seeds={}, seed=1), "mine")
     assert "| seeds, top-1 % | seed 1 is packed; the run was copied, so other seeds are not known |" in copied
 

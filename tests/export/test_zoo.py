@@ -26,6 +26,7 @@ def test_a_run_becomes_a_network_with_a_card(made, run):
     assert card.seeds == {"0": round(100 * summary["top1"], 2)}
     assert (card.top1, card.differ, card.seed) == (card.seeds["0"], 0, 0)
     assert card.twin is not None
+    assert card.top1_of_files == card.top1, "pictures of 32 pixels are stored as they are"
     assert (card.train_images, card.val_images, card.licence) == (48, 20, "made here")
     assert card.method == "XNOR, 1-bit weights and 1-bit inputs"
     assert trained.located("mine") == made / "mine.safetensors"

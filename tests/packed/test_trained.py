@@ -52,7 +52,7 @@ def test_the_page_of_its_card_is_made_of_the_record(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_reaches_what_its_card_says_on_the_images_that_it_names(name):
+def test_it_reaches_what_its_card_says_on_the_files_that_it_names(name):
     card, network = trained.card(name), xl.load(name)
     if SHARED is None:
         pytest.skip("there is no ../shared/data")
@@ -64,9 +64,10 @@ def test_it_reaches_what_its_card_says_on_the_images_that_it_names(name):
         graph = network.graph
         pixels = np.stack([as_validated(picture, graph.image_size, graph.crop, graph.squash) for picture in pictures])
         right += int((network.predict(pixels, threads=1) == label).sum())
-    # FFCV stores small pictures as they are and others as JPEG: there up to three answers may differ.
-    tolerance = 0.01 if card.image_size <= 64 else 0.16
-    assert 100 * right / card.val_images == pytest.approx(card.top1, abs=tolerance)
+    # One answer may differ: kernels add the fp32 products of the first layer in different orders.
+    assert 100 * right / card.val_images == pytest.approx(card.top1_of_files, abs=100.5 / card.val_images)
+    if card.image_size <= 64:
+        assert card.top1_of_files == card.top1, "pictures of this size are stored as they are"
 
 
 def found(digest: str, classes: tuple[str, ...]) -> Path | None:

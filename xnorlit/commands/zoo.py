@@ -15,7 +15,7 @@ from xnorlit.edge.console import say
 from xnorlit.edge.names import printable
 from xnorlit.errors import UserError
 from xnorlit.export.cards import machine, sha256, times, write_card
-from xnorlit.export.measure import answers
+from xnorlit.export.measure import answers, top1_of_files
 from xnorlit.export.pack import Packed, write
 from xnorlit.export.rebuild import Ends, Rebuilt, packed_of, rebuild
 from xnorlit.export.validation import on_engine
@@ -94,6 +94,7 @@ def _make(
     packed, chosen = _fitting(run, rebuilt, ends)
     engine = PackedNetwork(*packed)
     found = answers(partial(on_engine, engine), rebuilt.data, "accuracy on the engine")
+    on_files = top1_of_files(engine, rebuilt.data)
     module, _ = answers_of_module(run, rebuilt)
     accuracy = found.accuracy(rebuilt.data)
     file = into / f"{name}.safetensors"
@@ -144,6 +145,7 @@ def _make(
                 f"{trained:,} training images from one collection are few: expect lower accuracy on other photographs.",
                 "It demonstrates the method. It was not tested for uses in which an error matters.",
             ),
+            top1_of_files=None if on_files is None else _percent(on_files),
         ),
         name,
         into,

@@ -17,6 +17,7 @@ from xnorlit.data.augment import CentreCrop, Crop, PadCrop, ResizedCrop, View
 from xnorlit.data.listing import Listing, held_out
 from xnorlit.data.loader import BatchLoader, Samples
 from xnorlit.data.say import say
+from xnorlit.data.tree import ImageFiles
 from xnorlit.edge.names import at_home
 from xnorlit.edge.processes import cores
 from xnorlit.errors import UserError
@@ -26,7 +27,7 @@ _SPLITS = ("train", "val", "test")
 
 
 class ImageData(pl.LightningDataModule):
-    """An image set as uint8 batches, identical for every backend.
+    """An image set as uint8 batches: the same samples in the same order with the same crops for every backend.
 
     The sample order and the augmentation of sample i in epoch e under a seed are pure functions of (seed, e, i): the
     same for any number of workers, for both arms of a pair, and after a resume. `setup` sets `classes`, `num_classes`,
@@ -103,6 +104,7 @@ class ImageData(pl.LightningDataModule):
         self._samples: dict[str, Samples] = {}
         self._listings: dict[str, Listing] = {}
         self._contents: dict[str, Callable[[], str]] = {}
+        self._files: dict[str, ImageFiles] = {}
 
     def prepare_data(self) -> None:
         """Download and prepare what is missing; Lightning calls it in one process per machine."""
@@ -216,6 +218,15 @@ class ImageData(pl.LightningDataModule):
         self._open()
         return len(self._listings[split])
 
+    def files(self, split: str) -> ImageFiles | None:
+        """The image files of a split; None for arrays, .beton files and images held out of train.
+
+        Args:
+            split: train, val or test.
+        """
+        self._open()
+        return self._files.get(split)
+
     def listing_hash(self, split: str) -> str:
         """SHA-256 of a split's sample names and labels, the same for every backend.
 
@@ -293,13 +304,18 @@ class ImageData(pl.LightningDataModule):
             listing = choice.listings[split]
             self._add(split, listing, Samples(reader, listing.labels, np.arange(len(listing))))
         self._contents = {split: cache(partial(sources.content, part)) for split, part in source.splits.items()}
+        self._files = {split: part for split, part in source.splits.items() if isinstance(part, ImageFiles)}
         if self.holdout:
             self._hold_out()
             self._contents["val"] = self._contents["train"]
+            for split in ("train", "val"):
+                self._files.pop(split, None)
         for split, stand_in in (("val", "test"), ("test", "val")):
             if split not in self._samples:
                 self._add(split, self._listings[stand_in], self._samples[stand_in])
                 self._contents[split] = self._contents[stand_in]
+                if stand_in in self._files:
+                    self._files[split] = self._files[stand_in]
 
         self.classes = self._listings["train"].classes
         self.num_classes = len(self.classes)

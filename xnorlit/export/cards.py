@@ -93,6 +93,7 @@ def page(card: Card, name: str) -> str:
         "commit": f"`{card.commit[:12] or 'not known'}`{changed}",
         "top-1 %": f"{card.top1:.2f} [{low:.2f}, {high:.2f}], of the packed network (95 % Wilson interval over images)",
         "top-5 %": f"{card.top5:.2f}",
+        **({"top-1 % of the files": _of_files(card)} if card.top1_of_files is not None else {}),
         "seeds, top-1 %": f"{seeds} (training's own evaluation){twin}. The lowest seed, {card.seed}, is packed"
         if seeds
         else f"seed {card.seed} is packed; the run was copied, so other seeds are not known",
@@ -108,3 +109,9 @@ def page(card: Card, name: str) -> str:
         f"# {name}\n\nWritten by `xnorlit zoo RUN --name {name}`.\n\n| | |\n|---|---|\n{table}\n## Limits\n\n{limits}\n"
         f"```console\n$ xnorlit classify {name} photo.jpg\n```\n"
     )
+
+
+def _of_files(card: Card) -> str:
+    same = card.top1_of_files == card.top1
+    why = "" if same else ", whose pixels differ from those that FFCV gives training (docs/data.md)"
+    return f"{card.top1_of_files:.2f}, as `xnorlit classify` reads the same images{why}"

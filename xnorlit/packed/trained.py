@@ -47,6 +47,8 @@ class Card:
         load_milliseconds: Median time for loading the file.
         measured_on: Processor, kernels, and how busy the machine was.
         limits: What the network is unsuitable for.
+        top1_of_files: Top-1 in percent on the same images as `xnorlit classify` reads their files; None if they are not
+            in files. Training may read smaller copies.
     """
 
     network: str
@@ -80,6 +82,7 @@ class Card:
     load_milliseconds: float
     measured_on: str
     limits: tuple[str, ...]
+    top1_of_files: float | None = None
 
     @property
     def line(self) -> str:
@@ -162,6 +165,7 @@ def _card(fields: Fields) -> Card:
         bytes=fields.integer("bytes", 1),
         float_bytes=fields.integer("float_bytes", 1),
         limits=fields.texts("limits"),
+        top1_of_files=fields.number("top1_of_files", 0, 100) if fields.has("top1_of_files") else None,
     )
     fields.done()
     return found
