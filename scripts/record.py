@@ -68,11 +68,12 @@ def record(run: Run, into: Path) -> Path:
     Raises:
         UserError: The copy would replace the run.
     """
-    target = replace(run.place, root=into).path
+    place = replace(run.place, root=into)
+    target = place.path
     if target.resolve() == run.path.resolve():
         raise UserError(f"{run.path} is the run itself. Give another folder than its root: --into FOLDER.")
     for file in _files(run):
-        folder = target.parents[1] if file.name == TIMES else target
+        folder = place.pair_path if file.name == TIMES else target
         with atomic.path(folder / file.name) as scratch:
             shutil.copyfile(file, scratch)
     return target
@@ -81,7 +82,7 @@ def record(run: Run, into: Path) -> Path:
 def _files(run: Run) -> list[Path]:
     """The files of a run's record; among them its pair's times, unless the run was copied out of its pair."""
     place = Place.of(run.path)
-    times = [place.path.parents[1] / TIMES] if place else []
+    times = [place.pair_path / TIMES] if place else []
     return [*(run.path / name for name in FILES), *filter(Path.is_file, times)]
 
 

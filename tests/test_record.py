@@ -12,12 +12,13 @@ import pytest
 from tests.runs.factory import write_run
 from xnorlit.commands.main import main
 from xnorlit.runs import read
+from xnorlit.runs.place import recipe_and_images
 from xnorlit.sweep.table.markdown import BEGIN, END
 
 ROOT = Path(__file__).parents[1]
 PAIRS = sorted({run.parents[2] for run in (ROOT / "experiments").glob("*/records/*/*/*/seed-*/summary.json")})
 # A variant of a recipe, such as another image size, is an experiment of its own, without a table in the README.
-TABLES = [pair for pair in PAIRS if pair.parent.name.partition("@")[0] == pair.parents[2].name]
+TABLES = [pair for pair in PAIRS if recipe_and_images(pair.parent.name)[0] == pair.parents[2].name]
 
 
 def record(*words):
@@ -91,7 +92,8 @@ def test_the_table_of_a_readme_is_that_of_the_records(pair, tmp_path, monkeypatc
     before = table_of(readme)
     monkeypatch.chdir(tmp_path)
     # As `xnorlit table` names an experiment: RECIPE@FOLDER for a folder of photographs.
-    named = ["--data", Path(pair.parent.name.partition("@")[2])] if "@" in pair.parent.name else []
+    images = recipe_and_images(pair.parent.name)[1]
+    named = ["--data", Path(images)] if images else []
     for path in named[1:]:
         path.mkdir()
     words = ["table", folder, "--no-training", "--seeds", "3", "--root", pair.parents[1], "--pair", pair.name, *named]

@@ -7,7 +7,7 @@ from pathlib import Path
 from xnorlit.edge.console import say
 from xnorlit.errors import UserError
 from xnorlit.runs import Run, read
-from xnorlit.runs.place import Place, name_of_images
+from xnorlit.runs.place import Place, experiment_on
 from xnorlit.runs.recipes import TWIN, Recipe
 from xnorlit.sweep import Job
 from xnorlit.sweep.process import Process
@@ -65,18 +65,16 @@ def table(
         raise UserError(f"--thorough names {', '.join(other)}, which --arms {arms} omits. Name an arm in both.")
     counts = {arm: thorough_seeds if arm in more else seeds for arm in chosen}
     counts[TWIN] = max(counts.values())  # Each seed has a gap, and some arms learn from the twin of their seed.
-    name = recipe.base.parent.name
-    if data and Path(data).exists():
-        name = f"{name}@{name_of_images(data)}"
+    first = Place(root, experiment_on(recipe.base.parent.name, data), pair, TWIN, 0)
     options = (*(("--data.source", data) if data else ()), *(("--data.holdout", str(holdout)) if holdout else ()))
-    readme = (recipe.folder if recipe.own else root / name / pair) / "README.md"
+    readme = (recipe.folder if recipe.own else first.pair_path) / "README.md"
     around(readme)  # Refuses one without a place for the table, before hours of training.
-    todo = list(jobs(recipe, counts, Place(root, name, pair, TWIN, 0), options))
+    todo = list(jobs(recipe, counts, first, options))
     failed = [] if no_training else run_jobs(todo, at_once=1, tag="table")
     by_arm = _finished(todo)
     if not by_arm:
-        raise UserError(f"no run in {root / name / pair} has finished, so there is no table. Omit --no-training.")
-    rows = _rows(by_arm, _times(by_arm, root / name / pair / "steps.json", measured=no_training))
+        raise UserError(f"no run in {first.pair_path} has finished, so there is no table. Omit --no-training.")
+    rows = _rows(by_arm, _times(by_arm, first.pair_path / "steps.json", measured=no_training))
     files = {arm: os.path.relpath(recipe.overlays[arm], readme.parent) for arm in counts}
     put(rendered(rows, files, {arm: recipe.remark(arm) for arm in counts}), readme)
     say("table", f"{len(rows)} of {len(counts)} arms: {readme}")

@@ -6,7 +6,7 @@ from pathlib import Path
 from xnorlit.data import probe
 from xnorlit.data.sources import NAMED, recipe_for
 from xnorlit.edge.console import say
-from xnorlit.runs.place import name_of_images
+from xnorlit.runs.place import experiment_on
 from xnorlit.runs.recipes import Recipe, names
 from xnorlit.runs.settings import config_files, given, merged
 
@@ -46,7 +46,7 @@ def train(
     if data and Path(data).exists() and given(argv, "run.experiment") is None:
         # A variant of the base, such as another image size, is an experiment of its own.
         filed = merged(config_files(argv)).get("run") or {}
-        argv += ["--run.experiment", f"{filed.get('experiment', recipe.base.parent.name)}@{name_of_images(data)}"]
+        argv += ["--run.experiment", experiment_on(filed.get("experiment", recipe.base.parent.name), data)]
     others = ", ".join(name for name in names(experiments) if name != chosen)
     say("recipe", f"{chosen}, {why}; others: {others} (--experiment NAME)\nxnorlit fit {shlex.join(argv)}")
     from xnorlit.commands.fit import run

@@ -23,7 +23,7 @@ from xnorlit.packed.engine import PackedNetwork
 from xnorlit.packed.trained import FOLDER, Card, card, list_trained
 from xnorlit.runs import Run, read
 from xnorlit.runs.lock import state_of
-from xnorlit.runs.place import Place
+from xnorlit.runs.place import Place, recipe_and_images
 from xnorlit.runs.recipes import TWIN, Recipe
 from xnorlit.runs.settings import config_files
 from xnorlit.training.environment import processor
@@ -74,7 +74,7 @@ def zoo(
 
 def _experiment(run: Run) -> str:
     """The run's experiment without the name of its images."""
-    return run.place.experiment.partition("@")[0]
+    return recipe_and_images(run.place.experiment)[0]
 
 
 def _refuse_picked(run: Run, of_arm: Sequence[Run]) -> None:
@@ -164,7 +164,7 @@ def _siblings(run: Run) -> dict[str, list[Run]]:
     """The finished runs of the run's arm and of the float twin in the same pair, by seed; none of a copied run."""
     found, place = {}, Place.of(run.path)
     for arm in (run.place.arm, TWIN):
-        folders = (place.path.parents[1] / arm).glob("seed-*") if place else ()
+        folders = (place.pair_path / arm).glob("seed-*") if place else ()
         runs = [read(folder) for folder in folders if state_of(folder) == "finished"]
         found[arm] = sorted(runs, key=lambda each: each.place.seed)
     return found
@@ -199,7 +199,7 @@ def _command(run: Run, recipe: Recipe | None) -> str:
 
     The short form if the recipe and the arm determine everything that the run's own command sets, otherwise that one.
     """
-    source = "DIR" if "@" in run.place.experiment else run.config["data"]["source"]
+    source = "DIR" if recipe_and_images(run.place.experiment)[1] else run.config["data"]["source"]
     words = shlex.split(run.environment.command)
     if recipe and _determined(words, recipe, run.place.arm):
         return f"xnorlit train {run.place.arm} --experiment {recipe.name} --data {source} --seed {run.place.seed}"

@@ -18,6 +18,26 @@ def name_of_images(data: str) -> str:
     return path.stem if path.is_file() else path.name
 
 
+def experiment_on(recipe: str, data: str | None) -> str:
+    """The experiment of a recipe's runs: `RECIPE@IMAGES` on images of your own, otherwise `RECIPE`.
+
+    Args:
+        recipe: Name of the recipe.
+        data: A folder of images, a .beton file, a named set, or None for the recipe's own.
+    """
+    return f"{recipe}@{name_of_images(data)}" if data and Path(data).exists() else recipe
+
+
+def recipe_and_images(experiment: str) -> tuple[str, str]:
+    """The two parts of `experiment_on`; the second is empty without images of your own.
+
+    Args:
+        experiment: The experiment of a run.
+    """
+    recipe, _, images = experiment.partition("@")
+    return recipe, images
+
+
 @dataclass(frozen=True, order=True)
 class Place:
     """The names that locate a run, in folder order. Places sort by them, with seeds as numbers."""
@@ -31,7 +51,12 @@ class Place:
     @property
     def path(self) -> Path:
         """`<root>/<experiment>/<pair>/<arm>/seed-<n>`."""
-        return self.root / self.experiment / self.pair / self.arm / f"seed-{self.seed}"
+        return self.pair_path / self.arm / f"seed-{self.seed}"
+
+    @property
+    def pair_path(self) -> Path:
+        """`<root>/<experiment>/<pair>`, which also has the times of the pair's steps."""
+        return self.root / self.experiment / self.pair
 
     @property
     def group(self) -> tuple[str, str]:
