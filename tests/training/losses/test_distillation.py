@@ -8,22 +8,12 @@ import torch
 import yaml
 from PIL import Image
 
+from tests.training.losses.conftest import DATA, TRAINER
 from tests.training.test_aids import fit
 from xnorlit.data import Batch, ImageData
 from xnorlit.errors import UserError
 from xnorlit.training.losses.distillation import Distillation, TeacherCrossEntropy, distillation
 from xnorlit.training.teacher import trained_network
-
-TRAINER = ("--trainer.max_epochs", "1", "--trainer.precision", "32-true", "--run.wandb", "off")
-DATA = ("--data.backend", "folder", "--data.batch_size", "16")
-
-
-@pytest.fixture(scope="module")
-def pair(photos, tmp_path_factory):
-    """A folder of runs in which the float arm has finished an epoch."""
-    root = tmp_path_factory.mktemp("pair")
-    assert fit(root, *TRAINER, *DATA, "--data.source", str(photos), "--model.binarizer=Float", "--run.arm=float") == 0
-    return root
 
 
 def taught(teacher, loss="Distillation"):
