@@ -1,4 +1,4 @@
-"""Distillation with hints: the teacher also teaches what the inputs of the few-bit layers should be."""
+"""Distillation with hints: the teacher also teaches what the inputs of the layers should be."""
 
 import math
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class HintedDistillation(Distillation):
     """`Distillation + hint * mean_l mean (x_l - t_l)^2`, x_l and t_l the student's and the teacher's input of layer l.
 
     The inputs are taken before they are quantised. Behind a batch norm, both have comparable magnitudes, and a binary
-    layer keeps their signs. The layers are those whose inputs the student quantises. The teacher has layers of the same
+    layer keeps their signs. The layers are all but the first, which reads the image. The teacher has layers of the same
     names and shapes, as a float twin does.
 
     Source: Romero et al. 2015, arXiv 1412.6550, section 2.2; without its regressor, which unequal widths need.
@@ -56,12 +56,7 @@ class HintedDistillation(Distillation):
         super().prepare(net, data, run)
         assert self._network is not None
         own, others = dict(net.layers()), dict(self._network.layers())
-        self._names = [name for name, layer in own.items() if layer.binarizer.input_bits < 32]
-        if not self._names:
-            raise UserError(
-                f"HintedDistillation needs layers with few-bit inputs, and {net.name} has none with this binarizer. "
-                "Use Distillation, or choose a binarizer that quantises inputs (XNOR)."
-            )
+        self._names = list(own)[1:]
         for name in self._names:
             shape = tuple(own[name].weight.shape)
             there = tuple(others[name].weight.shape) if name in others else None
