@@ -16,7 +16,7 @@ def trained(monkeypatch, tmp_path):
     for name in ("base", "float", "xnor", "bwn"):
         file = tmp_path / "experiments" / brief.RECIPE / f"{name}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("")
+        file.write_text("run: {}\n")
     commands, failing = {}, set()
 
     def run_jobs(jobs, *, at_once, tag):

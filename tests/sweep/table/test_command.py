@@ -40,7 +40,8 @@ def small(tmp_path, monkeypatch):
     folder = tmp_path / "experiments" / "small"
     folder.mkdir(parents=True)
     for name in ("base", "xnor", "bwn", "float"):
-        (folder / f"{name}.yaml").write_text("# Remark: learns from float\n" if name == "bwn" else "")
+        remark = "# Remark: learns from float\n" if name == "bwn" else ""
+        (folder / f"{name}.yaml").write_text(remark + "run: {}\n")
     (folder / "README.md").write_text(f"# Small\n\nBefore.\n\n{BEGIN}\nold\n{END}\n\nAfter.\n")
     trained = []
 
@@ -190,7 +191,7 @@ def test_a_damaged_file_of_steps_is_named(capsys):
 def test_a_search_measures_on_what_is_held_out_and_has_a_table_of_its_own(small, tmp_path, monkeypatch):
     folder, _ = small
     (folder / "search").mkdir()
-    (folder / "search" / "xnor.yaml").touch()
+    (folder / "search" / "xnor.yaml").write_text("run: {}\n")
     (folder / "search" / "README.md").write_text(f"{BEGIN}\n{END}\n")
     commands, run = [], work.Process
     monkeypatch.setattr(work, "Process", lambda words, **more: (commands.append(words), run(words, **more))[1])
