@@ -8,14 +8,17 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from xnorlit.commands.classify import Failure, classified
 from xnorlit.commands.pack import answers_of_module
 from xnorlit.comparison.statistics import wilson_interval
+from xnorlit.data import ImageData
 from xnorlit.data.sources import NAMED
-from xnorlit.edge.console import say
+from xnorlit.edge.console import progress, say
 from xnorlit.edge.names import printable
+from xnorlit.edge.processes import cores
 from xnorlit.errors import UserError
 from xnorlit.export.cards import machine, sha256, times, write_card
-from xnorlit.export.measure import answers, top1_of_files
+from xnorlit.export.measure import answers
 from xnorlit.export.pack import Packed, write
 from xnorlit.export.rebuild import Ends, Rebuilt, packed_of, rebuild
 from xnorlit.export.validation import on_engine
@@ -94,7 +97,7 @@ def _make(
     packed, chosen = _fitting(run, rebuilt, ends)
     engine = PackedNetwork(*packed)
     found = answers(partial(on_engine, engine), rebuilt.data, "accuracy on the engine")
-    on_files = top1_of_files(engine, rebuilt.data)
+    on_files = _top1_of_files(engine, rebuilt.data)
     module, _ = answers_of_module(run, rebuilt)
     accuracy = found.accuracy(rebuilt.data)
     file = into / f"{name}.safetensors"
@@ -158,6 +161,27 @@ def _fitting(run: Run, rebuilt: Rebuilt, ends: Ends | None) -> tuple[Packed, End
         return packed_of(run, rebuilt, ends), ends
     packed = packed_of(run, rebuilt, "float")
     return (packed, "float") if packed.bytes <= LARGEST else (packed_of(run, rebuilt, "int8"), "int8")
+
+
+def _top1_of_files(network: PackedNetwork, data: ImageData) -> float | None:
+    """Share of the validation images that `xnorlit classify` gets right from their files; None if there are none.
+
+    Training may read smaller copies, decoded by another library.
+
+    Raises:
+        UserError: A file cannot be classified.
+    """
+    files = data.files("val")
+    if files is None:
+        return None
+    labels = files.listing.labels
+    found = classified(network, [files.path(index) for index in range(len(labels))], 1, cores())
+    right = 0
+    for answer, label in zip(progress(found, len(labels), "pack", "accuracy on the files"), labels, strict=True):
+        if isinstance(answer, Failure):
+            raise UserError(f"{answer.picture} cannot be classified: {answer.reason}.")
+        right += int(answer.top[0] == label)
+    return right / len(labels)
 
 
 def _siblings(run: Run) -> dict[str, list[Run]]:

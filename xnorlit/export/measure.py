@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from xnorlit.data import ImageData
-from xnorlit.data.pictures import as_validated
 from xnorlit.edge.console import progress
-from xnorlit.packed.engine import PackedNetwork
 from xnorlit.packed.origin import Accuracy
 from xnorlit.training.predictions import Predictions
 
@@ -57,26 +55,3 @@ def answers(forward: Callable[[Tensor], Tensor], data: ImageData, label: str) ->
             collected.add(batch.indices, batch.labels, forward(batch.images))
     found = collected.gathered()
     return Answers(found["label"].numpy(), found["top5"].numpy())
-
-
-def top1_of_files(network: PackedNetwork, data: ImageData) -> float | None:
-    """Share of the validation images that are classified correctly as `xnorlit classify` reads their files.
-
-    Training may read smaller copies, decoded by another library.
-
-    Args:
-        network: The network; it runs on all processors of this process.
-        data: The data module.
-
-    Returns:
-        The share, or None if the validation images are not a split of image files.
-    """
-    files = data.files("val")
-    if files is None:
-        return None
-    graph, labels, right = network.graph, files.listing.labels, 0
-    indices = range(len(labels))
-    for index in progress(indices, len(indices), "pack", "accuracy on the image files"):
-        pixels = as_validated(files.path(index), graph.image_size, graph.crop, graph.squash)
-        right += int(network.predict(pixels[None])[0] == labels[index])
-    return right / len(indices)
