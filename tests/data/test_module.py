@@ -174,6 +174,19 @@ def test_a_hold_out_is_stratified_disjoint_and_the_same_for_every_seed(tree, tmp
     assert sorted(torch.cat([batch.indices for batch in first.val_dataloader()]).tolist()) == list(range(15))
 
 
+def test_the_files_of_a_split_are_those_of_its_samples_and_there_are_none_for_a_part_of_it(
+    tree, tmp_path, small_synthetic
+):
+    whole, held_out = data(tree, tmp_path), data(tree, tmp_path, holdout=0.25)
+    for split, count in (("train", 60), ("val", 15), ("test", 15)):
+        files = whole.files(split)
+        assert all(files.path(index).is_file() for index in range(count))
+        assert files.listing.sha256 == whole.listing_hash(split)
+    assert held_out.files("train") is None
+    assert held_out.files("val") is None
+    assert data("synthetic", tmp_path).files("val") is None
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

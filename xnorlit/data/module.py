@@ -104,7 +104,7 @@ class ImageData(pl.LightningDataModule):
         self._samples: dict[str, Samples] = {}
         self._listings: dict[str, Listing] = {}
         self._contents: dict[str, Callable[[], str]] = {}
-        self._files: dict[str, ImageFiles] = {}
+        self._parts: dict[str, sources.Split] = {}
 
     def prepare_data(self) -> None:
         """Download and prepare what is missing; Lightning calls it in one process per machine."""
@@ -225,7 +225,9 @@ class ImageData(pl.LightningDataModule):
             split: train, val or test.
         """
         self._open()
-        return self._files.get(split)
+        part = self._parts[split]
+        whole = isinstance(part, ImageFiles) and part.listing.sha256 == self._listings[split].sha256
+        return part if whole else None
 
     def listing_hash(self, split: str) -> str:
         """SHA-256 of a split's sample names and labels, the same for every backend.
@@ -304,18 +306,16 @@ class ImageData(pl.LightningDataModule):
             listing = choice.listings[split]
             self._add(split, listing, Samples(reader, listing.labels, np.arange(len(listing))))
         self._contents = {split: cache(partial(sources.content, part)) for split, part in source.splits.items()}
-        self._files = {split: part for split, part in source.splits.items() if isinstance(part, ImageFiles)}
+        self._parts = dict(source.splits)
         if self.holdout:
             self._hold_out()
             self._contents["val"] = self._contents["train"]
-            for split in ("train", "val"):
-                self._files.pop(split, None)
+            self._parts["val"] = self._parts["train"]
         for split, stand_in in (("val", "test"), ("test", "val")):
             if split not in self._samples:
                 self._add(split, self._listings[stand_in], self._samples[stand_in])
                 self._contents[split] = self._contents[stand_in]
-                if stand_in in self._files:
-                    self._files[split] = self._files[stand_in]
+                self._parts[split] = self._parts[stand_in]
 
         self.classes = self._listings["train"].classes
         self.num_classes = len(self.classes)
