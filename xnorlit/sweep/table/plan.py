@@ -17,9 +17,9 @@ def jobs(recipe: Recipe, seeds: dict[str, int], place: Place, options: tuple[str
         place: Root, experiment and pair of the runs; arm and seed are ignored.
         options: Further options of `xnorlit fit` for each run.
     """
-    needs = {arm: _needs(recipe, arm) for arm in seeds}
+    arms = _after_their_needs({arm: _needs(recipe, arm) for arm in seeds})
     for seed in range(max(seeds.values(), default=0)):
-        for arm in _after_their_needs(list(seeds), needs):
+        for arm in arms:
             if seed < seeds[arm]:
                 argv = ["-c", recipe.base, "-c", recipe.overlays[arm], "--seed_everything", seed]
                 argv += ["--run.root", place.root, "--run.experiment", place.experiment, "--run.pair", place.pair]
@@ -35,8 +35,8 @@ def _needs(recipe: Recipe, arm: str) -> list[str]:
     return [str(each) for each in found if each]
 
 
-def _after_their_needs(arms: Sequence[str], needs: Mapping[str, Sequence[str]]) -> list[str]:
-    """The arms in their order, but each after the ones that it needs."""
+def _after_their_needs(needs: Mapping[str, Sequence[str]]) -> list[str]:
+    """The arms in their order, but each after the ones that it needs. Arms that need each other keep some order."""
     ordered: list[str] = []
     seen: set[str] = set()
 
@@ -47,6 +47,6 @@ def _after_their_needs(arms: Sequence[str], needs: Mapping[str, Sequence[str]]) 
                 add(other)
             ordered.append(arm)
 
-    for arm in arms:
+    for arm in needs:
         add(arm)
     return ordered
