@@ -64,8 +64,9 @@ def test_it_reaches_what_its_card_says_on_the_files_that_it_names(name):
         graph = network.graph
         pixels = np.stack([as_validated(picture, graph.image_size, graph.crop, graph.squash) for picture in pictures])
         right += int((network.predict(pixels, threads=1) == label).sum())
-    # One answer may differ: kernels add the fp32 products of the first layer in different orders.
-    assert 100 * right / card.val_images == pytest.approx(card.top1_of_files, abs=100.5 / card.val_images)
+    # JPEG: one answer may differ, because releases of Pillow may decode a pixel differently.
+    tolerance = 0.01 if card.image_size <= 64 else 0.06
+    assert 100 * right / card.val_images == pytest.approx(card.top1_of_files, abs=tolerance)
     if card.image_size <= 64:
         assert card.top1_of_files == card.top1, "pictures of this size are stored as they are"
 
