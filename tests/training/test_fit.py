@@ -80,6 +80,7 @@ def test_a_run_leaves_all_its_files_and_they_read_back(trained):
     assert run.summary.epochs == EPOCHS
     assert run.summary.parameters == 1_472_650 - 7 * 513  # three classes instead of ten
     assert run.summary.binary_parameters == 1_458_688
+    assert {split: images.samples for split, images in run.summary.images.items()} == {"train": TRAIN, "val": VAL}
     assert run.predictions.index.tolist() == list(range(VAL))
     assert run.predictions.classes == ("ant", "bee", "cat")
     assert run.predictions.correct(1).mean() == pytest.approx(run.summary.top1)

@@ -3,6 +3,7 @@
 import csv
 import json
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -42,6 +43,7 @@ class Module(nn.Module):
     """Any user's network, of which the record asks little."""
 
     before_training = None
+    images: ClassVar = {"train": {"samples": 3, "sha256": "a", "content": "b"}}
 
     def __init__(self, why=""):
         super().__init__()
@@ -193,7 +195,7 @@ def test_a_finished_run_has_a_summary_and_says_it(source, made, clock, capsys):
         "bits": {"float": 32 * MIB, "packed": 5 * MIB, "binary": 8},
         "codes": {"conv1": [32, 1], "conv2": [1, 1], "conv3": [1, 1], "fc4": [2, 1], "fc5": [32, 1]},
         "cannot_pack": "b: no bits", "classes": 2, "synthetic": source == "synthetic", "init": None,
-        "wandb": {"id": "abc", "offline": False},
+        "images": {"train": {"samples": 3, "sha256": "a", "content": "b"}}, "wandb": {"id": "abc", "offline": False},
     }  # fmt: skip
     made_of = ", synthetic images" if source == "synthetic" else ""
     lines = capsys.readouterr().out.splitlines()

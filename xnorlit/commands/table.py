@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from xnorlit.comparison.images import evaluated_differently
 from xnorlit.edge.console import say
 from xnorlit.errors import UserError
 from xnorlit.runs import Run, read
@@ -127,10 +128,9 @@ def _rows(by_arm: Mapping[str, Sequence[Run]], found: Mapping[str, Times]) -> li
 
 def _refuse_other_images(runs: Sequence[Run]) -> None:
     """Refuse runs that were evaluated on different images, such as a held-out part and the test split."""
-    seen = {run.predictions.listing_sha256: run for run in runs}
-    if len(seen) > 1:
-        first, second, *_ = (run.path for run in seen.values())
-        raise UserError(
-            f"{first} and {second} were evaluated on different images, so one table cannot compare them. "
-            "Give each combination of data and holdout its own pair (--pair NAME)."
-        )
+    for other in runs[1:]:
+        if problem := evaluated_differently(runs[0], other):
+            raise UserError(
+                f"{runs[0].path} and {other.path} were evaluated {problem}, so one table cannot compare them. "
+                "Give each combination of data and holdout its own pair (--pair NAME)."
+            )

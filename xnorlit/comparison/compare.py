@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from xnorlit.comparison import statistics
 from xnorlit.comparison.classes import class_gaps
 from xnorlit.comparison.comparison import AccuracyGap, Arm, Comparison, Gap, Mean, PartGap, SeedGap, SeedResult
-from xnorlit.comparison.difference import binarizers, difference
+from xnorlit.comparison.difference import between, binarizers
+from xnorlit.comparison.images import evaluated_differently
 from xnorlit.comparison.notes import notes_on
 from xnorlit.comparison.pairing import Match, Pairing, pairing
 from xnorlit.errors import UserError
@@ -118,25 +119,11 @@ def _check_accuracy(run: Run) -> None:
 
 
 def _check_same_images(first: Run, other: Run) -> None:
-    a, b = first.predictions, other.predictions
-    if a.classes != b.classes:
-        how = "classes in a different order" if set(a.classes) == set(b.classes) else "different classes"
-        problem = f"on {how} ({_some(a.classes)} and {_some(b.classes)})"
-    elif (a.listing_sha256, a.split) != (b.listing_sha256, b.split):
-        problem = (
-            f"on different images ({a.source}, {a.split}, listing {a.listing_sha256[:12]}; "
-            f"{b.source}, {b.split}, listing {b.listing_sha256[:12]})"
+    if problem := evaluated_differently(first, other):
+        raise UserError(
+            f"{first.path} and {other.path} were evaluated {problem}. A gap needs the same images in the same order. "
+            "Train both arms with the same DATA."
         )
-    elif not np.array_equal(a.index, b.index):
-        problem = f"on different parts of one listing ({len(a):,} and {len(b):,} images)"
-    elif not np.array_equal(a.label, b.label):
-        problem = "with different labels for the same images, so one file is damaged"
-    else:
-        return
-    raise UserError(
-        f"{first.path} and {other.path} were evaluated {problem}. A gap needs the same images in the same order. "
-        "Train both arms with the same DATA."
-    )
 
 
 def _arm(label: str, runs: tuple[Run, ...]) -> Arm:
@@ -184,7 +171,7 @@ def _gap(match: Match, paired: Pairing) -> Gap:
     return Gap(
         arm=match.arm,
         reference=paired.reference,
-        difference=difference(match.runs[0].flat_config, match.twins[0].flat_config),
+        difference=between(match.runs[0], match.twins[0]),
         top1=_accuracy_gap(match, 1),
         top5=_accuracy_gap(match, 5),
         classes=class_gaps(twins_right, arms_right, predictions.label, predictions.classes),
@@ -247,7 +234,3 @@ def _percent(interval: statistics.Interval) -> statistics.Interval:
 
 def _shared(names: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(names))
-
-
-def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:3]) + (f", ... {len(names)}" if len(names) > 3 else "")

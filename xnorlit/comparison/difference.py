@@ -1,9 +1,12 @@
-"""The difference of two resolved configurations, and whether their runs are a matched pair."""
+"""The difference of two runs in their settings, and whether they are a matched pair."""
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from xnorlit.comparison.images import SOURCE, sources
+from xnorlit.runs import Run
 
 Kind = Literal["matched", "declared", "published", "unmatched", "identical"]
 Role = Literal["binarizer", "declared", "undeclared"]
@@ -118,6 +121,21 @@ def difference(arm: Mapping[str, Any], reference: Mapping[str, Any], *, same: It
         if not _equal(a := arm.get(key, NOT_SET), b := reference.get(key, NOT_SET))
     )
     return Difference(_kind(keys), keys)
+
+
+def between(arm: Run, reference: Run, *, same: Iterable[str] = ()) -> Difference:
+    """The difference of two runs: that of their configurations, where `data.source` stands for the training images.
+
+    Args:
+        arm: A run.
+        reference: Another one.
+        same: Keys to ignore.
+    """
+    ours, theirs = arm.flat_config, reference.flat_config
+    if SOURCE in ours and SOURCE in theirs:
+        a, b = sources(arm, reference)
+        ours, theirs = ours | {SOURCE: a}, theirs | {SOURCE: b}
+    return difference(ours, theirs, same=same)
 
 
 def binarizer(config: Mapping[str, Any], place: str = "model.binarizer") -> str:

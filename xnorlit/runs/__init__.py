@@ -6,12 +6,13 @@ from xnorlit.runs.place import Place
 from xnorlit.runs.predictions import Predictions
 from xnorlit.runs.run import BrokenRun, Run, read
 from xnorlit.runs.search import Pair, find, newest, newest_pair
-from xnorlit.runs.summary import Environment, Summary
+from xnorlit.runs.summary import Environment, Images, Summary
 
 __all__ = [
     "BrokenRun",
     "Curves",
     "Environment",
+    "Images",
     "LoggedRun",
     "Pair",
     "Place",

@@ -9,14 +9,26 @@ from xnorlit.edge.fields import FieldError, Fields, read_json
 
 
 @dataclass(frozen=True)
+class Images:
+    """The images of a split: their number, a hash of their names and labels, and one of their files.
+
+    `content` covers the sizes of image files, or the bytes of a .beton; it is empty for built-in sets.
+    """
+
+    samples: int
+    sha256: str
+    content: str
+
+
+@dataclass(frozen=True)
 class Summary:
     """A finished run's results. The file is written last, so a run without it is unfinished.
 
     Accuracies are fractions on the validation set. Times are in seconds. Sizes cover all weights, in bits:
     `packed_bits` is the packed size, and `binary_packed_bits` the part of layers with one-bit weights. `codes` holds
     the bits of weights and inputs by layer, 32 if real. `cannot_pack` says why there is no packed form, or is empty.
-    `wandb_id` is W&B's id of the run, or None if it was not logged there. A field that an earlier version did not
-    record is None.
+    `images` are those of `train` and `val`. `wandb_id` is W&B's id of the run, or None if it was not logged there. A
+    field that an earlier version did not record is None.
     """
 
     epochs: int
@@ -35,6 +47,7 @@ class Summary:
     cannot_pack: str | None
     classes: int
     synthetic: bool
+    images: dict[str, Images] | None
     wandb_id: str | None
 
     @property
@@ -77,6 +90,7 @@ def _summary(fields: Fields) -> Summary:
         packed_bits=bits.integer("packed", 1),
         binary_packed_bits=bits.integer("binary") if bits.has("binary") else None,
         codes=_codes(fields.object("codes")) if fields.has("codes") else None,
+        images=_images(fields.object("images")) if fields.has("images") else None,
         wandb_id=fields.object("wandb").text("id") if fields.has("wandb") else None,
     )
     if summary.binary_parameters > summary.parameters:
@@ -88,6 +102,10 @@ def _summary(fields: Fields) -> Summary:
 
 def _codes(fields: Fields) -> dict[str, tuple[int, int]]:
     return {name: fields.integers(name, 2) for name in fields.names()}  # type: ignore[misc]
+
+
+def _images(fields: Fields) -> dict[str, Images]:
+    return {split: fields.object(split).record(Images) for split in ("train", "val")}
 
 
 @dataclass(frozen=True)

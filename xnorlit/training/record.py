@@ -142,6 +142,7 @@ class RunRecord(pl.Callback):
             "cannot_pack": _cannot_pack(pl_module.net),
             "classes": data.num_classes,
             "synthetic": data.source == "synthetic",
+            "images": pl_module.images,
             "init": pl_module.before_training,
             "wandb": self.wandb,
         }
