@@ -14,6 +14,9 @@ Role = Literal["binarizer", "declared", "undeclared"]
 NOT_SET = "(not set)"
 """Stands for a key that a configuration lacks. It differs from null, which is a value."""
 
+SEEDS = ("seed_everything", "data.seed")
+"""The keys in which the seeds of an arm differ."""
+
 DECLARED = "run.pair_differs"
 """The configuration key that lists a pair's intended differences. Each entry covers all keys below it."""
 
@@ -124,7 +127,7 @@ def difference(arm: Mapping[str, Any], reference: Mapping[str, Any], *, same: It
 
 
 def between(arm: Run, reference: Run, *, same: Iterable[str] = ()) -> Difference:
-    """The difference of two runs: that of their configurations, where `data.source` stands for the training images.
+    """The difference of two runs: that of their configurations, where `data.source` stands for the images.
 
     Args:
         arm: A run.

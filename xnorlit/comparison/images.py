@@ -11,22 +11,24 @@ SOURCE, HOLDOUT = "data.source", "data.holdout"
 
 
 def sources(first: Run, other: Run) -> tuple[Any, Any]:
-    """Values to compare as two runs' `data.source`: equal if both were trained on the same images.
+    """Values to compare as two runs' `data.source`: equal if both had the same training and validation images.
 
-    What the runs recorded of their training images decides. An earlier version recorded nothing; then the last names of
-    the paths decide. With different `data.holdout` the images differ too, but that key says so itself.
+    What the runs recorded of their images decides. An earlier version recorded nothing; then the last names of the
+    paths decide. With different `data.holdout` the images differ too, but that key says so itself.
 
     Args:
         first: A run whose configuration has the key.
         other: Another one.
     """
     ours, theirs = (run.flat_config[SOURCE] for run in (first, other))
-    images = [run.summary.images["train"] for run in (first, other) if run.summary.images]
+    images = [run.summary.images for run in (first, other) if run.summary.images]
     if len(images) < 2 or first.flat_config.get(HOLDOUT) != other.flat_config.get(HOLDOUT):
         return (ours, ours) if Path(str(ours)).name == Path(str(theirs)).name else (ours, theirs)
     if images[0] == images[1]:
         return ours, ours
-    return tuple(f"{source}: {_described(of)}" for source, of in zip((ours, theirs), images, strict=True))
+    different = [split for split in images[0] if images[0][split] != images[1][split]]
+    a, b = ("; ".join(_described(split, of[split]) for split in different) for of in images)
+    return f"{ours}: {a}", f"{theirs}: {b}"
 
 
 def evaluated_differently(first: Run, other: Run) -> str:
@@ -45,9 +47,6 @@ def evaluated_differently(first: Run, other: Run) -> str:
             f"on different images ({a.source}, {a.split}, listing {a.listing_sha256[:12]}; "
             f"{b.source}, {b.split}, listing {b.listing_sha256[:12]})"
         )
-    contents = {run.summary.images["val"].content for run in (first, other) if run.summary.images}
-    if len(contents) > 1:
-        return f"on different files of the same names ({a.source} and {b.source})"
     if not np.array_equal(a.index, b.index):
         return f"on different parts of one listing ({len(a):,} and {len(b):,} images)"
     if not np.array_equal(a.label, b.label):
@@ -55,9 +54,9 @@ def evaluated_differently(first: Run, other: Run) -> str:
     return ""
 
 
-def _described(images: Images) -> str:
+def _described(split: str, images: Images) -> str:
     content = f", files {images.content[:12]}" if images.content else ""
-    return f"{images.samples:,} training images, listing {images.sha256[:12]}{content}"
+    return f"{images.samples:,} {split} images, listing {images.sha256[:12]}{content}"
 
 
 def _some(names: tuple[str, ...]) -> str:

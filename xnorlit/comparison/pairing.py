@@ -5,11 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xnorlit.comparison.difference import between, binarizers
+from xnorlit.comparison.difference import SEEDS, between, binarizers
 from xnorlit.errors import UserError
 from xnorlit.runs import Run
-
-_SEEDS = ("seed_everything", "data.seed")
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ def _check_trained_alike(arm: str, runs: tuple[Run, ...]) -> None:
     """Check that only the seed differs within an arm. A mean over seeds needs identical settings."""
     first: Run = runs[0]
     for run in runs[1:]:
-        keys = between(first, run, same=_SEEDS).keys
+        keys = between(first, run, same=SEEDS).keys
         if keys:
             listed = ", ".join(f"{item.key} ({item.arm} and {item.reference})" for item in keys)
             raise UserError(

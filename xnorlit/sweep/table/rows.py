@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from xnorlit.comparison.difference import Role, between, binarizer
+from xnorlit.comparison.difference import SEEDS, Role, between, binarizer
 from xnorlit.runs import Run
 from xnorlit.sweep.table.steps import Times
 
@@ -82,7 +82,7 @@ def row(runs: Sequence[Run], twins: Sequence[Run], times: Times | None = None) -
 
 
 def _differs(run: Run, other: Run, roles: Sequence[Role]) -> tuple[str, ...]:
-    compared = between(run, other, same=("seed_everything", "data.seed"))
+    compared = between(run, other, same=SEEDS)
     return tuple(key for role in roles for key in compared.named(role))
 
 
