@@ -5,11 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from xnorlit.comparison.images import evaluated_differently
+from xnorlit.data import probe
+from xnorlit.data.sources import NAMED
 from xnorlit.edge.console import say
 from xnorlit.errors import UserError
 from xnorlit.runs import Run, read
 from xnorlit.runs.place import Place, experiment_on
 from xnorlit.runs.recipes import TWIN, Recipe
+from xnorlit.runs.settings import merged
 from xnorlit.sweep import Job
 from xnorlit.sweep.process import Process
 from xnorlit.sweep.table.markdown import around, put, rendered
@@ -64,41 +67,56 @@ def table(
         raise UserError(f"--arms is {arms}. The table shows gaps to the float twin; name it too: --arms {TWIN},{arms}")
     if other := [arm for arm in more if arm not in chosen]:
         raise UserError(f"--thorough names {', '.join(other)}, which --arms {arms} omits. Name an arm in both.")
+    if not 0 <= holdout < 1:
+        raise UserError(f"--holdout is {holdout}. Expected the share of train to hold out: 0 (none) to less than 1.")
     counts = {arm: thorough_seeds if arm in more else seeds for arm in chosen}
     counts[TWIN] = max(counts.values())  # Each seed has a gap, and some arms learn from the twin of their seed.
-    first = Place(root, experiment_on(recipe.base.parent.name, data), pair, TWIN, 0)
+    own = None if data in NAMED else data
+    first = Place(root, experiment_on(recipe.base.parent.name, own), pair, TWIN, 0)
     options = (*(("--data.source", data) if data else ()), *(("--data.holdout", str(holdout)) if holdout else ()))
     readme = (recipe.folder if recipe.own else first.pair_path) / "README.md"
     around(readme)  # Refuses one without a place for the table, before hours of training.
     todo = list(jobs(recipe, counts, first, options))
-    failed = [] if no_training else run_jobs(todo, at_once=1, tag="table")
+    failed = []
+    if not no_training and any(job.state != "finished" for job in todo):
+        _refuse_missing_images(recipe, data, need_val=not holdout)
+        failed = run_jobs(todo, at_once=1, tag="table")
     by_arm = _finished(todo)
+    if failed and TWIN not in by_arm:
+        raise UserError(f"there is no table without the float twin. {_failure(failed, todo)}")
     if not by_arm:
         raise UserError(f"no run in {first.pair_path} has finished, so there is no table. Omit --no-training.")
+    if TWIN not in by_arm:
+        raise UserError(f"the table shows gaps to the float twin, which has not finished. Train it: --arms {TWIN},...")
+    _refuse_other_images([run for runs in by_arm.values() for run in runs])
     rows = _rows(by_arm, _times(by_arm, first.pair_path / "steps.json", measured=no_training))
     files = {arm: os.path.relpath(recipe.overlays[arm], readme.parent) for arm in counts}
     put(rendered(rows, files, {arm: recipe.remark(arm) for arm in counts}), readme)
     say("table", f"{len(rows)} of {len(counts)} arms: {readme}")
     if failed:
-        raise UserError(
-            f"{len(failed)} of {len(todo)} runs failed: {', '.join(str(job.place.path) for job in failed)}. "
-            f"See their logs ({failed[0].log}, ...). The same command tries them again."
-        )
+        raise UserError(_failure(failed, todo))
+
+
+def _refuse_missing_images(recipe: Recipe, data: str | None, *, need_val: bool) -> None:
+    """Refuse an image set that is not there before the first run, instead of once in each run."""
+    settings = merged([recipe.base]).get("data") or {}
+    if source := data or settings.get("source"):
+        probe(source, Path(settings.get("root", "data")), need_val=need_val)
+
+
+def _failure(failed: Sequence[Job], todo: Sequence[Job]) -> str:
+    return (
+        f"{len(failed)} of {len(todo)} runs failed: {', '.join(str(job.place.path) for job in failed)}. "
+        f"See their logs ({failed[0].log}, ...). The same command tries them again."
+    )
 
 
 def _finished(todo: Sequence[Job]) -> dict[str, list[Run]]:
-    """The finished runs of each arm, the float twin first.
-
-    Raises:
-        UserError: The float twin is missing, or the runs used different images.
-    """
+    """The finished runs of each arm, the float twin first."""
     by_arm: dict[str, list[Run]] = {}
     for job in todo:
         if job.state == "finished":
             by_arm.setdefault(job.place.arm, []).append(read(job.place.path))
-    if by_arm and TWIN not in by_arm:
-        raise UserError(f"the table shows gaps to the float twin, which has not finished. Train it: --arms {TWIN},...")
-    _refuse_other_images([run for runs in by_arm.values() for run in runs])
     return by_arm
 
 

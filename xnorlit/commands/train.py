@@ -43,7 +43,7 @@ def train(
     if data:
         argv += ["--data.source", data]
     argv += further
-    if data and Path(data).exists() and given(argv, "run.experiment") is None:
+    if data and data not in NAMED and given(argv, "run.experiment") is None:
         # A variant of the base, such as another image size, is an experiment of its own.
         filed = merged(config_files(argv)).get("run") or {}
         argv += ["--run.experiment", experiment_on(filed.get("experiment", recipe.base.parent.name), data)]

@@ -300,6 +300,6 @@ NAMED = {
         licence="ImageNet's terms of access allow research and teaching that is not commercial",
     ),
 }
-"""The named sets, one record each."""
+"""The named sets, one record each. A name has precedence over a folder of that name, which is `./NAME`."""
 
 _WORDS = {wnid: name for named in NAMED.values() for wnid, name in named.wnids.items()}

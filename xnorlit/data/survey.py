@@ -32,12 +32,13 @@ class Probe:
     counts: dict[str, int]
 
 
-def probe(source: str, root: Path = Path("data")) -> Probe:
+def probe(source: str, root: Path = Path("data"), *, need_val: bool = False) -> Probe:
     """Read the names of an image set and the headers of some images; download nothing.
 
     Args:
         source: A named set, a folder tree or .beton files.
         root: Folder of the named sets.
+        need_val: Whether a set without val is refused.
 
     Raises:
         UserError: There is no such set, or it cannot be trained on.
@@ -46,7 +47,7 @@ def probe(source: str, root: Path = Path("data")) -> Probe:
     if named and named.sizes:
         side = min(named.sizes[0])
         return Probe(source, "named", side, named.sizes, named.classes or tuple(named.wnids.values()), named.counts)
-    found = sources.find(source, root, image_size=32, need_val=False)
+    found = sources.find(source, root, image_size=32, need_val=need_val)
     train = found.splits["train"]
     picked = np.linspace(0, len(train.listing) - 1, min(len(train.listing), _GLANCES)).astype(int)
     if isinstance(train, ImageFiles):

@@ -23,9 +23,9 @@ def experiment_on(recipe: str, data: str | None) -> str:
 
     Args:
         recipe: Name of the recipe.
-        data: A folder of images, a .beton file, a named set, or None for the recipe's own.
+        data: Your own folder of images or .beton file; None for the recipe's images or another named set.
     """
-    return f"{recipe}@{name_of_images(data)}" if data and Path(data).exists() else recipe
+    return f"{recipe}@{name_of_images(data)}" if data else recipe
 
 
 def recipe_and_images(experiment: str) -> tuple[str, str]:

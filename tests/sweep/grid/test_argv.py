@@ -119,6 +119,17 @@ def test_other_images_and_another_recipe_are_filed_apart(tmp_path):
         argv_of(grid, grid.cells[0], Base(experiment="cifar11"), Path())
 
 
+def test_a_named_set_keeps_its_name_beside_a_folder_of_that_name(monkeypatch):
+    monkeypatch.chdir(ROOT / "experiments")
+    assert Path("cifar10").is_dir()
+    grid = Grid.load("ablations/smallest.yaml")
+    for base, source in (
+        (Base("cifar10", named=True), "cifar10"),
+        (Base("cifar10"), str(ROOT / "experiments" / "cifar10")),
+    ):
+        assert f"--data.source={source}" in planned(grid, base)[0].job.argv
+
+
 def test_from_a_folder_below_the_paths_of_the_command_are_found(monkeypatch):
     monkeypatch.chdir(ROOT / "notebooks")
     assert Grid.load("smallest") == Grid.load(ROOT / "experiments" / "ablations" / "smallest.yaml")

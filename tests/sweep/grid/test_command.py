@@ -1,6 +1,7 @@
 """`xnorlit ablate` prints its plan, trains what is missing, and reports failures."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -184,3 +185,15 @@ def test_the_parsers_process_answers_for_every_run(small):
     trials = plan.checked(grid, plan.planned(grid, plan.Base()))
     assert [trial.config["run.arm"] for trial in trials] == ["Float", "Float", "XNOR", "XNOR"]
     assert json.dumps(trials[0].config["data.source"]) == '"photos"'
+
+
+@pytest.mark.parametrize("asked_for", [["--data", "nosuch"], []])
+def test_images_that_are_not_there_are_refused_once_before_the_first_run(trained, capsys, asked_for):
+    shutil.move("photos", "elsewhere")
+    assert main(["ablate", "tiny.yaml", *asked_for]) == 2
+    err = capsys.readouterr().err
+    assert err.count("no such file or folder") == 1
+    assert (asked_for or ["photos"])[-1] in err
+    assert trained == []
+    assert not Path("runs").exists()
+    assert main(["ablate", "tiny.yaml", "--dry-run"]) == 0

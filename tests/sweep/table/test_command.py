@@ -60,7 +60,7 @@ def small(tmp_path, monkeypatch):
             arm,
             seed,
             right=RIGHT[arm, seed],
-            experiment="small",
+            experiment=words[words.index("--run.experiment") + 1],
             summary=summary | codes,
             config=config,
         )
@@ -70,6 +70,16 @@ def small(tmp_path, monkeypatch):
     monkeypatch.setattr(command, "Process", run)
     monkeypatch.setattr(work, "PAUSE", 0)
     return folder, trained
+
+
+def photos(folder, splits=("train", "val"), copies=1):
+    """A tree of two classes of single-coloured pictures."""
+    for split in splits:
+        for number, name in enumerate(("ant", "bee")):
+            for copy in range(copies):
+                file = folder / split / name / f"{copy}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (32, 32), (100 * number + copy, 50, 50)).save(file)
 
 
 def cells(folder):
@@ -193,6 +203,7 @@ def test_a_search_measures_on_what_is_held_out_and_has_a_table_of_its_own(small,
     (folder / "search").mkdir()
     (folder / "search" / "xnor.yaml").write_text("run: {}\n")
     (folder / "search" / "README.md").write_text(f"{BEGIN}\n{END}\n")
+    photos(tmp_path / "photos", splits=["train"])  # The held-out part takes the place of val.
     commands, run = [], work.Process
     monkeypatch.setattr(work, "Process", lambda words, **more: (commands.append(words), run(words, **more))[1])
     assert main(["table", "small/search", "--holdout", "0.1", "--data", "photos"]) == 0
@@ -210,6 +221,34 @@ def test_a_failed_run_is_named_and_the_others_are_in_the_table(small, capsys):
     assert [row[0] for row in cells(folder)[2:]] == ["[`float`](float.yaml)", "[`bwn`](bwn.yaml)"]
 
 
+def test_a_failed_twin_is_the_reason_for_no_table(small, capsys, monkeypatch):
+    monkeypatch.delitem(RIGHT, ("float", 0))
+    assert main(["table", "small", "--arms", "float,xnor"]) == 2
+    err = capsys.readouterr().err
+    assert "1 of 2 runs failed: runs/small/pair-0/float/seed-0" in err
+    assert "no table" in err
+    assert "--no-training" not in err, "that option was not given"
+
+
+@pytest.mark.parametrize("splits", [(), ("train",)])
+def test_images_that_are_not_there_are_refused_once_before_the_first_run(small, tmp_path, capsys, splits):
+    _, trained = small
+    photos(tmp_path / "photos", splits)
+    assert main(["table", "small", "--data", "photos"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("error:") == 1
+    assert "photos" in err
+    assert trained == []
+    assert not Path("runs").exists()
+
+
+def test_a_named_set_has_precedence_over_a_folder_of_its_name(small, tmp_path, capsys):
+    photos(tmp_path / "cifar10")
+    for given, experiment in (("cifar10", "small"), ("./cifar10", "small@cifar10")):
+        assert main(["table", "small", "--data", given, "--no-training"]) == 2
+        assert f"no run in runs/{experiment}/pair-0 has finished" in capsys.readouterr().err
+
+
 def test_a_table_needs_a_twin_runs_and_marks(small, capsys):
     folder, _ = small
     assert main(["table", "small", "--no-training"]) == 2
@@ -220,6 +259,8 @@ def test_a_table_needs_a_twin_runs_and_marks(small, capsys):
     assert "--thorough names xnor, which --arms float omits." in capsys.readouterr().err
     assert main(["table", "small", "--seeds", "0"]) == 2
     assert "--seeds is 0. Expected" in capsys.readouterr().err
+    assert main(["table", "small", "--holdout", "1"]) == 2
+    assert "--holdout is 1.0. Expected the share of train" in capsys.readouterr().err
     (folder / "README.md").write_text("# Small\n")
     assert main(["table", "small", "--arms", "float"]) == 2
     assert "has no marks for the table" in capsys.readouterr().err
@@ -248,12 +289,7 @@ def test_runs_on_other_images_make_no_table(small, tmp_path, capsys):
 @pytest.mark.slow
 def test_the_twin_is_trained_and_then_the_arm_that_learns_from_it(tmp_path, monkeypatch):
     """The real recipes, one epoch on a dozen pictures."""
-    for split in ("train", "val"):
-        for number, name in enumerate(("ant", "bee")):
-            for copy in range(6):
-                file = tmp_path / "photos" / split / name / f"{copy}.png"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                Image.new("RGB", (32, 32), (100 * number + copy, 50, 50)).save(file)
+    photos(tmp_path / "photos", copies=6)
     folder = tmp_path / "experiments" / "cifar10"
     folder.mkdir(parents=True)
     for arm in ("base", "float", "best"):

@@ -20,17 +20,19 @@ class Base:
         data: Folder of images, or a named set.
         experiment: Name of a recipe.
         root: Folder of all runs.
+        named: Whether `data` names a set, and is not a path.
     """
 
     data: str | None = None
     experiment: str | None = None
     root: Path | None = None
+    named: bool = False
 
     def beside(self, folder: Path) -> "Base":
         """The same settings with absolute paths, for commands that run in another folder."""
         if folder.resolve() == Path.cwd():
             return self
-        data = str(Path(self.data).resolve()) if self.data and Path(self.data).exists() else self.data
+        data = str(Path(self.data).resolve()) if self.data and not self.named else self.data
         return replace(self, data=data, root=self.root and self.root.resolve())
 
 
