@@ -90,16 +90,23 @@ def git(folder, *words):
 
 
 def test_a_commit_is_that_of_the_checkout_and_dirty_when_something_has_changed(tmp_path, monkeypatch):
-    (tmp_path / "file.py").touch()
-    monkeypatch.setattr(room, "__file__", str(tmp_path / "file.py"))
+    for name in ("package/file.py", "recipes/arm.yaml", "recipes/README.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.setattr(room, "__file__", str(tmp_path / "package" / "file.py"))
     assert git_state() == {"commit": None, "dirty": False}, "no checkout"
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-q", "-m", "First")
     commit = git(tmp_path, "rev-parse", "HEAD").strip()
     assert git_state() == {"commit": commit, "dirty": False}
-    (tmp_path / "file.py").write_text("x = 1")
+    (tmp_path / "recipes" / "README.md").write_text("A table.")
+    assert git_state() == {"commit": commit, "dirty": False}, "as xnorlit table leaves it between two runs"
+    (tmp_path / "recipes" / "arm.yaml").write_text("run: {}")
     assert git_state() == {"commit": commit, "dirty": True}
+    git(tmp_path, "commit", "-q", "-a", "-m", "Second")
+    (tmp_path / "package" / "new.py").touch()
+    assert git_state()["dirty"]
 
 
 def test_a_commit_is_compared_only_where_both_are_known(tmp_path, monkeypatch):

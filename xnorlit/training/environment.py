@@ -66,7 +66,10 @@ def changes_since(file: Path) -> str:
 
 
 def git_state() -> dict[str, Any]:
-    """`{commit, dirty}` of the checkout that this package runs from; the commit is None outside of one."""
+    """`{commit, dirty}` of the checkout that this package runs from; the commit is None outside of one.
+
+    Markdown does not count as a change: no run depends on it, and `xnorlit table` writes some between runs.
+    """
 
     def git(*args: str) -> str:
         return subprocess.run(
@@ -74,7 +77,8 @@ def git_state() -> dict[str, Any]:
         ).stdout.strip()
 
     try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+        changed = git("status", "--porcelain", "--", ":(top)", ":(top,exclude)*.md")
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed)}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": False}
 
