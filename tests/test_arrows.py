@@ -39,13 +39,13 @@ ROOMS = {
         ("comparison", "data"),
         foreign=("jinja2", "markupsafe", "numpy", "PIL", "rich", "safetensors", "scipy", "wandb", "wandb_workspaces"),
     ),
-    "sweep": Room(("comparison",), foreign=("rich", "submitit")),
+    "sweep": Room(("comparison", "data"), foreign=("rich", "submitit")),
     "commands": Room(("__init__", "bench", "report", "sweep"), lazy=True),
     "__main__": Room(("commands",), foreign=()),
     "__init__": Room(("export", "comparison"), foreign=("lazy_loader",), lazy=True),
 }
 LEAVES = {"errors", "edge"}
-MOST_ROOMS, MOST_ARROWS = 20, 65
+MOST_ROOMS, MOST_ARROWS = 20, 66
 HEAVY = {"torch", "pytorch_lightning", "lightning", "torchvision", "torchmetrics"}
 
 

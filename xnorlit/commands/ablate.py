@@ -7,10 +7,7 @@ from typing import Literal
 
 from rich.table import Table
 
-from xnorlit.data import probe
-from xnorlit.data.sources import NAMED
 from xnorlit.edge.console import say, terminal
-from xnorlit.edge.names import at_home
 from xnorlit.errors import UserError
 from xnorlit.sweep import Job
 from xnorlit.sweep.cluster import Cluster, Submitted, executor_for
@@ -20,7 +17,7 @@ from xnorlit.sweep.grid.grid import Grid
 from xnorlit.sweep.grid.outcome import outcomes
 from xnorlit.sweep.grid.plan import Trial, checked, planned
 from xnorlit.sweep.grid.sheet import sheets, shown, write
-from xnorlit.sweep.grid.train import failure_report, train_trials
+from xnorlit.sweep.grid.train import failure_report, refuse_missing_images, train_trials
 from xnorlit.sweep.work import threads
 
 
@@ -59,7 +56,7 @@ def ablate(
     if jobs is not None and jobs < 1:
         raise UserError(f"--jobs is {jobs}. Expected a number of simultaneous runs, 1 or more.")
     grid = Grid.load(file)
-    trials = planned(grid, Base(data, experiment, root, named=data in NAMED))
+    trials = planned(grid, Base(data, experiment, root))
     _print_question(grid, trials)
     start = None if on == "here" else _start(on, slurm, _folder(trials), grid.name)
     jobs = jobs or (1 if on == "here" else len(trials))
@@ -70,7 +67,7 @@ def ablate(
         terminal().print(_listed(grid, trials, expected))
         return
     if on != "slurm":  # The machines of a cluster may see other folders than this one.
-        _refuse_missing_images(trials)
+        refuse_missing_images(trials)
     failed, trials = train_trials(trials, jobs, again, start)
     _print_results(grid, trials)
     if failed:
@@ -100,15 +97,6 @@ def _print_question(grid: Grid, trials: Sequence[Trial]) -> None:
 def _folder(trials: Sequence[Trial]) -> Path:
     place = trials[0].job.place
     return place.root.joinpath(*place.group)
-
-
-def _refuse_missing_images(trials: Sequence[Trial]) -> None:
-    """Refuse an image set that is not there before the first run, instead of once in each run."""
-    keys = ("data.source", "data.root", "data.holdout")
-    todo = [trial for trial in trials if trial.job.state != "finished"]
-    for folder, source, root, holdout in {(each.job.folder, *(each.config[key] for key in keys)) for each in todo}:
-        place = source if source in NAMED else str(folder / at_home(source))
-        probe(place, folder / at_home(root), need_val=not holdout)
 
 
 def _print_remaining(trials: Sequence[Trial], expected: Duration, jobs: int) -> None:

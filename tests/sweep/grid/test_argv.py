@@ -124,8 +124,8 @@ def test_a_named_set_keeps_its_name_beside_a_folder_of_that_name(monkeypatch):
     assert Path("cifar10").is_dir()
     grid = Grid.load("ablations/smallest.yaml")
     for base, source in (
-        (Base("cifar10", named=True), "cifar10"),
-        (Base("cifar10"), str(ROOT / "experiments" / "cifar10")),
+        (Base("cifar10"), "cifar10"),
+        (Base("./cifar10"), str(ROOT / "experiments" / "cifar10")),
     ):
         assert f"--data.source={source}" in planned(grid, base)[0].job.argv
 

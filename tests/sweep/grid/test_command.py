@@ -194,6 +194,8 @@ def test_images_that_are_not_there_are_refused_once_before_the_first_run(trained
     err = capsys.readouterr().err
     assert err.count("no such file or folder") == 1
     assert (asked_for or ["photos"])[-1] in err
+    with pytest.raises(UserError, match="no such file or folder"):
+        ablation.trained("tiny.yaml", data="nosuch" if asked_for else None)
     assert trained == []
     assert not Path("runs").exists()
     assert main(["ablate", "tiny.yaml", "--dry-run"]) == 0

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from xnorlit.data.sources import NAMED
 from xnorlit.errors import UserError, did_you_mean
 from xnorlit.runs.arm import named
 from xnorlit.runs.place import Place, name_of_images
@@ -20,19 +21,17 @@ class Base:
         data: Folder of images, or a named set.
         experiment: Name of a recipe.
         root: Folder of all runs.
-        named: Whether `data` names a set, and is not a path.
     """
 
     data: str | None = None
     experiment: str | None = None
     root: Path | None = None
-    named: bool = False
 
     def beside(self, folder: Path) -> "Base":
         """The same settings with absolute paths, for commands that run in another folder."""
         if folder.resolve() == Path.cwd():
             return self
-        data = str(Path(self.data).resolve()) if self.data and not self.named else self.data
+        data = str(Path(self.data).resolve()) if self.data and self.data not in NAMED else self.data
         return replace(self, data=data, root=self.root and self.root.resolve())
 
 

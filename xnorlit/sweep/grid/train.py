@@ -4,7 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from xnorlit.data import probe
+from xnorlit.data.sources import NAMED
 from xnorlit.edge.console import say
+from xnorlit.edge.names import at_home
 from xnorlit.errors import UserError
 from xnorlit.sweep import Job
 from xnorlit.sweep.cluster import Submitted
@@ -61,6 +64,7 @@ def trained(
     """
     grid = _as_grid(grid)
     trials = checked(grid, planned(grid, Base(data, experiment, root)))
+    refuse_missing_images(trials)
     failed, trials = train_trials(trials, jobs, again)
     if failed:
         raise UserError(failure_report(failed, len(trials)))
@@ -85,6 +89,22 @@ def train_trials(
         refuse_others(trials)
     todo = [replace(trial.job, again=bool(trial.other)) for trial in trials]
     return run_jobs(todo, at_once=jobs, tag="ablate", start=start), [replace(trial, other=()) for trial in trials]
+
+
+def refuse_missing_images(trials: Sequence[Trial]) -> None:
+    """Refuse images that are not there before the first run, instead of once in each run.
+
+    Args:
+        trials: A grid's runs, checked.
+
+    Raises:
+        UserError: An unfinished run reads an image set that this machine does not have.
+    """
+    keys = ("data.source", "data.root", "data.holdout")
+    todo = [trial for trial in trials if trial.job.state != "finished"]
+    for folder, source, root, holdout in {(each.job.folder, *(each.config[key] for key in keys)) for each in todo}:
+        place = source if source in NAMED else str(folder / at_home(source))
+        probe(place, folder / at_home(root), need_val=not holdout)
 
 
 def refuse_others(trials: Sequence[Trial]) -> None:
