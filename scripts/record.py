@@ -1,6 +1,6 @@
 """Keep the small files of finished runs beside their recipe: configuration, environment, curves, predictions, results.
 
-    python scripts/record.py runs/imagenette@photos/pair-0/*/seed-* --into experiments/imagenette/records
+    python scripts/record.py runs/imagenette@photos/pair-0/*/seed-*/ --into experiments/imagenette/records
 
 `xnorlit compare`, `report` and `table --no-training` read such a record like the run itself. Checkpoints stay where
 they are. A run that names a file by an absolute path is refused, because the record would name a machine.
