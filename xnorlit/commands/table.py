@@ -8,6 +8,7 @@ from xnorlit.comparison.images import evaluated_differently
 from xnorlit.data import probe
 from xnorlit.data.sources import NAMED
 from xnorlit.edge.console import say
+from xnorlit.edge.names import at_home
 from xnorlit.errors import UserError
 from xnorlit.runs import Run, read
 from xnorlit.runs.place import Place, experiment_on
@@ -101,7 +102,7 @@ def _refuse_missing_images(recipe: Recipe, data: str | None, *, need_val: bool) 
     """Refuse an image set that is not there before the first run, instead of once in each run."""
     settings = merged([recipe.base]).get("data") or {}
     if source := data or settings.get("source"):
-        probe(source, Path(settings.get("root", "data")), need_val=need_val)
+        probe(source, at_home(settings.get("root", "data")), need_val=need_val)
 
 
 def _failure(failed: Sequence[Job], todo: Sequence[Job]) -> str:
