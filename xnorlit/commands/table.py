@@ -6,6 +6,7 @@ from pathlib import Path
 
 from xnorlit.comparison.images import evaluated_differently
 from xnorlit.data import probe
+from xnorlit.data.listing import check_held_out
 from xnorlit.data.sources import NAMED
 from xnorlit.edge.console import say
 from xnorlit.edge.names import at_home
@@ -68,8 +69,7 @@ def table(
         raise UserError(f"--arms is {arms}. The table shows gaps to the float twin; name it too: --arms {TWIN},{arms}")
     if other := [arm for arm in more if arm not in chosen]:
         raise UserError(f"--thorough names {', '.join(other)}, which --arms {arms} omits. Name an arm in both.")
-    if not 0 <= holdout < 1:
-        raise UserError(f"--holdout is {holdout}. Expected the share of train to hold out: 0 (none) to less than 1.")
+    check_held_out("--holdout", holdout)
     counts = {arm: thorough_seeds if arm in more else seeds for arm in chosen}
     counts[TWIN] = max(counts.values())  # Each seed has a gap, and some arms learn from the twin of their seed.
     own = None if data in NAMED else data

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xnorlit.data.pictures import listing_sha256
+from xnorlit.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,20 @@ class Listing:
         digest = hashlib.sha256(self.sha256.encode() + members.astype("<i8").tobytes()).hexdigest()
         names = [self.names[member] for member in members.tolist()] if self.names else []
         return Listing(self.classes, names, self.labels[members], digest)
+
+
+def check_held_out(option: str, fraction: float) -> None:
+    """Refuse what is not a share of train to hold out.
+
+    Args:
+        option: Name of the option, for the message.
+        fraction: Its value.
+
+    Raises:
+        UserError: It is not in 0 (none) to less than 1.
+    """
+    if not 0 <= fraction < 1:
+        raise UserError(f"{option} is {fraction}. Expected the share of train to hold out: 0 (none) to less than 1.")
 
 
 def held_out(labels: NDArray[np.int64], fraction: float, key: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

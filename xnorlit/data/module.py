@@ -14,7 +14,7 @@ from torch import Tensor
 
 from xnorlit.data import backends, counter, order, sources
 from xnorlit.data.augment import CentreCrop, Crop, PadCrop, ResizedCrop, View
-from xnorlit.data.listing import Listing, held_out
+from xnorlit.data.listing import Listing, check_held_out, held_out
 from xnorlit.data.loader import BatchLoader, Samples
 from xnorlit.data.say import say
 from xnorlit.data.tree import ImageFiles
@@ -84,8 +84,7 @@ class ImageData(pl.LightningDataModule):
         _at_least("batch_size", batch_size, 1)
         _at_least("global_batch", global_batch if global_batch is not None else 1, 1)
         _at_least("workers", workers if workers is not None else 0, 0)
-        if not 0 <= holdout < 1:
-            raise UserError(f"holdout is {holdout}. Expected the share of train to hold out: 0 (none) to less than 1.")
+        check_held_out("holdout", holdout)
         if backend not in ("auto", "ffcv", "folder"):
             raise UserError(f"there is no backend named {backend}. Expected auto, ffcv or folder.")
         if std is not None and min(std) <= 0:
