@@ -147,6 +147,17 @@ def test_a_finished_run_with_another_configuration_does_not_count_for_the_grid(t
     assert (RUNS / "XNOR" / "seed-1.until-now").is_dir()
 
 
+def test_runs_stay_where_they_are_if_the_images_to_train_them_again_are_missing(trained, small, capsys):
+    main(["ablate", "tiny.yaml"])
+    both = {"model.binarizer": {"values": ["Float", "XNOR"]}, "seed_everything": {"values": [0, 1]}}
+    small({**both, "trainer.max_epochs": {"value": 3}})
+    Path("photos").rename("elsewhere")
+    assert main(["ablate", "tiny.yaml", "--again"]) == 2
+    assert "no such file or folder" in capsys.readouterr().err
+    assert len(trained) == 4, "only the first trainings"
+    assert (RUNS / "XNOR" / "seed-1").is_dir()
+
+
 def test_other_images_are_filed_apart(trained):
     Path("photos").rename("pictures")
     assert main(["ablate", "tiny.yaml", "--data", "pictures", "--experiment", "other"]) == 0

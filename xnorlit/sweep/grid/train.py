@@ -98,10 +98,10 @@ def refuse_missing_images(trials: Sequence[Trial]) -> None:
         trials: A grid's runs, checked.
 
     Raises:
-        UserError: An unfinished run reads an image set that this machine does not have.
+        UserError: A run that is not finished, or is to be trained again, reads images that this machine does not have.
     """
     keys = ("data.source", "data.root", "data.holdout")
-    todo = [trial for trial in trials if trial.job.state != "finished"]
+    todo = [trial for trial in trials if trial.other or trial.job.state != "finished"]
     for folder, source, root, holdout in {(each.job.folder, *(each.config[key] for key in keys)) for each in todo}:
         place = source if source in NAMED else str(folder / at_home(source))
         probe(place, folder / at_home(root), need_val=not holdout)
