@@ -54,6 +54,16 @@ def test_hand_worked_numbers(tmp_path):
     assert found.notes == ()
 
 
+@pytest.mark.parametrize("layer", ["conv2", "unit1.*"])
+def test_a_float_network_with_some_binary_layers_is_not_the_twin(tmp_path, layer):
+    write_run(tmp_path, "block1", right=600, config={"model.binarizer": FLOAT, "model.layers": {layer: XNOR}})
+    write_run(tmp_path, "float", right=700)
+    found = compare("synthetic/pair-0", root=tmp_path)
+    assert (found.reference, found.gap.top1.points) == ("float", pytest.approx(10))
+    assert found.arms[0].binarizer == "Float, XNOR"
+    assert found.matched
+
+
 def test_the_order_of_the_runs_does_not_matter(tmp_path):
     binary, twin = pair_of(tmp_path)
     assert compare(runs(binary, twin)) == compare(runs(twin, binary))

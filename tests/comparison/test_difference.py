@@ -32,12 +32,13 @@ def test_a_pair_that_differs_only_in_the_binarizer_is_matched():
     assert (gradient.arm, gradient.reference, gradient.role) == ("ste", NOT_SET, "binarizer")
 
 
-@pytest.mark.parametrize("override", ["model.layers.conv2", "model.layers.fc*.class_path"])
-def test_a_layers_own_binarizer_is_a_binarizer(override):
-    layered = {key: value for key, value in BASE.items() if key != "model.layers"} | {override: "BWN"}
+@pytest.mark.parametrize("layer", ["conv2", "fc*", "unit1.*", "body.0.conv", "unit12.shortcut.conv"])
+@pytest.mark.parametrize("setting", ["", ".class_path", ".init_args.scale", ".init_args.input.top"])
+def test_a_layers_own_binarizer_is_a_binarizer_also_if_the_layers_name_has_dots(layer, setting):
+    place = f"model.layers.{layer}"
+    layered = {key: value for key, value in BASE.items() if key != "model.layers"} | {f"{place}{setting}": "BWN"}
     found = difference(layered, TWIN)
     assert found.kind == "matched"
-    place = ".".join(override.split(".")[:3])
     assert f"only model.binarizer, model.layers and {place} differ" in found.verdict
 
 
@@ -53,7 +54,7 @@ def test_a_layers_own_binarizer_is_a_binarizer(override):
         (LR, 0.001),
         ("model.latent_eps", 1e-20),
         ("model.binarizers", 1),
-        ("model.layers.conv2.width", 64),
+        ("model.layerwise", 64),
         ("data.source", "elsewhere"),
         ("data.flip", False),
         ("data.flip", 1),
@@ -142,9 +143,11 @@ def test_equal_configurations_are_not_a_pair():
 def test_binarizers_are_found_by_place():
     assert binarizer(BASE) == "XNOR"
     assert binarizer({}) == NOT_SET
-    assert binarizers(BASE | {"model.layers.conv2.class_path": "a.BWN", "model.layers.fc6": "Float"}) == {
+    layers = {"model.layers.conv2.class_path": "a.BWN", "model.layers.unit1.*.class_path": "Float"}
+    assert binarizers(BASE | layers | {"model.layers.conv2.init_args.scale": "none", "model.layers.fc6": "Float"}) == {
         "model.binarizer": "XNOR",
         "model.layers.conv2": "BWN",
+        "model.layers.unit1.*": "Float",
         "model.layers.fc6": "Float",
     }
 

@@ -22,7 +22,8 @@ DECLARED = "run.pair_differs"
 
 # The experiment itself: the network's binarizer and the binarizers of single layers. A difference in any other setting
 # makes a pair unmatched.
-_BINARIZER = re.compile(r"model\.binarizer(\..+)?|model\.layers(\.[^.]+(\.(class_path|init_args)(\..+)?)?)?")
+# Names of layers may contain dots: `model.layers.unit1.*.class_path` belongs to the place `model.layers.unit1.*`.
+_BINARIZER = re.compile(r"(model\.binarizer|model\.layers(?:\..+?)?)(?:\.(?:class_path|init_args)(?:\..+)?)?")
 
 # Keys that cannot change what is learned, each with the reason. Every other key counts, so a new setting counts as a
 # difference until it is added here.
@@ -78,7 +79,7 @@ class Difference:
         """
         keys = [item.key for item in self.keys_of(role)]
         if role == "binarizer":
-            return tuple(dict.fromkeys(map(_binarizer_place, keys)))
+            return tuple(dict.fromkeys(place for key in keys if (place := _binarizer_place(key))))
         places = [key.removesuffix(".class_path") for key in keys if key.endswith(".class_path")]
         keys = list(dict.fromkeys(next((place for place in places if _covers(place, key)), key) for key in keys))
         return tuple(key for key in keys if not any(other != key and _covers(other, key) for other in keys))
@@ -151,7 +152,7 @@ def binarizer(config: Mapping[str, Any], place: str = "model.binarizer") -> str:
 
 def binarizers(config: Mapping[str, Any]) -> dict[str, str]:
     """Every binarizer of a flat configuration by place: the network's, then those of single layers."""
-    places = dict.fromkeys(_binarizer_place(key) for key in config if _BINARIZER.fullmatch(key))
+    places = dict.fromkeys(place for key in config if (place := _binarizer_place(key)))
     return {place: binarizer(config, place) for place in places if config.get(place, True) not in (None, {})}
 
 
@@ -168,7 +169,7 @@ def _kind(keys: tuple[KeyDifference, ...]) -> Kind:
 
 
 def _role(key: str, declared: tuple[str, ...]) -> Role:
-    if _BINARIZER.fullmatch(key):
+    if _binarizer_place(key):
         return "binarizer"
     return "declared" if any(_covers(name, key) for name in declared) else "undeclared"
 
@@ -182,9 +183,10 @@ def _covers(name: str, key: str) -> bool:
     return key == name or key.startswith(f"{name}.")
 
 
-def _binarizer_place(key: str) -> str:
-    parts = key.split(".")
-    return ".".join(parts[: 3 if parts[1] == "layers" else 2])
+def _binarizer_place(key: str) -> str | None:
+    """`model.layers.conv2` for the key `model.layers.conv2.init_args.scale`; None for a key of no binarizer."""
+    found = _BINARIZER.fullmatch(key)
+    return found and found[1]
 
 
 def _equal(a: Any, b: Any) -> bool:
