@@ -147,6 +147,18 @@ def test_a_finished_run_with_another_configuration_does_not_count_for_the_grid(t
     assert (RUNS / "XNOR" / "seed-1.until-now").is_dir()
 
 
+def test_a_run_of_the_former_grid_never_counts_for_a_training_that_failed(trained, small, capsys, monkeypatch):
+    main(["ablate", "tiny.yaml"])
+    both = {"model.binarizer": {"values": ["Float", "XNOR"]}, "seed_everything": {"values": [0, 1]}}
+    small({**both, "trainer.max_epochs": {"value": 3}})
+    (RUNS / "ablation.md").unlink()
+    monkeypatch.setattr(work, "Process", lambda *_, **__: Ended(1))  # before it moved the run aside
+    assert main(["ablate", "tiny.yaml", "--again"]) == 2
+    assert "4 of 4 runs failed" in capsys.readouterr().err
+    assert (RUNS / "XNOR" / "seed-1" / "summary.json").is_file()
+    assert not (RUNS / "ablation.md").exists()
+
+
 def test_runs_stay_where_they_are_if_the_images_to_train_them_again_are_missing(trained, small, capsys):
     main(["ablate", "tiny.yaml"])
     both = {"model.binarizer": {"values": ["Float", "XNOR"]}, "seed_everything": {"values": [0, 1]}}

@@ -66,10 +66,16 @@ def checked(grid: Grid, trials: Sequence[Trial]) -> list[Trial]:
         UserError: The parser refuses a command line; its message is repeated.
     """
     configs = [flatten(config) for config in _resolved(grid, trials)]
-    return [
-        replace(trial, config=config, other=_other(config, trial.job.place.path))
-        for trial, config in zip(trials, configs, strict=True)
-    ]
+    return [compared(replace(trial, config=config)) for trial, config in zip(trials, configs, strict=True)]
+
+
+def compared(trial: Trial) -> Trial:
+    """A checked trial, compared with the run that is on disk now.
+
+    Args:
+        trial: A trial with its configuration.
+    """
+    return replace(trial, other=_other(trial.config, trial.job.place.path))
 
 
 def _refuse_shared_places(grid: Grid, trials: Sequence[Trial]) -> None:

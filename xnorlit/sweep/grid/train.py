@@ -14,7 +14,7 @@ from xnorlit.sweep.cluster import Submitted
 from xnorlit.sweep.grid.argv import Base
 from xnorlit.sweep.grid.grid import Grid
 from xnorlit.sweep.grid.outcome import Outcome, outcomes
-from xnorlit.sweep.grid.plan import Trial, checked, planned
+from xnorlit.sweep.grid.plan import Trial, checked, compared, planned
 from xnorlit.sweep.work import run_jobs
 
 
@@ -74,7 +74,7 @@ def trained(
 def train_trials(
     trials: Sequence[Trial], jobs: int, again: bool, start: Callable[[Job], Submitted] | None = None
 ) -> tuple[list[Job], list[Trial]]:
-    """Train the unfinished runs; return the failed jobs and the updated trials.
+    """Train the unfinished runs; return the failed jobs, and the trials compared with what is on disk afterwards.
 
     Args:
         trials: A grid's runs, checked.
@@ -88,7 +88,8 @@ def train_trials(
     if not again:
         refuse_others(trials)
     todo = [replace(trial.job, again=bool(trial.other)) for trial in trials]
-    return run_jobs(todo, at_once=jobs, tag="ablate", start=start), [replace(trial, other=()) for trial in trials]
+    failed = run_jobs(todo, at_once=jobs, tag="ablate", start=start)
+    return failed, [compared(trial) for trial in trials]  # A job that failed may have left a run of the former grid.
 
 
 def refuse_missing_images(trials: Sequence[Trial]) -> None:
