@@ -66,6 +66,25 @@ def test_a_preempted_job_saves_and_resumes(tmp_path, start):
     assert said == ["trains", "saved", "goes on"]
 
 
+def test_a_job_that_ends_before_it_starts_fails_alone(tmp_path, capsys):
+    from submitit.core.utils import UncompletedJobError
+
+    class Lost:
+        def done(self):
+            return True
+
+        def result(self):
+            raise UncompletedJobError("has not produced any output (state: NODE_FAIL)")
+
+    class Executor:
+        def submit(self, _):
+            return Lost()
+
+    todo = jobs(tmp_path, "", "")
+    assert work.run_jobs(todo, at_once=2, tag="t", start=lambda job: Submitted(Executor(), job)) == todo
+    assert "a, seed 0, exit status 1: the job ended without a result: has not produced" in capsys.readouterr().out
+
+
 def test_a_job_cancelled_before_it_starts_trains_nothing(tmp_path):
     training = Training(Scripted(Place(tmp_path, "e", "pair-0", "a", 0), ("print('begun')",)))
     training.checkpoint()

@@ -99,6 +99,7 @@ class Submitted:
         try:
             return int(self._job.result())
         except (FailedJobError, UncompletedJobError) as error:
+            self.log.parent.mkdir(parents=True, exist_ok=True)  # The training, if it started, has made it.
             with self.log.open("a", encoding="utf-8") as log:
                 log.write(f"the job ended without a result: {' '.join(str(error).split())}\n")
             return 1
