@@ -194,6 +194,7 @@ def test_a_wrong_value_is_named_with_what_was_expected(refused, options, message
         (b"model:\n  netwrk: alexnet", r"mine\.yaml: .* no setting named model\.netwrk\. Did you mean model\.network"),
         (b"mode1:\n  network: alexnet", r"mine\.yaml: there is no setting named mode1.*Did you mean model"),
         (b"model: [unclosed\n", r"mine\.yaml is not YAML, line 2"),
+        (b"run: {pair: 2026-13-45}\n", r"mine\.yaml is not YAML: month must be in 1\.\.12"),
         (b"model: {}\ndata: {}\nmodel: {}\n", r"mine\.yaml is not YAML, line 3: key 'model' is given twice"),
         (b"model:\n  layers: {fc*: BWN, 'fc*': Float}", r"mine\.yaml is not YAML, line 2: key 'fc\*' is given twice"),
         (b"- a\n- b\n", r"mine\.yaml contains no settings"),

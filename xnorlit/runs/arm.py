@@ -65,4 +65,4 @@ def _spelled(value: Any) -> str:
         return "-".join([*name, *settings])
     if isinstance(value, list):
         return "-".join(_spelled(part) for part in value)
-    return str(value)
+    return re.sub(r"^-(?=[\d.])", "minus-", str(value))  # A name begins with no dash, and -1 differs from 1.

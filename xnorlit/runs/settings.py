@@ -66,7 +66,9 @@ def read_config(file: Path) -> dict[str, Any]:
         config = with_current_paths(load_yaml(file.read_text(encoding="utf-8")))
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is not a text file. {expected}.") from error
-    except yaml.YAMLError as error:
+    except UserError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2026-13-45
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{file} is not YAML{where}: {getattr(error, 'problem', error)}. {expected}.") from error

@@ -1,6 +1,7 @@
 """The command of a combination is the one that W&B's agent runs, word for word, except for the interpreter."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from xnorlit.errors import UserError
 from xnorlit.sweep.grid import Grid
 from xnorlit.sweep.grid.argv import Base, arguments, argv_of, home, place
 from xnorlit.sweep.grid.plan import planned
+from xnorlit.training.place import RunPlace
 
 ROOT = Path(__file__).parents[3]
+AGENT = ("${env}", "${interpreter}", "-m", "xnorlit", "fit")
 FILES = sorted((ROOT / "experiments" / "ablations").glob("*.yaml"))
 # https://docs.wandb.ai, "Sweep configuration options": keys, and what a parameter of a grid may have.
 KEYS = {"program", "entity", "project", "description", "name", "method", "metric", "parameters", "command", "run_cap"}
@@ -117,6 +120,30 @@ def test_other_images_and_another_recipe_are_filed_apart(tmp_path):
     assert place(line, Path()).experiment == f"ends@cifar10@{tmp_path.name}"
     with pytest.raises(UserError, match=r"no recipe named cifar11 .*Did you mean cifar10\?"):
         argv_of(grid, grid.cells[0], Base(experiment="cifar11"), Path())
+
+
+def test_a_recipe_in_the_current_folder_is_exchanged_for_one_beside_it(monkeypatch):
+    monkeypatch.chdir(ROOT / "experiments" / "synthetic")
+    grid = replace(Grid.load("smallest"), command=(*AGENT, "-c", "base.yaml", "--run.arm={model.binarizer}", "${args}"))
+    assert argv_of(grid, grid.cells[0], Base(experiment="cifar10"), Path())[:2] == ("-c", "../cifar10/base.yaml")
+    with pytest.raises(UserError, match=r"no recipe named cifar11 .*Did you mean cifar10\?"):
+        argv_of(grid, grid.cells[0], Base(experiment="cifar11"), Path())
+
+
+def test_runs_are_looked_for_where_training_writes_them_if_the_recipe_names_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "base.yaml").write_text("run: {root: ~/runs}")
+    line = ("-c", str(tmp_path / "base.yaml"), "--run.arm=xnor")
+    written = RunPlace(root=Path("~/runs"), arm="xnor").at(0)
+    assert place(line, Path()).path == written == tmp_path / "runs/unnamed/pair-0/xnor/seed-0"
+
+
+@pytest.mark.parametrize("setting", ["arm: 8", "experiment: 2024", "pair: 0"])
+def test_a_number_as_a_runs_name_is_refused_as_training_refuses_it(tmp_path, setting):
+    (tmp_path / "base.yaml").write_text(f"run: {{{setting}}}")
+    key, value = setting.split(": ")
+    with pytest.raises(UserError, match=rf"run\.{key} is {value}\. Expected a text"):
+        place(("-c", str(tmp_path / "base.yaml")), Path())
 
 
 def test_a_named_set_keeps_its_name_beside_a_folder_of_that_name(monkeypatch):

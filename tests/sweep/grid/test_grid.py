@@ -74,6 +74,18 @@ def test_an_invalid_grid_is_refused(tmp_path, changes, message):
         Grid.load(written(tmp_path, **changes))
 
 
+@pytest.mark.parametrize("name", ["lr-0.1", "lr-0.1.yaml"])
+def test_a_name_with_a_dot_is_found_and_no_other(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "experiments" / "ablations"
+    folder.mkdir(parents=True)
+    written(folder).rename(folder / "lr-0.yaml")
+    with pytest.raises(UserError, match=r"no grid lr-0\.1"):
+        Grid.load(name)
+    written(folder).rename(folder / "lr-0.1.yaml")
+    assert Grid.load(name).file.name == "lr-0.1.yaml"
+
+
 def test_an_unknown_file_is_reported_with_the_known_grids(monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[3])
     with pytest.raises(UserError, match=r"no grid smalest\. Did you mean smallest\?.*binarizers, bits, blocks, ends"):

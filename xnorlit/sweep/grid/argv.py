@@ -1,10 +1,12 @@
 """The command line of one combination of a grid. W&B's agent would run the same one, after the interpreter."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xnorlit.data.sources import NAMED
+from xnorlit.edge.names import at_home
 from xnorlit.errors import UserError, did_you_mean
 from xnorlit.runs.arm import named
 from xnorlit.runs.place import Place, name_of_images
@@ -31,8 +33,8 @@ class Base:
         """The same settings with absolute paths, for commands that run in another folder."""
         if folder.resolve() == Path.cwd():
             return self
-        data = str(Path(self.data).resolve()) if self.data and self.data not in NAMED else self.data
-        return replace(self, data=data, root=self.root and self.root.resolve())
+        data = str(at_home(self.data).resolve()) if self.data and self.data not in NAMED else self.data
+        return replace(self, data=data, root=self.root and at_home(self.root).resolve())
 
 
 def arguments(cell: Mapping[str, Value]) -> list[str]:
@@ -75,9 +77,9 @@ def _on(experiment: str, argument: str, folder: Path) -> str:
     base = located(folder / path.parent / "base.yaml")
     if path.suffix != ".yaml" or not base.is_file():
         return argument
-    other = path.parent.with_name(experiment) / path.name
+    other = Path(os.path.normpath(path.parent / ".." / experiment / path.name))  # of `base.yaml` too
     if not located(folder / other).is_file():
-        known = sorted(found.parent.name for found in base.parent.parent.glob(f"*/{path.name}"))
+        known = sorted(found.parent.name for found in base.resolve().parent.parent.glob(f"*/{path.name}"))
         near = did_you_mean(experiment, known)
         raise UserError(f"no recipe named {experiment} with a {path.name}.{near} Known: {', '.join(known)}.")
     return str(other)
@@ -93,7 +95,7 @@ def place(argv: tuple[str, ...], folder: Path) -> Place:
     seed = given(argv, SEED) or str(_config(argv, folder).get(SEED, 0))
     if not seed.isdecimal():
         raise UserError(f"{SEED} is {seed}. Expected a whole number from 0; it is part of the run's name.")
-    root = Path(_filed(argv, "root", folder) or "runs")
+    root = at_home(_filed(argv, "root", folder) or "runs")
     if folder.resolve() != Path.cwd():
         root = folder / root
     arm = named(_filed(argv, "arm", folder) or "unnamed", argv)
@@ -103,7 +105,10 @@ def place(argv: tuple[str, ...], folder: Path) -> Place:
 
 def _filed(argv: "tuple[str, ...] | list[str]", key: str, folder: Path) -> str | None:
     """A setting under `run`, from a command line or else from its configuration files."""
-    return given(argv, f"run.{key}") or (_config(argv, folder).get("run") or {}).get(key)
+    value = given(argv, f"run.{key}") or (_config(argv, folder).get("run") or {}).get(key)
+    if not isinstance(value, str | None):
+        raise UserError(f"run.{key} is {value}. Expected a text; write it in quotes: {key}: '{value}'.")
+    return value
 
 
 def _config(argv: "tuple[str, ...] | list[str]", folder: Path) -> dict:

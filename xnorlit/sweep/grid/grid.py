@@ -85,11 +85,12 @@ def _found(given: Path) -> Path:
     if given.is_file():
         return given
     homes = [folder / "ablations" for folder in folders()]
-    for path in ((home / given).with_suffix(".yaml") for home in homes):
+    name = given.name.removesuffix(".yaml")
+    for path in (home / given.parent / f"{name}.yaml" for home in homes):
         if path.is_file():
             return path
     known = sorted({path.stem for home in homes for path in home.glob("*.yaml")})
-    near = did_you_mean(given.stem, known)
+    near = did_you_mean(name, known)
     raise UserError(
         f"there is no grid {given}.{near} Expected a file, or one of experiments/ablations: "
         f"{', '.join(known) or 'none'}."

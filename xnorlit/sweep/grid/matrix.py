@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xnorlit.errors import UserError, did_you_mean
-from xnorlit.runs.arm import readable
 from xnorlit.sweep.grid.outcome import Outcome
+from xnorlit.sweep.grid.sheet import shown
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def matrix(outcomes: Sequence[Outcome], rows: str, columns: str) -> Matrix:
             raise UserError(f"this grid does not vary {label}.{near} Varied: {', '.join(known) or 'none'}.")
     cells: dict[tuple[str, str], list[float]] = {}
     for each in outcomes:
-        cell = readable(str(each.varied[rows])), readable(str(each.varied[columns]))
+        cell = shown(each.varied[rows]), shown(each.varied[columns])
         cells.setdefault(cell, []).append(100 * each.run.summary.top1)
     down, across = (tuple(dict.fromkeys(cell[i] for cell in cells)) for i in (0, 1))
     return Matrix(down, across, tuple(tuple(_mean(cells.get((r, c), [])) for c in across) for r in down))

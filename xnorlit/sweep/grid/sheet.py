@@ -90,7 +90,7 @@ def _line(effect: Effect) -> tuple[str, ...]:
 
 def shown(value: Value) -> str:
     """A value as short text; a class as its name with its settings."""
-    return readable(str(value))
+    return readable(value) if isinstance(value, str) else str(value)
 
 
 def write(grid: Grid, outcomes: Sequence[Outcome], folder: Path) -> tuple[Path, Path]:
