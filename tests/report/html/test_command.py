@@ -45,6 +45,45 @@ def test_the_verdict_says_the_gap_its_interval_and_the_size(pair):
     assert BINARY_PACKED_BITS < PACKED_BITS
 
 
+def test_confusions_are_compared_over_the_seeds_that_both_arms_have(pair):
+    shutil.copytree("runs/synthetic/pair-0/float/seed-1", "runs/synthetic/pair-0/bwn/seed-1")
+    changes = page_of().record["confusions"]["changes"]
+    assert [(change["pairs"] == [], change["arm"]) for change in changes] == [(True, "bwn"), (False, "xnor")]
+
+
+@pytest.mark.parametrize(
+    ("folder", "runs", "page"),
+    [
+        (".", ("xnor/seed-0", "float/seed-0"), "report.html"),
+        ("xnor", ("seed-0", "seed-1"), "../report.html"),
+        ("xnor/seed-0", (".", "../../float/seed-0"), "../../report.html"),
+        ("xnor/seed-0", ("../seed-1", "../../float/seed-1"), "../../report.html"),
+    ],
+)
+def test_the_page_lies_in_the_pairs_folder_wherever_the_command_runs(pair, monkeypatch, folder, runs, page):
+    monkeypatch.chdir(Path("runs/synthetic/pair-0") / folder)
+    assert report(runs) == Path(page)
+    assert (pair / "runs/synthetic/pair-0/report.html").is_file()
+
+
+def test_photographs_in_the_home_folder_are_looked_for_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    for arm in ("xnor", "float"):
+        write_run(Path("runs"), arm, config={"data.source": "~/photos"})
+    assert f"(searched: {tmp_path / 'me' / 'photos'})" in page_of().record["pictures"]["why_not"]
+
+
+def test_the_page_of_copied_runs_lies_here(pair, monkeypatch):
+    (pair / "here").mkdir()
+    for arm in ("xnor", "float"):
+        shutil.copytree(f"runs/synthetic/pair-0/{arm}/seed-0", pair / "here" / arm[0])
+    monkeypatch.chdir(pair / "here")
+    assert report(("x", "f")) == Path("report.html")
+    monkeypatch.chdir(pair)
+    assert report(("here/x", "here/f")) == Path("report.html")
+
+
 def test_the_first_screen_decides_before_any_prose(pair):
     """Verdict, four figures and two charts come first; what explains the sections is folded, and printed open."""
     html = report().read_text()

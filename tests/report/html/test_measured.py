@@ -13,6 +13,7 @@ from tests.runs.factory import write_run
 from xnorlit.commands.report import report
 from xnorlit.errors import UserError
 from xnorlit.report.html.measured import packed_files, read_bench
+from xnorlit.report.html.pictures import cpu_times
 from xnorlit.runs import read
 
 
@@ -78,6 +79,18 @@ def test_times_of_a_bench_are_on_the_page_with_their_quartiles(pair):
     assert "/bench/rows/1/ratio/median" not in claim
     assert "Accuracy against CPU time" in html
     assert "load average 3.0 on 2 processors" in html
+
+
+def test_a_binary_arm_never_has_torchs_time_even_if_it_is_the_reference(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for arm, lr in (("slow", 0.001), ("fast", 0.003)):
+        write_run(Path("runs"), arm, right=650, config={"model.optimizer.init_args.lr": lr})
+    Path("bench.json").write_text(json.dumps(bench()))
+    html = report(bench=Path("bench.json")).read_text()
+    assert [seconds["median"] for _, seconds, _ in cpu_times(Page.of(html).record)] == [0.002, 0.002]
+    assert "as fast on one CPU thread" not in html
+    time = html[html.index("<dt>CPU time per image") :].split("</div>")[0]
+    assert len(re.findall("6 × as fast as fp32", re.sub(r"<[^>]+>", "", time).replace("\xa0", " "))) == 2
 
 
 def test_a_bench_of_another_network_is_not_drawn_beside_these_accuracies(pair):

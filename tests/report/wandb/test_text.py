@@ -78,6 +78,16 @@ def test_the_verdict_says_where_too_few_seeds_were_trained_for_the_widest_interv
     assert "(95 % interval over images [1.00, 2.00]" in shown
 
 
+def test_the_accuracies_beside_a_gap_are_over_its_seeds(tmp_path):
+    for seed, right in enumerate((700, 500, 500)):
+        write_run(tmp_path, "float", seed, right=right)
+        write_run(tmp_path, "xnor", seed, right=right - 50)
+    write_run(tmp_path, "bwn", 0, right=600)
+    said = text("verdict", compare("synthetic/pair-0", root=tmp_path))
+    assert "60.00 % against 70.00 %, over the 1 seed that both have)" in said
+    assert "51.67 % against 56.67 %)" in said
+
+
 def test_names_from_files_are_no_markup(tmp_path):
     arm = "x|n*o_r"
     for name, right in ((arm, 650), ("float", 800)):

@@ -1,5 +1,6 @@
 """Write a pair's page to a file."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,9 +66,13 @@ def write(
 
 
 def _beside(comparison: Comparison) -> Path:
-    """The folder of the pair that holds all runs; the current folder if there are several pairs."""
-    folders = {Path(seed.run).parents[1] for arm in comparison.arms for seed in arm.seeds}
-    return folders.pop() if len(folders) == 1 else Path()
+    """The folder of the pair that holds all runs; the current folder if there are several pairs, or copies of runs."""
+    given = [Path(os.path.normpath(Path(seed.run, "..", ".."))) for arm in comparison.arms for seed in arm.seeds]
+    folders = {folder.resolve(): folder for folder in given}
+    if len(folders) > 1:
+        return Path()
+    ((resolved, folder),) = folders.items()
+    return folder if resolved.name == comparison.pair else Path()
 
 
 def _refuse_other_file(out: Path) -> None:

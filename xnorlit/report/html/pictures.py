@@ -1,7 +1,7 @@
 """The charts of a record, with the palette's colours."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from markupsafe import Markup
 
@@ -172,11 +172,8 @@ def cpu_times(record: Mapping[str, Any]) -> list[tuple[str, dict[str, float], fl
     if row is None or is_scattered(row):
         return []
     return [
-        (arm["label"], row["fp32_seconds"] if arm["label"] == comparison["reference"] else row["seconds"],
-         arm["top1_percent"]["mean"])
-        for arm in comparison["arms"]
-        if arm["label"] == comparison["reference"] or is_one_bit(arm)
-    ]  # fmt: skip
+        (arm["label"], row[time], arm["top1_percent"]["mean"]) for arm in comparison["arms"] if (time := time_of(arm))
+    ]
 
 
 def is_alone(row: Mapping[str, Any]) -> bool:
@@ -190,6 +187,13 @@ def is_scattered(row: Mapping[str, Any]) -> bool:
     On an idle machine they agree within a few percent. Otherwise neither the ratio nor the times are reliable.
     """
     return not 0.75 < row["ratio"]["median"] / row["of_medians"] < 1.35
+
+
+def time_of(arm: Mapping[str, Any]) -> Literal["fp32_seconds", "seconds"] | None:
+    """Which time of the bench is an arm's: torch's in fp32 for a float network, the packed one for one-bit inputs."""
+    if set(arm["binarizer"].split(", ")) == {"Float"}:
+        return "fp32_seconds"
+    return "seconds" if is_one_bit(arm) else None
 
 
 def is_one_bit(arm: Mapping[str, Any]) -> bool:

@@ -7,9 +7,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from xnorlit.comparison.comparison import Comparison
 from xnorlit.comparison.difference import NOT_SET
 from xnorlit.data.sources import readable
+from xnorlit.edge.names import at_home
 from xnorlit.report.html import confusion, measured, photographs
 from xnorlit.report.html.curves import curves, layer_curves
 from xnorlit.runs import Run
@@ -28,7 +32,7 @@ def record(comparison: Comparison, *, bench: Path | None = None, data: Path | No
     """
     arms = comparison.runs
     first = arms[comparison.reference][0]
-    sources = [data] if data else [Path(str(run.config.get("data", {}).get("source"))) for run in (first,)]
+    sources = [data or at_home(str(first.config.get("data", {}).get("source")))]
     pictures = photographs.find(first.predictions, sources)
     return {
         "made": {"xnorlit": version("xnorlit"), "at": datetime.now(UTC).isoformat(timespec="seconds")},
@@ -65,29 +69,39 @@ def _in_words(written: dict[str, Any]) -> dict[str, Any]:
 
 
 def _confusions(arms: Mapping[str, Sequence[Run]], comparison: Comparison) -> dict[str, Any]:
-    counts = {label: confusion.confusion([run.predictions for run in runs]) for label, runs in arms.items()}
     return {
-        "of_arms": {label: count.tolist() for label, count in counts.items()}
+        "of_arms": {label: _counts(runs).tolist() for label, runs in arms.items()}
         if comparison.classes <= confusion.MOST_CLASSES
         else None,
         "changes": [
             {
                 "arm": gap.arm,
                 "reference": gap.reference,
-                "pairs": confusion.largest_changes(counts[gap.arm], counts[gap.reference]),
+                "pairs": confusion.largest_changes(
+                    _counts(runs := arms[gap.arm]), _counts(_twins(runs, arms[gap.reference]))
+                ),
             }
             for gap in comparison.gaps
         ],
     }
 
 
+def _counts(runs: Sequence[Run]) -> NDArray[np.int64]:
+    return confusion.confusion([run.predictions for run in runs])
+
+
+def _twins(runs: Sequence[Run], references: Sequence[Run]) -> Sequence[Run]:
+    """The reference's runs with the seeds of an arm's runs; it may have more seeds."""
+    if len(runs) == len(references):  # The seeds of two given runs may differ.
+        return references
+    seeds = {run.place.seed for run in runs}
+    return [run for run in references if run.place.seed in seeds]
+
+
 def _disputed(
     runs: Sequence[Run], twins: Sequence[Run], arm: str, reference: str, pictures: photographs.Photographs | str
 ) -> dict[str, Any]:
-    ours, theirs = [run.predictions for run in runs], [run.predictions for run in twins]
-    if len(ours) != len(theirs):  # the reference has seeds that this arm lacks
-        seeds = {run.place.seed for run in runs}
-        theirs = [twin.predictions for twin in twins if twin.place.seed in seeds] or theirs
+    ours, theirs = [run.predictions for run in runs], [run.predictions for run in _twins(runs, twins)]
     sides = []
     for winner, loser, won, lost in ((reference, arm, theirs, ours), (arm, reference, ours, theirs)):
         images = confusion.disputed(won, lost)

@@ -15,7 +15,16 @@ from xnorlit.comparison.rows import duration
 from xnorlit.report import palette
 from xnorlit.report.html import wording
 from xnorlit.report.html.cited import Cited, printed
-from xnorlit.report.html.pictures import LAYER_TITLES, colours, cpu_times, is_alone, is_one_bit, is_scattered, pictures
+from xnorlit.report.html.pictures import (
+    LAYER_TITLES,
+    colours,
+    cpu_times,
+    is_alone,
+    is_one_bit,
+    is_scattered,
+    pictures,
+    time_of,
+)
 
 _LOSSES = {"val/loss": "validation", "train/loss_epoch": "training"}
 _NUMBERS = {
@@ -64,7 +73,7 @@ def render(record: dict[str, Any], argv: Sequence[str], live: Any = None) -> str
         arm_counts=set(record["seeds"].values()),
         several=any(gap.top1.over_seeds for gap in comparison.gaps),
         arm_of=lambda label: next(arm for arm in comparison.arms if arm.label == label),
-        is_timed=lambda arm: is_one_bit(arm.value),
+        time_of=lambda arm: time_of(arm.value),
         top1_of=lambda arm, seed: _seed_of(comparison, arm, seed).top1_percent,
         started_of=lambda path: next(run.started for run in cited.runs if run.run == path),
         speed=_alone(cited) if cpu_times(record) else None,

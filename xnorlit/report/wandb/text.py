@@ -34,10 +34,10 @@ def _verdict(comparison: Comparison) -> Iterator[str]:
 
 
 def _gained(gap: Gap, comparison: Comparison) -> str:
-    arm, twin = (
-        next(a for a in comparison.arms if a.label == label).top1_percent.mean for label in (gap.arm, gap.reference)
-    )
-    top1 = gap.top1
+    arm, twin = (next(a for a in comparison.arms if a.label == label) for label in (gap.arm, gap.reference))
+    top1, count = gap.top1, len(arm.seeds)
+    shared = f", over the {count} seed{'s' if count > 1 else ''} that both have" if count != len(twin.seeds) else ""
+    mean = arm.top1_percent.mean
     interval = getattr(top1, top1.deciding)
     covers = "over images " if top1.over_both and top1.deciding == "over_images" else ""
     what = {
@@ -50,8 +50,8 @@ def _gained(gap: Gap, comparison: Comparison) -> str:
     )
     return (
         f"**{_plain(gap.arm)}** {what} **{_plain(gap.reference)}** (95 % interval {covers}"
-        f"[{wording.points(interval.low)}, {wording.points(interval.high)}]; {wording.points(arm)} % against "
-        f"{wording.points(twin)} %).{smaller} The pair is {_plain(gap.difference.verdict)}."
+        f"[{wording.points(interval.low)}, {wording.points(interval.high)}]; {wording.points(mean)} % against "
+        f"{wording.points(mean + top1.points)} %{shared}).{smaller} The pair is {_plain(gap.difference.verdict)}."
     )
 
 
