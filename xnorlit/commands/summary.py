@@ -30,7 +30,7 @@ def summary(
     copies: Count = 1,
     clock: float | None = None,
 ) -> None:
-    """Print a network layer by layer: shapes, bits, parameters, multiply-adds, memory packed and in fp32, file size.
+    """Print a network layer by layer: shapes, bits, parameters, multiply-adds, memory packed and in fp32.
 
     It trains nothing and reads only the configuration.
 
