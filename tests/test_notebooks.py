@@ -22,6 +22,8 @@ from tests.processes import status_of
 from tests.runs.factory import FLOAT_BITS, write_run
 from xnorlit.commands import main as cli
 from xnorlit.commands.resolve import resolved
+from xnorlit.runs.config import flatten
+from xnorlit.sweep import Job
 from xnorlit.sweep.grid import Grid, plan
 from xnorlit.sweep.grid.argv import Base
 from xnorlit.sweep.grid.plan import planned
@@ -119,12 +121,12 @@ def executed_in_a_fork(notebook: Path, root: Path) -> tuple[list[str], str]:
     """The same by IPython in a fork: a kernel would import torch, Lightning and matplotlib for many seconds."""
     file, found = copied(notebook, root), root / "shown.json"
 
-    def answers(_: Grid, trials: list[plan.Trial]) -> list[dict[str, Any]]:
-        return [answer["config"] for answer in resolved([trial.job.argv for trial in trials])]
+    def answers(jobs: list[Job]) -> list[dict[str, Any]]:
+        return [flatten(answer["config"]) for answer in resolved([job.argv for job in jobs])]
 
     def work() -> None:
         os.chdir(file.parent)
-        plan._resolved = answers  # no process; tests/sweep/grid/test_command.py starts it
+        plan.settings = answers  # no process; tests/sweep/grid/test_command.py starts it
         shell = Shell.instance()
         shell.run_line_magic("matplotlib", "inline")
         outputs, printed = [], []

@@ -12,11 +12,13 @@ from xnorlit.edge.console import say
 from xnorlit.edge.names import at_home
 from xnorlit.errors import UserError
 from xnorlit.runs import Run, read
+from xnorlit.runs.config import differing
 from xnorlit.runs.place import Place, experiment_on
 from xnorlit.runs.recipes import TWIN, Recipe
 from xnorlit.runs.settings import merged
 from xnorlit.sweep import Job
 from xnorlit.sweep.process import Process
+from xnorlit.sweep.settings import settings
 from xnorlit.sweep.table.markdown import around, put, rendered
 from xnorlit.sweep.table.plan import jobs
 from xnorlit.sweep.table.rows import Row, row
@@ -41,7 +43,8 @@ def table(
     """Train the missing arms of an experiment, and write its table into its README.
 
     Runs are trained one after the other, each with a log beside it. Ctrl-C saves the current run; the same command
-    resumes it. The table of a packaged recipe is written beside its runs.
+    resumes it. Finished runs stay, also if the recipe has changed since; a note names them. The table of a packaged
+    recipe is written beside its runs.
 
     Args:
         experiment: A recipe, such as cifar10, or a folder of further overlays on it, such as cifar10/search.
@@ -83,6 +86,8 @@ def table(
         _refuse_missing_images(recipe, data, need_val=not holdout)
         failed = run_jobs(todo, at_once=1, tag="table")
     by_arm = _finished(todo)
+    if not no_training:
+        _note_other_settings([job for job in todo if job.state == "finished"])
     if failed and TWIN not in by_arm:
         raise UserError(f"there is no table without the float twin. {_failure(failed, todo)}")
     if not by_arm:
@@ -100,9 +105,25 @@ def table(
 
 def _refuse_missing_images(recipe: Recipe, data: str | None, *, need_val: bool) -> None:
     """Refuse an image set that is not there before the first run, instead of once in each run."""
-    settings = merged([recipe.base]).get("data") or {}
-    if source := data or settings.get("source"):
-        probe(source, at_home(settings.get("root", "data")), need_val=need_val)
+    about = merged([recipe.base]).get("data") or {}
+    if source := data or about.get("source"):
+        probe(source, at_home(about.get("root", "data")), need_val=need_val)
+
+
+def _note_other_settings(finished: Sequence[Job]) -> None:
+    """Note finished runs that have other settings than the recipe has now. They are not trained again."""
+    others = []
+    for job, now in zip(finished, settings(finished), strict=True):
+        if isinstance(now, str):  # It needs a checkpoint that is no longer there.
+            continue
+        keys = differing(now, read(job.place.path).flat_config)
+        if keys := [key for key in keys if not key.startswith("data.source:")]:  # The images themselves are compared.
+            others.append(f"{job.place.path}: {'; '.join(keys[:4])}")
+    if others:
+        listed = "\n".join(others)
+        run, have = ("run", "has") if len(others) == 1 else ("runs", "have")
+        say("", f"note: {len(others)} finished {run} {have} other settings than the recipe has now:\n{listed}")
+        say("", "Restore the recipe, or delete what is named here to train it again.")
 
 
 def _failure(failed: Sequence[Job], todo: Sequence[Job]) -> str:

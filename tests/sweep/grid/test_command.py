@@ -12,6 +12,7 @@ from tests.sweep.ended import Ended
 from xnorlit.commands.main import main
 from xnorlit.commands.resolve import resolved
 from xnorlit.errors import UserError
+from xnorlit.runs.config import flatten
 from xnorlit.runs.settings import given
 from xnorlit.sweep import grid as ablation
 from xnorlit.sweep import work
@@ -25,23 +26,18 @@ ANSWERS = {}
 """The real parser's result for a command line; all tests share the recipes."""
 
 
-def asked(grid, lines):
-    """The parser's answers, each computed once. A refusal raises, as in the real process."""
+def asked(jobs):
+    """The parser's answers, each computed once."""
+    lines = [job.argv for job in jobs]
     new = [words for words in lines if words not in ANSWERS]
     ANSWERS.update(zip(new, resolved(new) if new else [], strict=True))
-    for words in lines:
-        if "error" in ANSWERS[words]:
-            raise UserError(f"{grid.file}: {ANSWERS[words]['error']}")
-    return [ANSWERS[words] for words in lines]
+    return [found.get("error") or flatten(found["config"]) for found in (ANSWERS[words] for words in lines)]
 
 
 @pytest.fixture
 def trained(small, monkeypatch):
     """The arguments of each training. The test writes the runs, with the real parser's configuration."""
     began = []
-
-    def answer(grid, trials):
-        return [found["config"] for found in asked(grid, [trial.job.argv for trial in trials])]
 
     def process(command, **_):
         words = command[4:]
@@ -64,7 +60,7 @@ def trained(small, monkeypatch):
         (path / "config.yaml").write_text(yaml.safe_dump(found["config"]))
         return Ended(0)
 
-    monkeypatch.setattr(plan, "_resolved", answer)
+    monkeypatch.setattr(plan, "settings", asked)
     monkeypatch.setattr(work, "Process", process)
     monkeypatch.setattr(work, "PAUSE", 0)
     return began

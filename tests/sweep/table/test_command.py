@@ -11,6 +11,7 @@ from tests.runs.factory import write_run
 from tests.sweep.ended import Ended
 from xnorlit.commands import table as command
 from xnorlit.commands.main import main
+from xnorlit.runs import read
 from xnorlit.runs.recipes import is_base
 from xnorlit.sweep import work
 from xnorlit.sweep.table.markdown import BEGIN, END, around
@@ -66,8 +67,13 @@ def small(tmp_path, monkeypatch):
         )
         return Ended(0)
 
+    def recorded(jobs):
+        """What the parser says of a recipe that has not changed."""
+        return [read(job.place.path).flat_config for job in jobs]
+
     monkeypatch.setattr(work, "Process", run)
     monkeypatch.setattr(command, "Process", run)
+    monkeypatch.setattr(command, "settings", recorded)
     monkeypatch.setattr(work, "PAUSE", 0)
     return folder, trained
 
@@ -131,6 +137,27 @@ def test_seeds_with_other_settings_are_named(small):
     file.write_text(yaml.safe_dump(config))
     main(["table", "small", "--arms", "float,xnor", "--seeds", "2", "--no-training"])
     assert [row[9] for row in cells(folder)[2:]] == ["", "its seeds differ in `model.binarizer`, `trainer.max_epochs`"]
+
+
+def test_finished_runs_of_a_former_recipe_are_named(small, capsys, monkeypatch):
+    _, trained = small
+    assert main(["table", "small", "--arms", "float,xnor"]) == 0
+    assert "other settings" not in capsys.readouterr().out
+
+    def now(jobs):
+        changed = {"trainer.max_epochs": 3, "data.source": "photos"}
+        found = [read(job.place.path).flat_config for job in jobs]
+        return [found[0] | changed, "there is no checkpoint"]
+
+    monkeypatch.setattr(command, "settings", now)
+    assert main(["table", "small", "--arms", "float,xnor"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "1 finished run has other settings than the recipe has now" in told
+    assert "pair-0/float/seed-0: trainer.max_epochs: started with 2, now 3" in told
+    assert "data.source" not in told, "images are compared by what they hold"
+    assert len(trained) == 2
+    main(["table", "small", "--arms", "float,xnor", "--no-training"])
+    assert "other settings" not in capsys.readouterr().out
 
 
 def test_the_twin_has_the_seeds_of_every_arm(small):

@@ -1,8 +1,5 @@
 """The runs that a grid needs: one for each combination, with its own place and a valid command line."""
 
-import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +11,7 @@ from xnorlit.runs.config import differing, flatten, load_config
 from xnorlit.sweep import Job
 from xnorlit.sweep.grid.argv import Base, argv_of, home, place
 from xnorlit.sweep.grid.grid import Grid, Value
+from xnorlit.sweep.settings import settings
 
 
 @dataclass(frozen=True)
@@ -65,8 +63,9 @@ def checked(grid: Grid, trials: Sequence[Trial]) -> list[Trial]:
     Raises:
         UserError: The parser refuses a command line; its message is repeated.
     """
-    configs = [flatten(config) for config in _resolved(grid, trials)]
-    return [compared(replace(trial, config=config)) for trial, config in zip(trials, configs, strict=True)]
+    return [
+        compared(replace(trial, config=config)) for trial, config in zip(trials, _resolved(grid, trials), strict=True)
+    ]
 
 
 def compared(trial: Trial) -> Trial:
@@ -92,22 +91,17 @@ def _refuse_shared_places(grid: Grid, trials: Sequence[Trial]) -> None:
 
 
 def _resolved(grid: Grid, trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """The configuration that each trial's run would record."""
-    done = subprocess.run(
-        [sys.executable, "-m", "xnorlit.commands.resolve"],
-        input=json.dumps([trial.job.argv for trial in trials]),
-        cwd=trials[0].job.folder,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines() or ["no message"]
-        raise UserError(f"{grid.file}: xnorlit fit refuses its runs: {said[-1]}")
-    answers = json.loads(done.stdout.splitlines()[-1])
+    """The configuration that each trial's run would record, under dotted keys."""
+    try:
+        answers = settings([trial.job for trial in trials])
+    except UserError as error:
+        raise UserError(f"{grid.file}: {error}") from error
+    found = []
     for trial, answer in zip(trials, answers, strict=True):
-        if "error" in answer:
-            raise UserError(f"{grid.file}, {_spelled(trial)}: {answer['error']}")
-    return [answer["config"] for answer in answers]
+        if isinstance(answer, str):
+            raise UserError(f"{grid.file}, {_spelled(trial)}: {answer}")
+        found.append(answer)
+    return found
 
 
 def _spelled(trial: Trial) -> str:
