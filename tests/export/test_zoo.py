@@ -101,6 +101,21 @@ def test_the_command_of_a_card_trains_the_run_again(given, stated, xnorlit, run,
     assert card["recipe"] == "experiments/cifar10/xnor.yaml"
 
 
+@pytest.mark.parametrize("option", ["--data ", "--data.source="])
+@pytest.mark.parametrize("name", ["data", "t"])
+def test_the_name_of_the_images_is_replaced_in_no_other_word(name, option, xnorlit, run, photos, tmp_path, monkeypatch):
+    copy = tmp_path / "runs" / f"cifar10@{name}" / "pair-0" / "xnor" / "seed-0"
+    shutil.copytree(run, copy)
+    (tmp_path / name).symlink_to(photos)
+    monkeypatch.chdir(tmp_path)
+    file, config = copy / "environment.json", copy / "config.yaml"
+    config.write_text(config.read_text().replace(f"source: {photos}", f"source: {name}"))
+    command = f"xnorlit train xnor {option}{{}} --data.workers 0 --trainer.max_epochs 5"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"command": command.format(name)}))
+    assert xnorlit("zoo", copy, "--name", "mine", "--into", tmp_path / "zoo")[0] == 0
+    assert json.loads((tmp_path / "zoo" / "mine.json").read_text())["command"] == command.format("DIR")
+
+
 def test_the_times_are_of_the_machine_that_measures(xnorlit, run, tmp_path):
     copy = tmp_path / "cifar10" / "pair-0" / "xnor" / "seed-0"
     shutil.copytree(run, copy)

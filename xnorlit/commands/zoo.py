@@ -28,7 +28,7 @@ from xnorlit.runs import Run, read
 from xnorlit.runs.lock import state_of
 from xnorlit.runs.place import Place, recipe_and_images
 from xnorlit.runs.recipes import TWIN, Recipe
-from xnorlit.runs.settings import config_files
+from xnorlit.runs.settings import config_files, values
 from xnorlit.training.environment import processor
 
 _PLAIN = {"--seed", "--seed_everything", "--data", "--data.source", "--data.root", "--experiment", "--experiments"}
@@ -227,8 +227,9 @@ def _command(run: Run, recipe: Recipe | None) -> str:
     words = shlex.split(run.environment.command)
     if recipe and _determined(words, recipe, run.place.arm):
         return f"xnorlit train {run.place.arm} --experiment {recipe.name} --data {source} --seed {run.place.seed}"
-    there = str(run.config["data"]["source"])
-    return shlex.join(word.replace(there, source) if there in word else word for word in words)
+    for index, option, _ in values(words, ("--data", "--data.source")):
+        words[index] = f"{option}{source}"
+    return shlex.join(words)
 
 
 def _determined(words: Sequence[str], recipe: Recipe, arm: str) -> bool:

@@ -1,6 +1,6 @@
 """Settings: the configuration files of a command line, their content, and their combination."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +11,35 @@ from xnorlit.runs.config import load_yaml
 from xnorlit.runs.moved import with_current_paths
 from xnorlit.runs.recipes import located
 
+_FILES = ("-c", "--config")
+
 
 def config_files(argv: Sequence[str]) -> Iterator[Path]:
     """The files given as `-c FILE`, `--config FILE` or `--config=FILE`, in order."""
-    yield from (file for _, _, file in _config_arguments(argv))
+    yield from (Path(file) for _, _, file in values(argv, _FILES))
 
 
 def with_recipes(argv: Sequence[str]) -> list[str]:
     """The command line, with each `-c experiments/...` replaced by the file that `located` finds."""
     found = list(argv)
-    for index, option, file in _config_arguments(argv):
-        found[index] = f"{option}{located(file)}"
+    for index, option, file in values(argv, _FILES):
+        found[index] = f"{option}{located(Path(file))}"
     return found
 
 
-def _config_arguments(argv: Sequence[str]) -> Iterator[tuple[int, str, Path]]:
-    """Each configuration file of a command line: the argument's index, the prefix within it, and the file."""
+def values(argv: Sequence[str], options: Collection[str]) -> Iterator[tuple[int, str, str]]:
+    """Each value of some options, `--name VALUE` or `--name=VALUE`: its argument's index, the prefix there, the value.
+
+    Args:
+        argv: The command line.
+        options: The options with their dashes.
+    """
     for index, argument in enumerate(argv):
-        name, sign, value = argument.partition("=")
-        if name in ("-c", "--config") and sign:
-            yield index, f"{name}=", Path(value)
-        elif name in ("-c", "--config") and index + 1 < len(argv):
-            yield index + 1, "", Path(argv[index + 1])
+        option, sign, value = argument.partition("=")
+        if option in options and sign:
+            yield index, f"{option}=", value
+        elif option in options and index + 1 < len(argv):
+            yield index + 1, "", argv[index + 1]
 
 
 def given(argv: Sequence[str], name: str) -> str | None:
@@ -42,12 +49,8 @@ def given(argv: Sequence[str], name: str) -> str | None:
         argv: The command line.
         name: The option without its dashes, such as `model.network`.
     """
-    found = None
-    for argument, following in zip(argv, [*argv[1:], None], strict=False):
-        option, sign, value = argument.partition("=")
-        if option == f"--{name}" and (sign or following is not None):
-            found = value if sign else following
-    return found
+    found = [value for _, _, value in values(argv, (f"--{name}",))]
+    return found[-1] if found else None
 
 
 def read_config(file: Path) -> dict[str, Any]:
