@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,8 +12,9 @@ import pytest
 
 from tests.packed.tiny import NETWORKS, graph, tensors_of
 from xnorlit.export import cards
-from xnorlit.export.cards import machine, page, sha256, times, write_card
+from xnorlit.export.cards import machine, page, publish, sha256, times
 from xnorlit.export.pack import write
+from xnorlit.packed import trained
 from xnorlit.packed.trained import Card
 
 CARD = Card(
@@ -68,14 +70,35 @@ def test_a_page_says_what_the_card_records():
     assert "| seeds, top-1 % | seed 1 is packed; the run was copied, so other seeds are not known |" in copied
 
 
-def test_both_files_are_written_whole(tmp_path):
-    write_card(CARD, "mine", tmp_path)
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["mine.json", "mine.md"]
+def test_the_network_and_both_files_of_its_card_are_written_whole(tmp_path):
+    (tmp_path / "measured").write_bytes(b"bits")
+    publish(tmp_path / "measured", CARD, "mine", tmp_path)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["measured", "mine.json", "mine.md", "mine.safetensors"]
+    assert (tmp_path / "mine.safetensors").read_bytes() == b"bits"
     assert (tmp_path / "mine.md").read_text() == PAGE
     text = (tmp_path / "mine.json").read_text()
     assert text.endswith("}\n")
     assert json.loads(text) == json.loads(json.dumps(asdict(CARD)))
     assert sha256(tmp_path / "mine.md") == hashlib.sha256(PAGE.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("renamed", [0, 1, 2])
+def test_an_interrupted_network_is_not_listed_and_the_others_are(tmp_path, monkeypatch, renamed):
+    (tmp_path / "measured").write_bytes(b"bits")
+    zoo, rename, left = tmp_path / "zoo", Path.replace, iter(range(renamed))
+    publish(tmp_path / "measured", CARD, "other", zoo)
+
+    def interrupted(self, target):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    monkeypatch.setattr(trained, "FOLDER", zoo)
+    with pytest.raises(KeyboardInterrupt):
+        publish(tmp_path / "measured", CARD, "mine", zoo)
+    assert len(list(zoo.glob("*mine*"))) == renamed
+    assert trained.list_trained() == ["other"]
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,20 @@ def test_a_run_becomes_a_network_with_a_card(made, run):
     assert "| top-1 % |" in (made / "mine.md").read_text()
 
 
+@pytest.mark.parametrize("name", ["mine", "new"])
+def test_ctrl_c_while_a_network_is_measured_leaves_the_others_as_they_were(name, xnorlit, made, run, monkeypatch):
+    before = {file.name: file.read_bytes() for file in made.iterdir()}
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("xnorlit.commands.zoo.times", interrupted)
+    assert xnorlit("zoo", run, "--name", name, "--into", made, "--ends", "int8")[0] != 0
+    assert {file.name: file.read_bytes() for file in made.iterdir()} == before
+    status, out, _ = xnorlit("zoo")
+    assert (status, [line.split()[0] for line in out.splitlines()]) == (0, ["mine"])
+
+
 def test_eight_bit_ends_are_asked_for_or_taken_above_4_mb(xnorlit, run, tmp_path, monkeypatch):
     monkeypatch.setattr("xnorlit.commands.zoo.LARGEST", 1000)
     assert xnorlit("zoo", run, "--into", tmp_path)[0] == 0

@@ -159,6 +159,13 @@ def test_the_list_describes_each(capsys):
     assert all("% top-1 [" in line for line in lines)
 
 
+def test_a_network_without_a_card_is_not_listed_and_the_others_are(zoo, capsys):
+    (zoo / "new.safetensors").write_bytes((zoo / "cifar10-best.safetensors").read_bytes())
+    assert xl.list_trained() == NAMES
+    assert cli.main(["zoo"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == NAMES
+
+
 def test_torch_is_not_loaded_for_a_first_answer():
     code = (
         "import sys, numpy as np, xnorlit as xl; xl.load('cifar10-best').predict(np.zeros((1, 32, 32, 3), np.uint8)); "

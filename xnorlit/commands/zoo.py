@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from xnorlit.commands.classify import Failure, classified
 from xnorlit.commands.pack import answers_of_module
@@ -17,7 +18,7 @@ from xnorlit.edge.console import progress, say
 from xnorlit.edge.names import printable
 from xnorlit.edge.processes import cores
 from xnorlit.errors import UserError
-from xnorlit.export.cards import machine, sha256, times, write_card
+from xnorlit.export.cards import machine, publish, sha256, times
 from xnorlit.export.measure import answers
 from xnorlit.export.pack import Packed, write
 from xnorlit.export.rebuild import Ends, Rebuilt, packed_of, rebuild
@@ -100,17 +101,17 @@ def _make(
     on_files = _top1_of_files(engine, rebuilt.data)
     module, _ = answers_of_module(run, rebuilt)
     accuracy = found.accuracy(rebuilt.data)
-    file = into / f"{name}.safetensors"
-    write(file, replace(packed.graph, accuracy=accuracy), packed.tensors)
     interval = wilson_interval(round(accuracy.top1 * accuracy.images), accuracy.images)
-    milliseconds, load_milliseconds = times(file)
     environment, recipe = run.environment, _recipe(run)
     threads = f"{environment.threads} thread{'s' if environment.threads > 1 else ''}"
     where = f"{environment.gpu or environment.cpu}, {environment.cores} cores, {threads}"
     classes = ", ".join(packed.graph.classes)
     trained = rebuilt.data.count("train")
-    write_card(
-        Card(
+    with TemporaryDirectory() as scratch:  # Measured before anything is in the folder of trained networks.
+        file = Path(scratch) / f"{name}.safetensors"
+        write(file, replace(packed.graph, accuracy=accuracy), packed.tensors)
+        milliseconds, load_milliseconds = times(file)
+        card = Card(
             network=packed.graph.network,
             method=_method(run),
             image_size=packed.graph.image_size,
@@ -149,10 +150,9 @@ def _make(
                 "It demonstrates the method. It was not tested for uses in which an error matters.",
             ),
             top1_of_files=None if on_files is None else _percent(on_files),
-        ),
-        name,
-        into,
-    )
+        )
+        publish(file, card, name, into)
+    file = into / file.name
     say("done", f"{file}: {packed}\n{file.with_suffix('.md')}\ntop-1 {100 * accuracy.top1:.2f} %")
 
 

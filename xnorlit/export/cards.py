@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -59,17 +60,28 @@ def sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def write_card(card: Card, name: str, folder: Path) -> None:
-    """Write `NAME.json` and `NAME.md`.
+def publish(file: Path, card: Card, name: str, folder: Path) -> None:
+    """Put a packed network and its card into a folder, as `NAME.safetensors`, `NAME.json` and `NAME.md`.
+
+    All three are complete and on the disk before the first gets its name. The network gets its name last, so a new
+    network is listed when its card is there.
 
     Args:
+        file: The packed network.
         card: The card.
         name: Name of the network.
-        folder: Folder of its file.
+        folder: Folder of trained networks.
     """
-    for suffix, text in ((".json", json.dumps(asdict(card), indent=2) + "\n"), (".md", page(card, name))):
-        with atomic.path(folder / f"{name}{suffix}") as scratch:
-            scratch.write_text(text, encoding="utf-8")
+    with (
+        atomic.path(folder / f"{name}.safetensors") as network,  # renamed in reverse order
+        atomic.path(folder / f"{name}.json") as record,
+        atomic.path(folder / f"{name}.md") as shown,
+    ):
+        shutil.copyfile(file, network)
+        record.write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
+        shown.write_text(page(card, name), encoding="utf-8")
+        for each in (network, record, shown):
+            atomic.sync(each)
 
 
 def page(card: Card, name: str) -> str:

@@ -96,12 +96,18 @@ class Card:
 def list_trained() -> list[str]:
     """Names of the trained networks that come with xnorlit, sorted; `xnorlit.load` takes each.
 
+    A network without a card is not listed.
+
     Examples:
         >>> import xnorlit as xl
         >>> for name in xl.list_trained():
         ...     network = xl.load(name)
     """
-    return sorted(file.stem for file in FOLDER.glob("*.safetensors"))
+    return sorted(_stems(".safetensors") & _stems(".json"))
+
+
+def _stems(suffix: str) -> set[str]:
+    return {file.stem for file in FOLDER.glob(f"*{suffix}")}
 
 
 def card(name: str) -> Card:
@@ -141,8 +147,8 @@ def located(file: Path | str) -> Path:
 
 
 def _known(name: str) -> None:
-    known = list_trained()
-    if name not in known:
+    if name not in _stems(".safetensors"):
+        known = list_trained()
         raise UserError(
             f"there is no file {name} and no trained network of that name.{did_you_mean(name, known)} "
             f"Trained networks: {', '.join(known) or 'none'}."
