@@ -1,5 +1,6 @@
 """`xnorlit classify`: validation's pixels through a packed network, one line per picture, fast to start."""
 
+import errno
 import json
 import os
 import re
@@ -123,6 +124,50 @@ def test_unreadable_pictures_are_named_and_the_others_classified(classify, packe
     assert lines[2] == f"error: {pictures}/none.png: No such file or directory"
     assert lines[3].startswith(f"error: {pictures}/empty: a folder without pictures (.bmp, ")
     assert len(lines) == 4
+
+
+@pytest.mark.parametrize("paths", [["a.png", "{long}", "a.png"], ["{long}", "inner/deep"], ["a.png", "nul\0.png"]])
+def test_a_path_that_cannot_be_looked_up_does_not_end_the_list(classify, packed, pictures, paths):
+    status, out, err = classify(packed, *(pictures / path.format(long="a" * 300 + ".jpg") for path in paths))
+    assert (status, len(out.splitlines())) == (1, len(paths) - 1)
+    assert re.fullmatch(r"error: .*/(a+\.jpg: File name too long|nul\\x00\.png: embedded null byte)\n", err)
+
+
+def test_a_linked_folder_is_searched_and_a_link_back_is_named(classify, packed, pictures):
+    (pictures.parent / "elsewhere").mkdir()
+    (pictures / "a.png").rename(pictures.parent / "elsewhere" / "a.png")
+    (pictures / "linked").symlink_to(pictures.parent / "elsewhere")
+    assert classify(packed, pictures)[0] == 0
+    (pictures / "inner" / "back").symlink_to(pictures)
+    status, out, err = classify(packed, pictures)
+    found = [line.split()[0].removeprefix(f"{pictures}/") for line in out.splitlines()]
+    assert (status, found) == (1, ["inner/b.jpg", "inner/deep/c.bmp", "linked/a.png"])
+    assert err.startswith(f"error: {pictures}/inner/back: {pictures}/inner/back links to {pictures}, a folder that ")
+
+
+@pytest.mark.parametrize(
+    ("closed", "function", "expected"),
+    [
+        ("", "scandir", []),
+        ("inner", "scandir", ["a.png"]),
+        ("inner/deep", "scandir", ["a.png", "inner/b.jpg"]),
+        ("inner", "stat", ["a.png"]),  # of a folder in one whose names alone may be read
+    ],
+)
+def test_a_folder_that_cannot_be_read_is_named_and_the_others_are_searched(
+    classify, packed, pictures, monkeypatch, closed, function, expected
+):
+    real = getattr(os, function)
+
+    def refused(path, **options):
+        if Path(path) == pictures / closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, **options)
+
+    monkeypatch.setattr(os, function, refused)
+    status, out, err = classify(packed, pictures)
+    assert [line.split()[0].removeprefix(f"{pictures}/") for line in out.splitlines()] == expected
+    assert (status, err) == (1, f"error: {pictures / closed}: Permission denied\n")
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -99,12 +99,14 @@ def test_an_unknown_name_is_reported_with_the_near_miss_and_the_list(capsys):
     known = ", ".join(NAMES)
     with pytest.raises(xl.UserError, match=rf"no file cifar10-bets.*Did you mean cifar10-best\? .*networks: {known}"):
         xl.load("cifar10-bets")
+    with pytest.raises(xl.UserError, match=r"no file aaa.* and no trained network of that name"):
+        xl.load("a" * 300)
     assert cli.main(["classify", "resnet50", "a.jpg"]) == 2
     assert f"no trained network of that name. Trained networks: {known}." in capsys.readouterr().err
 
 
 def test_a_path_is_not_a_name():
-    for path in ("packed.safetensors", "runs/cifar10-best", "./cifar10/best"):
+    for path in ("packed.safetensors", "runs/cifar10-best", "./cifar10/best", "a" * 300 + ".safetensors", "a\0.b"):
         with pytest.raises(xl.UserError, match="cannot be read"):
             xl.load(path)
 

@@ -2,7 +2,6 @@
 
 import itertools
 import json as json_format
-import os
 import sys
 import time
 from collections import deque
@@ -15,8 +14,8 @@ import numpy as np
 
 import xnorlit as xl
 from xnorlit.commands.arguments import Count, Range
-from xnorlit.data.pictures import SUFFIXES, UnreadableImageError, as_validated, is_folder_of_pictures, is_image
-from xnorlit.edge.names import printable
+from xnorlit.data.pictures import SUFFIXES, UnreadableImageError, as_validated, names_below, reason_of
+from xnorlit.edge.names import is_folder, printable
 from xnorlit.edge.processes import cores
 from xnorlit.packed.engine import PackedNetwork
 from xnorlit.packed.threads import MOST_THREADS
@@ -44,7 +43,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a picture was not classified."""
+    """Why a picture, or the pictures of a folder, were not classified."""
 
     picture: Path
     reason: str
@@ -81,7 +80,7 @@ def classify(
     if threads and threads > cores():
         sys.stderr.write(f"note: {threads} threads are no faster than {cores()} on {cores()} cores\n")
     found = classified(network, pictures, top, threads or cores())
-    if len(pictures) > 1 or any(path.is_dir() for path in pictures):
+    if len(pictures) > 1 or is_folder(pictures[0]):
         found = _counted(found, pictures)
     show = _show_json if json else _show_lines
     return show(found, network, file, pictures)
@@ -103,16 +102,16 @@ def classified(network: PackedNetwork, paths: Sequence[Path], top: int, threads:
     first = list(itertools.islice(every, 2))
     several = len(first) > 1 and threads > 1
 
-    def answer(picture: Path) -> Answer | Failure:
+    def answer(picture: Path | Failure) -> Answer | Failure:
         return _answer(network, picture, top, 1 if several else threads)
 
     return _in_order(answer, itertools.chain(first, every), threads if several else 0)
 
 
-def _answer(network: PackedNetwork, picture: Path, top: int, threads: int) -> Answer | Failure:
+def _answer(network: PackedNetwork, picture: Path | Failure, top: int, threads: int) -> Answer | Failure:
+    if isinstance(picture, Failure):
+        return picture
     graph = network.graph
-    if picture.is_dir():
-        return Failure(picture, f"a folder without pictures ({', '.join(sorted(SUFFIXES))})")
     try:
         pixels = as_validated(picture, graph.image_size, graph.crop, graph.squash)
     except UnreadableImageError as error:
@@ -129,7 +128,7 @@ def _answer(network: PackedNetwork, picture: Path, top: int, threads: int) -> An
 
 
 def _in_order(
-    answer: Callable[[Path], Answer | Failure], pictures: Iterable[Path], threads: int
+    answer: Callable[[Path | Failure], Answer | Failure], pictures: Iterable[Path | Failure], threads: int
 ) -> Iterator[Answer | Failure]:
     """The answer to each picture, in order. `threads` threads find them, `AHEAD` pictures each ahead of the reader."""
     if not threads:
@@ -150,17 +149,26 @@ def _in_order(
         pool.shutdown(cancel_futures=True)
 
 
-def pictures_of(paths: Sequence[Path]) -> Iterator[Path]:
-    """The pictures: each file, the sorted pictures of each folder, and a folder without pictures as itself."""
+def pictures_of(paths: Sequence[Path]) -> Iterator[Path | Failure]:
+    """The pictures: each file, the sorted pictures of each folder, and each folder that has none or cannot be read."""
     for path in paths:
-        if not path.is_dir():
+        if is_folder(path):
+            yield from _pictures_below(path)
+        else:
             yield path
-            continue
-        inside = []
-        for folder, folders, names in os.walk(path):
-            folders[:] = filter(is_folder_of_pictures, folders)
-            inside += [Path(folder, name) for name in names if is_image(name)]
-        yield from sorted(inside) or [path]
+
+
+def _pictures_below(folder: Path) -> Iterator[Path | Failure]:
+    failures: list[Failure] = []
+
+    def refuse(inner: Path, error: Exception) -> None:
+        failures.append(Failure(inner, reason_of(error)))
+
+    pictures = sorted(folder / name for name in names_below(folder, ".", refuse))
+    if not pictures and not failures:
+        yield Failure(folder, f"a folder without pictures ({', '.join(sorted(SUFFIXES))})")
+    yield from sorted(failures, key=lambda failure: failure.picture)
+    yield from pictures
 
 
 def _counted(found: Iterator[Answer | Failure], paths: Sequence[Path]) -> Iterator[Answer | Failure]:
@@ -175,7 +183,7 @@ def _counted(found: Iterator[Answer | Failure], paths: Sequence[Path]) -> Iterat
 def _show_lines(found: Iterator[Answer | Failure], network: PackedNetwork, file: Path, paths: Sequence[Path]) -> int:
     graph = network.graph
     classes = [_one_line(name) for name in network.classes]
-    wide = max(len(_one_line(str(path))) for path in pictures_of(paths))
+    wide = max((len(_one_line(str(path))) for path in pictures_of(paths) if isinstance(path, Path)), default=0)
     broad = max(len(name) for name in classes)
     weighs = f"{file.stat().st_size / 2**20:.3g} MiB network"
     failures = 0

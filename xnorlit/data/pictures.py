@@ -7,7 +7,7 @@ import hashlib
 import os
 import stat
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Real
 from pathlib import Path
 
@@ -102,35 +102,55 @@ def listing_sha256(classes: Sequence[str], names: Iterable[str], labels: Iterabl
     return digest.hexdigest()
 
 
-def names_below(folder: Path, prefix: str) -> Iterator[str]:
+Refusal = Callable[[Path, OSError | UserError], None]
+"""What happens to a folder that cannot be searched, and why it cannot."""
+
+
+def _refused(_: Path, error: OSError | UserError) -> None:
+    raise error
+
+
+def names_below(folder: Path, prefix: str, refuse: Refusal = _refused) -> Iterator[str]:
     """`PREFIX/name` of each image at any depth below a folder, unordered; `is_folder_of_pictures` selects the folders.
+
+    Links to folders are followed.
 
     Args:
         folder: Folder to search.
         prefix: Its name in the results.
+        refuse: Called with each folder that cannot be searched; the search goes on with the others if it returns.
 
     Raises:
+        OSError: A folder cannot be read.
         UserError: A link leads back to a folder that it lies in.
     """
-    above = folder.resolve()
-    yield from _names_below(folder, prefix, {_identity(each) for each in (above, *above.parents)})
+    try:
+        above = {_identity(each) for each in folder.resolve().parents}
+    except OSError as error:
+        refuse(folder, error)
+        return
+    yield from _names_below(folder, prefix, above, refuse)
 
 
-def _names_below(folder: Path, prefix: str, above: set[tuple[int, int]]) -> Iterator[str]:
-    for entry in os.scandir(folder):
+def _names_below(folder: Path, prefix: str, above: set[tuple[int, int]], refuse: Refusal) -> Iterator[str]:
+    try:
+        here = _identity(folder)
+        if here in above:
+            raise UserError(
+                f"{folder} links to {folder.resolve()}, a folder that contains it, so the search would never end. "
+                "Remove the link."
+            )
+        entries = list(os.scandir(folder))
+    except (OSError, UserError) as error:
+        refuse(folder, error)
+        return
+    for entry in entries:
         name = f"{prefix}/{entry.name}"
-        if _is_folder(entry):
-            if not is_folder_of_pictures(entry.name):
-                continue
-            inner = _identity(entry)
-            if inner in above:
-                raise UserError(
-                    f"{entry.path} links to {Path(entry.path).resolve()}, a folder that contains it, so the search "
-                    "would never end. Remove the link."
-                )
-            yield from _names_below(Path(entry.path), name, above | {inner})
-        elif is_image(entry.name):
-            yield name
+        if not _is_folder(entry):
+            if is_image(entry.name):
+                yield name
+        elif is_folder_of_pictures(entry.name):
+            yield from _names_below(Path(entry.path), name, above | {here}, refuse)
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
@@ -140,7 +160,7 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return False
 
 
-def _identity(folder: Path | os.DirEntry) -> tuple[int, int]:
+def _identity(folder: Path) -> tuple[int, int]:
     status = folder.stat()
     return status.st_dev, status.st_ino
 
@@ -167,14 +187,15 @@ def read_rgb(path: Path, *, coarse: bool = False) -> Image.Image:
             return to_rgb(image)
     except Exception as error:  # Pillow's format plug-ins raise almost any exception on broken files.
         found = UnreadableImageError(
-            f"{path} cannot be read as an image: {_reason(error)}. "
+            f"{path} cannot be read as an image: {reason_of(error)}. "
             "Repair or remove it, or skip such files with `xnorlit prepare --skip-bad`."
         )
-        found.reason = _reason(error)
+        found.reason = reason_of(error)
         raise found from error
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why a picture or a folder cannot be read; the system's reasons are without its name."""
     if isinstance(error, UnidentifiedImageError):
         return "not a picture of a kind that Pillow reads"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

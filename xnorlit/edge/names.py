@@ -1,4 +1,4 @@
-"""File names: escaped for the terminal, and with `~` expanded."""
+"""File names: escaped for the terminal, with `~` expanded, and looked up whatever they are."""
 
 import os
 from pathlib import Path
@@ -18,3 +18,13 @@ def printable(text: str) -> str:
 def at_home(path: Path | str) -> Path:
     """Expand `~` and `~user`; a path with an unknown user stays unchanged."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises for unknown users
+
+
+def is_file(path: Path | str) -> bool:
+    """Whether there is a file; False where that cannot be found out, as for a name that is too long."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises for some paths
+
+
+def is_folder(path: Path | str) -> bool:
+    """Whether there is a folder; False where that cannot be found out, as for a name that is too long."""
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises for some paths

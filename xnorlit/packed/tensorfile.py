@@ -31,12 +31,11 @@ def content(path: Path) -> np.ndarray:
             _kernels.header_bytes(file.read(_LENGTH), os.fstat(file.fileno()).st_size)
             file.seek(0)
             return np.fromfile(file, np.uint8)
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror or error}). Give a file that `xnorlit pack` wrote."
-        ) from None
     except FieldError as error:
         raise damaged(path, str(error)) from None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot be read ({reason}). Give a file that `xnorlit pack` wrote.") from None
 
 
 def parts(content: np.ndarray) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xnorlit.edge.fields import Fields, read_json
+from xnorlit.edge.names import is_file
 from xnorlit.errors import UserError, did_you_mean
 
 FOLDER = Path(__file__).parents[1] / "zoo"
@@ -136,7 +137,7 @@ def located(file: Path | str) -> Path:
     """
     path = Path(file)
     named = str(path) == path.name and (path.name in list_trained() or not path.suffix)
-    if path.is_file() or not named:
+    if is_file(path) or not named:
         return path
     _known(path.name)
     found = FOLDER / f"{path.name}.safetensors"
