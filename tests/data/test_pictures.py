@@ -3,6 +3,7 @@
 import os
 import pickle
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -34,6 +35,80 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
     wide = (RAMP.astype(np.uint16) * 257).astype(np.uint16)
     assert (read(tmp_path, Image.fromarray(wide)) == RAMP[..., None]).all()
     assert (read(tmp_path, Image.fromarray(wide), "image.tif") == RAMP[..., None]).all()
+
+
+def tiff(bits, content, kind=1, black=1):
+    """A grey TIFF of 4 x 4 pixels; `kind` 2 is signed, and 0 is white where `black` is 0."""
+    tags = {256: 4, 257: 4, 258: bits, 259: 1, 262: black, 273: 8, 277: 1, 278: 4, 279: len(content), 339: kind}
+    rows = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return struct.pack("<2sHI", b"II", 42, 8 + len(content)) + content + struct.pack("<H", len(tags)) + rows + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (tiff(12, b"\xff\xff\xff" * 8), 255),  # two pixels in three bytes
+        (tiff(12, b"\x80\x00\x00" * 8), [128, 0] * 8),  # 2048 and 0
+        (tiff(16, b"\xff\xff" * 16), 255),
+        (tiff(16, b"\x00\x80" * 16), 128),
+        (tiff(16, b"\xff\xff\x00\x80" * 8, black=0), [0, 127] * 8),
+        (tiff(16, struct.pack("<h", 25700) * 16, kind=2), 100),
+        (tiff(32, struct.pack("<I", 25700) * 16), 100),
+        (tiff(32, struct.pack("<I", 200) * 16), 200),  # only 8 bits are used
+    ],
+)
+def test_grey_of_more_than_eight_bits_is_scaled_by_its_own_bits(tmp_path, content, expected):
+    (tmp_path / "grey.tif").write_bytes(content)
+    found = np.asarray(pictures.read_rgb(tmp_path / "grey.tif"))
+    assert (found == np.broadcast_to(expected, 16).reshape(4, 4, 1)).all()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        tiff(32, b"\xff" * 64),
+        tiff(32, struct.pack("<I", 65536) * 16),
+        tiff(16, struct.pack("<h", -5) * 16, kind=2),
+    ],
+)
+def test_grey_beyond_sixteen_bits_is_refused(tmp_path, content):
+    (tmp_path / "wide.tif").write_bytes(content)
+    with pytest.raises(pictures.UnreadableImageError, match=r"wide\.tif.*below 0 or above 65535"):
+        pictures.read_rgb(tmp_path / "wide.tif")
+
+
+def png(bits, colour, row, transparent):
+    """A PNG of one row of pixels, two or more; `colour` is 0 for grey and 2 for RGB."""
+    width = 8 * len(row) // (bits * (3 if colour else 1))
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", width, 1, bits, colour, 0, 0, 0),
+        b"tRNS": struct.pack(f">{len(transparent)}H", *transparent),
+        b"IDAT": zlib.compress(b"\0" + row),
+        b"IEND": b"",
+    }
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        for name, content in chunks.items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("bits", "colour", "row", "clear", "expected"),
+    [
+        (1, 0, b"\x55", [0], [255] * 8),
+        (2, 0, b"\x1b", [2], [0, 85, 255, 255]),
+        (4, 0, b"\x0a\x5f", [10], [0, 255, 85, 255]),
+        (8, 0, b"\x0a\xc8", [10], [255, 200]),
+        (16, 0, struct.pack(">4H", 40000, 0, 40001, 257), [40000], [255, 0, 156, 1]),
+        (16, 0, struct.pack(">2H", 0, 257), [0], [255, 1]),
+        (8, 2, bytes([9, 10, 11, 9, 10, 12]), [9, 10, 11], [[255] * 3, [9, 10, 12]]),
+        (16, 2, struct.pack(">6H", 40000, 500, 9, 64, 244, 9), [40000, 500, 9], [[255] * 3, [0, 0, 0]]),
+    ],
+)
+def test_a_transparent_value_is_that_of_the_file(tmp_path, bits, colour, row, clear, expected):
+    (tmp_path / "clear.png").write_bytes(png(bits, colour, row, clear))
+    found = np.asarray(pictures.read_rgb(tmp_path / "clear.png"))[0]
+    assert found.tolist() == [each if isinstance(each, list) else [each] * 3 for each in expected]
 
 
 def test_cmyk_keeps_its_colours(tmp_path):

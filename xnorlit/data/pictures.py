@@ -7,9 +7,10 @@ import hashlib
 import os
 import stat
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,16 @@ _WIDE_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 # Folders in which a NAS, a Mac's archives and a recycle bin keep copies and thumbnails under the pictures' names.
 _NOT_PICTURES = frozenset({"@eadir", "@recycle", "#recycle", "#snapshot", "__macosx", "$recycle.bin", "lost+found"})
+
+# How the loaded pixels hold a PNG's transparent value, which Pillow keeps in the file's bits, by Pillow's raw mode.
+_TRANSPARENT: dict[Any, Callable[[Any], Any]] = {
+    "L;2": lambda grey: 85 * grey,
+    "L;4": lambda grey: 17 * grey,
+    "RGB;16B": lambda colour: tuple(channel >> 8 for channel in colour),
+}
+
+# Tags of a TIFF: bits per sample, and whether 0 is white (0) or black (1).
+_BITS, _WHITE = 258, 262
 
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -168,8 +179,8 @@ def _identity(folder: Path) -> tuple[int, int]:
 def read_rgb(path: Path, *, coarse: bool = False) -> Image.Image:
     """An image file as 8-bit RGB, turned upright as its EXIF orientation says.
 
-    Grey becomes three equal channels, CMYK is converted, 16 bits are scaled (not clipped) to 8, and transparent pixels
-    become white. Invalid metadata is ignored, as in every viewer.
+    Grey becomes three equal channels, CMYK is converted, 12 and 16 bits are scaled (not clipped) to 8, and transparent
+    pixels become white. Invalid metadata is ignored, as in every viewer.
 
     Args:
         path: The file.
@@ -212,15 +223,16 @@ def orientation(image: Image.Image) -> int:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """An opened image as 8-bit RGB, upright; see `read_rgb`."""
+    tile, tags = getattr(image, "tile", None), getattr(image, "tag_v2", {})
+    in_8_bits = _TRANSPARENT.get(tile[0][3]) if tile and image.format == "PNG" else None
     image.load()
+    if in_8_bits and "transparency" in image.info:
+        image.info["transparency"] = in_8_bits(image.info["transparency"])
     turn = _UPRIGHT.get(orientation(image))  # Pillow itself turns a TIFF when it loads it, and updates the metadata.
     if turn is not None:
         image = image.transpose(turn)
     if image.mode in _WIDE_GREY:
-        grey = np.asarray(image).astype(np.float64)
-        # Mode I holds the values of a 16-bit file; a file that used only 8 bits is not scaled.
-        scale = 255 / 65535 if image.mode != "I" or grey.max() > 255 else 1
-        image = Image.fromarray(np.round(np.clip(grey * scale, 0, 255)).astype(np.uint8))
+        image = _in_8_bits(image, tags)
     if image.mode == "F":
         raise ValueError("floating-point pixels have no agreed range; convert it to 8 or 16 bits")
     if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
@@ -228,6 +240,20 @@ def to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
     return image if image.mode == "RGB" else image.convert("RGB")  # which would copy, and keep other threads waiting
+
+
+def _in_8_bits(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
+    """Grey of more than 8 bits in 8; `tags` are those of a TIFF."""
+    grey = np.asarray(image).astype(np.float64)
+    if image.mode == "I":
+        if grey.min() < 0 or grey.max() > 65535:  # An unsigned value of 32 bits may become negative.
+            raise ValueError("pixels below 0 or above 65535 have no agreed range; convert it to 8 or 16 bits")
+        most = 65535 if grey.max() > 255 else 255  # A file that used only 8 bits is not scaled.
+    else:
+        most = 2 ** tags.get(_BITS, (16,))[0] - 1
+    scaled = np.round((most - grey if tags.get(_WHITE) == 0 else grey) * (255 / most)).astype(np.uint8)
+    scaled[grey == image.info.get("transparency", -1)] = 255
+    return Image.fromarray(scaled)
 
 
 def central(heights: NDArray[np.int64], widths: NDArray[np.int64], ratio: float, squash: bool) -> NDArray[np.int64]:
