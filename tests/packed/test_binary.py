@@ -21,12 +21,14 @@ def test_a_convolution_gives_the_oracles_sums_of_floats_and_of_bits(isa, layer, 
         kind = {"stride": layer.stride, "padding": layer.padding, "groups": layer.groups}
         conv = BinaryConv(layer.weights * 0.5, **kind)
         expected = convolve(sign(layer.values), layer.weights, layer.stride, layer.padding, layer.groups)
-        for x in (layer.values, pack(sign(layer.values)), np.asfortranarray(layer.values)):
+        bits = pack(sign(layer.values))
+        turned = np.asfortranarray(layer.values)
+        for x in (layer.values, bits, turned, np.asfortranarray(bits), pack_signs(turned)):
             found = conv(x, threads=threads)
             assert found.dtype == np.int32
             np.testing.assert_array_equal(found, expected)
         scale = np.linspace(-2, 2, layer.outputs).astype(np.float32)
-        found = BinaryConv(layer.weights, **kind, scale=scale)(layer.values)
+        found = BinaryConv(np.asfortranarray(layer.weights), **kind, scale=scale)(layer.values)
         assert found.dtype == np.float32
         np.testing.assert_array_equal(found, expected.astype(np.float32) * scale)
 
@@ -45,6 +47,7 @@ def test_a_product_is_that_of_the_signs(isa, inputs, outputs, images, monkeypatc
     if inputs % 8:
         bits[:, -1] |= 0x80  # what lies beyond the last channel is nobody's
     np.testing.assert_array_equal(linear(bits), expected)
+    np.testing.assert_array_equal(linear(np.asfortranarray(bits)), expected)
     np.testing.assert_array_equal(BinaryLinear(weight, scale=np.full(outputs, 0.5))(x[::-1]), expected[::-1] * 0.5)
 
 

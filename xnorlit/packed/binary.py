@@ -65,7 +65,7 @@ class BinaryConv:
             raise ValueError(f"groups: expected a divisor of {len(weight)} outputs, found {groups}")
         if scale is not None and _array("scale", scale, "f", 1).shape != (len(weight),):
             raise ValueError(f"scale: expected the shape [{len(weight)}], found {list(scale.shape)}")
-        self._bits, self._groups, self._outputs = bits[None], groups, len(weight)
+        self._bits, self._groups, self._outputs = np.ascontiguousarray(bits[None]), groups, len(weight)
         self._channels = groups * weight.shape[3]
         self._scale = None if scale is None else np.ascontiguousarray(scale, np.float32)
         self._lock = threading.Lock()
@@ -156,7 +156,7 @@ def _input(x: np.ndarray, rank: int, channels: int, form: str) -> np.ndarray:
 def _words(octets: np.ndarray, channels: int, padding: list[int]) -> np.ndarray:
     """Bits as the engine's map, `[N, words]`: rows of whole words, with a zero border and no bits past the channels."""
     border = [(0, 0), *((zeros, zeros) for zeros in padding), (0, -octets.shape[3] % 4)]
-    whole = np.pad(octets, border)
+    whole = np.pad(np.ascontiguousarray(octets), border)  # np.pad keeps the order of memory
     words = whole.shape[1] * whole.shape[2] * whole.shape[3] // 4
     if channels % 8:
         whole[..., octets.shape[3] - 1] &= (1 << channels % 8) - 1
