@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from tests.packed import tiny
-from tests.packed.graphs import GRAPHS, graph, tensors_of
+from tests.packed.graphs import GRAPHS, classifier, graph, layer, step, tensors_of
+from tests.packed.tiny import FLOAT, PIXELS
 from xnorlit.packed.engine import PackedNetwork
-from xnorlit.packed.layer import Layer
+from xnorlit.packed.graph import Concat, Sign
+from xnorlit.packed.layer import Layer, Window
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
 
@@ -38,6 +40,24 @@ def test_each_layer_of_a_graph_has_its_time_among_the_others(nodes, fuse):
     assert {name.removesuffix(" border") for name in found} <= {node.name for node in whole.nodes}
     assert min(found.values()) > 0
     assert sum(found.values()) < seconds
+
+
+def test_signs_with_many_borders_have_a_time_and_bytes_for_each_copy():
+    windows = {f"conv{side}": Window((side, side), (1, 1), (side // 2, side // 2)) for side in (1, 3, 5, 7)}
+    copies = ["sign border", "sign border 3", "sign border 4"]  # one of the nodes has the second name
+    whole = graph(
+        (
+            layer("stem", "pixels", 8, PIXELS, FLOAT),
+            step("sign", Sign(), "stem"),
+            *(layer(name, "sign", 8, window=window) for name, window in windows.items()),
+            step("sign border 2", Concat(), *windows),
+            *classifier("sign border 2"),
+        )
+    )
+    network = PackedNetwork(whole, tensors_of(whole), fuse=False)
+    assert set(profiled(network)[0]) == {*(node.name for node in whole.nodes), *copies}
+    assert set(network.step_bytes) == set(profiled(network)[0])
+    assert sum(network.step_bytes.values()) == network.resident_bytes
 
 
 def test_no_image_takes_no_time():

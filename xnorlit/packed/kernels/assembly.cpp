@@ -1,6 +1,7 @@
 #include "assembly.h"
 
 #include <map>
+#include <set>
 
 #include "settings.h"
 
@@ -123,6 +124,7 @@ class GraphAssembly final : public Assembly {
 
   Names run(int& logits) {
     Names names;
+    for (const Node& node : document_.nodes) taken_.insert(node.name);
     numbers_[{}] = graph_.add_value({Value::kPixels, document_.input()}, 0, 0, false, -1);
     for (const auto& [place, slot] : plan_.slots) {
       const Flow& flow = flows_[place.value];
@@ -136,7 +138,7 @@ class GraphAssembly final : public Assembly {
       if (graph_.steps() > static_cast<int>(names.size())) names.push_back(name);
       for (const auto& [from, to] : stage.copies) {
         graph_.add_copy(numbers_.at(from), numbers_.at(to));
-        names.push_back(document_.nodes[from.value - 1].name + " border");
+        names.push_back(own(document_.nodes[from.value - 1].name + " border"));
       }
     }
     logits = numbers_.at({static_cast<int>(document_.nodes.size())});
@@ -144,6 +146,13 @@ class GraphAssembly final : public Assembly {
   }
 
  private:
+  // The name of a copy, which no node and no other copy has.
+  std::string own(const std::string& name) {
+    std::string found = name;
+    for (int number = 2; !taken_.insert(found).second; ++number) found = name + " " + std::to_string(number);
+    return found;
+  }
+
   // Where a stage writes a value, or -1.
   int stored(const Stage& stage, int value) const {
     for (const Place& place : stage.stored)
@@ -240,6 +249,7 @@ class GraphAssembly final : public Assembly {
 
   GraphEngine& graph_;
   std::map<Place, int> numbers_;
+  std::set<std::string> taken_;  // names of nodes and copies
 };
 
 }  // namespace
