@@ -28,6 +28,8 @@ from xnorlit.errors import UserError
 from xnorlit.export.pack import pack, write
 from xnorlit.packed import load
 from xnorlit.packed.engine import PackedNetwork
+from xnorlit.packed.graph import Graph
+from xnorlit.packed.layer import Ending, Layer, Operand, Weights
 from xnorlit.packed.origin import Accuracy, Source
 from xnorlit.packed.tensorfile import METADATA
 
@@ -98,6 +100,21 @@ def test_what_does_not_fit_is_not_written(tmp_path):
     with pytest.raises(FieldError, match="6 classes need as many reals"):
         write(tmp_path / "file", replace(graph, classes=graph.classes[1:]), tensors)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("size", "refused"), [(1024, False), (1025, True)])
+def test_a_layer_whose_window_the_engine_refuses_is_not_written(tmp_path, size, refused):
+    last = Layer("last", 1, Operand("pixels"), Weights("float"), Ending("reals", slopes=(1.0,)))
+    graph = Graph("wide", size, (0.0,) * 3, (1.0,) * 3, 1.0, False, ("one",), (last,))
+    tensors = {"last.weight": np.zeros((1, size, size, 3), np.float32)}
+    tensors |= {f"last.{name}0": np.ones(1, np.float32) for name in ("scale", "shift")}
+    if refused:
+        with pytest.raises(FieldError, match=r"layers\[0\]: window: more than 2\^20 positions"):
+            write(tmp_path / "file", graph, tensors)
+        assert not list(tmp_path.iterdir())
+    else:
+        write(tmp_path / "file", graph, tensors)
+        assert load(tmp_path / "file").graph == graph
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -104,6 +104,12 @@ def test_a_residual_graph_that_does_not_fit_is_refused_by_name(place, value, mes
         ("ones", "nodes.7.op.before", 3, "nodes[8].inputs[1]: (4, 4, 15) does not fit (4, 4, 16)"),
         ("ones", "nodes.7.op.after", 2**62, "nodes[7].op.after: expected a whole number of 0 to 1048576"),
         ("ones", "nodes.6.op.pool", [2, 1, 0], "nodes[6].op.window_sum: requires signs"),
+        (
+            "ones",
+            "nodes.6.op.ending.per_position",
+            True,
+            "nodes[6].op.window_sum: requires an ending with the same num",
+        ),
         ("ones", "nodes.6.op.ending.form", "signs", "nodes[6].op.ending.levels: missing"),
         ("bytes", "nodes.5.op.window.padding", [1, 1], "nodes[5].op.window.padding: reals with int8 weights have none"),
         ("bytes", "nodes.4.op.groups", 2, "nodes[4].op.weights: int8 takes a convolution or a linear layer of reals"),

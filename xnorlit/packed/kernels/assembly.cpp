@@ -67,10 +67,7 @@ class Assembly {
 
   void add_layer(const Node& node, const Shape& at, const EndingSettings& ending) {
     const LayerPart& layer = node.layer;
-    const Window look = layer.looks(at);
-    const Frame frame({at.height, at.width, at.channels},
-                      {look.kernel_y, look.kernel_x, look.stride_y, look.stride_x, look.pad_y, look.pad_x},
-                      layer.groups, layer.outputs);
+    const Frame frame = xnorlit::frame(layer, at);
     const Isa& isa = engine_.isa();
     const Tensor& weight = tensor(node, "weight");
     if (layer.weights == LayerPart::kInt8) {

@@ -236,6 +236,13 @@ class Checker {
     const int64_t border = (int64_t{at.height} + 2 * look.pad_y) * (int64_t{at.width} + 2 * look.pad_x) * at.channels;
     if (std::max(border, sums.values()) > kLargestMap)
       refuse(place, "a map of more than " + shown(kLargestMap) + " values for one image");
+    if (layer.window_sum && layer.per_position && sums.positions() > 1)
+      refuse(place + ".window_sum", "requires an ending with the same numbers at every position");
+    try {
+      frame(layer, at);
+    } catch (const std::invalid_argument& error) {
+      refuse(place, error.what());
+    }
   }
 
   static void check_pool(const MaxPool& pool, const Shape& sums, const std::string& place) {
@@ -336,5 +343,12 @@ class Checker {
 }  // namespace
 
 Checked check(Document& document, const Tensors& tensors, bool fuse) { return Checker(document, tensors, fuse).run(); }
+
+Frame frame(const LayerPart& layer, const Shape& at) {
+  const Window look = layer.looks(at);
+  return Frame({at.height, at.width, at.channels},
+               {look.kernel_y, look.kernel_x, look.stride_y, look.stride_x, look.pad_y, look.pad_x}, layer.groups,
+               layer.outputs);
+}
 
 }  // namespace xnorlit

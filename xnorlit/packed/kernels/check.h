@@ -6,6 +6,7 @@
 
 #include "document.h"
 #include "plan.h"
+#include "settings.h"
 #include "tensorfile.h"
 
 namespace xnorlit {
@@ -20,5 +21,8 @@ struct Checked {
 // Numbers what the nodes read. `fuse`: whether the nodes of a graph share passes. Throws FileError, whose message
 // begins with the place in the file.
 Checked check(Document& document, const Tensors& tensors, bool fuse = true);
+
+// What a layer reads, where it looks and what it makes, as the engine takes it. Throws std::invalid_argument.
+Frame frame(const LayerPart& layer, const Shape& at);
 
 }  // namespace xnorlit

@@ -30,7 +30,7 @@ Window window_of(const std::vector<int>& values, const Shape& input) {
   require(
       int64_t{window.kernel_y} * window.kernel_x <= kLargest &&
           int64_t{window.kernel_y} * window.kernel_x * (input.channels + 31) <= std::numeric_limits<int32_t>::max() / 4,
-      "window: too many products");
+      "window: more than 2^20 positions, or 2^29 products with all channels");
   return window;
 }
 
