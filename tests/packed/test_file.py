@@ -231,6 +231,7 @@ def at(document, place, value):
         ("layers.1.weights.factors", [HUGE], "layers[1].weights.factors[0]"),
         ("layers.1.weights.factors", [2**24], "sums of 216 products may exceed"),
         ("layers.1.weights.divisor", 0, "layers[1].weights.divisor"),
+        ("layers.1.weights.divisor", 2, "layers[1].weights.factors: add up to 1, which divisor 2 does not divide"),
         ("layers.1.ending.levels", 2, "tensor 'conv2.threshold'"),
         ("layers.1.ending.levels", HUGE, "layers[1].ending.levels"),
         ("layers.1.ending.per_position", True, "tensor 'conv2.threshold'"),

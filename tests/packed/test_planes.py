@@ -63,6 +63,7 @@ def test_weights_are_the_sum_of_their_planes_times_factors(kind):
     codes = torch.tensor(WEIGHTS[kind] * 3)
     planes, weights = weight_planes(codes, "a layer")
     assert len(planes) == len(weights.factors)
+    assert sum(weights.factors) % weights.divisor == 0, "as loading asks"
     total = sum(f * np.where(p, 1, -1) for f, p in zip(weights.factors, planes.numpy(), strict=True))
     np.testing.assert_array_equal(total, weights.divisor * codes)
 

@@ -266,8 +266,14 @@ class Checker {
         refuse(place + ".window.padding", "reals with int8 weights have none, found (" + shown(layer.window.pad_y) +
                                               ", " + shown(layer.window.pad_x) + ")");
     } else if (layer.binary()) {
-      int64_t most = 0;
-      for (const int factor : layer.factors) most += std::abs(int64_t{factor});
+      int64_t most = 0, sum = 0;
+      for (const int factor : layer.factors) {
+        most += std::abs(int64_t{factor});
+        sum += factor;
+      }
+      if (sum % layer.divisor)
+        refuse(place + ".weights.factors", "add up to " + shown(sum) + ", which divisor " + shown(layer.divisor) +
+                                               " does not divide: weights on signs or codes are integers");
       most *= (int64_t{1} << layer.bits) - 1;
       if (most > 0 && products > kLargestSum / most)
         refuse(place, "sums of " + shown(products) + " products may exceed " + shown(kLargestSum));
