@@ -1,5 +1,10 @@
-"""`trainer.sync_batchnorm` finds every norm of a network, however deep it lies."""
+"""`trainer.sync_batchnorm` finds every norm of a network, however deep it lies, and changes only its statistics."""
 
+import copy
+
+import pytest
+import torch
+import torch.distributed as dist
 from torch import nn
 
 from xnorlit.layers import BatchNorm1d, BatchNorm2d
@@ -31,3 +36,30 @@ def test_only_steady_norms_know_of_copies_of_samples():
     set_copies(net, 4)
     assert [net[0][0].copies, net[1].copies] == [4, 4]
     assert not hasattr(net[0][1], "copies")
+
+
+@pytest.fixture
+def one_process():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("without", [(), ("weight",), ("bias",), ("weight", "bias")], ids="-".join)
+@pytest.mark.parametrize(("kind", "shape"), [(BatchNorm1d, (8, 3)), (BatchNorm2d, (4, 3, 5, 2))])
+def test_a_synced_norm_of_one_process_is_torchs_with_or_without_gamma_and_beta(one_process, kind, shape, without):
+    torch.manual_seed(0)
+    norm, x = kind(3), torch.randn(shape)
+    for name in ("weight", "bias"):
+        setattr(norm, name, None if name in without else nn.Parameter(torch.randn(3)))
+    plain = copy.deepcopy(norm)
+    y, expected = SteadySync().apply(norm)(x), plain(x)
+    torch.testing.assert_close(y, expected)
+    assert y.requires_grad == expected.requires_grad
+    if y.requires_grad:
+        y.pow(3).sum().backward()
+        expected.pow(3).sum().backward()
+    for ours, theirs in zip(norm.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+    for ours, theirs in zip(norm.buffers(), plain.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs)

@@ -90,7 +90,9 @@ class _SteadyBatchNorm(_BatchNorm):
         self._follow(mean.detach(), variance.detach() * count / (count - self.copies))
         y = centred * (variance + self.eps).rsqrt().view(shape)
         if self.weight is not None:
-            y = y * self.weight.view(shape) + self.bias.view(shape)
+            y = y * self.weight.view(shape)
+        if self.bias is not None:  # A norm without gamma may have beta, and the other way round.
+            y = y + self.bias.view(shape)
         return y.to(x.dtype)
 
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
