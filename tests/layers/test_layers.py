@@ -17,6 +17,7 @@ from xnorlit.binarize.float import Float
 from xnorlit.binarize.reactnet import RPReLU
 from xnorlit.binarize.straight_through import sign
 from xnorlit.binarize.xnor import XNOR
+from xnorlit.binarize.xnorplusplus import XNORPlusPlus
 from xnorlit.errors import UserError
 from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d, BinaryLinear, attach
 
@@ -46,6 +47,24 @@ def test_a_float_layer_is_torchs_convolution_behind_a_relu(stride, groups):
         torch.testing.assert_close(layer.train(mode)(x), reference(x.relu()))
         layer.bind(Float(), rectify=False)
         torch.testing.assert_close(layer.train(mode)(x), reference(x))
+
+
+def test_another_binarizer_keeps_the_layers_own_settings_unless_others_are_given():
+    layer = BinaryConv2d(4, 4, 3, padding=1, binarizer="XNOR", rectify=True, extent=(5, 6))
+    layer.bind("XNORPlusPlus")
+    layer.bind(XNORPlusPlus(scale="rank-1"))
+    assert (layer.binarizer.height.shape, layer.binarizer.width.shape) == ((5, 1), (6,))
+    layer.bind("Float")
+    x = torch.randn(2, 4, 5, 6)
+    torch.testing.assert_close(layer(x), nn.functional.conv2d(x.relu(), layer.weight, layer.bias, padding=1))
+    layer.bind("Float", rectify=False)
+    torch.testing.assert_close(layer(x), nn.functional.conv2d(x, layer.weight, layer.bias, padding=1))
+    layer.bind(XNORPlusPlus(scale="rank-1"), extent=(3, 2))
+    assert (layer.binarizer.height.shape, layer.binarizer.width.shape) == ((3, 1), (2,))
+    rows = BinaryLinear(6, 4, binarizer="XNOR", rectify=True)
+    rows.bind("Float")
+    x = torch.randn(3, 6)
+    torch.testing.assert_close(rows(x), nn.functional.linear(x.relu(), rows.weight, rows.bias))
 
 
 @pytest.mark.parametrize(("padding", "stride"), [(1, 1), (1, 2), ((1, 0), 1), ("same", 1)])

@@ -12,7 +12,7 @@ from torch import nn
 
 from tests.faults import forked
 from tests.faults.test_kills import OFTEN, killed_at
-from xnorlit import XNOR, BinaryConv2d, Float, UserError, compare, load, runs
+from xnorlit import XNOR, BinaryConv2d, Float, UserError, XNORPlusPlus, compare, load, runs
 from xnorlit.layers import BinaryLayer
 from xnorlit.training.module import Classifier
 from xnorlit.training.own_network import Conversion, OwnSpec
@@ -115,6 +115,20 @@ def test_layers_of_this_package_get_the_arms_binarizer_and_real_ones_stay_real()
     assert dict(other.layers())["few"].binarizer.weight_bits == 1
     with pytest.raises(UserError, match=r"model\.layers: no layer of Held matches 'fwe'\. Did you mean few\?"):
         OwnSpec(Held, XNOR(), {"fwe": Float()}).build(classes=4)
+
+
+def test_layers_of_this_package_keep_their_own_settings_in_each_arm():
+    def made():
+        layer = BinaryConv2d(3, 4, 3, binarizer="XNOR", rectify=True, extent=(6, 6))
+        return nn.Sequential(nn.BatchNorm2d(3), layer, nn.Flatten(), nn.Linear(144, 4))
+
+    twin = OwnSpec(made, Float()).build(classes=4).body
+    x = torch.randn(2, 3, 8, 8)
+    expected = nn.functional.conv2d(twin[0](x).relu(), twin[1].weight, twin[1].bias)
+    torch.testing.assert_close(twin[:2](x), expected)  # not a linear map
+    for spec in (OwnSpec(made, XNORPlusPlus(scale="rank-1")), OwnSpec(made, XNOR(), {"1": XNORPlusPlus("rank-1")})):
+        ((_, layer),) = spec.build(classes=4).layers()
+        assert (layer.binarizer.height.shape, layer.binarizer.width.shape) == ((6, 1), (6,))
 
 
 def test_a_constructor_that_fails_and_a_class_path_as_a_name_are_reported():

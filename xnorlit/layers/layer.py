@@ -66,7 +66,7 @@ class BinaryLayer(nn.Module):
         self,
         binarizer: Binarizer | type[Binarizer] | str,
         *,
-        rectify: bool = False,
+        rectify: bool | None = None,
         extent: tuple[int, ...] | None = None,
     ) -> None:
         """Attach a private copy of a binarizer. Call it again after setting the weights by hand.
@@ -75,10 +75,14 @@ class BinaryLayer(nn.Module):
             binarizer: An instance, a class or a name; its learned parameters are initialised for this layer.
             rectify: Whether a real-valued input first passes a ReLU. A block without a non-linearity of its own needs
                 it if its binarizer keeps inputs real. Without it, a layer that quantises nothing is exactly torch's.
-            extent: Height and width of a convolution's output, required by XNOR-Net++'s rank-1 scale.
+                Default: as the layer has it.
+            extent: Height and width of a convolution's output, required by XNOR-Net++'s rank-1 scale. Default: as the
+                layer has them.
         """
         chosen = binarizer_of(binarizer)
         self._check_binarizer(chosen)
+        rectify = self.binarizer.rectify if rectify is None else rectify
+        extent = self.binarizer.extent if extent is None else extent
         self.binarizer = chosen.for_layer(self.weight, rectify=rectify, extent=extent, channels=self.channels)
         post = self.binarizer.post_layer(len(self.weight)) if self.has_post_layer else None
         self.post_layer = None if post is None else post.to(self.weight.device, self.weight.dtype)

@@ -126,7 +126,7 @@ def composed(
             own = copy.deepcopy(own)
             own.shortcut = False
         layer.rounds_once = not real
-        layer.bind(own, rectify=layer.binarizer.rectify, extent=outputs[name][1:])
+        layer.bind(own, extent=outputs[name][1:])
     return model
 
 
