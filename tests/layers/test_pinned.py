@@ -9,6 +9,7 @@ from torch import nn
 
 import xnorlit as xl
 from tests.packed.networks import unsettle
+from xnorlit.models.quicknet import Blur
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
 
@@ -160,6 +161,27 @@ def test_training_and_the_state_dict_are_torchs_and_evaluation_is_near_it(ours, 
     torch.testing.assert_close(ours.eval()(x), theirs(x))
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(ours(x), ours(x.float()))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("layer", "theirs", "shape"),
+    [
+        (xl.Conv2d(3, 16, 3, padding=1), nn.Conv2d(3, 16, 3, padding=1), (3, 16, 16)),  # as many rows as outputs
+        (xl.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 3), (3, 9, 7)),
+        (xl.Linear(8, 4), nn.Linear(8, 4), (8,)),
+        (Blur(3), None, (3, 8, 8)),
+    ],
+    ids=["square", "oblong", "linear", "blur"],
+)
+def test_one_image_evaluates_like_a_batch_of_one_and_as_in_training(layer, theirs, shape):
+    if theirs is not None:
+        layer.load_state_dict(theirs.state_dict())
+    x = torch.randn(shape)
+    expected = (theirs or layer.train())(x)
+    found = layer.eval()(x)
+    assert torch.equal(found, layer(x[None])[0])
+    torch.testing.assert_close(found, expected)
 
 
 # --- binary layers ----------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ class Conv2d(nn.Conv2d):
             return super().forward(input)
         with _undisturbed(input):
             y = self._conv_forward(input.double(), self.weight.double(), None)
-            return _with_bias(y, self.bias, self.weight.dtype)
+            return _with_bias(y, self.bias, self.weight.dtype, sides=2)
 
 
 class Linear(nn.Linear):
@@ -60,8 +60,8 @@ class Linear(nn.Linear):
         if self.training or not summed(input):
             return super().forward(input)
         with _undisturbed(input):
-            y = nn.functional.linear(input.double(), self.weight.double()).movedim(-1, 1)
-            return _with_bias(y, self.bias, self.weight.dtype).movedim(1, -1)
+            y = nn.functional.linear(input.double(), self.weight.double())
+            return _with_bias(y, self.bias, self.weight.dtype, sides=0)
 
 
 class AdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
@@ -82,10 +82,17 @@ class AdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
         return input.double().mean(dim=(-2, -1), keepdim=True).to(input.dtype)
 
 
-def _with_bias(y: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """Rounds fp64 sums `(N, O, ...)` to fp32, or to a wider dtype of the weights, and adds the bias."""
+def _with_bias(y: Tensor, bias: Tensor | None, dtype: torch.dtype, *, sides: int) -> Tensor:
+    """Rounds fp64 sums to fp32, or to a wider dtype of the weights, and adds the bias.
+
+    Args:
+        y: The sums, `(..., O)`, or `(..., O, H, W)` with two sides. Like torch's layers, ours take single images too.
+        bias: `(O,)`.
+        dtype: Dtype of the weights, and of the result.
+        sides: Number of dimensions behind O.
+    """
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     y = y.to(wide)
     if bias is not None:
-        y = y + bias.to(wide).view(-1, *(1,) * (y.ndim - 2))
+        y = y + bias.to(wide).view(-1, *(1,) * sides)
     return y.to(dtype)
