@@ -446,10 +446,25 @@ def test_a_forgotten_attach_warns_once_and_names_it(recwarn):
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
 def test_a_copy_does_not_count_as_attached(copied):
     net = BinaryLinear(6, 4, binarizer="XNOR")
-    attach(torch.optim.SGD(net.parameters(), 0.1), net)
+    attach(optimizer := torch.optim.SGD(net.parameters(), 0.1), net)
+    step(net, optimizer)
+    net.after_step()
     other = copied(net)
     with pytest.warns(UserWarning, match="xnorlit.attach"):
         step(other, torch.optim.SGD(other.parameters(), 0.1))
+
+
+def test_another_optimizer_of_an_attached_network_needs_an_attach_of_its_own(recwarn):
+    net = BinaryLinear(6, 4, binarizer="XNOR")
+    attach(first := torch.optim.SGD(net.parameters(), 0.1), net)
+    step(net, first)
+    attach(second := torch.optim.SGD(net.parameters(), 0.1), net)
+    step(net, second)
+    assert not recwarn
+    with pytest.warns(UserWarning, match="Adam has stepped 1 binary layers.*xnorlit.attach"):
+        step(net, torch.optim.Adam(net.parameters(), 0.1))
+    step(net, first)
+    assert not recwarn
 
 
 def test_a_compiled_network_is_recognised_too():

@@ -28,7 +28,7 @@ class Attachment:
 
     def _tend(self, *_: Any) -> None:
         for layer in self.layers:
-            layer.after_step()
+            layer.tend()
 
     def on_epoch(self, epoch: int, epochs: int) -> None:
         """Advances the schedules of binarizers such as IRNet, AdaBin and ReCU. Call it at the start of each epoch.
@@ -49,7 +49,7 @@ class Attachment:
 def attach(optimizer: Optimizer, model: nn.Module) -> Attachment:
     """Centres and clamps latent weights after each optimizer step, as their binarizers require.
 
-    Call it once, before training. An optimizer step on binary layers without it warns.
+    Call it once for each optimizer, before training. An optimizer's first step on binary layers without it warns.
 
     Args:
         optimizer: One that steps the model's parameters.
@@ -110,7 +110,7 @@ def _warn_of_untended(optimizer: Optimizer, *_: Any) -> None:
     forgotten = [
         layer
         for layer in _stepped(optimizer, list(LAYERS))
-        if layer.binarizer.tends and layer not in tended and not layer.tended
+        if layer.binarizer.tends and layer not in tended and not layer.by_hand
     ]
     if forgotten:
         warnings.warn(

@@ -53,14 +53,16 @@ class BinaryLayer(nn.Module):
         self.binarizer = Binarizer()
         self.has_post_layer = post_layer
         self.post_layer: nn.Module | None = None
-        self.tended = False  # Whether `after_step` was ever called.
+        self.by_hand = False  # Whether `after_step` was ever called.
         self._real: dict[Operand, Binarizer] = {}
         LAYERS.add(self)
 
     @override
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        LAYERS.add(self)  # It is a copy, or comes from a pickle.
+        # It is a copy, or comes from a pickle: nobody has tended it yet.
+        self.by_hand = False
+        LAYERS.add(self)
 
     def bind(
         self,
@@ -114,10 +116,14 @@ class BinaryLayer(nn.Module):
         """Whether the output has the shape of the input, for any input."""
         raise NotImplementedError
 
-    @torch.no_grad()
     def after_step(self) -> None:
-        """Let the binarizer adjust the latent weights and the bias after an optimizer step; `attach` calls it."""
-        self.tended = True
+        """Let the binarizer adjust the latent weights and the bias after an optimizer step, in place of `attach`."""
+        self.by_hand = True
+        self.tend()
+
+    @torch.no_grad()
+    def tend(self) -> None:
+        """What `after_step` does; `attach` calls it for its own optimizer, which says nothing about others."""
         self.binarizer.after_step(self.filters)
         if self.bias is not None:
             self.binarizer.after_bias_step(self.bias)
