@@ -99,5 +99,6 @@ def test_slopes_stay_positive_by_default():
         module = bound.post_layer(2)
         with torch.no_grad():
             module.slope.copy_(torch.tensor([-1.0, 0.5]))
-        bound.after_step(weight)
+        assert bound.tends is keep
+        module.after_step()
         assert module.slope.tolist() == ([0, 0.5] if keep else [-1, 0.5])

@@ -488,6 +488,15 @@ def test_hooks_called_by_hand_before_the_first_step_count(recwarn):
     assert not recwarn
 
 
+def test_a_layers_own_post_layer_stays_in_its_range_attached_or_by_hand():
+    net = BinaryLinear(6, 4, binarizer="ReActNet")
+    optimizer = torch.optim.SGD(net.parameters(), 0.0)
+    for tend in (net.after_step, lambda: (attach(optimizer, net), step(net, optimizer))):
+        nn.init.constant_(net.post_layer.slope, -0.5)
+        tend()
+        assert (net.post_layer.slope == 0).all()
+
+
 def test_removing_it_stops_it_and_epochs_advance_schedules():
     net = nn.Sequential(BinaryLinear(6, 4, binarizer="IRNet"), BinaryLinear(4, 4, binarizer="XNOR"))
     optimizer = torch.optim.SGD(net.parameters(), 10.0)

@@ -1,5 +1,6 @@
 """Networks written as modules: hand-computed counts, the forward of the published code, and float twins."""
 
+import copy
 from collections import Counter
 
 import pytest
@@ -127,6 +128,31 @@ def test_the_module_that_a_binarizer_adds_replaces_the_activation(binarizer, kin
     assert len(found) == len(set(found)) == count  # one behind the stem
     assert not any(isinstance(part, torch.nn.Hardtanh) for part in net.modules())
     assert not any(layer.shortcut or layer.post_layer for _, layer in net.layers())
+
+
+@pytest.mark.parametrize("copied", [False, True])
+@pytest.mark.parametrize(
+    ("name", "binarizer", "kept"),
+    [
+        ("alexnet-small", xl.ReActNet(), 0.0),  # a table
+        ("vgg-small", xl.ReActNet(), 0.0),
+        ("resnet20", xl.ReActNet(), 0.0),
+        ("resnet18-reactnet", xl.ReActNet(), 0.0),
+        ("resnet18-reactnet", xl.XNOR(), -0.5),  # the network's own
+        ("vgg-small", xl.ReActNet(keep_slopes_positive=False), -0.5),
+    ],
+)
+def test_a_step_keeps_all_slopes_of_a_binarizer_positive_wherever_they_stand(name, binarizer, kept, copied):
+    net = xl.create(name, binarizer=binarizer, classes=4, image_size=32)
+    net = copy.deepcopy(net) if copied else net
+    slopes = [part.slope for part in net.modules() if isinstance(part, RPReLU)]
+    for slope in slopes:
+        torch.nn.init.constant_(slope, -0.5)
+        slope.grad = torch.zeros_like(slope)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    xl.attach(optimizer, net)
+    optimizer.step()
+    assert {number for slope in slopes for number in slope.unique().tolist()} == {kept}
 
 
 def test_layers_are_named_and_overridden_by_pattern():

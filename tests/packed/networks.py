@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from xnorlit.binarize import Binarizer
+from xnorlit.binarize import Binarizer, PostLayer
 from xnorlit.binarize.reactnet import RPReLU
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.layers import BinaryLayer
@@ -95,6 +95,9 @@ def unkind(table, *, image_size=None, classes=7, seed=0, binarizer=None, layers=
     for _, layer in model.layers():
         if not layer.binarizer.cannot_pack:
             layer.after_step()  # what is learned stays in its range
+    for module in model.modules():
+        if isinstance(module, PostLayer):
+            module.after_step()
     return model.eval()
 
 

@@ -47,6 +47,13 @@ class Window(NamedTuple):
     padding: tuple[int, int]
 
 
+class PostLayer(nn.Module):
+    """A module that a binarizer puts after its layer, whose parameters must stay in a range."""
+
+    def after_step(self) -> None:
+        """Change the parameters in place after an optimizer step, wherever the network has put the module."""
+
+
 class Binarizer(nn.Module):
     """`rescale(conv(input(x), weight(W)))`: how one layer's operands become few-bit. This base keeps them real.
 
@@ -139,7 +146,8 @@ class Binarizer(nn.Module):
         """A module that the method puts after its layer; None by default.
 
         If a max pool directly follows the layer, a built network puts the module after the pool, where the map is a
-        quarter as large. The result stays the same, because these modules (such as a PReLU) are monotonic.
+        quarter as large. The result stays the same, because these modules (such as a PReLU) are monotonic. If its
+        parameters must stay in a range, make it a `PostLayer`, whose hook `attach` calls too.
 
         Args:
             outputs: The layer's output channels or features.
@@ -213,7 +221,7 @@ class Binarizer(nn.Module):
     # --- hooks ------------------------------------------------------------------------------------------------------
     @property
     def tends(self) -> bool:
-        """Whether `after_step` or `after_bias_step` does anything, so that a training loop must call them."""
+        """Whether any hook after a step does anything, a post layer's too, so that a training loop must call them."""
         own = type(self)
         return (own.after_step, own.after_bias_step) != (Binarizer.after_step, Binarizer.after_bias_step)
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
-from xnorlit.binarize.base import Codes
+from xnorlit.binarize.base import Codes, PostLayer
 from xnorlit.binarize.bireal import BiReal
 from xnorlit.binarize.channels import over_channels, per_channel
 from xnorlit.binarize.latent import by_samples, by_samples_with
@@ -75,15 +75,19 @@ class _RPReLU(torch.autograd.Function):
         return of_x, of_slope, of_all + (slope - 1) * of_negative, of_all
 
 
-class RPReLU(nn.Module):
+class RPReLU(PostLayer):
     """`max(0, z) + slope_c * min(0, z) + after_c`, `z = x + before_c`: a PReLU with a learned corner.
 
     Args:
         channels: C of the inputs `(N, C, H, W)` or `(N, C)`.
+        keep_slopes_positive: Whether each step clamps the slopes to 0 or more.
     """
 
-    def __init__(self, channels: int) -> None:
+    keep_slopes_positive = False  # What a pickle of an earlier version has.
+
+    def __init__(self, channels: int, keep_slopes_positive: bool = False) -> None:
         super().__init__()
+        self.keep_slopes_positive = keep_slopes_positive
         self.slope = nn.Parameter(torch.full((channels,), SLOPE))
         self.before = nn.Parameter(torch.zeros(channels))
         self.after = nn.Parameter(torch.zeros(channels))
@@ -91,6 +95,12 @@ class RPReLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The result, in the shape of `x`."""
         return _RPReLU.apply(x, self.slope, self.before, self.after)
+
+    @override
+    @torch.no_grad()
+    def after_step(self) -> None:
+        if self.keep_slopes_positive:
+            self.slope.clamp_(min=0)
 
 
 class ReActNet(BiReal):
@@ -129,18 +139,14 @@ class ReActNet(BiReal):
         super().__init__(weight_gradient, shortcut)
         self.rprelu = rprelu
         self.keep_slopes_positive = keep_slopes_positive
-        self._behind: tuple[RPReLU, ...] = ()  # In a tuple, because the network registers the module.
 
     @override
     def setup(self, weight: Tensor) -> None:
-        self._behind = ()
         self.shift = nn.Parameter(weight.new_zeros(self.channels))
 
     @override
     def post_layer(self, outputs: int) -> nn.Module | None:
-        if self.rprelu and not self._behind:
-            self._behind = (RPReLU(outputs),)
-        return self._behind[0] if self._behind else None
+        return RPReLU(outputs, self.keep_slopes_positive) if self.rprelu else None
 
     @override
     def input(self, x: Tensor) -> Tensor:
@@ -155,9 +161,7 @@ class ReActNet(BiReal):
         """A flattened map `(N, C * positions)` as `(N, C, positions)`."""
         return x if x.shape[1] == self.channels else x.unflatten(1, (self.channels, -1))
 
+    @property
     @override
-    @torch.no_grad()
-    def after_step(self, weight: Tensor) -> None:
-        if self.keep_slopes_positive:
-            for module in self._behind:
-                module.slope.clamp_(min=0)
+    def tends(self) -> bool:
+        return self.rprelu and self.keep_slopes_positive

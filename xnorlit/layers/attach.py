@@ -2,12 +2,14 @@
 
 import warnings
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from xnorlit.binarize import PostLayer
 from xnorlit.errors import UserError
 from xnorlit.layers.layer import LAYERS, BinaryLayer, expect_module
 
@@ -18,10 +20,14 @@ class Attachment:
     Args:
         layers: The layers whose weights the optimizer steps.
         optimizer: The optimizer.
+        post_layers: The modules that binarizers have put into the model, wherever they stand.
     """
 
-    def __init__(self, layers: "list[BinaryLayer]", optimizer: Optimizer) -> None:
+    def __init__(
+        self, layers: "list[BinaryLayer]", optimizer: Optimizer, post_layers: Sequence[PostLayer] = ()
+    ) -> None:
         self.layers = layers
+        self._post_layers = post_layers
         self._tended = _TENDED.setdefault(optimizer, weakref.WeakSet())
         self._tended.update(layers)
         self._handle = optimizer.register_step_post_hook(self._tend)
@@ -29,6 +35,8 @@ class Attachment:
     def _tend(self, *_: Any) -> None:
         for layer in self.layers:
             layer.tend()
+        for module in self._post_layers:
+            module.after_step()
 
     def on_epoch(self, epoch: int, epochs: int) -> None:
         """Advances the schedules of binarizers such as IRNet, AdaBin and ReCU. Call it at the start of each epoch.
@@ -89,7 +97,7 @@ def attach(optimizer: Optimizer, model: nn.Module) -> Attachment:
         )
     if any(layer in _TENDED.get(optimizer, ()) for layer in stepped):
         raise UserError("attach: this optimizer is already attached to the model. Call attach once for each optimizer.")
-    return Attachment(stepped, optimizer)
+    return Attachment(stepped, optimizer, [module for module in model.modules() if isinstance(module, PostLayer)])
 
 
 _TENDED: "weakref.WeakKeyDictionary[Optimizer, weakref.WeakSet[BinaryLayer]]" = weakref.WeakKeyDictionary()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from xnorlit.binarize import Binarizer, TwoValues, Window, binarizer_of
+from xnorlit.binarize import Binarizer, PostLayer, TwoValues, Window, binarizer_of
 from xnorlit.errors import UserError
 from xnorlit.layers.pinned import summed
 
@@ -117,13 +117,18 @@ class BinaryLayer(nn.Module):
         raise NotImplementedError
 
     def after_step(self) -> None:
-        """Let the binarizer adjust the latent weights and the bias after an optimizer step, in place of `attach`."""
+        """Let the binarizer adjust the latent weights, the bias and the layer's post layer after an optimizer step.
+
+        It is for a training loop without `attach`. A post layer that a built network puts elsewhere has its own hook.
+        """
         self.by_hand = True
         self.tend()
+        if isinstance(self.post_layer, PostLayer):
+            self.post_layer.after_step()
 
     @torch.no_grad()
     def tend(self) -> None:
-        """What `after_step` does; `attach` calls it for its own optimizer, which says nothing about others."""
+        """Let the binarizer adjust the latent weights and the bias; `attach` calls it for its own optimizer."""
         self.binarizer.after_step(self.filters)
         if self.bias is not None:
             self.binarizer.after_bias_step(self.bias)

@@ -56,7 +56,7 @@ class Parts:
             channels: Channels of the sum.
             own: Makes the network's own activation.
         """
-        # A copy, because a binarizer has one such module and each sum needs its own.
+        # A copy, because a binarizer may have one such module and each sum needs its own.
         found = copy.deepcopy(self._binarizer).post_layer(channels)
         return own() if found is None else found
 
