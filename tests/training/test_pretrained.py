@@ -1,20 +1,26 @@
 """A trained float network is binarised, measured before any step, and trained further."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
 import torchvision
+from torch import nn
 
+from xnorlit.binarize.adabin import AdaBin
 from xnorlit.binarize.bwn import BWN, alpha
 from xnorlit.binarize.duo import BinaryDuo
 from xnorlit.binarize.float import Float
+from xnorlit.binarize.reactnet import ReActNet
 from xnorlit.binarize.ttq import TTQ
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.commands.main import main
 from xnorlit.errors import UserError
+from xnorlit.layers import BinaryConv2d
 from xnorlit.models import build, network_named
 from xnorlit.runs import read
+from xnorlit.training.own_network import Conversion, OwnSpec
 from xnorlit.training.pretrained import inherit
 
 
@@ -81,6 +87,73 @@ def test_a_coupled_network_is_decoupled(tmp_path):
     assert apart.conv2.norm.bias.unique().tolist() == [-0.25, 0.25]
     inherit(again, saved(apart, tmp_path / "apart.ckpt"))
     assert torch.equal(again.fc7.linear.weight, apart.fc7.linear.weight)
+
+
+class Own(nn.Module):
+    """A user's network with what `binarize_` replaces: a ReLU in two places, a ReLU function, and a pool."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.pool, self.relu = nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.ReLU()
+        self.one, self.two, self.three = (nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))
+        self.again, self.fc = self.relu, nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.one(self.pool(self.stem(x)))
+        x = self.three(torch.relu(self.two(self.again(self.relu(x)))))
+        return self.fc(x.mean((2, 3)))
+
+
+def of_ours():
+    layers = (BinaryConv2d(3, 4, 3, binarizer="Float"), BinaryConv2d(4, 4, 3, binarizer="ReActNet"))
+    return nn.Sequential(layers[0], nn.BatchNorm2d(4), layers[1], nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def own(make, binarizer, seed):
+    torch.manual_seed(seed)
+    settings = Conversion(skip=["stem", "fc"], norm="pooled") if make is Own else Conversion()
+    return OwnSpec(make, binarizer, conversion=settings).build(classes=3)
+
+
+def designed(name, binarizer, seed):
+    torch.manual_seed(seed)
+    return build(network_named(name), binarizer, classes=3, image_size=32)
+
+
+@pytest.mark.parametrize(
+    ("make", "binarizer", "added"),
+    [
+        (partial(designed, "resnet20"), ReActNet(), ["stem.activation.slope", "unit18.activation.after"]),
+        (partial(designed, "resnet18-bireal"), AdaBin(), ["unit16.activation.positive"]),
+        (partial(own, of_ours), AdaBin(), ["2.post_layer.negative"]),
+        (partial(own, Own), XNOR(), ["relu.weight", "again.weight", "activation0.weight", "one.norm.bias"]),
+    ],
+    ids=["resnet20", "bireal", "layers-of-ours", "own"],
+)
+def test_what_only_the_binary_arm_has_stays_as_it_begins_and_all_else_is_copied(make, binarizer, added, tmp_path):
+    twin, ours = make(Float(), 1), make(binarizer, 2)
+    begun = {key: value.clone() for key, value in ours.state_dict().items()}
+    assert all(any(key.endswith(part) for key in begun.keys() - twin.state_dict().keys()) for part in added)
+    inherit(ours, saved(twin, tmp_path / "float.ckpt"))
+    # A layer behind an inserted norm has the name that it has in the twin, and `layer`.
+    theirs = twin.state_dict()
+    for key, value in ours.state_dict().items():
+        copied = theirs.pop(key.replace(".layer.", "."), None)
+        assert torch.equal(value, begun[key] if copied is None else copied), key
+    assert not theirs
+
+
+def test_a_networks_own_activation_must_be_in_the_file(tmp_path):
+    file = saved(designed("resnet18-bireal", Float(), 1), tmp_path / "float.ckpt")
+    with pytest.raises(UserError, match=r"unit1\.activation\.slope: file absent, network \(64,\)"):
+        inherit(designed("resnet18-reactnet", XNOR(), 2), file)
+
+
+def test_learned_scales_of_an_own_network_are_those_of_the_file(tmp_path):
+    first, second = own(of_ours, TTQ(), 1), own(of_ours, TTQ(), 2)
+    torch.nn.init.constant_(first.body[2].binarizer.plus, 0.125)
+    inherit(second, saved(first, tmp_path / "ttq.ckpt"))
+    assert second.body[2].binarizer.plus.item() == 0.125
 
 
 def test_other_shapes_are_listed(tmp_path):

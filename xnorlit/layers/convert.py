@@ -12,6 +12,7 @@ from typing_extensions import override
 from xnorlit.binarize import Binarizer, binarizer_of
 from xnorlit.errors import UserError
 from xnorlit.layers import AdaptiveAvgPool2d, BatchNorm1d, BatchNorm2d, BinaryConv2d, BinaryLayer, Conv2d, Linear
+from xnorlit.layers.added import added
 from xnorlit.layers.candidates import Candidates, Change, binary_form, refuse_whole
 from xnorlit.layers.flow import Key, Rectifier, lacks_norm, reads_pool, rectifiers_of, views_of
 from xnorlit.layers.norms import RowNorm
@@ -166,7 +167,7 @@ def binarize_(
 
 def _replacement(rectifier: Rectifier, activation: Activation, like: Tensor) -> nn.Module:
     if activation == "prelu":
-        return nn.PReLU(rectifier.channels or 1, device=like.device, dtype=like.dtype)
+        return added(nn.PReLU(rectifier.channels or 1, device=like.device, dtype=like.dtype))
     return nn.Hardtanh() if activation == "hardtanh" else nn.Identity()
 
 
@@ -190,7 +191,8 @@ def _replace_layer(
     if norm:
         kind = BatchNorm2d if isinstance(layer, BinaryConv2d) else RowNorm
         batch_norm = kind(layer.channels, device=layer.weight.device, dtype=layer.weight.dtype).train(module.training)
-        setattr(parent, last, nn.Sequential(OrderedDict(norm=batch_norm, layer=layer)).train(module.training))
+        within = OrderedDict(norm=added(batch_norm), layer=layer)
+        setattr(parent, last, nn.Sequential(within).train(module.training))
         note += f"; with a norm before it, {name}.norm"
     else:
         setattr(parent, last, layer)

@@ -13,6 +13,7 @@ from xnorlit.binarize import Binarizer
 from xnorlit.binarize.float import Float
 from xnorlit.errors import UserError
 from xnorlit.layers import AdaptiveAvgPool2d, BinaryConv2d, BinaryLayer, Linear
+from xnorlit.layers.added import added
 from xnorlit.models.built import BuiltNetwork, Normalize
 from xnorlit.models.choice import overridden
 
@@ -58,7 +59,7 @@ class Parts:
         """
         # A copy, because a binarizer may have one such module and each sum needs its own.
         found = copy.deepcopy(self._binarizer).post_layer(channels)
-        return own() if found is None else found
+        return own() if found is None else added(found)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from xnorlit.edge.console import say
 from xnorlit.errors import UserError
+from xnorlit.layers import BinaryLayer
+from xnorlit.layers.added import names_of_added
 from xnorlit.models import BuiltNetwork
 from xnorlit.models.decouple import decouple
 from xnorlit.training.checkpoints import load_weights
@@ -36,8 +38,9 @@ def inherit(net: BuiltNetwork, file: Path, classes: Sequence[str] = ()) -> None:
     """Copy the weights of a trained network into a new one, and fit each binarizer's learned scales to them.
 
     Pixels are normalised with the mean and deviation of this run's data. If the file has no batch norms, the new ones
-    stay as initialised. If the network is BinaryDuo's decoupled one and the file holds the coupled one, the weights are
-    decoupled.
+    stay as initialised. So do the parts that a network has because of its binarizer, and the file's network lacks:
+    learned scales, activations, and the norms that `binarize_` puts before layers. If the network is BinaryDuo's
+    decoupled one and the file holds the coupled one, the weights are decoupled.
 
     Args:
         net: The network, changed in place.
@@ -48,17 +51,18 @@ def inherit(net: BuiltNetwork, file: Path, classes: Sequence[str] = ()) -> None:
         UserError: The file cannot be read, was trained on other classes, or has other tensors than this network; the
             message lists them.
     """
-    theirs = {_our_name(key): value for key, value in load_weights(file, classes).items()}
+    parts = names_of_added(net)
+    theirs = _behind_norms({_our_name(key): value for key, value in load_weights(file, classes).items()}, parts)
     ours = _without_pixels(net.state_dict())
     coupled = net.coupled
     if coupled is not None and any(key in theirs and theirs[key].shape != ours[key].shape for key in ours):
         theirs = decouple(theirs, coupled)
-    taken = _matched(ours, _without_pixels(theirs), net.name, file)
+    taken = _matched(ours, _without_pixels(theirs), parts, net.name, file)
     with torch.no_grad():
         for key in taken:
             ours[key].copy_(theirs[key])
-        for name, layer in net.layers():
-            if not any(key.startswith(f"{name}.") and _belongs_to_binarizer(key) for key in taken):
+        for name, layer in net.named_modules():
+            if isinstance(layer, BinaryLayer) and not any(key.startswith(f"{name}.binarizer.") for key in taken):
                 layer.binarizer.fit(layer.weight)
 
 
@@ -99,18 +103,34 @@ def _our_name(key: str) -> str:
     return f"{TORCHVISION.get(module, module)}.{tensor}"
 
 
+def _behind_norms(theirs: Mapping[str, Tensor], parts: Sequence[str]) -> dict[str, Tensor]:
+    """The file's tensors, where a layer that has a norm of ours before it is that norm's neighbour `layer`."""
+    found = dict(theirs)
+    for outer in [part.removesuffix(".norm") for part in parts if part.endswith(".norm")]:
+        for tensor in ("weight", "bias"):
+            if f"{outer}.{tensor}" in found:
+                found[f"{outer}.layer.{tensor}"] = found.pop(f"{outer}.{tensor}")
+    return found
+
+
 def _without_pixels(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value for key, value in state.items() if not key.startswith("normalize.")}
 
 
-def _matched(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], network: str, file: Path) -> list[str]:
-    """The names to copy. Parameters of a binarizer may be missing, as may batch norms in a file without any."""
+def _matched(
+    ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], parts: Sequence[str], network: str, file: Path
+) -> list[str]:
+    """The names to copy. What belongs to a binarizer may be missing, as may batch norms in a file without any."""
+
+    def optional(key: str) -> bool:
+        return _belongs_to_binarizer(key) or any(key.startswith(f"{part}.") for part in parts)
+
     has_norms = any(".norm." in key for key in theirs)
     wrong, taken = [], []
     for key in [*ours, *(key for key in theirs if key not in ours)]:
         if key in ours and key in theirs and ours[key].shape == theirs[key].shape:
             taken.append(key)
-        elif (key in ours and key in theirs) or (not _belongs_to_binarizer(key) and (has_norms or ".norm." not in key)):
+        elif (key in ours and key in theirs) or (not optional(key) and (has_norms or ".norm." not in key)):
             wrong.append(key)
     if wrong:
         lines = [f"  {key}: file {_shape(theirs, key)}, network {_shape(ours, key)}" for key in wrong[:SHOWN]]
@@ -125,8 +145,8 @@ def _matched(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], network: 
 
 
 def _belongs_to_binarizer(key: str) -> bool:
-    """Whether the tensor belongs to a binarizer, in its layer or after the layer."""
-    return bool({"binarizer", "behind"} & set(key.split(".")))
+    """Whether the tensor belongs to a binarizer, in its layer or after the layer; the network may have another one."""
+    return bool({"binarizer", "behind", "post_layer"} & set(key.split(".")))
 
 
 def _shape(state: Mapping[str, Tensor], key: str) -> str:
