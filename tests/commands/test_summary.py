@@ -11,9 +11,18 @@ from tests.models.tables import BINARY_224, MACS_224
 from xnorlit.binarize import binarizers
 from xnorlit.commands.main import main
 from xnorlit.models import networks
+from xnorlit.runs.recipes import Recipe
 
 SETTING = '{"class_path":"XNOR","init_args":{"%s":"st"}}'
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+RECIPES = sorted(
+    {
+        str(folder.relative_to(EXPERIMENTS))
+        for base in EXPERIMENTS.rglob("base.yaml")
+        for folder in (base.parent, *base.parent.iterdir())
+        if folder.is_dir() and any(folder.glob("*.yaml"))
+    }
+)
 
 
 @pytest.fixture
@@ -60,8 +69,27 @@ def test_a_recipe_is_read_and_options_override_it(summary, tmp_path):
 
 @pytest.mark.parametrize("name", binarizers())
 def test_every_binarizer_has_a_summary_line(name, summary):
-    found = json.loads(summary("--network", "alexnet-small", "--binarizer", name, "--json"))
+    words = ("--network", "alexnet-small", "--binarizer", name)
+    found = json.loads(summary(*words, "--json"))
     assert found["layers"][2]["weight_bits"] == binarizers()[name]().weight_bits
+    assert "not trained" not in summary(*words), "whether the method has a packed form, not this network"
+
+
+@pytest.mark.parametrize("name", binarizers())
+def test_every_binarizer_has_a_summary_in_a_network_with_shortcuts(name, summary):
+    words = ("--network", "resnet20", "--binarizer", name)
+    bits = {layer["name"]: layer["weight_bits"] for layer in json.loads(summary(*words, "--json"))["layers"]}
+    assert bits["unit1.conv"] == binarizers()[name]().weight_bits
+    assert summary(*words).startswith(f"resnet20, {name}, ")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_arm_of_every_recipe_has_a_summary(recipe, summary):
+    found = Recipe.find(recipe, EXPERIMENTS)
+    for base in (found.base, *found.folder.glob("base-*.yaml")):
+        for overlay in found.overlays.values():
+            files = dict.fromkeys([found.base, base, overlay])
+            assert "\ntotal " in summary(*(word for file in files for word in ("-c", str(file))))
 
 
 @pytest.mark.parametrize("name", networks())

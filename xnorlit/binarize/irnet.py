@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from xnorlit.binarize.autocast import without_autocast
 from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.ede import ede_curve, ede_height, ede_sign, temperature
 from xnorlit.binarize.latent import by_filters, by_filters_with, compute_dtype
@@ -105,7 +106,7 @@ class IRNet(Binarizer):
 
     @override
     def weight_codes(self, weight: Tensor) -> Codes:
-        with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
+        with torch.no_grad(), without_autocast(weight.device):
             balanced = libra(weight, self.t)
         return Codes(sign(balanced), balanced.flatten(1)[:, 0].abs())
 

@@ -146,7 +146,7 @@ class LSQ(Binarizer):
             self.weight_step = nn.Parameter(steps if self.scope == "filter" else steps[0])
         if self.input_bits < REAL:
             self.input_step = nn.Parameter(weight.new_ones(()))
-            self.register_buffer("started", torch.tensor(False))
+            self.register_buffer("started", torch.tensor(False, device=weight.device))
             self._may_start = True  # Avoids waiting for a GPU to read `started` at every step but the first.
 
     # --- weights ----------------------------------------------------------------------------------------------------
@@ -179,7 +179,8 @@ class LSQ(Binarizer):
     def input_codes(self, x: Tensor) -> Codes:
         if self.input_bits == REAL:
             return super().input_codes(x)
-        if torch.compiler.is_compiling():  # A graph cannot branch on a number, and the compiler fuses its passes.
+        # A graph and the meta device cannot branch on a number, and the compiler fuses the passes.
+        if torch.compiler.is_compiling() or self.started.is_meta:
             step = torch.where(self.started, self.input_step.detach(), self._first_input_step(x))
         else:
             step = self.input_step.detach() if self.started else self._first_input_step(x)
@@ -199,7 +200,8 @@ class LSQ(Binarizer):
     @property
     @override
     def cannot_pack(self) -> str:  # type: ignore[override]
-        if self.input_bits < REAL and not self.started:
+        # On the meta device nothing has a value; what is described there is the method, which has a packed form.
+        if self.input_bits < REAL and not self.started.is_meta and not self.started:
             return "the first training batch sets the step of its inputs, but it was not trained; train it first"
         return ""
 

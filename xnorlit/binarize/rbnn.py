@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from xnorlit.binarize.autocast import without_autocast
 from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.bwn import alpha
 from xnorlit.binarize.channels import over_filters
@@ -152,7 +153,7 @@ class RBNN(Binarizer):
 
     @override
     def weight(self, weight: Tensor) -> Tensor:
-        with torch.autocast("cpu" if weight.is_meta else weight.device.type, enabled=False):
+        with without_autocast(weight.device):
             return approximate_sign(self._moved(weight), self.t) * over_filters(self.gain, weight)
 
     @override

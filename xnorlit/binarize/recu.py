@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from xnorlit.binarize.autocast import without_autocast
 from xnorlit.binarize.base import Binarizer, Codes
 from xnorlit.binarize.channels import over_filters
 from xnorlit.binarize.latent import by_filters_with, by_samples, compute_dtype
@@ -148,7 +149,7 @@ class ReCU(Binarizer):
 
     @override
     def weight_codes(self, weight: Tensor) -> Codes:
-        with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
+        with torch.no_grad(), without_autocast(weight.device):
             return Codes(rectified_sign(weight, torch.ones_like(self.gain), self.tau), self.gain.detach())
 
     @override

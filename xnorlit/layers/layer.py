@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from xnorlit.binarize import Binarizer, PostLayer, TwoValues, Window, binarizer_of
+from xnorlit.binarize.autocast import without_autocast
 from xnorlit.errors import UserError
 from xnorlit.layers.pinned import summed
 
@@ -163,7 +164,7 @@ class BinaryLayer(nn.Module):
         return inputs.rescale(y, self.framed(x), self.window)
 
     def _evaluated(self, x: Tensor) -> Tensor:
-        with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
+        with without_autocast(x.device):
             x = x.to(self.weight.dtype)
             if self.binarizer.two_valued:
                 return self.binarizer.rescale(self._two_valued(x), self.framed(x), self.window)

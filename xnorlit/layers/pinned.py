@@ -10,17 +10,13 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from xnorlit.binarize.autocast import without_autocast
 from xnorlit.layers.layout import in_format
 
 
 def summed(x: Tensor) -> bool:
     """Whether sums of `x` can be computed in fp64, which Apple's GPUs lack."""
     return x.device.type != "mps"
-
-
-def _undisturbed(x: Tensor) -> torch.autocast:
-    """Disables autocast, whose low precision would defeat the purpose."""
-    return torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False)
 
 
 class Conv2d(nn.Conv2d):
@@ -40,7 +36,7 @@ class Conv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         if self.training or not summed(input):
             return super().forward(input)
-        with _undisturbed(input):
+        with without_autocast(input.device):
             y = self._conv_forward(input.double(), self.weight.double(), None)
             return _with_bias(y, self.bias, self.weight.dtype, sides=2)
 
@@ -59,7 +55,7 @@ class Linear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         if self.training or not summed(input):
             return super().forward(input)
-        with _undisturbed(input):
+        with without_autocast(input.device):
             y = nn.functional.linear(input.double(), self.weight.double())
             return _with_bias(y, self.bias, self.weight.dtype, sides=0)
 

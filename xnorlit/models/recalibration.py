@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from xnorlit.binarize.autocast import without_autocast
 from xnorlit.errors import UserError
 
 
@@ -36,7 +37,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
     try:
         for batch in batches:
             empty = False
-            with torch.autocast(batch.device.type, enabled=False):
+            with without_autocast(batch.device):
                 model(batch)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):

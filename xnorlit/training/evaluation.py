@@ -1,12 +1,12 @@
 """Evaluation on a split: top-1, top-5 and loss of any module that computes logits."""
 
 import pytorch_lightning as pl
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 from typing_extensions import override
 
+from xnorlit.binarize.autocast import without_autocast
 from xnorlit.data import Batch
 
 
@@ -48,5 +48,5 @@ class Evaluation(pl.LightningModule):
     def exact_logits(self, batch: Batch) -> Tensor:
         """Logits in fp32, `(N, classes)`, whatever the training's precision."""
         # The packed engine computes in fp32 around its integers, and so does the reported accuracy.
-        with torch.autocast(self.device.type, enabled=False):
+        with without_autocast(self.device):
             return self(batch.images)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
+from xnorlit.binarize.autocast import without_autocast
 from xnorlit.data import Batch, ImageData
 from xnorlit.edge.console import say
 from xnorlit.errors import UserError
@@ -58,7 +59,7 @@ class _Taught(Loss):
         if torch.is_autocast_enabled(device):
             for _, layer in network.layers():  # Norms stay in fp32, because running means need it.
                 layer.to(torch.get_autocast_dtype(device))
-        with torch.no_grad(), torch.autocast(device, enabled=False):
+        with torch.no_grad(), without_autocast(images.device):
             return network(images).float()
 
 
