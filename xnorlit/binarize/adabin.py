@@ -190,6 +190,9 @@ class AdaBin(Binarizer):
     input_bits = 1
     signed_input = True
     two_valued = True
+    cannot_pack_weights = (
+        "its weights have two values around a centre, but a packed sum of real inputs has only a scale; use BWN"
+    )
     t: Tensor
 
     def __init__(self, centre: Centre = "added", maxout: bool = True, t_min: float = 1e-3, t_max: float = 1e1) -> None:

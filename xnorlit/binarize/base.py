@@ -74,6 +74,7 @@ class Binarizer(nn.Module):
             return. Evaluation then counts signs and adds the contribution of the centres.
         shortcut: Whether the layer's input before quantisation is added to its output, if both have the same shape.
         cannot_pack: Why a layer of this method has no packed form, and what to use instead; empty if it has one.
+        cannot_pack_weights: The same of a layer that takes only the weights from this method, see `WeightsOnly`.
         rectify: Whether a real input passes a ReLU first; see `for_layer`.
         extent: Height and width of the layer's output; `None` for a linear layer, or if unknown.
         channels: The layer's input channels, over all groups. For a flattened map, its channels, not its features.
@@ -99,6 +100,7 @@ class Binarizer(nn.Module):
     two_valued: bool = False
     shortcut: bool = False
     cannot_pack: str = ""
+    cannot_pack_weights: str = ""
     rectify: bool = False
     extent: tuple[int, ...] | None = None
     channels: int = 0

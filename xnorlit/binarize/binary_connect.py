@@ -113,6 +113,11 @@ class BinaryConnect(Binarizer):
             return "its evaluation uses the real latent weights; set inference: binary to use the binary ones"
         return ""
 
+    @property
+    @override
+    def cannot_pack_weights(self) -> str:  # type: ignore[override]
+        return self.cannot_pack
+
     @override
     @torch.no_grad()
     def after_step(self, weight: Tensor) -> None:

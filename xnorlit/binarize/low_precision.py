@@ -62,6 +62,8 @@ class LowPrecision(Binarizer):
         Codes(values=tensor([[ 256., -128.,  384., -256.]]), scale=tensor(0.0020))
     """
 
+    cannot_pack = "it rounds its sums, but the engine keeps them exact; use DoReFa with up to 8 bits"
+    cannot_pack_weights = cannot_pack
     ranges: Tensor
     started: Tensor
     rates: Tensor
@@ -166,11 +168,6 @@ class LowPrecision(Binarizer):
     @override
     def exact(self) -> bool:
         return self.format != "half" and self.propagation_bits < REAL
-
-    @property
-    @override
-    def cannot_pack(self) -> str:  # type: ignore[override]
-        return "it rounds its sums, but the engine keeps them exact; use DoReFa with up to 8 bits"
 
     # --- steps ------------------------------------------------------------------------------------------------------
     @override

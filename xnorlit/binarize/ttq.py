@@ -86,6 +86,7 @@ class TTQ(Binarizer):
 
     weight_bits = 2
     cannot_pack = "its weights have two scales, one for +1 and one for -1, but a packed sum has only one; use TWN"
+    cannot_pack_weights = cannot_pack
 
     def __init__(self, share: float = 0.05, init: float = 1.0) -> None:
         super().__init__()

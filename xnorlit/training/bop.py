@@ -69,6 +69,20 @@ class Bop(torch.optim.Adam):
             self.param_groups = groups
         return loss
 
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        ours, theirs = (
+            sum(len(group["params"]) for group in groups if group.get("flips"))
+            for groups in (self.param_groups, state_dict["param_groups"])
+        )
+        if ours != theirs:
+            raise UserError(
+                f"Bop flips the weights of {ours} layers of this network, but of {theirs} in the checkpoint. Earlier "
+                "versions trained real weights in the first layer of cnv, alexnet-binary and alexnet-binary-wide. "
+                "Start such a run again."
+            )
+        super().load_state_dict(state_dict)
+
     def _flip(self, weight: torch.Tensor, gamma: float, threshold: float) -> None:
         state = self.state[weight]
         if not state:
