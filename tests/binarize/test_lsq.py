@@ -1,5 +1,6 @@
 """LSQ: levels a learned step apart, the step's gradient of equation 3, and its start from the first batch."""
 
+import copy
 import math
 
 import pytest
@@ -131,6 +132,18 @@ def test_a_resumed_layer_does_not_start_again():
     resumed.load_state_dict(first.state_dict())
     resumed.input(x)
     assert torch.equal(resumed.input_step, first.input_step)
+
+
+def test_a_layer_that_goes_back_to_its_initial_state_starts_again():
+    """As folds that begin alike, or weights that are rewound."""
+    bound = LSQ(input_bits=2).for_layer(torch.randn(3, 2), rectify=True)
+    initial = copy.deepcopy(bound.state_dict())
+    bound.input(torch.tensor([[-1.0, 3.0]]))
+    bound.load_state_dict(initial)
+    assert "train it first" in bound.cannot_pack
+    bound.input(torch.tensor([[2.0, 4.0]]))
+    assert bound.input_step.item() == pytest.approx(2 * 3 / math.sqrt(3))
+    assert bound.cannot_pack == ""
 
 
 def test_a_step_of_the_optimizer_leaves_the_steps_positive():

@@ -106,6 +106,26 @@ def test_rotations_follow_the_weights_once_an_epoch():
     assert layer.binarizer.t.item() == pytest.approx(1e-2 * 10**1.5)
 
 
+def test_a_layer_that_resumes_within_an_epoch_computes_what_an_uninterrupted_one_does():
+    def steps(layer, optimizer, count):
+        for _ in range(count):
+            optimizer.zero_grad()
+            layer(torch.linspace(-1, 2, 160).view(2, 5, 4, 4)).square().sum().backward()
+            optimizer.step()
+
+    torch.manual_seed(0)
+    whole, resumed = (BinaryConv2d(5, 6, 3, binarizer="RBNN") for _ in range(2))
+    optimizers = [torch.optim.SGD(layer.parameters(), 0.01) for layer in (whole, resumed)]
+    attached = [attach(optimizer, layer) for optimizer, layer in zip(optimizers, (whole, resumed), strict=True)]
+    attached[0].on_epoch(0, 4)
+    steps(whole, optimizers[0], 2)
+    resumed.load_state_dict(whole.state_dict())
+    steps(whole, optimizers[0], 2)
+    steps(resumed, optimizers[1], 2)
+    for key, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[key], value), key
+
+
 def test_a_temperature_out_of_range_is_refused():
     with pytest.raises(UserError, match="Expected 0 < t_min <= t_max"):
         RBNN(t_min=0)

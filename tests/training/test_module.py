@@ -7,11 +7,13 @@ from types import SimpleNamespace
 import pytest
 import pytorch_lightning as pl
 import torch
+from torch import nn
 
 import xnorlit.training.module
 from xnorlit.binarize import Binarizer, binarizers
 from xnorlit.binarize.float import Float
 from xnorlit.binarize.lsq import LSQ
+from xnorlit.binarize.rbnn import RBNN
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.data import Batch, ImageData
 from xnorlit.errors import UserError
@@ -20,6 +22,8 @@ from xnorlit.training.evaluation import Evaluation
 from xnorlit.training.losses import Loss
 from xnorlit.training.losses.cross_entropy import CrossEntropy
 from xnorlit.training.module import Classifier
+from xnorlit.training.own_network import Conversion
+from xnorlit.training.position import mark_position
 from xnorlit.training.schedule import Schedule, Steps
 
 
@@ -145,7 +149,50 @@ def test_hooks_are_called_after_every_step_and_before_every_epoch(photos):
     trainer = fit(photos, Classifier("alexnet-small", _Recorder()), epochs=2)
     binary_layers = 6
     assert _Recorder.steps == binary_layers * trainer.global_step
-    assert set(_Recorder.epochs) == {(0, 2), (1, 2)}
+    assert _Recorder.epochs == ((0, 2),) * binary_layers + ((1, 2),) * binary_layers
+
+
+class _SaveWithin(pl.Callback):
+    """Saves after two of the second epoch's four batches, as `Saving` does."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def on_train_batch_start(self, trainer, *_):
+        if trainer.global_step == 6:
+            trainer.save_checkpoint(self.file)
+
+    def on_save_checkpoint(self, trainer, module, checkpoint):
+        mark_position(checkpoint, 1, 2, validate=False)
+
+
+def small_rbnn():
+    return nn.Sequential(
+        *(nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6)),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)),
+    )
+
+
+def test_a_run_that_resumes_within_an_epoch_follows_the_schedules_of_an_uninterrupted_one(photos, tmp_path):
+    """RBNN turns its filters once an epoch; a loss is told the epoch, because it has no state."""
+
+    def made(term):
+        torch.manual_seed(0)
+        return Classifier(
+            small_rbnn,
+            RBNN(),
+            conversion=Conversion(skip=["0", "6"]),
+            losses=[CrossEntropy(), term],
+            channels_last=False,
+        )
+
+    file, (one, other) = tmp_path / "within.ckpt", (made(Constant(0.0)) for _ in range(2))
+    fit(photos, one, epochs=3, callbacks=[_SaveWithin(file)])
+    fit(photos, other, epochs=3, ckpt_path=file)
+    for key, value in one.state_dict().items():
+        assert torch.equal(other.state_dict()[key], value), key
+    told = [call[1:] for call in other.losses[1].calls if call[0] == "epoch"]
+    assert list(dict.fromkeys(told)) == [(1, 3), (2, 3)]
 
 
 def test_hooks_follow_the_optimizer_and_not_the_batches(photos):

@@ -255,7 +255,10 @@ class Binarizer(nn.Module):
         """
 
     def on_epoch(self, epoch: int, epochs: int) -> None:
-        """Update the method's schedule at the start of epoch `epoch` of `epochs`; does nothing by default."""
+        """Update the method's schedule at the start of epoch `epoch` of `epochs`; does nothing by default.
+
+        A run that resumes within an epoch does not call it again. So keep in buffers what it sets.
+        """
 
     def extra_repr(self) -> str:
         """The settings that differ from their defaults: `gradient='paper'`."""

@@ -129,6 +129,7 @@ class LSQ(Binarizer):
         self.input_bits = checked("input_bits", input_bits)
         self.scope: Scope = scope
         self.count = count
+        self._may_start = True  # Avoids waiting for a GPU to read `started` at every step but the first.
 
     @property
     def _weight_range(self) -> tuple[int, int]:
@@ -147,7 +148,11 @@ class LSQ(Binarizer):
         if self.input_bits < REAL:
             self.input_step = nn.Parameter(weight.new_ones(()))
             self.register_buffer("started", torch.tensor(False, device=weight.device))
-            self._may_start = True  # Avoids waiting for a GPU to read `started` at every step but the first.
+
+    @override
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._may_start = True  # The state may be from before the first batch, as when folds begin alike.
 
     # --- weights ----------------------------------------------------------------------------------------------------
     @override

@@ -41,6 +41,8 @@ class Attachment:
     def on_epoch(self, epoch: int, epochs: int) -> None:
         """Advances the schedules of binarizers such as IRNet, AdaBin and ReCU. Call it at the start of each epoch.
 
+        Do not call it where a run resumes within an epoch: the state dict contains the schedules.
+
         Args:
             epoch: Number of the epoch, from 0.
             epochs: Number of epochs of the whole training.

@@ -247,11 +247,11 @@ class Classifier(Evaluation):
 
     @override
     def on_train_epoch_start(self) -> None:
+        for _, layer in self.net.layers():  # Only here: a checkpoint contains the schedules of the epoch it is from.
+            layer.binarizer.on_epoch(self.current_epoch, self.trainer.max_epochs)
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
-        for _, layer in self.net.layers():
-            layer.binarizer.on_epoch(self.current_epoch, self.trainer.max_epochs)
         for loss in self.losses:
             loss.on_epoch(self.current_epoch, self.trainer.max_epochs)
         decay = self.weight_decay_schedule(self.current_epoch, self.trainer.max_epochs)
