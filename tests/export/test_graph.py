@@ -1,12 +1,15 @@
 """A network with shortcuts packs to its own evaluation: every integer and every logit, bit for bit."""
 
 import random
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 import xnorlit as xl
@@ -307,6 +310,48 @@ class Flat(nn.Module):
 def test_sums_of_flattened_maps_are_evaluations(join):
     packed = held(unkind(Flat(join)))
     assert "Add" in {type(node.op).__name__ for node in packed.graph.nodes}
+
+
+@st.composite
+def heads(draw):
+    """A network with a shortcut whose map is flattened into linear layers, with norms and activations between them."""
+    torch.manual_seed(draw(st.integers(0, 9)))
+    methods = st.sampled_from(["XNOR", "AdaBin", "DoReFa", "BNN", "IRNet"])
+
+    def linear(given, made):
+        kind = draw(st.sampled_from([xl.Linear, xl.BinaryLinear]))
+        more = {"binarizer": draw(methods)} if kind is xl.BinaryLinear else {}
+        return kind(given, made, bias=draw(st.booleans()), **more)
+
+    def between(features):
+        kinds = st.sampled_from([xl.BatchNorm1d, nn.PReLU, lambda _: nn.ReLU(), lambda _: nn.Hardtanh(-2, 3)])
+        return [draw(kinds)(features) for _ in range(draw(st.integers(0, 2)))]
+
+    first, second = linear(128, 12), linear(12, 10)
+    head = [*between(128), first, *between(12), second, *between(10), xl.Linear(10, 5)]
+    net = Net(Block(8, 8, binarizer=draw(methods), activation="none"))
+    net.pool, net.last, net.fc = nn.AvgPool2d(5), nn.Identity(), nn.Sequential(*head)
+    return net
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(heads())
+def test_linear_layers_read_a_flattened_map_in_the_order_of_its_weights(model):
+    held(unkind(model), exact=False, telling=False)
+
+
+@pytest.mark.parametrize("norm", [xl.BatchNorm1d, nn.Identity])
+@pytest.mark.parametrize("kind", ["torch", "real", "XNOR", "BWN"])
+def test_a_layer_of_a_flattened_map_may_end_in_the_signs_of_the_next_layer(norm, kind):
+    torch.manual_seed(0)
+    first = {"torch": nn.Linear, "real": xl.Linear}.get(kind, partial(xl.BinaryLinear, binarizer=kind))
+    model = Net(Block(8, 8, activation="none"))
+    model.pool, model.last = nn.AvgPool2d(5), norm(128)
+    model.fc = nn.Sequential(
+        first(128, 32), xl.BatchNorm1d(32), xl.BinaryLinear(32, 16, binarizer="XNOR"), xl.Linear(16, 5)
+    )
+    packed = held(unkind(model))
+    assert {node.name: node.op for node in packed.graph.nodes}["fc.0"].ending.form == "signs"
 
 
 def test_a_module_may_be_called_as_the_image_is():

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from xnorlit.errors import UserError
 from xnorlit.export.chain import Link, square_pool
-from xnorlit.export.dataflow import Op, map_of
+from xnorlit.export.dataflow import Op
 from xnorlit.export.layers import Tensors, packed_layer
 from xnorlit.export.operands import operand_of, refuse
 from xnorlit.export.thresholds import Steps, real_steps
@@ -174,7 +174,7 @@ def _at_ending(reader: Op, before: Op, operand: Operand, pixels: Map) -> Bits | 
     )
     source = op.inputs[0]
     try:
-        found_layer, tensors = packed_layer(link, map_of(source.shape) if source else pixels)
+        found_layer, tensors = packed_layer(link, source.map if source else pixels)
     except UserError:
         return None
     return Bits(op, ending=found_layer, tensors=tensors)

@@ -51,6 +51,15 @@ class Op:
         """Whether it maps each real independently."""
         return isinstance(self.module, nodes.ELEMENTWISE)
 
+    @property
+    def map(self) -> Map:
+        """The extents of its value; for a flattened map, those before the flattening, whose order the engine keeps."""
+        op = self
+        while len(op.shape) == 1 and (op.elementwise or isinstance(op.module, nn.Flatten | nodes.Add)):
+            assert op.inputs[0] is not None
+            op = op.inputs[0]
+        return map_of(op.shape)
+
 
 def operations(trace: Trace) -> list[Op]:
     """The steps as operations of the engine, in an order in which each follows those it reads.
