@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from xnorlit.errors import UserError
-from xnorlit.export import thresholds
+from xnorlit.export import bends, thresholds
 from xnorlit.export.thresholds import Steps, integer_steps, real_steps
 
 MOST = 9
@@ -52,7 +52,7 @@ def test_both_ways_are_taken_for_the_numbers_of_integers_that_they_are_meant_for
     monkeypatch.setattr(thresholds, "ALL", 19 * 5 - 1)
     asked.clear()
     integer_steps(counting, 5, MOST, "fc1")
-    assert thresholds.GRID in asked
+    assert bends.GRID in asked
 
 
 def test_every_real_number_has_its_code_up_to_its_neighbours():

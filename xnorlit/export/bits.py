@@ -6,12 +6,14 @@ makes them, by thresholds on reals. Running the modules in between finds both ki
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from xnorlit.errors import UserError
+from xnorlit.export.bends import Bend, bends_of
 from xnorlit.export.chain import Link, square_pool
 from xnorlit.export.dataflow import Op
 from xnorlit.export.layers import Tensors, packed_layer
@@ -112,11 +114,16 @@ def _steps(reader: Op, operand: Operand, between: Sequence[Op]) -> Steps:
     assert start is not None
     channels, kind = start.shape[0], type(layer.binarizer).__name__
 
-    def codes(values: Tensor) -> Tensor:
+    modules = [op.module for op in between if not isinstance(op.module, nn.Flatten)]
+
+    def through(values: Tensor, modules: Sequence[nn.Module]) -> Tensor:
         x = values.to(torch.float32).expand(-1, channels)
-        for op in between:
-            if not isinstance(op.module, nn.Flatten):
-                x = op.module(x)
+        for module in modules:
+            x = module(x)
+        return x
+
+    def codes(values: Tensor) -> Tensor:
+        x = through(values, modules)
         x = x if layer.window is None else x[:, :, None, None]
         signs = layer.binarizer.input_values(x).signs if layer.binarizer.two_valued else None
         found = layer.binarizer.input_codes(x).values if signs is None else signs
@@ -128,7 +135,10 @@ def _steps(reader: Op, operand: Operand, between: Sequence[Op]) -> Steps:
         refuse(not whole, reader.name, f"{kind} does not turn its input into {what}{reader.place}")
         return found.to(torch.int64)
 
-    return real_steps(codes, channels, reader.name)
+    bends = [
+        Bend(partial(through, modules=modules[:i]), at) for i, module in enumerate(modules) for at in bends_of(module)
+    ]
+    return real_steps(codes, channels, reader.name, bends)
 
 
 def _at_ending(reader: Op, before: Op, operand: Operand, pixels: Map) -> Bits | None:

@@ -1,14 +1,15 @@
 """A chain as links: a layer, the modules between it and the next layer, and the next layer's input."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from xnorlit.errors import UserError
+from xnorlit.export.bends import Bend, bends_of
 from xnorlit.export.known import AVERAGES, LAYERS, SMALL
 from xnorlit.export.maps import Halves
 from xnorlit.export.operands import operand_of, reads_plainly, refuse, refuse_beyond
@@ -73,25 +74,40 @@ class Link:
 
     def to_pool(self, sums: Tensor) -> Tensor:
         """The max pool's input for sums of codes, `(M, O)`; without a pool, everything up to a flattening."""
-        y = sums * self.scale
-        y = y if self.bias is None else y + self.bias
-        return self._through(self.before_pool, self.layer.binarizer.output(self._shaped(y)).flatten(1))
+        return self._through(self.before_pool, self._scaled(sums))
 
-    def features(self, sums: Tensor, positions: int) -> Tensor:
+    def features(self, sums: Tensor, positions: int, through: int | None = None) -> Tensor:
         """The next layer's input, `(M, O * positions)`, after the pool's largest sums of codes.
 
         Args:
             sums: One per output channel, `(M, O)`, or one per channel and position.
             positions: Positions of the map that is flattened; 1 if they do not matter.
+            through: Through how many of its modules; default: all, which gives the next layer's input.
         """
+        channelwise = [*self.before_pool, *self.after_pool]
+        through = len(channelwise) + len(self.after_flatten) if through is None else through
         alike = sums.shape[1] != self.outputs * positions
         rows = sums if alike else sums.view(-1, self.outputs, positions).transpose(1, 2).reshape(-1, self.outputs)
-        y = self._through(self.after_pool, self.to_pool(rows))
+        y = self._through(channelwise[:through], self._scaled(rows))
         y = y[:, :, None].expand(-1, -1, positions) if alike else y.view(len(sums), positions, -1).transpose(1, 2)
         y = y.flatten(1)
-        for module in self.after_flatten:
+        for module in self.after_flatten[: max(0, through - len(channelwise))]:
             y = module(y)
         return y
+
+    def bends(self, positions: int, *, to_pool: bool = False) -> Iterator[Bend]:
+        """The bends of its activations, in order, for sums `(M, O * positions)`.
+
+        Args:
+            positions: As for `features`.
+            to_pool: Whether only those before the pool.
+        """
+        modules = self.before_pool if to_pool else (*self.before_pool, *self.after_pool, *self.after_flatten)
+        features = self.outputs * positions
+        for i, module in enumerate(modules):
+            for at in bends_of(module):
+                each = at if at.numel() in (1, features) else at.repeat_interleave(positions)
+                yield Bend(partial(self.features, positions=positions, through=i), each)
 
     def codes(self, sums: Tensor, positions: int) -> Tensor:
         """The codes of the next layer's input, `(M, O * positions)`, as bits: 1 for the sign +1.
@@ -111,6 +127,11 @@ class Link:
             not whole, self.name, f"the next layer does not turn its input into {self.reads.bits}-bit {self.reads.form}"
         )
         return codes.to(torch.int64)
+
+    def _scaled(self, sums: Tensor) -> Tensor:
+        y = sums * self.scale
+        y = y if self.bias is None else y + self.bias
+        return self.layer.binarizer.output(self._shaped(y)).flatten(1)
 
     def _shaped(self, y: Tensor) -> Tensor:
         return y if self.layer.window is None else y[:, :, None, None]
@@ -206,7 +227,8 @@ def _link(
     parts: dict[str, list[nn.Module]] = {"before_pool": [], "after_pool": [], "after_flatten": []}
     at, pool, copies = "before_pool", None, 1
     if layer.post_layer is not None:
-        parts[at].append(layer.post_layer)
+        post = layer.post_layer
+        parts[at].extend(post if isinstance(post, nn.Sequential) else [post])
     for _, module, place, _ in between:
         if isinstance(module, nn.MaxPool2d):
             refuse(at != "before_pool", name, f"a second max pool, or a max pool after a flattening, follows it{place}")

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xnorlit.export.bends import FAR, Bend, growth, integers, reals
 from xnorlit.export.chain import Link
 from xnorlit.export.maps import affine_maps
 from xnorlit.export.operands import packed_bits, refuse, weight_planes
-from xnorlit.export.thresholds import FAR, Steps, integer_steps, real_steps
+from xnorlit.export.thresholds import Steps, integer_steps, real_steps
 from xnorlit.packed.layer import Ending, Layer, Map, Weights, Window
 
 Tensors = dict[str, np.ndarray]
-POINTS = 1025  # sums at which the max pool's input is checked to be monotonic
 
 
 @torch.no_grad()
@@ -72,12 +72,11 @@ def _orientation(link: Link, most: float) -> Tensor:
     toward = torch.ones(link.outputs)
     if link.pool is None:
         return toward
-    magnitudes = torch.logspace(0 if most < FAR else -30, math.log10(most), POINTS // 2)
-    points = torch.cat([-magnitudes.flip(0), torch.zeros(1), magnitudes])
-    seen = link.to_pool(points[:, None].expand(-1, link.outputs))
-    growth = seen.diff(dim=0)
-    toward = torch.where(seen[-1] < seen[0], -toward, toward)
-    both = (growth > 0).any(dim=0) & (growth < 0).any(dim=0)
+    sums = integers(int(most)) if most < FAR else reals()
+    grows = growth(link.to_pool, sums, link.outputs, list(link.bends(1, to_pool=True)))
+    falls = (grows < 0).any(dim=0)
+    toward = torch.where(falls, -toward, toward)
+    both = (grows > 0).any(dim=0) & falls
     refuse(
         bool(both.any()),
         link.name,
@@ -91,16 +90,17 @@ def _codes(link: Link, layer: Layer, after: Map, toward: Tensor, most: float) ->
     """An ending in the codes that the next layer reads."""
     assert link.reads is not None
     positions = _positions(link, after)
+    each = toward.repeat_interleave(positions)
 
     def codes(sums: Tensor) -> Tensor:
-        each = toward if sums.shape[1] == 1 else toward.repeat_interleave(positions)
-        return link.codes(sums * each, positions)
+        return link.codes(sums * (toward if sums.shape[1] == 1 else each), positions)
 
+    bends = [Bend(lambda sums, reads=reads: reads(sums * each), at) for reads, at in link.bends(positions)]
     features = link.outputs * positions
     if layer.integer:
-        steps = integer_steps(codes, features, int(most), link.name)
+        steps = integer_steps(codes, features, int(most), link.name, bends)
     else:
-        steps = real_steps(codes, features, link.name)
+        steps = real_steps(codes, features, link.name, bends)
     bits = link.reads.bits
     if positions > 1:
         extents = (-1, link.outputs, after.height, after.width)
