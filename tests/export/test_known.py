@@ -1,9 +1,14 @@
 """What takes the place of a module or function without a packed form."""
 
+from functools import partial
+
 import pytest
+import torch
 from torch import nn
 
-from xnorlit.export.known import KNOWN, is_one_of, no_form, remedy_for
+from xnorlit.export.known import KNOWN, is_one_of, no_form, own_methods, remedy_for
+from xnorlit.layers import BatchNorm2d
+from xnorlit.layers.norms import RowNorm
 
 
 @pytest.mark.parametrize(
@@ -45,3 +50,42 @@ def test_a_subclass_counts_unless_it_computes_something_else():
     assert not is_one_of(Other(), KNOWN)
     assert not is_one_of(nn.Sigmoid(), KNOWN)
     assert not is_one_of(nn.ReLU(), ())
+
+
+def test_initialisation_properties_settings_and_parametrisations_are_no_computation():
+    class Own(nn.Conv2d):
+        transposed = False
+
+        def __init__(self, channels):
+            super().__init__(channels, channels, 1)
+            self.then = lambda x: x
+
+        def reset_parameters(self):
+            nn.init.ones_(self.weight)
+
+        def extra_repr(self):
+            return "own"
+
+        @property
+        def width(self):
+            return self.in_channels
+
+    assert is_one_of(Own(3), KNOWN)
+    assert is_one_of(nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)), KNOWN)
+    assert is_one_of(BatchNorm2d(3), KNOWN)
+    assert is_one_of(RowNorm(3), KNOWN)
+
+
+def test_a_mixin_and_a_replaced_method_are_computation():
+    class Mixin:
+        def _conv_forward(self, x, weight, bias):
+            return x
+
+    class Mixed(Mixin, nn.Conv2d):
+        """Only a base."""
+
+    assert own_methods(Mixed(3, 3, 1), nn.Conv2d) == ["_conv_forward"]
+    layer = nn.Linear(3, 3)
+    layer.forward = partial(torch.mul, other=2)
+    assert own_methods(layer, nn.Linear) == ["forward"]
+    assert not is_one_of(layer, KNOWN)

@@ -12,7 +12,7 @@ from xnorlit.export import tracer
 from xnorlit.export.functions import Moving
 from xnorlit.export.operands import first_line
 from xnorlit.export.tracer import Values, _users_line, graph_of, place_of
-from xnorlit.layers import BinaryConv2d
+from xnorlit.layers import BatchNorm2d, BinaryConv2d
 
 HERE, OURS, TORCHS = __file__, tracer.__file__.replace("tracer", "pack"), nn.__file__
 
@@ -55,11 +55,49 @@ def test_norms_without_statistics_and_layers_with_a_forward_of_their_own_are_ref
     graph_of(nn.Sequential(nn.BatchNorm2d(3), nn.Dropout()))
     for module, message in (
         (nn.BatchNorm2d(3, track_running_stats=False), "0 cannot be packed: BatchNorm2d has no running statistics"),
-        (Mine(3, 3, 1, binarizer="XNOR"), "0 cannot be packed: Mine has a forward of its own"),
+        (Mine(3, 3, 1, binarizer="XNOR"), "0 cannot be packed: Mine has its own forward, .* a plain BinaryConv2d"),
         (nn.Softmax(1), "0 cannot be packed: Softmax has no packed form; leave it out: a packed network gives logits"),
     ):
         with pytest.raises(UserError, match=message):
             graph_of(nn.Sequential(module))
+
+
+class Standardised(nn.Conv2d):
+    def _conv_forward(self, x, weight, bias):
+        return super()._conv_forward(x, weight - weight.mean((1, 2, 3), keepdim=True), bias)
+
+
+class Doubled(BinaryConv2d):
+    def operate(self, x, weight):
+        return 2 * super().operate(x, weight)
+
+
+class Rectified(BatchNorm2d):
+    def _evaluated(self, x):
+        return super()._evaluated(x).relu()
+
+
+def patched(module):
+    """The module with a forward of this instance alone."""
+    forward = module.forward
+    module.forward = lambda x: 2 * forward(x)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        (Standardised(3, 3, 1), "Standardised has its own _conv_forward, which .* or use a plain Conv2d"),
+        (Doubled(3, 3, 1, binarizer="XNOR"), "Doubled has its own operate, which .* or use a plain BinaryConv2d"),
+        (Rectified(3), "Rectified has its own _evaluated, which .* or use a plain BatchNorm2d"),
+        (patched(nn.Conv2d(3, 3, 1)), "Conv2d has its own forward, which"),
+        (patched(BinaryConv2d(3, 3, 1, binarizer="XNOR")), "BinaryConv2d has its own forward, which"),
+        (patched(nn.ReLU()), "ReLU has its own forward, which"),
+    ],
+)
+def test_what_computes_otherwise_below_its_forward_is_refused_by_the_methods_name(module, said):
+    with pytest.raises(UserError, match=rf"^0 cannot be packed: {said}"):
+        graph_of(nn.Sequential(module).eval())
 
 
 def test_each_value_is_a_number_a_tensor_or_depends_on_the_images():

@@ -43,9 +43,31 @@ REMEDIES = (
 )
 
 
+# Methods without a part in evaluation, and those of nn.Module with one.
+ASIDE = {
+    *("extra_repr", "reset_parameters", "reset_running_stats", "bind", "keep_real", "after_step"),
+    *("_load_from_state_dict", "_check", "_check_input_dim", "_check_binarizer", "_trained", "_over_all_processes"),
+}
+CALLS = {"forward", "__call__", "_wrapped_call_impl", "_call_impl", "__getattr__", "__getattribute__"}
+
+
 def is_one_of(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
-    """Whether a module is of one of these classes and has not overridden its forward."""
-    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
+    """Whether a module is of one of these classes and evaluates as that class does."""
+    return any(isinstance(module, kind) and not own_methods(module, kind) for kind in kinds)
+
+
+def own_methods(module: nn.Module, kind: type[nn.Module]) -> list[str]:
+    """Which methods of a class a module computes otherwise, because its subclass or the module itself replaces them.
+
+    Args:
+        module: An instance of the class.
+        kind: The class.
+    """
+    named = {name for base in kind.__mro__ if base not in nn.Module.__mro__ for name in vars(base)}
+    named = {name for name in named if not name.startswith("__")} - ASIDE | CALLS
+    places = [*(vars(base) for base in type(module).__mro__ if base not in kind.__mro__), vars(module)]
+    found = ((name, value) for place in places for name, value in place.items() if name in named)
+    return [name for name, value in found if callable(value) or hasattr(value, "__get__")]  # no plain settings
 
 
 def no_form(kind: str, what: str) -> str:

@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from xnorlit.errors import UserError
 from xnorlit.export.functions import Moving
-from xnorlit.export.known import KNOWN, REGISTER, is_one_of, no_form
+from xnorlit.export.known import KNOWN, REGISTER, is_one_of, no_form, own_methods
 from xnorlit.export.operands import first_line, refuse
 from xnorlit.export.registry import registered
 from xnorlit.layers import BinaryLayer
@@ -35,9 +35,10 @@ class _Tracer(fx.Tracer):
 
     @override
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return (
-            isinstance(m, BinaryLayer) or is_one_of(m, self.leaves) or super().is_leaf_module(m, module_qualified_name)
-        )
+        # A class of the user's with a forward of its own may call what the engine knows; other methods it calls inside.
+        kept = (isinstance(m, kind) and "forward" not in own_methods(m, kind) for kind in self.leaves)
+        ours = isinstance(m, BinaryLayer) or type(m) in registered() or any(kept)
+        return ours or super().is_leaf_module(m, module_qualified_name)
 
     @override
     def create_node(self, *given: Any, **named: Any) -> fx.Node:
@@ -91,13 +92,12 @@ def graph_of(model: nn.Module) -> fx.Graph:
 
 def _check_known(module: nn.Module, node: fx.Node, leaves: tuple[type[nn.Module], ...]) -> None:
     name, place, kind = str(node.target), place_of(node.stack_trace), type(module).__name__
-    known = is_one_of(module, leaves)
-    own = isinstance(module, BinaryLayer) and not known
-    refuse(
-        own,
-        name,
-        f"{kind}{place} has a forward of its own, which the engine does not know; {REGISTER}, or use BinaryConv2d",
-    )
+    known = type(module) in registered() or is_one_of(module, leaves)  # a registered layer is compared with its form
+    bases = sorted((base for base in leaves if isinstance(module, base)), key=lambda base: len(base.__mro__))
+    if bases and not known:
+        own = " and ".join(own_methods(module, bases[-1]))
+        why = f"{kind}{place} has its own {own}, which the engine does not know; {REGISTER}, or use a plain"
+        refuse(True, name, f"{why} {bases[-1].__name__}")
     refuse(not known, name, no_form(kind, f"{kind}{place}"))
     check_statistics(module, name, place)
 
