@@ -1,16 +1,20 @@
 """Affine maps with kinks compute what the modules between a sum and a real number do."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from tests.packed.networks import unsettle
+from xnorlit.binarize.adabin import Maxout
 from xnorlit.binarize.reactnet import RPReLU
 from xnorlit.errors import UserError
 from xnorlit.export.dataflow import _parts
 from xnorlit.export.maps import Halves, affine_maps
-from xnorlit.layers import BatchNorm1d, BatchNorm2d
+from xnorlit.export.pack import pack
+from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d
 from xnorlit.layers.norms import scale_and_shift
+from xnorlit.packed import PackedNetwork
 from xnorlit.packed._kernels import MOST_MAPS
 
 CHANNELS = 6
@@ -178,3 +182,35 @@ def test_features_of_several_positions_have_numbers_of_their_own():
     expected = torch.tensor([[1.0, 0, -1], [-4, -5, -6]]).double()
     torch.testing.assert_close(merged.shift, expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(merged.scale, torch.tensor([[2.0] * 3, [3.0] * 3]).double(), rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [nn.PReLU, RPReLU, Maxout])
+def test_an_activation_of_features_has_numbers_at_each_position(kind):
+    """Of 2 outputs and 3 positions, which share a sum."""
+    torch.manual_seed(0)
+    made = kind(6)
+    for values in made.parameters():
+        nn.init.uniform_(values, -1, 1)
+    scale, bias, sums = torch.tensor([2.0, 3.0]), torch.tensor([1.0, -1.0]), torch.linspace(-4, 4, 33)
+    maps = affine_maps(scale, bias, [made], flat=False, name="f")
+    y = (sums[:, None] * scale + bias).repeat_interleave(3, dim=1)
+    spread = [
+        type(each)(*(v[:, None] if isinstance(v, torch.Tensor) and v.ndim == 1 else v for v in each)) for each in maps
+    ]
+    found = of_maps(spread, sums.double()[:, None, None].expand(-1, 2, 1)).flatten(1)
+    torch.testing.assert_close(found, made(y).double(), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [nn.PReLU, RPReLU, Maxout])
+def test_an_activation_of_features_before_a_real_layer_packs_to_its_evaluation(kind):
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), BinaryConv2d(8, 8, 3, padding=1, binarizer="XNOR")]
+    net = nn.Sequential(*layers, nn.Flatten(), kind(512), nn.Linear(512, 4)).eval()
+    for values in net[4].parameters():
+        nn.init.uniform_(values, -1, 1)
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), np.uint8)
+    packed = pack(net, image_size=8, classes=list("abcd"), mean=[125] * 3, std=[63] * 3)
+    expected = net((torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - 125) / 63).numpy()
+    np.testing.assert_allclose(PackedNetwork(*packed)(pixels), expected, rtol=1e-4, atol=1e-4)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from xnorlit.binarize.adabin import Maxout
+from xnorlit.binarize.reactnet import RPReLU
 from xnorlit.export.operands import refuse
 from xnorlit.layers.norms import scale_and_shift
 from xnorlit.packed._kernels import MOST_MAPS
@@ -68,7 +70,7 @@ def _parts(module: nn.Module, outputs: int, flat: bool, name: str) -> list[Affin
     if isinstance(module, nn.ReLU):
         return [AffineMap(one, zero, 0.0)]
     if isinstance(module, nn.PReLU):
-        return [AffineMap(one, zero, _features(module.weight, outputs).expand(outputs))]
+        return [AffineMap(one, zero, _features(module.weight, outputs))]
     if isinstance(module, nn.LeakyReLU):
         return [AffineMap(one, zero, module.negative_slope)]
     if isinstance(module, nn.Hardtanh):
@@ -79,8 +81,7 @@ def _parts(module: nn.Module, outputs: int, flat: bool, name: str) -> list[Affin
             AffineMap(-one, zero + module.max_val),
         ]
     if isinstance(module, _BatchNorm):
-        scale, shift = (v.expand(outputs) if v.numel() == 1 else v for v in scale_and_shift(module))
-        return [AffineMap(_features(scale, outputs), _features(shift, outputs))]
+        return [AffineMap(*(_features(values, outputs) for values in scale_and_shift(module)))]
     return _kinked(module, outputs, flat, name)
 
 
@@ -91,12 +92,14 @@ def _doubled(values: Any) -> Any:
 def _kinked(module: nn.Module, outputs: int, flat: bool, name: str) -> list[AffineMap]:
     """A module as two straight lines that meet, found by evaluating it far out on both sides."""
     module = module.double()
+    features = len(next(module.parameters())) if isinstance(module, RPReLU | Maxout) else outputs
+    flat = flat or features > outputs
 
     def at(values: Tensor) -> Tensor:
         return module(values if flat else values[:, :, None, None]).flatten(1)
 
     places = torch.tensor([-FAR[1], -FAR[0], FAR[0], FAR[1]]).double()
-    y = at(places[:, None].expand(-1, outputs))
+    y = at(places[:, None].expand(-1, features))
     left, right = (y[1] - y[0]) / (FAR[1] - FAR[0]), (y[3] - y[2]) / (FAR[1] - FAR[0])
     below, above = y[1] + left * FAR[0], y[2] - right * FAR[0]  # the lines' values at 0
     kink = torch.where(left == right, 0.0, (below - above) / torch.where(left == right, 1.0, right - left))
@@ -107,7 +110,7 @@ def _kinked(module: nn.Module, outputs: int, flat: bool, name: str) -> list[Affi
     slope = torch.where(turn, right, left) * torch.where(turn, -1.0, 1.0) / torch.where(outer == 0, 1.0, outer)
     side = torch.where(turn, -1.0, 1.0).double()
     maps = [AffineMap(side, -kink * side, slope), AffineMap(outer, height)]
-    probes = torch.randn(64, outputs, generator=torch.Generator().manual_seed(0)).double() * 5 + kink
+    probes = torch.randn(64, features, generator=torch.Generator().manual_seed(0)).double() * 5 + kink
     found = probes
     for part in maps:
         found = part.scale * found + part.shift
@@ -118,7 +121,11 @@ def _kinked(module: nn.Module, outputs: int, flat: bool, name: str) -> list[Affi
         f"{type(module).__name__} follows it and is not two straight lines; use a PReLU",
     )
     module.float()
-    return maps
+    bent, straight = maps
+    return [
+        AffineMap(*(_features(values, outputs) for values in (bent.scale, bent.shift, slope))),
+        AffineMap(_features(straight.scale, outputs), _features(straight.shift, outputs)),
+    ]
 
 
 def _behind(maps: list[AffineMap], part: AffineMap) -> list[AffineMap]:
@@ -142,4 +149,4 @@ def _alike(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 def _features(values: Tensor, outputs: int) -> Tensor:
     """Numbers per channel, `(O,)`, or per channel and position, `(O, positions)`."""
     values = values.double()
-    return values.view(outputs, -1) if values.numel() > outputs else values
+    return values.view(outputs, -1) if values.numel() > outputs else values.expand(outputs)
