@@ -359,6 +359,37 @@ def test_a_module_may_be_called_as_the_image_is():
     assert "pixels_" in {node.name for node in packed.graph.nodes}
 
 
+@pytest.mark.parametrize("ends", ["float", "int8"])
+@pytest.mark.parametrize("shortcut", [True, False])  # a graph and a chain
+@torch.no_grad()
+def test_layers_may_be_called_as_the_image_is_and_as_a_function(shortcut, ends):
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.norm = xl.Conv2d(3, 4, 4, 4) if shortcut else nn.Conv2d(3, 4, 4, 4), xl.BatchNorm2d(4)
+            self.pixels, self.add = (xl.BinaryConv2d(4, 4, 1, binarizer="XNOR") for _ in range(2))
+            self.pixels_ = nn.Linear(100, 5)
+
+        def forward(self, x):
+            x = self.norm(self.stem(x))
+            y = self.pixels(x)
+            return self.pixels_(F.relu(self.add(x + y if shortcut else y)).flatten(1))
+
+    model = unkind(Named())
+    packed = packed_of(model, ends=ends, calibration=pixels_for(8, seed=9))
+    assert {"pixels_", "pixels__", "add_1" if shortcut else "add"} <= {step.name for step in packed.graph.steps}
+    if ends == "float":
+        found = PackedNetwork(*packed)(pixels_for())
+        np.testing.assert_allclose(found, model(normalised(pixels_for())), rtol=1e-4, atol=1e-5)
+
+
+def test_a_layer_that_is_called_as_the_image_is_has_one_call():
+    model = Flat(lambda net, a, b: net.fc(a + b), pixels=True)
+    model.left = model.right = model.pixels = xl.Conv2d(4, 4, 1)
+    with pytest.raises(xl.UserError, match="it is called a second time"):
+        packed_of(model)
+
+
 @pytest.mark.parametrize(
     ("join", "classes", "message"),
     [

@@ -146,6 +146,7 @@ class _Steps:
         self.steps: list[Step] = []
         self.values: dict[fx.Node, str] = {}  # name of each node's value
         self.shapes: dict[str, tuple[int, ...]] = {}
+        self.packed: set[str] = set()  # names of the modules whose weights some step has
 
     def walked(self) -> tuple[list[Step], dict[str, tuple[int, ...]]]:
         """The steps, and the shapes of their values."""
@@ -214,10 +215,11 @@ class _Steps:
         self.values[node] = value
 
     def _unused(self, name: str, node: fx.Node, has_layer: bool) -> str:
-        """A name that no step has; a layer with weights has only its own."""
+        """A name that no value has; a layer with weights has one call."""
         if has_layer:
             again = f"it is called a second time{place_of(node.stack_trace)}, and its weights would be packed twice"
-            refuse(name in self.shapes, name, f"{again}; make a layer for each call")
+            refuse(str(node.target) in self.packed, name, f"{again}; make a layer for each call")
+            self.packed.add(str(node.target))
         name = node.name if name in self.shapes else name
         while name in self.shapes:
             name += "_"
