@@ -191,7 +191,7 @@ def _replace_layer(
     if norm:
         kind = BatchNorm2d if isinstance(layer, BinaryConv2d) else RowNorm
         batch_norm = kind(layer.channels, device=layer.weight.device, dtype=layer.weight.dtype).train(module.training)
-        within = OrderedDict(norm=added(batch_norm), layer=layer)
+        within: OrderedDict[str, nn.Module] = OrderedDict(norm=added(batch_norm), layer=layer)
         setattr(parent, last, nn.Sequential(within).train(module.training))
         note += f"; with a norm before it, {name}.norm"
     else:

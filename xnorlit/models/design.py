@@ -51,7 +51,8 @@ class Parts:
     def activation(self, channels: int, own: Callable[[], nn.Module] = nn.Identity) -> nn.Module:
         """The module after a sum: the binarizer's post layer if it has one, otherwise the network's own activation.
 
-        ReActNet's RPReLU and AdaBin's Maxout thus replace a hardtanh.
+        ReActNet's RPReLU and AdaBin's Maxout thus replace a hardtanh. The network's binarizer decides, also for layers
+        that get another one.
 
         Args:
             channels: Channels of the sum.
