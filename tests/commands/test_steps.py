@@ -117,6 +117,13 @@ def test_unmeasurable_values_are_reported(words, message, pair, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--batch=64", "--classes=10", "--precision=32-true", "--binarizers=XNOR"])
+def test_settings_of_fresh_weights_are_refused_for_runs(option, pair, capsys):
+    runs = [str(pair / arm / "seed-0") for arm in ("float", "xnor")]
+    assert cli.main(["steps", *runs, option]) == 2
+    assert f"{option.partition('=')[0]} goes with --network, whose weights are fresh" in capsys.readouterr().err
+
+
 def test_a_precision_that_is_not_known_here_is_named(pair):
     run = read(pair / "float" / "seed-0")
     run.config["trainer"]["precision"] = "64-true"

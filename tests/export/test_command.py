@@ -143,6 +143,10 @@ def test_random_weights_are_used_only_without_a_binary_run(xnorlit, mine):
 def test_random_weights_of_a_run_are_refused(refused, run):
     assert "Expected one of them" in refused(run, "--random-weights")
     assert "Did you mean alexnet-small?" in refused("--random-weights", "--network", "alexnet-smal")
+    assert "--network goes with --random-weights or --or-random-weights." in refused(run, "--network", "alexnet-small")
+    assert "--checkpoint goes with a run; --random-weights has none." in refused(
+        "--random-weights", "--checkpoint=last"
+    )
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------

@@ -130,7 +130,13 @@ def test_a_packed_file_is_exported_without_its_run(xnorlit, packed, tmp_path):
     [
         (["--format", "qonx"], "no format named qonx. Did you mean qonnx?"),
         (["--format", "finn"], "conv1 cannot be exported: its weights are fp32, which FINN does not build"),
-        (["--check", "--out", "net.xml"], "--check keeps no file"),
+        (
+            ["--check", "--out", "net.xml"],
+            "--out goes with an export; --check compares all formats, on pixels, and keeps",
+        ),
+        (["--check", "--format", "onnx"], "--format goes with an export; --check compares all formats"),
+        (["--check", "--normalized-input"], "--normalized-input goes with an export; --check compares all"),
+        (["--images", "9"], "--images goes with --check, which prints a table of all formats."),
         (["--format", "opnvino"], "no format named opnvino. Did you mean openvino?"),
         (["--out", "none/net.xml"], "none is not a folder. Create it (mkdir -p none), or give another file."),
         (["--out", "net.bin"], "net.bin: openvino files end in .xml. Give net.xml."),
@@ -267,6 +273,18 @@ def test_images_for_the_check_of_a_file_have_to_be_given(xnorlit, packed, photos
     assert (status, "has other classes than the network" in err) == (2, True)
     status, _, err = xnorlit("export", tmp_path / "a.safetensors", "--json")
     assert (status, "--json goes with --check" in err) == (2, True)
+
+
+@pytest.mark.parametrize("option", ["--ends=float", "--ends=int8", "--checkpoint=last", "--checkpoint=none"])
+def test_a_packed_file_has_its_ends_and_its_checkpoint(xnorlit, packed, tmp_path, option):
+    from xnorlit.export.pack import write
+
+    write(tmp_path / "a.safetensors", *packed)
+    for more in ([], ["--check", "--data", tmp_path]):
+        status, _, err = xnorlit("export", tmp_path / "a.safetensors", option, *more)
+        needed = f"goes with the folder of a run; {tmp_path / 'a.safetensors'} is packed already"
+        assert (status, f"{option.partition('=')[0]} {needed}" in err) == (2, True)
+    assert [each.name for each in tmp_path.iterdir()] == ["a.safetensors"]
 
 
 @pytest.mark.parametrize("format", ["onnx", "onnx-qdq", "qonnx"])

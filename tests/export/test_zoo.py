@@ -166,6 +166,13 @@ def test_a_name_with_folders_is_refused(xnorlit, run, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("option", ["--name=mine", "--ends=int8", "--licence=mine", "--into=folder"])
+def test_what_a_new_network_has_is_refused_without_its_run(xnorlit, option):
+    status, out, err = xnorlit("zoo", option)
+    assert (status, out) == (2, "")
+    assert f"{option.partition('=')[0]} goes with RUN, from which a network is made." in err
+
+
 def test_a_run_that_has_not_finished_is_refused(xnorlit, run, tmp_path):
     status, _, err = xnorlit("zoo", run.parent / "seed-7", "--into", tmp_path)
     assert status == 2

@@ -63,6 +63,22 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} See {self.prog} --help.")
 
 
+def goes_with(needed: str, given: object, **options: object) -> None:
+    """Refuse options that count only beside another one.
+
+    Args:
+        needed: The other option, and what it does if that tells why.
+        given: Whether it is given, or its value.
+        options: Values by the name of the parameter; None, False and empty ones are not given.
+
+    Raises:
+        UserError: An option is given without the other.
+    """
+    alone = [f"--{name.replace('_', '-')}" for name, value in options.items() if value not in (None, False, (), [])]
+    if alone and not given:
+        raise UserError(f"{alone[0]} goes with {needed}.")
+
+
 def call(function: Callable[..., Any], argv: Sequence[str], *, prog: str, example: str) -> Any:
     """Call a function with the arguments of a command line, and return its result.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from xnorlit.commands.arguments import Count
+from xnorlit.commands.arguments import Count, goes_with
 from xnorlit.commands.pack import difference
 from xnorlit.data import CentreCrop, ImageData
 from xnorlit.data.sources import readable
@@ -31,21 +31,22 @@ from xnorlit.report.html.browser import Network
 from xnorlit.runs import newest, read
 
 BROWSER = "browser (Chromium)"
+IMAGES = 1000  # that --check classifies by default
 TIMED = 30  # forward passes of one photograph; their median time is printed
 
 
 def export(
     run: Path | None = None,
     *,
-    format: str = "openvino",
+    format: str | None = None,
     out: Path | None = None,
-    checkpoint: str = "last",
-    ends: Ends = "float",
+    checkpoint: str | None = None,
+    ends: Ends | None = None,
     normalized_input: bool = False,
     root: Path = Path("runs"),
     check: bool = False,
     data: Path | None = None,
-    images: Count = 1000,
+    images: Count | None = None,
     json: bool = False,
 ) -> None:
     """Export a trained network to another runtime, and compare its predictions with those of the packed engine.
@@ -56,27 +57,27 @@ def export(
     Args:
         run: Folder of a finished run, a packed file, or the name of a trained network (default: the newest run with
             binary layers).
-        format: openvino, onnx, onnx-qdq (few-bit weights stored in 8 bits), qonnx, or finn.
+        format: openvino, onnx, onnx-qdq (few-bit weights stored in 8 bits), qonnx, or finn (default: openvino).
         out: Output file in an existing folder (default: RUN/FORMAT/NETWORK.xml or .onnx).
-        checkpoint: last, best, or a file of the run.
-        ends: First and last layer in fp32, or in 8 bits.
+        checkpoint: Of a run: last, best, or a file of it (default: last).
+        ends: Of a run: first and last layer in fp32, or in 8 bits (default: float).
         normalized_input: Let the exported network read normalised fp32 [N, 3, S, S] instead of uint8 [N, S, S, 3].
         root: Folder to search for the newest run.
         check: Print a table of all formats: predictions, size, and time of one image.
         data: Folder of the validation images (default: the run's).
-        images: Number of images that --check classifies.
+        images: Number of images that --check classifies (default: 1000).
         json: Print the table as JSON.
 
     Raises:
         UserError: There is nothing to export, or the format cannot express it.
     """
+    goes_with("--check, which prints a table of all formats", check, json=json, data=data, images=images)
+    if check:
+        to_export = "an export; --check compares all formats, on pixels, and keeps no file"
+        goes_with(to_export, False, out=out, format=format, normalized_input=normalized_input)
+    format = format or "openvino"
     chosen = format_named(format)
-    given = [name for name, value in {"--json": json, "--data": data}.items() if value]
-    if given and not check:
-        raise UserError(f"{given[0]} goes with --check, which prints a table of all formats.")
     if out is not None:
-        if check:
-            raise UserError("--check keeps no file. Omit --out; to export, omit --check.")
         placed(out, format)
     if check:
         with redirect_stdout(sys.stderr):  # only the table goes to standard output
@@ -84,7 +85,7 @@ def export(
             measured = measured if data is None else _images_of(packed.graph, data)
             if measured is None:
                 raise UserError(f"{run} is a packed file, which has no images. Give a folder of images: --data photos/")
-            found = _through_all(packed, measured, images)
+            found = _through_all(packed, measured, images or IMAGES)
         sys.stdout.write((document(found) if json else markdown(found)) + "\n")
         return
     packed, measured, home = _packed(run, checkpoint, ends, root)
@@ -104,9 +105,13 @@ def export(
     say("next", chosen.advice)
 
 
-def _packed(run: Path | None, checkpoint: str, ends: Ends, root: Path) -> tuple[Packed, ImageData | None, Path]:
+def _packed(
+    run: Path | None, checkpoint: str | None, ends: Ends | None, root: Path
+) -> tuple[Packed, ImageData | None, Path]:
     """The packed network of a run or of a file, the run's data, and the folder for the exported files."""
     if run is not None and (run.is_file() or (not run.exists() and str(run) in list_trained())):
+        needed = f"the folder of a run; {run} is packed already, from one checkpoint and with its ends"
+        goes_with(needed, False, ends=ends, checkpoint=checkpoint)
         packed = packed_form(run)
         say("export", f"{run}, {packed.graph.source.words}")
         return packed, None, run.parent
@@ -119,7 +124,7 @@ def _packed(run: Path | None, checkpoint: str, ends: Ends, root: Path) -> tuple[
     found = newest(root, with_codes=True) if run is None else read(run)
     if not found.summary.has_codes:
         raise UserError(f"{found.path} has no binary layer. Give a run of a binary arm, as of xnorlit train xnor.")
-    file = found.checkpoint(checkpoint)
+    file, ends = found.checkpoint(checkpoint or "last"), ends or "float"
     say("export", f"{found.path}: {file.name}, {ends} ends")
     rebuilt = rebuild(found, file)
     return packed_of(found, rebuilt, ends), rebuilt.data, found.path

@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from xnorlit.commands.arguments import goes_with
 from xnorlit.edge.console import say
 from xnorlit.errors import UserError
 from xnorlit.export.measure import Answers, answers
@@ -20,12 +21,12 @@ def pack(
     run: Path | None = None,
     *,
     out: Path | None = None,
-    checkpoint: str = "last",
+    checkpoint: str | None = None,
     ends: Ends = "float",
     root: Path = Path("runs"),
     random_weights: bool = False,
     or_random_weights: bool = False,
-    network: str = "alexnet-xnor",
+    network: str | None = None,
 ) -> None:
     """Pack a trained network into bits: one file that `xnorlit classify` runs without torch.
 
@@ -34,21 +35,24 @@ def pack(
     Args:
         run: Folder of a finished run (default: the newest one with binary layers).
         out: Output file (default: RUN/packed.safetensors or RUN/packed-int8.safetensors).
-        checkpoint: last, best, or a file of the run. The run reports the accuracy of last.
+        checkpoint: last, best, or a file of the run (default: last, whose accuracy the run reports).
         ends: First and last layer in fp32, or in 8 bits (smaller, but not exact).
         root: Folder to search for the newest run.
         random_weights: Pack a network with random weights instead of a run, to measure speed and size.
         or_random_weights: Do so only if there is no finished run with binary layers.
-        network: Name of the network with random weights.
+        network: Name of the network with random weights (default: alexnet-xnor).
 
     Raises:
         UserError: There is nothing to pack, or it cannot be packed.
     """
     if random_weights and run is not None:
         raise UserError(f"RUN ({run}) and --random-weights were both given. Expected one of them.")
+    goes_with("--random-weights or --or-random-weights", random_weights or or_random_weights, network=network)
+    goes_with("a run; --random-weights has none", not random_weights, checkpoint=checkpoint)
     if random_weights or (or_random_weights and run is None and not _has_binary_run(root)):
         if not random_weights:
             say("pack", f"{root} has no finished run with binary layers")
+        network = network or "alexnet-xnor"
         _pack_random(network, ends, out or root / "random-weights" / f"{network}{_suffix(ends)}.safetensors")
         return
     chosen = newest(root, with_codes=True) if run is None else read(run)
@@ -57,9 +61,8 @@ def pack(
             f"{chosen.path} has no binary layer, so there is nothing to pack into bits. Give a run of a binary arm "
             "(xnorlit train xnor)."
         )
-    _pack_run(
-        chosen, checkpoint, ends, out or chosen.path / f"packed{_suffix(ends)}.safetensors", given=run is not None
-    )
+    file = out or chosen.path / f"packed{_suffix(ends)}.safetensors"
+    _pack_run(chosen, checkpoint or "last", ends, file, given=run is not None)
 
 
 def _pack_run(run: Run, which: str, ends: Ends, out: Path, *, given: bool) -> None:

@@ -12,7 +12,7 @@ from xnorlit.bench.figures import Figure, ratio
 from xnorlit.bench.one_image import one_image
 from xnorlit.bench.steps import seconds_of, steps_of_network, steps_of_runs
 from xnorlit.bench.turns import Samples
-from xnorlit.commands.arguments import Count
+from xnorlit.commands.arguments import Count, goes_with
 from xnorlit.commands.summary import binarizers_of
 from xnorlit.edge import atomic
 from xnorlit.edge.console import say, terminal
@@ -25,10 +25,10 @@ def steps(
     runs: Sequence[Path] = (),
     *,
     network: str | None = None,
-    binarizers: Sequence[str] = ("XNOR",),
-    batch: Count = 64,
-    classes: Count = 10,
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
+    binarizers: Sequence[str] = (),
+    batch: Count | None = None,
+    classes: Count | None = None,
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] | None = None,
     rounds: Count = 15,
     steps: Count = 4,
     json: Path | None = None,
@@ -42,10 +42,10 @@ def steps(
     Args:
         runs: A finished run of each arm on the same images, the float twin first.
         network: Measure this network with fresh weights instead, against its float twin.
-        binarizers: With --network, the arms: names, or '{class_path: NAME, init_args: ...}'.
-        batch: With --network, images per step.
-        classes: With --network, number of classes.
-        precision: With --network, the precision of the step.
+        binarizers: With --network, the arms: names, or '{class_path: NAME, init_args: ...}' (default: XNOR).
+        batch: With --network, images per step (default: 64).
+        classes: With --network, number of classes (default: 10).
+        precision: With --network, the precision of the step (default: 32-true).
         rounds: Number of turns of each arm.
         steps: Steps per turn.
         json: Write the figures, the machine and the command to this file.
@@ -55,9 +55,12 @@ def steps(
     """
     if bool(runs) == bool(network):
         raise UserError("expected either finished runs of several arms, or --network NAME for fresh weights.")
+    fresh = {"binarizers": binarizers, "batch": batch, "classes": classes, "precision": precision}
+    goes_with("--network, whose weights are fresh; a run has its own settings", network, **fresh)
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     if network:
-        arms = {name: binarizers_of(name, {})[0] for name in ("Float", *binarizers)}
+        arms = {name: binarizers_of(name, {})[0] for name in ("Float", *(binarizers or ["XNOR"]))}
+        batch, classes, precision = batch or 64, classes or 10, precision or "32-true"
         calls = steps_of_network(network, arms, batch=batch, classes=classes, precision=precision, device=device)
         images: dict[str, Figure] = {}
     else:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from xnorlit.commands.arguments import goes_with
 from xnorlit.commands.classify import Failure, classified
 from xnorlit.commands.pack import answers_of_module
 from xnorlit.comparison.statistics import wilson_interval
@@ -60,6 +61,7 @@ def zoo(
     Raises:
         UserError: The run has not finished, another run of its arm has a lower seed, or its network cannot be packed.
     """
+    goes_with("RUN, from which a network is made", run, name=name, ends=ends, licence=licence, into=into)
     if run is None:
         names = list_trained()
         wide = max(map(len, names), default=0)

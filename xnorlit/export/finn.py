@@ -50,7 +50,10 @@ def _refuse(node: Node, *, first: bool) -> None:
         return
     bits = 32 if first else 8
     trained = f"--model.layers.{name} '{{class_path: LSQ, init_args: {{weight_bits: 8, input_bits: {bits}}}}}'"
-    fp32 = f"its weights are fp32, which FINN does not build; train them in few bits ({trained}), or give --ends int8"
+    fp32 = (
+        f"its weights are fp32, which FINN does not build; train them in few bits ({trained}), or pack the run with "
+        "--ends int8"
+    )
     refuse(layer.weights.form == "float", name, fp32)
     real = layer.operand.form == "reals" and layer.weights.form == "planes"
     refuse(real, name, "its inputs are real, which FINN does not build; use a binarizer of few-bit inputs, or qonnx")
@@ -87,7 +90,7 @@ def with_bytes(graph: Graph, tensors: Tensors) -> tuple[Graph, dict[str, np.ndar
 def _on_bytes(layer: Layer, own: dict[str, np.ndarray], graph: Graph) -> tuple[Layer, dict[str, np.ndarray]]:
     std, mean = set(graph.std), np.asarray(graph.mean, np.float64)
     one = "the channels of its pixels have several standard deviations, so its weights would need more bits"
-    refuse(len(std) > 1, layer.name, f"{one}; train with one data.std for all, or give --ends int8")
+    refuse(len(std) > 1, layer.name, f"{one}; train with one data.std for all, or pack the run with --ends int8")
     assert layer.window is not None
     padded = any(layer.window.padding) and not np.array_equal(mean, np.rint(mean))
     refuse(
