@@ -6,10 +6,13 @@ import torch
 from torch import nn
 
 from tests.models.tables import DESIGNS
-from xnorlit.bench.subject import GraphTwin, named_twin, pixels, twin_of
+from xnorlit.bench.subject import GraphTwin, layers_of, named_twin, of_file, pixels, twin_of
+from xnorlit.binarize.dorefa import DoReFa
 from xnorlit.export.pack import pack
 from xnorlit.layers import BatchNorm2d, BinaryConv2d, BinaryLayer, Conv2d, Linear
+from xnorlit.models import create
 from xnorlit.packed.graph import Graph
+from xnorlit.packed.trained import located
 
 
 def graph_of(name, size):
@@ -105,3 +108,23 @@ def test_a_network_without_a_name_is_stood_for_by_its_operations():
     assert relus(twin) == 2  # one for each sign
     assert sum(isinstance(module, nn.Conv2d) for module in twin.modules()) == 3
     assert twin(images(8)).shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("binarizer", "both"),
+    [("XNOR", True), ("BNN", True), ("BWN", False), ("ReActNet", False), (DoReFa(1, 2, 32), False)],
+)
+def test_a_file_is_measured_with_other_ends_only_if_they_leave_its_computation(binarizer, both, tmp_path):
+    model, file = create("alexnet-small", binarizer=binarizer, classes=3), tmp_path / "a.safetensors"
+    pack(model, file, image_size=32, classes=list("abc"))
+    subject = of_file(file)
+    assert list(subject.packed) == (["float", "int8"] if both else ["float"])
+    assert ("with float ends alone: its method is not XNOR" in subject.weights) is not both
+    few = [{layer.operand for layer, _ in layers_of(graph) if layer.binary} for graph, _ in subject.packed.values()]
+    assert all(each == few[0] for each in few)
+
+
+def test_a_file_of_a_trained_network_has_both_kinds_of_ends():
+    subject = of_file(located("cifar10-best"))
+    assert list(subject.packed) == ["float", "int8"]
+    assert subject.graph.source.weights == "trained"

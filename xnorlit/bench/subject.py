@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -31,7 +31,7 @@ from xnorlit.packed.graph import (
     TwoSlope,
 )
 from xnorlit.packed.isa import VARIABLE
-from xnorlit.packed.layer import Layer, Map, Window
+from xnorlit.packed.layer import Ending, Layer, Map, Window
 
 Tensors = Mapping[str, np.ndarray]
 RANDOM = "random weights"
@@ -81,6 +81,9 @@ class Subject:
 def of_file(path: Path) -> Subject:
     """The subject of a packed file. Its other kind of ends gets random weights, which take the same time.
 
+    A file does not name its method, and networks with random weights are XNOR's. If the file computes otherwise, it is
+    measured with its own ends alone.
+
     Raises:
         UserError: It is not a packed network.
     """
@@ -88,12 +91,28 @@ def of_file(path: Path) -> Subject:
     graph, tensors = network.graph, network.tensors
     first = "int8" if any(layer.weights.form == "int8" for layer, _ in layers_of(graph)) else "float"
     both = {first: (graph, tensors)}
+    weights = f"{path} ({graph.source.run or graph.source.words})"
     for ends in ENDS if is_named(graph) else ():
         if ends not in both:
             size = graph.image_size
-            both[ends] = random_network(graph.network, ends, classes=len(graph.classes), image_size=size)
-    weights = graph.source.run or graph.source.words
-    return Subject(f"{path} ({weights})", both, twin_of(graph))
+            other = random_network(graph.network, ends, classes=len(graph.classes), image_size=size)
+            if _work(other.graph) == _work(graph):
+                both[ends] = other
+            else:
+                weights += f", with {first} ends alone: its method is not XNOR, which random weights have"
+    return Subject(weights, both, twin_of(graph))
+
+
+def _work(graph: Graph) -> list[object]:
+    """What takes the time of a network, without its ends: each few-bit layer, and the kinds of the other operations."""
+    found: list[object] = []
+    for node in graph.steps:
+        op = node.op
+        if isinstance(op, Layer) and op.weights.form == "planes":
+            found.append(replace(op, ending=Ending(op.ending.form, op.ending.bits)))
+        elif not node.name.endswith(".levels"):  # the shift of 8-bit ends
+            found.append((node.name, type(op)))
+    return found
 
 
 def of_random_weights(network: str) -> Subject:
