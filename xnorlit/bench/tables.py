@@ -144,7 +144,7 @@ def _opponent(row: dict[str, Any], opponent: str, ours: list[str]) -> str:
     if opponent not in row["seconds"]:
         return "-"
     took = 1000 * row["seconds"][opponent]["median"]
-    mine = next((side for side in ours if "int8 ends" not in opponent or "int8 ends" in side), "")
+    mine = next((side for side in ours if ("int8 ends" in side) == ("int8 ends" in opponent)), "")
     return f"{took:.3g} ({_ratio(row, opponent, mine, short=True)} x)"
 
 
