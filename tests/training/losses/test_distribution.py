@@ -7,7 +7,7 @@ from torch import nn
 from xnorlit.binarize.bwn import BWN
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.errors import UserError
-from xnorlit.layers import BatchNorm1d, BatchNorm2d
+from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryLinear
 from xnorlit.models import build, network_named
 from xnorlit.training.losses.distribution import DistributionLoss, distribution_loss, norms_before_quantised_inputs
 
@@ -51,6 +51,56 @@ def test_it_reads_the_norms_before_quantised_inputs_wherever_their_block_has_the
     assert norms_before_quantised_inputs(net) == [net.get_submodule(f"{block}.norm") for block in blocks]
     behind = small(XNOR(), "alexnet-xnor-larq")
     assert len(norms_before_quantised_inputs(behind)) == 6
+
+
+def test_activations_and_pools_between_norm_and_quantiser_do_not_hide_the_norm():
+    vgg = small(XNOR(), "vgg-small")
+    blocks = [vgg.get_submodule(name) for name in ("stem", "conv2", "conv3", "conv4", "conv5")]
+    assert norms_before_quantised_inputs(vgg) == [block.norm for block in blocks]
+    assert vgg.training
+
+
+@pytest.mark.parametrize(
+    ("network", "layer"),
+    [("resnet20", "unit2.conv"), ("resnet18-cifar", "unit2.conv1"), ("quicknet-small", "unit2.conv")],
+)
+def test_a_sum_with_a_shortcut_is_refused_because_no_norm_has_its_moments(network, layer):
+    with torch.device("meta"):
+        net = small(XNOR(), network)
+    with pytest.raises(UserError, match=rf"but {layer} of {network} reads several values that meet \(add\)"):
+        DistributionLoss().prepare(net, None, None)
+
+
+class Own(nn.Module):
+    """Of two linear layers, where a norm is registered in another order than it is called in."""
+
+    name = "Own"
+
+    def __init__(self, joined):
+        super().__init__()
+        self.first, self.last = (BinaryLinear(4, 4, binarizer=XNOR) for _ in range(2))
+        self.before_last, self.before_first = BatchNorm1d(4), BatchNorm1d(4)
+        self.joined = joined
+
+    def layers(self):
+        return [("first", self.first), ("last", self.last)]
+
+    def forward(self, x):
+        y = self.first(self.before_first(x))
+        y = nn.functional.hardtanh(self.before_last(y))
+        return self.last(self.joined(y, x))
+
+
+def test_the_norms_of_an_own_network_are_found_as_its_forward_calls_them():
+    net = Own(lambda y, x: y.flatten(1))
+    assert norms_before_quantised_inputs(net) == [net.before_first, net.before_last]
+    for joined in (torch.add, lambda y, x: torch.cat([y, x])):
+        with pytest.raises(UserError, match="last of Own reads several values that meet"):
+            norms_before_quantised_inputs(Own(joined))
+    with pytest.raises(
+        UserError, match=r"torch\.fx cannot trace Own \(TraceError: .*Remove the loss, or the control flow"
+    ):
+        norms_before_quantised_inputs(Own(lambda y, x: y if y.sum() > 0 else x))
 
 
 def test_it_moves_gamma_and_beta_and_is_dropped_for_the_last_epochs():

@@ -4,16 +4,18 @@ import math
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx, nn
 from typing_extensions import override
 
 from xnorlit.data import Batch, ImageData
 from xnorlit.errors import UserError
 from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryLayer
+from xnorlit.layers.tracing import unchanged
 from xnorlit.models import BuiltNetwork
 from xnorlit.training.losses.base import Loss
 
 BatchNorm = BatchNorm1d | BatchNorm2d
+Weighted = BinaryLayer | nn.modules.conv._ConvNd | nn.Linear
 
 
 def distribution_loss(mean: Tensor, deviation: Tensor) -> Tensor:
@@ -38,6 +40,8 @@ class DistributionLoss(Loss):
     In training, the output of a batch norm has mean beta and deviation |gamma| for any input. (With eps, a channel of
     variance v has the deviation `|gamma| sqrt(v / (v + eps))`.) So this loss reads gamma and beta. The released code
     measures the activations, which costs passes over all of them. Its gradients, too, reach only gamma and beta.
+
+    Behind a shortcut a quantiser reads a sum, whose moments are not those of a norm. Such networks are refused.
 
     Source: Ding et al. 2019, arXiv 1904.02823; ruizhoud/DistributionLoss, models/distrloss_layer.py and its README,
     which applies the loss in the first 60 of 67 epochs.
@@ -78,17 +82,52 @@ class DistributionLoss(Loss):
         return self.weight * torch.stack(each).mean()
 
 
+class _Tracer(fx.Tracer):
+    """Stops at layers and at modules without parts, so that the sums in a block are seen."""
+
+    @override
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, BinaryLayer) or not any(m.children()) or super().is_leaf_module(m, module_qualified_name)
+
+
 def norms_before_quantised_inputs(net: BuiltNetwork) -> list[BatchNorm]:
-    """The batch norms directly in front of layers with few-bit inputs."""
-    found, last = [], None
-    for module in net.modules():
+    """The batch norms in front of layers with few-bit inputs, with only activations, pools and the like in between.
+
+    Raises:
+        UserError: One of these layers reads the sum or the concatenation of several values, or torch.fx cannot trace
+            the network.
+    """
+    names = {layer: name for name, layer in net.layers()}
+    with unchanged(net):
+        try:
+            graph = _Tracer().trace(net.train())
+        except Exception as error:  # A user's forward may do anything with proxy values.
+            raise UserError(
+                f"DistributionLoss: torch.fx cannot trace {net.name} ({type(error).__name__}: {error}), so the norms "
+                "before its quantisers are unknown. Remove the loss, or the control flow from the forward."
+            ) from error
+    found = []
+    for node in graph.nodes:
+        layer = _module(net, node)
+        if not isinstance(layer, BinaryLayer) or layer.binarizer.input_bits == 32:
+            continue
+        node = node.all_input_nodes[0]
+        while len(node.all_input_nodes) == 1 and not isinstance(_module(net, node), BatchNorm | Weighted):
+            node = node.all_input_nodes[0]
+        module = _module(net, node)
         if isinstance(module, BatchNorm):
-            last = module
-        elif isinstance(module, BinaryLayer):
-            if last is not None and module.binarizer.input_bits < 32:
-                found.append(last)
-            last = None
+            found.append(module)
+        elif len(node.all_input_nodes) > 1:
+            raise UserError(
+                f"DistributionLoss takes mean and deviation of a quantiser's input from the batch norm before it, but "
+                f"{names[layer]} of {net.name} reads several values that meet ({node.name}), as behind a shortcut. "
+                "Remove the loss, or choose a network without shortcuts, such as vgg-small."
+            )
     return found
+
+
+def _module(net: nn.Module, node: fx.Node) -> nn.Module | None:
+    return net.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
 def _gamma(norm: BatchNorm) -> Tensor:
