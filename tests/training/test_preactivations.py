@@ -3,7 +3,10 @@
 import pytest
 import torch
 
+from xnorlit.binarize.adabin import AdaBin
 from xnorlit.binarize.bwn import BWN
+from xnorlit.binarize.dorefa import DoReFa
+from xnorlit.binarize.reactnet import ReActNet
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.errors import UserError
 from xnorlit.models import Block, Network, build
@@ -40,6 +43,36 @@ def test_values_by_hand(network):
     assert fc2.dead.tolist() == [False, True]
     assert (fc2.most_one_sided, fc2.most_even) == (1, 0)
     assert not network.fc2.linear._forward_pre_hooks
+
+
+@pytest.mark.parametrize(
+    ("binarizer", "threshold"), [(ReActNet(), "shift"), (AdaBin(), "centre")], ids=["ReActNet", "AdaBin"]
+)
+def test_a_learned_threshold_decides_the_sign(network, binarizer, threshold):
+    # Less 2: -2, 0, 1, 9 in the first feature, -1, -2, -1, -1.
+    pixels = images((0, 1, 0), (2, 0, 0), (3, 1, 0), (11, 1, 0))
+    network.fc2.linear.bind(binarizer)
+    values = getattr(network.fc2.linear.binarizer, threshold)
+    with torch.no_grad():
+        values.fill_(1.5 if threshold == "shift" else -1.5)  # ReActNet adds the shift, AdaBin subtracts the centre.
+    found = preactivations(network, [pixels[:2], pixels[2:]])["fc2"]
+    assert found.positive.tolist() == [0.75, 0.75]
+    assert found.dead.tolist() == [False, False]
+    assert (found.most_one_sided, found.most_even) == (0, 0)
+    with torch.no_grad():
+        values.mul_(100)
+    found = preactivations(network, [pixels[:2], pixels[2:]])["fc2"]
+    assert found.positive.tolist() == [1, 1]
+    assert found.dead.tolist() == [True, True]
+
+
+def test_codes_of_several_bits_may_be_dead_on_either_side_of_zero(network):
+    # Less 2: -2 and 9 have the lowest and the highest of four codes, -1 and -2 both the lowest, 1 and 9 the highest.
+    network.fc2.linear.bind(DoReFa(1, 2))
+    found = preactivations(network, [images((0, 1, 0), (11, 0, 0))])["fc2"]
+    assert (found.dead.tolist(), found.positive.tolist()) == ([False, True], [0.5, 0])
+    found = preactivations(network, [images((3, 1, 0)), images((11, 4, 0))])["fc2"]
+    assert (found.dead.tolist(), found.positive.tolist()) == ([True, False], [1, 0.5])
 
 
 def test_no_gradients_are_kept_and_hooks_go_even_if_the_network_fails(network):

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xnorlit.errors import UserError
+from xnorlit.layers import BinaryLayer
 from xnorlit.models import BuiltNetwork
 
 
@@ -19,29 +20,27 @@ class Preactivations:
         edges: Edges of B equal bins, fp32 `(B + 1,)`; a bin includes its lower edge. Values beyond the outer edges
             count in the outer bins.
         counts: Values in each bin by input channel, int64 `(C, B)`; of a flattened map, by input feature.
-        positive: Share of the values that are 0 or more (sign +1), by channel, fp64 `(C,)`.
+        positive: Share of the values with the upper of two codes, such as the sign +1, by channel, fp64 `(C,)`. A
+            method may learn the threshold. For codes of several bits, the share of the values that are 0 or more.
         beyond: Share of the values with `|x| > 1`, where a clipped straight-through estimator passes no gradient, by
             channel, fp64 `(C,)`.
+        dead: Channels whose code was the same at every position of every image, bool `(C,)`.
     """
 
     edges: Tensor
     counts: Tensor
     positive: Tensor
     beyond: Tensor
-
-    @property
-    def dead(self) -> Tensor:
-        """Channels whose sign was the same at every position of every image, bool `(C,)`."""
-        return (self.positive == 0) | (self.positive == 1)
+    dead: Tensor
 
     @property
     def most_one_sided(self) -> int:
-        """The channel whose sign varies least."""
+        """The channel whose `positive` is farthest from one half."""
         return int((self.positive - 0.5).abs().argmax())
 
     @property
     def most_even(self) -> int:
-        """The channel whose sign varies most."""
+        """The channel whose `positive` is nearest to one half."""
         return int((self.positive - 0.5).abs().argmin())
 
 
@@ -88,18 +87,32 @@ class _Sums:
         self.edges = edges
         self.values = 0  # per channel
         self.counts = self.positive = self.beyond = torch.zeros(())
+        self.lowest, self.highest = torch.tensor(torch.inf), torch.tensor(-torch.inf)
 
-    def add(self, _: nn.Module, arguments: tuple[Tensor, ...]) -> Any:
+    def add(self, layer: BinaryLayer, arguments: tuple[Tensor, ...]) -> Any:
         (x,) = arguments
-        x = x.transpose(0, 1).flatten(1).float().cpu().contiguous()
+        codes = _by_channel(_codes(layer, x.to(layer.weight.dtype)))
+        self.lowest = torch.minimum(self.lowest, codes.amin(1))
+        self.highest = torch.maximum(self.highest, codes.amax(1))
+        x = _by_channel(x)
         bins, channels = len(self.edges) - 1, len(x)
         at = torch.bucketize(x, self.edges[1:-1], right=True) + bins * torch.arange(channels)[:, None]
         self.counts = self.counts + torch.bincount(at.flatten(), minlength=bins * channels).view(channels, bins)
-        self.positive = self.positive + (x >= 0).sum(1)
+        self.positive = self.positive + (codes > 0 if layer.binarizer.input_bits == 1 else x >= 0).sum(1)
         self.beyond = self.beyond + (x.abs() > 1).sum(1)
         self.values += x.shape[1]
 
     def result(self) -> Preactivations:
-        return Preactivations(
-            self.edges, self.counts.long(), self.positive.double() / self.values, self.beyond.double() / self.values
-        )
+        shares = self.positive.double() / self.values, self.beyond.double() / self.values
+        return Preactivations(self.edges, self.counts.long(), *shares, self.lowest == self.highest)
+
+
+def _codes(layer: BinaryLayer, x: Tensor) -> Tensor:
+    """The codes of a layer's input; the signs of a method whose two values lie around a centre."""
+    binarizer = layer.binarizer
+    return binarizer.input_values(x).signs if binarizer.two_valued else binarizer.input_codes(x).values
+
+
+def _by_channel(x: Tensor) -> Tensor:
+    """`(C, values)` in fp32 on the CPU."""
+    return x.transpose(0, 1).flatten(1).float().cpu().contiguous()
