@@ -4,6 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import LearningRateMonitor
+from pytorch_lightning.loggers import CSVLogger
+from torch.utils.data import DataLoader, TensorDataset
 
 from tests.runs.factory import write_run
 from xnorlit.errors import UserError
@@ -42,8 +47,49 @@ def test_per_epoch_takes_the_last_value_of_each(tmp_path):
     assert values.tolist() == [4, 2]
 
 
-def test_a_row_without_epoch_belongs_to_the_current_one(tmp_path):
-    assert curves(tmp_path, "epoch,step,lr\n3,10,\n,11,0.1\n")["lr"].epoch.tolist() == [3]
+class Tiny(pl.LightningModule):
+    """Logs a loss at each step; its learning rate is 0.1^(epoch + 1)."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def training_step(self, batch, _):
+        loss = self.weight * batch[0].mean()
+        self.log("loss", loss)
+        return loss
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.1)]
+
+
+@pytest.mark.parametrize(
+    ("interval", "steps", "epochs"), [("epoch", [0, 2, 4], [0, 1, 2]), ("step", list(range(6)), [0, 0, 1, 1, 2, 2])]
+)
+def test_a_learning_rate_has_the_epoch_in_which_lightning_used_it(interval, steps, epochs, tmp_path):
+    trainer = pl.Trainer(
+        max_epochs=3,
+        log_every_n_steps=1,
+        accelerator="cpu",
+        logger=CSVLogger(tmp_path, name="", version=""),
+        callbacks=[LearningRateMonitor(logging_interval=interval)],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(Tiny(), DataLoader(TensorDataset(torch.ones(4, 1)), batch_size=2))
+    rates = Curves.load(tmp_path / "metrics.csv")["lr-SGD"]
+    assert (rates.step.tolist(), rates.epoch.tolist()) == (steps, epochs)
+    assert rates.value == pytest.approx([0.1 ** (epoch + 1) for epoch in epochs])
+
+
+def test_a_row_without_epoch_belongs_to_the_next_that_has_one_or_else_to_the_last(tmp_path):
+    text = "epoch,step,lr,loss\n,0,0.3,\n3,10,,5\n,11,0.1,\n,12,0.2,\n4,12,,6\n,13,0.4,\n"
+    found = curves(tmp_path, text)
+    assert found["lr"].step.tolist() == [0, 11, 12, 13]
+    assert found["lr"].epoch.tolist() == [3, 4, 4, 4]
+    assert found["loss"].epoch.tolist() == [3, 4]
 
 
 def test_an_unknown_metric_names_the_near_miss(tmp_path):

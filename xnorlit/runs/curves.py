@@ -85,16 +85,27 @@ def _parse(rows: Iterator[list[str]], file: Path) -> Curves:
         raise UserError(f"{file} has no column 'step'. Expected a file written by Lightning's CSVLogger.")
     points: dict[str, dict[int, tuple[int, float]]] = {name: {} for name in header if name not in ("step", "epoch")}
     epoch = 0
+    waiting: list[tuple[int, dict[str, float]]] = []
+
+    def enter() -> None:
+        for step, values in waiting:
+            for name, value in values.items():
+                points[name][step] = epoch, value
+        waiting.clear()
+
     for line, row in enumerate(rows, start=2):
         cells = {name: cell for name, cell in zip(header, row, strict=False) if cell != ""}
         try:
-            # Rows of the learning-rate monitor have no epoch; they belong to the current one.
-            epoch = int(float(cells.pop("epoch", epoch)))
+            # The learning-rate monitor writes its rows, without an epoch, before the other rows of an epoch or a step.
+            found = int(float(cells.pop("epoch"))) if "epoch" in cells else None
             step = int(float(cells.pop("step")))
-            for name, cell in cells.items():
-                points[name][step] = epoch, float(cell)
+            waiting.append((step, {name: float(cell) for name, cell in cells.items()}))
         except (KeyError, ValueError, OverflowError) as error:
             raise UserError(f"{file}, line {line}: expected a step and numbers, found {','.join(row)!r}.") from error
+        if found is not None:
+            epoch = found
+            enter()
+    enter()
     return Curves({name: series(at) for name, at in points.items() if at})
 
 
