@@ -5,6 +5,7 @@ activations, which are monotonic on either side of their bends. fp32 rounds mono
 the result only rises or only falls, and evaluating it there finds every turn, however close two turns lie.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -57,7 +58,7 @@ def integers(most: int) -> Sums:
 
 def reals() -> Sums:
     """All fp32 numbers between -1e30 and 1e30; neighbours have neighbouring numbers."""
-    positive = torch.logspace(*torch.tensor([NEAREST, FAR]).log10().tolist(), GRID // 2)
+    positive = torch.logspace(math.log10(NEAREST), math.log10(FAR), GRID // 2)
     grid = torch.cat([-positive.flip(0), torch.zeros(1), positive])[:, None]
     most = int(torch.tensor(FAR).view(torch.int32))
     return Sums(-most, most, _number, grid)
