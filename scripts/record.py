@@ -3,7 +3,8 @@
     python scripts/record.py runs/imagenette@photos/pair-0/*/seed-*/ --into experiments/imagenette/records
 
 `xnorlit compare`, `report` and `table --no-training` read such a record like the run itself. Checkpoints stay where
-they are. A run that names a file by an absolute path is refused, because the record would name a machine.
+they are. A run that names a file by an absolute path is refused, because the record would name a machine. Runs that
+`--run.fresh` moved aside are left out.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from xnorlit.edge import atomic
 from xnorlit.edge.console import say
 from xnorlit.errors import UserError
 from xnorlit.runs import Run, read
-from xnorlit.runs.place import Place
+from xnorlit.runs.place import Place, is_aside
 
 FILES = ("config.yaml", "environment.json", "metrics.csv", "predictions.safetensors", "summary.json")
 TIMES = "steps.json"
@@ -34,7 +35,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, required=True, help="folder of the records, a root as `runs` is")
     given = parser.parse_args()
     try:
-        found = [read(path) for path in given.runs]
+        found = [read(path) for path in given.runs if not is_aside(path)]
         for run in found:
             refuse_machine(run)
         for run in found:

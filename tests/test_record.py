@@ -46,6 +46,14 @@ def test_a_record_reads_like_its_run_and_has_no_weights(tmp_path, monkeypatch):
         assert copy.curves.series.keys() == run.curves.series.keys()
 
 
+def test_a_run_that_was_moved_aside_replaces_no_record(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = write_run(Path("runs"), "xnor", right=700)
+    write_run(Path("elsewhere"), "xnor", right=100).rename(run.with_name("seed-0.until-20260101-000000"))
+    assert record(*sorted(run.parent.glob("seed-*/")), "--into", "records").returncode == 0
+    assert read(Path("records/synthetic/pair-0/xnor/seed-0")).summary.top1 == 0.7
+
+
 @pytest.mark.parametrize("given", ["--data.source /home/me/photos", "--data.source=/photos", "-c [~/photos]"])
 def test_a_run_whose_files_name_a_machine_is_refused_before_any_copy(given, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -73,6 +73,20 @@ def test_the_lowest_seed_is_packed_and_no_other(xnorlit, run, second, tmp_path):
     assert card["seed"] == 0
 
 
+def test_a_run_that_was_moved_aside_is_on_no_card(xnorlit, run, tmp_path):
+    """`--run.fresh` has replaced it."""
+    aside = run.with_name(f"{run.name}.until-20260101-000000")
+    shutil.copytree(run, aside)
+    try:
+        file = aside / "summary.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"top1": 0.125}))
+        assert xnorlit("zoo", run, "--name", "mine", "--into", tmp_path)[0] == 0
+    finally:
+        shutil.rmtree(aside)
+    top1 = 100 * json.loads((run / "summary.json").read_text())["top1"]
+    assert json.loads((tmp_path / "mine.json").read_text())["seeds"] == {"0": pytest.approx(top1)}
+
+
 def test_the_licence_of_unknown_images_is_asked_for(xnorlit, run, tmp_path, monkeypatch):
     monkeypatch.setattr("xnorlit.commands.zoo.NAMED", {})
     status, _, err = xnorlit("zoo", run, "--into", tmp_path)

@@ -18,6 +18,7 @@ from xnorlit.bench.network import measure_network
 from xnorlit.bench.settings import Settings
 from xnorlit.bench.subject import Subject, of_file, of_random_weights
 from xnorlit.edge.console import parts, say
+from xnorlit.runs.place import is_aside
 
 DEFAULT_NETWORK = "alexnet-xnor"
 SPINS_PER_ROUND = 20
@@ -77,7 +78,7 @@ def _subject(file: Path | None, network: str | None, root: Path) -> Subject:
 
 
 def _newest_packed(root: Path) -> Path | None:
-    found = root.glob("*/*/*/seed-*/packed*.safetensors")
+    found = (file for file in root.glob("*/*/*/seed-*/packed*.safetensors") if not is_aside(file))
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 

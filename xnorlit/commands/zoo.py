@@ -28,7 +28,7 @@ from xnorlit.packed.engine import PackedNetwork
 from xnorlit.packed.trained import FOLDER, Card, card, list_trained
 from xnorlit.runs import Run, read
 from xnorlit.runs.lock import state_of
-from xnorlit.runs.place import Place, recipe_and_images
+from xnorlit.runs.place import Place, is_aside, recipe_and_images
 from xnorlit.runs.recipes import TWIN, Recipe
 from xnorlit.runs.settings import config_files, values
 from xnorlit.training.environment import processor
@@ -191,7 +191,7 @@ def _siblings(run: Run) -> dict[str, list[Run]]:
     found, place = {}, Place.of(run.path)
     for arm in (run.place.arm, TWIN):
         folders = (place.pair_path / arm).glob("seed-*") if place else ()
-        runs = [read(folder) for folder in folders if state_of(folder) == "finished"]
+        runs = [read(folder) for folder in folders if state_of(folder) == "finished" and not is_aside(folder)]
         found[arm] = sorted(runs, key=lambda each: each.place.seed)
     return found
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SEED = re.compile(r"seed-(\d+)")
+_ASIDE = re.compile(r"seed-\d+\.until-.*")
 
 
 def name_of_images(data: str) -> str:
@@ -36,6 +37,25 @@ def recipe_and_images(experiment: str) -> tuple[str, str]:
     """
     recipe, _, images = experiment.partition("@")
     return recipe, images
+
+
+def aside(run: Path, time: str) -> Path:
+    """Where `--run.fresh` moves a run: `seed-0.until-TIME` beside it.
+
+    Args:
+        run: The run's directory.
+        time: The time, as text.
+    """
+    return run.with_name(f"{run.name}.until-{time}")
+
+
+def is_aside(path: Path) -> bool:
+    """Whether a path is or lies in a run that `--run.fresh` moved aside, which was abandoned on purpose.
+
+    Args:
+        path: A folder or file.
+    """
+    return any(_ASIDE.fullmatch(part) for part in path.parts)
 
 
 @dataclass(frozen=True, order=True)

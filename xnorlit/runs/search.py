@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from xnorlit.errors import UserError, did_you_mean
-from xnorlit.runs.place import Place
+from xnorlit.runs.place import Place, is_aside
 from xnorlit.runs.run import BrokenRun, Run, read
 
 _LISTED = 4
@@ -46,7 +46,7 @@ def find(root: Path | str) -> list[Run | BrokenRun]:
     for path in root.glob("*/*/*/seed-*"):
         # Names that begin with a dot belong to unfinished writes (xnorlit.edge.atomic) or to tools, never to a run.
         hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-        if path.is_dir() and not hidden and ".until-" not in path.name:
+        if path.is_dir() and not hidden and not is_aside(path):
             place = Place.of(path)
             key = (path.parent, place.seed if place else -1, path.name)
             found.append((key, _read_or_explain(path, place)))

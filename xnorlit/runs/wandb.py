@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from xnorlit.errors import UserError
 from xnorlit.runs.curves import Curves
 from xnorlit.runs.logged import LoggedRun, curves_of
+from xnorlit.runs.place import is_aside
 
 COMPARISON = "comparison"
 """The job type of the W&B run in which the dashboard stores a pair's gap and sizes. It is not an arm."""
@@ -56,6 +57,7 @@ def offline(root: Path | str) -> list[LoggedRun]:
 
     A resumed run has one directory for each part. Together they form one record, in which later rows override earlier
     ones. A run is unfinished if its last directory lacks exit code 0. An unreadable directory is a record of its own.
+    Runs that `--run.fresh` moved aside are left out.
 
     Args:
         root: A folder of runs, one run, or a folder `wandb`.
@@ -66,7 +68,7 @@ def offline(root: Path | str) -> list[LoggedRun]:
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"there is no folder {root}. Expected a folder of runs, or W&B's own folder wandb.")
-    files = sorted({*root.rglob("run-*.wandb")})
+    files = sorted(file for file in root.rglob("run-*.wandb") if not is_aside(file))
     parts: dict[str, list[_Part]] = {}
     damaged = []
     for file in files:

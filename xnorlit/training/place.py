@@ -13,7 +13,7 @@ from xnorlit.edge.names import at_home
 from xnorlit.errors import UserError
 from xnorlit.runs.config import differing
 from xnorlit.runs.lock import state_of, take
-from xnorlit.runs.place import Place
+from xnorlit.runs.place import Place, aside
 
 
 @dataclass
@@ -93,8 +93,7 @@ def claim(folder: Path, *, resume: bool, fresh: bool, again: bool = False) -> IO
         return lock
     if fresh:
         # The lock moves with the folder; take a new one at the old place.
-        aside = _free(folder.with_name(f"{folder.name}.until-{time.strftime('%Y%m%d-%H%M%S')}"))
-        folder.rename(aside)
+        folder.rename(_free(aside(folder, time.strftime("%Y%m%d-%H%M%S"))))
         lock.close()
         return _lock(folder)
     if state == "begun" and again:

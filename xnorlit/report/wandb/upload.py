@@ -14,6 +14,7 @@ from pathlib import Path
 from xnorlit.report.wandb.server import set_timeouts
 from xnorlit.runs.lock import is_under_way
 from xnorlit.runs.login import UNSENT, reason
+from xnorlit.runs.place import is_aside
 
 _NAME = re.compile(r"(offline-)?run-(\d{8}_\d{6})-(.+)")
 _LOGS = "wandb/*run-*/run-*.wandb"
@@ -68,7 +69,7 @@ def waiting(root: Path) -> tuple[list[Part], list[Path]]:
     Args:
         root: A folder of runs, one run, or anything between.
     """
-    runs = {log.parents[2] for log in root.rglob(_LOGS) if ".until-" not in str(log)}
+    runs = {log.parents[2] for log in root.rglob(_LOGS) if not is_aside(log)}
     found = [part for run in sorted(runs) for part in parts(run) if not part.note.exists()]
     under_way = sorted({part.run for part in found if is_under_way(part.run)})
     return [part for part in found if part.run not in under_way], under_way
