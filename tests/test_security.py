@@ -65,6 +65,19 @@ def test_no_code_refuses_a_class_path_before_it_is_imported(evil, capsys, text, 
     assert not Path("ran").exists()
 
 
+def test_no_code_holds_for_the_binarizers_of_steps(evil, capsys):
+    words = ["steps", "--network", "alexnet-small", "--binarizers", "XNOR", "evil.Thing", "--no-code"]
+    assert main(words) == 2
+    assert "binarizers is evil.Thing, not a class of xnorlit, torch or Lightning" in capsys.readouterr().err
+    assert not Path("ran").exists()
+
+
+def test_no_code_takes_a_file_behind_an_option_of_the_network_for_a_file(evil, capsys):
+    words = ["--model.binarizer", "XNOR", "-c", "base.yaml", "--data.source", "nowhere"]
+    assert main(["fit", *words, "--no-code"]) == 2
+    assert "base.yaml does not exist" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("key", ["--model.network", "--model.optimizer", "--trainer.callbacks+", "--model.binarizer"])
 @pytest.mark.parametrize(
     ("path", "arguments"),

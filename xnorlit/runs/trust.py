@@ -20,7 +20,7 @@ _TEXT = re.compile(
     r"(data\.)?(source|root)|run(\..*)?|ckpt_path|model\.init_from|model\.decayed_layers|model\.conversion\.skip"
 )
 # Options whose values may be class paths. The options of other commands take files.
-_OPTION = re.compile(r"(model|trainer|data|optimizer|lr_scheduler)\..*|model|trainer|network|binarizer")
+_OPTION = re.compile(r"(model|trainer|data|optimizer|lr_scheduler)\..*|model|trainer|network|binarizers?")
 
 
 def refuse_code(value: Any, key: str = "") -> None:
@@ -91,6 +91,9 @@ def refuse_code_in_argv(argv: Sequence[str]) -> None:
             key = option.rstrip("+").replace("-", "_")
             if not sign:
                 continue
+        elif argument.startswith("-"):  # -c FILE
+            key = ""
+            continue
         else:
             value = argument
         if _OPTION.fullmatch(key):
