@@ -127,6 +127,7 @@ def test_a_servers_run_is_the_same_record():
     assert finished.curves["val/top1"].value.tolist() == [0.3, 0.5]
     assert np.isnan(finished.curves["val/loss"].value).tolist() == [True]
     assert set(finished.curves.series) == {"val/top1", "val/loss", "lr-Adam"}
+    assert finished.curves["lr-Adam"].epoch.tolist() == [1], "the monitor logs without an epoch, before the epoch"
     assert finished.config == CONFIG
     assert (crashed.state, crashed.reason) == ("unfinished", "W&B reports the run as crashed.")
 

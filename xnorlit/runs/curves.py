@@ -83,33 +83,57 @@ def _parse(rows: Iterator[list[str]], file: Path) -> Curves:
     header = next(rows, None)
     if header is None or "step" not in header:
         raise UserError(f"{file} has no column 'step'. Expected a file written by Lightning's CSVLogger.")
-    points: dict[str, dict[int, tuple[int, float]]] = {name: {} for name in header if name not in ("step", "epoch")}
-    epoch = 0
-    waiting: list[tuple[int, dict[str, float]]] = []
-
-    def enter() -> None:
-        for step, values in waiting:
-            for name, value in values.items():
-                points[name][step] = epoch, value
-        waiting.clear()
-
+    points = Points()
     for line, row in enumerate(rows, start=2):
         cells = {name: cell for name, cell in zip(header, row, strict=False) if cell != ""}
         try:
-            # The learning-rate monitor writes its rows, without an epoch, before the other rows of an epoch or a step.
-            found = int(float(cells.pop("epoch"))) if "epoch" in cells else None
+            epoch = int(float(cells.pop("epoch"))) if "epoch" in cells else None
             step = int(float(cells.pop("step")))
-            waiting.append((step, {name: float(cell) for name, cell in cells.items()}))
+            points.add(step, epoch, {name: float(cell) for name, cell in cells.items()})
         except (KeyError, ValueError, OverflowError) as error:
             raise UserError(f"{file}, line {line}: expected a step and numbers, found {','.join(row)!r}.") from error
-        if found is not None:
-            epoch = found
-            enter()
-    enter()
-    return Curves({name: series(at) for name, at in points.items() if at})
+    found = points.curves()
+    return Curves({name: found.series[name] for name in header if name in found.series})  # in the order of the file
 
 
-def series(at: Mapping[int, tuple[int, float]]) -> Series:
+class Points:
+    """Logged values on their way to curves.
+
+    The learning-rate monitor logs without an epoch, before the other values of an epoch or a step. So a value without
+    an epoch waits for the next epoch that is logged.
+    """
+
+    def __init__(self) -> None:
+        self._points: dict[str, dict[int, tuple[int, float]]] = {}
+        self._waiting: list[tuple[int, Mapping[str, float]]] = []
+        self._epoch = 0
+
+    def add(self, step: int, epoch: int | None, values: Mapping[str, float]) -> None:
+        """Take the values of a step by name; a later value of the same step replaces an earlier one.
+
+        Args:
+            step: The optimizer step.
+            epoch: The epoch; None if it was not logged.
+            values: The values by name.
+        """
+        self._waiting.append((step, values))
+        if epoch is not None:
+            self._epoch = epoch
+            self._enter()
+
+    def curves(self) -> Curves:
+        """The curves of all values."""
+        self._enter()
+        return Curves({name: _series(at) for name, at in self._points.items()})
+
+    def _enter(self) -> None:
+        for step, values in self._waiting:
+            for name, value in values.items():
+                self._points.setdefault(name, {})[step] = self._epoch, value
+        self._waiting.clear()
+
+
+def _series(at: Mapping[int, tuple[int, float]]) -> Series:
     """A series from the epoch and the value at each step."""
     steps = sorted(at)
     return Series(

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from xnorlit.runs.curves import Curves, series
+from xnorlit.runs.curves import Curves, Points
 from xnorlit.runs.run import Run
 
 MOST_STEPS = 2**53  # larger integers are not exact as floats; no run is that long
@@ -53,20 +53,19 @@ def curves_of(rows: Iterable[Mapping[str, Any]]) -> Curves:
     A resumed run logged some steps twice; the later row is kept, as in metrics.csv. Rows without a step, W&B's own keys
     and values that are not numbers are ignored.
     """
-    points: dict[str, dict[int, tuple[int, float]]] = {}
-    epoch = 0
+    points = Points()
     for row in rows:
-        step, now = _number(row.get("trainer/global_step")), _number(row.get("epoch"))
-        if step is None or not abs(step) < MOST_STEPS:
+        step, epoch = _whole(row.get("trainer/global_step")), _whole(row.get("epoch"))
+        if step is None:
             continue
-        if now is not None and abs(now) < MOST_STEPS:
-            epoch = int(now)
-        for name, value in row.items():
-            if name not in ("trainer/global_step", "epoch") and not name.startswith("_"):
-                number = _number(value)
-                if number is not None:
-                    points.setdefault(name, {})[int(step)] = epoch, number
-    return Curves({name: series(at) for name, at in points.items()})
+        names = [name for name in row if name not in ("trainer/global_step", "epoch") and not name.startswith("_")]
+        points.add(step, epoch, {name: value for name in names if (value := _number(row[name])) is not None})
+    return points.curves()
+
+
+def _whole(value: object) -> int | None:
+    found = _number(value)
+    return int(found) if found is not None and abs(found) < MOST_STEPS else None
 
 
 def _number(value: object) -> float | None:
