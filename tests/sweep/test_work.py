@@ -106,6 +106,17 @@ def test_a_run_that_another_process_trains_is_waited_for(tmp_path, capsys):
     assert "finished elsewhere: xnor" in told
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_a_signal_that_nohup_or_a_shell_ignores_does_not_end_the_runs(tmp_path, number):
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        todo = jobs(tmp_path, f"import os; os.kill(os.getppid(), {int(number)})\n{finishing(tmp_path, 'a')}")
+        assert work.run_jobs(todo, at_once=1, tag="t") == []
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_child_is_interrupted_once_and_waited_for(tmp_path, number):
     """Either the whole group gets Ctrl-C, or only the parent gets a request to end."""
