@@ -57,7 +57,7 @@ def report(
         )
     comparison = xl.compare(what, root=root)
     network = _packed(comparison) if live else None
-    again = [*_again(what, bench, data, root), *(["--live"] if live else [])]
+    again = [*_again(what, out, bench, data, root), *(["--live"] if live else [])]
     page = write(comparison, out=out, bench=bench, data=data, again=again, network=network)
     say("report", f"{page.path} ({page.path.stat().st_size / 2**20:.2g} MiB; opens in any browser)")
     for note in comparison.notes:
@@ -97,6 +97,8 @@ def _put_on_wandb(comparison: Comparison, page: Page, settings: Path, *, asked: 
         say("W&B", f"{error}\nThe page above is complete without the dashboard.")
 
 
-def _again(what: Sequence[str], bench: Path | None, data: Path | None, root: Path) -> list[str]:
-    options = [("--bench", bench), ("--data", data), ("--root", root if root != Path("runs") else None)]
+def _again(what: Sequence[str], out: Path | None, bench: Path | None, data: Path | None, root: Path) -> list[str]:
+    """The command that writes the page again."""
+    other_root = root if root != Path("runs") else None
+    options = [("--out", out), ("--bench", bench), ("--data", data), ("--root", other_root)]
     return ["report", *what, *(word for name, value in options if value is not None for word in (name, str(value)))]

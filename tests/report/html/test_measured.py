@@ -93,6 +93,23 @@ def test_a_binary_arm_never_has_torchs_time_even_if_it_is_the_reference(tmp_path
     assert len(re.findall("6 × as fast as fp32", re.sub(r"<[^>]+>", "", time).replace("\xa0", " "))) == 2
 
 
+@pytest.mark.parametrize(
+    ("size", "classes", "drawn"), [(32, 10, True), (None, None, True), (64, 10, False), (32, 1000, False)]
+)
+def test_a_bench_of_other_sizes_is_not_drawn_beside_these_accuracies(tmp_path, monkeypatch, size, classes, drawn):
+    monkeypatch.chdir(tmp_path)
+    for arm in ("xnor", "float"):
+        write_run(Path("runs"), arm, config={"data.image_size": 32})
+    found = bench()
+    found["subject"] |= {"image_size": size, "classes": classes} if size else {}
+    Path("bench.json").write_text(json.dumps(found))
+    html = report(bench=Path("bench.json")).read_text()
+    assert ("Accuracy against CPU time" in html) == drawn
+    text = " ".join(re.sub(r"<[^>]+>", "", html).split())
+    said = f"alexnet-small at {size} pixels with {classes:,} classes, but" if size else "The bench measured the network"
+    assert (said in text) == (not drawn)
+
+
 def test_a_bench_of_another_network_is_not_drawn_beside_these_accuracies(pair):
     Path("bench.json").write_text(json.dumps(bench("alexnet-xnor")))
     html = report(bench=Path("bench.json")).read_text()

@@ -243,7 +243,7 @@ def _band(axes: _Axes, line: Line, scale: float) -> str:
 
 def _ticks(low: float, high: float) -> list[float]:
     """Four to eight round numbers, the first at most `low`, the last at least `high`."""
-    span = high - low if high > low else max(abs(high), 1.0)
+    span = high - low if high - low > 1e-9 else max(abs(high), 1.0)  # Marks have ten decimals.
     rough = span / 5
     power = 10 ** math.floor(math.log10(rough))
     step = next(power * k for k in (1, 2, 5, 10) if power * k >= rough * 0.999)

@@ -2,6 +2,7 @@
 
 import base64
 import importlib.metadata
+import shlex
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -66,7 +67,9 @@ def write_live(content: bytes, out: Path, title: str) -> Path:
     if out.exists() and _MARK not in out.read_bytes()[:4096].decode("utf-8", "replace"):
         raise UserError(f"{out} exists and is not a page of xnorlit web, so it is not overwritten. Give another --out.")
     if not out.parent.is_dir():
-        raise UserError(f"{out.parent} is not a folder. Create it (mkdir -p {out.parent}), or give another --out.")
+        raise UserError(
+            f"{out.parent} is not a folder. Create it (mkdir -p {shlex.quote(str(out.parent))}), or give another --out."
+        )
     page = environment().get_template("live.html.jinja")
     text = page.render(
         title=title,

@@ -45,6 +45,18 @@ def _reached(file: Path) -> dict[str, Any]:
     return {"accuracy": reached, "checkpoint": checkpoint or None, "problem": None}
 
 
+def measures(bench: dict[str, Any], record: dict[str, Any]) -> bool:
+    """Whether a bench measured the network of the record's runs, with as large images and as many classes.
+
+    Args:
+        bench: What `read_bench` found. Older files lack the size and the classes.
+        record: The page's record.
+    """
+    sizes, classes = (bench["image_size"], record["image_size"]), (bench["classes"], record["comparison"]["classes"])
+    alike = all(None in pair or pair[0] == pair[1] for pair in (sizes, classes))
+    return record["networks"] == [bench["network"]] and alike
+
+
 def read_bench(file: Path) -> dict[str, Any]:
     """Times and bytes of a bench: machine, times of the network, best ratio of each layer to fp32, and warnings.
 
@@ -63,6 +75,7 @@ def _bench(fields: Fields) -> dict[str, Any]:
     on_disk = memory.integer("binary_disk", 1)
     return {
         "network": subject.text("network"),
+        **{name: subject.integer(name, 1) if subject.has(name) else None for name in ("image_size", "classes")},
         "weights": subject.text("weights"),
         "cpu": machine.optional_text("cpu") or "",
         "rows": [part for row in fields.objects("rows") for part in _rows(row)],

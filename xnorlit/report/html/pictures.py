@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from xnorlit.report.html import chart
 from xnorlit.report.html.cited import Cited
+from xnorlit.report.html.measured import measures
 from xnorlit.report.palette import places
 
 LAYER_AXES = {"flips": "% of weights", "saturated": "% of inputs", "dead": "% of channels"}
@@ -166,7 +167,7 @@ def _accuracies(comparison: Mapping[str, Any], colour: Mapping[str, str]) -> Mar
 def cpu_times(record: Mapping[str, Any]) -> list[tuple[str, dict[str, float], float]]:
     """(arm, seconds per image on one thread, top-1 in percent); empty for an unusable bench or another network."""
     bench, comparison = record["bench"], record["comparison"]
-    if not bench or record["networks"] != [bench["network"]]:
+    if not bench or not measures(bench, record):
         return []
     row = next((r for r in bench["rows"] if is_alone(r)), None)
     if row is None or is_scattered(row):

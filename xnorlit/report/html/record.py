@@ -49,6 +49,7 @@ def record(comparison: Comparison, *, bench: Path | None = None, data: Path | No
             for file in measured.packed_files(run)
         ],
         "bench": measured.read_bench(bench) if bench else None,
+        "image_size": _image_size([run for runs in arms.values() for run in runs]),
         "networks": sorted({str(run.config.get("model", {}).get("network")) for runs in arms.values() for run in runs}),
         "confusions": _confusions(arms, comparison),
         "disputed": [
@@ -66,6 +67,12 @@ def _in_words(written: dict[str, Any]) -> dict[str, Any]:
         for part, name in zip(gap["classes"], readable(part["name"] for part in gap["classes"]), strict=True):
             part["name"] = name
     return written
+
+
+def _image_size(runs: Sequence[Run]) -> int | None:
+    """The image size of all runs; None if it is that of their network, or if they differ."""
+    sizes = {run.config.get("data", {}).get("image_size") for run in runs}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def _confusions(arms: Mapping[str, Sequence[Run]], comparison: Comparison) -> dict[str, Any]:

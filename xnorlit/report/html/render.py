@@ -15,6 +15,7 @@ from xnorlit.comparison.rows import duration
 from xnorlit.report import palette
 from xnorlit.report.html import wording
 from xnorlit.report.html.cited import Cited, printed
+from xnorlit.report.html.measured import measures
 from xnorlit.report.html.pictures import (
     LAYER_TITLES,
     colours,
@@ -68,6 +69,7 @@ def render(record: dict[str, Any], argv: Sequence[str], live: Any = None) -> str
         layer_titles=LAYER_TITLES,
         classes=record["classes"],
         networks=record["networks"],
+        other_bench=bool(record["bench"]) and not measures(record["bench"], record),
         source=PurePath(comparison.source.value).name,
         seeds=seeds,
         arm_counts=set(record["seeds"].values()),
