@@ -29,6 +29,23 @@ def test_the_recipe_of_the_paper_on_eight_gpus(plan):
         assert word in out
 
 
+def test_each_gpu_has_batches_of_its_own_unless_the_recipe_has_global_ones(plan, tmp_path):
+    def images(more):
+        (tmp_path / "more.yaml").write_text(more)
+        out = plan(*IMAGENET, "-c", str(tmp_path / "more.yaml"), "--gpus", "8", "--json")[1]
+        return next(each["value"] for each in json.loads(out)["assumptions"] if each["what"] == "images of a step")
+
+    assert images("data: {batch_size: 100}") == "800"
+    assert images("data: {batch_size: 100}\ntrainer: {accumulate_grad_batches: 2}") == "1,600"
+    assert images("data: {batch_size: 100, global_batch: 400}") == "400"
+
+
+def test_the_network_is_that_of_the_images(plan):
+    files = ["-c", str(EXPERIMENTS / "cifar10/base.yaml"), "-c", str(EXPERIMENTS / "cifar10/xnor.yaml")]
+    found = json.loads(plan(*files, "--json")[1])["assumptions"]
+    assert next(each["value"] for each in found if each["what"] == "parameters") == "1,472,650"
+
+
 def test_an_epoch_is_as_long_as_the_recipe_makes_it(plan):
     whole = json.loads(plan(*IMAGENET, "--step", "1000", "--json")[1])
     assert whole["hours"] == pytest.approx(55 * 1500 * 800 / 1000 / 3600)

@@ -69,9 +69,10 @@ def plan(
 def _work(recipe: Mapping[str, Any], gpus: int, images: int | None) -> Work:
     """The work of training the recipe."""
     model, data, trainer = part(recipe, "model"), part(recipe, "data"), part(recipe, "trainer")
-    source, batch = str(data.get("source", "")), data.get("global_batch") or data.get("batch_size")
-    epochs, limit = trainer.get("max_epochs"), trainer.get("limit_train_batches")
-    if not isinstance(epochs, int) or not isinstance(batch, int):
+    source, epochs, limit = str(data.get("source", "")), trainer.get("max_epochs"), trainer.get("limit_train_batches")
+    whole, own = data.get("global_batch"), data.get("batch_size")
+    at_once = whole or (own * gpus if isinstance(own, int) else None)  # Each GPU has a process with batches of its own.
+    if not isinstance(epochs, int) or not isinstance(at_once, int):
         raise UserError(
             "the configuration lacks trainer.max_epochs or data.batch_size (or data.global_batch). Give a recipe, such "
             "as -c experiments/imagenet/base.yaml -c experiments/imagenet/xnor.yaml."
@@ -81,7 +82,7 @@ def _work(recipe: Mapping[str, Any], gpus: int, images: int | None) -> Work:
     if images is None:
         raise UserError(f"the number of training images of {source or 'the recipe'} is unknown. Give --images N.")
     if isinstance(limit, int):
-        images = min(images, limit * batch)
+        images = min(images, limit * at_once)
     elif isinstance(limit, float):
         images = int(images * limit)
     chosen, layers = binarizers_of(model.get("binarizer", "XNOR"), model.get("layers") or {})
@@ -89,12 +90,13 @@ def _work(recipe: Mapping[str, Any], gpus: int, images: int | None) -> Work:
         built = xl.create(
             model.get("network", NETWORK),
             binarizer=chosen,
-            classes=1000,
+            classes=len(NAMED[source].classes) or None if source in NAMED else None,
             image_size=data.get("image_size"),
             layers=layers,
         )
     total = xl.summary(built)
-    return Work(sum(layer.macs for layer in total.layers), total.parameters, images, epochs, batch)
+    step = whole or at_once * (trainer.get("accumulate_grad_batches") or 1)
+    return Work(sum(layer.macs for layer in total.layers), total.parameters, images, epochs, step)
 
 
 def _text(found: Plan, gpu: str, gpus: int) -> str:
