@@ -52,7 +52,7 @@ web: $(STAMP) ## build the engine for browsers, and a page in build/web/ that ru
 	emcmake cmake -S xnorlit/packed/kernels -B build/web -DCMAKE_BUILD_TYPE=Release
 	cmake --build build/web
 	cp build/web/xnorlit.wasm xnorlit/report/html/
-	@$(XNORLIT) web $(call quote,$(NETWORK)) --out build/web/$(basename $(notdir $(NETWORK))).html $(ARGS)
+	@$(XNORLIT) web $(call quote,$(NETWORK)) --out $(call quote,build/web/$(basename $(notdir $(NETWORK))).html) $(ARGS)
 
 bench: $(STAMP) ## measure the newest packed network against torch and onnxruntime; without one, random weights
 	@$(XNORLIT) bench $(ARGS)

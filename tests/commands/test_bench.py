@@ -1,6 +1,8 @@
 """`xnorlit bench --quick` from end to end, on the smallest network. No time is asserted."""
 
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -167,12 +169,26 @@ def test_every_key_is_documented(capsys):
         (["a.safetensors", "--network", "alexnet-small"], "Expected one"),
         (["--network", "alexnet-smal"], "Did you mean alexnet-small"),
         (["missing.safetensors"], "missing.safetensors: cannot be read"),
-        (["--show", "missing.json"], "missing.json cannot be read"),
     ],
 )
 def test_unmeasurable_networks_are_refused_with_a_message(words, complaint):
     with pytest.raises(UserError, match=complaint):
         COMMANDS["bench"].run("bench", [*words, "--quick"])
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ([], "missing.json cannot be read"),
+        (["a.safetensors"], "FILE and --show were both given"),
+        (["--quick"], "--quick goes with a measurement; --show prints an earlier one"),
+        (["--json", "new.json"], "--json goes with a measurement"),
+        (["--batches", "1"], "--batches goes with a measurement"),
+    ],
+)
+def test_an_earlier_measurement_is_only_shown(words, complaint):
+    with pytest.raises(UserError, match=complaint):
+        COMMANDS["bench"].run("bench", [*words, "--show", "missing.json"])
 
 
 def test_a_file_is_measured_as_it_is(small, file):
@@ -191,6 +207,9 @@ def test_the_newest_runs_packed_network_is_found(file, tmp_path, monkeypatch):
         folder.mkdir(parents=True)
         (folder / "packed.safetensors").write_bytes(file.read_bytes())
     assert run._newest_packed(tmp_path).parent.name == "seed-1"
+    shutil.copytree(folder, folder.with_name("seed-1.until-20260101-000000"))
+    os.utime(folder.with_name("seed-1.until-20260101-000000") / "packed.safetensors")
+    assert run._newest_packed(tmp_path).parent.name == "seed-1", "a run that was moved aside was abandoned"
     assert run._newest_packed(tmp_path / "none") is None
 
 

@@ -14,6 +14,7 @@ The loaders take turns in every round, so that other load on the machine slows a
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import tempfile
@@ -46,8 +47,8 @@ WIDTH, HEIGHT, CROP, BATCH, QUALITY = 500, 375, 224, 64, 90
 def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=count, default=1000)
+    parser.add_argument("--rounds", type=count, default=3)
     parser.add_argument("--source", type=Path, help="photographs to enlarge (class folders); generated ones otherwise")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -61,6 +62,13 @@ def main() -> None:
     # The first round compiles and fills the caches.
     medians = {name: statistics.median(values[1:]) for name, values in speeds.items()}
     report(medians, options)
+
+
+def count(text: str) -> int:
+    """A whole number from 1, of the command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number from 1")
+    return int(text)
 
 
 def measure(epoch: Callable[[], Iterator[int]]) -> float:
@@ -99,7 +107,10 @@ def photographs(count: int, source: Path | None) -> Iterator[Image.Image]:
     rng = np.random.default_rng(0)
     if source:
         paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
-        small = (np.asarray(Image.open(path).convert("RGB")) for path in paths[:: max(1, len(paths) // count)])
+        if not paths:
+            raise SystemExit(f"error: --source {source} has no .jpg, .jpeg or .png file. Give a folder of photographs.")
+        chosen = itertools.cycle(paths[:: max(1, len(paths) // count)])  # fewer photographs repeat, with other noise
+        small = (np.asarray(Image.open(path).convert("RGB")) for path in chosen)
     else:
         small = iter(synthetic.generate(count, 128))
     for _ in range(count):

@@ -1,5 +1,6 @@
 """The command `xnorlit ablate`: print the plan, train the missing runs, print the tables."""
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Literal
 
 from rich.table import Table
 
+from xnorlit.commands.arguments import goes_with
 from xnorlit.edge.console import say, terminal
 from xnorlit.errors import UserError
 from xnorlit.sweep import Job
@@ -55,6 +57,7 @@ def ablate(
     """
     if jobs is not None and jobs < 1:
         raise UserError(f"--jobs is {jobs}. Expected a number of simultaneous runs, 1 or more.")
+    goes_with("--on slurm or --on local", on != "here", slurm=slurm)
     grid = Grid.load(file)
     trials = planned(grid, Base(data, experiment, root))
     _print_question(grid, trials)
@@ -131,4 +134,5 @@ def _print_results(grid: Grid, trials: Sequence[Trial]) -> None:
     files = write(grid, found, _folder(trials))
     place = trials[0].job.place
     say("done", f"{len(found)} of {len(trials)} runs: {files[0]}, {files[1].name}")
-    say("next", f"xnorlit compare --experiment {place.experiment} --pair {place.pair} --root {place.root}")
+    options = ["--experiment", place.experiment, "--pair", place.pair, "--root", str(place.root)]
+    say("next", shlex.join(["xnorlit", "compare", *options]))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from xnorlit.bench.keys import listed
-from xnorlit.commands.arguments import Range
+from xnorlit.commands.arguments import Range, goes_with
 from xnorlit.edge.console import terminal
 from xnorlit.edge.fields import FieldError, Fields, read_json
 from xnorlit.edge.processes import cores
@@ -26,7 +26,7 @@ def bench(
     json: Path | None = None,
     network: str | None = None,
     threads: Sequence[Number] = (),
-    batches: Sequence[Number] = (1, 8, 32),
+    batches: Sequence[Number] = (),
     repeats: Number | None = None,
     quick: bool = False,
     root: Path = Path("runs"),
@@ -41,10 +41,10 @@ def bench(
         json: Write every figure to this file.
         network: Measure this network with random weights (default: alexnet-xnor if there is no run).
         threads: Numbers of threads (default: 1, 2 and all).
-        batches: Batch sizes.
+        batches: Batch sizes (default: 1, 8 and 32).
         repeats: Rounds of each measurement (default: 15).
-        quick: Only check that everything runs: 2 rounds, batches of 1 and 2; without torch.compile, which
-            otherwise counts among torch's best fp32.
+        quick: Only check that everything runs: by default 2 rounds, and batches of 1 and 2; without torch.compile,
+            which otherwise counts among torch's best fp32.
         root: Folder to search for the newest run.
         show: Only print the file of an earlier --json.
         markdown: Print Markdown, as in docs/benchmarks.md.
@@ -56,6 +56,10 @@ def bench(
     if keys:
         sys.stdout.write(f"{listed()}\n")
         return
+    measured = {"json": json, "network": network, "threads": threads, "batches": batches, "repeats": repeats}
+    goes_with("a measurement; --show prints an earlier one", not show, quick=quick, **measured)
+    if show and file:
+        raise UserError("FILE and --show were both given. Expected one: --show prints an earlier measurement.")
     if show:
         document = _read(show)
     else:
@@ -67,7 +71,7 @@ def bench(
             file=file,
             network=network,
             root=root,
-            batches=[1, 2] if quick else list(batches),
+            batches=list(batches) or ([1, 2] if quick else [1, 8, 32]),
             threads=list(threads) or _default_threads(),
             rounds=repeats or (QUICK_ROUNDS if quick else ROUNDS),
             quick=quick,

@@ -1,5 +1,6 @@
 """The command `xnorlit pack`: pack a run into one file, and measure the file's accuracy."""
 
+import shlex
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -143,4 +144,5 @@ def difference(ours: Answers, theirs: Answers, name: str) -> str:
 
 
 def _say_next(file: Path) -> None:
-    say("next", f"xnorlit classify {file} PHOTO.jpg\nxnorlit bench {file}")
+    given = shlex.quote(str(file))
+    say("next", f"xnorlit classify {given} PHOTO.jpg\nxnorlit bench {given}")
