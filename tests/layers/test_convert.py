@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from collections import OrderedDict
 from itertools import product
 
 import pytest
@@ -665,3 +666,22 @@ def test_a_chain_keeps_the_real_layers_of_torch():
     binarize_(net, "XNOR", skip=["features.0", "classifier.6"])
     assert type(net.features[0]) is nn.Conv2d
     assert type(net.classifier[6]) is nn.Linear
+
+
+@pytest.mark.parametrize(
+    ("shared", "skip"),
+    [(nn.Conv2d(8, 8, 3, padding=1), ["0", "1", "3"]), (nn.ConvTranspose2d(8, 8, 3, padding=1), ["0"])],
+)
+def test_a_layer_of_two_names_that_stays_real_is_listed_under_both(shared, skip):
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), shared, nn.BatchNorm2d(8), shared, nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3))
+    found = binarize_(model, "XNOR", skip=skip)
+    assert [change.name for change in found.changes] == list("012345")
+    assert isinstance(model[5], BinaryConv2d)
+
+
+@pytest.mark.parametrize("name", ["feed_forward", "feedforward"])
+def test_a_layer_may_have_a_name_that_ends_like_a_forward(name):
+    model = nn.Sequential(OrderedDict([("a", nn.BatchNorm1d(8)), (name, nn.Linear(8, 8)), ("b", nn.Linear(8, 2))]))
+    found = binarize_(model, "XNOR", skip=["b"])
+    assert [change.name for change in found.changes] == ["a", name, "b"]
+    assert isinstance(model.get_submodule(name), BinaryLinear)

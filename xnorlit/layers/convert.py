@@ -160,8 +160,10 @@ def binarize_(
     changes += _steady(model)
     if any(view.joins for view in views):
         changes = _pinned(model, changes)
-    order = {name: place for place, (name, _) in enumerate(model.named_modules())}
-    changes.sort(key=lambda change: order[change.name.removesuffix("forward").rstrip(".")])
+    order = {name: place for place, (name, _) in enumerate(model.named_modules(remove_duplicate=False))}
+    # A change within a forward is named by it: `block.forward`, or `forward` of the whole model.
+    forwards = {f"{name}.forward".lstrip("."): place for name, place in order.items()}
+    changes.sort(key=lambda change: (forwards | order)[change.name])
     return Conversion(tuple(changes), untraced)
 
 

@@ -17,7 +17,18 @@ def coordinates(svg: str) -> list[tuple[float, float]]:
 
 
 @pytest.mark.parametrize(
-    "values", [[0.1, 0.5, 0.9], [0.5], [0.5, 0.5], [-3.0, 8.0], [1e-6, 2e-6], [1e5, 3e5], [0.0, 0.0], [0.999, 1.0], [0.1, 0.1 + 1e-17, 0.1 + 1e-11]]
+    "values",
+    [
+        [0.1, 0.5, 0.9],
+        [0.5],
+        [0.5, 0.5],
+        [-3.0, 8.0],
+        [1e-6, 2e-6],
+        [1e5, 3e5],
+        [0.0, 0.0],
+        [0.999, 1.0],
+        [0.1, 0.1 + 1e-17, 0.1 + 1e-11],
+    ],
 )
 def test_every_point_lies_inside_the_axes(values):
     svg = str(chart.lines("Top-1", "One line.", [line(values)], x="epoch", y="%"))
