@@ -16,6 +16,7 @@ from xnorlit.binarize.weights_only import WeightsOnly
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.errors import UserError
 from xnorlit.export.pack import pack
+from xnorlit.layers import BinaryConv2d, BinaryLinear
 from xnorlit.models import Block
 from xnorlit.models.decouple import decoupled
 from xnorlit.packed import PackedNetwork
@@ -234,3 +235,56 @@ def test_copied_channels_count_as_channels_of_the_layer(name, binarizer):
     model = unkind(table, binarizer=binarizer)
     graph = held(model, table, exact=True)
     assert graph.layers[0].outputs == 2 * len(model.conv1.conv.weight)
+
+
+# --- hooks of a method of one's own -----------------------------------------------------------------------------------
+def with_hooks(method, **hooks):
+    """A method, some of whose hooks are replaced."""
+    kind = type(method)
+    return type(f"_{kind.__name__}", (kind,), {name: lambda _, x, hook=hook: hook(x) for name, hook in hooks.items()})()
+
+
+def network_of(first, binarizer, last="Float"):
+    """A first layer, two of one method, which end in codes and in reals, and a last one."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        BinaryConv2d(3, 8, 3, binarizer=first),
+        nn.BatchNorm2d(8),
+        BinaryConv2d(8, 8, 3, binarizer=binarizer),
+        nn.BatchNorm2d(8),
+        BinaryConv2d(8, 8, 1, binarizer=binarizer),
+        nn.Flatten(),
+        BinaryLinear(8 * 3 * 3, 2, binarizer=last),
+    )
+    for layer in net:
+        if getattr(layer, "bias", None) is not None:
+            nn.init.uniform_(layer.bias, -3, 3)
+    return net.eval()
+
+
+@pytest.mark.parametrize("name", ["BNN", "XNOR", "DoReFa", "AdaBin", "BiReal"])
+@pytest.mark.parametrize("first", ["Float", "BWN"])
+def test_the_bias_is_the_one_that_the_method_makes_of_it(first, name):
+    first, binarizer = (with_hooks(ALL[each](), bias=torch.round) for each in (first, name))
+    net = network_of(WeightsOnly(first), binarizer, with_hooks(Float(), bias=torch.round))
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 7, 3), np.uint8)
+    found = PackedNetwork(*pack(net, image_size=7, classes=["a", "b"], mean=[125] * 3, std=[60] * 3))(pixels)
+    with torch.no_grad():
+        expected = net((to_torch(pixels).float() - 125) / 60).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [lambda y: y.clamp(-3, 3), lambda y: (2 * y).round() / 2, lambda y: y - y.mean(0), lambda y: y + 1e-3],
+    ids=["clamp", "round", "centre", "shift"],
+)
+@pytest.mark.parametrize("name", ["BNN", "AdaBin"])
+def test_a_method_that_changes_its_layers_result_is_refused_by_name(name, output):
+    net = network_of(Float(), with_hooks(ALL[name](), output=output))
+    said = f"^2 cannot be packed: _{name}.output changes the layer's result, .*_{name}.post_layer, such as"
+    with pytest.raises(UserError, match=said):
+        pack(net, image_size=7, classes=["a", "b"], mean=[125] * 3, std=[60] * 3)
+    refused = network_of(WeightsOnly(with_hooks(ALL["BWN"](), output=output)), "BNN")
+    with pytest.raises(UserError, match=r"^0 cannot be packed: WeightsOnly.output changes the layer's result"):
+        pack(refused, image_size=7, classes=["a", "b"], mean=[125] * 3, std=[60] * 3)

@@ -186,7 +186,8 @@ class Binarizer(nn.Module):
     def output(self, y: Tensor) -> Tensor:
         """The layer's result, including its bias; the same in both modes.
 
-        A method may put a quantiser of the gradient here, whose forward is the identity.
+        A method may put a quantiser of the gradient here, whose forward is the identity. A method that changes the
+        result has no packed form; a module of `post_layer` may have one.
 
         Args:
             y: `(N, O, H', W')` or `(N, O)`.

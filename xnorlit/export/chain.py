@@ -12,7 +12,7 @@ from xnorlit.errors import UserError
 from xnorlit.export.bends import Bend, bends_of
 from xnorlit.export.known import AVERAGES, LAYERS, SMALL
 from xnorlit.export.maps import Halves
-from xnorlit.export.operands import operand_of, reads_plainly, refuse, refuse_beyond
+from xnorlit.export.operands import operand_of, passes_output, reads_plainly, refuse, refuse_beyond
 from xnorlit.export.trace import Step, Trace
 from xnorlit.layers import BinaryConv2d, BinaryLayer, BinaryLinear, Conv2d, Linear
 from xnorlit.models.built import DuplicateChannels
@@ -54,8 +54,9 @@ class Link:
 
     @property
     def bias(self) -> Tensor | None:
-        """Its bias, `(O,)`."""
-        return None if self.layer.bias is None else self.layer.bias.repeat(self.copies)
+        """The bias that it adds in evaluation, `(O,)`."""
+        bias = self.layer.bias
+        return None if bias is None else self.layer.binarizer.bias(bias).to(bias.dtype).repeat(self.copies)
 
     @property
     def gives_reals(self) -> bool:
@@ -130,8 +131,7 @@ class Link:
 
     def _scaled(self, sums: Tensor) -> Tensor:
         y = sums * self.scale
-        y = y if self.bias is None else y + self.bias
-        return self.layer.binarizer.output(self._shaped(y)).flatten(1)
+        return y if self.bias is None else y + self.bias
 
     def _shaped(self, y: Tensor) -> Tensor:
         return y if self.layer.window is None else y[:, :, None, None]
@@ -270,6 +270,8 @@ def _check_binary(name: str, layer: BinaryLayer) -> None:
     kind = type(layer.binarizer).__name__
     why = layer.binarizer.cannot_pack
     refuse(bool(why), name, f"{kind}: {why}")
+    changes = f"{kind}.output changes the layer's result, which the engine does not; return it as it is, and put the"
+    refuse(not passes_output(layer), name, f"{changes} change into a module of {kind}.post_layer, such as nn.Hardtanh")
 
 
 def check_finite(module: nn.Module, name: str) -> None:

@@ -165,7 +165,7 @@ def _two_valued(link: Link, at: Map) -> tuple[Layer, Tensors]:
     firsts = [[numbers.index(way) for way in range(max(numbers) + 1)] for numbers in ways]
     constant = inside[0][:, firsts[0]][:, :, firsts[1]].permute(1, 2, 0)
     factors = [(inputs.distance.double() * each.double()).float() for each in (weights.distance, weights.centre)]
-    bias = torch.zeros(len(rows)) if layer.bias is None else layer.bias
+    bias = torch.zeros(len(rows)) if link.bias is None else link.bias
     return found, {
         "weight": packed_bits(rows[None]),
         "sum_scale": factors[0].numpy(),

@@ -126,6 +126,14 @@ def reads_plainly(reader: Binarizer, channels: int, *, flat: bool) -> bool:
     return torch.equal(codes.values.reshape(x.shape), plain) and float(codes.scale.mean()) == 1
 
 
+def passes_output(layer: BinaryLayer) -> bool:
+    """Whether the binarizer's `output` leaves results of any magnitude as they are."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (16, len(layer.weight), *(() if layer.window is None else (2, 2)))
+    y = torch.randn(shape, generator=generator) * 10 ** torch.empty(shape).uniform_(-3, 6, generator=generator)
+    return torch.equal(layer.binarizer.output(y.clone()), y)
+
+
 def refuse(condition: bool, name: str, why: str) -> None:
     """Raises an error if a layer has no packed form."""
     if condition:
