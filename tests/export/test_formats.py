@@ -179,6 +179,24 @@ def test_thresholds_hold_at_equality_and_in_both_directions(format):
             assert np.ptp(integers[name], axis=0).mean() > 1
 
 
+@pytest.mark.parametrize("format", [name for name in FORMATS if name != "finn"])  # which has no such signs
+def test_signs_that_turn_twice_from_plus_one_keep_their_minus_one(format):
+    """`|y| >= 2`: +1, then -1, then +1 as the sum grows, in every channel."""
+    torch.manual_seed(0)
+    magnitude, norm = nn.PReLU(), nn.BatchNorm2d(8)
+    nn.init.constant_(magnitude.weight, -1)
+    nn.init.constant_(norm.running_mean, 2)
+    turning = BinaryConv2d(8, 8, 3, padding=1, bias=False, binarizer="BNN"), magnitude, norm
+    last = BinaryConv2d(8, 8, 3, padding=1, binarizer="BNN"), nn.Flatten(), nn.Linear(8 * 6 * 6, 2)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), *turning, *last).eval()
+    packed = pack(net, image_size=6, classes=["a", "b"], mean=[125] * 3, std=[60] * 3)
+    assert [layer.ending.levels for layer in packed.graph.layers] == [1, 2, 1, 1]
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 6, 3), np.uint8)
+    with torch.no_grad():
+        expected = net((to_torch(pixels).float() - 125) / 60).numpy()
+    np.testing.assert_allclose(RUNTIMES[format](*packed, pixels), expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("padding", [0, 2])
 def test_ends_in_8_bits_compute_the_engines_integers(format, padding):

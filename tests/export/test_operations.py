@@ -56,7 +56,10 @@ CHANNELS, PLACES = drawn(3), drawn(3, SIDE, SIDE)
 UNEVEN = Window((2, 1), (1, 0))
 STEPS = Steps(np.array([[0, 1, -1], [0.5, 2, -0.5]], np.float32), np.array([0, 3, 2], np.float32),
               np.array([[1, -3, 0], [2, 0, 1]], np.float32))  # fmt: skip
-SIGNS = Steps(np.array([[0, 0.5, -0.25]], np.float32), np.array([-1, 1, -1], np.float32), np.array([[2, -2, 2]], "f4"))
+SIGNS = Steps(np.array([[0, 0.5, -0.25]], np.float32), np.array([-1, 1, -1], np.float32), np.array([[2, -2, 2]], "f4"),
+              signs=True)  # fmt: skip
+TURNING = Steps(np.array([[0, 0.5, -1], [0.5, 1, 0]], np.float32), np.ones(3, np.float32),
+                np.array([[-2] * 3, [2] * 3], np.float32), signs=True)  # fmt: skip
 POSITIVE = RANDOM.random((6, 3, 3, 2)) < 0.5
 
 
@@ -82,6 +85,7 @@ def strided(before, after):
 CASES = {
     "steps": (lambda ops, x: ops.steps(x, STEPS), stepped(STEPS)),
     "signs": (lambda ops, x: ops.steps(x, SIGNS), stepped(SIGNS)),
+    "signs that start and end at +1": (lambda ops, x: ops.steps(x, TURNING), stepped(TURNING)),
     "multiply": (lambda ops, x: ops.multiply(x, CHANNELS), X * CHANNELS[:, None, None]),
     "multiply places": (lambda ops, x: ops.multiply(x, PLACES), X * PLACES),
     "add": (lambda ops, x: ops.add(x, CHANNELS), X + CHANNELS[:, None, None]),

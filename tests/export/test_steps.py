@@ -59,16 +59,26 @@ def test_what_is_reached_and_held_lies_next_to_what_is_above():
 
 
 @pytest.mark.parametrize(
-    ("change", "signs"), [([[2, -2]], True), ([[2, 1]], False), ([[1, 1]], False), ([[2, 2], [2, 2]], False)]
+    ("change", "signs", "single"),
+    [
+        ([[2, -2]], True, True),
+        ([[2, 0]], True, False),
+        ([[2, 2]], False, False),  # codes from 0 to 2
+        ([[1, 1]], False, False),
+        ([[2, 2], [-2, -2]], True, False),
+    ],
 )
-def test_signs_have_one_threshold_between_minus_one_and_one(change, signs):
+def test_single_signs_have_one_threshold_between_minus_one_and_one(change, signs, single):
     change = np.array(change, np.float32)
-    assert Steps(np.zeros(change.shape, np.float32), np.zeros(2), change).signs is signs
+    found = Steps(np.zeros(change.shape, np.float32), np.zeros(2), change, signs=signs)
+    assert found.single is single
+    twice = found.each(lambda part: np.repeat(part, 2, axis=-1))
+    assert (twice.single, twice.signs, twice.above.shape) == (single, signs, (len(change), 4))
 
 
 def test_the_sign_of_zero_is_positive():
     x = np.array([-SMALLEST, np.nextafter(np.float32(-SMALLEST), np.float32(0)), 0, 1], np.float32)
-    assert ZERO.signs
+    assert ZERO.single
     assert (ZERO.start + ZERO.change[0] * (x > ZERO.above[0])).tolist() == [-1, 1, 1, 1]
     assert not ZERO.whole
 

@@ -184,8 +184,7 @@ class _Walk(Generic[V]):
         features = math.prod(after)
         order = np.arange(features).reshape(after).transpose(2, 0, 1).ravel()
         steps = steps_of(own, ending.levels, features, signs=ending.form == "signs")
-        parts = (np.ascontiguousarray(part[..., order]) for part in _parts(steps))
-        steps = Steps(*parts, whole=steps.whole)
+        steps = steps.each(lambda part: np.ascontiguousarray(part[..., order]))
         return _Value(ops.as_map(sums, Map(1, 1, features)), after, steps, flat=True)
 
     def _sums(self, layer: Layer, name: str, own: Tensors) -> V:
@@ -246,10 +245,9 @@ class _Walk(Generic[V]):
     def _signs(self, given: _Value[V], channels: int) -> tuple[V, Steps]:
         """A value, and one threshold per channel that turns it into signs."""
         x, steps = given.x, given.steps or ZERO
-        if not steps.signs:  # signs that change more than once
+        if not steps.single:
             x, steps = self._ops.steps(x, steps), ZERO
-        parts = (np.broadcast_to(part, (*part.shape[:-1], channels)) for part in _parts(steps))
-        return x, Steps(*parts, whole=steps.whole)
+        return x, steps.each(lambda part: np.broadcast_to(part, (*part.shape[:-1], channels)))
 
     def _with_window(self, layer: Layer, given: _Value[V], sums: V, own: Tensors) -> V:
         """`(n * sum_scale + A * window_scale) + constant`, where A is the sum of the signs in the window."""
@@ -286,10 +284,6 @@ def weight_of(layer: Layer, planes: np.ndarray) -> np.ndarray:
     """What the planes add up to."""
     factors = np.array(layer.weights.factors).reshape(-1, *(1,) * (planes.ndim - 1))
     return (factors * (2 * planes.astype(np.int64) - 1)).sum(axis=0) / layer.weights.divisor
-
-
-def _parts(steps: Steps) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return steps.above, steps.start, steps.change
 
 
 def _each(values: np.ndarray) -> np.ndarray:

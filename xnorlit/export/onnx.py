@@ -135,7 +135,7 @@ class Nodes(Operations[str]):
             total = self._node("Add", total, part) if total else part
         if not self._qdq:
             return total
-        kind = np.int8 if steps.start.min() < 0 or steps.signs else np.uint8
+        kind = np.int8 if steps.signs else np.uint8
         one, zero = self._constant(np.array(1, np.float32)), self._constant(np.array(0, kind))
         return self._node("DequantizeLinear", self._node("QuantizeLinear", total, one, zero), one, zero)
 

@@ -146,11 +146,11 @@ class Nodes(onnx.Nodes):
 
     @override
     def steps(self, x: str, steps: Steps) -> str:
-        return self._shared(x, steps, self._signs if steps.signs else self._several)
+        return self._shared(x, steps, self._signs if steps.single else self._several)
 
     def _shared(self, x: str, steps: Steps, make: Callable[[str, Steps], str]) -> str:
         """Codes of a value, made once for all of their readers."""
-        key = (x, make, steps.above.tobytes(), steps.start.tobytes(), steps.change.tobytes())
+        key = (x, make, steps.signs, steps.above.tobytes(), steps.start.tobytes(), steps.change.tobytes())
         if key not in self._codes:
             self._codes[key] = make(x, steps)
         return self._codes[key]
@@ -175,7 +175,7 @@ class Nodes(onnx.Nodes):
             part = self.multiply(self._bipolar(self.add(x, -reached)), change / 2)
             total = self._node("Add", total, part) if total else part
         codes = self.add(total, steps.start + steps.change.sum(axis=0) / 2)
-        if steps.start.min() < 0:
+        if steps.signs:
             return self._bipolar(codes)
         most = (steps.start + np.cumsum(steps.change, axis=0)).max(initial=steps.start.max())
         return self._quant(codes, max(1, int(most).bit_length()), signed=False)
@@ -188,13 +188,12 @@ class Nodes(onnx.Nodes):
             steps: Steps to signs or codes; each channel rises or falls.
             times: How often each threshold is repeated; 2 for signs that are padded with zeros.
         """
-        signs = bool(steps.start.min() < 0) or steps.signs
-        unit = 2 if signs else 1
+        unit = 2 if steps.signs else 1
         falls = (steps.change < 0).any(axis=0)
         if falls.any():
             x = self.multiply(x, np.where(falls, -1, 1))
         counts = (np.abs(steps.change) / unit).astype(int)
-        always = (steps.start + np.minimum(steps.change, 0).sum(axis=0) + signs) / unit
+        always = (steps.start + np.minimum(steps.change, 0).sum(axis=0) + steps.signs) / unit
         reached = np.where(falls, -steps.held, steps.reached)
         rows = [
             [-LARGEST] * int(count) + sorted(np.repeat(reached[:, c], counts[:, c]).tolist())
@@ -202,7 +201,7 @@ class Nodes(onnx.Nodes):
         ]
         most = max(1, *map(len, rows))
         table = np.array([row + [LARGEST] * (most - len(row)) for row in rows], np.float32).repeat(times, axis=1)
-        if not signs:
+        if not steps.signs:
             return self._counted(x, table, f"UINT{max(2, most.bit_length())}")  # hardware has no {0, 1}
         return self._counted(x, table, "BIPOLAR" if times == 1 else "INT2", 2 / times, -1)
 

@@ -4,7 +4,7 @@ A packed threshold is reached (`x >= t`); a runtime compares strictly. Both agre
 equality and where a runtime flushes denormal numbers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,17 +24,19 @@ class Steps:
         start: `(C,)`.
         change: `(L, C)`.
         whole: Whether every x is an integer.
+        signs: Whether the values are -1 and +1, not codes from 0.
     """
 
     above: np.ndarray
     start: np.ndarray
     change: np.ndarray
     whole: bool = False
+    signs: bool = False
 
     @property
-    def signs(self) -> bool:
-        """Whether there is one threshold, between -1 and +1 in either direction."""
-        return len(self.above) == 1 and bool((np.abs(self.change) == 2).all())
+    def single(self) -> bool:
+        """Whether they are signs with one threshold, which each channel passes in either direction."""
+        return self.signs and len(self.above) == 1 and bool((np.abs(self.change) == 2).all())
 
     @property
     def reached(self) -> np.ndarray:
@@ -49,8 +51,13 @@ class Steps:
         """The largest x that does not lie above, `(L, C)`."""
         return np.floor(self.above) if self.whole else self.above
 
+    def each(self, change: Callable[[np.ndarray], np.ndarray]) -> "Steps":
+        """The same steps of other channels, which a function of `above`, `start` and `change` selects or repeats."""
+        parts = (change(part) for part in (self.above, self.start, self.change))
+        return Steps(*parts, whole=self.whole, signs=self.signs)
 
-ZERO = Steps(np.array([[-SMALLEST]], np.float32), np.array([-1.0], np.float32), np.array([[2.0]], np.float32))
+
+ZERO = Steps(np.array([[-SMALLEST]], np.float32), np.array([-1], np.float32), np.array([[2]], np.float32), signs=True)
 """`+1` where `x >= 0`."""
 
 
@@ -69,7 +76,8 @@ def steps_of(own: Tensors, levels: int, features: int, *, signs: bool) -> Steps:
     values = 2 * codes - 1 if signs else codes
     threshold = own["threshold"].reshape(levels, features)
     change = np.diff(values, axis=0).astype(np.float32)
-    return Steps(_strictly(threshold), values[0].astype(np.float32), change, whole=threshold.dtype.kind == "i")
+    whole = threshold.dtype.kind == "i"
+    return Steps(_strictly(threshold), values[0].astype(np.float32), change, whole=whole, signs=signs)
 
 
 def _codes(octets: np.ndarray, features: int) -> np.ndarray:

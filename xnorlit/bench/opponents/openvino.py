@@ -21,7 +21,7 @@ from xnorlit.bench.opponents.quantized import Product, Scale
 from xnorlit.bench.turns import Call
 from xnorlit.export import openvino as format
 from xnorlit.export.operations import Window
-from xnorlit.export.steps import ZERO, Steps, Tensors
+from xnorlit.export.steps import ZERO, Tensors
 from xnorlit.packed.graph import Graph
 from xnorlit.packed.layer import Layer, Map
 
@@ -231,8 +231,7 @@ def layer_calls(
 
     def binary() -> Any:
         builder = _Builder(x.shape)
-        parts = (ZERO.above, ZERO.start, ZERO.change)
-        steps = Steps(*(np.broadcast_to(part, (*part.shape[:-1], at.channels)) for part in parts))
+        steps = ZERO.each(lambda part: np.broadcast_to(part, (*part.shape[:-1], at.channels)))
         return builder.model(builder.nodes.sign_sums(builder.x, steps, positive.transpose(0, 3, 1, 2), window))
 
     calls: dict[str, Call] = {}
