@@ -16,9 +16,10 @@ from xnorlit.binarize.lsq import LSQ
 from xnorlit.binarize.xnor import XNOR
 from xnorlit.errors import UserError
 from xnorlit.export.pack import pack
-from xnorlit.layers import BinaryConv2d
+from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d, BinaryLinear, Conv2d, Linear
 from xnorlit.models import create, list_networks
 from xnorlit.packed import PackedNetwork
+from xnorlit.packed.layer import Layer
 
 FORMATS = sorted(RUNTIMES)
 KIND = NETWORKS["pool-before-norm"]
@@ -194,6 +195,24 @@ def test_signs_that_turn_twice_from_plus_one_keep_their_minus_one(format):
     pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 6, 3), np.uint8)
     with torch.no_grad():
         expected = net((to_torch(pixels).float() - 125) / 60).numpy()
+    np.testing.assert_allclose(RUNTIMES[format](*packed, pixels), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("format", [name for name in FORMATS if name != "finn"])  # which has no two values
+@pytest.mark.parametrize("name", ["AdaBin", "XNOR"])
+def test_a_linear_layer_reads_signs_with_a_threshold_of_each_position(format, name):
+    torch.manual_seed(0)
+    norm = BatchNorm1d(8 * 5 * 5)
+    nn.init.normal_(norm.bias)
+    signs = BinaryConv2d(8, 8, 3, padding=1, binarizer="XNOR"), nn.Flatten(), norm
+    last = BinaryLinear(8 * 5 * 5, 16, binarizer=name), Linear(16, 2)
+    net = nn.Sequential(Conv2d(3, 8, 3, padding=1), BatchNorm2d(8), *signs, *last).eval()
+    packed = pack(net, image_size=5, classes=["a", "b"], mean=[125] * 3, std=[60] * 3)
+    assert any(node.op.ending.per_position for node in packed.graph.steps if isinstance(node.op, Layer))
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 5, 3), np.uint8)
+    with torch.no_grad():
+        expected = net((to_torch(pixels).float() - 125) / 60).numpy()
+    assert np.ptp(expected, axis=0).min() > 0.01
     np.testing.assert_allclose(RUNTIMES[format](*packed, pixels), expected, rtol=1e-4, atol=1e-4)
 
 

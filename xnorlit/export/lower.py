@@ -228,9 +228,9 @@ class _Walk(Generic[V]):
     def _sign_sums(self, layer: Layer, given: _Value[V], planes: np.ndarray, window: Window) -> V:
         """Sums of signs times planes of signs, each plane multiplied by its factor."""
         ops = self._ops
+        x, steps = self._signs(given)
         if given.flat:
             planes = planes.reshape(*planes.shape[:2], -1, 1, 1)
-        x, steps = self._signs(given, planes.shape[2] * layer.groups)
         if len(planes) > 1 and (sums := ops.integer_sums(x, steps, weight_of(layer, planes), window)) is not None:
             return sums
         total = None
@@ -242,9 +242,9 @@ class _Walk(Generic[V]):
         assert total is not None
         return total
 
-    def _signs(self, given: _Value[V], channels: int) -> tuple[V, Steps]:
+    def _signs(self, given: _Value[V]) -> tuple[V, Steps]:
         """A value, and one threshold per channel that turns it into signs."""
-        x, steps = given.x, given.steps or ZERO
+        x, steps, channels = given.x, given.steps or ZERO, math.prod(given.at) if given.flat else given.at.channels
         if not steps.single:
             x, steps = self._ops.steps(x, steps), ZERO
         return x, steps.each(lambda part: np.broadcast_to(part, (*part.shape[:-1], channels)))
@@ -252,10 +252,11 @@ class _Walk(Generic[V]):
     def _with_window(self, layer: Layer, given: _Value[V], sums: V, own: Tensors) -> V:
         """`(n * sum_scale + A * window_scale) + constant`, where A is the sum of the signs in the window."""
         ops, at, looks = self._ops, given.at, layer.looks(given.at)
-        x, steps = self._signs(given, at.channels)
+        x, steps = self._signs(given)
         window = Window(looks.stride, looks.padding, layer.groups, int(layer.border == "ones"))
         outputs = layer.outputs if layer.groups > 1 else 1  # one sum serves all outputs of a group
-        inside = ops.sign_sums(x, steps, np.ones((outputs, at.channels // layer.groups, *looks.kernel), bool), window)
+        seen = (math.prod(at), 1, 1) if given.flat else (at.channels // layer.groups, *looks.kernel)
+        inside = ops.sign_sums(x, steps, np.ones((outputs, *seen), bool), window)
         rows, columns = layer.overlaps(at)
         constant = own["constant"][np.ix_(rows, columns)].transpose(2, 0, 1)
         both = ops.sum(ops.multiply(sums, own["sum_scale"]), ops.multiply(inside, own["window_scale"]))
