@@ -102,6 +102,13 @@ def test_a_graph_of_nodes_stays_one():
             {"mean": (128.0, 100.5, 90.0)},
             "a mean that is not a byte",
         ),
+        (
+            replace(STEM, window=Window((3, 3), padding=(0, 1))),
+            {"mean": (-60.0, 100.0, 90.0)},
+            "a mean that is not a byte; train with a data.mean of whole numbers from 0 to 255",
+        ),
+        (replace(STEM, window=Window((3, 3), padding=(0, 1))), {"mean": (0.0, 255.0, 90.0)}, None),
+        (STEM, {"mean": (-60.0, 100.0, 90.0)}, None),
         (replace(STEM, window=Window((3, 3), padding=(0, 1))), {}, None),
         (STEM, {"mean": (128.0, 100.5, 90.0)}, None),  # nothing is padded
     ],

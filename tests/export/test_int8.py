@@ -56,10 +56,19 @@ def test_a_convolution_of_bytes_is_that_of_normalised_pixels_up_to_half_a_step(e
     assert tensors["threshold"][3] == 2**31 - 1, "never reached"
 
 
-def test_means_outside_a_byte_are_padded_with_the_nearest_one():
-    _, tensors = int8_conv(layer(), {"weight": drawn(4, 3, 3, 3), "scale0": drawn(4), "shift0": drawn(4)},
-                           (-3.0, 300.0, 255.0), STD)  # fmt: skip
-    assert tensors["fill"].tolist() == [0, 255, 255]
+@pytest.mark.parametrize(
+    ("mean", "fill"),
+    [((-0.4, 255.4, 100.6), [0, 255, 101]), ((-3, 300, 255), None), ((-0.6, 0, 0), None), ((0, 255.6, 0), None)],
+)
+def test_pixels_are_padded_with_a_mean_that_a_pixel_may_have(mean, fill):
+    tensors = {"weight": drawn(4, 3, 3, 3), "scale0": drawn(4), "shift0": drawn(4)}
+    int8_conv(layer(), tensors, mean, STD)  # nothing is padded
+    if fill is not None:
+        assert int8_conv(layer(padding=(0, 1)), tensors, mean, STD)[1]["fill"].tolist() == fill
+        return
+    said = rf"^conv1 cannot be packed in int8: it pads the pixels with their mean, \({mean[0]}, .*Expected 0 to 255,"
+    with pytest.raises(UserError, match=said):
+        int8_conv(layer(padding=(0, 1)), tensors, mean, STD)
 
 
 @pytest.mark.parametrize("given", [layer(window=None), layer(groups=2)])

@@ -11,7 +11,7 @@ import numpy as np
 from typing_extensions import override
 
 from xnorlit.export import qonnx
-from xnorlit.export.int8 import on_bytes
+from xnorlit.export.int8 import nearest_bytes, on_bytes
 from xnorlit.export.lower import planes_of, weight_of
 from xnorlit.export.operations import refuse
 from xnorlit.export.qonnx import OPSET, module, turning
@@ -92,11 +92,12 @@ def _on_bytes(layer: Layer, own: dict[str, np.ndarray], graph: Graph) -> tuple[L
     one = "the channels of its pixels have several standard deviations, so its weights would need more bits"
     refuse(len(std) > 1, layer.name, f"{one}; train with one data.std for all, or pack the run with --ends int8")
     assert layer.window is not None
-    padded = any(layer.window.padding) and not np.array_equal(mean, np.rint(mean))
+    padded = any(layer.window.padding) and not np.array_equal(mean, nearest_bytes(mean))
     refuse(
         padded,
         layer.name,
-        "it pads pixels with a mean that is not a byte; train with an integer data.mean, or without padding",
+        "it pads pixels with a mean that is not a byte; train with a data.mean of whole numbers from 0 to 255, or "
+        "without padding",
     )
     weight = weight_of(layer, planes_of(layer, own["weight"], graph.input))
     return on_bytes(layer, own, weight.astype(np.int16), 1 / std.pop(), mean)

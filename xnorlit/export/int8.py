@@ -23,15 +23,21 @@ def int8_conv(layer: Layer, tensors: Tensors, mean: Sequence[float], std: Sequen
     Args:
         layer: The float layer.
         tensors: Its weight `(O, kh, kw, C)` and the tensors of its ending.
-        mean: Per channel, 0 to 255.
-        std: Per channel, 0 to 255.
+        mean: Per channel, in the unit of the pixels.
+        std: Per channel, likewise.
 
     Raises:
-        UserError: The layer is linear, or has groups.
+        UserError: The layer is linear, or has groups, or pads pixels whose mean is no pixel value.
     """
     if layer.window is None or layer.groups > 1:
         raise UserError(
             f"{layer.name} cannot be packed in int8: it is not a convolution without groups. Keep the ends in float."
+        )
+    if any(layer.window.padding) and not np.array_equal(nearest_bytes(mean), np.rint(mean)):
+        raise UserError(
+            f"{layer.name} cannot be packed in int8: it pads the pixels with their mean, {tuple(mean)}. Expected 0 to "
+            f"{LEVELS}, as the pixels have. Give the mean in the unit of the pixels, use a layer without padding, or "
+            "keep the ends in float."
         )
     weight, scale = _quantized(tensors["weight"] / np.asarray(std, np.float64))
     return on_bytes(layer, tensors, weight, scale, mean)
@@ -47,13 +53,16 @@ def on_bytes(
         tensors: Those of its ending.
         weight: Integers, `(O, kh, kw, C)`.
         scale: Above 0; one number, or one per output channel.
-        mean: Per channel, 0 to 255.
+        mean: Per channel; those of a layer that pads lie between 0 and 255.
     """
-    means = np.asarray(mean, np.float64)
-    shift = (weight.astype(np.float64) * means).sum(axis=(1, 2, 3))
-    fill = np.clip(np.rint(means), 0, LEVELS).astype(np.uint8)
-    found = {**tensors, "weight": weight, "fill": fill, **_ending(layer, tensors, scale, shift)}
+    shift = (weight.astype(np.float64) * np.asarray(mean, np.float64)).sum(axis=(1, 2, 3))
+    found = {**tensors, "weight": weight, "fill": nearest_bytes(mean), **_ending(layer, tensors, scale, shift)}
     return replace(layer, weights=Weights("int8")), found
+
+
+def nearest_bytes(mean: Sequence[float] | np.ndarray) -> np.ndarray:
+    """The pixel value nearest to each mean, uint8."""
+    return np.clip(np.rint(np.asarray(mean, np.float64)), 0, LEVELS).astype(np.uint8)
 
 
 def takes_levels(layer: Layer) -> bool:
