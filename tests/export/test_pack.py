@@ -81,6 +81,57 @@ def test_modules_without_plain_values_are_refused(change, message):
         _ready(net)
 
 
+class _Keeping(nn.Module):
+    def __init__(self, kept):
+        super().__init__()
+        self.conv, self.kept = nn.Conv2d(3, 4, 3), kept
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, x):
+        return self.kept(self, self.conv(x)).flatten(1)
+
+
+def in_attribute(module, y):
+    module.last = y
+    return y
+
+
+def in_list(module, y):
+    module.seen = [0, {"y": y}]
+    return y
+
+
+def in_buffer(module, y):
+    module.mean = y.mean()
+    return y
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [(in_attribute, r"last \(Tensor\)"), (in_list, r"seen \(list\)"), (in_buffer, r"mean \(Tensor\)")],
+)
+def test_a_value_that_a_forward_kept_with_its_gradient_is_refused_by_the_name_of_its_attribute(kept, said):
+    net = nn.Sequential(_Keeping(kept), nn.Linear(144, 2))
+    net(torch.ones(2, 3, 8, 8))
+    message = rf"^0 cannot be packed: its attribute {said} has no copy \(Only Tensors .*; delete it first, or keep a"
+    with pytest.raises(UserError, match=message):
+        _ready(net)
+    with pytest.raises(UserError, match=message.replace("0", "_Keeping", 1)):
+        _ready(net[0])
+    with torch.no_grad():
+        net(torch.ones(2, 3, 8, 8))
+    _ready(net)
+
+
+def test_a_module_that_refuses_to_be_copied_is_refused_by_its_class():
+    class Single(nn.Sequential):
+        def __deepcopy__(self, memo):
+            raise TypeError("there is one of it")
+
+    with pytest.raises(UserError, match=r"^Single cannot be packed: it has no copy \(there is one of it\)\. Give a"):
+        _ready(Single(nn.Flatten()))
+
+
 # --- what is checked --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("binary", [True, False])
 def test_a_fault_of_the_file_is_told_by_the_name_of_its_layer(binary, monkeypatch):

@@ -23,7 +23,7 @@ from xnorlit.export.chain import Link, as_ours, is_chain, links
 from xnorlit.export.graph import packed_nodes
 from xnorlit.export.int8 import int8_conv, int8_linear
 from xnorlit.export.layers import packed_layer
-from xnorlit.export.operands import refuse
+from xnorlit.export.operands import first_line, refuse
 from xnorlit.export.trace import Step, Trace, traced
 from xnorlit.export.weight import Weight, weigh
 from xnorlit.layers import BinaryLayer
@@ -243,7 +243,33 @@ def _ready(model: nn.Module) -> nn.Module:
         home = type(module).__module__
         quantised = "quantized" in home or "torchao" in home
         refuse(quantised, name, f"{kind} is quantised by PyTorch; give the float module")
-    return copy.deepcopy(model).cpu().float().eval()
+    return _copied(model).cpu().float().eval()
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """A deep copy of the network; a value that a forward has kept with its gradient has none."""
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:  # an attribute may be anything
+        for name, module in model.named_modules():
+            for key, value in [*vars(module).items(), *module.named_buffers(recurse=False)]:
+                if key in ("_modules", "_parameters", "_buffers") or _copies(value):
+                    continue
+                kept = f"its attribute {key} ({type(value).__name__}) has no copy ({first_line(error)})"
+                remedy = "delete it first, or keep a tensor detached (x.detach())"
+                refuse(True, name or type(model).__name__, f"{kept}; {remedy}")
+        raise UserError(
+            f"{type(model).__name__} cannot be packed: it has no copy ({first_line(error)}). Give a module that "
+            "copy.deepcopy copies."
+        ) from error
+
+
+def _copies(value: object) -> bool:
+    try:
+        copy.deepcopy(value)
+    except Exception:  # as above
+        return False
+    return True
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
