@@ -161,7 +161,6 @@ def test_a_padding_may_be_one_less_than_the_kernel():
         (nn.MaxPool2d(2, dilation=2), None),
         (nn.MaxPool2d(2, dilation=(1, 2)), None),
         (nn.MaxPool2d(2, ceil_mode=True), None),
-        (nn.MaxPool2d(2, return_indices=True), None),
     ],
 )
 def test_a_pool_of_the_engine_is_square(pool, found):

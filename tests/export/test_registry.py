@@ -192,6 +192,7 @@ def raising(_):
             r"Twice .* as Affine, which does not accept .* \(4, 8, 8\) \(The size",
         ),
         (lambda _: xl.BinaryConv2d(3, 4, 1, binarizer="BNN"), r"Twice .* as BinaryConv2d, which does not accept"),
+        (lambda _: nn.MaxPool2d(1, return_indices=True), r"Twice .* as MaxPool2d, which does not return one tensor"),
         (lambda _: nn.Sigmoid(), r"Twice is registered as Sigmoid\. Expected one or more of Affine, Shift"),
         (lambda _: [Affine(torch.ones(4)), 3], "Twice is registered as int"),
         (lambda _: (), "Twice is registered as nothing"),

@@ -384,6 +384,18 @@ def test_a_function_is_refused_by_the_submodule_that_calls_it(behind, message):
         pack(nn.Sequential(nn.Identity(), nn.Sequential(inner)), **OPTIONS)
 
 
+def test_a_pool_that_returns_its_indices_too_is_refused_by_its_line():
+    def behind(m, x, y):
+        y, _ = m.pool(y)
+        return y
+
+    model, line = Refused(behind, bare=True), behind.__code__.co_firstlineno + 1
+    model.pool = nn.MaxPool2d(2, return_indices=True)
+    said = rf"^pool cannot be packed: MaxPool2d \({__file__}:{line}\) does not return one tensor; .* return_indices"
+    with pytest.raises(UserError, match=said):
+        pack(model, **OPTIONS)
+
+
 def test_an_image_that_a_network_of_the_package_does_not_take_is_refused_by_its_unit():
     net = xl.create("resnet20-recu", binarizer="BiReal", classes=5).eval()
     with pytest.raises(UserError, match=r"^unit7\.add cannot be packed: an image of 33 x 33 .* Give the image_size"):

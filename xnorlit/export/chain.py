@@ -257,9 +257,10 @@ def square_pool(pool: nn.MaxPool2d, name: str, place: str) -> tuple[int, int, in
     pairs = [(value, value) if isinstance(value, int) else tuple(value) for value in (pool.kernel_size, pool.stride)]
     pairs += [(pool.padding,) * 2 if isinstance(pool.padding, int) else tuple(pool.padding)]
     square = all(len(set(pair)) == 1 for pair in pairs) and pool.dilation in (1, (1, 1))
-    plain = square and not pool.ceil_mode and not pool.return_indices
     refuse(
-        not plain, name, f"its max pool {pool}{place} is not square, or has dilation, ceil_mode or indices; use none"
+        not square or pool.ceil_mode,
+        name,
+        f"its max pool {pool}{place} is not square, or has dilation or ceil_mode; use none",
     )
     kernel, stride, padding = (int(pair[0]) for pair in pairs)
     refuse_beyond(name, "its max pool", place, kernel=[kernel], stride=[stride], padding=[padding])

@@ -118,6 +118,11 @@ def parts_of(layer: nn.Module, name: str, shape: Sequence[int]) -> list[Part]:
                 f"{name} cannot be packed: {kind} is registered as {type(module).__name__}, which does not accept a "
                 f"value of shape {tuple(y.shape[1:])} ({first_line(error)}). Correct the registration."
             ) from error
+        if not isinstance(z, Tensor):
+            raise UserError(
+                f"{name} cannot be packed: {kind} is registered as {type(module).__name__}, which does not return one "
+                "tensor. Register it without return_indices."
+            )
         parts.append(Part(module, tuple(y.shape), tuple(z.shape)))
         y = z
     expected = layer(x.clone())

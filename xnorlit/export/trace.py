@@ -236,6 +236,8 @@ class _Steps:
         inputs, given = call.moving, call.moving[0].shape if call.moving else ()
         if not isinstance(module, JOINS):
             self._check_inputs(module, name, inputs, place)
+        several = not isinstance(self.found[node], Moving)
+        refuse(several, name, f"{kind}{place} does not return one tensor; use it without return_indices")
         if isinstance(module, WITHOUT_EFFECT):
             refuse(module.training, name, f"{kind}{place} is in training mode though the network is not")
             return Form(nn.Identity(), inputs)
