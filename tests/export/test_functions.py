@@ -166,6 +166,9 @@ def test_a_call_is_the_module_that_computes_the_same(function, kind):
         lambda x: x[:, :, :4:2, ::2],
         lambda x: x[:, :, :4, :4],
         lambda x: F.avg_pool2d(x, (2, 3)),
+        lambda x: x.clamp(1.0, 1.0),
+        lambda x: x.clamp(1.0, -1.0),
+        lambda x: F.hardtanh(x, 0.5, 0.5),
         lambda x: F.relu(torch.sigmoid(x)),
     ],
 )

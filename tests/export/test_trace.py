@@ -353,6 +353,7 @@ class Refused(nn.Module):
         (lambda m, x, y: F.adaptive_avg_pool2d(y, 5), "adaptive_avg_pool2d cannot .*18 x 18 to 5 x 5 HERE"),
         (lambda m, x, y: F.interpolate(y, 36), "interpolate cannot be packed: it HERE has no packed form; leave it"),
         (lambda m, x, y: y.max(1, keepdim=True)[0], "max_1 cannot be packed: max HERE has no packed form"),
+        (lambda m, x, y: y.clamp(1.0, 1.0), "clamp cannot be packed: it HERE has no packed form with .*; use nn.ReLU"),
         (lambda m, x, y: F.dropout(y), "dropout cannot be packed: it HERE .* drop only in training"),
         (lambda m, x, y: y.permute(0, 2, 3, 1), "permute cannot be packed: it HERE has no .*flatten the whole map"),
         (lambda m, x, y: y if y.sum() > 0 else -y, "Refused cannot be packed: its forward cannot be traced HERE"),

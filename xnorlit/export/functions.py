@@ -75,7 +75,8 @@ def form_of(target: Any, call: Call) -> Form | None:
     make = FUNCTIONS.get(target)
     try:
         made = make(call) if make else None
-    except (TypeError, ValueError, AttributeError):  # arguments that the table does not know
+    # Arguments that the table does not know, or that torch's function takes and its module does not.
+    except (TypeError, ValueError, AttributeError, AssertionError):
         made = None
     if made is None:
         return None
