@@ -216,6 +216,32 @@ def test_a_linear_layer_reads_signs_with_a_threshold_of_each_position(format, na
     np.testing.assert_allclose(RUNTIMES[format](*packed, pixels), expected, rtol=1e-4, atol=1e-4)
 
 
+class _Called(nn.Module):
+    """A network whose modules are called like an exported model's input and output."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.pixels = Conv2d(3, 8, 3), nn.ReLU()
+        self.logits, self.logits_, self.last = nn.ReLU(), nn.AdaptiveAvgPool2d(1), Conv2d(8, 2, 1)
+
+    def forward(self, x):
+        x = self.pixels(self.conv(x))
+        return self.logits(self.logits_(self.last(x + x))).flatten(1)
+
+
+@pytest.mark.parametrize("format", [name for name in FORMATS if name != "finn"])  # which builds no sums of reals
+def test_nodes_may_be_called_like_the_input_and_the_output(format):
+    torch.manual_seed(0)
+    net = _Called().eval()
+    packed = pack(net, image_size=6, classes=["a", "b"], mean=[125] * 3, std=[60] * 3)
+    assert [node.name for node in packed.graph.steps[-2:]] == ["logits_", "logits"]
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 6, 3), np.uint8)
+    with torch.no_grad():
+        expected = net((to_torch(pixels).float() - 125) / 60).numpy()
+    assert np.ptp(expected, axis=0).max() > 0.01
+    np.testing.assert_allclose(RUNTIMES[format](*packed, pixels), expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("padding", [0, 2])
 def test_ends_in_8_bits_compute_the_engines_integers(format, padding):

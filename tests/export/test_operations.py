@@ -11,7 +11,6 @@ from tests.packed.graphs import GRAPHS
 from tests.packed.graphs import graph as graph_of
 from xnorlit.errors import UserError
 from xnorlit.export import onnx, openvino, openvino_nodes
-from xnorlit.export.onnx import OUTPUT
 from xnorlit.export.openvino_nodes import Nodes as OpenVINO
 from xnorlit.export.operations import Operations, Window
 from xnorlit.export.steps import Steps
@@ -40,9 +39,9 @@ def computed(format, operation, count, given=X):
         pytest.importorskip("onnxruntime")
         helper = import_module("onnx.helper")
         ops = onnx.Nodes(helper, graph, normalized_input=not raw, qdq=format == "onnx-qdq")
-    logits = ops.named(ops.features(operation(ops, ops.pixels(normalized=not raw)), count), OUTPUT)
+    logits = ops.features(operation(ops, ops.pixels(normalized=not raw)), count)
     if format != "openvino":
-        return onnx.Network(ops.model(logits).SerializeToString(), 1, 1)(given)
+        return onnx.Network(ops.model(ops.output(logits)).SerializeToString(), 1, 1)(given)
     model = package.Model([logits], [ops.parameter], "test")
     compiled = openvino.core().compile_model(model, "CPU", openvino.PRECISION | {"INFERENCE_NUM_THREADS": 1})
     return compiled(given)[0].copy()

@@ -46,8 +46,7 @@ def build(graph: Graph, tensors: Tensors, *, normalized_input: bool = False, qdq
     except ImportError:
         raise UserError("onnx is not installed. Install it: pip install 'xnorlit[onnx]'") from None
     nodes = Nodes(helper, graph, normalized_input=normalized_input, qdq=qdq)
-    logits = nodes.named(lower(graph, tensors, nodes), OUTPUT)
-    model = nodes.model(logits)
+    model = nodes.model(nodes.output(lower(graph, tensors, nodes)))
     helper.set_model_props(model, metadata(graph) | {"xnorlit": version("xnorlit"), "note": NO_BITS})
     import_module("onnx.checker").check_model(model)
     return model
@@ -240,6 +239,17 @@ class Nodes(Operations[str]):
 
     @override
     def named(self, x: str, name: str) -> str:
+        if name in (INPUT, OUTPUT):  # a node may be called like the model's input or output, a value may not
+            taken = {INPUT, OUTPUT, *(node.name for node in self._graph.steps)}
+            while name in taken:
+                name += "_"
+        return self._renamed(x, name)
+
+    def output(self, logits: str) -> str:
+        """The logits, under the name of the model's output."""
+        return self._renamed(logits, OUTPUT)
+
+    def _renamed(self, x: str, name: str) -> str:
         maker = next((node for node in reversed(self._nodes) if node.output[0] == x), None)
         if maker is None or any(x in node.input for node in self._nodes):
             maker = self._nodes[-1] if self._node("Identity", x) else None

@@ -56,8 +56,9 @@ def build(
         refuse(scaled, node.name, why)
     helper = import_module("onnx.helper")
     ops = (nodes or Nodes)(helper, graph, batch, normalized_input=normalized_input)
-    model = ops.model(ops.named(lower(graph, tensors, ops), OUTPUT))
+    model = ops.model(ops.output(lower(graph, tensors, ops)))
     helper.set_model_props(model, metadata(graph) | {"xnorlit": version("xnorlit")})
+    import_module("onnx.checker").check_model(model)
     return model
 
 
