@@ -33,6 +33,16 @@ class _KeptReals(xl.BWN):
         return xl.XNOR(input_scale="K").rescale(y, x, window)
 
 
+class _ByTwoReals(xl.BWN):
+    def rescale(self, y, x, window):
+        return 2 * y
+
+
+class _Clipped(xl.BWN):
+    def input_codes(self, x):
+        return super().input_codes(x.clamp(-1, 1))
+
+
 @pytest.mark.parametrize(
     ("binarizer", "changed", "first", "found"),
     [
@@ -40,6 +50,9 @@ class _KeptReals(xl.BWN):
         (xl.BWN(), {}, True, Operand("pixels")),
         (xl.XNOR(), {}, True, "XNOR would make 1-bit codes of pixels; keep its inputs real with WeightsOnly"),
         (xl.Float(), RECTIFIED, True, "its binarizer rectifies the pixels; use one with signed inputs"),
+        (_ByTwoReals(), {}, True, "_ByTwoReals multiplies its sums by a scale per position other than K; train witho"),
+        (_KeptReals(), {}, True, "_KeptReals multiplies its sums by a scale of the pixels; keep them plain with Weig"),
+        (_Clipped(), {}, True, "_Clipped changes the pixels that it reads; keep them as they are with WeightsOnly"),
         (xl.BWN(), {}, False, Operand("reals")),
         (xl.Float(), RECTIFIED, False, Operand("reals")),
         (xl.XNOR(), {}, False, Operand("signs")),

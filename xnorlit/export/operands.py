@@ -40,8 +40,12 @@ def operand_of(layer: BinaryLayer, name: str, *, first: bool) -> Operand:
     if first:
         refuse(bits < 32, name, f"{kind} would make {bits}-bit codes of pixels; keep its inputs real with WeightsOnly")
         refuse(binarizer.rectify, name, "its binarizer rectifies the pixels; use one with signed inputs")
-        return Operand("pixels")
     scaled = scales_by_input(layer, name)
+    if first:
+        plain = reads_plainly(binarizer, layer.channels, flat=layer.window is None)
+        refuse(not plain, name, f"{kind} changes the pixels that it reads; keep them as they are with WeightsOnly")
+        refuse(scaled, name, f"{kind} multiplies its sums by a scale of the pixels; keep them plain with WeightsOnly")
+        return Operand("pixels")
     if bits == 32:
         refuse(scaled, name, f"{kind} multiplies its sums by a scale of real inputs; use inputs of one bit")
         return Operand("reals")
