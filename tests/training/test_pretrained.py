@@ -6,15 +6,21 @@ from functools import partial
 import pytest
 import torch
 import torchvision
+import yaml
 from torch import nn
 
 from xnorlit.binarize.adabin import AdaBin
 from xnorlit.binarize.bwn import BWN, alpha
 from xnorlit.binarize.duo import BinaryDuo
 from xnorlit.binarize.float import Float
+from xnorlit.binarize.irnet import IRNet
+from xnorlit.binarize.lsq import LSQ
+from xnorlit.binarize.rbnn import RBNN
 from xnorlit.binarize.reactnet import ReActNet
+from xnorlit.binarize.siman import SiMaN
 from xnorlit.binarize.ttq import TTQ
 from xnorlit.binarize.xnor import XNOR
+from xnorlit.binarize.xnorplusplus import XNORPlusPlus
 from xnorlit.commands.main import main
 from xnorlit.errors import UserError
 from xnorlit.layers import BinaryConv2d
@@ -64,6 +70,68 @@ def test_learned_scales_are_fitted_unless_the_file_has_them(tmp_path):
     second = small(TTQ(), seed=3)
     inherit(second, saved(first, tmp_path / "ttq.ckpt"))
     assert second.conv3.conv.binarizer.plus.item() == 0.125
+
+
+def test_another_methods_tensors_of_the_same_name_are_no_scales(tmp_path):
+    """IR-Net and RBNN both have a `t`, which a schedule sets."""
+    ours = small(RBNN(), seed=1)
+    inherit(ours, saved(small(IRNet(), seed=2), tmp_path / "irnet.ckpt"))
+    conv3 = ours.conv3.conv
+    fitted = RBNN().for_layer(conv3.weight)
+    with torch.no_grad():
+        fitted.angle.copy_(conv3.binarizer.angle)
+    fitted.fit(conv3.weight)
+    assert torch.equal(conv3.binarizer.gain, fitted.gain)
+    assert conv3.binarizer.t == ours.conv3.conv.binarizer.t_min
+
+
+def test_steps_for_other_filters_are_fitted_not_refused(tmp_path):
+    ours = small(LSQ(scope="filter"), seed=1)
+    inherit(ours, saved(small(LSQ(), seed=2), tmp_path / "lsq.ckpt"))
+    conv3 = ours.conv3.conv
+    fitted = LSQ(scope="filter").for_layer(conv3.weight)
+    fitted.fit(conv3.weight)
+    assert torch.equal(conv3.binarizer.weight_step, fitted.weight_step)
+
+
+def in_a_run(net, run, method, **settings):
+    """The checkpoint of a run whose configuration names the network's method."""
+    (run / "checkpoints").mkdir(parents=True)
+    chosen = {"class_path": f"{method.__module__}.{method.__name__}", "init_args": settings}
+    config = {"model": {"network": "alexnet-small", "binarizer": chosen, "losses": [{"class_path": "gone.Loss"}]}}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    return saved(net, run / "checkpoints" / "last.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "settings", "ours", "kept"),
+    [
+        (LSQ, {"weight_bits": 4, "input_bits": 4}, LSQ(2, 2), False),
+        (LSQ, {"weight_bits": 2, "input_bits": 2}, LSQ(2, 2), True),
+        (XNORPlusPlus, {}, SiMaN(), False),
+        (XNORPlusPlus, {"clip": False}, XNORPlusPlus(), False),
+        (SiMaN, {}, SiMaN(), True),
+    ],
+    ids=["lsq-4-2", "lsq-2-2", "xnor++-siman", "xnor++-clip", "siman"],
+)
+def test_a_runs_scales_are_kept_only_by_the_same_method_with_the_same_settings(theirs, settings, ours, kept, tmp_path):
+    source = small(theirs(**settings), seed=2)
+    learned = source.conv3.conv.binarizer
+    with torch.no_grad():
+        for value in learned.parameters():
+            value.fill_(0.375)
+    if isinstance(learned, LSQ):
+        learned.started.fill_(True)
+    net = small(ours, seed=1)
+    inherit(net, in_a_run(source, tmp_path / "run", theirs, **settings))
+    found, weight = net.conv3.conv.binarizer, net.conv3.conv.weight
+    assert torch.equal(weight, source.conv3.conv.weight)
+    fitted = ours.for_layer(weight)
+    fitted.fit(weight)
+    expected = learned if kept else fitted
+    assert found.state_dict().keys() == expected.state_dict().keys()
+    for key, value in expected.state_dict().items():
+        assert torch.equal(found.state_dict()[key], value), key
 
 
 @pytest.mark.parametrize("name", ["alexnet-torchvision", "alexnet-torchvision-norm"])

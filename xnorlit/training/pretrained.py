@@ -10,14 +10,17 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from xnorlit.binarize import Binarizer
 from xnorlit.edge.console import say
 from xnorlit.errors import UserError
 from xnorlit.layers import BinaryLayer
 from xnorlit.layers.added import names_of_added
 from xnorlit.models import BuiltNetwork
 from xnorlit.models.decouple import decouple
+from xnorlit.runs.config import load_config
 from xnorlit.training.checkpoints import load_weights
 from xnorlit.training.recalibration import estimate
+from xnorlit.training.recorded import untrained
 
 # Names of the layers with weights in torchvision.models.alexnet.
 TORCHVISION = {
@@ -30,12 +33,18 @@ TORCHVISION = {
     "classifier.4": "fc7.linear",
     "classifier.6": "fc8.linear",
 }
+_BINARIZER = "binarizer"  # the name of a layer's binarizer, in the names of tensors
+_OF_THE_NETWORK = ("network", "binarizer", "layers", "conversion")  # the settings of a run that make its network
 SAMPLE = 4096  # training images for re-estimating batch norms
 SHOWN = 16  # tensors listed in a message
 
 
 def inherit(net: BuiltNetwork, file: Path, classes: Sequence[str] = ()) -> None:
     """Copy the weights of a trained network into a new one, and fit each binarizer's learned scales to them.
+
+    A layer takes its binarizer's tensors from the file only if the file's binarizer is the same method with the same
+    settings, because another method means something else by a name (a gain, a step). The run's config.yaml tells. For a
+    file outside a run, the layer's binarizer must have tensors of the same names and shapes there, no more and no less.
 
     Pixels are normalised with the mean and deviation of this run's data. If the file has no batch norms, the new ones
     stay as initialised. So do the parts that a network has because of its binarizer, and the file's network lacks:
@@ -58,12 +67,48 @@ def inherit(net: BuiltNetwork, file: Path, classes: Sequence[str] = ()) -> None:
     if coupled is not None and any(key in theirs and theirs[key].shape != ours[key].shape for key in ours):
         theirs = decouple(theirs, coupled)
     taken = _matched(ours, _without_pixels(theirs), parts, net.name, file)
+    layers = {name: layer for name, layer in net.named_modules() if isinstance(layer, BinaryLayer)}
+    kept = _of_the_same_method(layers, theirs, file)
+    taken = [key for key in taken if _layer_of(key) in {None, *kept}]
     with torch.no_grad():
         for key in taken:
             ours[key].copy_(theirs[key])
-        for name, layer in net.named_modules():
-            if isinstance(layer, BinaryLayer) and not any(key.startswith(f"{name}.binarizer.") for key in taken):
+        for name, layer in layers.items():
+            if name not in kept:
                 layer.binarizer.fit(layer.weight)
+
+
+def _of_the_same_method(layers: Mapping[str, BinaryLayer], theirs: Mapping[str, Tensor], file: Path) -> set[str]:
+    """Names of the layers whose binarizer's tensors are those of the same method in the file."""
+    shapes: dict[str | None, dict[str, torch.Size]] = {}
+    for key, value in theirs.items():
+        layer = _layer_of(key)
+        shapes.setdefault(layer, {})[key.removeprefix(f"{layer}.{_BINARIZER}.")] = value.shape
+    found = set()
+    for name, layer in layers.items():
+        own = {key: value.shape for key, value in layer.binarizer.state_dict().items()}
+        if own and own == shapes.get(name):
+            found.add(name)
+    config = file.parent.parent / "config.yaml"
+    if not found or file.parent.name != "checkpoints" or not config.is_file():
+        return found
+    settings = load_config(config)
+    model = {key: value for key, value in (settings.get("model") or {}).items() if key in _OF_THE_NETWORK}
+    # Binarizers do not depend on the number of classes.
+    source, _ = untrained({"model": model, "data": settings.get("data")}, config, classes=2)
+    made = {name: part.binarizer for name, part in source.named_modules() if isinstance(part, BinaryLayer)}
+    return {name for name in found if name in made and _alike(layers[name].binarizer, made[name])}
+
+
+def _alike(ours: Binarizer, theirs: Binarizer) -> bool:
+    """Whether both are the same method with the same settings, which a binarizer's text lists."""
+    return type(ours) is type(theirs) and repr(ours) == repr(theirs)
+
+
+def _layer_of(key: str) -> str | None:
+    """The layer to whose binarizer a tensor belongs; None if it belongs to none."""
+    layer, binarizer, _ = key.partition(f".{_BINARIZER}.")
+    return layer if binarizer else None
 
 
 def accuracy(trainer: pl.Trainer, module: Any, file: Path) -> dict[str, float]:
@@ -130,6 +175,8 @@ def _matched(
     for key in [*ours, *(key for key in theirs if key not in ours)]:
         if key in ours and key in theirs and ours[key].shape == theirs[key].shape:
             taken.append(key)
+        elif _layer_of(key) is not None:
+            continue  # Another method's tensor; the layer's binarizer is fitted.
         elif (key in ours and key in theirs) or (not optional(key) and (has_norms or ".norm." not in key)):
             wrong.append(key)
     if wrong:
@@ -146,7 +193,7 @@ def _matched(
 
 def _belongs_to_binarizer(key: str) -> bool:
     """Whether the tensor belongs to a binarizer, in its layer or after the layer; the network may have another one."""
-    return bool({"binarizer", "behind", "post_layer"} & set(key.split(".")))
+    return bool({_BINARIZER, "behind", "post_layer"} & set(key.split(".")))
 
 
 def _shape(state: Mapping[str, Tensor], key: str) -> str:
