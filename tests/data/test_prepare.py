@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from tests.data.pictures import HOSTILE, photographs
-from xnorlit.data import beton, beton_writer, sidecar
-from xnorlit.data.prepare import prepare
+from xnorlit.data import CentreCrop, backends, beton, beton_writer, sidecar, sources
+from xnorlit.data.augment import View
+from xnorlit.data.prepare import prepare, write_splits
 from xnorlit.data.storage import Storage
 from xnorlit.edge.names import printable
 from xnorlit.errors import UserError
@@ -291,3 +292,38 @@ def test_every_kind_of_image_is_stored_as_rgb(tree, tmp_path):
     assert np.abs(as_array["cmyk.jpg"].astype(int) - grey[..., None]).max() < 12
     assert (as_array["clear.png"] == 255).all()
     assert as_array["tiny.png"].tolist() == [[[3, 2, 1]]]
+
+
+# --- the cache of a training --------------------------------------------------------------------------------------
+@pytest.fixture
+def cached(tree, tmp_path, monkeypatch):
+    """What makes the .beton files that a training on FFCV reads, and returns them by split."""
+    monkeypatch.setattr(backends, "_ffcv", lambda parts, *_: {split: part.beton.path for split, part in parts.items()})
+    view = View(CentreCrop(1.0), flip=False, size=16)
+
+    def make():
+        source = sources.find(str(tree), tmp_path, image_size=16)
+        return backends._prepared(source, source.splits, {"train": view, "val": view}, 8, 1, tmp_path, "as asked")
+
+    return make
+
+
+def test_two_trainings_prepare_their_cache_once_and_the_second_waits(cached, monkeypatch):
+    """A second one that wrote the same files again would end the first, which reads them already."""
+    waiting, written, found = threading.Event(), [], []
+
+    def write(*given, **options):
+        written.append(given[1])
+        assert waiting.wait(10)
+        write_splits(*given, **options)
+
+    monkeypatch.setattr(backends, "say", lambda text: waiting.set() if text.startswith("waiting for") else None)
+    monkeypatch.setattr(backends, "write_splits", write)
+    both = [threading.Thread(target=lambda: found.append(cached())) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join(30)
+    assert len(written) == 1
+    assert found == [{split: written[0] / f"{split}.beton" for split in ("train", "val")}] * 2
+    assert not (written[0] / ".lock").exists()

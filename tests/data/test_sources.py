@@ -1,4 +1,6 @@
 import shutil
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,8 +90,11 @@ def fake_cifar10(monkeypatch, error=None):
 
         def __init__(self, root, train, download):
             calls.append((root, train, download))
+            if not (download or Path(root, self.base_folder).is_dir()):
+                raise RuntimeError("Dataset not found or corrupted. You can use download=True to download it")
             if error:
                 raise error
+            Path(root, self.base_folder).mkdir(exist_ok=True)
             self.data = np.full((20 if train else 10, 32, 32, 3), 7, np.uint8)
             self.targets = [index % 10 for index in range(len(self.data))]
             self.classes = list("abcdefghij")
@@ -101,7 +106,9 @@ def fake_cifar10(monkeypatch, error=None):
 def test_cifar10_comes_from_torchvision(tmp_path, monkeypatch):
     calls = fake_cifar10(monkeypatch)
     found = find("cifar10", tmp_path)
-    assert calls == [(str(tmp_path), True, True), (str(tmp_path), False, True)]
+    train, val = (str(tmp_path), True), (str(tmp_path), False)
+    assert calls == [(*train, False), (*train, True), (*val, False)]
+    assert [path.name for path in tmp_path.iterdir()] == ["cifar-10-batches-py"]
     assert found.splits["train"].images.shape == (20, 32, 32, 3)
     assert found.splits["val"].listing.counts() == dict.fromkeys("abcdefghij", 1)
     assert found.mean == sources.CIFAR10_MEAN
@@ -118,12 +125,42 @@ def test_imagenette_comes_from_torchvision_as_a_tree(tree, tmp_path, monkeypatch
     def download(root, split, size, download):
         assert (split, size, download) == ("train", "320px", True)
         shutil.copytree(tree, f"{root}/imagenette2-320")
+        if not errors:
+            return
+        raise errors.pop()
 
+    errors = [OSError("no route to host")]
     monkeypatch.setattr("torchvision.datasets.Imagenette", download)
+    with pytest.raises(UserError, match="cannot download imagenette"):  # What it has unpacked is not the set.
+        find("imagenette", tmp_path / "data")
     found = find("imagenette", tmp_path / "data")
     assert (found.name, found.kind, len(found.splits["val"].listing)) == ("imagenette", "named", 15)
     monkeypatch.setattr("torchvision.datasets.Imagenette", lambda *_, **__: pytest.fail("downloaded twice"))
     find("imagenette", tmp_path / "data")
+
+
+def test_a_second_process_waits_for_a_download_and_then_has_it(tree, tmp_path, monkeypatch):
+    waiting, made = threading.Event(), []
+    monkeypatch.setattr("tarfile.TarFile.extraction_filter", None, raising=False)  # which belongs to one process
+    monkeypatch.setattr(downloads, "say", lambda text: waiting.set() if text.startswith("waiting for") else None)
+
+    def download(root, split, size, download):
+        made.append(root)
+        (Path(root) / "imagenette2-320" / "half").mkdir(parents=True)
+        assert waiting.wait(10)
+        (Path(root) / "imagenette2-320" / "half").rmdir()
+        shutil.copytree(tree, f"{root}/imagenette2-320", dirs_exist_ok=True)
+
+    monkeypatch.setattr("torchvision.datasets.Imagenette", download)
+    found = []
+    both = [threading.Thread(target=lambda: found.append(downloads.imagenette(tmp_path / "data"))) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join(30)
+    assert found == [tmp_path / "data/imagenette2-320"] * 2
+    assert len(made) == 1
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["imagenette2-320"]
 
 
 def test_a_probe_sees_sizes_classes_and_counts(tree, tmp_path):

@@ -18,6 +18,7 @@ from xnorlit.data.say import progress, say
 from xnorlit.data.sources import BetonFile, ImageArray, ImageFiles, Source, Split, open_beton
 from xnorlit.data.storage import Storage
 from xnorlit.edge import atomic
+from xnorlit.edge.lock import held
 from xnorlit.errors import UserError
 
 Name = Literal["auto", "ffcv", "folder"]
@@ -140,11 +141,17 @@ def _prepared(
     distinct = {id(part): split for split, part in reversed(source.splits.items())}
     images = {split: source.splits[split] for split in reversed(distinct.values())}
     folder = cache / "prepared" / f"{source.name}-{_key(images, storage)}"
-    if all((folder / f"{split}.beton.json").is_file() for split in images):
+
+    def ready() -> bool:
+        return all((folder / f"{split}.beton.json").is_file() for split in images)
+
+    if ready():
         say(f"FFCV reads what was prepared in {folder}")
     else:
-        say(f"preparing {source.name} once for FFCV, in {folder}")
-        write_splits(images, folder, storage, source=source.name, workers=workers)
+        with held(folder, lambda: say(f"waiting for another process that is preparing {folder}")):
+            if not ready():
+                say(f"preparing {source.name} once for FFCV, in {folder}")
+                write_splits(images, folder, storage, source=source.name, workers=workers)
     opened = {part: open_beton(folder / f"{split}.beton") for part, split in distinct.items()}
     return _ffcv({split: opened[id(part)] for split, part in parts.items()}, views, batch_size, workers, why)
 

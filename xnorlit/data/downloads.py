@@ -2,13 +2,15 @@
 
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xnorlit.data.say import say
+from xnorlit.edge import atomic
+from xnorlit.edge.lock import held
 from xnorlit.errors import UserError
 
 
@@ -22,9 +24,13 @@ def cifar10(root: Path, *, train: bool) -> tuple[NDArray[np.uint8], NDArray[np.i
     from torchvision.datasets import CIFAR10
 
     with safely("cifar10", root):
-        if not (root / CIFAR10.base_folder).is_dir():
-            say(f"downloading CIFAR-10 (163 MB) into {root}")
-        found = CIFAR10(str(root), train=train, download=True)
+        try:
+            found = CIFAR10(str(root), train=train, download=False)
+        except RuntimeError:  # It is missing, incomplete or damaged, or another process is unpacking it.
+            with _alone(root):
+                if not (root / CIFAR10.base_folder).is_dir():
+                    say(f"downloading CIFAR-10 (163 MB) into {root}")
+                found = CIFAR10(str(root), train=train, download=True)
     return np.asarray(found.data), np.array(found.targets, np.int64), tuple(found.classes)
 
 
@@ -35,10 +41,17 @@ def imagenette(root: Path) -> Path:
     folder = root / "imagenette2-320"
     with safely("imagenette", root):
         if not folder.is_dir():
-            say(f"downloading Imagenette (326 MB) into {root}")
-            root.mkdir(parents=True, exist_ok=True)
-            Imagenette(str(root), split="train", size="320px", download=True)
+            with _alone(root):
+                if not folder.is_dir():
+                    say(f"downloading Imagenette (326 MB) into {root}")
+                    # It gets its name when it is whole, because torchvision takes any folder of that name for the set.
+                    with atomic.path(folder) as made:
+                        Imagenette(str(made.parent), split="train", size="320px", download=True)
     return folder
+
+
+def _alone(root: Path) -> AbstractContextManager[None]:
+    return held(root, lambda: say(f"waiting for another process that is downloading into {root}"))
 
 
 @contextmanager

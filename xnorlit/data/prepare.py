@@ -21,6 +21,7 @@ from xnorlit.data.say import progress, say
 from xnorlit.data.sidecar import Sidecar
 from xnorlit.data.storage import Storage
 from xnorlit.edge import atomic, console
+from xnorlit.edge.lock import held
 from xnorlit.edge.names import printable
 from xnorlit.edge.processes import cores
 from xnorlit.errors import UserError
@@ -89,15 +90,16 @@ def prepare(
     found = splits.find(Path(src), val_labels)
     if found["val"] is found.get("test"):
         say(f"{src} has no val/, so val.beton is made from test/")
-    done = write_splits(
-        {split: found[split] for split in ("train", "val")},
-        Path(dst),
-        storage,
-        source=Path(src).resolve().name,
-        skip_bad=skip_bad,
-        workers=workers,
-        overwrite=overwrite,
-    )
+    with held(Path(dst), lambda: say(f"waiting for another process that is writing to {dst}")):
+        done = write_splits(
+            {split: found[split] for split in ("train", "val")},
+            Path(dst),
+            storage,
+            source=Path(src).resolve().name,
+            skip_bad=skip_bad,
+            workers=workers,
+            overwrite=overwrite,
+        )
     counts = " and ".join(f"{part.samples:,} {split}" for split, part in done.items())
     skipped = sum(len(part.skipped) for part in done.values())
     console.say("done", f"{dst}: {counts} images; {skipped:,} unreadable files skipped")
@@ -119,7 +121,7 @@ def write_splits(
 
     Args:
         images: The splits.
-        dst: Folder; created if missing.
+        dst: Folder, whose lock the caller holds.
         storage: How images are stored.
         source: Name of the set, for the sidecar.
         skip_bad: Leave unreadable images out instead of stopping.
@@ -130,23 +132,18 @@ def write_splits(
         say(f"{dst} holds these images already; nothing to do (--overwrite writes them again)")
         return reused
     threads = workers or cores()
-    existed = dst.exists()
-    try:
-        with _space_errors(dst), ExitStack() as outputs:
-            _check_space(images, dst, storage)
-            # Contexts exit in reverse order, so the sidecars are renamed last; a .beton is not used without one.
-            sidecars = {split: outputs.enter_context(atomic.path(dst / f"{split}.beton.json")) for split in images}
-            betons = {split: outputs.enter_context(atomic.path(dst / f"{split}.beton")) for split in images}
-            written = {}
-            for split, part in images.items():
-                skipped: list[tuple[int, str]] = []
-                _write(betons[split], split, part, storage, threads, skipped if skip_bad else None)
-                described = _describe(betons[split], part.listing, skipped, storage, source)
-                sidecar.save(sidecars[split], described)
-                written[split] = described
-    finally:
-        if not existed and dst.is_dir() and not any(dst.iterdir()):
-            dst.rmdir()
+    with _space_errors(dst), ExitStack() as outputs:
+        _check_space(images, dst, storage)
+        # Contexts exit in reverse order, so the sidecars are renamed last; a .beton is not used without one.
+        sidecars = {split: outputs.enter_context(atomic.path(dst / f"{split}.beton.json")) for split in images}
+        betons = {split: outputs.enter_context(atomic.path(dst / f"{split}.beton")) for split in images}
+        written = {}
+        for split, part in images.items():
+            skipped: list[tuple[int, str]] = []
+            _write(betons[split], split, part, storage, threads, skipped if skip_bad else None)
+            described = _describe(betons[split], part.listing, skipped, storage, source)
+            sidecar.save(sidecars[split], described)
+            written[split] = described
     done = {split: _report(dst / f"{split}.beton", described) for split, described in written.items()}
     for split, described in written.items():
         sidecar.remember(dst / f"{split}.beton", described.beton_sha256)
