@@ -327,3 +327,36 @@ def test_two_trainings_prepare_their_cache_once_and_the_second_waits(cached, mon
     assert len(written) == 1
     assert found == [{split: written[0] / f"{split}.beton" for split in ("train", "val")}] * 2
     assert not (written[0] / ".lock").exists()
+
+
+@pytest.mark.parametrize("stop_after", range(5))
+def test_a_kill_while_the_cache_is_put_in_place_blocks_no_later_training(cached, monkeypatch, stop_after):
+    whole = {split: (path, path.read_bytes()) for split, path in cached().items()}
+    for path, _ in whole.values():
+        path.unlink()
+        sidecar.path_of(path).unlink()
+    rename, done = Path.replace, []
+
+    def stopped(self, target):
+        if "prepared" in target.parts and len(done) == stop_after:
+            raise KeyboardInterrupt
+        done.append(target)
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            cached()
+    for split, path in cached().items():
+        assert (path, path.read_bytes()) == whole[split]
+        sidecar.verify(path)
+
+
+def test_what_a_killed_process_left_is_removed_before_the_space_is_measured(tree, tmp_path, monkeypatch):
+    lost = [tmp_path / "out" / f".{name}.abc.partial" for name in ("train.beton", "val.beton", "val.beton.json")]
+    for folder in lost:
+        folder.mkdir(parents=True)
+        (folder / "half").write_bytes(bytes(10))
+    monkeypatch.setattr(beton, "free_bytes", lambda _: 0 if any(map(Path.exists, lost)) else 1 << 40)
+    prepare(tree, tmp_path / "out")
+    assert listed(tmp_path / "out") == ["train.beton", "train.beton.json", "val.beton", "val.beton.json"]

@@ -128,6 +128,14 @@ def test_only_files_of_a_killed_process_are_removed(target):
     assert left(target.parent / "inner") == []
 
 
+def test_only_the_files_of_one_target_are_removed(target):
+    for name in (".file.abc.partial", ".file.json.abc.partial", ".other.abc.partial", "inner/.file.abc.partial"):
+        (target.parent / name).mkdir(parents=True)
+    atomic.sweep_beside(target)
+    assert left(target.parent) == [".other.abc.partial", "file", "inner"]
+    assert left(target.parent / "inner") == [".file.abc.partial"]
+
+
 def test_a_folder_that_vanishes_during_a_write_hides_no_error(tmp_path):
     def write_where_nothing_is_left():
         with atomic.path(tmp_path / "inner" / "file"):

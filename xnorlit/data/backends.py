@@ -151,7 +151,9 @@ def _prepared(
         with held(folder, lambda: say(f"waiting for another process that is preparing {folder}")):
             if not ready():
                 say(f"preparing {source.name} once for FFCV, in {folder}")
-                write_splits(images, folder, storage, source=source.name, workers=workers)
+                # The folder's name states the images and the options, so a .beton without its sidecar is what a killed
+                # process left of the same files.
+                write_splits(images, folder, storage, source=source.name, workers=workers, overwrite=True)
     opened = {part: open_beton(folder / f"{split}.beton") for part, split in distinct.items()}
     return _ffcv({split: opened[id(part)] for split, part in parts.items()}, views, batch_size, workers, why)
 

@@ -132,6 +132,8 @@ def write_splits(
         say(f"{dst} holds these images already; nothing to do (--overwrite writes them again)")
         return reused
     threads = workers or cores()
+    for split in images:  # before the space is measured, which they take
+        atomic.sweep_beside(dst / f"{split}.beton")
     with _space_errors(dst), ExitStack() as outputs:
         _check_space(images, dst, storage)
         # Contexts exit in reverse order, so the sidecars are renamed last; a .beton is not used without one.

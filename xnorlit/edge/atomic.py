@@ -1,10 +1,11 @@
 """Atomic writes: a file or folder exists completely or not at all, even after a power failure."""
 
 import errno
+import glob
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -66,7 +67,20 @@ def sweep(folder: Path) -> None:
     Args:
         folder: A folder to which no other process is writing.
     """
-    for scratch in list(folder.rglob(".*.partial")):
+    _remove(folder.rglob(".*.partial"))
+
+
+def sweep_beside(target: Path) -> None:
+    """Remove the temporary files of one target that a killed process left.
+
+    Args:
+        target: The final path, which no other process is writing.
+    """
+    _remove(target.parent.glob(f".{glob.escape(target.name)}.*.partial"))
+
+
+def _remove(found: Iterable[Path]) -> None:
+    for scratch in list(found):
         if scratch.is_dir():
             shutil.rmtree(scratch, ignore_errors=True)
         else:
