@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import math
 import re
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
@@ -13,8 +14,10 @@ from torch import nn
 from xnorlit.binarize import Binarizer, binarizers
 from xnorlit.errors import UserError
 from xnorlit.layers import BinaryConv2d, BinaryLayer, BinaryLinear, attach
-from xnorlit.models import Block, Network, build
+from xnorlit.layers.convert import binarize_
+from xnorlit.models import Block, Network, build, network_named
 from xnorlit.training.bop import Bop
+from xnorlit.training.own_network import OwnSpec
 
 ALL = binarizers()
 
@@ -235,6 +238,52 @@ def test_latent_weights_start_alike_whatever_the_binarizer(name):
     float_twin = dict(network("Float").named_parameters())
     last = dict(network(name).named_parameters())["fc8.linear.weight"]
     assert torch.equal(last, float_twin["fc8.linear.weight"])
+
+
+def made(form, binarizer, seed):
+    """The binary layers of a network of some form, and the next random number after it was made."""
+    torch.manual_seed(seed)
+    if form in ("resnet20", "vgg-small"):
+        net = build(network_named(form), ALL[binarizer](), classes=3, image_size=32)
+    else:
+        net = nn.Sequential(*(nn.Conv2d(16, 16, 3) for _ in range(4)))
+        if form == "converted":
+            binarize_(net, binarizer)
+        else:
+            net = OwnSpec(net, ALL[binarizer]()).build(classes=3)
+    return [layer for layer in net.modules() if isinstance(layer, BinaryLayer)], torch.rand(1)
+
+
+@pytest.mark.parametrize("form", ["resnet20", "vgg-small", "converted", "own"])
+@pytest.mark.parametrize(("name", "learned", "largest"), [("ReCU", "gain", 1), ("RBNN", "angle", math.pi / 2)])
+def test_each_layer_draws_its_own_numbers_which_follow_from_the_seed(name, learned, largest, form):
+    (layers, after), (again, _), (others, _), (twin, after_twin) = (
+        made(form, *given) for given in ((name, 0), (name, 0), (name, 1), ("Float", 0))
+    )
+    drawn, same, different = (
+        [getattr(layer.binarizer, learned) for layer in found if hasattr(layer.binarizer, learned)]
+        for found in (layers, again, others)
+    )
+    assert len(drawn) >= 4
+    assert all(map(torch.equal, drawn, same))
+    assert len({tuple(values[:16].tolist()) for values in (*drawn, *different)}) == 2 * len(drawn)
+    if form not in ("converted", "own") or learned == "angle":  # `binarize_` fits gains to the weights.
+        assert 0 <= min(values.min() for values in drawn) <= max(values.max() for values in drawn) <= largest
+        assert torch.cat(drawn).mean().item() == pytest.approx(largest / 2, rel=0.3)
+    assert torch.equal(after, after_twin)
+    assert all(torch.equal(one.weight, other.weight) for one, other in zip(layers, twin, strict=True))
+
+
+@pytest.mark.gpu
+def test_a_layer_on_a_gpu_leaves_its_generator_alone():
+    torch.manual_seed(0)
+    weights = torch.randn(2, 8, 4, device="cuda")
+    state = torch.cuda.get_rng_state()
+    gains = [ALL["ReCU"]().for_layer(weight).gain for weight in (*weights, weights[0])]
+    assert torch.equal(state, torch.cuda.get_rng_state())
+    assert torch.equal(gains[0], gains[2])
+    assert not torch.equal(gains[0], gains[1])
+
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -1,7 +1,10 @@
 """The base of all binarizers: codes times a scale for both operands of a layer, and a gradient through the rounding."""
 
 import copy
+import hashlib
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -129,8 +132,7 @@ class Binarizer(nn.Module):
         """
         bound = copy.deepcopy(self)
         bound.rectify, bound.extent, bound.channels = rectify, extent, channels or weight.shape[1]
-        # Random numbers of a method must not shift those of the next layer's weights, so that a pair starts alike.
-        with torch.random.fork_rng(devices=[]):
+        with _own_generator(weight):
             bound.setup(weight)
         return bound
 
@@ -266,3 +268,27 @@ class Binarizer(nn.Module):
         settings = inspect.signature(type(self)).parameters.values()
         found = ((each.name, self.__dict__.get(each.name, each.default), each.default) for each in settings)
         return ", ".join(f"{name}={value!r}" for name, value, default in found if value != default)
+
+
+_READ = 1024  # weights that distinguish a layer's random numbers from another layer's
+
+
+@contextmanager
+def _own_generator(weight: Tensor) -> Iterator[None]:
+    """Random numbers of a layer's own in this block, which follow from the seed and from the layer's weights.
+
+    They must not shift those of the next layer's weights, so that a pair starts alike. A network binds all of its
+    layers at one state of the generator, which would give all of them the same numbers.
+    """
+    digest = hashlib.blake2b(torch.get_rng_state().numpy().tobytes(), digest_size=8)
+    digest.update(str(tuple(weight.shape)).encode())
+    if not weight.is_meta:
+        # Signs, because the last bit of a weight differs between machines.
+        digest.update((weight.detach().flatten()[:_READ] < 0).cpu().numpy().tobytes())
+    seed = int.from_bytes(digest.digest(), "little")
+    devices = [weight.device] if weight.is_cuda else []
+    with torch.random.fork_rng(devices):
+        torch.default_generator.manual_seed(seed)
+        for device in devices:
+            torch.cuda.default_generators[device.index].manual_seed(seed)
+        yield
