@@ -2,6 +2,7 @@
 
 import copy
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ from torch import nn
 from tests.processes import found_by, status_of
 from xnorlit.binarize.low_precision import LowPrecision
 from xnorlit.binarize.lsq import LSQ
+from xnorlit.errors import Stopped
 from xnorlit.layers import BatchNorm1d, BatchNorm2d, BinaryConv2d
+from xnorlit.training.saving import Saving
 from xnorlit.training.sync import SteadySync, set_copies
 
 WORLD = 2
@@ -59,6 +62,30 @@ def images(rank):
     return torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(rank)) * (1 + 40 * rank)
 
 
+class Net(nn.Linear):
+    device = torch.device("cpu")
+
+
+def left(rank, folder):
+    """How a process leaves at the start of an epoch when the second one received a signal in the validation before."""
+
+    def reduce(value, *, reduce_op):
+        dist.all_reduce(value, {"sum": dist.ReduceOp.SUM, "max": dist.ReduceOp.MAX}[reduce_op])
+        return value
+
+    trainer = SimpleNamespace(
+        world_size=WORLD, is_global_zero=not rank, fast_dev_run=False, global_step=0, current_epoch=1, max_epochs=3,
+        strategy=SimpleNamespace(reduce=reduce),
+    )  # fmt: skip
+    guard = Saving(SimpleNamespace(folder=folder), minutes=15)
+    guard._signal = signal.SIGTERM if rank else None
+    try:
+        guard.on_train_epoch_start(trainer, Net(1, 1))
+    except Stopped as end:
+        return str(end)
+    return "stayed"
+
+
 def work(rank, folder):
     """Save the results of one process for the tests below."""
     torch.set_num_threads(1)
@@ -75,6 +102,7 @@ def work(rank, folder):
         found[f"{kind.__name__} copied"] = trained(norm, batch(shape), torch.zeros(shape, dtype=torch.float64))
     found["LSQ"] = states(LSQ(4, 4), images(rank))
     found["LowPrecision"] = states(LowPrecision(every=1000), images(rank))
+    found["left"] = left(rank, folder)
     torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
@@ -82,6 +110,11 @@ def work(rank, folder):
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     return found_by(work, WORLD, tmp_path_factory.mktemp("processes"))
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_in_a_validation_ends_both(found):
+    assert [each["left"].partition(":")[0] for each in found] == ["SIGTERM", "SIGTERM"]
 
 
 @pytest.mark.slow

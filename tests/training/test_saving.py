@@ -263,6 +263,45 @@ def test_the_first_signal_is_noted_and_the_second_sent_again(guard, monkeypatch,
     assert set_ == [(signal.SIGTERM, signal.SIG_DFL)]
 
 
+HOOKS = {
+    "train": lambda guard, trainer: guard.on_train_start(trainer, net()),
+    "epoch": lambda guard, trainer: guard.on_train_epoch_start(trainer, net()),
+    "batch": lambda guard, trainer: guard.on_train_batch_start(trainer, net(), "batch", 4),
+    "validation": lambda guard, trainer: guard.on_validation_start(trainer, net()),
+}
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize(("mine", "others"), [(False, True), (True, False), (False, False)])
+def test_several_processes_leave_together_wherever_a_signal_reached_one(hook, mine, others, guard, handlers):
+    guard._signal = signal.SIGINT if mine else None
+    asked = []
+
+    def reduce(value, *, reduce_op):
+        asked.append(value.tolist())
+        return value + torch.tensor([float(others), 0.0]) if reduce_op == "sum" else value
+
+    trainer = trainer_of(guard, world_size=2, strategy=SimpleNamespace(reduce=reduce))
+    if mine or others:
+        with pytest.raises(Stopped, match="SIGINT: " if mine else "SIGTERM: "):
+            HOOKS[hook](guard, trainer)
+    else:
+        HOOKS[hook](guard, trainer)
+    assert [float(mine), 0.0] in asked
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_signal_after_several_processes_agreed_waits_until_they_agree_again(hook, guard, handlers):
+    def reduce(value, *, reduce_op):
+        if reduce_op == "sum":
+            guard._signal = signal.SIGINT  # The others know nothing of it yet.
+        return value
+
+    HOOKS[hook](guard, trainer_of(guard, world_size=2, strategy=SimpleNamespace(reduce=reduce)))
+    with pytest.raises(Stopped, match="SIGINT: "):
+        HOOKS[hook](guard, trainer_of(guard, world_size=2, strategy=SimpleNamespace(reduce=reduce)))
+
+
 @pytest.mark.parametrize(
     ("changed", "there", "said"),
     [

@@ -46,6 +46,7 @@ class Saving(Checkpoint):
         self.record, self.minutes = record, minutes
         self.folder = record.folder / "checkpoints"
         self._signal: signal.Signals | None = None
+        self._agreed = False  # Whether several processes know of a signal to one of them.
         self._random: list[dict[str, Any]] = []
         self._position: tuple[int, int, bool] | None = None
         self._saved: tuple[int, int] | None = None
@@ -76,6 +77,7 @@ class Saving(Checkpoint):
         if self._random:
             restore(self._random, trainer.global_rank, trainer.global_step, pl_module.device)
             self._random = []
+        self._agree(trainer, pl_module)
         self._stop_if_signalled(trainer)
 
     @override
@@ -92,6 +94,7 @@ class Saving(Checkpoint):
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._save_epoch(trainer, pl_module)
+        self._agree(trainer, pl_module)
         self._stop_if_signalled(trainer)
         self._validate_the_last(trainer)
 
@@ -134,13 +137,19 @@ class Saving(Checkpoint):
 
     def _should_save(self, trainer: pl.Trainer, module: pl.LightningModule, seconds: float) -> bool:
         """Whether to save now, after a signal or because of the age of the last checkpoint; all processes agree."""
-        told, due = self._signal is not None, time.monotonic() - self._saved_at >= seconds
+        told, due = self._agree(trainer, module, due=time.monotonic() - self._saved_at >= seconds)
+        return (told or due) and not trainer.fast_dev_run
+
+    def _agree(self, trainer: pl.Trainer, module: pl.LightningModule, *, due: bool = False) -> tuple[bool, bool]:
+        """Whether any process has received a signal, and whether `due` holds in the first one; all processes agree."""
+        told = self._signal is not None
         if trainer.world_size > 1:
             asked = torch.tensor([told, due and trainer.is_global_zero], dtype=torch.float32, device=module.device)
             told, due = (trainer.strategy.reduce(asked, reduce_op="sum") > 0).tolist()
+            self._agreed = told
             if told and self._signal is None:
                 self._signal = signal.SIGTERM  # received by another process
-        return (told or due) and not trainer.fast_dev_run
+        return told, due
 
     def _save_epoch(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Save the finished epochs, `best.ckpt` first. A run that is killed in between then repeats the epoch."""
@@ -222,7 +231,8 @@ class Saving(Checkpoint):
         os.write(2, text.encode())
 
     def _stop_if_signalled(self, trainer: pl.Trainer) -> None:
-        if self._signal is None:
+        # A process that left alone would leave the others waiting, so several go by what they have agreed on.
+        if self._signal is None or (trainer.world_size > 1 and not self._agreed):
             return
         config = self.record.folder / "config.yaml"
         if trainer.fast_dev_run or not (self.folder / "last.ckpt").is_file():
