@@ -357,12 +357,12 @@ def test_a_training_sample_is_the_start_of_the_first_epoch_and_changes_nothing(t
     loader = iter(module.train_dataloader())
     begun = next(loader)
     sample = list(module.training_sample(20))
-    assert [len(images) for images in sample] == [8, 8, 8]
-    assert sample[0].equal(begun.images)
+    assert [len(batch.images) for batch in sample] == [8, 8, 8]
+    assert sample[0].images.equal(begun.images)
     assert module.train_dataloader().state_dict() == untouched.train_dataloader().state_dict()
     for left, right in zip([begun, *loader], untouched.train_dataloader(), strict=True):
         assert left.images.equal(right.images)
-    assert sum(map(len, module.training_sample(10**6))) == 60
+    assert sum(len(batch.images) for batch in module.training_sample(10**6)) == 60
 
 
 # --- what files hold is known before training -----------------------------------------------------------------------
@@ -427,12 +427,22 @@ def test_a_picture_of_any_name_is_trained_on(tree, tmp_path, several_sizes):
     assert len(module.listing_hash("val")) == 64
 
 
-def test_processes_take_a_training_sample_together(tree, tmp_path):
-    shown = []
-    for rank in range(2):
-        module = data(tree, tmp_path, batch_size=4)
+@pytest.mark.parametrize(
+    ("world", "sizes", "images", "shown"),
+    [
+        (2, {"batch_size": 4}, 16, [[4, 4], [4, 4]]),
+        (3, {"batch_size": 4, "global_batch": 10}, 20, [[4, 4], [3, 3], [3, 3]]),
+        (3, {"batch_size": 4, "global_batch": 10}, 21, [[4, 4, 4], [3, 3, 3], [3, 3, 3]]),
+        (2, {"batch_size": 7, "global_batch": 28}, 10**6, [[7, 7, 7, 7, 2]] * 2),
+    ],
+)
+def test_processes_take_a_training_sample_together(world, sizes, images, shown, tree, tmp_path):
+    """A process with one batch fewer would leave the others waiting in a synchronised norm."""
+    found = []
+    for rank in range(world):
+        module = data(tree, tmp_path, **sizes)
         module.trainer = type(
-            "T", (), {"global_rank": rank, "world_size": 2, "num_devices": 2, "accumulate_grad_batches": 1}
+            "T", (), {"global_rank": rank, "world_size": world, "num_devices": world, "accumulate_grad_batches": 1}
         )()
-        shown += [len(images) for images in module.training_sample(16)]
-    assert shown == [4, 4, 4, 4]
+        found.append([len(batch.images) for batch in module.training_sample(images)])
+    assert found == shown

@@ -56,6 +56,14 @@ def test_a_step_has_the_same_samples_whatever_the_number_of_processes_and_what_f
 
 @settings(deadline=None)
 @given(division=divisions(), count=st.integers(1, 3000))
+def test_the_sizes_of_the_parts_are_those_over_all_processes(division, count):
+    shares = [division.portions(np.arange(count), rank) for rank in range(division.world)]
+    held = [len({*np.concatenate([portion.samples for portion in part])}) for part in zip(*shares, strict=True)]
+    assert list(division.sizes(count)) == held
+
+
+@settings(deadline=None)
+@given(division=divisions(), count=st.integers(1, 3000))
 def test_the_weighted_gradient_is_the_mean_over_the_step(division, count):
     # Each sample's "gradient" is a one at its own index, which reveals missing and doubled samples.
     everything = np.arange(count)

@@ -61,7 +61,7 @@ def test_the_averages_own_statistics_are_recalibrated_in_either_order(order, pho
     module = Classifier("alexnet-small", XNOR())
     trainer = fit(photos, module, callbacks=[EMAWeightAveraging(decay=0.5), Recalibration(16)][::order])
     found = {name: value.clone() for name, value in module.net.named_buffers()}
-    recalibrate(module.net, trainer.datamodule.training_sample(16))
+    recalibrate(module.net, (batch.images for batch in trainer.datamodule.training_sample(16)))
     for name, value in module.net.named_buffers():
         assert torch.allclose(found[name].float(), value.float(), atol=1e-6), name
 

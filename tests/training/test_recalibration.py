@@ -7,7 +7,9 @@ import torch
 
 from tests.training.test_module import fit
 from xnorlit.binarize.xnor import XNOR
+from xnorlit.data import Batch
 from xnorlit.errors import UserError
+from xnorlit.layers import BatchNorm1d
 from xnorlit.models import recalibrate
 from xnorlit.training import recalibration
 from xnorlit.training.module import Classifier
@@ -23,7 +25,7 @@ def trained(photos, *callbacks):
 def test_the_last_statistics_are_averages_over_training_images(photos):
     module, trainer = trained(photos, Recalibration(images=16))
     found = {name: value.clone() for name, value in module.net.named_buffers()}
-    recalibrate(module.net, trainer.datamodule.training_sample(16))
+    recalibrate(module.net, (batch.images for batch in trainer.datamodule.training_sample(16)))
     for name, value in module.net.named_buffers():
         assert torch.equal(found[name], value), name
     assert module.net.conv3.norm.num_batches_tracked == 2, "16 images in batches of 8"
@@ -57,7 +59,7 @@ def test_one_image_is_refused():
 def test_processes_with_a_share_of_the_images_each_agree_on_the_mean():
     net = torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.BatchNorm1d(3, affine=False))
     module = SimpleNamespace(net=net, device="cpu")
-    batches = [torch.randn(8, 3) for _ in range(2)]
+    batches = [Batch(torch.randn(8, 3), *[torch.arange(8)] * 2) for _ in range(2)]
 
     def with_others(statistic, *, reduce_op):
         assert reduce_op == "mean"
@@ -70,3 +72,13 @@ def test_processes_with_a_share_of_the_images_each_agree_on_the_mean():
     assert len(found) == 4
     for mine, agreed in zip(alone, found, strict=True):
         torch.testing.assert_close(agreed, (mine + 3) / 2)
+
+
+def test_images_that_several_processes_hold_count_once():
+    """A last step that is too small to divide is read whole by each process; other batches are not."""
+    norm, seen = BatchNorm1d(3), []
+    norm.register_forward_pre_hook(lambda *_: seen.append(norm.copies))
+    norm.copies = 5  # of the last training step
+    batches = [Batch(torch.randn(8, 3), *[torch.arange(8)] * 2, copies=copies) for copies in (1, 2, 1)]
+    estimate(SimpleNamespace(world_size=1), SimpleNamespace(net=torch.nn.Sequential(norm), device="cpu"), batches)
+    assert seen == [1, 2, 1]

@@ -4,18 +4,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import cache, partial
+from itertools import accumulate, islice, takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 from numpy.typing import NDArray
-from torch import Tensor
 
 from xnorlit.data import backends, counter, order, sources
 from xnorlit.data.augment import CentreCrop, Crop, PadCrop, ResizedCrop, View
 from xnorlit.data.listing import Listing, check_held_out, held_out
-from xnorlit.data.loader import BatchLoader, Samples
+from xnorlit.data.loader import Batch, BatchLoader, Samples
 from xnorlit.data.say import say
 from xnorlit.data.tree import ImageFiles
 from xnorlit.edge.names import at_home
@@ -173,20 +173,18 @@ class ImageData(pl.LightningDataModule):
         """The validation split."""
         return self._loader("val")
 
-    def training_sample(self, images: int) -> Iterator[Tensor]:
+    def training_sample(self, images: int) -> Iterator[Batch]:
         """The first augmented batches of the training split; does not advance the training loader.
 
         Args:
-            images: Minimum number of pictures over all processes, if there are that many. Batches are uint8
-                `(N, 3, S, S)`.
+            images: Minimum number of pictures over all processes, if there are that many. Each process gets the same
+                number of batches.
         """
         loader = self._loader("train")
+        held = accumulate(loader.division.sizes(len(loader.samples.labels)))
+        before = takewhile(lambda seen: seen < images, held)
         with closing(iter(loader)) as batches:
-            for batch in batches:
-                yield batch.images
-                images -= len(batch.images) * loader.world
-                if images <= 0:
-                    return
+            yield from islice(batches, 1 + sum(1 for _ in before))
 
     @property
     def val_crop(self) -> Crop:

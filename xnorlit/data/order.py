@@ -112,6 +112,17 @@ class Division:
         last = min(count - (number - 1) * self.global_batch, self.global_batch)
         return (number - 1) * self.accumulate + self.parts(last) if number else 0
 
+    def sizes(self, count: int) -> Iterator[int]:
+        """Samples of each part of an epoch, over all processes, whose shares may differ by one.
+
+        Args:
+            count: Samples of the epoch.
+        """
+        for number in range(steps(count, self.global_batch)):
+            samples = min(count - number * self.global_batch, self.global_batch)
+            whole, rest = divmod(samples, parts := self.parts(samples))
+            yield from (whole + (part < rest) for part in range(parts))
+
     def portions(self, order: NDArray[np.int64], rank: int, first: int = 0) -> Iterator[Portion]:
         """The batches that a process reads in an epoch.
 

@@ -1,6 +1,6 @@
 """Re-estimates batch-norm statistics before every validation of a run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -8,8 +8,10 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from typing_extensions import override
 
+from xnorlit.data import Batch
 from xnorlit.errors import UserError
 from xnorlit.models import recalibrate
+from xnorlit.training.sync import set_copies
 
 
 class Recalibration(pl.Callback):
@@ -26,7 +28,7 @@ class Recalibration(pl.Callback):
         if images < 2:
             raise UserError(f"Recalibration.images is {images}. Expected 2 or more: a variance needs two.")
         self.images = images
-        self._batches: list[Tensor] = []
+        self._batches: list[Batch] = []
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -42,7 +44,7 @@ class Recalibration(pl.Callback):
         estimate(trainer, pl_module, self._batches)
 
 
-def estimate(trainer: pl.Trainer, module: pl.LightningModule, batches: Sequence[Tensor]) -> None:
+def estimate(trainer: pl.Trainer, module: pl.LightningModule, batches: Sequence[Batch]) -> None:
     """Apply `recalibrate` to a module on its device, and average the statistics over all processes.
 
     Args:
@@ -50,7 +52,13 @@ def estimate(trainer: pl.Trainer, module: pl.LightningModule, batches: Sequence[
         module: A module with its network as `net`.
         batches: Images, on any device; each process has its own share.
     """
-    recalibrate(module.net, (images.to(module.device) for images in batches))
+
+    def shown() -> Iterator[Tensor]:
+        for batch in batches:
+            set_copies(module.net, batch.copies)  # The last training step may have left another number.
+            yield batch.images.to(module.device)
+
+    recalibrate(module.net, shown())
     for norm in module.net.modules():
         if isinstance(norm, _BatchNorm) and trainer.world_size > 1:  # Each process has seen its own share.
             for statistic in (norm.running_mean, norm.running_var):
