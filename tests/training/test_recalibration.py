@@ -57,7 +57,8 @@ def test_one_image_is_refused():
 
 
 def test_processes_with_a_share_of_the_images_each_agree_on_the_mean():
-    net = torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.BatchNorm1d(3, affine=False))
+    without = torch.nn.BatchNorm1d(3, track_running_stats=False)
+    net = torch.nn.Sequential(torch.nn.BatchNorm1d(3), without, torch.nn.BatchNorm1d(3, affine=False))
     module = SimpleNamespace(net=net, device="cpu")
     batches = [Batch(torch.randn(8, 3), *[torch.arange(8)] * 2) for _ in range(2)]
 

@@ -59,7 +59,9 @@ def estimate(trainer: pl.Trainer, module: pl.LightningModule, batches: Sequence[
             yield batch.images.to(module.device)
 
     recalibrate(module.net, shown())
+    if trainer.world_size == 1:
+        return
     for norm in module.net.modules():
-        if isinstance(norm, _BatchNorm) and trainer.world_size > 1:  # Each process has seen its own share.
+        if isinstance(norm, _BatchNorm) and norm.track_running_stats:  # Each process has seen its own share.
             for statistic in (norm.running_mean, norm.running_var):
                 statistic.copy_(trainer.strategy.reduce(statistic, reduce_op="mean"))

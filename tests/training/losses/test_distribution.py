@@ -128,6 +128,17 @@ def test_a_norm_without_gamma_has_the_deviation_one():
     assert term(net, None, torch.zeros(2, 3)).item() == pytest.approx(2)
 
 
+def test_a_norm_without_gamma_and_beta_is_left_out_and_a_network_of_such_norms_is_refused():
+    net, term = Own(lambda y, x: y), DistributionLoss()
+    net.before_first = BatchNorm1d(4, affine=False)
+    nn.init.constant_(net.before_last.weight, 5)
+    term.prepare(net, None, None)
+    assert term(net, None, torch.zeros(2, 3)).item() == pytest.approx(2 * (5 - 4) ** 2)
+    net.before_last = BatchNorm1d(4, affine=False)
+    with pytest.raises(UserError, match=r"those of Own have neither \(affine=False\)"):
+        term.prepare(net, None, None)
+
+
 def test_real_inputs_and_bad_settings_are_refused():
     with pytest.raises(UserError, match="alexnet-small has none with this binarizer"):
         DistributionLoss().prepare(small(BWN()), None, None)

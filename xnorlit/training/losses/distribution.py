@@ -39,7 +39,8 @@ class DistributionLoss(Loss):
 
     In training, the output of a batch norm has mean beta and deviation |gamma| for any input. (With eps, a channel of
     variance v has the deviation `|gamma| sqrt(v / (v + eps))`.) So this loss reads gamma and beta. The released code
-    measures the activations, which costs passes over all of them. Its gradients, too, reach only gamma and beta.
+    measures the activations, which costs passes over all of them. Its gradients, too, reach only gamma and beta. A norm
+    without them (`affine=False`) has the constants 0 and 1, and is left out.
 
     Behind a shortcut a quantiser reads a sum, whose moments are not those of a norm. Such networks are refused.
 
@@ -63,11 +64,17 @@ class DistributionLoss(Loss):
 
     @override
     def prepare(self, net: BuiltNetwork, data: ImageData, run: Path) -> None:
-        self.norms = norms_before_quantised_inputs(net)
-        if not self.norms:
+        found = norms_before_quantised_inputs(net)
+        self.norms = [norm for norm in found if norm.bias is not None]
+        if not found:
             raise UserError(
                 f"DistributionLoss needs batch norms whose output is quantised, and {net.name} has none with "
                 "this binarizer. Remove the loss, or choose a binarizer that quantises inputs (XNOR)."
+            )
+        if not self.norms:
+            raise UserError(
+                f"DistributionLoss moves gamma and beta of the batch norms whose output is quantised, and those of "
+                f"{net.name} have neither (affine=False). Remove the loss, or give the norms affine=True."
             )
 
     @override
