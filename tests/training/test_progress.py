@@ -60,3 +60,15 @@ def test_the_bar_of_each_epoch_stays_and_shows_neither_the_version_nor_the_epoch
     bar = EpochBar()
     assert bar._leave is True
     assert bar.get_metrics(None, None) == {"train/loss_step": 2.5, "val/top1": 0.5}
+
+
+@pytest.mark.parametrize("kind", [EpochBar, EpochLines])
+def test_a_process_sums_the_loss_at_the_same_moment_with_and_without_a_terminal(kind, clock, monkeypatch):
+    """The module's own sums follow; in another order, processes would add up different quantities."""
+    asked = []
+    monkeypatch.setattr(RichProgressBar, "on_train_epoch_end", lambda *_: asked.append("bar"))
+    module = SimpleNamespace(train_loss=SimpleNamespace(compute=lambda: asked.append("loss") or torch.tensor(1.0)))
+    shown = kind()
+    shown._clock = 0.0
+    shown.on_train_epoch_end(trainer(2), module)
+    assert asked == (["loss", "bar"] if kind is EpochBar else ["loss"])

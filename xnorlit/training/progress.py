@@ -6,6 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
+from torch import Tensor
 from typing_extensions import override
 
 from xnorlit.edge.console import say
@@ -21,6 +22,11 @@ class EpochBar(RichProgressBar):
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
         return {key: value for key, value in metrics.items() if key not in ("v_num", "train/loss_epoch")}
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        _epoch_loss(pl_module)
+        super().on_train_epoch_end(trainer, pl_module)
 
 
 class EpochLines(pl.Callback):
@@ -47,12 +53,21 @@ class EpochLines(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         metrics = trainer.callback_metrics
         parts = [f"{trainer.current_epoch + 1}/{trainer.max_epochs}"]
-        parts.append(f"loss {pl_module.train_loss.compute():.3f}")
+        parts.append(f"loss {_epoch_loss(pl_module):.3f}")
         for key, label in (("val/top1", "val top-1"), ("val/top5", "top-5")):
             if key in metrics and self._validated:
                 parts.append(f"{label} {100 * metrics[key]:.2f} %")
         parts.append(f"{time.perf_counter() - self._clock:.1f} s")
         say("epoch", "  ".join(parts))
+
+
+def _epoch_loss(module: pl.LightningModule) -> Tensor:
+    """The mean loss of the epoch over all processes, which sum it together.
+
+    The bar asks for it too, although it shows none: one process may have a terminal and another none, and all must
+    communicate in the same order.
+    """
+    return module.train_loss.compute()
 
 
 def progress(bar: bool) -> pl.Callback:
