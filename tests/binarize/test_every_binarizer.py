@@ -285,7 +285,6 @@ def test_a_layer_on_a_gpu_leaves_its_generator_alone():
     assert not torch.equal(gains[0], gains[1])
 
 
-
 @pytest.mark.parametrize("name", ALL)
 def test_a_trained_network_comes_back_from_its_file(name, tmp_path):
     model, other = trained(name), network(name, seed=1)
