@@ -60,6 +60,12 @@ class Forgetful(Thrown):
 
     def post_layer(self, outputs):
         return None
+
+
+class Wavering(Thrown):
+    def weight_codes(self, weight):
+        found = super().weight_codes(weight)
+        return found._replace(values=found.values * torch.where(torch.rand_like(weight) < 0.5, -1, 1))
 '''
 
 
@@ -111,7 +117,7 @@ def test_every_promise_is_tested_and_kept(outcomes):
         ("Broken", "test_two_steps_train_every_parameter_of_a_network"),
         ("Broken", "test_the_docstring_states_formula_and_source"),
         ("Forgetful", "test_a_trained_network_comes_back_from_its_file"),
-        ("Forgetful", "test_the_packed_network_computes_the_evaluation_or_the_refusal_names_the_layer"),
+        ("Wavering", "test_the_packed_network_computes_the_evaluation_or_the_refusal_names_the_layer"),
     ],
 )
 def test_mistakes_in_a_binarizer_are_found(outcomes, name, test):

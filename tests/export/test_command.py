@@ -1,6 +1,7 @@
 """`xnorlit pack` from the command line: its file, its messages, and its refusals."""
 
 import re
+import shlex
 import shutil
 from importlib.metadata import version
 
@@ -73,8 +74,8 @@ def test_it_prints_size_accuracy_beside_trainings_and_what_to_type_next(xnorlit,
     assert re.search(
         rf"top-1 {top1:.2f} %.*: training's own evaluation \(\+0\.00 points\); .* differ for 0 of {VAL}", out
     )
-    assert f"xnorlit classify {file} PHOTO.jpg" in out
-    assert f"xnorlit bench {file}" in out
+    assert f"xnorlit classify {shlex.quote(str(file))} PHOTO.jpg" in out, "the folder's name has a space"
+    assert f"xnorlit bench {shlex.quote(str(file))}" in out
     assert [path.name for path in file.parent.iterdir()] == ["net.safetensors"]
     (tmp_path / "mine").touch()
     assert file.stat().st_mode == (tmp_path / "mine").stat().st_mode, "others may read it, too"

@@ -1,6 +1,7 @@
 """Measurements of the packed network: the runs' packed files, and the JSON of `xnorlit bench`."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def _reached(file: Path) -> dict[str, Any]:
     return {"accuracy": reached, "checkpoint": checkpoint or None, "problem": None}
 
 
-def measures(bench: dict[str, Any], record: dict[str, Any]) -> bool:
+def measures(bench: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
     """Whether a bench measured the network of the record's runs, with as large images and as many classes.
 
     Args:
