@@ -3,6 +3,7 @@
 That operation has no groups, so each group becomes one of its own.
 """
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ class Nodes(Operations[Any]):
         self, openvino: Any, opset: Any, graph: Graph | None, batch: int = 1, *, normalized_input: bool = False
     ) -> None:
         self._ov, self._op, self._normalized = openvino, opset, normalized_input
+        self._made = Counter[tuple[str, int, bytes, bytes, bytes]]()  # signs by their value and steps
         if graph is None:
             return
         self._graph, self._first = graph, graph.steps[0].name
@@ -204,9 +206,15 @@ class Nodes(Operations[Any]):
         return self._op.pad(x, np.array(before), np.array(after), "constant", self._constant(np.float32(0)))
 
     def _signs(self, x: Any, above: np.ndarray, low: np.ndarray, high: np.ndarray) -> Any:
+        ends = [np.broadcast_to(values, above.shape).astype(np.float32) for values in (above, above, low, high)]
+        value = x if hasattr(x, "get_index") else x.output(0)
+        key = (value.get_node().get_friendly_name(), value.get_index(), *(each.tobytes() for each in ends[1:]))
+        # The plugin merges equal nodes, and gives wrong bits if several layers read such a node behind a sum.
+        for _ in range(self._made[key]):
+            x = self._op.max_pool(x, [1, 1], [1, 1], [0, 0], [0, 0], [1, 1]).output(0)
+        self._made[key] += 1
         # Each input needs its own constant: a shared one keeps the plugin from fusing the node.
-        ends = (np.broadcast_to(values, above.shape).astype(np.float32) for values in (above, above, low, high))
-        return self._op.fake_quantize(x, *(self._constant(_column(values)) for values in ends), 2)
+        return self._op.fake_quantize(x, *(self._constant(_column(each)) for each in ends), 2)
 
     def _bits(self, positive: np.ndarray) -> Any:
         octets = np.packbits(positive.reshape(-1), bitorder="little")
