@@ -323,7 +323,7 @@ def test_layers_that_read_the_same_signs_of_a_sum_get_them_all(format):
 def test_every_named_network_answers_as_the_engine_in_every_format(name):
     torch.manual_seed(0)
     # Without norms, a sign of a ReLU's output would always be +1.
-    binarizer = "BWN" if name in ("alexnet", "alexnet-2012") else "XNOR"
+    binarizer = "BWN" if name in ("alexnet", "alexnet-2012", "alexnet-torchvision") else "XNOR"
     model = create(name, binarizer=binarizer, classes=10)
     side = model.image_size
     pixels = np.random.default_rng(0).integers(0, 256, (4, side, side, 3), np.uint8)

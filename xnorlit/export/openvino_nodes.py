@@ -32,7 +32,7 @@ class Nodes(Operations[Any]):
         self, openvino: Any, opset: Any, graph: Graph | None, batch: int = 1, *, normalized_input: bool = False
     ) -> None:
         self._ov, self._op, self._normalized = openvino, opset, normalized_input
-        self._made = Counter[tuple[str, int, bytes, bytes, bytes]]()  # signs by their value and steps
+        self._made = Counter[tuple[Any, ...]]()  # signs by their value and steps
         if graph is None:
             return
         self._graph, self._first = graph, graph.steps[0].name
