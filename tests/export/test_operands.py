@@ -50,7 +50,12 @@ class _Clipped(xl.BWN):
         (xl.BWN(), {}, True, Operand("pixels")),
         (xl.XNOR(), {}, True, "XNOR would make 1-bit codes of pixels; keep its inputs real with WeightsOnly"),
         (xl.Float(), RECTIFIED, True, "its binarizer rectifies the pixels; use one with signed inputs"),
-        (_ByTwoReals(), {}, True, "_ByTwoReals multiplies its sums by a scale per position other than K; train witho"),
+        (
+            _ByTwoReals(),
+            {},
+            True,
+            "_ByTwoReals multiplies its sums by a scale per position other than K; train without it",
+        ),
         (_KeptReals(), {}, True, "_KeptReals multiplies its sums by a scale of the pixels; keep them plain with Weig"),
         (_Clipped(), {}, True, "_Clipped changes the pixels that it reads; keep them as they are with WeightsOnly"),
         (xl.BWN(), {}, False, Operand("reals")),
