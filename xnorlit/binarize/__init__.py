@@ -7,7 +7,7 @@ XNOR`) and the parametrised tests find its class by its short name.
 import importlib
 import pkgutil
 
-from xnorlit.binarize.base import Binarizer, Codes, PostLayer, TwoValues, Window
+from xnorlit.binarize.base import Binarizer, Codes, PostLayer, TwoValues, Window, input_signs_or_codes
 from xnorlit.errors import UserError, did_you_mean
 
 for _module in pkgutil.iter_modules(__path__, prefix=f"{__name__}."):
@@ -62,4 +62,14 @@ def binarizer_of(given: Binarizer | type[Binarizer] | str) -> Binarizer:
     return known[given]()
 
 
-__all__ = ["Binarizer", "Codes", "PostLayer", "TwoValues", "Window", "binarizer_of", "binarizers", "list_binarizers"]
+__all__ = [
+    "Binarizer",
+    "Codes",
+    "PostLayer",
+    "TwoValues",
+    "Window",
+    "binarizer_of",
+    "binarizers",
+    "input_signs_or_codes",
+    "list_binarizers",
+]

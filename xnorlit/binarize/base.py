@@ -270,6 +270,16 @@ class Binarizer(nn.Module):
         return ", ".join(f"{name}={value!r}" for name, value, default in found if value != default)
 
 
+def input_signs_or_codes(binarizer: Binarizer, x: Tensor) -> Tensor:
+    """The codes of a layer's input; of a method whose two values lie around a centre, their signs.
+
+    Args:
+        binarizer: The binarizer of the layer.
+        x: Its input, `(N, C, H, W)` or `(N, C)`.
+    """
+    return binarizer.input_values(x).signs if binarizer.two_valued else binarizer.input_codes(x).values
+
+
 _READ = 1024  # weights that distinguish a layer's random numbers from another layer's
 
 

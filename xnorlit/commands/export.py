@@ -72,9 +72,8 @@ def export(
         UserError: There is nothing to export, or the format cannot express it.
     """
     goes_with("--check, which prints a table of all formats", check, json=json, data=data, images=images)
-    if check:
-        to_export = "an export; --check compares all formats, on pixels, and keeps no file"
-        goes_with(to_export, False, out=out, format=format, normalized_input=normalized_input)
+    to_export = "an export; --check compares all formats, on pixels, and keeps no file"
+    goes_with(to_export, not check, out=out, format=format, normalized_input=normalized_input)
     format = format or "openvino"
     chosen = format_named(format)
     if out is not None:

@@ -1,7 +1,7 @@
 """The command `xnorlit table`: train the missing runs, then write the table of the finished ones."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from xnorlit.comparison.images import evaluated_differently
@@ -85,9 +85,10 @@ def table(
     if not no_training and any(job.state != "finished" for job in todo):
         _refuse_missing_images(recipe, data, need_val=not holdout)
         failed = run_jobs(todo, at_once=1, tag="table")
-    by_arm = _finished(todo)
+    finished = {job: read(job.place.path) for job in todo if job.state == "finished"}
+    by_arm = _by_arm(finished.values())
     if not no_training:
-        _note_other_settings([job for job in todo if job.state == "finished"])
+        _note_other_settings(finished)
     if failed and TWIN not in by_arm:
         raise UserError(f"there is no table without the float twin. {_failure(failed, todo)}")
     if not by_arm:
@@ -110,15 +111,15 @@ def _refuse_missing_images(recipe: Recipe, data: str | None, *, need_val: bool) 
         probe(source, at_home(about.get("root", "data")), need_val=need_val)
 
 
-def _note_other_settings(finished: Sequence[Job]) -> None:
+def _note_other_settings(finished: Mapping[Job, Run]) -> None:
     """Note finished runs that have other settings than the recipe has now. They are not trained again."""
     others = []
-    for job, now in zip(finished, settings(finished), strict=True):
+    for run, now in zip(finished.values(), settings(list(finished)), strict=True):
         if isinstance(now, str):  # It needs a checkpoint that is no longer there.
             continue
-        keys = differing(now, read(job.place.path).flat_config)
+        keys = differing(now, run.flat_config)
         if keys := [key for key in keys if not key.startswith("data.source:")]:  # The images themselves are compared.
-            others.append(f"{job.place.path}: {'; '.join(keys[:4])}")
+            others.append(f"{run.path}: {'; '.join(keys[:4])}")
     if others:
         listed = "\n".join(others)
         run, have = ("run", "has") if len(others) == 1 else ("runs", "have")
@@ -133,13 +134,12 @@ def _failure(failed: Sequence[Job], todo: Sequence[Job]) -> str:
     )
 
 
-def _finished(todo: Sequence[Job]) -> dict[str, list[Run]]:
-    """The finished runs of each arm, the float twin first."""
-    by_arm: dict[str, list[Run]] = {}
-    for job in todo:
-        if job.state == "finished":
-            by_arm.setdefault(job.place.arm, []).append(read(job.place.path))
-    return by_arm
+def _by_arm(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """The runs of each arm, in their order: the float twin first."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.place.arm, []).append(run)
+    return found
 
 
 def _times(by_arm: Mapping[str, Sequence[Run]], file: Path, *, measured: bool) -> dict[str, Times]:

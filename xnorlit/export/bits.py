@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from xnorlit.binarize import input_signs_or_codes
 from xnorlit.errors import UserError
 from xnorlit.export.bends import Bend, bends_of
 from xnorlit.export.chain import Link, square_pool
@@ -125,11 +126,8 @@ def _steps(reader: Op, operand: Operand, between: Sequence[Op]) -> Steps:
     def codes(values: Tensor) -> Tensor:
         x = through(values, modules)
         x = x if layer.window is None else x[:, :, None, None]
-        signs = layer.binarizer.input_values(x).signs if layer.binarizer.two_valued else None
-        found = layer.binarizer.input_codes(x).values if signs is None else signs
-        found = (
-            (found.reshape(len(x), channels) + 1) / 2 if operand.form == "signs" else found.reshape(len(x), channels)
-        )
+        found = input_signs_or_codes(layer.binarizer, x).reshape(len(x), channels)
+        found = (found + 1) / 2 if operand.form == "signs" else found
         whole = torch.equal(found, found.round()) and found.min() >= 0 and found.max() < 2**operand.bits
         what = "signs" if operand.form == "signs" else f"codes of {operand.bits} bits"
         refuse(not whole, reader.name, f"{kind} does not turn its input into {what}{reader.place}")

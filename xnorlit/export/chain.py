@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xnorlit.binarize import input_signs_or_codes
 from xnorlit.errors import UserError
 from xnorlit.export.bends import Bend, bends_of
 from xnorlit.export.known import AVERAGES, LAYERS, SMALL
@@ -120,8 +121,7 @@ class Link:
         assert self.reads is not None
         y = self.features(sums, positions)
         binarizer, y = self.reader.binarizer, y if self.reader.window is None else y[:, :, None, None]
-        values = binarizer.input_values(y).signs if binarizer.two_valued else binarizer.input_codes(y).values
-        found = values.reshape(len(y), -1)
+        found = input_signs_or_codes(binarizer, y).reshape(len(y), -1)
         codes = (found + 1) / 2 if self.reads.form == "signs" else found
         whole = torch.equal(codes, codes.round()) and codes.min() >= 0 and codes.max() < 2**self.reads.bits
         refuse(

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xnorlit.binarize import input_signs_or_codes
 from xnorlit.errors import UserError
 from xnorlit.layers import BinaryLayer
 from xnorlit.models import BuiltNetwork
@@ -91,7 +92,7 @@ class _Sums:
 
     def add(self, layer: BinaryLayer, arguments: tuple[Tensor, ...]) -> Any:
         (x,) = arguments
-        codes = _by_channel(_codes(layer, x.to(layer.weight.dtype)))
+        codes = _by_channel(input_signs_or_codes(layer.binarizer, x.to(layer.weight.dtype)))
         self.lowest = torch.minimum(self.lowest, codes.amin(1))
         self.highest = torch.maximum(self.highest, codes.amax(1))
         x = _by_channel(x)
@@ -105,12 +106,6 @@ class _Sums:
     def result(self) -> Preactivations:
         shares = self.positive.double() / self.values, self.beyond.double() / self.values
         return Preactivations(self.edges, self.counts.long(), *shares, self.lowest == self.highest)
-
-
-def _codes(layer: BinaryLayer, x: Tensor) -> Tensor:
-    """The codes of a layer's input; the signs of a method whose two values lie around a centre."""
-    binarizer = layer.binarizer
-    return binarizer.input_values(x).signs if binarizer.two_valued else binarizer.input_codes(x).values
 
 
 def _by_channel(x: Tensor) -> Tensor:

@@ -76,8 +76,9 @@ def _image_size(runs: Sequence[Run]) -> int | None:
 
 
 def _confusions(arms: Mapping[str, Sequence[Run]], comparison: Comparison) -> dict[str, Any]:
+    counts = {label: _counts(runs) for label, runs in arms.items()}
     return {
-        "of_arms": {label: _counts(runs).tolist() for label, runs in arms.items()}
+        "of_arms": {label: count.tolist() for label, count in counts.items()}
         if comparison.classes <= confusion.MOST_CLASSES
         else None,
         "changes": [
@@ -85,7 +86,7 @@ def _confusions(arms: Mapping[str, Sequence[Run]], comparison: Comparison) -> di
                 "arm": gap.arm,
                 "reference": gap.reference,
                 "pairs": confusion.largest_changes(
-                    _counts(runs := arms[gap.arm]), _counts(_twins(runs, arms[gap.reference]))
+                    counts[gap.arm], _counts(_twins(arms[gap.arm], arms[gap.reference]))
                 ),
             }
             for gap in comparison.gaps
